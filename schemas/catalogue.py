@@ -1,0 +1,116 @@
+"""The contracts, read once from the ``.avsc`` files beside this module.
+
+A contract is an Avro record schema with these attributes at its top level:
+
+==================  =====================================================================
+``topic``           Kafka topic, ``<domain>.<event>.v<major>``; the subject is ``<topic>-value``
+``key``             field that keys the record (and so orders it)
+``partitions``      of the topic
+``retention_days``  of the topic; null keeps for ever
+``cleanup``         ``delete`` or ``compact``
+``max_bytes``       largest encoded record
+``format``          ``avro`` (default), or ``raw`` for a topic whose value is not Avro
+==================  =====================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from schemas.errors import Misconfigured
+
+HERE = Path(__file__).parent
+ATTRIBUTES = ("topic", "key", "partitions", "retention_days", "cleanup", "max_bytes", "format")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One contract. ``name`` is ``sales.order_placed``, ``topic`` is ``sales.order_placed.v1``."""
+
+    name: str
+    topic: str
+    key: str
+    partitions: int
+    retention_days: int | None
+    cleanup: Literal["delete", "compact"]
+    max_bytes: int
+    format: Literal["avro", "raw"]
+    schema: dict[str, Any]
+
+    @property
+    def table(self) -> str:
+        """Name of the event's table in the lake and of its view in SQL: ``order_placed``."""
+        return self.name.split(".")[1]
+
+    @property
+    def subject(self) -> str:
+        return f"{self.topic}-value"
+
+    @cached_property
+    def schema_text(self) -> str:
+        """What is registered: the Avro schema without this project's own attributes."""
+        return json.dumps(self.avro_schema, separators=(",", ":"))
+
+    @cached_property
+    def avro_schema(self) -> dict[str, Any]:
+        return {k: v for k, v in self.schema.items() if k not in ATTRIBUTES}
+
+    @property
+    def topic_config(self) -> dict[str, str]:
+        """Kafka's topic settings. Times in milliseconds."""
+        retention = -1 if self.retention_days is None else self.retention_days * 86_400_000
+        return {
+            "cleanup.policy": self.cleanup,
+            "retention.ms": str(retention),
+            "max.message.bytes": str(self.max_bytes),
+        }
+
+
+def parse_event(text: str, origin: str) -> Event:
+    """An Event from the text of an ``.avsc``. Raises Misconfigured naming ``origin`` and what is wrong."""
+    try:
+        schema = json.loads(text)
+        name, _, major = schema["topic"].rpartition(".v")
+        if not major.isdigit() or name.count(".") != 1:
+            raise Misconfigured(f"{origin}: topic {schema['topic']!r} is not <domain>.<event>.v<major>")
+        return Event(
+            name=name,
+            topic=schema["topic"],
+            key=schema["key"],
+            partitions=schema["partitions"],
+            retention_days=schema["retention_days"],
+            cleanup=schema["cleanup"],
+            max_bytes=schema["max_bytes"],
+            format=schema.get("format", "avro"),
+            schema=schema,
+        )
+    except json.JSONDecodeError as error:
+        raise Misconfigured(f"{origin}: not JSON: {error}") from error
+    except KeyError as error:
+        raise Misconfigured(f"{origin}: the contract lacks the attribute {error}; see schemas/catalogue.py") from error
+
+
+@cache
+def events() -> tuple[Event, ...]:
+    """All contracts, by name. Raises Misconfigured when one can't be read."""
+    found = [parse_event(path.read_text(), path.name) for path in sorted(HERE.glob("*.avsc"))]
+    return tuple(found)
+
+
+def avro_events() -> tuple[Event, ...]:
+    """The contracts whose values are Avro: all but the dead letters."""
+    return tuple(e for e in events() if e.format == "avro")
+
+
+@cache
+def event(name: str) -> Event:
+    """The contract called ``name`` (``sales.order_placed``). Raises Misconfigured listing those there are."""
+    for candidate in events():
+        if candidate.name == name:
+            return candidate
+    known = ", ".join(e.name for e in events())
+    raise Misconfigured(f"there is no contract {name!r}; schemas/ has {known}")

@@ -1,0 +1,59 @@
+"""Every error this project raises on purpose, split by what the caller does about it.
+
+Their text says what happened, where, and what to do next; the CLI prints it as one paragraph.
+"""
+
+from __future__ import annotations
+
+
+class InsightsError(Exception):
+    """The root. Anything else that escapes is a defect."""
+
+
+class Retryable(InsightsError):
+    """Trying again later may work: a server is away, a lock is held."""
+
+
+class Misconfigured(InsightsError):
+    """A setting, file or argument is wrong; the text names it and what it should be."""
+
+
+class PoisonEvent(InsightsError):
+    """These bytes or this record will never be an event: dead-letter it, do not retry."""
+
+
+class ContractBroken(PoisonEvent):
+    """A record does not fit its contract.
+
+    Attributes:
+        event: name of the contract, for example ``sales.order_placed``.
+        field: dotted path of the first field that does not fit, for example ``lines[2].quantity``.
+    """
+
+    def __init__(self, event: str, field: str, problem: str) -> None:
+        super().__init__(f"{event}: field {field} {problem}; the event was not published")
+        self.event = event
+        self.field = field
+
+
+class EventTooLarge(PoisonEvent):
+    """The encoded record is larger than its topic takes."""
+
+    def __init__(self, event: str, size_bytes: int, max_bytes: int) -> None:
+        super().__init__(
+            f"{event}: the encoded event has {size_bytes:,} bytes and its topic takes {max_bytes:,}"
+            f" (max_bytes in schemas/{event}.avsc); the event was not published"
+        )
+        self.event = event
+
+
+class IncompatibleSchema(InsightsError):
+    """A contract was changed in a way that breaks readers or writers of older records."""
+
+
+class BrokerUnavailable(Retryable):
+    """Kafka did not answer in time."""
+
+
+class RegistryUnavailable(Retryable):
+    """The schema registry did not answer in time."""
