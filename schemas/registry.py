@@ -1,0 +1,103 @@
+"""The schema registry (Confluent's API: Apicurio in the embedded stack, Redpanda's own in compose).
+
+A thin layer over confluent_kafka's client that speaks in contracts and in this project's errors.
+"""
+
+from __future__ import annotations
+
+import httpx
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from schemas.catalogue import Event, avro_events
+from schemas.errors import IncompatibleSchema, PoisonEvent, RegistryUnavailable
+
+LEVEL = "FULL_TRANSITIVE"
+NOT_FOUND = (40401, 40402, 40403)
+
+
+class Registry:
+    """One registry. Every call may block for a few seconds and raise RegistryUnavailable."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._client = SchemaRegistryClient({"url": url, "timeout": 10})
+        self._texts: dict[int, str] = {}
+        self._unknown: set[int] = set()
+
+    def register(self, event: Event) -> int:
+        """The schema id of this contract, registering it if it is new.
+
+        Raises IncompatibleSchema, with versions and field, when it breaks a registered version.
+        """
+        try:
+            self._client.set_compatibility(subject_name=event.subject, level=LEVEL)
+            self.check(event)
+            return int(self._client.register_schema(event.subject, Schema(event.schema_text, "AVRO")))
+        except (SchemaRegistryError, httpx.HTTPError) as error:
+            raise self._unavailable(error) from error
+
+    def schema_id(self, event: Event) -> int:
+        """The id under which exactly this contract is registered. Raises IncompatibleSchema when it is not."""
+        try:
+            found = self._client.lookup_schema(event.subject, Schema(event.schema_text, "AVRO"))
+        except SchemaRegistryError as error:
+            if error.error_code in NOT_FOUND:
+                raise IncompatibleSchema(
+                    f"{event.name}: this version of the contract is not registered at {self.url};"
+                    " run `insights schemas register`"
+                ) from error
+            raise self._unavailable(error) from error
+        except httpx.HTTPError as error:
+            raise self._unavailable(error) from error
+        return int(found.schema_id)
+
+    def versions(self, event: Event) -> dict[int, str]:
+        """Every registered version of the contract, oldest first: {version: schema text}."""
+        try:
+            numbers = self._client.get_versions(event.subject)
+            return {n: self._client.get_version(event.subject, n).schema.schema_str for n in numbers}
+        except SchemaRegistryError as error:
+            if error.error_code in NOT_FOUND:
+                return {}
+            raise self._unavailable(error) from error
+        except httpx.HTTPError as error:
+            raise self._unavailable(error) from error
+
+    def check(self, event: Event) -> None:
+        """Raises IncompatibleSchema when the contract is not FULL_TRANSITIVE with what is registered.
+
+        Judged here rather than by the server, whose messages name neither the version nor the field.
+        """
+        from schemas.compatibility import check_against
+
+        released = {f"version {n} in the registry": text for n, text in self.versions(event).items()}
+        check_against(event, released)
+
+    def schema_text(self, schema_id: int) -> str:
+        """The schema with this id. Raises PoisonEvent when there is none; remembers both answers."""
+        if schema_id in self._unknown:
+            raise self._poison(schema_id)
+        if schema_id not in self._texts:
+            try:
+                self._texts[schema_id] = str(self._client.get_schema(schema_id).schema_str)
+            except SchemaRegistryError as error:
+                if error.error_code not in NOT_FOUND:
+                    raise self._unavailable(error) from error
+                self._unknown.add(schema_id)
+                raise self._poison(schema_id) from error
+            except httpx.HTTPError as error:
+                raise self._unavailable(error) from error
+        return self._texts[schema_id]
+
+    def register_all(self) -> dict[str, int]:
+        """Registers every Avro contract: {event name: schema id}."""
+        return {event.name: self.register(event) for event in avro_events()}
+
+    def _poison(self, schema_id: int) -> PoisonEvent:
+        return PoisonEvent(f"no schema has the id {schema_id} in the registry at {self.url}")
+
+    def _unavailable(self, error: Exception) -> RegistryUnavailable:
+        return RegistryUnavailable(
+            f"the schema registry at {self.url} did not answer as it should ({error}); is it up? See `insights status`"
+        )
