@@ -51,7 +51,7 @@ def _unreadable(reader: dict[str, Any], writer: dict[str, Any]) -> str | None:
 
 
 def _parse(schema: dict[str, Any]) -> Any:
-    return make_avsc_object(schema, validate_enum_symbols=False)
+    return make_avsc_object(schema)
 
 
 def _field_path(reader: dict[str, Any], writer: dict[str, Any], location: str) -> str:
