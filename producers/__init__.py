@@ -1,0 +1,1 @@
+"""Sources to the log: one module a source, one line in the list of sources, one publisher for all of them."""
