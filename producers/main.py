@@ -1,0 +1,108 @@
+"""The command that runs a source: ``insights produce SOURCE``, or by itself ``python -m producers.main SOURCE``."""
+
+from __future__ import annotations
+
+import re
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from producers import runner
+from producers.runner import Options
+from producers.sources import SOURCES, source
+from schemas.errors import InsightsError, Misconfigured
+from schemas.registry import Registry
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def produce(name: str, options: Options) -> int:
+    """Run a source in this process until it is done or told to stop. Returns how many events it published.
+
+    Raises InsightsError with a text for people; logs to stderr.
+    """
+    runner.log_to(sys.stderr)
+    return runner.run(source(name), options, Registry(options.registry_url))
+
+
+def duration(text: str) -> timedelta:
+    """``90s``, ``45m``, ``12h``, ``30d`` or a sum like ``1d12h``. Raises Misconfigured for anything else."""
+    parts = re.findall(r"(\d+)([smhd])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise Misconfigured(f"{text!r} is not a length of time; write 90s, 45m, 12h, 30d or 1d12h")
+    return sum((timedelta(**{UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+
+
+def moment(text: str) -> datetime:
+    """A time in ISO 8601; without a zone it is UTC. Raises Misconfigured for anything else."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Misconfigured(f"{text!r} is not a time; write it as 2026-11-23T08:00:00Z") from error
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="One of: " + ", ".join(s.name for s in SOURCES))]
+Kafka = Annotated[str, typer.Option(help="Kafka's address.")]
+RegistryUrl = Annotated[str, typer.Option("--registry", help="The schema registry's Confluent API.")]
+State = Annotated[Path, typer.Option(help="Folder for cursors, keys and answer keys.")]
+Rate = Annotated[float | None, typer.Option(min=0.001, help="Mean events a second. Default: the source's own.")]
+MaxEvents = Annotated[int | None, typer.Option(min=1, help="Stop after so many events.")]
+Seed = Annotated[int, typer.Option(help="The same seed draws the same shop.")]
+History = Annotated[str, typer.Option(help="Publish this much past first, then go live: 12h, 30d.")]
+Start = Annotated[str | None, typer.Option(help="Where the past begins, instead of --history: 2026-11-01T00:00Z.")]
+MetricsPort = Annotated[int | None, typer.Option(help="Serve Prometheus metrics on this port.")]
+FromFile = Annotated[Path | None, typer.Option(help="Read real orders from this file.")]
+Mapping = Annotated[Path | None, typer.Option(help="TOML file that says what the file's columns are.")]
+Url = Annotated[str | None, typer.Option(help="The site to read, for a source that reads the web.")]
+
+DEFAULTS = Options()
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    name: SourceName,
+    kafka: Kafka = DEFAULTS.bootstrap,
+    registry: RegistryUrl = DEFAULTS.registry_url,
+    state: State = DEFAULTS.state,
+    rate: Rate = None,
+    max_events: MaxEvents = None,
+    seed: Seed = DEFAULTS.seed,
+    history: History = "0s",
+    start: Start = None,
+    metrics_port: MetricsPort = None,
+    from_file: FromFile = None,
+    mapping: Mapping = None,
+    url: Url = None,
+) -> None:
+    """Publish a source's events until stopped.
+
+    Example: python -m producers.main shop --rate 50 --history 12h
+    """
+    try:
+        options = Options(
+            bootstrap=kafka,
+            registry_url=registry,
+            state=state,
+            rate=rate,
+            max_events=max_events,
+            seed=seed,
+            history=duration(history),
+            start=moment(start) if start else None,
+            metrics_port=metrics_port,
+            from_file=from_file,
+            mapping=mapping,
+            url=url,
+        )
+        produce(name, options)
+    except InsightsError as error:
+        typer.echo(f"insights produce: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,49 @@
+"""What a producer tells Prometheus. These names are the whole set; dashboards and alerts may rely on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from producers.publisher import Publisher
+from schemas import catalogue
+
+
+class PublisherMetrics(Collector):
+    """Reads a publisher's counts when it is scraped, so that counting costs the hot path an integer addition."""
+
+    def __init__(self, publisher: Publisher, source: str) -> None:
+        self._publisher = publisher
+        self._source = source
+
+    def collect(self) -> Iterable[Metric]:
+        labels = ("source", "topic")
+        published = CounterMetricFamily("insights_producer_published", "Events handed to Kafka", labels=labels)
+        failed = CounterMetricFamily("insights_producer_failed", "Events that Kafka refused", labels=labels)
+        refused = CounterMetricFamily("insights_producer_refused", "Events that broke their contract", labels=labels)
+        large = CounterMetricFamily("insights_producer_too_large", "Events past their topic's limit", labels=labels)
+        size = CounterMetricFamily("insights_producer_bytes", "Encoded bytes handed to Kafka", labels=labels)
+        dead = CounterMetricFamily("insights_producer_dead", "Originals sent to the dead letters", labels=("source",))
+        queue = GaugeMetricFamily("insights_producer_queue", "Events not yet acknowledged", labels=("source",))
+        letters = catalogue.event("ops.dead_letter").topic
+        for topic, counts in list(self._publisher.counts.items()):
+            if topic == letters:
+                dead.add_metric((self._source,), counts.accepted)
+            else:
+                published.add_metric((self._source, topic), counts.accepted)
+            failed.add_metric((self._source, topic), counts.failed)
+            refused.add_metric((self._source, topic), counts.refused)
+            large.add_metric((self._source, topic), counts.too_large)
+            size.add_metric((self._source, topic), counts.bytes)
+        queue.add_metric((self._source,), self._publisher.queued)
+        return (published, failed, refused, large, size, dead, queue)
+
+
+def serve(publisher: Publisher, source: str, port: int) -> None:
+    """Answer http://127.0.0.1:port/metrics from a daemon thread. Raises OSError when the port is taken."""
+    registry = CollectorRegistry()
+    registry.register(PublisherMetrics(publisher, source))
+    start_http_server(port, addr="127.0.0.1", registry=registry)

@@ -1,0 +1,223 @@
+"""The one way onto the log: encode by contract, publish idempotently, lose nothing in silence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from schemas import catalogue
+from schemas.catalogue import Event
+from schemas.codec import Encoder, Record
+from schemas.errors import BrokerUnavailable, ContractBroken, EventTooLarge, InsightsError
+
+SCHEMA_ID_HEADER: Final = "schema_id"
+ERROR_HEADERS: Final = "__connect.errors."  # Kafka Connect's, so that any of its tools can read our dead letters
+POLL_EVERY: Final = 256
+FLUSH_SECONDS: Final = 60.0
+# Errors are remembered up to here; the first one names the cause, the rest are its echo.
+REMEMBERED_ERRORS: Final = 16
+
+PRODUCER_SETTINGS: Final[Mapping[str, Any]] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "linger.ms": 5,
+    "compression.type": "lz4",
+    "batch.size": 1_000_000,
+    "batch.num.messages": 50_000,
+    "queue.buffering.max.messages": 200_000,
+    "queue.buffering.max.kbytes": 262_144,
+    "message.max.bytes": 2_097_152,  # above every contract's max_bytes, which is what refuses
+    "partitioner": "murmur2_random",  # as Java clients do, so that a key has one partition whoever writes it
+    "delivery.report.only.error": True,  # a callback an event would cost a fifth of the throughput
+}
+
+
+class SchemaIds(Protocol):
+    """Where a contract's schema id comes from: schemas.registry.Registry."""
+
+    def register(self, event: Event) -> int: ...
+
+
+class DeliveryFailed(InsightsError):
+    """Kafka refused events for good: going on would lose them. The process must end and start from its cursor."""
+
+
+@dataclass(slots=True)
+class TopicCounts:
+    """What became of one topic's events in this process. ``accepted`` went to the client, ``bytes`` are theirs."""
+
+    accepted: int = 0
+    failed: int = 0
+    refused: int = 0
+    too_large: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True, frozen=True)
+class _Channel:
+    topic: str
+    key: str
+    headers: list[tuple[str, bytes]]
+    encode: Callable[[Record], bytes]
+    counts: TopicCounts
+
+
+class Publisher:
+    """Publishes events in the order they are given, per key, exactly once per call as long as the process lives.
+
+    Not for several threads at once. Nothing is sure to be on the log before ``flush`` returns.
+    """
+
+    def __init__(
+        self, bootstrap: str, schema_ids: SchemaIds, *, client_id: str, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """``settings`` are librdkafka's and win over PRODUCER_SETTINGS. Does not block; the first publish does."""
+        self.bootstrap = bootstrap
+        self.counts: dict[str, TopicCounts] = {}
+        self._schema_ids = schema_ids
+        self._channels: dict[str, _Channel] = {}
+        self._errors: list[str] = []
+        self._since_poll = 0
+        self._producer = Producer(
+            {
+                **PRODUCER_SETTINGS,
+                **(settings or {}),
+                "bootstrap.servers": bootstrap,
+                "client.id": client_id,
+                "on_delivery": self._on_delivery,
+                "error_cb": self._on_error,
+            }
+        )
+
+    def publish(self, event: Event, record: Record) -> None:
+        """Encode and queue one event; blocks while the queue is full.
+
+        Raises ContractBroken naming the field, EventTooLarge, or DeliveryFailed for an earlier event that Kafka
+        refused. A refused event leaves nothing behind.
+        """
+        channel = self._channels.get(event.name) or self._open(event)
+        try:
+            value = channel.encode(record)
+        except ContractBroken:
+            channel.counts.refused += 1
+            raise
+        except EventTooLarge:
+            channel.counts.too_large += 1
+            raise
+        counts = channel.counts
+        counts.accepted += 1
+        counts.bytes += len(value)
+        self._send(channel.topic, record[channel.key], value, channel.headers)
+
+    def dead_letter(
+        self,
+        meant_for: Event,
+        original: bytes,
+        *,
+        key: bytes | None,
+        error: Exception,
+        stage: str,
+        origin: Mapping[str, str] | None = None,
+    ) -> None:
+        """Queue bytes that could not become an event, as they came, with Kafka Connect's error headers.
+
+        ``stage`` is where it failed (Connect's word; here ``VALUE_CONVERTER`` or ``TRANSFORMATION``), ``origin`` where
+        the bytes stood (``{"file": ..., "line": ...}``) and is written under the same prefix. Raises EventTooLarge
+        when the bytes are too many even for that topic.
+        """
+        letters = catalogue.event("ops.dead_letter")
+        counts = self.counts.setdefault(letters.topic, TopicCounts())
+        if len(original) > letters.max_bytes:
+            counts.too_large += 1
+            raise EventTooLarge(letters.name, len(original), letters.max_bytes)
+        counts.accepted += 1
+        counts.bytes += len(original)
+        self._send(letters.topic, key, original, _error_headers(meant_for, error, stage, origin or {}))
+
+    def flush(self, deadline_seconds: float = FLUSH_SECONDS) -> None:
+        """Blocks until everything queued is acknowledged.
+
+        Raises DeliveryFailed when Kafka refused some of it, BrokerUnavailable when it is not done by the deadline.
+        """
+        left = self._producer.flush(deadline_seconds)
+        self._raise_failures()
+        if left:
+            raise BrokerUnavailable(
+                f"{left:,} events were not acknowledged by Kafka at {self.bootstrap} within {deadline_seconds:g} s;"
+                " is it up? See `insights status`"
+            )
+
+    def poll(self) -> None:
+        """Serve the client without publishing: an idle producer must, or its connection's tokens run out."""
+        self._producer.poll(0)
+        self._raise_failures()
+
+    @property
+    def queued(self) -> int:
+        """Events not yet acknowledged."""
+        return len(self._producer)
+
+    def _open(self, event: Event) -> _Channel:
+        encoder = Encoder(event, self._schema_ids.register(event))
+        counts = self.counts.setdefault(event.topic, TopicCounts())
+        headers = [(SCHEMA_ID_HEADER, str(encoder.schema_id).encode())]
+        channel = _Channel(event.topic, event.key, headers, encoder.encode, counts)
+        self._channels[event.name] = channel
+        return channel
+
+    def _send(self, topic: str, key: Any, value: bytes, headers: list[tuple[str, Any]]) -> None:
+        produce = self._producer.produce
+        while True:
+            try:
+                produce(topic, value, key, headers=headers)
+                break
+            except BufferError:  # the queue is full: wait for room rather than drop
+                self._producer.poll(0.05)
+                self._raise_failures()
+            except KafkaException as error:
+                raise self._failure(str(error.args[0])) from error
+        self._since_poll += 1
+        if self._since_poll >= POLL_EVERY:
+            self._since_poll = 0
+            self.poll()
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            return
+        topic = message.topic() or "?"
+        self.counts.setdefault(topic, TopicCounts()).failed += 1
+        if len(self._errors) < REMEMBERED_ERRORS:
+            self._errors.append(f"{topic}: {error.str()}")
+
+    def _on_error(self, error: KafkaError) -> None:
+        # Anything else is a broker that is away, which the client outlasts; its failures come by _on_delivery.
+        if error.fatal():
+            self._errors.insert(0, f"the client can't go on: {error.str()}")
+
+    def _raise_failures(self) -> None:
+        if self._errors:
+            raise self._failure(self._errors[0])
+
+    def _failure(self, cause: str) -> DeliveryFailed:
+        return DeliveryFailed(
+            f"Kafka at {self.bootstrap} refused events ({cause}); the source stops so that none is lost and goes on"
+            " from its last acknowledged event when it is started again"
+        )
+
+
+def _error_headers(
+    meant_for: Event, error: Exception, stage: str, origin: Mapping[str, str]
+) -> list[tuple[str, bytes]]:
+    texts = {
+        "topic": meant_for.topic,
+        "stage": stage,
+        "exception.class.name": f"{type(error).__module__}.{type(error).__qualname__}",
+        "exception.message": str(error),
+        "timestamp": str(int(time.time() * 1000)),
+        **origin,
+    }
+    return [(ERROR_HEADERS + name, text.encode()) for name, text in texts.items()]

@@ -1,0 +1,180 @@
+"""Runs a source as a daemon: one publisher, a graceful stop, limits, metrics and structured logs."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+import structlog
+
+from producers import metrics
+from producers.publisher import FLUSH_SECONDS, Publisher, SchemaIds
+from schemas.catalogue import Event
+from schemas.codec import Record
+from schemas.errors import Misconfigured
+
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to run a source: addresses, limits, and what the sources themselves ask for.
+
+    Attributes:
+        bootstrap: Kafka's address.
+        registry_url: the schema registry's Confluent API.
+        state: folder where sources keep their cursors, keys and answer keys; made when it is missing.
+        rate: mean events a second, over all topics of the source; None leaves it to the source.
+        max_events: stop after so many; None goes on for ever.
+        seed: of everything drawn by chance.
+        history: publish this much past first, then go live.
+        start: where the past begins; wins over ``history``. Processes that must agree are given the same.
+        metrics_port: serve Prometheus metrics there; None does not.
+        from_file: a file to read the past from, with
+        mapping: the TOML file that says what its columns are.
+        url: the site to read, for a source that reads the web.
+    """
+
+    bootstrap: str = "127.0.0.1:19092"
+    registry_url: str = "http://127.0.0.1:19081/apis/ccompat/v7"
+    state: Path = Path(".insights/producers")
+    rate: float | None = None
+    max_events: int | None = None
+    seed: int = 1
+    history: timedelta = timedelta(0)
+    start: datetime | None = None
+    metrics_port: int | None = None
+    from_file: Path | None = None
+    mapping: Path | None = None
+    url: str | None = None
+
+
+class Stop:
+    """The wish to stop, from a signal or from a limit. Safe to ask for inside a signal handler."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def request(self) -> None:
+        """Ask to stop. Again is harmless."""
+        if not self.requested:
+            self.requested = True
+            os.write(self._write, b"\0")
+
+    def wait(self, seconds: float) -> bool:
+        """Blocks for at most so long; True, at once, when a stop is wished for."""
+        if not self.requested and seconds > 0:
+            select.select([self._read], [], [], seconds)
+        return self.requested
+
+    def fileno(self) -> int:
+        """Readable once a stop is wished for: for select, or an event loop's ``add_reader``."""
+        return self._read
+
+    def on_signals(self) -> None:
+        """From now on SIGTERM and SIGINT ask to stop instead of ending the process."""
+
+        def handle(_signal: int, _frame: FrameType | None) -> None:
+            self.request()
+
+        signal.signal(signal.SIGTERM, handle)
+        signal.signal(signal.SIGINT, handle)
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """What a source is given. It publishes until it is done or ``stop`` is requested, and returns.
+
+    A source that keeps a cursor moves it after ``publisher.flush()`` only.
+    """
+
+    source: Source
+    options: Options
+    publisher: Publisher
+    stop: Stop
+    log: structlog.stdlib.BoundLogger
+    published: int = field(default=0, init=False)
+
+    def publish(self, event: Event, record: Record) -> None:
+        """Publish one event and count it against ``max_events``. Raises as Publisher.publish does."""
+        self.publisher.publish(event, record)
+        self.published += 1
+        if self.published == self.options.max_events:
+            self.stop.request()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A line in the list of sources: its name, the contracts it publishes, what it is, and what runs it."""
+
+    name: str
+    events: tuple[str, ...]
+    summary: str
+    run: Callable[[Run], None]
+
+
+def run(source: Source, options: Options, schema_ids: SchemaIds, stop: Stop | None = None) -> int:
+    """Run a source until it is done or told to stop; then flush. Returns how many events it published.
+
+    Takes over SIGTERM and SIGINT unless ``stop`` is given. Raises what the source raises, Misconfigured when the
+    metrics' port is taken, and DeliveryFailed or BrokerUnavailable when events could not be delivered.
+    """
+    log = structlog.get_logger().bind(source=source.name)
+    if stop is None:
+        stop = Stop()
+        stop.on_signals()
+    options.state.mkdir(parents=True, exist_ok=True)
+    publisher = Publisher(options.bootstrap, schema_ids, client_id=f"insights-{source.name}")
+    _serve_metrics(publisher, source, options.metrics_port)
+    this = Run(source=source, options=options, publisher=publisher, stop=stop, log=log)
+    log.info("started", topics=list(source.events), kafka=options.bootstrap, seed=options.seed, rate=options.rate)
+    began = time.monotonic()
+    source.run(this)
+    publisher.flush(FLUSH_SECONDS)
+    log.info("stopped", published=this.published, seconds=round(time.monotonic() - began, 1))
+    return this.published
+
+
+def _serve_metrics(publisher: Publisher, source: Source, port: int | None) -> None:
+    if port is None:
+        return
+    try:
+        metrics.serve(publisher, source.name, port)
+    except OSError as error:
+        raise Misconfigured(f"port {port} for the metrics of {source.name} can't be had: {error}") from error
+
+
+def die_with_parent() -> None:
+    """Have the kernel send SIGTERM to this process when its parent dies (Linux; elsewhere nothing happens).
+
+    Call it first thing in a child. A child that outlived its parent would publish unsupervised.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def log_to(stream: TextIO) -> None:
+    """Structured logs to a stream: a line for people on a terminal, one JSON object a line anywhere else."""
+    shared: Sequence[Any] = (
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    )
+    human = stream.isatty()
+    renderer = structlog.dev.ConsoleRenderer() if human else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[*(shared[:2] if human else shared), renderer],
+        logger_factory=structlog.PrintLoggerFactory(stream),
+        cache_logger_on_first_use=True,
+    )

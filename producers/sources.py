@@ -1,0 +1,43 @@
+"""The list of sources: a module each, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from producers.runner import Run, Source
+from schemas.errors import Misconfigured
+
+
+def _source(name: str, run: str, events: tuple[str, ...], summary: str) -> Source:
+    def load_and_run(this: Run) -> None:
+        # Loaded when it runs: a scraper's libraries are no business of a process that simulates orders.
+        module, _, function = run.partition(":")
+        entry: Callable[[Run], None] = getattr(import_module(module), function)
+        entry(this)
+
+    return Source(name=name, events=events, summary=summary, run=load_and_run)
+
+
+SALES = ("sales.order_placed", "sales.order_refunded")
+CUSTOMERS = ("customers.customer_changed",)
+CLICKS = ("web.interaction",)
+STOCK = ("inventory.stock_moved",)
+SHOP = "producers.shop.source:run"
+
+SOURCES = (
+    _source("shop", SHOP, (*SALES, *CUSTOMERS, *CLICKS, *STOCK), "the whole synthetic shop in one process"),
+    _source("orders", "producers.orders:run", SALES, "orders and refunds, of the shop or --from-file"),
+    _source("customers", SHOP, CUSTOMERS, "the shop's customers: sign-ups and changes"),
+    _source("clickstream", SHOP, CLICKS, "what visitors do on the shop's site"),
+    _source("stock", SHOP, STOCK, "units that leave and enter the shop's warehouses"),
+)
+
+
+def source(name: str) -> Source:
+    """The source called ``name``. Raises Misconfigured listing those there are."""
+    for candidate in SOURCES:
+        if candidate.name == name:
+            return candidate
+    known = ", ".join(candidate.name for candidate in SOURCES)
+    raise Misconfigured(f"there is no source {name!r}; there are {known}")
