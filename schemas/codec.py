@@ -26,7 +26,7 @@ Record = Mapping[str, Any]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DAY = date(1970, 1, 1)
-MICROSECOND = timedelta(microseconds=1)
+MILLISECOND = timedelta(milliseconds=1)
 HEADER = struct.Struct(">bI")
 MEMO_LIMIT = 65_536
 
@@ -97,8 +97,8 @@ def _long(value: int) -> bytes:
     return zigzag(value)
 
 
-def _micros(value: datetime) -> bytes:
-    return zigzag((value - EPOCH) // MICROSECOND)
+def _millis(value: datetime) -> bytes:
+    return zigzag((value - EPOCH) // MILLISECOND)
 
 
 def _date(value: date) -> bytes:
@@ -127,7 +127,7 @@ PRIMITIVES: dict[str, Callable[[Any], bytes]] = {
     "boolean": _boolean,
     "double": _double,
     "float": _float,
-    "timestamp-micros": _micros,
+    "timestamp-millis": _millis,
     "date": _date,
 }
 

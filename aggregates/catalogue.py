@@ -1,0 +1,114 @@
+"""The aggregates and facts, read once from the folders beside this module.
+
+``aggregate.toml`` of each folder says:
+
+=================  ==========================================================================
+``description``    one sentence for people
+``sink``           table in Postgres: ``live.<folder>`` for an aggregate, ``events.<folder>`` for a fact
+``inputs``         the contracts that ``query.sql`` reads
+``window``         ``minute``, ``hour`` or ``day`` for an aggregate; a fact has none
+``overrun_hours``  how much later than its window's end an event may count in it (default 0)
+``key``            columns that identify a row
+``columns``        in the query's order: ``{ type, doc, nullable }``
+=================  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from schemas import catalogue
+from schemas.errors import Misconfigured
+
+HERE = Path(__file__).parent
+ColumnType = Literal["timestamp", "date", "string", "bytes", "int", "count", "money", "boolean", "double"]
+Window = Literal["minute", "hour", "day"]
+
+
+class Column(BaseModel):
+    """One column of a sink: its logical type and what it means."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    type: ColumnType
+    doc: str
+    nullable: bool = False
+
+
+class _Toml(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    description: str
+    sink: str
+    inputs: tuple[str, ...]
+    key: tuple[str, ...]
+    columns: dict[str, Column]
+    window: Window | None = None
+    overrun_hours: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aggregate:
+    """An aggregate or a fact. ``query`` is the template text of its query.sql."""
+
+    name: str
+    description: str
+    sink: str
+    inputs: tuple[str, ...]
+    key: tuple[str, ...]
+    columns: dict[str, Column]
+    window: Window | None
+    overrun_hours: int
+    query: str
+    folder: Path
+
+    @property
+    def is_fact(self) -> bool:
+        return self.sink.startswith("events.")
+
+
+def read_aggregate(folder: Path) -> Aggregate:
+    """The Aggregate in a folder. Raises Misconfigured naming the file and what is wrong in it."""
+    path = folder / "aggregate.toml"
+    try:
+        toml = _Toml.model_validate(tomllib.loads(path.read_text()))
+    except (ValidationError, tomllib.TOMLDecodeError, OSError) as error:
+        raise Misconfigured(f"{path}: {error}") from error
+    for name in toml.inputs:
+        catalogue.event(name)
+    if missing := set(toml.key) - set(toml.columns):
+        raise Misconfigured(f"{path}: key column {min(missing)!r} is not among the columns")
+    if toml.sink.split(".")[-1] != folder.name:
+        raise Misconfigured(f"{path}: sink {toml.sink!r} must end in the folder's name {folder.name!r}")
+    if toml.window and "window_start" not in toml.key:
+        raise Misconfigured(f"{path}: an aggregate's key must hold window_start")
+    return Aggregate(
+        name=folder.name,
+        description=toml.description,
+        sink=toml.sink,
+        inputs=toml.inputs,
+        key=toml.key,
+        columns=toml.columns,
+        window=toml.window,
+        overrun_hours=toml.overrun_hours,
+        query=(folder / "query.sql").read_text(),
+        folder=folder,
+    )
+
+
+@cache
+def aggregates() -> tuple[Aggregate, ...]:
+    """Everything that is computed, by name: aggregates and facts."""
+    return tuple(read_aggregate(path.parent) for path in sorted(HERE.glob("*/aggregate.toml")))
+
+
+def aggregate(name: str) -> Aggregate:
+    """The one called ``name``. Raises Misconfigured listing those there are."""
+    for candidate in aggregates():
+        if candidate.name == name:
+            return candidate
+    raise Misconfigured(f"there is no aggregate {name!r}; aggregates/ has {', '.join(a.name for a in aggregates())}")

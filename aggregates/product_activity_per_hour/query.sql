@@ -1,0 +1,36 @@
+with activity as (
+    select
+        {{ window_start('hour', 'occurred_at') }} as window_start,
+        product_id,
+        case when interaction = 'product_view' then 1 else 0 end as `views`,
+        case when interaction = 'add_to_cart' then 1 else 0 end as carts,
+        0 as units,
+        cast(0 as decimal(38, 2)) as revenue
+    from interaction
+    where
+        product_id is not null
+        and interaction in ('product_view', 'add_to_cart')
+
+    union all
+
+    select
+        {{ window_start('hour', 'occurred_at') }} as window_start,
+        product_id,
+        0 as `views`,
+        0 as carts,
+        quantity as units,
+        {{ money('quantity * unit_price - discount_amount') }} as revenue
+    from order_placed_lines
+)
+
+select
+    window_start,
+    product_id,
+    {{ count('sum(`views`)') }} as `views`,
+    {{ count('sum(carts)') }} as carts,
+    {{ count('sum(units)') }} as units,
+    {{ money('sum(revenue)') }} as revenue
+from activity
+group by
+    window_start,
+    product_id

@@ -1,0 +1,61 @@
+"""Renders an aggregate's query.sql for an engine.
+
+A query is plain SQL that Flink and Spark both take, over two kinds of relation that each engine provides:
+``order_placed`` (one row an event, duplicates and late ones gone) and ``order_placed_lines`` (one row an item of the
+event's ``lines``, with ``line`` from 1). Where the engines differ there is a macro, and this is all of them:
+
+=================================  =================================================================
+``window_start('hour', column)``   start of the window that a time falls into
+``money(expression)``              exact decimal with 38 digits, 2 of them after the point
+``count(expression)``              64-bit integer
+``last_item(column)``              last element of an array, null when it is empty
+=================================  =================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+import jinja2
+
+from aggregates.catalogue import Aggregate, Window
+from schemas.errors import Misconfigured
+
+
+class Engine(StrEnum):
+    FLINK = "flink"
+    SPARK = "spark"
+
+
+def _window_start(engine: Engine) -> Callable[[Window, str], str]:
+    if engine is Engine.FLINK:
+        return lambda window, column: f"cast(floor({column} to {window}) as timestamp(3))"
+    return lambda window, column: f"date_trunc('{window}', {column})"
+
+
+def _last_item(engine: Engine) -> Callable[[str], str]:
+    if engine is Engine.FLINK:
+        return lambda column: f"{column}[cardinality({column})]"
+    return lambda column: f"try_element_at({column}, -1)"
+
+
+def macros(engine: Engine) -> dict[str, Callable[..., str]]:
+    """Name to function, each giving a SQL expression."""
+    return {
+        "window_start": _window_start(engine),
+        "money": lambda expression: f"cast({expression} as decimal(38, 2))",
+        "count": lambda expression: f"cast({expression} as bigint)",
+        "last_item": _last_item(engine),
+    }
+
+
+def render(aggregate: Aggregate, engine: Engine) -> str:
+    """SQL text. Raises Misconfigured with file and line when the template is wrong."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 it renders SQL
+    environment.globals.update(macros(engine))
+    try:
+        return environment.from_string(aggregate.query).render().strip()
+    except jinja2.TemplateError as error:
+        line = getattr(error, "lineno", "?")
+        raise Misconfigured(f"{aggregate.folder / 'query.sql'} line {line}: {error}") from error

@@ -1,0 +1,25 @@
+with moves as (
+    select
+        {{ window_start('hour', 'occurred_at') }} as window_start,
+        product_id,
+        warehouse,
+        case when reason = 'sale' then -delta else 0 end as sold,
+        case when reason = 'restock' then delta else 0 end as restocked,
+        case when reason = 'adjustment' then delta else 0 end as adjusted,
+        delta
+    from stock_moved
+)
+
+select
+    window_start,
+    product_id,
+    warehouse,
+    {{ count('sum(sold)') }} as sold,
+    {{ count('sum(restocked)') }} as restocked,
+    {{ count('sum(adjusted)') }} as adjusted,
+    {{ count('sum(delta)') }} as net_change
+from moves
+group by
+    window_start,
+    product_id,
+    warehouse

@@ -1,0 +1,1 @@
+"""The live engine: log to live tables and lake."""

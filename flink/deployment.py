@@ -1,0 +1,68 @@
+"""Where a job runs and what it talks to. Made from settings by `insights`; nothing here reads the environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """Addresses, folders and figures of one deployment of the live job."""
+
+    kafka: str
+    registry: str
+    postgres_host: str
+    postgres_port: int
+    postgres_database: str
+    postgres_user: str
+    postgres_password: str
+    lake_database: str
+    lake_warehouse: str
+    flink_url: str
+    flink_python: Path
+    flink_home: Path
+    java_home: Path
+    conf_dir: Path
+    lib_dir: Path
+    snapshots_dir: Path
+    work_dir: Path
+    horizon_hours: int = 24
+    state_ttl_hours: int = 24 * 8
+    out_of_order_seconds: int = 5
+    idle_timeout_seconds: int = 60
+    checkpoint_interval_seconds: int = 10
+    flush_interval_ms: int = 50
+    parallelism: int = 1
+
+    @property
+    def postgres_dsn(self) -> str:
+        return self._dsn(self.postgres_database)
+
+    @property
+    def lake_dsn(self) -> str:
+        return self._dsn(self.lake_database)
+
+    def _dsn(self, database: str) -> str:
+        return (
+            f"postgresql://{self.postgres_user}:{self.postgres_password}"
+            f"@{self.postgres_host}:{self.postgres_port}/{database}"
+        )
+
+    @property
+    def postgres_jdbc_url(self) -> str:
+        return f"jdbc:postgresql://{self.postgres_host}:{self.postgres_port}/{self.postgres_database}?reWriteBatchedInserts=true"
+
+    @property
+    def lake_jdbc_url(self) -> str:
+        return f"jdbc:postgresql://{self.postgres_host}:{self.postgres_port}/{self.lake_database}"
+
+    @property
+    def lake_properties(self) -> dict[str, str]:
+        """What ``pyiceberg.catalog.load_catalog("lake", **properties)`` needs."""
+        return {
+            "type": "sql",
+            "uri": self.lake_dsn.replace("postgresql://", "postgresql+psycopg://"),
+            "warehouse": self.lake_warehouse,
+            "init_catalog_tables": "true",
+        }

@@ -1,0 +1,297 @@
+"""The live job as SQL: DDL from the contracts, views that apply the rules, one insert a sink.
+
+For each topic, in this order:
+
+``arrived_<event>``  the Kafka source, with each record's place in the log
+``judged_<event>``   and whether it is late: its time is more than the horizon behind the watermark
+``ontime_<event>``   those that are not
+``<event>``          those, once each: the first record with an event_id
+``<event>_lines``    one row an item of an array called lines
+
+The aggregates' queries read the last two, so that one rule holds for all of them. What is late goes to the ledger,
+what was read and what counted is counted by day, and every record goes to the lake as it came.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from aggregates.catalogue import Aggregate, aggregates
+from aggregates.render import Engine, render
+from flink.columns import DEAD_LETTER_COLUMNS, flink_type, is_nullable, lake_columns, sink_column
+from flink.deployment import Deployment
+from schemas.catalogue import Event, avro_events, event, events
+
+JOB_NAME = "insights-live"
+SCHEMA_ID_HEADER = "schema_id"
+
+EVENT_COUNTS = {
+    "topic": "string",
+    "window_start": "timestamp(3)",
+    "on_time": "bigint",
+    "counted": "bigint",
+    "last_event_at": "timestamp(3)",
+}
+LATE_EVENTS = {
+    "topic": "string",
+    "kafka_partition": "int",
+    "kafka_offset": "bigint",
+    "event_id": "string",
+    "occurred_at": "timestamp(3)",
+    "watermark": "timestamp(3)",
+    "aggregates": "string",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPlan:
+    """What flink/job.py executes: settings, then statements one by one, then the inserts as one job."""
+
+    name: str
+    settings: dict[str, str]
+    statements: list[str] = field(default_factory=list)
+    inserts: list[str] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+
+def live_plan(deployment: Deployment) -> JobPlan:
+    """The whole live job: every contract, every aggregate and fact, both sinks."""
+    sinks = [_postgres_sink(deployment, a.sink, _sink_columns(a), a.key) for a in aggregates()]
+    return JobPlan(
+        name=JOB_NAME,
+        settings=settings(deployment),
+        statements=[
+            _lake_catalog(deployment),
+            *(s for e in avro_events() for s in _event_statements(e, deployment)),
+            *(_dead_letter_source(e, deployment) for e in events() if e.format == "raw"),
+            *sinks,
+            _postgres_sink(deployment, "ops.event_counts", _plain(EVENT_COUNTS), ("topic", "window_start")),
+            _postgres_sink(
+                deployment, "ops.late_events", _plain(LATE_EVENTS), ("topic", "kafka_partition", "kafka_offset")
+            ),
+        ],
+        inserts=[
+            *(f"insert into `{a.sink}`\n{render(a, Engine.FLINK)}" for a in aggregates()),
+            _count_events(),
+            _keep_late_events(),
+            *(_archive(e) for e in events()),
+        ],
+    )
+
+
+def settings(deployment: Deployment) -> dict[str, str]:
+    """Job settings that hold for every deployment of this job, wherever it runs."""
+    return {
+        "pipeline.name": JOB_NAME,
+        "parallelism.default": str(deployment.parallelism),
+        "table.local-time-zone": "UTC",
+        # One de-duplication per topic for all inserts; by default it is planned once per insert.
+        "table.optimizer.reuse-optimize-block-with-digest-enabled": "true",
+        "table.exec.source.idle-timeout": f"{deployment.idle_timeout_seconds} s",
+        "table.exec.state.ttl": f"{deployment.state_ttl_hours} h",
+        "table.exec.sink.not-null-enforcer": "ERROR",
+        "execution.buffer-timeout.interval": "20 ms",
+        "execution.checkpointing.interval": f"{deployment.checkpoint_interval_seconds} s",
+        "execution.checkpointing.min-pause": "1 s",
+        # Unaligned checkpoints have lost lake rows at the end of a job: aligned ones only.
+        "execution.checkpointing.unaligned.enabled": "false",
+        "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        "execution.checkpointing.num-retained": "3",
+        "execution.checkpointing.tolerable-failed-checkpoints": "10",
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.initial-backoff": "1 s",
+        "restart-strategy.exponential-delay.max-backoff": "30 s",
+        "restart-strategy.exponential-delay.attempts-before-reset-backoff": "2147483647",
+    }
+
+
+def _plain(columns: dict[str, str]) -> list[str]:
+    return [f"`{name}` {kind}" for name, kind in columns.items()]
+
+
+def _sink_columns(aggregate: Aggregate) -> list[str]:
+    return [sink_column(name, column) for name, column in aggregate.columns.items()]
+
+
+def _options(options: dict[str, str]) -> str:
+    return ",\n  ".join("'{}' = '{}'".format(key, value.replace("'", "''")) for key, value in options.items())
+
+
+def _lake_catalog(deployment: Deployment) -> str:
+    options = {
+        "type": "iceberg",
+        "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
+        "uri": deployment.lake_jdbc_url,
+        "jdbc.user": deployment.postgres_user,
+        "jdbc.password": deployment.postgres_password,
+        "jdbc.schema-version": "V1",
+        "warehouse": deployment.lake_warehouse,
+    }
+    return f"create catalog `lake` with (\n  {_options(options)}\n)"
+
+
+def _kafka_options(topic: str, deployment: Deployment) -> dict[str, str]:
+    return {
+        "connector": "kafka",
+        "topic": topic,
+        "properties.bootstrap.servers": deployment.kafka,
+        "properties.group.id": JOB_NAME,
+        "properties.client.id.prefix": f"{JOB_NAME}-{topic}",
+        "scan.startup.mode": "earliest-offset",
+        # A partition that appears or a topic that grows is read too.
+        "scan.topic-partition-discovery.interval": "60 s",
+    }
+
+
+LOG_METADATA = [
+    "`kafka_partition` int not null metadata from 'partition' virtual",
+    "`kafka_offset` bigint not null metadata from 'offset' virtual",
+    "`kafka_timestamp` timestamp_ltz(3) not null metadata from 'timestamp' virtual",
+    "`kafka_headers` map<string not null, bytes> metadata from 'headers' virtual",
+]
+
+
+def _event_statements(e: Event, deployment: Deployment) -> list[str]:
+    own = [f["name"] for f in e.avro_schema["fields"]]
+    carried = ", ".join(f"`{name}`" for name in own)
+    # From here on occurred_at is a plain time: no operator may drop what is behind the watermark.
+    plain = carried.replace("`occurred_at`", "cast(`occurred_at` as timestamp(3)) as `occurred_at`")
+    horizon = f"interval '{deployment.horizon_hours}' hour({len(str(deployment.horizon_hours))})"
+    statements = [
+        _kafka_source(e, deployment),
+        f"create temporary view `judged_{e.table}` as\nselect *,"
+        f" coalesce(`occurred_at` < current_watermark(`occurred_at`) - {horizon}, false) as `is_late`\n"
+        f"from `arrived_{e.table}`",
+        f"create temporary view `ontime_{e.table}` as\nselect {plain}, `read_at` from `judged_{e.table}`"
+        " where not `is_late`",
+        f"create temporary view `{e.table}` as\nselect {carried} from (\n"
+        f"  select *, row_number() over (partition by `event_id` order by `read_at`) as `copy`\n"
+        f"  from `ontime_{e.table}`\n) where `copy` = 1",
+    ]
+    if items := _line_fields(e):
+        columns = ", ".join(f"`{name}`" for name in items)
+        event_columns = ", ".join(f"e.`{name}`" for name in own if name != "lines")
+        statements.append(
+            f"create temporary view `{e.table}_lines` as\n"
+            f"select {event_columns}, l.* from `{e.table}` as e"
+            f" cross join unnest(e.`lines`) with ordinality as l ({columns}, `line`)"
+        )
+    return statements
+
+
+def _line_fields(e: Event) -> list[str]:
+    for f in e.avro_schema["fields"]:
+        if f["name"] == "lines":
+            return [item["name"] for item in f["type"]["items"]["fields"]]
+    return []
+
+
+def _kafka_source(e: Event, deployment: Deployment) -> str:
+    columns = [
+        *(f"`{f['name']}` {flink_type(f['type'])}" for f in e.avro_schema["fields"]),
+        *LOG_METADATA,
+        "`read_at` as proctime()",
+        f"watermark for `occurred_at` as `occurred_at` - interval '{deployment.out_of_order_seconds}' second",
+    ]
+    options = {
+        **_kafka_options(e.topic, deployment),
+        "value.format": "avro-confluent",
+        "value.avro-confluent.url": deployment.registry,
+        "value.avro-confluent.schema": e.schema_text,
+        "value.fields-include": "ALL",
+    }
+    return _create_table(f"arrived_{e.table}", columns, options)
+
+
+def _dead_letter_source(e: Event, deployment: Deployment) -> str:
+    options = {
+        **_kafka_options(e.topic, deployment),
+        "key.format": "raw",
+        "key.fields": "key",
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
+    }
+    return _create_table(f"arrived_{e.table}", ["`key` bytes", "`value` bytes", *LOG_METADATA], options)
+
+
+def _create_table(name: str, columns: list[str], options: dict[str, str]) -> str:
+    lines = ",\n  ".join(columns)
+    return f"create temporary table `{name}` (\n  {lines}\n) with (\n  {_options(options)}\n)"
+
+
+def _postgres_sink(deployment: Deployment, table: str, columns: list[str], key: tuple[str, ...]) -> str:
+    options = {
+        "connector": "jdbc",
+        "url": deployment.postgres_jdbc_url,
+        "username": deployment.postgres_user,
+        "password": deployment.postgres_password,
+        "table-name": table,
+        "sink.buffer-flush.max-rows": "5000",
+        "sink.buffer-flush.interval": f"{deployment.flush_interval_ms} ms",
+        "sink.max-retries": "3",
+    }
+    key_columns = ", ".join(f"`{name}`" for name in key)
+    return _create_table(table, [*columns, f"primary key ({key_columns}) not enforced"], options)
+
+
+def _union(selects: list[str]) -> str:
+    return "\nunion all\n".join(selects)
+
+
+def _count_events() -> str:
+    """What was read on time and what of it counted, by topic and day; the difference is duplicates."""
+    rows = []
+    for e in avro_events():
+        for view, on_time, counted in ((f"ontime_{e.table}", 1, 0), (e.table, 0, 1)):
+            rows.append(
+                f"select '{e.topic}' as topic, cast(floor(`occurred_at` to day) as timestamp(3)) as window_start,"
+                f" {on_time} as on_time, {counted} as counted, `occurred_at` from `{view}`"
+            )
+    return (
+        "insert into `ops.event_counts`\n"
+        "select topic, window_start, cast(sum(on_time) as bigint), cast(sum(counted) as bigint), max(occurred_at)\n"
+        f"from (\n{_union(rows)}\n)\ngroup by topic, window_start"
+    )
+
+
+def touched_by(e: Event) -> list[str]:
+    """Names of what this event counts in."""
+    return [a.name for a in aggregates() if e.name in a.inputs]
+
+
+def _keep_late_events() -> str:
+    rows = [
+        f"select '{e.topic}' as topic, kafka_partition, kafka_offset, event_id, occurred_at,"
+        f" current_watermark(occurred_at) as `watermark`, '{', '.join(touched_by(e))}' as aggregates"
+        f" from `judged_{e.table}` where is_late"
+        for e in avro_events()
+    ]
+    return f"insert into `ops.late_events`\n{_union(rows)}"
+
+
+def _archive(e: Event) -> str:
+    """Every record as it came, late ones and duplicates too, with its place in the log."""
+    expressions = [_lake_expression(name, avro) for name, avro in lake_columns(e).items()]
+    return f"insert into `lake`.`events`.`{e.table}`\nselect {', '.join(expressions)}\nfrom `arrived_{e.table}`"
+
+
+def _lake_expression(name: str, avro: Any) -> str:
+    if name == "schema_id":
+        return f"cast(decode(`kafka_headers`['{SCHEMA_ID_HEADER}'], 'UTF-8') as int) as `schema_id`"
+    if name == "headers" and avro == DEAD_LETTER_COLUMNS["headers"]:
+        return "`kafka_headers` as `headers`"
+    inner = avro[1] if is_nullable(avro) else avro
+    if isinstance(inner, dict) and inner.get("logicalType") == "timestamp-millis":
+        return f"cast(`{name}` as timestamp_ltz(6)) as `{name}`"
+    return f"`{name}`"
+
+
+def inputs_of(aggregate: Aggregate) -> tuple[Event, ...]:
+    return tuple(event(name) for name in aggregate.inputs)
+
+
+
