@@ -7,7 +7,7 @@ event's ``lines``, with ``line`` from 1). Where the engines differ there is a ma
 =================================  =================================================================
 ``window_start('hour', column)``   start of the window that a time falls into
 ``money(expression)``              exact decimal with 38 digits, 2 of them after the point
-``count(expression)``              64-bit integer
+``total(expression)``              sum as a 64-bit integer
 ``last_item(column)``              last element of an array, null when it is empty
 =================================  =================================================================
 """
@@ -45,7 +45,8 @@ def macros(engine: Engine) -> dict[str, Callable[..., str]]:
     return {
         "window_start": _window_start(engine),
         "money": lambda expression: f"cast({expression} as decimal(38, 2))",
-        "count": lambda expression: f"cast({expression} as bigint)",
+        # Flink adds ints up to an int, which overflows.
+        "total": lambda expression: f"sum(cast({expression} as bigint))",
         "last_item": _last_item(engine),
     }
 

@@ -13,7 +13,7 @@ select
     window_start,
     customer_id,
     count(distinct order_id) as orders,
-    {{ count('sum(quantity)') }} as units,
+    {{ total('quantity') }} as units,
     {{ money('sum(net_amount)') }} as net_amount,
     min(occurred_at) as first_order_at,
     max(occurred_at) as last_order_at

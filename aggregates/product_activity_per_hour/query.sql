@@ -26,9 +26,9 @@ with activity as (
 select
     window_start,
     product_id,
-    {{ count('sum(`views`)') }} as `views`,
-    {{ count('sum(carts)') }} as carts,
-    {{ count('sum(units)') }} as units,
+    {{ total('`views`') }} as `views`,
+    {{ total('carts') }} as carts,
+    {{ total('units') }} as units,
     {{ money('sum(revenue)') }} as revenue
 from activity
 group by

@@ -14,7 +14,7 @@ select
     region,
     category,
     count(distinct refund_id) as refunds,
-    {{ count('sum(quantity)') }} as units,
+    {{ total('quantity') }} as units,
     {{ money('sum(amount)') }} as refund_amount
 from lines
 group by

@@ -15,7 +15,7 @@ select
     region,
     category,
     count(distinct order_id) as orders,
-    {{ count('sum(quantity)') }} as units,
+    {{ total('quantity') }} as units,
     {{ money('sum(gross_amount)') }} as gross_amount,
     {{ money('sum(discount_amount)') }} as discount_amount,
     {{ money('sum(gross_amount - discount_amount)') }} as net_amount

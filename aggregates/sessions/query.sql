@@ -24,11 +24,11 @@ select
     min(campaign) as campaign,
     min(session_started_at) as started_at,
     max(occurred_at) as ended_at,
-    {{ count('sum(page_views)') }} as page_views,
-    {{ count('sum(product_views)') }} as product_views,
-    {{ count('sum(carts)') }} as carts,
-    {{ count('sum(checkouts)') }} as checkouts,
-    {{ count('sum(purchases)') }} as purchases
+    {{ total('page_views') }} as page_views,
+    {{ total('product_views') }} as product_views,
+    {{ total('carts') }} as carts,
+    {{ total('checkouts') }} as checkouts,
+    {{ total('purchases') }} as purchases
 from steps
 group by
     window_start,

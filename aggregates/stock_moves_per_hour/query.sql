@@ -14,10 +14,10 @@ select
     window_start,
     product_id,
     warehouse,
-    {{ count('sum(sold)') }} as sold,
-    {{ count('sum(restocked)') }} as restocked,
-    {{ count('sum(adjusted)') }} as adjusted,
-    {{ count('sum(delta)') }} as net_change
+    {{ total('sold') }} as sold,
+    {{ total('restocked') }} as restocked,
+    {{ total('adjusted') }} as adjusted,
+    {{ total('delta') }} as net_change
 from moves
 group by
     window_start,

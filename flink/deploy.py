@@ -1,0 +1,172 @@
+"""Submits, lists and stops the live job on a session cluster."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from flink.deployment import Deployment
+from flink.plan import JOB_NAME, JobPlan, live_plan
+from flink.rest import FlinkRest, JobFailed
+from schemas.errors import InsightsError
+
+JOB_FILE = Path(__file__).parent / "job.py"
+
+
+class StateTooOld(InsightsError):
+    """The newest snapshot's state has expired: resuming would overwrite whole windows with parts of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """One job. ``lag`` is the number of records on the log that it has not read; None when not known."""
+
+    name: str
+    state: str
+    last_checkpoint_age_seconds: float | None
+    lag: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A complete checkpoint or savepoint on disk."""
+
+    path: Path
+    taken_at: float
+
+
+def newest_snapshot(deployment: Deployment) -> Snapshot | None:
+    """The newest complete checkpoint or savepoint, by the time its metadata was written; None when there is none."""
+    found = deployment.snapshots_dir.glob("**/_metadata")
+    snapshots = [Snapshot(path=path.parent, taken_at=path.stat().st_mtime) for path in found]
+    return max(snapshots, key=lambda snapshot: snapshot.taken_at, default=None)
+
+
+def submit(deployment: Deployment) -> str:
+    """Starts the live job from its newest snapshot, or from the log's beginning, and returns its id. Blocks until it runs.
+
+    Does nothing when it runs already. Raises JobFailed with Flink's reason, StateTooOld when the snapshot is past use.
+    """
+    rest = FlinkRest(deployment.flink_url)
+    if running := rest.active_job(JOB_NAME):
+        return running
+    snapshot = newest_snapshot(deployment)
+    if snapshot is not None:
+        refuse_expired(deployment, snapshot, time.time())
+    _run_client(deployment, live_plan(deployment), snapshot)
+    return _await_running(rest, deadline_seconds=90)
+
+
+def refuse_expired(deployment: Deployment, snapshot: Snapshot, now: float) -> None:
+    """Raises StateTooOld when windows that may still change could have lost their state."""
+    limit_hours = deployment.state_ttl_hours - deployment.horizon_hours
+    age_hours = (now - snapshot.taken_at) / 3600
+    if age_hours > limit_hours:
+        raise StateTooOld(
+            f"the live job's newest snapshot is {age_hours:.0f} h old and its state is only good for {limit_hours} h:"
+            " resuming would overwrite full windows with partial ones. Start over from the log with"
+            " `insights flink submit --from-beginning`, which empties the tables and reads everything again"
+        )
+
+
+def _run_client(deployment: Deployment, plan: JobPlan, snapshot: Snapshot | None) -> None:
+    deployment.work_dir.mkdir(parents=True, exist_ok=True)
+    plan_path = deployment.work_dir / f"{plan.name}.json"
+    plan_path.touch(mode=0o600)
+    plan_path.write_text(plan.to_json())
+    command = [
+        "bash",
+        str(deployment.flink_home / "bin" / "flink"),
+        "run",
+        "--detached",
+        *("-m", deployment.flink_url.removeprefix("http://")),
+        *(("-s", snapshot.path.as_uri()) if snapshot else ()),
+        *("-pyclientexec", str(deployment.flink_python), "-pyexec", str(deployment.flink_python)),
+        *("-py", str(JOB_FILE), str(plan_path)),
+    ]
+    environment = {
+        "PATH": f"{deployment.java_home / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+        "JAVA_HOME": str(deployment.java_home),
+        "FLINK_CONF_DIR": str(deployment.conf_dir),
+        "FLINK_LIB_DIR": str(deployment.lib_dir),
+        "FLINK_LOG_DIR": str(deployment.work_dir),
+    }
+    done = subprocess.run(  # noqa: S603
+        command, env=environment, capture_output=True, text=True, check=False, timeout=240
+    )
+    (deployment.work_dir / "submit.log").write_text(done.stdout + done.stderr)
+    if done.returncode:
+        raise JobFailed(
+            f"Flink did not take the job: {_reason(done.stdout + done.stderr)}"
+            f" (the whole answer is in {deployment.work_dir / 'submit.log'})"
+        )
+
+
+def _reason(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines()]
+    causes = [line for line in lines if line.startswith("Caused by:")] or [line for line in lines if line]
+    return causes[-1][:600] if causes else "no output"
+
+
+def _await_running(rest: FlinkRest, *, deadline_seconds: float) -> str:
+    deadline = time.monotonic() + deadline_seconds
+    while time.monotonic() < deadline:
+        job = rest.active_job(JOB_NAME)
+        if job and rest.all_tasks_running(job):
+            return job
+        time.sleep(0.2)
+    known = next((job for job, name, _ in rest.jobs() if name == JOB_NAME), None)
+    reason = rest.why_failed(known) if known else "it is not in Flink's list of jobs"
+    raise JobFailed(f"the live job was not running after {deadline_seconds:.0f} s: {reason or 'no exception recorded'}")
+
+
+def ensure_running(deployment: Deployment) -> str | None:
+    """Submits the live job when the JobManager knows no run of it; returns the new id, or None when nothing was to do."""
+    rest = FlinkRest(deployment.flink_url)
+    if rest.active_job(JOB_NAME) or rest.task_managers() == 0:
+        return None
+    return submit(deployment)
+
+
+def jobs(deployment: Deployment) -> list[JobStatus]:
+    """Every job that the JobManager knows; ended runs of a job that runs again are left out."""
+    rest = FlinkRest(deployment.flink_url)
+    newest: dict[str, tuple[str, str]] = {}
+    for job, name, state in rest.jobs():
+        newest.setdefault(name, (job, state))
+    return [_status(rest, job, name, state) for name, (job, state) in newest.items()]
+
+
+def _status(rest: FlinkRest, job: str, name: str, state: str) -> JobStatus:
+    checkpoint = rest.newest_checkpoint(job)
+    age = None if checkpoint is None else max(0.0, time.time() - checkpoint.completed_at_ms / 1000)
+    pending = [
+        value
+        for vertex in rest.vertices(job)
+        if vertex.name.startswith("Source")
+        for value in rest.metrics(job, vertex.id, "pendingRecords").values()
+    ]
+    return JobStatus(
+        name=name, state=state, last_checkpoint_age_seconds=age, lag=int(sum(pending)) if pending else None
+    )
+
+
+def savepoint(deployment: Deployment) -> str:
+    """Takes a savepoint of the live job while it runs and returns its path. Raises JobFailed when there is no such job."""
+    rest = FlinkRest(deployment.flink_url)
+    return rest.savepoint(_running(rest), (deployment.snapshots_dir / "savepoints").as_uri())
+
+
+def stop(deployment: Deployment) -> str:
+    """Stops the live job with a savepoint and returns its path. Raises JobFailed when there is no such job."""
+    rest = FlinkRest(deployment.flink_url)
+    return rest.stop(_running(rest), (deployment.snapshots_dir / "savepoints").as_uri())
+
+
+def _running(rest: FlinkRest) -> str:
+    job = rest.active_job(JOB_NAME)
+    if job is None:
+        raise JobFailed(f"no job {JOB_NAME} is running; `insights flink submit` starts it")
+    return job

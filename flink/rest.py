@@ -1,0 +1,144 @@
+"""Flink's REST interface, as far as this project asks it (https://nightlies.apache.org/flink/flink-docs-release-2.2/docs/ops/rest_api/)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from schemas.errors import InsightsError, Retryable
+
+ENDED = frozenset({"FAILED", "CANCELED", "FINISHED", "SUSPENDED"})
+NO_WATERMARK = -(1 << 63)
+
+
+class FlinkUnavailable(Retryable):
+    """The JobManager did not answer."""
+
+
+class JobFailed(InsightsError):
+    """A job, savepoint or submission failed; the text holds Flink's first reason."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vertex:
+    """One box of the job's graph."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A completed checkpoint. Times in milliseconds since the epoch."""
+
+    id: int
+    triggered_at_ms: int
+    completed_at_ms: int
+    path: str
+
+
+class FlinkRest:
+    """One JobManager. Every call may raise FlinkUnavailable."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._session = requests.Session()
+
+    def _call(self, method: str, path: str, **kwargs: Any) -> Any:
+        try:
+            response = self._session.request(method, f"{self._url}{path}", timeout=10, **kwargs)
+        except requests.RequestException as error:
+            raise FlinkUnavailable(
+                f"Flink's JobManager at {self._url} did not answer ({error}); see `insights status`"
+            ) from error
+        if response.status_code >= 400:
+            raise JobFailed(f"Flink refused {method} {path}: {response.text.strip()[:600]}")
+        return response.json()
+
+    def task_managers(self) -> int:
+        """How many TaskManagers are registered."""
+        return int(self._call("GET", "/overview")["taskmanagers"])
+
+    def free_slots(self) -> int:
+        return int(self._call("GET", "/overview")["slots-available"])
+
+    def jobs(self) -> list[tuple[str, str, str]]:
+        """(job id, name, state) of every job that the JobManager knows, newest first."""
+        found = sorted(self._call("GET", "/jobs/overview")["jobs"], key=lambda j: -int(j["start-time"]))
+        return [(j["jid"], j["name"], j["state"]) for j in found]
+
+    def active_job(self, name: str) -> str | None:
+        """Id of the job of this name that has not ended, or None."""
+        return next((job for job, called, state in self.jobs() if called == name and state not in ENDED), None)
+
+    def vertices(self, job: str) -> list[Vertex]:
+        return [Vertex(id=v["id"], name=v["name"]) for v in self._call("GET", f"/jobs/{job}")["vertices"]]
+
+    def all_tasks_running(self, job: str) -> bool:
+        tasks = self._call("GET", f"/jobs/{job}")["vertices"]
+        return all(v["status"] == "RUNNING" for v in tasks)
+
+    def metrics(self, job: str, vertex: str, suffix: str) -> dict[str, float]:
+        """Every metric of the vertex's subtasks whose name ends in ``suffix``."""
+        path = f"/jobs/{job}/vertices/{vertex}/metrics"
+        names = [m["id"] for m in self._call("GET", path) if m["id"].endswith(suffix)]
+        if not names:
+            return {}
+        values = self._call("GET", path, params={"get": ",".join(names)})
+        return {m["id"]: float(m["value"]) for m in values if m["value"] not in ("NaN", "")}
+
+    def newest_checkpoint(self, job: str) -> Checkpoint | None:
+        """The newest completed one of this run of the job, or None."""
+        newest = self._call("GET", f"/jobs/{job}/checkpoints").get("latest", {}).get("completed")
+        if newest is None:
+            return None
+        return Checkpoint(
+            id=int(newest["id"]),
+            triggered_at_ms=int(newest["trigger_timestamp"]),
+            completed_at_ms=int(newest["latest_ack_timestamp"]),
+            path=str(newest["external_path"]),
+        )
+
+    def why_failed(self, job: str) -> str:
+        """First lines of the newest exception that the job met, or an empty text."""
+        history = self._call("GET", f"/jobs/{job}/exceptions").get("exceptionHistory", {}).get("entries", [])
+        if not history:
+            return ""
+        lines = str(history[0].get("stacktrace", "")).splitlines()
+        return " / ".join([line for line in lines if line.startswith("Caused by")][-1:] or lines[:1])[:800]
+
+    def savepoint(self, job: str, folder: str, *, timeout_seconds: float = 120) -> str:
+        """Takes a savepoint and returns its path. Blocks. Raises JobFailed when it fails or takes too long."""
+        body = {"target-directory": folder, "cancel-job": False, "formatType": "NATIVE"}
+        return self._await_savepoint(job, f"/jobs/{job}/savepoints", body, timeout_seconds)
+
+    def stop(self, job: str, folder: str, *, timeout_seconds: float = 120) -> str:
+        """Stops the job with a savepoint and returns its path. Blocks. Raises JobFailed as ``savepoint`` does."""
+        body = {"targetDirectory": folder, "drain": False, "formatType": "NATIVE"}
+        return self._await_savepoint(job, f"/jobs/{job}/stop", body, timeout_seconds)
+
+    def cancel(self, job: str) -> None:
+        """Ends the job without a savepoint; its newest checkpoint stays."""
+        try:
+            response = self._session.patch(f"{self._url}/jobs/{job}?mode=cancel", timeout=10)
+        except requests.RequestException as error:
+            raise FlinkUnavailable(f"Flink's JobManager at {self._url} did not answer ({error})") from error
+        if response.status_code >= 400:
+            raise JobFailed(f"Flink refused to cancel {job}: {response.text.strip()[:600]}")
+
+    def _await_savepoint(self, job: str, path: str, body: dict[str, Any], timeout_seconds: float) -> str:
+        request = self._call("POST", path, json=body)["request-id"]
+        deadline = time.monotonic() + timeout_seconds
+        while time.monotonic() < deadline:
+            answer = self._call("GET", f"/jobs/{job}/savepoints/{request}")
+            if answer["status"]["id"] == "COMPLETED":
+                operation = answer["operation"]
+                if "failure-cause" in operation:
+                    cause = str(operation["failure-cause"].get("stack-trace", "")).splitlines()
+                    raise JobFailed(f"the savepoint of {job} failed: {(cause or ['no reason given'])[0][:600]}")
+                return str(operation["location"])
+            time.sleep(0.1)
+        raise JobFailed(f"the savepoint of {job} was not done after {timeout_seconds:.0f} s")
