@@ -1,0 +1,152 @@
+"""Charts from rows, with Altair. The shape of a chart never depends on the numbers, so that new numbers move it in
+place instead of drawing it anew, which would flicker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import altair as alt
+import pyarrow as pa
+
+from dashboards.format import change, change_shown, exact, moment, shown, symbol
+from dashboards.model import BarCard, ColumnCard, LineCard, NumberFormat, Series
+from dashboards.query import Row
+from dashboards.theme import PALETTES, Mode, Palette, chart_config
+
+TIME_LABELS = (
+    "utchours(datum.value) || utcminutes(datum.value) ? utcFormat(datum.value, '%H:%M')"
+    " : utcdate(datum.value) == 1 && utcmonth(datum.value) == 0 ? utcFormat(datum.value, '%Y')"
+    " : utcFormat(datum.value, '%-d %b')"
+)
+
+
+Chart = alt.LayerChart | alt.FacetChart
+BAR_PIXELS = 40
+
+
+def has_numbers(rows: Sequence[Row], columns: Sequence[str]) -> bool:
+    """True when any of the columns holds a number other than zero: an empty chart says so instead of drawing zeros."""
+    return any(row.get(column) for row in rows for column in columns)
+
+
+def line(card: LineCard, rows: Sequence[Row], currency: str, mode: Mode, height: int) -> Chart:
+    """Lines over time with a rule that follows the pointer and names every series' value."""
+    frame = _frame(card.series, rows, card.format, currency)
+    times = [row[card.x] for row in rows]
+    extent = (times[-1] - times[0]).total_seconds()
+    frame["at"] = pa.array([_naive(at) for at in times], pa.timestamp("ms"))
+    frame["when"] = [moment(at, extent) for at in times]
+    x = alt.X("at:T", scale=alt.Scale(type="utc"), axis=alt.Axis(labelExpr=TIME_LABELS, tickCount=8))
+    base = alt.Chart(pa.table(frame)).encode(x=x)
+    layers = [mark for series in card.series for mark in _line_marks(base, series, card.format, currency, mode)]
+    hover = alt.selection_point(fields=["at"], nearest=True, on="pointerover", empty=False, clear="pointerout")
+    tooltip = [alt.Tooltip("when:N", title="From")]
+    tooltip += [alt.Tooltip(f"{s.column}_text:N", title=s.title) for s in reversed(card.series)]
+    rule = (
+        base.mark_rule(color=PALETTES[mode].faint, strokeWidth=1)
+        .encode(opacity=alt.condition(hover, alt.value(0.8), alt.value(0)), tooltip=tooltip)
+        .add_params(hover)
+    )
+    return _finished(alt.layer(*layers, rule), mode, height)
+
+
+def column(card: ColumnCard, rows: Sequence[Row], currency: str, mode: Mode, height: int) -> Chart:
+    """Upright bars on one baseline; a negative series hangs below it."""
+    frame = _frame(card.series, rows, card.format, currency)
+    frame["label"] = [str(row[card.x]) for row in rows]
+    x = alt.X("label:N", sort=None, axis=alt.Axis(labelAngle=0), scale=alt.Scale(paddingInner=0.35, paddingOuter=0.15))
+    tooltip = [alt.Tooltip("label:N", title="Day")]
+    tooltip += [alt.Tooltip(f"{s.column}_text:N", title=s.title) for s in card.series]
+    base = alt.Chart(pa.table(frame)).encode(x=x, tooltip=tooltip)
+    layers = [
+        base.mark_bar(color=_colour(s, PALETTES[mode]), cornerRadiusEnd=3).encode(y=_y(s.column, card.format, currency))
+        for s in card.series
+    ]
+    return _finished(alt.layer(*layers), mode, height)
+
+
+def bar(card: BarCard, rows: Sequence[Row], currency: str, mode: Mode) -> Chart:
+    """Ranked bars with the name and the number above each, so that long names fit a phone."""
+    colours = PALETTES[mode]
+    changes = [change(row[card.value], row.get("previous")) for row in rows]
+    frame = {
+        "label": [str(row[card.label]) for row in rows],
+        "value": [float(row[card.value]) for row in rows],
+        "value_text": [shown(row[card.value], card.format, currency) for row in rows],
+        "exact_text": [exact(row[card.value], card.format, currency) for row in rows],
+        "change_text": ["" if c is None else change_shown(c) for c in changes],
+        "rising": [c is not None and c > 0 for c in changes],
+    }
+    tooltip = [
+        alt.Tooltip("label:N", title=card.title),
+        alt.Tooltip("exact_text:N", title="Value"),
+        alt.Tooltip("change_text:N", title="Change"),
+    ]
+    y = alt.Y("label:N", sort=None, axis=None, scale=alt.Scale(paddingInner=0, paddingOuter=0))
+    base = alt.Chart(pa.table(frame)).encode(y=y, tooltip=tooltip)
+    bars = base.mark_bar(color=colours.accent, height=7, yOffset=9, cornerRadius=3.5).encode(
+        x=alt.X("value:Q", axis=None, scale=alt.Scale(zero=True, nice=False))
+    )
+    name = base.mark_text(align="left", yOffset=-7, fontSize=13.5, color=colours.text).encode(
+        x=alt.value(0), text="label:N"
+    )
+    number = base.mark_text(
+        align="right", yOffset=-7, dx=-58, fontSize=13.5, fontWeight=600, color=colours.text
+    ).encode(x=alt.value(alt.expr("width")), text="value_text:N")
+    moved = base.mark_text(align="right", yOffset=-7, fontSize=12, fontWeight=600).encode(
+        x=alt.value(alt.expr("width")),
+        text="change_text:N",
+        color=alt.condition("datum.rising", alt.value(colours.gain), alt.value(colours.loss)),
+    )
+    return _finished(alt.layer(bars, name, number, moved), mode, alt.Step(BAR_PIXELS))
+
+
+def _line_marks(base: alt.Chart, series: Series, kind: NumberFormat, currency: str, mode: Mode) -> list[alt.Chart]:
+    colour, y = _colour(series, PALETTES[mode]), _y(series.column, kind, currency)
+    dash = {"strokeDash": [4, 4], "strokeWidth": 1.5} if series.style == "dashed" else {"strokeWidth": 2.25}
+    marks = [base.mark_line(color=colour, interpolate="monotone", **dash).encode(y=y)]
+    if series.style == "area":
+        stops = [
+            alt.GradientStop(color=colour, offset=1),
+            alt.GradientStop(color=PALETTES[mode].card, offset=0),
+        ]
+        fill = alt.Gradient(gradient="linear", stops=stops, x1=1, x2=1, y1=1, y2=0)  # type: ignore[no-untyped-call]
+        marks.insert(0, base.mark_area(color=fill, opacity=0.22, interpolate="monotone").encode(y=y))
+    return marks
+
+
+def _frame(series: Sequence[Series], rows: Sequence[Row], kind: NumberFormat, currency: str) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for s in series:
+        values = [row[s.column] for row in rows]
+        columns[s.column] = pa.array([None if v is None else float(v) for v in values], pa.float64())
+        columns[f"{s.column}_text"] = [exact(v, kind, currency) for v in values]
+    return columns
+
+
+def _y(name: str, kind: NumberFormat, currency: str) -> alt.Y:
+    sign = symbol(currency) if kind.startswith("currency") else ""
+    number = "replace(format(abs(datum.value), '~s'), 'G', 'B')"
+    text = f"(datum.value < 0 ? '\N{MINUS SIGN}' : '') + '{sign}' + {number}"
+    if kind == "percent":
+        text = "format(datum.value, '~%')"
+    return alt.Y(f"{name}:Q", stack=None, axis=alt.Axis(labelExpr=text), scale=alt.Scale(nice=True, zero=True))
+
+
+def _colour(series: Series, colours: Palette) -> str:
+    return str(getattr(colours, series.tone))
+
+
+def _naive(at: datetime) -> datetime:
+    # Arrow hands a zoned time over as it is, a plain one as UTC: the charts' scale is UTC.
+    return at.replace(tzinfo=None)
+
+
+def _finished(chart: Chart, mode: Mode, height: int | alt.Step) -> Chart:
+    config = chart_config(mode)
+    padding = {"left": 0, "right": 4, "top": 6, "bottom": 0}
+    finished: Chart = chart.properties(height=height, padding=padding).configure(**config)
+    return finished

@@ -1,0 +1,105 @@
+"""Numbers and times as people read them. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥", "CHF": "CHF ", "CAD": "CA$", "AUD": "A$"}
+STEPS = ((Decimal(10) ** 12, "T"), (Decimal(10) ** 9, "B"), (Decimal(10) ** 6, "M"), (Decimal(10) ** 3, "k"))
+COMPACT_FROM = Decimal(10) ** 7
+MINUS = "\N{MINUS SIGN}"
+
+
+def symbol(currency: str) -> str:
+    """``€`` for EUR; the code and a space for a currency without a sign of its own here."""
+    return SYMBOLS.get(currency, f"{currency} ")
+
+
+def decimal(value: Any) -> Decimal:
+    """``value`` as a Decimal; a float by its shortest text, so 0.1 is 0.1."""
+    return value if isinstance(value, Decimal) else Decimal(str(value))
+
+
+def rounded(value: Decimal, digits: int) -> Decimal:
+    """Half away from zero, as on a receipt."""
+    return value.quantize(Decimal(1).scaleb(-digits), rounding=ROUND_HALF_UP)
+
+
+def _grouped(value: Decimal, digits: int, prefix: str = "") -> str:
+    number = rounded(value, digits)
+    return f"{MINUS if number < 0 else ''}{prefix}{abs(number):,.{digits}f}"
+
+
+def compact(value: Any, prefix: str = "") -> str:
+    """Three digits and a letter: ``€1.24M``, ``987``, ``12.3k``."""
+    number = decimal(value)
+    for size, letter in STEPS:
+        if rounded(abs(number), 0) >= size:
+            scaled = number / size
+            digits = 2 if abs(scaled) < 10 else 1 if abs(scaled) < 100 else 0
+            return _grouped(scaled, digits, prefix) + letter
+    return _grouped(number, 0, prefix)
+
+
+def shown(value: Any, kind: str, currency: str = "EUR") -> str:
+    """A number for a tile, label or table cell; an en dash for null. Ten million and more are compact."""
+    if value is None:
+        return "–"
+    if kind == "text":
+        return str(value)
+    number, sign = decimal(value), symbol(currency) if kind.startswith("currency") else ""
+    if kind == "percent":
+        return f"{_grouped(number * 100, 1)}\N{NARROW NO-BREAK SPACE}%"
+    if kind == "ago":
+        return span(float(number))
+    if abs(number) >= COMPACT_FROM:
+        return compact(number, sign)
+    digits = {"decimal": 2, "currency_exact": 2}.get(kind, 0)
+    return _grouped(number, digits, sign)
+
+
+def exact(value: Any, kind: str, currency: str = "EUR") -> str:
+    """Every digit, for a tooltip: ``€12,345.67``."""
+    if value is None or kind in ("text", "percent", "ago"):
+        return shown(value, kind, currency)
+    if kind.startswith("currency"):
+        return _grouped(decimal(value), 2, symbol(currency))
+    return _grouped(decimal(value), 2 if kind == "decimal" else 0)
+
+
+def change(value: Any, previous: Any) -> Decimal | None:
+    """Growth over ``previous`` as a share (0.1 is ten percent), or None when there is nothing to compare with."""
+    if value is None or previous is None or decimal(previous) == 0:
+        return None
+    before = decimal(previous)
+    return (decimal(value) - before) / abs(before)
+
+
+def change_shown(share: Decimal) -> str:
+    """``+12.3 %``; past tenfold ``×14``, since nobody reads +1,300 %."""
+    if share >= 9:
+        return f"×{_grouped(share + 1, 0)}"
+    sign = "+" if share > 0 else ""
+    return f"{sign}{_grouped(share * 100, 1)}\N{NARROW NO-BREAK SPACE}%"
+
+
+def span(seconds: float) -> str:
+    """An age: ``now``, ``12 s``, ``5 min``, ``3 h``, ``2 d``."""
+    if seconds < 2:
+        return "now"
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size):,} {unit}"
+    return f"{int(seconds)} s"
+
+
+def clock(at: datetime) -> str:
+    """Time of day, UTC."""
+    return f"{at:%H:%M:%S} UTC"
+
+
+def moment(at: datetime, extent_seconds: float) -> str:
+    """A point of a time axis, as exact as the axis is long: with the time of day up to ten days, the date beyond."""
+    return f"{at:%a %-d %b, %H:%M}" if extent_seconds < 10 * 86_400 else f"{at:%a %-d %b %Y}"

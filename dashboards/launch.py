@@ -1,0 +1,29 @@
+"""The command line that serves a dashboard, for whoever supervises it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+VIEWER = Path(__file__).parent / "viewer.py"
+
+
+def command(*, port: int, dsn: str, dashboard: Path | None = None, python: str = sys.executable) -> list[str]:
+    """Arguments of the page's process. Run it in the project's folder; healthy when GET /_stcore/health says ok.
+
+    The page listens on loopback only, asks nobody on the internet and reports nothing.
+    """
+    flags = {
+        "server.port": port,
+        "server.address": "127.0.0.1",
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "server.runOnSave": "false",
+        "browser.gatherUsageStats": "false",
+        "client.toolbarMode": "minimal",
+        "client.showErrorDetails": "none",
+        "logger.hideWelcomeMessage": "true",
+    }
+    options = [f"--{name}={value}" for name, value in flags.items()]
+    chosen = ["--dashboard", str(dashboard)] if dashboard else []
+    return [python, "-m", "streamlit", "run", str(VIEWER), *options, "--", "--dsn", dsn, *chosen]

@@ -1,0 +1,317 @@
+"""What a dashboard is: the YAML files beside this module, read into frozen models.
+
+The page draws them, and other tools (Metabase) can be fed from them, so nothing here knows how a card is drawn:
+
+- SQL is plain Postgres, one read-only statement. ``{{name}}`` stands for a parameter's value, ``{{snippet: name}}``
+  for text from ``snippets``, both as Metabase writes them.
+- Cards lie on Metabase's grid: 24 columns, rows of one unit, by the place of their upper left corner.
+- What each kind's SQL must return is said at its class.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from schemas.errors import Misconfigured
+
+GRID_COLUMNS = 24
+PLACEHOLDER = re.compile(r"\{\{\s*(?P<snippet>snippet:)?\s*(?P<name>[A-Za-z_][A-Za-z0-9_ ]*?)\s*\}\}")
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Text = Annotated[str, Field(min_length=1)]
+NumberFormat = Literal["integer", "decimal", "currency", "currency_exact", "percent", "text", "ago"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Layout(_Model):
+    """Place on the grid, upper left corner first."""
+
+    row: int = Field(ge=0)
+    col: int = Field(ge=0, lt=GRID_COLUMNS)
+    width: int = Field(ge=1, le=GRID_COLUMNS)
+    height: int = Field(ge=1, le=24)
+
+    @model_validator(mode="after")
+    def _inside(self) -> Self:
+        if self.col + self.width > GRID_COLUMNS:
+            raise ValueError(
+                f"col {self.col} and width {self.width} end at {self.col + self.width}, and the grid has "
+                f"{GRID_COLUMNS} columns; make one of them smaller"
+            )
+        return self
+
+    def overlaps(self, other: Layout) -> bool:
+        """True when the two share a cell of the grid."""
+        return (
+            self.col < other.col + other.width
+            and other.col < self.col + self.width
+            and self.row < other.row + other.height
+            and other.row < self.row + self.height
+        )
+
+
+class Choice(_Model):
+    """One value that a parameter can have, and what people read."""
+
+    title: Text
+    value: Text
+
+
+class Parameter(_Model):
+    """A value that the reader picks from a list; SQL says ``{{name}}``. ``default`` is one of the values."""
+
+    name: Name
+    title: Text
+    choices: tuple[Choice, ...] = Field(min_length=1)
+    default: Text
+
+    @model_validator(mode="after")
+    def _default_is_a_choice(self) -> Self:
+        values = [choice.value for choice in self.choices]
+        if self.default not in values:
+            raise ValueError(f"default {self.default!r} is none of the choices ({', '.join(values)}); name one of them")
+        return self
+
+
+def _one_statement(sql: str) -> str:
+    text = sql.strip()
+    if not re.match(r"(with|select)\b", text, re.IGNORECASE):
+        raise ValueError("is not a query: it must start with 'with' or 'select'")
+    if ";" in text:
+        raise ValueError("has a semicolon: give one statement, without one at its end")
+    return text
+
+
+class _Card(_Model):
+    """What every card has. ``reads`` names sources of the freshness card: the oldest of them is the card's age."""
+
+    id: Name
+    title: Text
+    sql: Text
+    layout: Layout
+    description: str = ""
+    reads: tuple[str, ...] = ()
+    empty: Text = "Nothing yet in this range"
+    refresh_seconds: float | None = Field(default=None, ge=0.5, le=3600)
+
+    @field_validator("sql")
+    @classmethod
+    def _query(cls, sql: str) -> str:
+        return _one_statement(sql)
+
+    @property
+    def statements(self) -> dict[str, str]:
+        """SQL by the name of the field it comes from."""
+        return {"sql": self.sql}
+
+
+class NumberCard(_Card):
+    """One row: ``value`` and, to compare with, ``previous`` (null or left out: no comparison).
+
+    ``trend_sql`` returns ``at`` and ``value``, oldest first, for the small line below the number.
+    """
+
+    kind: Literal["number"]
+    format: NumberFormat = "integer"
+    compare: str = ""
+    trend_sql: str | None = None
+    trend: Literal["line", "bars"] = "line"
+    better: Literal["higher", "lower", "neither"] = "higher"
+    live: bool = False
+
+    @field_validator("trend_sql")
+    @classmethod
+    def _trend_query(cls, sql: str | None) -> str | None:
+        return None if sql is None else _one_statement(sql)
+
+    @property
+    def statements(self) -> dict[str, str]:
+        return {"sql": self.sql} | ({"trend_sql": self.trend_sql} if self.trend_sql else {})
+
+
+class Series(_Model):
+    """One column of numbers in a chart. ``tone`` picks its colour, ``style`` how a line is drawn."""
+
+    column: Name
+    title: Text
+    style: Literal["area", "line", "dashed"] = "line"
+    tone: Literal["accent", "quiet", "loss", "second", "third"] = "accent"
+
+
+class LineCard(_Card):
+    """Rows by time: column ``x`` (timestamptz, oldest first) and the columns of ``series``; null leaves a gap."""
+
+    kind: Literal["line"]
+    x: Name = "at"
+    series: tuple[Series, ...] = Field(min_length=1, max_length=5)
+    format: NumberFormat = "integer"
+
+
+class ColumnCard(_Card):
+    """Upright bars, stacked: column ``x`` (text, in order) and the columns of ``series``."""
+
+    kind: Literal["column"]
+    x: Name = "label"
+    series: tuple[Series, ...] = Field(min_length=1, max_length=5)
+    format: NumberFormat = "integer"
+
+
+class BarCard(_Card):
+    """Ranked bars: column ``label`` (text), ``value`` (number), largest first; ``previous`` to compare with, if any."""
+
+    kind: Literal["bar"]
+    label: Name = "label"
+    value: Name = "value"
+    format: NumberFormat = "integer"
+
+
+class TableColumn(_Model):
+    """One column of a table. ``bar`` draws the number's share of the largest behind it."""
+
+    column: Name
+    title: Text
+    format: NumberFormat = "text"
+    bar: bool = False
+    phone: bool = True
+
+
+class TableCard(_Card):
+    """Rows as they come; ``columns`` are shown in order."""
+
+    kind: Literal["table"]
+    columns: tuple[TableColumn, ...] = Field(min_length=1)
+
+
+class FreshnessCard(_Card):
+    """A row a source: ``source``, ``title``, ``last_event_at``, ``events``, ``fresh_seconds``, ``stale_seconds``."""
+
+    kind: Literal["freshness"]
+
+
+Card = Annotated[NumberCard | LineCard | ColumnCard | BarCard | TableCard | FreshnessCard, Field(discriminator="kind")]
+KINDS = ("number", "line", "column", "bar", "table", "freshness")
+
+
+class Dashboard(_Model):
+    """One dashboard. ``currency`` is an ISO 4217 code; ``currency_sql`` asks the data for it first."""
+
+    title: Text
+    description: str = ""
+    refresh_seconds: float = Field(ge=0.5, le=3600)
+    currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
+    currency_sql: str | None = None
+    parameters: tuple[Parameter, ...] = ()
+    snippets: dict[str, str] = {}
+    cards: tuple[Card, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        problems = [*self._repeated_ids(), *self._overlaps(), *self._unknown_names()]
+        if sum(card.kind == "freshness" for card in self.cards) > 1:
+            problems.append("there is more than one freshness card; keep one")
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _repeated_ids(self) -> list[str]:
+        ids = [card.id for card in self.cards]
+        return [
+            f"card {i}, field id: another card has it; rename one" for i in sorted({i for i in ids if ids.count(i) > 1})
+        ]
+
+    def _overlaps(self) -> list[str]:
+        return [
+            f"card {b.id}, field layout: it covers cells of card {a.id}; move one of them"
+            for a, b in combinations(self.cards, 2)
+            if a.layout.overlaps(b.layout)
+        ]
+
+    def _unknown_names(self) -> list[str]:
+        problems, used = [], set()
+        for place, text in self._texts():
+            for found in PLACEHOLDER.finditer(text):
+                known = self.snippets if found["snippet"] else {p.name for p in self.parameters}
+                used.add((bool(found["snippet"]), found["name"]))
+                if found["name"] not in known:
+                    what = "snippet" if found["snippet"] else "parameter"
+                    there = ", ".join(sorted(known)) or "none"
+                    problems.append(f"{place}: {found[0]} names no {what}; there are: {there}")
+        problems += [
+            f"parameter {p.name}: no SQL uses it; remove it" for p in self.parameters if (False, p.name) not in used
+        ]
+        problems += [f"snippet {s}: no SQL uses it; remove it" for s in self.snippets if (True, s) not in used]
+        return problems
+
+    def _texts(self) -> list[tuple[str, str]]:
+        found = [(f"snippet {name}", text) for name, text in self.snippets.items()]
+        found += [(f"card {c.id}, field {field}", sql) for c in self.cards for field, sql in c.statements.items()]
+        return found + ([("field currency_sql", self.currency_sql)] if self.currency_sql else [])
+
+    def expanded(self, sql: str) -> str:
+        """``sql`` with its snippets put in, to any depth of eight; parameters stay as ``{{name}}``."""
+        for _ in range(8):
+            text = PLACEHOLDER.sub(lambda m: self.snippets[m["name"]] if m["snippet"] else m[0], sql)
+            if text == sql:
+                return text
+            sql = text
+        raise Misconfigured("snippets contain each other; break the circle")
+
+    def defaults(self) -> dict[str, str]:
+        """Each parameter's default value."""
+        return {p.name: p.default for p in self.parameters}
+
+
+def load(path: Path) -> Dashboard:
+    """The dashboard in ``path``. Raises Misconfigured naming file, card, field and what to do, a line a problem."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Misconfigured(f"{path}: can't be read ({error.strerror}); name a dashboard's YAML file") from error
+    except yaml.YAMLError as error:
+        raise Misconfigured(f"{path}: is not YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise Misconfigured(f"{path}: holds no mapping; start it with 'title:' as in dashboards/sales_overview.yaml")
+    try:
+        return Dashboard.model_validate(document)
+    except ValidationError as error:
+        problems = [line for e in error.errors() for line in _explain(dict(e), document)]
+        raise Misconfigured("\n".join(f"{path}: {line}" for line in problems)) from error
+
+
+def _explain(error: dict[str, Any], document: dict[str, Any]) -> list[str]:
+    place = _place(error["loc"], document)
+    if error["type"] == "value_error":
+        return [f"{place}: {line}" if place else line for line in str(error["ctx"]["error"]).splitlines()]
+    advice = {
+        "missing": "is missing; add it",
+        "extra_forbidden": "is not a field here; remove it or mend its spelling",
+        "union_tag_invalid": f"field kind is none of the kinds there are; use one of {', '.join(KINDS)}",
+        "union_tag_not_found": f"field kind is missing; add it, one of {', '.join(KINDS)}",
+    }.get(error["type"])
+    return [f"{place}{':' if place else ''} {advice or _mend(error)}".strip()]
+
+
+def _mend(error: dict[str, Any]) -> str:
+    said = error["msg"][0].lower() + error["msg"][1:]
+    return f"{said}, and it is {error['input']!r}; change it"
+
+
+def _place(loc: tuple[Any, ...], document: dict[str, Any]) -> str:
+    """``('cards', 3, 'bar', 'layout', 'width')`` as ``card by_region, field layout.width``."""
+    parts, owner = list(loc), ""
+    if parts[:1] in (["cards"], ["parameters"]) and len(parts) > 1:
+        entry = document[parts[0]][parts[1]]
+        name = entry.get("id" if parts[0] == "cards" else "name") if isinstance(entry, dict) else None
+        owner = f"{parts[0][:-1]} {name or f'number {parts[1] + 1}'}"
+        parts = [p for p in parts[2:] if p not in KINDS]
+    field = ".".join(str(p) for p in parts)
+    return ", ".join(filter(None, (owner, f"field {field}" if field else "")))

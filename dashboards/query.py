@@ -1,0 +1,176 @@
+"""Questions to Postgres and their newest answers.
+
+``Answers`` stands between a page that asks every second or two and a database that should not suffer from it: a
+question is asked once however many readers there are, never again before it is due, and takes at most a tenth of
+the time: one that took 3 s is next asked 30 s later. Nobody waits for a slow one; they get its last answer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, Future, wait
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from dashboards.model import PLACEHOLDER
+from schemas.errors import InsightsError, Retryable
+
+Row = dict[str, Any]
+PAUSE_PER_SECOND_TAKEN = 9.0
+FORGET_AFTER_SECONDS = 600.0
+
+
+class DatabaseAway(Retryable):
+    """Postgres did not answer; asking again later may work."""
+
+
+class QueryFailed(InsightsError):
+    """Postgres refused the SQL, or stopped it at the statement timeout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """SQL with psycopg's placeholders, and its values as sorted pairs. Equal ones share an answer."""
+
+    sql: str
+    values: tuple[tuple[str, str], ...]
+
+
+def question(sql: str, values: Mapping[str, str]) -> Question:
+    """A Question from SQL with ``{{name}}`` in it (snippets put in before) and the parameters' values."""
+    text = PLACEHOLDER.sub(lambda m: f"%({m['name']})s", sql.replace("%", "%%"))
+    used = {m["name"] for m in PLACEHOLDER.finditer(sql)}
+    return Question(text, tuple(sorted((k, v) for k, v in values.items() if k in used)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The newest rows (None before the first), when they were read, how long it took, and what went wrong since."""
+
+    rows: tuple[Row, ...] | None = None
+    read_at: datetime | None = None
+    took_seconds: float = 0.0
+    problem: InsightsError | None = None
+
+
+class Postgres:
+    """A few read-only connections, each with a statement timeout. Connects when first asked, again after a fault."""
+
+    def __init__(self, dsn: str, *, statement_timeout_seconds: float = 5.0, connections: int = 4) -> None:
+        options = (
+            f"-c default_transaction_read_only=on -c statement_timeout={int(statement_timeout_seconds * 1000)}"
+            " -c timezone=UTC -c jit=off -c application_name=insights-page"
+        )
+        kwargs = {
+            "options": options,
+            "autocommit": True,
+            "connect_timeout": 3,
+            # A plan for the values at hand: a generic one guesses a third of the table for a time range.
+            "prepare_threshold": None,
+        }
+        self._pool = ConnectionPool(
+            dsn,
+            kwargs=kwargs,
+            min_size=1,
+            max_size=connections,
+            timeout=3.0,
+            # Short, so that the pool's growing pauses between attempts stay short, too, and a page heals in seconds.
+            reconnect_timeout=4.0,
+            check=ConnectionPool.check_connection,
+            open=False,
+        )
+
+    def rows(self, asked: Question) -> tuple[Row, ...]:
+        """All rows. Blocks for the statement timeout at most. Raises DatabaseAway or QueryFailed."""
+        self._pool.open()
+        try:
+            with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+                # The text is the dashboard's own file's, and values go beside it.
+                return tuple(cursor.execute(asked.sql.encode(), dict(asked.values)).fetchall())
+        except psycopg.errors.QueryCanceled as error:
+            raise QueryFailed("took longer than the statement timeout and was stopped; pick a shorter range") from error
+        except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise DatabaseAway(f"Postgres does not answer: {error}") from error
+        except psycopg.Error as error:
+            raise QueryFailed(error.diag.message_primary or str(error)) from error
+
+    def close(self) -> None:
+        """Close the connections. Later questions raise DatabaseAway."""
+        self._pool.close()
+
+
+@dataclass(slots=True)
+class _Entry:
+    answer: Answer
+    due_at: datetime
+    asked_at: datetime
+    running: Future[None] | None = None
+
+
+class Answers:
+    """The newest answer to each question, shared by all readers of the page."""
+
+    def __init__(
+        self,
+        ask: Callable[[Question], tuple[Row, ...]],
+        executor: Executor,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._ask = ask
+        self._executor = executor
+        self._clock = clock
+        self._entries: dict[Question, _Entry] = {}
+        self._lock = threading.Lock()
+
+    def newest(self, wanted: Mapping[Question, float], wait_seconds: float) -> dict[Question, Answer]:
+        """An answer for each question, asked anew when older than its seconds. Blocks ``wait_seconds`` at most."""
+        with self._lock:
+            now = self._clock()
+            self._forget(now)
+            entries = {q: self._entries.setdefault(q, _Entry(Answer(), now, now)) for q in wanted}
+            for q, entry in entries.items():
+                entry.asked_at = now
+                if entry.running is None and entry.due_at <= now:
+                    entry.running = self._executor.submit(self._run, q, entry, wanted[q])
+            running = [entry.running for entry in entries.values() if entry.running is not None]
+        wait(running, wait_seconds)
+        return {q: entry.answer for q, entry in entries.items()}
+
+    def _run(self, asked: Question, entry: _Entry, refresh_seconds: float) -> None:
+        started = self._clock()
+        problem: InsightsError | None = None
+        rows: tuple[Row, ...] = ()
+        try:
+            rows = self._ask(asked)
+        except (DatabaseAway, QueryFailed) as error:
+            problem = error
+        now = self._clock()
+        took = (now - started).total_seconds()
+        with self._lock:
+            if problem:
+                entry.answer = replace(entry.answer, problem=problem)
+            else:
+                entry.answer = Answer(rows=rows, read_at=now, took_seconds=took)
+            # Counted from the start and a little early: a page that asks every two seconds gets two-second news.
+            pause = max(
+                refresh_seconds * 0.9 - took,
+                0.0 if isinstance(problem, DatabaseAway) else took * PAUSE_PER_SECOND_TAKEN,
+            )
+            entry.due_at = now + timedelta(seconds=pause)
+            entry.running = None
+
+    def _forget(self, now: datetime) -> None:
+        old = [q for q, e in self._entries.items() if (now - e.asked_at).total_seconds() > FORGET_AFTER_SECONDS]
+        for q in old:
+            del self._entries[q]
+
+
+def away(answers: Iterable[Answer]) -> DatabaseAway | None:
+    """The fault to show on the whole page, when Postgres was away at the last attempt of any question."""
+    return next((a.problem for a in answers if isinstance(a.problem, DatabaseAway)), None)

@@ -1,0 +1,193 @@
+"""Tiles, tables and notices as HTML. Pure; everything from the data is escaped.
+
+A sparkline is a CSS mask over a coloured box, since the page's sanitizer takes no SVG elements; so it follows the
+colours of the page, light and dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from typing import Any, Literal
+from urllib.parse import quote
+
+from dashboards.format import change, change_shown, clock, exact, shown, span
+from dashboards.model import Card, ColumnCard, LineCard, NumberCard, TableCard
+from dashboards.query import Row
+
+Level = Literal["fresh", "quiet", "stale", "none"]
+LEVELS: tuple[Level, ...] = ("fresh", "quiet", "stale", "none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Age:
+    """How long ago a card's sources last counted an event, and how good that is."""
+
+    seconds: float | None
+    level: Level
+    title: str
+
+
+def age_of(row: Row, now: datetime) -> Age:
+    """The Age of one row of the freshness card."""
+    last = row["last_event_at"]
+    if last is None:
+        return Age(seconds=None, level="none", title=f"{row['title']}: no event yet")
+    seconds = max((now - last).total_seconds(), 0.0)
+    level: Level = (
+        "fresh" if seconds <= row["fresh_seconds"] else "quiet" if seconds <= row["stale_seconds"] else "stale"
+    )
+    return Age(seconds=seconds, level=level, title=f"{row['title']}: newest event {clock(last)}, {ago(seconds)}")
+
+
+def oldest(reads: Sequence[str], ages: Mapping[str, Age]) -> Age | None:
+    """The worst of the sources that a card reads, or None when none of them is known."""
+    known = [ages[source] for source in reads if source in ages]
+    return max(known, key=lambda a: (LEVELS.index(a.level), a.seconds or 0.0), default=None)
+
+
+def ago(seconds: float) -> str:
+    """``now`` or ``12 s ago``."""
+    text = span(seconds)
+    return text if text == "now" else f"{text} ago"
+
+
+def head(card: Card, age: Age | None) -> str:
+    """A card's title line: name, what it means, legend, and the dot that says how fresh it is."""
+    note = f'<span class="ih-note">{escape(card.description)}</span>' if card.description else ""
+    legend = ""
+    if isinstance(card, LineCard | ColumnCard):
+        keys = "".join(
+            f'<span class="ih-key ih-tone-{s.tone} ih-{s.style}">{escape(s.title)}</span>'
+            for s in reversed(card.series)
+        )
+        legend = f'<span class="ih-legend">{keys}</span>'
+    return (
+        f'<div class="ih-head"><div class="ih-names"><h3>{escape(card.title)}</h3>{note}</div>{legend}{_dot(age)}</div>'
+    )
+
+
+def _dot(age: Age | None) -> str:
+    if age is None:
+        return ""
+    text = "–" if age.seconds is None else span(age.seconds)
+    return f'<span class="ih-dot ih-{age.level}" title="{escape(age.title)}">{text}</span>'
+
+
+def number(card: NumberCard, row: Row | None, trend: Sequence[Row], currency: str, age: Age | None) -> str:
+    """A tile: label, number, change, sparkline. ``row`` None or a null value: the card's empty text."""
+    value = row.get("value") if row else None
+    label = f'<div class="ih-label" title="{escape(card.description)}">{escape(card.title)}{_dot(age)}</div>'
+    live = " ih-live" if card.live else ""
+    if value is None:
+        body = f'<div class="ih-number ih-none">–</div><div class="ih-under">{escape(card.empty)}</div>'
+        return f'<div class="ih-tile{live}" data-card="{card.id}" data-value="">{label}{body}</div>'
+    figure = (
+        f'<div class="ih-number" title="{escape(exact(value, card.format, currency))}">'
+        f"{escape(shown(value, card.format, currency))}</div>"
+    )
+    under = f'<div class="ih-under">{_change(card, value, (row or {}).get("previous"))}</div>'
+    drawn = spark([float(r["value"] or 0) for r in trend], card.trend)
+    return f'<div class="ih-tile{live}" data-card="{card.id}" data-value="{value}">{label}{figure}{under}{drawn}</div>'
+
+
+def _change(card: NumberCard, value: Any, previous: Any) -> str:
+    share = change(value, previous)
+    if share is None:
+        return f"<span>{escape(card.compare)}</span>" if card.live else ""
+    good = card.better == "neither" or share == 0 or (share > 0) == (card.better == "higher")
+    arrow = "▲" if share > 0 else "▼" if share < 0 else "■"
+    return (
+        f'<span class="ih-change {"ih-gain" if good else "ih-loss"}">{arrow} {escape(change_shown(share))}</span>'
+        f"<span>{escape(card.compare)}</span>"
+    )
+
+
+def spark(values: Sequence[float], kind: Literal["line", "bars"]) -> str:
+    """A small picture of a series, oldest first, from zero (or its least, below zero) to its largest."""
+    if len(values) < 2 or not any(values):
+        return '<div class="ih-spark"></div>'
+    low, high = min(0.0, *values), max(0.0, *values)
+    heights = [(v - low) / (high - low) for v in values]
+    shapes = _bars(heights) if kind == "bars" else _line(heights)
+    layers = "".join(f'<div class="{name}" style="{_mask(svg)}"></div>' for name, svg in shapes)
+    return f'<div class="ih-spark ih-{kind}" aria-hidden="true">{layers}</div>'
+
+
+def _line(heights: Sequence[float]) -> list[tuple[str, str]]:
+    last = len(heights) - 1
+    points = " ".join(f"{i * 200 / last:.1f},{38 - h * 35:.1f}" for i, h in enumerate(heights))
+    stroke = 'fill="none" stroke="#000" stroke-width="2" stroke-linejoin="round" vector-effect="non-scaling-stroke"'
+    return [
+        ("ih-fill", f'<polygon points="0,40 {points} 200,40"/>'),
+        ("ih-stroke", f'<polyline points="{points}" {stroke}/>'),
+    ]
+
+
+def _bars(heights: Sequence[float]) -> list[tuple[str, str]]:
+    step = 200 / len(heights)
+    drawn = "".join(
+        f'<rect x="{i * step:.2f}" y="{40 - max(h * 38, 1):.1f}" width="{step * 0.68:.2f}" height="40" rx=".8"/>'
+        for i, h in enumerate(heights)
+    )
+    return [("ih-stroke", drawn)]
+
+
+def _mask(shapes: str) -> str:
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 200 40" preserveAspectRatio="none">{shapes}</svg>'
+    url = f"url('data:image/svg+xml,{quote(svg)}')"
+    return f"-webkit-mask-image:{url};mask-image:{url};-webkit-mask-size:100% 100%;mask-size:100% 100%"
+
+
+def table(card: TableCard, rows: Sequence[Row], currency: str) -> str:
+    """Rows with aligned numbers; a bar behind a number is its share of the column's largest."""
+    names = [f'<th class="{_cell(c.format, c.phone)}">{escape(c.title)}</th>' for c in card.columns]
+    largest = {c.column: max((float(r[c.column] or 0) for r in rows), default=0.0) for c in card.columns if c.bar}
+    lines = []
+    for place, row in enumerate(rows, 1):
+        cells = [f'<td class="ih-place">{place}</td>']
+        for c in card.columns:
+            value, text = row[c.column], escape(shown(row[c.column], c.format, currency))
+            if c.bar and largest[c.column] > 0:
+                share = max(float(value or 0), 0) / largest[c.column] * 100
+                text = f'<div><span class="ih-share"><i style="width:{share:.1f}%"></i></span><b>{text}</b></div>'
+            hint = escape(exact(value, c.format, currency))
+            cells.append(f'<td class="{_cell(c.format, c.phone)}" title="{hint}">{text}</td>')
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return (
+        f'<table class="ih-table" data-card="{card.id}">'
+        f'<thead><tr><th class="ih-place"></th>{"".join(names)}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table>"
+    )
+
+
+def _cell(kind: str, phone: bool) -> str:
+    return ("ih-text" if kind == "text" else "ih-figure") + ("" if phone else " ih-wide")
+
+
+def freshness(rows: Sequence[Row], now: datetime) -> str:
+    """A line a source: dot, name, events today, age of the newest."""
+    lines = []
+    for row in rows:
+        age = age_of(row, now)
+        text = "no event yet" if age.seconds is None else ago(age.seconds)
+        lines.append(
+            f'<li title="{escape(age.title)}"><span class="ih-dot ih-{age.level}"></span><b>{escape(row["title"])}</b>'
+            f'<span class="ih-count">{shown(row["events"], "integer")} today</span>'
+            f'<span class="ih-age">{text}</span></li>'
+        )
+    return f'<ul class="ih-fresh-list">{"".join(lines)}</ul>'
+
+
+def empty(text: str) -> str:
+    """What stands where a chart would, when there is nothing to draw."""
+    return f'<div class="ih-empty"><span></span>{escape(text)}</div>'
+
+
+def notice(title: str, text: str, kind: Literal["loss", "warn"] = "loss") -> str:
+    """A box above everything, for a fault that the reader should know of."""
+    return (
+        f'<div class="ih-notice ih-notice-{kind}" role="alert"><b>{escape(title)}</b><span>{escape(text)}</span></div>'
+    )
