@@ -104,6 +104,7 @@ class Run:
     publisher: Publisher
     stop: Stop
     log: structlog.stdlib.BoundLogger
+    clock: Callable[[], float] = time.time
     published: int = field(default=0, init=False)
 
     def publish(self, event: Event, record: Record) -> None:

@@ -1,0 +1,136 @@
+"""Where a process of the shop got to, in one SQLite file, moved only after everything before it is acknowledged."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from producers.answer_key import AnswerKey
+from producers.shop.occurrences import MINUTE_US, Scheduled
+from producers.shop.simulation import Minute, Place
+from schemas.errors import Misconfigured
+
+SCHEMA: Final = """
+create table if not exists identity (name text primary key, value text not null) without rowid;
+create table if not exists cursor (
+    only integer primary key check (only = 1), origin integer not null, minute integer not null, done integer not null,
+    customers_from integer not null, written_us integer not null);
+create table if not exists scheduled (due_us integer not null, kind text not null, payload text not null);
+create index if not exists scheduled_by_time on scheduled (due_us);
+create table if not exists levels (
+    product_id text, warehouse text, units integer not null, primary key (product_id, warehouse)) without rowid;
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """All events before ``minute`` and the first ``done`` of it are on the log.
+
+    The shop began at ``origin`` and announced its customers from number ``customers_from`` on. ``written_us`` is when,
+    by the clock on the wall, this was true.
+    """
+
+    origin: int
+    minute: int
+    done: int
+    customers_from: int
+    written_us: int
+
+
+class Ledger:
+    """The state file of one source: cursor, what is scheduled, stock levels, and the answer key."""
+
+    def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
+        """Opens or makes the file. Raises Misconfigured when it belongs to a shop with another ``identity``."""
+        self.path = path
+        self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
+        self._database.execute("pragma journal_mode=wal")
+        # A lost last commit only publishes some events again, under the same ids.
+        self._database.execute("pragma synchronous=normal")
+        self._database.executescript(SCHEMA)
+        self.answer_key = AnswerKey(self._database)
+        self._check(identity)
+
+    def _check(self, identity: Mapping[str, str]) -> None:
+        known = dict(self._database.execute("select name, value from identity"))
+        for name, value in identity.items():
+            if known.get(name, value) != value:
+                raise Misconfigured(
+                    f"{self.path} holds the cursor of a shop with {name} {known[name]}, this run has {name} {value}:"
+                    f" its events would not fit what is published. Use --{name} {known[name]} or another --state folder"
+                )
+        self._database.executemany("insert or ignore into identity values (?, ?)", identity.items())
+
+    def cursor(self) -> Cursor | None:
+        """Where to go on, or None in a new file."""
+        row = self._database.execute("select origin, minute, done, customers_from, written_us from cursor").fetchone()
+        if row is None:
+            return None
+        return Cursor(origin=row[0], minute=row[1], done=row[2], customers_from=row[3], written_us=row[4])
+
+    def scheduled(self) -> list[Scheduled]:
+        rows = self._database.execute("select due_us, kind, payload from scheduled order by rowid")
+        return [Scheduled(due_us, kind, json.loads(payload)) for due_us, kind, payload in rows]
+
+    def levels(self) -> dict[Place, int]:
+        rows = self._database.execute("select product_id, warehouse, units from levels")
+        return {(product_id, warehouse): units for product_id, warehouse, units in rows}
+
+    def commit(self, cursor: Cursor, over: Iterable[Minute]) -> None:
+        """Move to a cursor, in one transaction with the state at the start of its minute and with the answer key.
+
+        ``over`` are the minutes that ended since the last commit.
+        """
+        database = self._database
+        database.execute("begin")
+        for minute in over:
+            if minute.minute % 1440 == 0:
+                self.answer_key.prune(minute.minute * MINUTE_US)
+            self._add(minute.scheduled)
+            database.executemany(
+                "insert or replace into levels values (?, ?, ?)",
+                [(*place, units) for place, units in minute.levels.items()],
+            )
+        database.execute("delete from scheduled where due_us < ?", (cursor.minute * MINUTE_US,))
+        self.answer_key.write()
+        self._move(cursor)
+        database.execute("commit")
+
+    def restart(self, cursor: Cursor, scheduled: Iterable[Scheduled]) -> None:
+        """Jump to a cursor, with something else scheduled than what was."""
+        self._database.execute("begin")
+        self._database.execute("delete from scheduled")
+        self._add(scheduled)
+        self.answer_key.prune(cursor.minute * MINUTE_US)
+        self._move(cursor)
+        self._database.execute("commit")
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _add(self, scheduled: Iterable[Scheduled]) -> None:
+        self._database.executemany(
+            "insert into scheduled values (?, ?, ?)",
+            [(item.due_us, item.kind, json.dumps(item.payload)) for item in scheduled],
+        )
+
+    def _move(self, cursor: Cursor) -> None:
+        self._database.execute(
+            "insert or replace into cursor values (1, ?, ?, ?, ?, ?)",
+            (cursor.origin, cursor.minute, cursor.done, cursor.customers_from, cursor.written_us),
+        )
+
+
+def stock_levels(path: Path) -> dict[str, int]:
+    """Units of each product in all warehouses, as a running shop last wrote them; empty when there is no such file."""
+    if not path.exists():
+        return {}
+    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    try:
+        return dict(database.execute("select product_id, sum(units) from levels group by product_id"))
+    finally:
+        database.close()

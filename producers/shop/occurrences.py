@@ -1,0 +1,38 @@
+"""What happens in the shop, as values: occurrences, and what they set off for later."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from schemas import catalogue
+from schemas.catalogue import Event
+
+ORDER_PLACED = catalogue.event("sales.order_placed")
+ORDER_REFUNDED = catalogue.event("sales.order_refunded")
+CUSTOMER_CHANGED = catalogue.event("customers.customer_changed")
+INTERACTION = catalogue.event("web.interaction")
+STOCK_MOVED = catalogue.event("inventory.stock_moved")
+
+MINUTE_US = 60_000_000
+
+
+class Scheduled(NamedTuple):
+    """Something that will happen: ``payload`` is plain JSON, for it may have to be written down until then."""
+
+    due_us: int
+    kind: str
+    payload: dict[str, Any]
+
+    @property
+    def minute(self) -> int:
+        return self.due_us // MINUTE_US
+
+
+class Occurrence(NamedTuple):
+    """One event and its time in microseconds since 1970. They sort by time, then by id; ids are unique."""
+
+    at_us: int
+    event_id: str
+    event: Event
+    record: dict[str, Any]
+    sets_off: Scheduled | None = None

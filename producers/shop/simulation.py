@@ -1,0 +1,242 @@
+"""The shop, minute by minute: what visitors do, and what follows from it later (refunds, restocks).
+
+All state is in three small things: the minute, what is scheduled, and the stock levels. A minute is a pure function
+of them and of the shop, so a process that starts from written state draws the same events with the same ids.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from math import ceil
+from typing import Any, Final
+
+from producers.shop import rhythm
+from producers.shop.assortment import CURRENCY, EPOCH
+from producers.shop.chance import mixed, share
+from producers.shop.identifiers import event_id, tail_prefix
+from producers.shop.occurrences import (
+    CUSTOMER_CHANGED,
+    MINUTE_US,
+    ORDER_REFUNDED,
+    STOCK_MOVED,
+    Occurrence,
+    Scheduled,
+)
+from producers.shop.rhythm import REGIONS
+from producers.shop.visits import SOURCE, VISIT_MINUTES, ZERO, Seal, Shop, Visits, stock_moved
+from schemas.errors import Misconfigured
+
+Place = tuple[str, str]
+"""(product id, warehouse)."""
+
+UNITS_PER_EVENT: Final = 0.016  # sold, of all products; sizes the warehouses. Measured.
+REFUND_COUNTER: Final = 0x8000  # of event ids: far above what a visit counts up to
+RETURNED_TO_STOCK: Final = frozenset({"changed_mind", "wrong_item"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Minute:
+    """What happened in a minute, in order, and how it changed the state."""
+
+    minute: int
+    occurrences: list[Occurrence]
+    scheduled: list[Scheduled]
+    levels: dict[Place, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stocking:
+    """How many units of a product a warehouse likes to hold: orders more when below ``low``, up to ``full``."""
+
+    low: int
+    full: int
+
+
+def stockings(shop: Shop) -> dict[Place, Stocking]:
+    """For every product in every warehouse: enough for most of a day at least, and for some days when full."""
+    per_day = shop.rate * 86_400 * UNITS_PER_EVENT
+    return {
+        (product.product_id, region.warehouse): Stocking(
+            low=ceil(8 + 0.75 * (expected := per_day * shop.popularity[product.number] * region.percent / 100)),
+            full=ceil(24 + 4 * expected),
+        )
+        for product in shop.products
+        for region in REGIONS
+    }
+
+
+class Simulation:
+    """A shop that has been open to these events since ``origin``; ``minute`` is the next to come."""
+
+    def __init__(
+        self,
+        shop: Shop,
+        seal: Seal,
+        *,
+        origin: int,
+        minute: int | None = None,
+        scheduled: Iterable[Scheduled] = (),
+        levels: Mapping[Place, int] | None = None,
+        customers_from: int = 0,
+    ) -> None:
+        """Without ``minute`` it starts at ``origin``, with an announcement of all customers and of all stock.
+
+        Visits that began before ``origin`` are no part of it. ``customers_from`` narrows the announcement to
+        customers from that number on. Raises Misconfigured for an origin before the shop opened.
+        """
+        if origin <= rhythm.OPENED + rhythm.WEEK_MINUTES:
+            raise Misconfigured("the synthetic shop opened in January 2015; start later than that")
+        self.shop = shop
+        self.origin = origin
+        self.minute = origin if minute is None else minute
+        self.levels: dict[Place, int] = dict(levels or {})
+        self.customers_from = customers_from
+        self._visits = Visits(shop, seal)
+        self._stockings = stockings(shop)
+        self._due: defaultdict[int, list[Scheduled]] = defaultdict(list)
+        self._ahead: defaultdict[int, list[Occurrence]] = defaultdict(list)
+        self._on_order: set[Place] = set()
+        for item in scheduled:
+            self._schedule(item)
+        for earlier in range(max(origin, self.minute - VISIT_MINUTES), self.minute):
+            self._draw(earlier)
+
+    def advance(self) -> Minute:
+        """The next minute."""
+        minute = self.minute
+        self._draw(minute)
+        occurrences = self._ahead.pop(minute, [])
+        if minute == self.origin:
+            occurrences += self._announcements()
+        for item in self._due.pop(minute, ()):
+            occurrences += self._fall_due(item)
+        occurrences.sort()
+        scheduled = [o.sets_off for o in occurrences if o.sets_off is not None]
+        moved = self._move_stock(occurrences)
+        scheduled += self._restocks(minute, moved)
+        for item in scheduled:
+            self._schedule(item)
+        self.minute = minute + 1
+        return Minute(
+            minute=minute,
+            occurrences=occurrences,
+            scheduled=scheduled,
+            levels={place: self.levels[place] for place in moved},
+        )
+
+    @property
+    def pending(self) -> list[Scheduled]:
+        """Everything that is scheduled, by time."""
+        return sorted((item for items in self._due.values() for item in items), key=lambda item: item.due_us)
+
+    def _draw(self, minute: int) -> None:
+        ahead = self._ahead
+        for occurrence in self._visits.beginning_in(minute):
+            at_minute = occurrence.at_us // MINUTE_US
+            if at_minute >= self.minute:
+                ahead[at_minute].append(occurrence)
+
+    def _schedule(self, item: Scheduled) -> None:
+        self._due[item.minute].append(item)
+        if item.kind == "restock":
+            self._on_order.add((item.payload["product_id"], item.payload["warehouse"]))
+
+    def _fall_due(self, item: Scheduled) -> list[Occurrence]:
+        return self._refund(item) if item.kind == "refund" else self._restock(item)
+
+    def _refund(self, item: Scheduled) -> list[Occurrence]:
+        payload = item.payload
+        lines: list[dict[str, Any]] = [{**line, "amount": Decimal(line["amount"])} for line in payload["lines"]]
+        this = event_id(item.due_us, payload["prefix"], REFUND_COUNTER)
+        record = {
+            "event_id": this,
+            "occurred_at": EPOCH + timedelta(microseconds=item.due_us),
+            "source": SOURCE,
+            "refund_id": f"R{payload['order_id']}",
+            "order_id": payload["order_id"],
+            "customer_id": payload["customer_id"],
+            "region": payload["region"],
+            "currency": CURRENCY,
+            "lines": lines,
+            "amount": sum((line["amount"] for line in lines), ZERO),
+            "reason": payload["reason"],
+        }
+        found = [Occurrence(item.due_us, this, ORDER_REFUNDED, record)]
+        if payload["reason"] in RETURNED_TO_STOCK:
+            for counter, line in enumerate(lines, start=REFUND_COUNTER + 1):
+                moved = event_id(item.due_us, payload["prefix"], counter)
+                found.append(
+                    stock_moved(
+                        moved, item.due_us, line["product_id"], line["quantity"], "adjustment", payload["warehouse"]
+                    )
+                )
+        return found
+
+    def _restock(self, item: Scheduled) -> list[Occurrence]:
+        place = (item.payload["product_id"], item.payload["warehouse"])
+        self._on_order.discard(place)
+        return [self._restocked(item.due_us, place, item.payload["units"])]
+
+    def _restocked(self, at_us: int, place: Place, units: int) -> Occurrence:
+        warehouse = next(n for n, region in enumerate(REGIONS) if region.warehouse == place[1])
+        number = self.shop.by_id[place[0]].number
+        prefix = tail_prefix(mixed(self.shop.seed, number, at_us, 31))
+        return stock_moved(event_id(at_us, prefix, warehouse), at_us, place[0], units, "restock", place[1])
+
+    def _move_stock(self, occurrences: Iterable[Occurrence]) -> set[Place]:
+        """Take the minute's moves into the levels; which places moved."""
+        levels, moved = self.levels, set()
+        for occurrence in occurrences:
+            if occurrence.event is STOCK_MOVED:
+                record = occurrence.record
+                place = (record["product_id"], record["warehouse"])
+                levels[place] = levels.get(place, 0) + record["delta"]
+                moved.add(place)
+        return moved
+
+    def _restocks(self, minute: int, moved: set[Place]) -> list[Scheduled]:
+        """Orders for what runs low: they arrive five to twenty minutes later."""
+        ordered = []
+        for place in sorted(moved - self._on_order):
+            stocking, level = self._stockings[place], self.levels[place]
+            if level < stocking.low:
+                wait = 5 + mixed(self.shop.by_id[place[0]].number, minute) % 16
+                due_us = (minute + wait) * MINUTE_US + 1000 * (mixed(self.shop.by_id[place[0]].number, minute) % 59_000)
+                payload = {"product_id": place[0], "warehouse": place[1], "units": stocking.full - level}
+                ordered.append(Scheduled(due_us, "restock", payload))
+        return ordered
+
+    def _announcements(self) -> list[Occurrence]:
+        """Who the customers are and what lies in the warehouses, at the origin."""
+        shop, at_us = self.shop, self.origin * MINUTE_US
+        newest = shop.customers_before(self.origin)
+        oldest = max(0, newest - shop.active_customers - 200)
+        found = []
+        for number in range(max(oldest, self.customers_from), newest):
+            this = event_id(at_us, tail_prefix(mixed(shop.seed, number, at_us, 32)), 0)
+            record = self._visits.customer_record(number, at_us, this, 0)
+            found.append(Occurrence(at_us, this, CUSTOMER_CHANGED, record))
+        for place, stocking in self._stockings.items():
+            if place not in self.levels:
+                spread = share(shop.seed, self.shop.by_id[place[0]].number, at_us, len(place[1]))
+                units = stocking.low + int((stocking.full - stocking.low) * spread)
+                found.append(self._restocked(at_us, place, units))
+        return found
+
+
+def reopened(simulation: Simulation, seal: Seal, origin: int) -> Simulation:
+    """The shop after it was away until ``origin``: what fell due meanwhile happens then, and who signed up is told."""
+    at_us = origin * MINUTE_US
+    pending = [item if item.due_us >= at_us else item._replace(due_us=at_us) for item in simulation.pending]
+    return Simulation(
+        simulation.shop,
+        seal,
+        origin=origin,
+        scheduled=pending,
+        levels=simulation.levels,
+        customers_from=simulation.shop.customers_before(max(simulation.minute - VISIT_MINUTES, simulation.origin)),
+    )
