@@ -1,0 +1,47 @@
+# Insights Hub. `make` lists what there is; `make up ARGS="--history 12h"` hands options on to the command behind it.
+# Needs Python 3.11 or 3.12 and a package registry; everything else comes from there, locked in requirements/.
+
+.DEFAULT_GOAL := help
+.PHONY: help up down clean status test check format lock
+
+# The first Python on the path that fits; `make up PYTHON=python3.12` names one.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && exit; \
+	done; echo python3)
+ARGS ?=
+bootstrap = @$(PYTHON) bootstrap.py
+python := .venv/bin/python
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+
+up:  ## start everything, and wait until the first live numbers are in
+	$(bootstrap) main flink
+	@$(python) -m insights up $(ARGS)
+
+down:  ## stop everything; the data stays
+	$(bootstrap) main
+	@$(python) -m insights down $(ARGS)
+
+clean:  ## stop everything and remove the data (asks first, unless FORCE=1)
+	$(bootstrap) main
+	@$(python) -m insights clean $(if $(FORCE),--force) $(ARGS)
+
+status:  ## what runs, what was counted, how fresh it is
+	$(bootstrap) main
+	@$(python) -m insights status $(ARGS)
+
+test:  ## every test, on the real parts (ARGS="-k late" picks some)
+	$(bootstrap) dev flink
+	@.venv/bin/pytest $(ARGS)
+
+check:  ## lint, types, imports, dependencies, SQL and the contracts' compatibility
+	$(bootstrap) dev
+	@$(python) -m insights.check
+
+format:  ## write the code as `make check` wants it
+	$(bootstrap) dev
+	@.venv/bin/ruff check --quiet --fix . ; .venv/bin/ruff format .
+
+lock:  ## resolve the dependencies anew into requirements/ (ARGS=--upgrade for newer versions)
+	$(bootstrap) lock $(ARGS)
