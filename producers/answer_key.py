@@ -1,7 +1,7 @@
 """What the numbers must come out as, added up beside the log by whoever published the events.
 
 The pipeline never reads it; tests hold the tables against it. It knows the aggregates by what they mean, not by their
-SQL, and adds integers only: cents and microseconds.
+SQL, and adds integers only: cents and milliseconds.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any, Final
 from schemas.catalogue import Event
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND: Final = timedelta(microseconds=1)
-MINUTE_US: Final = 60_000_000
-HOUR_US: Final = 60 * MINUTE_US
-DAY_US: Final = 24 * HOUR_US
+MILLISECOND: Final = timedelta(milliseconds=1)
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 60 * MINUTE_MS
+DAY_MS: Final = 24 * HOUR_MS
 KEPT_DAYS: Final = 40
 
 Row = list[Any]
@@ -28,42 +28,42 @@ Answers = dict[str, dict[tuple[Any, ...], tuple[Any, ...]]]
 
 SCHEMA: Final = """
 create table if not exists sales (
-    minute_us integer, region text, category text,
+    minute_ms integer, region text, category text,
     orders integer, units integer, gross_cents integer, discount_cents integer,
-    primary key (minute_us, region, category)) without rowid;
+    primary key (minute_ms, region, category)) without rowid;
 create table if not exists refunds (
-    day_us integer, region text, category text,
+    day_ms integer, region text, category text,
     refunds integer, units integer, amount_cents integer,
-    primary key (day_us, region, category)) without rowid;
+    primary key (day_ms, region, category)) without rowid;
 create table if not exists activity (
-    hour_us integer, product_id text,
+    hour_ms integer, product_id text,
     views integer, carts integer, units integer, revenue_cents integer,
-    primary key (hour_us, product_id)) without rowid;
+    primary key (hour_ms, product_id)) without rowid;
 create table if not exists buyers (
-    day_us integer, customer_id text,
-    orders integer, units integer, net_cents integer, first_us integer, last_us integer,
-    primary key (day_us, customer_id)) without rowid;
+    day_ms integer, customer_id text,
+    orders integer, units integer, net_cents integer, first_ms integer, last_ms integer,
+    primary key (day_ms, customer_id)) without rowid;
 create table if not exists visits (
-    hour_us integer, session_id text,
+    hour_ms integer, session_id text,
     page_views integer, product_views integer, carts integer, checkouts integer, purchases integer,
-    first_us integer, last_us integer, started_us integer, user_id text, region text, campaign text,
-    primary key (hour_us, session_id)) without rowid;
+    first_ms integer, last_ms integer, started_ms integer, user_id text, region text, campaign text,
+    primary key (hour_ms, session_id)) without rowid;
 create table if not exists stock (
-    hour_us integer, product_id text, warehouse text,
+    hour_ms integer, product_id text, warehouse text,
     sold integer, restocked integer, adjusted integer,
-    primary key (hour_us, product_id, warehouse)) without rowid;
+    primary key (hour_ms, product_id, warehouse)) without rowid;
 create table if not exists published (
-    topic text, day_us integer, events integer,
-    primary key (topic, day_us)) without rowid;
+    topic text, day_ms integer, events integer,
+    primary key (topic, day_ms)) without rowid;
 """
 TABLES: Final[Mapping[str, tuple[str, int]]] = {  # name: (column of time, number of key columns)
-    "sales": ("minute_us", 3),
-    "refunds": ("day_us", 3),
-    "activity": ("hour_us", 2),
-    "buyers": ("day_us", 2),
-    "visits": ("hour_us", 2),
-    "stock": ("hour_us", 3),
-    "published": ("day_us", 2),
+    "sales": ("minute_ms", 3),
+    "refunds": ("day_ms", 3),
+    "activity": ("hour_ms", 2),
+    "buyers": ("day_ms", 2),
+    "visits": ("hour_ms", 2),
+    "stock": ("hour_ms", 3),
+    "published": ("day_ms", 2),
 }
 STEP_COLUMN: Final = {"page_view": 0, "product_view": 1, "add_to_cart": 2, "checkout": 3, "purchase": 4}
 MOVE_COLUMN: Final = {"sale": 0, "restock": 1, "adjustment": 2}
@@ -95,15 +95,15 @@ class AnswerKey:
         }
         self._clear()
 
-    def count(self, event: Event, at_us: int, record: Mapping[str, Any]) -> None:
-        """Count an event that is being published. ``at_us`` is its ``occurred_at`` in microseconds since 1970."""
-        day = at_us - at_us % DAY_US
+    def count(self, event: Event, at_ms: int, record: Mapping[str, Any]) -> None:
+        """Count an event that is being published. ``at_ms`` is its ``occurred_at`` in milliseconds since 1970."""
+        day = at_ms - at_ms % DAY_MS
         try:
             self._published[event.topic, day][0] += 1
         except KeyError:
             self._published[event.topic, day] = [1]
         if add := self._counters.get(event.name):
-            add(at_us, record)
+            add(at_ms, record)
 
     def write(self) -> None:
         """Add what was counted to the database, in the caller's transaction."""
@@ -112,10 +112,10 @@ class AnswerKey:
                 self._database.executemany(self._upserts[table], [(*key, *row) for key, row in rows.items()])
         self._clear()
 
-    def prune(self, now_us: int) -> None:
+    def prune(self, now_ms: int) -> None:
         """Forget windows older than KEPT_DAYS before a time, in the caller's transaction."""
         for table, (column, _) in TABLES.items():
-            self._database.execute(f"delete from {table} where {column} < ?", (now_us - KEPT_DAYS * DAY_US,))  # noqa: S608 names are constants
+            self._database.execute(f"delete from {table} where {column} < ?", (now_ms - KEPT_DAYS * DAY_MS,))  # noqa: S608 names are constants
 
     def _clear(self) -> None:
         self._sales: dict[tuple[int, str, str], Row] = {}
@@ -135,8 +135,8 @@ class AnswerKey:
             "published": self._published,
         }
 
-    def _order(self, at_us: int, record: Mapping[str, Any]) -> None:
-        minute, hour, day = at_us - at_us % MINUTE_US, at_us - at_us % HOUR_US, at_us - at_us % DAY_US
+    def _order(self, at_ms: int, record: Mapping[str, Any]) -> None:
+        minute, hour, day = at_ms - at_ms % MINUTE_MS, at_ms - at_ms % HOUR_MS, at_ms - at_ms % DAY_MS
         region, cents = record["region"], self._cents
         categories = set()
         order_units = order_net = 0
@@ -154,15 +154,15 @@ class AnswerKey:
             activity[3] += gross - off
             order_units += units
             order_net += gross - off
-        buyer = self._buyers.setdefault((day, record["customer_id"]), [0, 0, 0, at_us, at_us])
+        buyer = self._buyers.setdefault((day, record["customer_id"]), [0, 0, 0, at_ms, at_ms])
         buyer[0] += 1
         buyer[1] += order_units
         buyer[2] += order_net
-        buyer[3] = min(buyer[3], at_us)
-        buyer[4] = max(buyer[4], at_us)
+        buyer[3] = min(buyer[3], at_ms)
+        buyer[4] = max(buyer[4], at_ms)
 
-    def _refund(self, at_us: int, record: Mapping[str, Any]) -> None:
-        day, region = at_us - at_us % DAY_US, record["region"]
+    def _refund(self, at_ms: int, record: Mapping[str, Any]) -> None:
+        day, region = at_ms - at_ms % DAY_MS, record["region"]
         categories = set()
         for line in record["lines"]:
             row = self._refunds.setdefault((day, region, line["category"]), [0, 0, 0])
@@ -171,19 +171,19 @@ class AnswerKey:
             row[2] += self._cents[line["amount"]]
             categories.add(line["category"])
 
-    def _interaction(self, at_us: int, record: Mapping[str, Any]) -> None:
-        hour, step = at_us - at_us % HOUR_US, STEP_COLUMN[record["interaction"]]
+    def _interaction(self, at_ms: int, record: Mapping[str, Any]) -> None:
+        hour, step = at_ms - at_ms % HOUR_MS, STEP_COLUMN[record["interaction"]]
         key = (hour, record["session_id"])
         visit = self._visits.get(key)
         if visit is None:
-            started = (record["session_started_at"] - EPOCH) // MICROSECOND
-            visit = [0, 0, 0, 0, 0, at_us, at_us, started, None, record["region"], record["campaign"]]
+            started = (record["session_started_at"] - EPOCH) // MILLISECOND
+            visit = [0, 0, 0, 0, 0, at_ms, at_ms, started, None, record["region"], record["campaign"]]
             self._visits[key] = visit
         visit[step] += 1
-        if at_us > visit[6]:
-            visit[6] = at_us
-        elif at_us < visit[5]:
-            visit[5] = at_us
+        if at_ms > visit[6]:
+            visit[6] = at_ms
+        elif at_ms < visit[5]:
+            visit[5] = at_ms
         if record["user_id"] is not None:
             visit[8] = record["user_id"]
         if step == 1 or step == 2:
@@ -193,8 +193,8 @@ class AnswerKey:
             except KeyError:
                 self._activity[product] = [2 - step, step - 1, 0, 0]
 
-    def _move(self, at_us: int, record: Mapping[str, Any]) -> None:
-        key = (at_us - at_us % HOUR_US, record["product_id"], record["warehouse"])
+    def _move(self, at_ms: int, record: Mapping[str, Any]) -> None:
+        key = (at_ms - at_ms % HOUR_MS, record["product_id"], record["warehouse"])
         row = self._stock.setdefault(key, [0, 0, 0])
         column = MOVE_COLUMN[record["reason"]]
         row[column] += -record["delta"] if column == 0 else record["delta"]
@@ -206,11 +206,11 @@ def _upsert(database: sqlite3.Connection, table: str) -> str:
     keys = TABLES[table][1]
     sets = []
     for column in columns[keys:]:
-        if column == "first_us":
-            sets.append("first_us = min(first_us, excluded.first_us)")
-        elif column == "last_us":
-            sets.append("last_us = max(last_us, excluded.last_us)")
-        elif column in ("started_us", "region", "campaign"):
+        if column == "first_ms":
+            sets.append("first_ms = min(first_ms, excluded.first_ms)")
+        elif column == "last_ms":
+            sets.append("last_ms = max(last_ms, excluded.last_ms)")
+        elif column in ("started_ms", "region", "campaign"):
             continue
         elif column == "user_id":
             sets.append("user_id = coalesce(excluded.user_id, user_id)")
@@ -224,31 +224,31 @@ def _upsert(database: sqlite3.Connection, table: str) -> str:
 QUESTIONS: Final[Mapping[str, tuple[int, str]]] = {  # aggregate: (number of key columns, query)
     "sales_per_minute": (
         3,
-        "select minute_us, region, category, orders, units, gross_cents, discount_cents,"
+        "select minute_ms, region, category, orders, units, gross_cents, discount_cents,"
         " gross_cents - discount_cents as net_cents from sales",
     ),
-    "refunds_per_day": (3, "select day_us, region, category, refunds, units, amount_cents from refunds"),
-    "product_activity_per_hour": (2, "select hour_us, product_id, views, carts, units, revenue_cents from activity"),
+    "refunds_per_day": (3, "select day_ms, region, category, refunds, units, amount_cents from refunds"),
+    "product_activity_per_hour": (2, "select hour_ms, product_id, views, carts, units, revenue_cents from activity"),
     "customer_orders_per_day": (
         2,
-        "select day_us, customer_id, orders, units, net_cents, first_us, last_us from buyers",
+        "select day_ms, customer_id, orders, units, net_cents, first_ms, last_ms from buyers",
     ),
     "sessions": (
         2,
-        "select min(started_us) / 86400000000 * 86400000000 as day_us, session_id, max(user_id), min(region),"
-        " min(campaign), min(started_us) as started_us, max(last_us) as last_us, sum(page_views), sum(product_views),"
+        "select min(started_ms) / 86400000 * 86400000 as day_ms, session_id, max(user_id), min(region),"
+        " min(campaign), min(started_ms) as started_ms, max(last_ms) as last_ms, sum(page_views), sum(product_views),"
         " sum(carts), sum(checkouts), sum(purchases) from visits group by session_id",
     ),
     "funnel_per_hour": (
         2,
-        "select hour_us, coalesce(campaign, '(none)') as campaign, count(*), sum(product_views > 0), sum(carts > 0),"
-        " sum(checkouts > 0), sum(purchases > 0) from visits group by hour_us, coalesce(campaign, '(none)')",
+        "select hour_ms, coalesce(campaign, '(none)') as campaign, count(*), sum(product_views > 0), sum(carts > 0),"
+        " sum(checkouts > 0), sum(purchases > 0) from visits group by hour_ms, coalesce(campaign, '(none)')",
     ),
     "stock_moves_per_hour": (
         3,
-        "select hour_us, product_id, warehouse, sold, restocked, adjusted, restocked + adjusted - sold from stock",
+        "select hour_ms, product_id, warehouse, sold, restocked, adjusted, restocked + adjusted - sold from stock",
     ),
-    "events_per_day": (2, "select topic, day_us, events from published"),
+    "events_per_day": (2, "select topic, day_ms, events from published"),
 }
 
 
@@ -272,8 +272,8 @@ def _answer(database: sqlite3.Connection, keys: int, query: str) -> dict[tuple[A
 
 
 def _reader(column: str) -> Callable[[Any], Any]:
-    if column.endswith("_us"):
-        return lambda value: EPOCH + value * MICROSECOND
+    if column.endswith("_ms"):
+        return lambda value: EPOCH + value * MILLISECOND
     if column.endswith("_cents"):
         return lambda value: Decimal(value).scaleb(-2)
     return lambda value: value

@@ -8,7 +8,6 @@ def tail_prefix(bits: int) -> str:
     return f"7{bits >> 46 & 0xFFF:03x}-{0x8000 | bits >> 32 & 0x3FFF:04x}-{bits & 0xFFFFFFFF:08x}"
 
 
-def event_id(at_us: int, prefix: str, counter: int) -> str:
-    """The id of an event at a time in microseconds. Distinct for distinct (prefix, counter), counter below 65,536."""
-    millis = f"{at_us // 1000:012x}"
-    return f"{millis[:8]}-{millis[8:]}-{prefix}{counter:04x}"
+def event_id(at_ms: int, prefix: str, counter: int) -> str:
+    """The id of an event at a time in milliseconds. Distinct for distinct (prefix, counter), counter below 65,536."""
+    return "%08x-%04x-%s%04x" % (at_ms >> 16, at_ms & 0xFFFF, prefix, counter)  # noqa: UP031 the fastest way

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from producers.answer_key import AnswerKey
-from producers.shop.occurrences import MINUTE_US, Scheduled
+from producers.shop.occurrences import MINUTE_MS, Scheduled
 from producers.shop.simulation import Minute, Place
 from schemas.errors import Misconfigured
 
@@ -18,9 +18,9 @@ SCHEMA: Final = """
 create table if not exists identity (name text primary key, value text not null) without rowid;
 create table if not exists cursor (
     only integer primary key check (only = 1), origin integer not null, minute integer not null, done integer not null,
-    customers_from integer not null, written_us integer not null);
-create table if not exists scheduled (due_us integer not null, kind text not null, payload text not null);
-create index if not exists scheduled_by_time on scheduled (due_us);
+    customers_from integer not null, written_ms integer not null);
+create table if not exists scheduled (due_ms integer not null, kind text not null, payload text not null);
+create index if not exists scheduled_by_time on scheduled (due_ms);
 create table if not exists levels (
     product_id text, warehouse text, units integer not null, primary key (product_id, warehouse)) without rowid;
 """
@@ -30,7 +30,7 @@ create table if not exists levels (
 class Cursor:
     """All events before ``minute`` and the first ``done`` of it are on the log.
 
-    The shop began at ``origin`` and announced its customers from number ``customers_from`` on. ``written_us`` is when,
+    The shop began at ``origin`` and announced its customers from number ``customers_from`` on. ``written_ms`` is when,
     by the clock on the wall, this was true.
     """
 
@@ -38,7 +38,7 @@ class Cursor:
     minute: int
     done: int
     customers_from: int
-    written_us: int
+    written_ms: int
 
 
 class Ledger:
@@ -67,14 +67,14 @@ class Ledger:
 
     def cursor(self) -> Cursor | None:
         """Where to go on, or None in a new file."""
-        row = self._database.execute("select origin, minute, done, customers_from, written_us from cursor").fetchone()
+        row = self._database.execute("select origin, minute, done, customers_from, written_ms from cursor").fetchone()
         if row is None:
             return None
-        return Cursor(origin=row[0], minute=row[1], done=row[2], customers_from=row[3], written_us=row[4])
+        return Cursor(origin=row[0], minute=row[1], done=row[2], customers_from=row[3], written_ms=row[4])
 
     def scheduled(self) -> list[Scheduled]:
-        rows = self._database.execute("select due_us, kind, payload from scheduled order by rowid")
-        return [Scheduled(due_us, kind, json.loads(payload)) for due_us, kind, payload in rows]
+        rows = self._database.execute("select due_ms, kind, payload from scheduled order by rowid")
+        return [Scheduled(due_ms, kind, json.loads(payload)) for due_ms, kind, payload in rows]
 
     def levels(self) -> dict[Place, int]:
         rows = self._database.execute("select product_id, warehouse, units from levels")
@@ -89,13 +89,13 @@ class Ledger:
         database.execute("begin")
         for minute in over:
             if minute.minute % 1440 == 0:
-                self.answer_key.prune(minute.minute * MINUTE_US)
+                self.answer_key.prune(minute.minute * MINUTE_MS)
             self._add(minute.scheduled)
             database.executemany(
                 "insert or replace into levels values (?, ?, ?)",
                 [(*place, units) for place, units in minute.levels.items()],
             )
-        database.execute("delete from scheduled where due_us < ?", (cursor.minute * MINUTE_US,))
+        database.execute("delete from scheduled where due_ms < ?", (cursor.minute * MINUTE_MS,))
         self.answer_key.write()
         self._move(cursor)
         database.execute("commit")
@@ -105,7 +105,7 @@ class Ledger:
         self._database.execute("begin")
         self._database.execute("delete from scheduled")
         self._add(scheduled)
-        self.answer_key.prune(cursor.minute * MINUTE_US)
+        self.answer_key.prune(cursor.minute * MINUTE_MS)
         self._move(cursor)
         self._database.execute("commit")
 
@@ -115,13 +115,13 @@ class Ledger:
     def _add(self, scheduled: Iterable[Scheduled]) -> None:
         self._database.executemany(
             "insert into scheduled values (?, ?, ?)",
-            [(item.due_us, item.kind, json.dumps(item.payload)) for item in scheduled],
+            [(item.due_ms, item.kind, json.dumps(item.payload)) for item in scheduled],
         )
 
     def _move(self, cursor: Cursor) -> None:
         self._database.execute(
             "insert or replace into cursor values (1, ?, ?, ?, ?, ?)",
-            (cursor.origin, cursor.minute, cursor.done, cursor.customers_from, cursor.written_us),
+            (cursor.origin, cursor.minute, cursor.done, cursor.customers_from, cursor.written_ms),
         )
 
 

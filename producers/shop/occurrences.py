@@ -13,25 +13,25 @@ CUSTOMER_CHANGED = catalogue.event("customers.customer_changed")
 INTERACTION = catalogue.event("web.interaction")
 STOCK_MOVED = catalogue.event("inventory.stock_moved")
 
-MINUTE_US = 60_000_000
+MINUTE_MS = 60_000
 
 
 class Scheduled(NamedTuple):
     """Something that will happen: ``payload`` is plain JSON, for it may have to be written down until then."""
 
-    due_us: int
+    due_ms: int
     kind: str
     payload: dict[str, Any]
 
     @property
     def minute(self) -> int:
-        return self.due_us // MINUTE_US
+        return self.due_ms // MINUTE_MS
 
 
 class Occurrence(NamedTuple):
-    """One event and its time in microseconds since 1970. They sort by time, then by id; ids are unique."""
+    """One event and its time in milliseconds since 1970. They sort by time, then by id; ids are unique."""
 
-    at_us: int
+    at_ms: int
     event_id: str
     event: Event
     record: dict[str, Any]

@@ -15,7 +15,7 @@ from producers.shop.rhythm import REGIONS
 
 LOCALES: Final = {
     "EU": ("de_DE", "fr_FR", "es_ES", "it_IT", "nl_NL"),
-    "NA": ("en_US", "en_CA"),
+    "NA": ("en_MS", "en_CA"),
     "UK": ("en_GB",),
     "APAC": ("en_AU", "en_IN", "en_NZ"),
     "LATAM": ("es_MX", "pt_BR"),

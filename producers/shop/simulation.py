@@ -20,7 +20,7 @@ from producers.shop.chance import mixed, share
 from producers.shop.identifiers import event_id, tail_prefix
 from producers.shop.occurrences import (
     CUSTOMER_CHANGED,
-    MINUTE_US,
+    MINUTE_MS,
     ORDER_REFUNDED,
     STOCK_MOVED,
     Occurrence,
@@ -33,7 +33,7 @@ from schemas.errors import Misconfigured
 Place = tuple[str, str]
 """(product id, warehouse)."""
 
-UNITS_PER_EVENT: Final = 0.016  # sold, of all products; sizes the warehouses. Measured.
+UNITS_PER_EVENT: Final = 0.022  # sold, of all products; sizes the warehouses. Measured.
 REFUND_COUNTER: Final = 0x8000  # of event ids: far above what a visit counts up to
 RETURNED_TO_STOCK: Final = frozenset({"changed_mind", "wrong_item"})
 
@@ -131,12 +131,12 @@ class Simulation:
     @property
     def pending(self) -> list[Scheduled]:
         """Everything that is scheduled, by time."""
-        return sorted((item for items in self._due.values() for item in items), key=lambda item: item.due_us)
+        return sorted((item for items in self._due.values() for item in items), key=lambda item: item.due_ms)
 
     def _draw(self, minute: int) -> None:
         ahead = self._ahead
         for occurrence in self._visits.beginning_in(minute):
-            at_minute = occurrence.at_us // MINUTE_US
+            at_minute = occurrence.at_ms // MINUTE_MS
             if at_minute >= self.minute:
                 ahead[at_minute].append(occurrence)
 
@@ -151,10 +151,10 @@ class Simulation:
     def _refund(self, item: Scheduled) -> list[Occurrence]:
         payload = item.payload
         lines: list[dict[str, Any]] = [{**line, "amount": Decimal(line["amount"])} for line in payload["lines"]]
-        this = event_id(item.due_us, payload["prefix"], REFUND_COUNTER)
+        this = event_id(item.due_ms, payload["prefix"], REFUND_COUNTER)
         record = {
             "event_id": this,
-            "occurred_at": EPOCH + timedelta(microseconds=item.due_us),
+            "occurred_at": EPOCH + timedelta(milliseconds=item.due_ms),
             "source": SOURCE,
             "refund_id": f"R{payload['order_id']}",
             "order_id": payload["order_id"],
@@ -165,13 +165,13 @@ class Simulation:
             "amount": sum((line["amount"] for line in lines), ZERO),
             "reason": payload["reason"],
         }
-        found = [Occurrence(item.due_us, this, ORDER_REFUNDED, record)]
+        found = [Occurrence(item.due_ms, this, ORDER_REFUNDED, record)]
         if payload["reason"] in RETURNED_TO_STOCK:
             for counter, line in enumerate(lines, start=REFUND_COUNTER + 1):
-                moved = event_id(item.due_us, payload["prefix"], counter)
+                moved = event_id(item.due_ms, payload["prefix"], counter)
                 found.append(
                     stock_moved(
-                        moved, item.due_us, line["product_id"], line["quantity"], "adjustment", payload["warehouse"]
+                        moved, item.due_ms, line["product_id"], line["quantity"], "adjustment", payload["warehouse"]
                     )
                 )
         return found
@@ -179,13 +179,13 @@ class Simulation:
     def _restock(self, item: Scheduled) -> list[Occurrence]:
         place = (item.payload["product_id"], item.payload["warehouse"])
         self._on_order.discard(place)
-        return [self._restocked(item.due_us, place, item.payload["units"])]
+        return [self._restocked(item.due_ms, place, item.payload["units"])]
 
-    def _restocked(self, at_us: int, place: Place, units: int) -> Occurrence:
+    def _restocked(self, at_ms: int, place: Place, units: int) -> Occurrence:
         warehouse = next(n for n, region in enumerate(REGIONS) if region.warehouse == place[1])
         number = self.shop.by_id[place[0]].number
-        prefix = tail_prefix(mixed(self.shop.seed, number, at_us, 31))
-        return stock_moved(event_id(at_us, prefix, warehouse), at_us, place[0], units, "restock", place[1])
+        prefix = tail_prefix(mixed(self.shop.seed, number, at_ms, 31))
+        return stock_moved(event_id(at_ms, prefix, warehouse), at_ms, place[0], units, "restock", place[1])
 
     def _move_stock(self, occurrences: Iterable[Occurrence]) -> set[Place]:
         """Take the minute's moves into the levels; which places moved."""
@@ -204,34 +204,33 @@ class Simulation:
         for place in sorted(moved - self._on_order):
             stocking, level = self._stockings[place], self.levels[place]
             if level < stocking.low:
-                wait = 5 + mixed(self.shop.by_id[place[0]].number, minute) % 16
-                due_us = (minute + wait) * MINUTE_US + 1000 * (mixed(self.shop.by_id[place[0]].number, minute) % 59_000)
+                wait_ms = 5 * MINUTE_MS + mixed(self.shop.by_id[place[0]].number, minute) % (15 * MINUTE_MS)
                 payload = {"product_id": place[0], "warehouse": place[1], "units": stocking.full - level}
-                ordered.append(Scheduled(due_us, "restock", payload))
+                ordered.append(Scheduled((minute + 1) * MINUTE_MS + wait_ms, "restock", payload))
         return ordered
 
     def _announcements(self) -> list[Occurrence]:
         """Who the customers are and what lies in the warehouses, at the origin."""
-        shop, at_us = self.shop, self.origin * MINUTE_US
+        shop, at_ms = self.shop, self.origin * MINUTE_MS
         newest = shop.customers_before(self.origin)
         oldest = max(0, newest - shop.active_customers - 200)
         found = []
         for number in range(max(oldest, self.customers_from), newest):
-            this = event_id(at_us, tail_prefix(mixed(shop.seed, number, at_us, 32)), 0)
-            record = self._visits.customer_record(number, at_us, this, 0)
-            found.append(Occurrence(at_us, this, CUSTOMER_CHANGED, record))
+            this = event_id(at_ms, tail_prefix(mixed(shop.seed, number, at_ms, 32)), 0)
+            record = self._visits.customer_record(number, at_ms, this, 0)
+            found.append(Occurrence(at_ms, this, CUSTOMER_CHANGED, record))
         for place, stocking in self._stockings.items():
             if place not in self.levels:
-                spread = share(shop.seed, self.shop.by_id[place[0]].number, at_us, len(place[1]))
+                spread = share(shop.seed, self.shop.by_id[place[0]].number, at_ms, len(place[1]))
                 units = stocking.low + int((stocking.full - stocking.low) * spread)
-                found.append(self._restocked(at_us, place, units))
+                found.append(self._restocked(at_ms, place, units))
         return found
 
 
 def reopened(simulation: Simulation, seal: Seal, origin: int) -> Simulation:
     """The shop after it was away until ``origin``: what fell due meanwhile happens then, and who signed up is told."""
-    at_us = origin * MINUTE_US
-    pending = [item if item.due_us >= at_us else item._replace(due_us=at_us) for item in simulation.pending]
+    at_ms = origin * MINUTE_MS
+    pending = [item if item.due_ms >= at_ms else item._replace(due_ms=at_ms) for item in simulation.pending]
     return Simulation(
         simulation.shop,
         seal,

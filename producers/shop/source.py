@@ -16,7 +16,7 @@ from producers.runner import Options, Run
 from producers.shop.assortment import minute_of
 from producers.shop.keys import KeyStore
 from producers.shop.ledger import Cursor, Ledger
-from producers.shop.occurrences import CUSTOMER_CHANGED, MINUTE_US, Occurrence
+from producers.shop.occurrences import CUSTOMER_CHANGED, MINUTE_MS, Occurrence
 from producers.shop.simulation import Minute, Simulation, reopened
 from producers.shop.visits import Seal, Shop
 from schemas.errors import Misconfigured
@@ -52,11 +52,11 @@ def _unread(_number: int, _field: str, _text: str) -> bytes | None:
 def _opened(this: Run, shop: Shop, seal: Seal, ledger: Ledger) -> tuple[Simulation, Cursor]:
     """The simulation, at the written cursor or at a beginning, and the cursor."""
     options, log = this.options, this.log
-    now_us = int(this.clock() * 1e6)
+    now_ms = int(this.clock() * 1000)
     cursor = ledger.cursor()
     if cursor is None:
-        origin = _origin(options, now_us)
-        cursor = Cursor(origin=origin, minute=origin, done=0, customers_from=0, written_us=now_us)
+        origin = _origin(options, now_ms)
+        cursor = Cursor(origin=origin, minute=origin, done=0, customers_from=0, written_ms=now_ms)
         ledger.restart(cursor, ())
     elif options.start is not None and cursor.origin != minute_of(options.start):
         raise Misconfigured(
@@ -72,9 +72,9 @@ def _opened(this: Run, shop: Shop, seal: Seal, ledger: Ledger) -> tuple[Simulati
         levels=ledger.levels(),
         customers_from=cursor.customers_from,
     )
-    away = timedelta(microseconds=now_us - cursor.written_us)
+    away = timedelta(milliseconds=now_ms - cursor.written_ms)
     if options.start is None and away > max(options.history, LONGEST_ABSENCE):
-        origin = _origin(options, now_us)
+        origin = _origin(options, now_ms)
         log.warning(
             "skipped_ahead",
             cursor=_moment(cursor.minute),
@@ -83,17 +83,17 @@ def _opened(this: Run, shop: Shop, seal: Seal, ledger: Ledger) -> tuple[Simulati
         )
         simulation = reopened(simulation, seal, origin)
         cursor = Cursor(
-            origin=origin, minute=origin, done=0, customers_from=simulation.customers_from, written_us=now_us
+            origin=origin, minute=origin, done=0, customers_from=simulation.customers_from, written_ms=now_ms
         )
         ledger.restart(cursor, simulation.pending)
     log.info("opened", origin=_moment(cursor.origin), cursor=_moment(cursor.minute), done=cursor.done)
     return simulation, cursor
 
 
-def _origin(options: Options, now_us: int) -> int:
+def _origin(options: Options, now_ms: int) -> int:
     if options.start is not None:
         return minute_of(options.start)
-    return (now_us - options.history // timedelta(microseconds=1)) // MINUTE_US
+    return (now_ms - options.history // timedelta(milliseconds=1)) // MINUTE_MS
 
 
 def _moment(minute: int) -> str:
@@ -112,7 +112,7 @@ class Feed:
         self._over: list[Minute] = []
         self._moved = False
         self._committed_at = time.monotonic()
-        self._now_us = 0
+        self._now_ms = 0
         self._live = False
         # Drawn ahead in a thread, so that a busy shop's next minute does not hold up this one's events.
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="next-minute")
@@ -139,7 +139,7 @@ class Feed:
 
     def _next_minute(self) -> Minute:
         minute = self._next.result() if self._next else self._simulation.advance()
-        live = self._this.clock() * 1e6 < (minute.minute + 1) * MINUTE_US
+        live = self._this.clock() * 1000 < (minute.minute + 1) * MINUTE_MS
         self._next = self._ahead.submit(self._simulation.advance) if live else None
         if live and not self._live:
             self._live = True
@@ -152,25 +152,25 @@ class Feed:
         this, count = self._this, self._ledger.answer_key.count
         for index in range(done, len(wanted)):
             occurrence = wanted[index]
-            if occurrence.at_us > self._now_us and self._wait(occurrence.at_us, index):
+            if occurrence.at_ms > self._now_ms and self._wait(occurrence.at_ms, index):
                 return index
             this.publish(occurrence.event, occurrence.record)
-            count(occurrence.event, occurrence.at_us, occurrence.record)
+            count(occurrence.event, occurrence.at_ms, occurrence.record)
             if this.stop.requested:
                 return index + 1
             if index % LOOK_AT_CLOCK_EVERY == 0:
                 self._commit_in_time(index + 1)
         return len(wanted)
 
-    def _wait(self, at_us: int, index: int) -> bool:
+    def _wait(self, at_ms: int, index: int) -> bool:
         """Until a time; commits meanwhile. True when told to stop."""
         this = self._this
         while True:
-            self._now_us = int(this.clock() * 1e6)
-            if at_us <= self._now_us:
+            self._now_ms = int(this.clock() * 1000)
+            if at_ms <= self._now_ms:
                 return this.stop.requested
             self._commit_in_time(index)
-            if this.stop.wait(min((at_us - self._now_us) / 1e6, COMMIT_SECONDS)):
+            if this.stop.wait(min((at_ms - self._now_ms) / 1000, COMMIT_SECONDS)):
                 return True
             this.publisher.poll()
 
@@ -189,7 +189,7 @@ class Feed:
         self._committed_at = time.monotonic()
         if self._moved:
             self._this.publisher.flush()
-            self._cursor = replace(self._cursor, written_us=int(self._this.clock() * 1e6))
+            self._cursor = replace(self._cursor, written_ms=int(self._this.clock() * 1000))
             self._ledger.commit(self._cursor, self._over)
             self._over.clear()
             self._moved = False

@@ -29,23 +29,23 @@ from producers.shop.identifiers import event_id, tail_prefix
 from producers.shop.occurrences import (
     CUSTOMER_CHANGED,
     INTERACTION,
-    MINUTE_US,
+    MINUTE_MS,
     ORDER_PLACED,
     STOCK_MOVED,
     Occurrence,
     Scheduled,
 )
-from producers.shop.rhythm import REGIONS
+from producers.shop.rhythm import REGIONS, Region
 
 Seal = Callable[[int, str, str], bytes | None]
 """(customer number, field, text) → ciphertext, or None when the customer's key is gone."""
 
 SOURCE: Final = "shop"
 # Events of all kinds that a visit leads to, on average; what turns a rate of events into a rate of visits. Measured.
-EVENTS_PER_VISIT: Final = 7.0
-# No visit lasts longer: at most MOST_VIEWS rounds of three steps and five more, each under LONGEST_STEP_US.
+EVENTS_PER_VISIT: Final = 6.9
+# No visit lasts longer: at most MOST_VIEWS rounds of three steps and five more, each under LONGEST_STEP_MS.
 MOST_VIEWS: Final = 8
-LONGEST_STEP_US: Final = 85_000_000
+LONGEST_STEP_MS: Final = 85_000
 VISIT_MINUTES: Final = 45
 
 SIGN_UP_SHARE: Final = 0.012
@@ -71,7 +71,10 @@ ARRIVALS: Final = (  # (referrer, campaign, of a hundred visits)
 ARRIVAL_TABLE: Final = tuple((referrer, campaign) for referrer, campaign, n in ARRIVALS for _ in range(n))
 QUANTITIES: Final = (1, 1, 1, 1, 1, 1, 1, 2, 2, 3)
 REFUND_REASONS: Final = ("changed_mind",) * 5 + ("wrong_item",) * 2 + ("damaged",) * 2 + ("late_delivery", "other")
+BOUNCE_SHARE: Final = 0.2
 POPULARITY_SLOTS: Final = 16_384
+# How long visitors take for a step: two seconds or more, mostly under half a minute, never very long. Exponential.
+PAUSES_MS: Final = tuple(min(2_000 - int(log(1 - n / 4096) * 16_000), LONGEST_STEP_MS) for n in range(4096))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,22 +124,22 @@ class Visits:
     """Draws visits. Holds tables only; every answer depends on the shop and the minute alone."""
 
     def __init__(self, shop: Shop, seal: Seal) -> None:
-        self._shop = shop
+        self.shop = shop
         self._seal = seal
-        self._all = _table(shop.products, shop.popularity)
-        self._of_category = {
+        self.all = _table(shop.products, shop.popularity)
+        self.of_category = {
             category.name: _table(*zip(*self._weighted(category.name), strict=True)) for category in CATEGORIES
         }
-        self._page = {p.product_id: f"/product/{_slug(p.name)}" for p in shop.products}
-        self._category_page = {category.name: f"/category/{_slug(category.name)}" for category in CATEGORIES}
+        self.page = tuple(f"/product/{_slug(product.name)}" for product in shop.products)
+        self.category_page = {category.name: f"/category/{_slug(category.name)}" for category in CATEGORIES}
 
     def _weighted(self, category: str) -> list[tuple[Product, float]]:
-        shop = self._shop
+        shop = self.shop
         return [(p, shop.popularity[p.number]) for p in shop.products if p.category == category]
 
     def beginning_in(self, minute: int) -> list[Occurrence]:
         """Everything that the visits which begin in a minute lead to, up to VISIT_MINUTES later; not in order."""
-        shop = self._shop
+        shop = self.shop
         rng = random.Random(mixed(shop.seed, minute, 21))  # noqa: S311 a shop is drawn, no secret is
         newcomers = range(shop.customers_before(minute), shop.customers_before(minute + 1))
         others = _poisson(rng, shop.visits_per_minute * (1 - SIGN_UP_SHARE) * rhythm.intensity(minute))
@@ -145,148 +148,195 @@ class Visits:
         sums = rhythm.region_sums(minute)
         found: list[Occurrence] = []
         for n, number in enumerate(newcomers):
-            self._visit(found, rng, minute, n, people.region_index(number), newcomer=number)
+            _Visit(self, found, rng, minute, n, people.region_index(number)).of_newcomer(number)
         for n in range(len(newcomers), len(newcomers) + others):
             region = bisect_right(sums, rng.random() * sums[-1])
+            visit = _Visit(self, found, rng, minute, n, region)
             chance = rng.random()
-            if chance < KNOWN_SHARE + KNOWN_AT_CHECKOUT_SHARE:
-                customer = people.pick(rng, region, newest, shop.active_customers)
-                self._visit(found, rng, minute, n, region, customer, known=chance < KNOWN_SHARE)
+            if chance < KNOWN_SHARE:
+                visit.of_known(people.pick(rng, region, newest, shop.active_customers))
+            elif chance < KNOWN_SHARE + KNOWN_AT_CHECKOUT_SHARE:
+                visit.of_stranger(people.pick(rng, region, newest, shop.active_customers))
             else:
-                self._visit(found, rng, minute, n, region)
+                visit.of_stranger(None)
         return found
 
-    def _visit(
-        self,
-        found: list[Occurrence],
-        rng: random.Random,
-        minute: int,
-        n: int,
-        region: int,
-        customer: int | None = None,
-        *,
-        known: bool = False,
-        newcomer: int | None = None,
+    def customer_changed(self, number: int, at_ms: int, this: str, version: int) -> Occurrence:
+        return Occurrence(at_ms, this, CUSTOMER_CHANGED, self.customer_record(number, at_ms, this, version))
+
+    def customer_record(self, number: int, at_ms: int, this: str, version: int) -> dict[str, Any]:
+        """A customer's state; ``version`` tells one e-mail address of theirs from the next."""
+        person = people.person(self.shop.seed, number, version)
+        return {
+            "event_id": this,
+            "occurred_at": EPOCH + timedelta(milliseconds=at_ms),
+            "source": SOURCE,
+            "customer_id": people.customer_id(number),
+            "region": REGIONS[people.region_index(number)].name,
+            "signup_date": self.shop.signup_date(number),
+            "age_band": people.age_band(self.shop.seed, number),
+            "name_encrypted": self._seal(number, "name", person.name),
+            "email_encrypted": self._seal(number, "email", person.email),
+        }
+
+
+class _Visit:
+    """One visit while it is drawn. What happens is appended to ``found``; the visit's clock moves with each step."""
+
+    __slots__ = (
+        "_at_ms",
+        "_cart",
+        "_common",
+        "_counter",
+        "_found",
+        "_minute",
+        "_order_id",
+        "_prefix",
+        "_region",
+        "_rng",
+        "_user",
+        "_visits",
+    )
+
+    def __init__(
+        self, visits: Visits, found: list[Occurrence], rng: random.Random, minute: int, n: int, region: int
     ) -> None:
-        """Append one visit's occurrences to ``found``."""
-        chance = rng.random
-        at_us = minute * MINUTE_US + int(chance() * MINUTE_US)
-        prefix = tail_prefix(rng.getrandbits(58))
-        session = f"{minute:08x}-{n:04x}-{prefix[-8:]}"
-        referrer, campaign = ARRIVAL_TABLE[int(chance() * len(ARRIVAL_TABLE))]
-        region_name = REGIONS[region].name
-        started_at = EPOCH + timedelta(microseconds=at_us)
-        user = people.customer_id(customer) if known and customer is not None else None
-        append, counter = found.append, 0
+        self._visits = visits
+        self._found = found
+        self._rng = rng
+        self._minute = minute
+        self._region = region
+        self._order_id = f"{minute}-{n:04}"
+        self._at_ms = minute * MINUTE_MS + int(rng.random() * MINUTE_MS)
+        self._prefix = tail_prefix(rng.getrandbits(58))
+        self._counter = 0
+        self._user: str | None = None
+        self._cart: dict[int, int] = {}  # product number: units
+        referrer, campaign = ARRIVAL_TABLE[int(rng.random() * len(ARRIVAL_TABLE))]
+        self._common = {
+            "source": SOURCE,
+            "session_id": f"{minute:08x}-{n:04x}-{self._prefix[-8:]}",
+            "session_started_at": datetime.fromtimestamp(self._at_ms / 1000, UTC),
+            "order_id": None,
+            "referrer": referrer,
+            "campaign": campaign,
+            "region": REGIONS[region].name,
+        }
 
-        def step(kind: str, page: str, product_id: str | None = None, order_id: str | None = None) -> None:
-            nonlocal counter
-            this = event_id(at_us, prefix, counter)
-            counter += 1
-            record = {
-                "event_id": this,
-                "occurred_at": EPOCH + timedelta(microseconds=at_us),
-                "source": SOURCE,
-                "session_id": session,
-                "session_started_at": started_at,
-                "interaction": kind,
-                "user_id": user,
-                "product_id": product_id,
-                "order_id": order_id,
-                "page": page,
-                "referrer": referrer,
-                "campaign": campaign,
-                "region": region_name,
-            }
-            append(Occurrence(at_us, this, INTERACTION, record))
+    def of_newcomer(self, number: int) -> None:
+        """Someone who signs up: at the checkout, or just so."""
+        self._browse()
+        chance = self._rng.random
+        if self._cart and chance() < 0.95:
+            self._pause()
+            self._step("checkout", "/checkout", None)
+            self._change(number, version=0)
+            if chance() < 0.8:
+                self._purchase(number)
+        else:
+            self._change(number, version=0)
 
-        favourite = self._all[int(chance() * POPULARITY_SLOTS)].category
-        shelf, shelf_page = self._of_category[favourite], self._category_page[favourite]
-        step("page_view", "/" if chance() < 0.6 else shelf_page)
-        cart: dict[Product, int] = {}
-        if chance() < 0.75:
-            for _ in range(MOST_VIEWS):
-                if chance() < 0.45:
-                    at_us += _pause_us(chance())
-                    step("page_view", shelf_page if chance() < 0.8 else "/search")
-                at_us += _pause_us(chance())
-                slot = int(chance() * POPULARITY_SLOTS)
-                product = (shelf if chance() < 0.7 else self._all)[slot]
-                page = self._page[product.product_id]
-                step("product_view", page, product.product_id)
-                if chance() < 0.17:
-                    at_us += _pause_us(chance())
-                    step("add_to_cart", page, product.product_id)
-                    quantity = QUANTITIES[int(chance() * 10)] if product.category != "Bikes" else 1
-                    cart[product] = cart.get(product, 0) + quantity
-                if chance() > 0.75:
-                    break
-        if cart and chance() < (0.95 if newcomer is not None else 0.5):
-            at_us += _pause_us(chance())
-            step("checkout", "/checkout")
-            who = newcomer if newcomer is not None else customer
-            if newcomer is not None:
-                at_us += _pause_us(chance())
-                append(self._customer_changed(newcomer, at_us, event_id(at_us, prefix, counter), 0))
-                counter += 1
-            if who is not None and chance() < 0.8:
-                user = people.customer_id(who)
-                at_us += _pause_us(chance())
-                order_id = f"{minute}-{n:04}"
-                step("purchase", f"/order-received/{order_id}", None, order_id)
-                self._buy(found, rng, at_us, prefix, counter, order_id, user, region, session, cart)
-        elif newcomer is not None:
-            at_us += _pause_us(chance())
-            append(self._customer_changed(newcomer, at_us, event_id(at_us, prefix, counter), 0))
-        elif known and customer is not None and chance() < 0.01:
-            at_us += _pause_us(chance())
-            append(self._customer_changed(customer, at_us, event_id(at_us, prefix, counter), minute))
+    def of_known(self, number: int) -> None:
+        """A customer who is logged in from the start; a few change their address."""
+        self._user = people.customer_id(number)
+        self.of_stranger(number)
+        if self._rng.random() < 0.01:
+            self._change(number, version=self._minute)
 
-    def _buy(
-        self,
-        found: list[Occurrence],
-        rng: random.Random,
-        at_us: int,
-        prefix: str,
-        counter: int,
-        order_id: str,
-        customer: str,
-        region: int,
-        session: str,
-        cart: dict[Product, int],
-    ) -> None:
-        """Append an order, what leaves the warehouse for it, and perhaps a refund for later."""
-        market = REGIONS[region]
-        occurred_at = EPOCH + timedelta(microseconds=at_us)
-        lines = [self._line(product, quantity, occurred_at) for product, quantity in cart.items()]
+    def of_stranger(self, number: int | None) -> None:
+        """Someone who logs in at the checkout at the earliest: customer ``number``, or nobody who ever will."""
+        self._browse()
+        chance = self._rng.random
+        if self._cart and chance() < 0.5:
+            self._pause()
+            self._step("checkout", "/checkout", None)
+            if number is not None and chance() < 0.8:
+                self._purchase(number)
+
+    def _browse(self) -> None:
+        visits, chance = self._visits, self._rng.random
+        favourite = visits.all[int(chance() * POPULARITY_SLOTS)].category
+        shelf, shelf_page = visits.of_category[favourite], visits.category_page[favourite]
+        self._step("page_view", "/" if chance() < 0.6 else shelf_page, None)
+        if chance() < BOUNCE_SHARE:
+            return
+        for _ in range(MOST_VIEWS):
+            if chance() < 0.5:
+                self._pause()
+                self._step("page_view", shelf_page if chance() < 0.8 else "/search", None)
+            self._pause()
+            product = (shelf if chance() < 0.7 else visits.all)[int(chance() * POPULARITY_SLOTS)]
+            self._step("product_view", visits.page[product.number], product.product_id)
+            if chance() < 0.135:
+                self._pause()
+                self._step("add_to_cart", visits.page[product.number], product.product_id)
+                units = 1 if product.category == "Bikes" else QUANTITIES[int(chance() * len(QUANTITIES))]
+                self._cart[product.number] = self._cart.get(product.number, 0) + units
+            if chance() > 0.8:
+                return
+
+    def _pause(self) -> None:
+        self._at_ms += PAUSES_MS[int(self._rng.random() * len(PAUSES_MS))]
+
+    def _event_id(self) -> str:
+        self._counter += 1
+        return event_id(self._at_ms, self._prefix, self._counter)
+
+    def _step(self, kind: str, page: str, product_id: str | None) -> dict[str, Any]:
+        at_ms = self._at_ms
+        this = self._event_id()
+        record = {
+            **self._common,
+            "event_id": this,
+            "occurred_at": datetime.fromtimestamp(at_ms / 1000, UTC),
+            "interaction": kind,
+            "user_id": self._user,
+            "product_id": product_id,
+            "page": page,
+        }
+        self._found.append(Occurrence(at_ms, this, INTERACTION, record))
+        return record
+
+    def _change(self, number: int, *, version: int) -> None:
+        self._pause()
+        self._found.append(self._visits.customer_changed(number, self._at_ms, self._event_id(), version))
+
+    def _purchase(self, number: int) -> None:
+        """The purchase, its order and what leaves the warehouse, all at one time; perhaps a refund for later."""
+        self._pause()
+        self._user = people.customer_id(number)
+        self._step("purchase", f"/order-received/{self._order_id}", None)["order_id"] = self._order_id
+        at_ms, rng, market = self._at_ms, self._rng, REGIONS[self._region]
+        order = self._order(datetime.fromtimestamp(at_ms / 1000, UTC), market)
+        refund = self._refund(order, market) if rng.random() < REFUND_SHARE else None
+        self._found.append(Occurrence(at_ms, order["event_id"], ORDER_PLACED, order, refund))
+        for line in order["lines"]:
+            units, product_id = line["quantity"], line["product_id"]
+            this = self._event_id()
+            self._found.append(stock_moved(this, at_ms, product_id, -units, "sale", market.warehouse, self._order_id))
+
+    def _order(self, at: datetime, market: Region) -> dict[str, Any]:
+        lines = [self._line(self._visits.shop.products[number], units, at) for number, units in self._cart.items()]
         net = sum((line["quantity"] * line["unit_price"] - line["discount_amount"] for line in lines), ZERO)
         shipping = ZERO if net >= FREE_SHIPPING_FROM else SHIPPING
-        this = event_id(at_us, prefix, counter)
-        record = {
-            "event_id": this,
-            "occurred_at": occurred_at,
+        return {
+            "event_id": self._event_id(),
+            "occurred_at": at,
             "source": SOURCE,
-            "order_id": order_id,
-            "customer_id": customer,
+            "order_id": self._order_id,
+            "customer_id": self._user,
             "region": market.name,
             "currency": CURRENCY,
-            "channel": "web" if rng.random() < 0.7 else "app",
-            "session_id": session,
+            "channel": "web" if self._rng.random() < 0.7 else "app",
+            "session_id": self._common["session_id"],
             "lines": lines,
             "shipping_amount": shipping,
             "tax_amount": ((net + shipping) * market.tax_percent / 100).quantize(CENT),
         }
-        refund = self._refund(rng, record, at_us, prefix, market) if rng.random() < REFUND_SHARE else None
-        found.append(Occurrence(at_us, this, ORDER_PLACED, record, refund))
-        for more, line in enumerate(lines, start=counter + 1):
-            moved = event_id(at_us, prefix, more)
-            found.append(
-                stock_moved(moved, at_us, line["product_id"], -line["quantity"], "sale", market.warehouse, order_id)
-            )
 
     def _line(self, product: Product, quantity: int, at: datetime) -> dict[str, Any]:
         price = price_at(product, at)
-        promotion = promotion_at(self._shop.seed, product.category, at)
+        promotion = promotion_at(self._visits.shop.seed, product.category, at)
         return {
             "product_id": product.product_id,
             "category": product.category,
@@ -296,16 +346,15 @@ class Visits:
             "discount_amount": discount(price * quantity, promotion),
         }
 
-    def _refund(
-        self, rng: random.Random, order: dict[str, Any], at_us: int, prefix: str, market: rhythm.Region
-    ) -> Scheduled:
+    def _refund(self, order: dict[str, Any], market: Region) -> Scheduled:
         """The refund of a whole order or of one of its lines, an hour to three days later."""
+        rng = self._rng
         lines = order["lines"] if rng.random() < 0.6 else [rng.choice(order["lines"])]
         hours = min(1 - log(1 - rng.random()) * 16, LONGEST_REFUND_HOURS)
         payload = {
-            "prefix": prefix,
-            "order_id": order["order_id"],
-            "customer_id": order["customer_id"],
+            "prefix": self._prefix,
+            "order_id": self._order_id,
+            "customer_id": self._user,
             "region": market.name,
             "warehouse": market.warehouse,
             "reason": rng.choice(REFUND_REASONS),
@@ -319,34 +368,16 @@ class Visits:
                 for line in lines
             ],
         }
-        return Scheduled(at_us + int(hours * 60) * MINUTE_US, "refund", payload)
-
-    def _customer_changed(self, number: int, at_us: int, this: str, version: int) -> Occurrence:
-        return Occurrence(at_us, this, CUSTOMER_CHANGED, self.customer_record(number, at_us, this, version))
-
-    def customer_record(self, number: int, at_us: int, this: str, version: int) -> dict[str, Any]:
-        """A customer's state; ``version`` tells one e-mail address of theirs from the next."""
-        person = people.person(self._shop.seed, number, version)
-        return {
-            "event_id": this,
-            "occurred_at": EPOCH + timedelta(microseconds=at_us),
-            "source": SOURCE,
-            "customer_id": people.customer_id(number),
-            "region": REGIONS[people.region_index(number)].name,
-            "signup_date": self._shop.signup_date(number),
-            "age_band": people.age_band(self._shop.seed, number),
-            "name_encrypted": self._seal(number, "name", person.name),
-            "email_encrypted": self._seal(number, "email", person.email),
-        }
+        return Scheduled(self._at_ms + int(hours * 60) * MINUTE_MS, "refund", payload)
 
 
 def stock_moved(
-    this: str, at_us: int, product_id: str, delta: int, reason: str, warehouse: str, order_id: str | None = None
+    this: str, at_ms: int, product_id: str, delta: int, reason: str, warehouse: str, order_id: str | None = None
 ) -> Occurrence:
     """Units of a product that enter (or, negative, leave) a warehouse."""
     record = {
         "event_id": this,
-        "occurred_at": EPOCH + timedelta(microseconds=at_us),
+        "occurred_at": EPOCH + timedelta(milliseconds=at_ms),
         "source": SOURCE,
         "product_id": product_id,
         "delta": delta,
@@ -354,7 +385,7 @@ def stock_moved(
         "warehouse": warehouse,
         "order_id": order_id,
     }
-    return Occurrence(at_us, this, STOCK_MOVED, record)
+    return Occurrence(at_ms, this, STOCK_MOVED, record)
 
 
 def _table(things: tuple[Product, ...], weights: tuple[float, ...]) -> tuple[Product, ...]:
@@ -368,11 +399,6 @@ def _table(things: tuple[Product, ...], weights: tuple[float, ...]) -> tuple[Pro
 
 def _slug(name: str) -> str:
     return "-".join(people.ascii_letters(word) for word in name.split() if people.ascii_letters(word))
-
-
-def _pause_us(chance: float) -> int:
-    """How long a visitor takes for a step: two seconds or more, mostly under half a minute, never very long."""
-    return min(2_000_000 - int(log(1 - chance) * 16_000_000), LONGEST_STEP_US)
 
 
 def _poisson(rng: random.Random, mean: float) -> int:
