@@ -1,89 +1,62 @@
-"""What a part of the stack is: a command, how to see that it is well, and what it needs."""
+"""What the supervisor runs: parts (processes that stay) and tasks (things to get done, and done again when undone)."""
 
 from __future__ import annotations
 
 import signal
-import socket
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-CHECK_SECONDS = 2.0
-
-
-def nothing() -> None:
-    """Prepares nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One supervised process.
+    """A process of the stack.
 
     Attributes:
-        name: what people call it, and the name of its log.
-        command: what to run.
-        environment: all that it finds in its environment.
-        folder: where it runs.
-        healthy: whether it answers; takes a few seconds at most and never raises. Called from any thread.
-        endpoint: its address, for people; empty when it has none.
-        ports: the settings that hold the ports it listens on.
-        depends_on: parts that must be healthy before it starts, and that stop after it.
-        prepare: called before every start; quick, and safe to repeat.
-        user: (user id, group id) to run as; None is whoever runs the supervisor.
-        stop_signal: what asks it to stop.
+        name: of the part, and of its log file.
+        command: argument vector; the first is an absolute path.
+        environment: all of the process's environment.
+        healthy: may block for a second or two; raises or returns False while the part does not answer.
+        endpoint: where people and programs find it.
+        after: parts and tasks that must be there first.
+        prepare: runs before each start; may block.
+        cwd: folder that it runs in.
+        stop_signal: what asks it to end.
         stop_seconds: how long it may take to; then it is killed.
-        producer: publishes events, and so is stopped before the job is.
     """
 
     name: str
-    command: tuple[str, ...]
+    command: Sequence[str]
     environment: Mapping[str, str]
-    folder: Path
     healthy: Callable[[], bool]
-    endpoint: str = ""
-    ports: tuple[str, ...] = ()
-    depends_on: tuple[str, ...] = ()
-    prepare: Callable[[], None] = field(default=nothing)
-    user: tuple[int, int] | None = None
+    endpoint: str
+    after: Sequence[str] = ()
+    prepare: Callable[[], None] | None = None
+    cwd: Path | None = None
     stop_signal: signal.Signals = signal.SIGTERM
-    stop_seconds: float = 15.0
-    producer: bool = False
+    stop_seconds: float = 20.0
 
 
-def answers_http(url: str) -> bool:
-    """Whether a GET of the address succeeds."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Something to get done once the things in ``after`` are there, and again whenever ``still_done`` says that it is not.
+
+    ``run`` may block, returns a line for people, and raises InsightsError when it can't; a Retryable one is tried again.
+    """
+
+    name: str
+    run: Callable[[], str]
+    after: Sequence[str] = ()
+    still_done: Callable[[], bool] | None = None
+    every_seconds: float = 2.0
+
+
+def http_ok(url: str, *, timeout_seconds: float = 2) -> bool:
+    """Does a GET of ``url`` answer 2xx?"""
     try:
-        with urllib.request.urlopen(url, timeout=CHECK_SECONDS) as response:  # noqa: S310
-            return bool(response.status == 200)
-    except (OSError, urllib.error.URLError, ValueError):
+        with urllib.request.urlopen(url, timeout=timeout_seconds) as response:  # noqa: S310 our own loopback addresses
+            return 200 <= int(response.status) < 300
+    except (urllib.error.URLError, OSError):
         return False
-
-
-def in_order(parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    """The parts, each after those it depends on."""
-    done: dict[str, Part] = {}
-    by_name = {part.name: part for part in parts}
-
-    def visit(part: Part) -> None:
-        for name in part.depends_on:
-            if name in by_name and name not in done:
-                visit(by_name[name])
-        done[part.name] = part
-
-    for part in parts:
-        if part.name not in done:
-            visit(part)
-    return tuple(done.values())
-
-
-def is_free(port: int) -> bool:
-    """Whether nothing listens on the port of this machine."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -7,6 +7,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import uuid
 from collections.abc import Mapping
@@ -61,7 +62,7 @@ def _postgres(settings: Settings) -> Part:
         prepare=partial(_prepare_postgres, settings, data),
         healthy=partial(_postgres_answers, settings),
         endpoint=f"127.0.0.1:{settings.postgres_port}",
-        stop_signal=2,  # fast shutdown: roll back, disconnect, checkpoint
+        stop_signal=signal.SIGINT,  # fast shutdown: roll back, disconnect, checkpoint
         cwd=Path("/"),
     )
 
