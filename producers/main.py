@@ -58,6 +58,7 @@ MetricsPort = Annotated[int | None, typer.Option(help="Serve Prometheus metrics 
 FromFile = Annotated[Path | None, typer.Option(help="Read real orders from this file.")]
 Mapping = Annotated[Path | None, typer.Option(help="TOML file that says what the file's columns are.")]
 Url = Annotated[str | None, typer.Option(help="The site to read, for a source that reads the web.")]
+Every = Annotated[str | None, typer.Option(help="From one round over the site to the next: 5m, 1h.")]
 
 DEFAULTS = Options()
 app = typer.Typer(add_completion=False)
@@ -78,6 +79,7 @@ def main(
     from_file: FromFile = None,
     mapping: Mapping = None,
     url: Url = None,
+    every: Every = None,
 ) -> None:
     """Publish a source's events until stopped.
 
@@ -97,6 +99,7 @@ def main(
             from_file=from_file,
             mapping=mapping,
             url=url,
+            every=duration(every) if every else None,
         )
         produce(name, options)
     except InsightsError as error:

@@ -42,7 +42,8 @@ class Options:
         metrics_port: serve Prometheus metrics there; None does not.
         from_file: a file to read the past from, with
         mapping: the TOML file that says what its columns are.
-        url: the site to read, for a source that reads the web.
+        url: the site to read, for a source that reads the web, and
+        every: how long from one round over it to the next; None leaves it to the source.
     """
 
     bootstrap: str = "127.0.0.1:19092"
@@ -57,6 +58,7 @@ class Options:
     from_file: Path | None = None
     mapping: Path | None = None
     url: str | None = None
+    every: timedelta | None = None
 
 
 class Stop:

@@ -23,6 +23,7 @@ SALES = ("sales.order_placed", "sales.order_refunded")
 CUSTOMERS = ("customers.customer_changed",)
 CLICKS = ("web.interaction",)
 STOCK = ("inventory.stock_moved",)
+CATALOG = ("catalog.product_observed",)
 SHOP = "producers.shop.source:run"
 
 SOURCES = (
@@ -31,6 +32,7 @@ SOURCES = (
     _source("customers", SHOP, CUSTOMERS, "the shop's customers: sign-ups and changes"),
     _source("clickstream", SHOP, CLICKS, "what visitors do on the shop's site"),
     _source("stock", SHOP, STOCK, "units that leave and enter the shop's warehouses"),
+    _source("catalog", "producers.catalog:run", CATALOG, "product pages of a shop, read over HTTP"),
 )
 
 

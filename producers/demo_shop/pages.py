@@ -33,10 +33,14 @@ class Pages:
 
     def home(self, articles: Sequence[Article]) -> str:
         """The front page: shelves, what is reduced, what sells."""
-        reduced = [a for a in articles if a.list_price][:8]
-        categories = self._shelf.categories()
         return self._page(
-            "home.html", "/", best=articles[:8], reduced=reduced, count=len(articles), categories=categories
+            "home.html",
+            "/",
+            best=articles[:8],
+            reduced=[a for a in articles if a.list_price][:8],
+            hero=next((a for a in articles if a.product.category == "Bikes"), articles[0]),
+            count=len(articles),
+            categories=self._shelf.categories(),
         )
 
     def category(self, key: str, articles: Sequence[Article], page: int) -> str | None:

@@ -8,6 +8,7 @@ from producers.shop.assortment import Product
 from producers.shop.chance import mixed
 
 VIEWS = 3
+ROUND = 'stroke-linecap="round" stroke-linejoin="round"'
 TINTS = (
     ("#e8efe9", "#2f6f5e", "#183a32"),
     ("#f3ebe1", "#c2602b", "#5b2d17"),
@@ -30,7 +31,7 @@ def picture(product: Product, view: int) -> str:
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 600 600" role="img">'
         f'<rect width="600" height="600" fill="{ground}"/>'
         f'<ellipse cx="300" cy="486" rx="190" ry="16" fill="{dark}" opacity=".13"/>'
-        f'<g {zoom}><g transform="rotate({turn} 300 300)" stroke-linecap="round" stroke-linejoin="round">{inner}</g></g>'
+        f'<g {zoom}><g transform="rotate({turn} 300 300)" {ROUND}>{inner}</g></g>'
         "</svg>"
     )
 
@@ -85,7 +86,9 @@ def _rotor(main: str, dark: str) -> str:
 
 
 def _jersey(main: str, dark: str) -> str:
-    body = "M220 130 L150 170 L120 270 L185 290 L195 250 V470 H405 V250 L415 290 L480 270 L450 170 L380 130 Q300 180 220 130"
+    body = (
+        "M220 130 L150 170 L120 270 L185 290 L195 250 V470 H405 V250 L415 290 L480 270 L450 170 l-70 -40 q-80 50 -160 0"
+    )
     return _shape(body, main) + _line("300,160 300,470", dark, 5) + _box(195, 330, 210, 50, 0, dark)
 
 
