@@ -135,7 +135,6 @@ def _postgres_conf(settings: Settings, data: Path) -> str:
             "shared_buffers = 256MB",
             "max_wal_size = 4GB",
             "checkpoint_timeout = 15min",
-            "wal_compression = lz4",
             # A checkpoint of the job counts on what it flushed: commits wait for the disk.
             "synchronous_commit = on",
             "timezone = 'UTC'",
@@ -325,7 +324,8 @@ def flink_options(settings: Settings) -> Mapping[str, str | int]:
         "rest.port": settings.flink_port,
         "rest.flamegraph.enabled": "true",
         "metrics.fetcher.update-interval": 1000,
-        "heartbeat.timeout": 15000,
+        "heartbeat.timeout": 20000,
+        "web.submit.enable": "false",
         "heartbeat.interval": 3000,
         "execution.checkpointing.dir": f"{snapshots}/checkpoints",
         "execution.checkpointing.savepoint-dir": f"{snapshots}/savepoints",
