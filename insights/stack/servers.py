@@ -180,7 +180,6 @@ def _kafka(settings: Settings) -> Part:
 def _prepare_kafka(settings: Settings, conf: Path, class_path: str) -> None:
     conf.mkdir(parents=True, exist_ok=True)
     data = settings.home / "kafka"
-    (conf / "log4j2.yaml").unlink(missing_ok=True)
     (conf / "log4j2.properties").write_text(log4j("${sys:log.file}"))
     properties = {
         "process.roles": "broker,controller",
@@ -208,8 +207,10 @@ def _prepare_kafka(settings: Settings, conf: Path, class_path: str) -> None:
 
 def _format_kafka(server: Path, class_path: str) -> None:
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    command = [_java(), "-cp", class_path, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(server)]
-    done = subprocess.run(command, env=java_environment(), capture_output=True, text=True, check=False)  # noqa: S603
+    command = [_java(), "-Dlog.file=format.log", "-cp", class_path, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(server)]
+    done = subprocess.run(  # noqa: S603
+        command, env=java_environment(), capture_output=True, text=True, check=False, cwd=server.parent
+    )
     if done.returncode:
         raise ServerSetupFailed(f"Kafka could not format its data folder: {(done.stdout + done.stderr).strip()[-600:]}")
 
@@ -237,6 +238,12 @@ def _registry(settings: Settings) -> Part:
         environment=java_environment(
             QUARKUS_HTTP_HOST="127.0.0.1",
             QUARKUS_HTTP_PORT=str(settings.registry_port),
+            # Its management interface takes every address and a fixed port otherwise.
+            QUARKUS_MANAGEMENT_HOST="127.0.0.1",
+            QUARKUS_MANAGEMENT_PORT="0",
+            APICURIO_DATASOURCE_MAX_SIZE="8",
+            APICURIO_DATASOURCE_MIN_SIZE="1",
+            APICURIO_DATASOURCE_INITIAL_SIZE="1",
             APICURIO_STORAGE_KIND="sql",
             APICURIO_STORAGE_SQL_KIND="postgresql",
             APICURIO_DATASOURCE_URL=f"jdbc:postgresql://127.0.0.1:{settings.postgres_port}/registry",
