@@ -9,21 +9,21 @@ logged, counted and asked for again in the next round.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import aiohttp
+import structlog
 
 from producers.runner import Run
-from producers.scraping.memory import Memory
+from producers.scraping.memory import Broken, Memory
 from producers.scraping.page import UnreadablePage, parse_product
 from producers.scraping.profiles import WOOCOMMERCE, Profile
-from producers.scraping.site import Fetch, Fetched, FetchFailed, HttpFetch, Pace, product_urls, rules_of
+from producers.scraping.site import Fetch, FetchFailed, HttpFetch, Pace, product_urls, rules_of
 from producers.shop.identifiers import event_id, tail_prefix
 from schemas import catalogue
 from schemas.errors import ContractBroken, EventTooLarge
@@ -35,6 +35,7 @@ ROUND_EVERY: Final = timedelta(minutes=5)
 SNAPSHOT_EVERY: Final = timedelta(days=1)
 SEND_EVERY: Final = 25
 DEAD_HEAD_BYTES: Final = 65_536
+RETRY_SECONDS: Final = 15.0  # after a round that the site did not allow: it may just be starting
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,87 +51,85 @@ class RoundCounts:
 
 @dataclass(slots=True, kw_only=True)
 class Scraper:
-    """Looks at pages and publishes. ``now`` is the clock of event times."""
+    """Looks at pages and leaves in the memory what is to be published. ``now`` is the clock of event times."""
 
-    run: Run
+    source: str
     memory: Memory
     fetch: Fetch
     now: Callable[[], datetime]
+    log: structlog.stdlib.BoundLogger
     profile: Profile = WOOCOMMERCE
-    counts: RoundCounts = field(default_factory=RoundCounts)
 
-    async def round(self, base: str) -> RoundCounts:
-        """Look at every product page once, or until a stop is wished for. Raises FetchFailed without a sitemap."""
-        self.counts = RoundCounts()
+    async def round(self, base: str) -> AsyncIterator[RoundCounts]:
+        """Look at every product page once; gives the counts so far after each. Raises FetchFailed without a sitemap."""
+        counts = RoundCounts()
         rules = await rules_of(base, self.fetch)
         if isinstance(self.fetch, HttpFetch):
-            self.fetch.pace.seconds = max(self.fetch.pace.seconds, rules.crawl_delay_seconds)
+            self.fetch.pace.slow_down_to(rules.crawl_delay_seconds)
         async for url in product_urls(base, rules, self.profile.product_path, self.fetch):
-            await self.look(url)
-            if self.counts.pages % SEND_EVERY == 0:
-                self.send()
-            if self.run.stop.requested:
-                break
-        self.send()
-        return self.counts
+            counts.pages += 1
+            await self._look(url, counts)
+            yield counts
 
-    async def look(self, url: str) -> None:
-        """Read one page and keep what is to be published. A page that fails is counted and left for the next round."""
-        self.counts.pages += 1
+    async def _look(self, url: str, counts: RoundCounts) -> None:
         now = self.now()
         try:
             fetched = await self.fetch(url, self.memory.etag(url, not_before=now - SNAPSHOT_EVERY))
         except FetchFailed as error:
-            self.counts.failed += 1
-            self.run.log.warning("page not read", problem=str(error))
+            counts.failed += 1
+            self.log.warning("page not read", problem=str(error))
             return
         if fetched.body is None:
-            self.counts.unchanged += 1
+            counts.unchanged += 1
             return
         try:
             seen = parse_product(fetched.text, url, now, self.profile)
         except UnreadablePage as error:
-            self._bury(fetched, error)
+            counts.unreadable += 1
+            self.log.warning("page not understood", problem=str(error))
+            self.memory.broke(Broken(url=url, body=fetched.body[:DEAD_HEAD_BYTES], reason=str(error)))
             return
-        self.memory.looked(url, fetched.etag, now, self._observation(seen))
+        observation = self._observation(seen)
+        if observation:
+            counts.observed += 1
+        else:
+            counts.unchanged += 1
+        self.memory.looked(url, fetched.etag, now, observation)
 
     def _observation(self, seen: Mapping[str, Any]) -> dict[str, Any] | None:
         """The event to publish, or None when nothing changed since the last one of these 24 hours."""
         known = self.memory.known(seen["shop"], seen["product_id"])
         at: datetime = seen["occurred_at"]
         if known and known.content_hash == seen["content_hash"] and at - known.published_at < SNAPSHOT_EVERY:
-            self.counts.unchanged += 1
             return None
-        self.counts.observed += 1
         micros = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
         return {
             **seen,
             "event_id": event_id(micros, tail_prefix(secrets.randbits(58)), 0),
-            "source": self.run.source.name,
+            "source": self.source,
             "previous_price": known.price if known else None,
         }
 
-    def _bury(self, fetched: Fetched, error: UnreadablePage) -> None:
-        self.counts.unreadable += 1
-        self.run.log.warning("page not understood", problem=str(error))
-        body = fetched.body or b""
-        if self.memory.broke(fetched.url, hashlib.sha256(body).hexdigest()):
-            head, key = body[:DEAD_HEAD_BYTES], fetched.url.encode()
-            origin = {"url": fetched.url}
-            self.run.publisher.dead_letter(
-                PRODUCT_OBSERVED, head, key=key, error=error, stage="VALUE_CONVERTER", origin=origin
-            )
 
-    def send(self) -> None:
-        """Publish what is kept and forget it once Kafka has it. Blocks until acknowledged."""
-        unsent = self.memory.unsent()
-        for record in unsent:
-            try:
-                self.run.publish(PRODUCT_OBSERVED, record)
-            except (ContractBroken, EventTooLarge) as error:
-                self.run.log.error("observation refused", problem=str(error), url=record["url"])
-        self.run.publisher.flush()
-        self.memory.sent(record["event_id"] for record in unsent)
+def send(this: Run, memory: Memory) -> None:
+    """Publish what the memory holds and forget it once Kafka has it. Blocks until acknowledged."""
+    observations, letters = memory.unsent(), memory.letters()
+    for record in observations:
+        try:
+            this.publish(PRODUCT_OBSERVED, record)
+        except (ContractBroken, EventTooLarge) as error:
+            this.log.error("observation refused", problem=str(error), url=record["url"])
+    for letter in letters:
+        this.publisher.dead_letter(
+            PRODUCT_OBSERVED,
+            letter.body,
+            key=letter.url.encode(),
+            error=UnreadablePage(letter.reason),
+            stage="VALUE_CONVERTER",
+            origin={"url": letter.url},
+        )
+    this.publisher.flush()
+    memory.sent([record["event_id"] for record in observations], [letter.url for letter in letters])
 
 
 def run(this: Run) -> None:
@@ -147,10 +146,12 @@ async def _rounds(this: Run) -> None:
     asyncio.get_running_loop().add_reader(this.stop.fileno(), stopped.set)
     try:
         async with aiohttp.ClientSession() as session:
-            scraper = Scraper(run=this, memory=memory, fetch=HttpFetch(session, pace), now=_now)
+            fetch = HttpFetch(session, pace)
+            scraper = Scraper(source=this.source.name, memory=memory, fetch=fetch, now=_now, log=this.log)
+            send(this, memory)  # what a killed run left behind
             while not this.stop.requested:
                 began = time.monotonic()
-                wait = await _round(scraper, base, every)
+                wait = await _round(this, scraper, base, every)
                 await _idle(this, stopped, wait - (time.monotonic() - began))
     finally:
         memory.close()
@@ -162,15 +163,21 @@ def _now() -> datetime:
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
-async def _round(scraper: Scraper, base: str, every: timedelta) -> float:
+async def _round(this: Run, scraper: Scraper, base: str, every: timedelta) -> float:
     """One round and its log line. Returns seconds from its start to the next one's."""
-    log = scraper.run.log
+    counts = RoundCounts()
     try:
-        counts = await scraper.round(base)
+        async for counts in scraper.round(base):
+            if counts.pages % SEND_EVERY == 0:
+                send(this, scraper.memory)
+            if this.stop.requested:
+                break
     except FetchFailed as error:
-        log.warning("round given up", problem=str(error))
-        return min(every.total_seconds(), 15.0)  # the shop may just be starting
-    log.info("round done", **{name: getattr(counts, name) for name in RoundCounts.__slots__})
+        this.log.warning("round given up", problem=str(error))
+        return min(every.total_seconds(), RETRY_SECONDS)
+    finally:
+        send(this, scraper.memory)
+    this.log.info("round done", **{name: getattr(counts, name) for name in RoundCounts.__slots__})
     return every.total_seconds()
 
 

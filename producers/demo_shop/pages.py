@@ -15,7 +15,6 @@ from producers.demo_shop.shelf import Article, Shelf, description, slug, specs
 
 SHOP = "Freilauf Cycles"
 PAGE_SIZE = 24
-RELATED = 4
 
 TEMPLATES = Environment(
     loader=PackageLoader("producers.demo_shop"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -65,11 +64,10 @@ class Pages:
             articles=found[first : first + PAGE_SIZE],
         )
 
-    def product(self, article: Article, articles: Sequence[Article]) -> str:
+    def product(self, article: Article, related: Sequence[Article]) -> str:
         """A product's page, with its data once more as JSON-LD."""
         shelves = [(slug(name), name) for name in article.product.category_path]
         trail = [("Home", "/"), *((name, f"/product-category/{key}/") for key, name in shelves)]
-        alike = (a for a in articles if a.product.category == article.product.category and a.slug != article.slug)
         return self._page(
             "product.html",
             product_path(article),
@@ -79,7 +77,7 @@ class Pages:
             images=self._images(article),
             paragraphs=description(article.product),
             specs=specs(article.product),
-            related=[a for a, _ in zip(alike, range(RELATED), strict=False)],
+            related=related,
             linked_data=_script_safe(self._linked_data(article, trail)),
         )
 

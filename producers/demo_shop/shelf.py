@@ -15,6 +15,7 @@ from producers.shop.chance import mixed
 
 StockAt = Callable[[Product, datetime], int]
 
+RELATED = 4
 COLOURS = ("Graphite", "Chalk", "Signal Orange", "Moss", "Petrol", "Bordeaux", "Sand", "Sky")
 MATERIALS = {
     "Bikes": ("Carbon", "6061 aluminium", "Chromoly steel", "Titanium"),
@@ -111,6 +112,11 @@ class Shelf:
     def articles(self, at: datetime) -> list[Article]:
         """Everything, the most popular first."""
         return [self.article(product, at) for product in sorted(self.products, key=lambda p: p.rank)]
+
+    def related(self, product: Product, at: datetime) -> list[Article]:
+        """The four most popular others of its category."""
+        others = (p for p in self.products if p.category == product.category and p is not product)
+        return [self.article(p, at) for p in sorted(others, key=lambda p: p.rank)[:RELATED]]
 
     def find(self, slug: str, at: datetime) -> Article | None:
         """The article at an address, or None."""

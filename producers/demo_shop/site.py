@@ -85,7 +85,7 @@ class Site:
         article = self._shelf.find(request.match_info["slug"], self._clock())
         if article is None:
             raise web.HTTPNotFound
-        html = self._pages.product(article, self._shelf.articles(self._clock()))
+        html = self._pages.product(article, self._shelf.related(article.product, self._clock()))
         return _answer(request, html, HTML, self._changed_at(article))
 
     async def _picture(self, request: web.Request) -> web.Response:

@@ -20,8 +20,9 @@ create table if not exists products (
     shop text, product_id text, price text not null, content_hash text not null, published_at real not null,
     primary key (shop, product_id)) without rowid;
 create table if not exists pages (url text primary key, etag text, read_at real not null) without rowid;
-create table if not exists broken (url text primary key, digest text not null) without rowid;
-create table if not exists unsent (event_id text primary key, record text not null) without rowid;
+create table if not exists broken (
+    url text primary key, body blob not null, reason text not null, sent integer not null) without rowid;
+create table if not exists unsent (place integer primary key, event_id text not null unique, record text not null);
 """
 MONEY: Final = ("price", "list_price", "previous_price")
 
@@ -33,6 +34,15 @@ class Known:
     price: Decimal
     content_hash: str
     published_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """A page that no product could be read from: the head of what came, and why."""
+
+    url: str
+    body: bytes
+    reason: str
 
 
 class Memory:
@@ -69,24 +79,32 @@ class Memory:
             o = observation
             values = (o["shop"], o["product_id"], str(o["price"]), o["content_hash"], at.timestamp())
             self._database.execute("insert or replace into products values (?, ?, ?, ?, ?)", values)
-            self._database.execute("insert into unsent values (?, ?)", (o["event_id"], _written(o)))
+            self._database.execute("insert into unsent (event_id, record) values (?, ?)", (o["event_id"], _written(o)))
         self._database.execute("commit")
 
-    def broke(self, url: str, digest: str) -> bool:
-        """True when the page is broken in a new way, so that a dead letter is due once for each content."""
-        known = self._database.execute("select digest from broken where url = ?", (url,)).fetchone()
-        self._database.execute("insert or replace into broken values (?, ?)", (url, digest))
-        return known is None or known[0] != digest
+    def broke(self, page: Broken) -> None:
+        """Keep a page that could not be read for the dead letters, unless its last content was the same."""
+        self._database.execute(
+            "insert into broken values (:url, :body, :reason, 0) on conflict (url) do update"
+            " set body = excluded.body, reason = excluded.reason, sent = 0 where body != excluded.body",
+            {"url": page.url, "body": page.body, "reason": page.reason},
+        )
+
+    def letters(self) -> list[Broken]:
+        """Pages that may not be in the dead letters yet."""
+        rows = self._database.execute("select url, body, reason from broken where not sent order by url")
+        return [Broken(url=url, body=body, reason=reason) for url, body, reason in rows]
 
     def unsent(self) -> list[dict[str, Any]]:
         """Observations that may not be on the log yet, oldest first."""
-        rows = self._database.execute("select record from unsent order by event_id")
+        rows = self._database.execute("select record from unsent order by place")
         return [_read(text) for (text,) in rows]
 
-    def sent(self, event_ids: Iterable[str]) -> None:
-        """Forget observations that Kafka acknowledged."""
+    def sent(self, event_ids: Iterable[str], broken_urls: Iterable[str] = ()) -> None:
+        """Forget observations, and mark broken pages, that Kafka acknowledged."""
         self._database.execute("begin")
         self._database.executemany("delete from unsent where event_id = ?", [(i,) for i in event_ids])
+        self._database.executemany("update broken set sent = 1 where url = ?", [(url,) for url in broken_urls])
         self._database.execute("commit")
 
     def close(self) -> None:

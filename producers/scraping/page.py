@@ -40,9 +40,9 @@ LONGEST_DESCRIPTION: Final = 20_000
 class UnreadablePage(PoisonEvent):
     """A page that names no product, or leaves out what every product has. The text says which page and what."""
 
-    def __init__(self, url: str, problem: str) -> None:
-        super().__init__(f"{url}: {problem}; check the page profile against the page")
-        self.url = url
+
+def _unreadable(url: str, problem: str) -> UnreadablePage:
+    return UnreadablePage(f"{url}: {problem}; check the page profile against the page")
 
 
 def parse_product(html: str, url: str, seen_at: datetime, profile: Profile = WOOCOMMERCE) -> Record:
@@ -101,7 +101,7 @@ class _Page:
     def needed(self, what: str, value: str | None) -> str:
         """``value``, or UnreadablePage when the page does not tell it."""
         if not value:
-            raise UnreadablePage(self._url, f"the page tells no {what}")
+            raise _unreadable(self._url, f"the page tells no {what}")
         return value
 
     def linked(self, name: str) -> str | None:
@@ -134,7 +134,7 @@ class _Page:
                 return parse_price(told)[0], self._offer_currency()
             amount, currency = parse_price(self.needed("price", self.text(self._profile.price)))
         except ValueError as error:
-            raise UnreadablePage(self._url, f"the price can't be read: {error}") from error
+            raise _unreadable(self._url, f"the price can't be read: {error}") from error
         return amount, self._offer_currency() or currency
 
     def _offer_currency(self) -> str | None:

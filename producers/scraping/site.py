@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import urljoin, urlsplit
+from xml.etree import ElementTree
 
 import aiohttp
-from bs4 import BeautifulSoup
 from protego import Protego
 
 from schemas.errors import Retryable
@@ -51,17 +51,21 @@ class Pace:
     def __init__(
         self, seconds: float, clock: Callable[[], float], sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
-        self.seconds = seconds
+        self._seconds = seconds
         self._clock = clock
         self._sleep = sleep
         self._next = clock()
+
+    def slow_down_to(self, seconds: float) -> None:
+        """Keep requests at least so far apart, or farther."""
+        self._seconds = max(self._seconds, seconds)
 
     async def turn(self) -> None:
         """Returns when the next request may go out."""
         wait = self._next - self._clock()
         if wait > 0:
             await self._sleep(wait)
-        self._next = max(self._clock(), self._next) + self.seconds
+        self._next = max(self._clock(), self._next) + self._seconds
 
 
 class HttpFetch:
@@ -150,13 +154,29 @@ async def _locations(start: list[str], host: str, rules: Rules, fetch: Fetch) ->
         if urlsplit(url).netloc != host or not rules.allows(url):
             continue
         done += 1
-        # As HTML: two element names are all that is wanted, and no entity in the file is ever expanded.
-        root = BeautifulSoup((await fetch(url)).text, "html.parser")
-        found = [node.get_text(strip=True) for node in root.find_all("loc")]
-        if root.find("sitemapindex"):
+        kind, found = read_sitemap(await fetch(url))
+        if kind == "sitemapindex":
             waiting += found
-        elif root.find("urlset"):
+        else:
             for location in found:
                 yield location
-        else:
-            raise FetchFailed(f"{url}: is not a sitemap")
+
+
+def read_sitemap(fetched: Fetched) -> tuple[str, list[str]]:
+    """``sitemapindex`` or ``urlset``, and the addresses in it. Raises FetchFailed for anything else."""
+    body = fetched.body or b""
+    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
+        raise FetchFailed(f"{fetched.url}: is not a sitemap: it declares entities, which no sitemap has")
+    try:
+        root = ElementTree.fromstring(body)  # noqa: S314 no entities, so none to expand
+    except ElementTree.ParseError as error:
+        raise FetchFailed(f"{fetched.url}: is not a sitemap: {error}") from error
+    kind = _local(root)
+    if kind not in ("sitemapindex", "urlset"):
+        raise FetchFailed(f"{fetched.url}: is not a sitemap: it is a {kind}")
+    entries = (node for entry in root for node in entry if _local(node) == "loc")
+    return kind, [(node.text or "").strip() for node in entries]
+
+
+def _local(node: ElementTree.Element) -> str:
+    return node.tag.rpartition("}")[2]
