@@ -1,0 +1,244 @@
+"""The `insights` command. What a command needs is imported when it runs, so that `--help` comes at once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from insights import contracts, front, jobs
+from insights.settings import PROJECT, Settings, load_settings
+from schemas.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from insights.stack import UpPlan
+
+WATCH_SECONDS = 1.0
+
+app = typer.Typer(
+    cls=front.FrontDoor,
+    help="Insights Hub: a shop's events on one log, its numbers live.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(contracts.app, name="schemas")
+app.add_typer(jobs.app, name="flink")
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' warnings.")]
+History = Annotated[
+    str | None, typer.Option(help="The past to begin with: a length of time (12h, 30d), or a file of real orders.")
+]
+MappingFile = Annotated[Path | None, typer.Option(help="TOML file that says what the history file's columns are.")]
+Rate = Annotated[float | None, typer.Option(min=0.001, help="Mean events a second of the synthetic shop.")]
+Seed = Annotated[int | None, typer.Option(help="The same seed draws the same shop.")]
+NoProducers = Annotated[bool, typer.Option("--no-producers", help="Servers and the live job only.")]
+Force = Annotated[bool, typer.Option("--force", help="Do not ask.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs; its shape is stable.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Again every second, until Ctrl-C.")]
+PartName = Annotated[str, typer.Argument(metavar="PART", help="As `insights status` calls it: kafka, taskmanager …")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows, until Ctrl-C.")]
+Lines = Annotated[int, typer.Option("--lines", "-n", min=0, help="So many of its last lines.")]
+
+
+@app.callback()
+def insights(debug: Debug = False) -> None:
+    """Insights Hub: a shop's events on one log, its numbers live.
+
+    Example: insights up --history 12h
+    """
+
+
+@app.command()
+def up(
+    history: History = None,
+    mapping: MappingFile = None,
+    rate: Rate = None,
+    seed: Seed = None,
+    no_producers: NoProducers = False,
+) -> None:
+    """Start everything, and wait until the first live numbers are in the tables. What is up stays as it is.
+
+    Example: insights up --history 12h --rate 50
+    """
+    from insights import progress, stack, status, views
+    from insights.doctor import require_fit
+
+    settings = load_settings()
+    plan = up_plan(history, mapping, rate=rate, seed=seed, daemons=not no_producers)
+    if is_up(settings):
+        front.out.print("Everything is up already; nothing was changed.")
+        if history or rate or seed is not None:
+            front.out.print("The options given were not used: they are for a stack that starts.", style="yellow")
+    else:
+        warnings = [finding for finding in require_fit(settings) if finding.level == "warning"]
+        front.out.print(views.findings_table(warnings)) if warnings else None
+        began = time.monotonic()
+        with progress.steps(front.out) as report:
+            stack.up(settings, plan, report)
+        front.out.print(f"\nEverything is up after {time.monotonic() - began:.0f} s.", style="bold green")
+    front.out.print(views.addresses_table(status.endpoints(settings)))
+    if not no_producers:
+        front.out.print(f"Look at {settings.page_url} first. Then: make status, and make down when you are done.")
+
+
+def up_plan(
+    history: str | None, mapping: Path | None, *, rate: float | None, seed: int | None, daemons: bool
+) -> UpPlan:
+    """What `up` shall start. Raises Misconfigured when the history is neither a length of time nor a file."""
+    from insights.stack import UpPlan
+    from producers.main import duration
+
+    file = Path(history).expanduser().absolute() if history and (mapping or Path(history).exists()) else None
+    if file is None and mapping is not None:
+        raise Misconfigured("--mapping says what the columns of a history file are; name the file with --history FILE")
+    for path in (file, mapping):
+        if path is not None and not path.is_file():
+            raise Misconfigured(f"{path} is not a file; --history and --mapping name the orders and their columns")
+    if history and file is None:
+        duration(history)
+    return UpPlan(
+        daemons=daemons,
+        history=history if file is None else None,
+        history_file=file,
+        mapping=mapping.expanduser().absolute() if mapping else None,
+        rate=rate,
+        seed=seed,
+    )
+
+
+def is_up(settings: Settings) -> bool:
+    """Whether every part of a stack that was started runs and is well."""
+    from insights.stack import part_states
+
+    parts = part_states(settings)
+    return len(parts) > 1 and all(part.healthy for part in parts)
+
+
+@app.command()
+def down() -> None:
+    """Stop everything, the live job with a savepoint. The data stays.
+
+    Example: insights down
+    """
+    from insights import progress, stack
+
+    settings = load_settings()
+    with progress.steps(front.out) as report:
+        stack.down(settings, report)
+    front.out.print("Everything is stopped; `make up` goes on from here.")
+
+
+@app.command()
+def clean(force: Force = False) -> None:
+    """Stop everything and remove all data: the log, the tables, the lake, the downloaded jars.
+
+    Example: insights clean --force
+    """
+    from insights import progress, stack
+
+    settings = load_settings()
+    if not settings.home.exists():
+        front.out.print(f"There is nothing at {settings.home}.", highlight=False, soft_wrap=True)
+        return
+    check_is_data_folder(settings.home)
+    if not force:
+        typer.confirm(f"Remove everything in {settings.home}?", abort=True)
+    with progress.steps(front.out) as report:
+        stack.down(settings, report)
+    shutil.rmtree(settings.home)
+    front.out.print(f"{settings.home} is gone.", highlight=False, soft_wrap=True)
+
+
+def check_is_data_folder(home: Path) -> None:
+    """Raises Misconfigured unless the folder was made by `up`: a wrong INSIGHTS_HOME must not cost somebody theirs."""
+    precious = (PROJECT, Path.home(), *PROJECT.parents)
+    if home in precious or not (home / "run").is_dir():
+        raise Misconfigured(
+            f"{home} does not look like a data folder of Insights Hub; set INSIGHTS_HOME to the one to remove"
+        )
+
+
+@app.command()
+def status(as_json: AsJson = False, watch: Watch = False) -> None:
+    """Show what runs, what was counted, and how fresh it is.
+
+    Example: insights status --watch
+    """
+    from rich.live import Live
+
+    from insights import views
+    from insights.status import watching
+
+    with watching(load_settings()) as look:
+        if as_json:
+            found = look()
+            for line in found.away:
+                front.errors.print(line, highlight=False, markup=False, soft_wrap=True)
+            sys.stdout.write(json.dumps(found.as_json(), indent=2) + "\n")
+        elif watch:
+            with Live(
+                views.overview(look()), console=front.out, screen=front.out.is_terminal, auto_refresh=False
+            ) as live:
+                while True:
+                    time.sleep(WATCH_SECONDS)
+                    live.update(views.overview(look()), refresh=True)
+        else:
+            front.out.print(views.overview(look()))
+
+
+@app.command()
+def doctor() -> None:
+    """Check whether this machine is fit to run the stack.
+
+    Example: insights doctor
+    """
+    from insights import views
+    from insights.doctor import check
+
+    findings = check(load_settings())
+    front.out.print(views.findings_table(findings))
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def logs(part: PartName, follow: Follow = False, lines: Lines = 50) -> None:
+    """Show the end of a part's log.
+
+    Example: insights logs taskmanager --follow
+    """
+    from insights.logs import follow as follow_from
+    from insights.logs import last_lines
+    from insights.stack import log_path
+
+    path = log_path(load_settings(), part)
+    text, offset = last_lines(path, lines)
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    for more in follow_from(path, offset) if follow else ():
+        sys.stdout.write(more)
+        sys.stdout.flush()
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def produce(ctx: typer.Context) -> Any:
+    """Run a source in this terminal until it is done or Ctrl-C; `insights produce --help` lists the sources.
+
+    Example: insights produce orders --rate 50 --max-events 1000
+    """
+    from producers.main import app as producers_app
+
+    settings = load_settings()
+    where = ["--kafka", settings.kafka, "--registry", settings.registry_url, "--state", str(settings.producers_dir)]
+    producers_app(args=[*where, *ctx.args], prog_name="insights produce", standalone_mode=True)
+
+
+def main() -> None:
+    """Entry point of the `insights` command."""
+    front.run(app)

@@ -1,0 +1,259 @@
+"""Is this machine fit to run the stack? Every finding names the thing and the setting that changes it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from insights.deployment import FLINK_ENVIRONMENT
+from insights.settings import PROJECT, Settings
+from insights.stack import PartState, jars, part_states
+from schemas.errors import Misconfigured
+
+Level = Literal["ok", "warning", "error"]
+PYTHONS = ((3, 11), (3, 12))
+ENOUGH_FILES = 4096
+GB = 1e9
+CGROUP = Path("/sys/fs/cgroup")
+ASK_REGISTRY_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at. ``advice`` is empty when all is well."""
+
+    level: Level
+    what: str
+    advice: str = ""
+
+
+class NotFit(Misconfigured):
+    """The machine can't run the stack as it is set up; the text holds every reason and its remedy."""
+
+
+def check(settings: Settings) -> list[Finding]:
+    """Look at everything. Blocks a second at most, or as long as a registry takes when something must be downloaded."""
+    parts = part_states(settings)
+    return [
+        check_python(sys.version_info[:2]),
+        check_programs(),
+        check_home(settings.home),
+        check_disk(settings),
+        check_memory(settings, in_use_mb=sum(part.memory_mb or 0 for part in parts)),
+        check_open_files(),
+        *check_ports(settings, parts),
+        *check_downloads(settings),
+    ]
+
+
+def require_fit(settings: Settings) -> list[Finding]:
+    """Check, and raise NotFit with every error's text; returns the findings otherwise."""
+    findings = check(settings)
+    errors = [f"{finding.what}. {finding.advice}." for finding in findings if finding.level == "error"]
+    if errors:
+        raise NotFit(" ".join(errors))
+    return findings
+
+
+def check_python(version: tuple[int, ...]) -> Finding:
+    """3.11 or 3.12: Flink's client has no release for others."""
+    what = f"Python {version[0]}.{version[1]}"
+    if version in PYTHONS:
+        return Finding(level="ok", what=what)
+    advice = (
+        "Flink's client has releases for 3.11 and 3.12 only: remove .venv and name one, `make up PYTHON=python3.12`"
+    )
+    return Finding(level="error", what=f"{what} does not fit", advice=advice)
+
+
+def check_programs() -> Finding:
+    """The system's own programs that the parts need: Flink's scripts are bash, Postgres refuses to run as root."""
+    needed = {"bash": "Flink's own scripts need it"}
+    if os.geteuid() == 0:
+        needed["setpriv"] = "Postgres does not run as root, and it (of util-linux) makes it another user"
+    for program, why in needed.items():
+        if not shutil.which(program):
+            return Finding(level="error", what=f"{program} is not on the path", advice=f"{why}: install it")
+    return Finding(level="ok", what=f"{' and '.join(needed)} are there" if len(needed) > 1 else "bash is there")
+
+
+def check_home(home: Path) -> Finding:
+    """Whether the data folder can be made and written."""
+    try:
+        nearest = _nearest_existing(home)
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as problem:
+        return Finding(
+            level="error",
+            what=f"the data folder {home} can't be written: {problem.strerror}",
+            advice="Choose another with INSIGHTS_HOME, or make this one writable",
+        )
+    return Finding(level="ok", what=f"the data folder {home} can be written")
+
+
+def _nearest_existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def check_disk(settings: Settings) -> Finding:
+    """Free space where the data goes."""
+    free = shutil.disk_usage(_nearest_existing(settings.home)).free / GB
+    what = f"{free:.1f} GB of disk are free for {settings.home}"
+    if free >= settings.min_disk_gb:
+        return Finding(level="ok", what=what)
+    return Finding(
+        level="error",
+        what=f"{what} and {settings.min_disk_gb:g} GB are needed",
+        advice="Free some, put the data elsewhere with INSIGHTS_HOME, or lower the limit with INSIGHTS_MIN_DISK_GB",
+    )
+
+
+def check_memory(settings: Settings, *, in_use_mb: float = 0) -> Finding:
+    """Memory that the stack may take, with what its own parts hold already."""
+    available = (available_memory() + in_use_mb * 1e6) / GB
+    what = f"{available:.1f} GB of memory are available"
+    if available >= settings.min_memory_gb:
+        return Finding(level="ok", what=what)
+    return Finding(
+        level="error",
+        what=f"{what} and {settings.min_memory_gb:g} GB are needed",
+        advice="Close something, make the parts smaller (INSIGHTS_TASKMANAGER_MEMORY_MB, INSIGHTS_KAFKA_HEAP_MB), or"
+        " lower the limit with INSIGHTS_MIN_MEMORY_GB",
+    )
+
+
+def available_memory() -> int:
+    """Bytes available on the machine, or in the container if that allows less."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit, used = (CGROUP / "memory.max").read_text().strip(), int((CGROUP / "memory.current").read_text())
+    except (OSError, ValueError):
+        return free
+    return free if limit == "max" else min(free, max(0, int(limit) - used))
+
+
+def check_open_files() -> Finding:
+    """Kafka and Postgres hold many files open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    what = f"a process may have {soft} files open"
+    if soft >= ENOUGH_FILES or soft == resource.RLIM_INFINITY:
+        return Finding(level="ok", what=what)
+    return Finding(
+        level="warning",
+        what=f"{what} and {ENOUGH_FILES} are better",
+        advice=f"Raise it in this shell: `ulimit -n {min(hard, 65536) if hard > 0 else 65536}`",
+    )
+
+
+def check_ports(settings: Settings, parts: list[PartState]) -> Iterator[Finding]:
+    """Each port: free, or held by a part of this very stack; and no two settings the same one."""
+    ours = _families([part.pid for part in parts if part.pid])
+    listeners = _listeners()
+    seen: dict[int, str] = {}
+    spoken_for = set(settings.ports().values())
+    fine = []
+    for name, port in settings.ports().items():
+        if port in seen:
+            yield _port_finding(name, f"port {port} is set for {name} and for {seen[port]}", spoken_for)
+        elif port_is_taken(port) and listeners.get(port, 0) not in ours:
+            yield _port_finding(name, f"port {port} ({name}) is held by {_who(listeners.get(port))}", spoken_for)
+        else:
+            fine.append(port)
+        seen[port] = name
+    if fine:
+        yield Finding(level="ok", what=f"ports {', '.join(map(str, fine))} are free or the stack's own")
+
+
+def port_is_taken(port: int) -> bool:
+    """Whether something listens on the port, or it may not be had."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a closed connection is no holder
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+def _port_finding(name: str, what: str, spoken_for: set[int]) -> Finding:
+    port = next(p for p in range(max(spoken_for) + 1, 65536) if not port_is_taken(p))
+    spoken_for.add(port)
+    return Finding(level="error", what=what, advice=f"Choose another: INSIGHTS_{name.upper()}={port}")
+
+
+def _listeners() -> dict[int, int]:
+    """Port to process id of who listens on it, as far as this user may see."""
+    try:
+        connections = psutil.net_connections(kind="tcp")
+    except psutil.AccessDenied:
+        return {}
+    return {c.laddr.port: c.pid for c in connections if c.status == psutil.CONN_LISTEN and c.pid and c.laddr}
+
+
+def _families(pids: list[int]) -> set[int]:
+    family: set[int] = set()
+    for pid in pids:
+        try:
+            process = psutil.Process(pid)
+            family |= {pid, *(child.pid for child in process.children(recursive=True))}
+        except psutil.NoSuchProcess:
+            continue
+    return family
+
+
+def _who(pid: int | None) -> str:
+    if pid is None:
+        return "a process that this user can't see"
+    try:
+        process = psutil.Process(pid)
+        return f"{process.name()} (process {pid} of user {process.username()})"
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return f"process {pid}"
+
+
+def check_downloads(settings: Settings) -> Iterator[Finding]:
+    """Only when something must still be downloaded: what, and whether its registry answers the client that will ask."""
+    jars_missing = jars.missing(settings.jars)
+    if jars_missing:
+        megabytes = sum(jar.bytes for jar in jars_missing) / 1e6
+        yield Finding(level="ok", what=f"{len(jars_missing)} jars ({megabytes:.0f} MB) will be downloaded")
+    if not any(FLINK_ENVIRONMENT.glob("lib/*/site-packages/pyflink")):
+        yield check_package_registry()
+
+
+def check_package_registry() -> Finding:
+    """Whether the package registry answers the locked uv, with the configuration that an installation would use."""
+    uv = PROJECT / ".venv-tools" / "bin" / "uv"
+    command = [str(uv), "pip", "install", "--quiet", "--dry-run", "--no-deps", "--refresh", "--reinstall"]
+    lock = ["--python", sys.executable, "--require-hashes", "-r", str(PROJECT / "requirements" / "uv.txt")]
+    try:
+        done = subprocess.run(
+            [*command, *lock],
+            capture_output=True,
+            text=True,
+            timeout=ASK_REGISTRY_SECONDS,
+            check=False,
+            env={**os.environ},
+        )
+        problem = done.stderr.strip().splitlines()[-1:] if done.returncode else []
+    except (OSError, subprocess.TimeoutExpired) as error:
+        problem = [str(error)]
+    if not problem:
+        return Finding(level="ok", what="the package registry answers")
+    return Finding(
+        level="error",
+        what=f"Flink's environment must still be installed and the package registry does not answer: {problem[0]}",
+        advice="Check the network, or name another registry with UV_DEFAULT_INDEX; then `make up` again",
+    )

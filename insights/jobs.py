@@ -1,0 +1,63 @@
+"""``insights flink``: the live job, by hand. The embedded stack does all of this by itself."""
+
+from __future__ import annotations
+
+from insights import front
+from insights.settings import load_settings
+
+app = front.group("The live job on Flink.")
+
+
+@app.command()
+def submit() -> None:
+    """Start the live job from its newest snapshot, or do nothing when it runs.
+
+    Example: insights flink submit
+    """
+    from flink import deploy
+    from insights.deployment import deployment
+
+    front.out.print(f"{deploy.JOB_NAME} runs as {deploy.submit(deployment(load_settings()))}", highlight=False)
+
+
+@app.command("list")
+def list_() -> None:
+    """List the jobs that Flink knows.
+
+    Example: insights flink list
+    """
+    from dataclasses import asdict
+
+    from flink import deploy
+    from insights.deployment import deployment
+    from insights.status import Job
+    from insights.views import jobs_table
+
+    found = deploy.jobs(deployment(load_settings()))
+    front.out.print(jobs_table([Job(**asdict(job)) for job in found]))
+
+
+@app.command()
+def stop() -> None:
+    """Stop the live job with a savepoint, from which the next start goes on. A stack that is up starts it again.
+
+    Example: insights flink stop
+    """
+    from flink import deploy
+    from insights.deployment import deployment
+
+    path = deploy.stop(deployment(load_settings()))
+    front.out.print(f"stopped; its state is in {path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def savepoint() -> None:
+    """Take a savepoint of the live job while it runs.
+
+    Example: insights flink savepoint
+    """
+    from flink import deploy
+    from insights.deployment import deployment
+
+    path = deploy.savepoint(deployment(load_settings()))
+    front.out.print(f"its state is in {path}", highlight=False, soft_wrap=True)
