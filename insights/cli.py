@@ -136,7 +136,7 @@ def down() -> None:
 
 @app.command()
 def clean(force: Force = False) -> None:
-    """Stop everything and remove all data: the log, the tables, the lake, the downloaded jars.
+    """Stop everything and remove all data: the log, the tables, the lake.
 
     Example: insights clean --force
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -12,6 +12,9 @@ from insights import front
 from insights.settings import load_settings
 from schemas.catalogue import Event, avro_events, events
 from schemas.errors import RegistryUnavailable
+
+if TYPE_CHECKING:
+    from schemas.registry import Registry
 
 app = front.group("The contracts: one Avro schema an event.")
 Offline = Annotated[bool, typer.Option("--offline", help="Only against the released contracts in git.")]
@@ -59,26 +62,25 @@ def list_() -> None:
     from schemas.registry import Registry
 
     registry = Registry(load_settings().registry_url)
-    table = _table("topic", "key", "partitions", "kept", "cleanup", "fields", "versions")
+    table = _table("topic", "key", "partitions", "kept", "versions")
     for event in events():
-        kept = "for ever" if event.retention_days is None else f"{event.retention_days} days"
-        table.add_row(
-            *(event.topic, event.key, str(event.partitions), kept, event.cleanup),
-            *(str(len(event.schema["fields"])), _versions(registry, event)),
-        )
+        table.add_row(event.topic, event.key, str(event.partitions), _kept(event), _versions(registry, event))
     front.out.print(table)
 
 
-def _versions(registry: object, event: Event) -> str:
-    from schemas.registry import Registry
+def _kept(event: Event) -> str:
+    if event.cleanup == "compact":
+        return "newest a key"
+    return "for ever" if event.retention_days is None else f"{event.retention_days} days"
 
-    assert isinstance(registry, Registry)
+
+def _versions(registry: Registry, event: Event) -> str:
     if event.format != "avro":
         return "not Avro"
     try:
         return str(len(registry.versions(event)))
     except RegistryUnavailable:
-        return "registry away"
+        return "unknown: away"
 
 
 def _table(*columns: str) -> Table:

@@ -15,9 +15,10 @@ def submit() -> None:
     Example: insights flink submit
     """
     from flink import deploy
+    from flink.plan import JOB_NAME
     from insights.deployment import deployment
 
-    front.out.print(f"{deploy.JOB_NAME} runs as {deploy.submit(deployment(load_settings()))}", highlight=False)
+    front.out.print(f"{JOB_NAME} runs as {deploy.submit(deployment(load_settings()))}", highlight=False)
 
 
 @app.command("list")

@@ -23,8 +23,11 @@ FRESH_SECONDS, STALE_SECONDS = 10.0, 120.0
 
 def _table(title: str, *columns: tuple[str, str]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold cyan", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.collapse_padding = True
     for name, justify in columns:
-        table.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
+        # The first column names the row; where the terminal is narrow, the others give way.
+        right, first = justify == "right", not table.columns
+        table.add_column(name, justify="right" if right else "left", no_wrap=first or right, overflow="fold")
     return table
 
 
@@ -81,8 +84,8 @@ def topics_table(topics: Mapping[str, TopicCounts]) -> Table:
     """Each topic's sum, and whether it comes out."""
     names = ("published", "counted", "duplicate", "late", "dead")
     table = _table(
-        "topics: published = counted + duplicate + late + dead",
-        *(("topic", "left"), *((name, "right") for name in names), ("balance", "left")),
+        "topics (✓ published = counted + duplicate + late + dead)",
+        *(("topic", "left"), *((name, "right") for name in names), ("", "left")),
     )
     for topic, counts in topics.items():
         table.add_row(topic, *(number(getattr(counts, name)) for name in names), balance(counts))
@@ -95,7 +98,7 @@ def balance(counts: TopicCounts) -> Text:
     if left is None:
         return UNKNOWN
     if left == 0:
-        return Text("✓ balances", style="green")
+        return Text("✓", style="green")
     return (
         Text(f"{left:,} on their way", style="yellow") if left > 0 else Text(f"✗ {-left:,} too many", style="bold red")
     )
@@ -117,7 +120,7 @@ def jobs_table(jobs: Sequence[Job]) -> Table:
 def tables_table(status: Status, now: datetime) -> Table:
     """How fresh each table is, and until when an aggregate's windows are final."""
     table = _table("tables", ("table", "left"), ("newest event", "right"), ("final until", "left"))
-    for name, seconds in status.freshness_seconds.items():
+    for name, seconds in sorted(status.freshness_seconds.items(), key=lambda item: (item[0] < "live.", item[0])):
         if seconds is None:
             age = Text("nothing yet", style="dim")
         else:

@@ -1,0 +1,99 @@
+"""What tests of every folder share: one real stack for the whole run, and waiting with a deadline."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from insights.settings import Settings
+
+T = TypeVar("T")
+POLL_SECONDS = 0.1
+# Below the range that the kernel hands out for outgoing connections: nobody takes one between this look and the bind.
+PORT_RANGE = range(20_000, 32_000)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody holds."""
+    found: list[int] = []
+    start = random.randrange(PORT_RANGE.start, PORT_RANGE.stop - 1_000)
+    for port in range(start, PORT_RANGE.stop):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                continue
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError(f"fewer than {count} free ports from {start} on")
+
+
+def own_settings(home: Path, **overrides: Any) -> Settings:
+    """Settings of a stack apart from all others: its own folder, its own ports."""
+    names = Settings().ports().keys()
+    return Settings(home=home, **{**dict(zip(names, free_ports(len(names)), strict=True)), **overrides})
+
+
+def wait_until(condition: Callable[[], T | None], *, seconds: float = 60, what: str = "") -> T:
+    """The first true value of ``condition``. Fails, naming ``what``, when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            pytest.fail(f"not so after {seconds:.0f} s: {what or condition}; the last value was {value!r}")
+        time.sleep(POLL_SECONDS)
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., Any]:
+    """``until(condition, seconds=60, what="…")``: poll until it is true, or fail."""
+    return wait_until
+
+
+@pytest.fixture
+def apart() -> Callable[..., Settings]:
+    """``apart(home, **overrides)``: settings of a stack apart from all others."""
+    return own_settings
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """The whole embedded stack without producers, live job included; its settings say where everything is."""
+    from insights import stack as embedded  # takes seconds to load, which only tests that use it should pay
+
+    settings = own_settings(tmp_path_factory.mktemp("stack") / "home", checkpoint_interval_seconds=2)
+    steps: list[str] = []
+    try:
+        embedded.up(
+            settings,
+            embedded.UpPlan(daemons=False),
+            lambda step: steps.append(f"{step.name} {step.state} {step.detail}"),
+        )
+        yield settings
+    except embedded.StackNotUp as error:
+        pytest.fail(f"the stack did not come up: {error}\n" + "\n".join(steps[-20:]))
+    finally:
+        embedded.down(settings, lambda step: None)
+
+
+@pytest.fixture
+def stack_environment(stack: Settings) -> dict[str, str]:
+    """The environment variables that make `insights` speak to the session's stack."""
+    return environment_of(stack)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Every setting as its variable."""
+    values = settings.model_dump(mode="json", exclude_none=True)
+    return {Settings.variable(name): str(value) for name, value in values.items()}

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from insights.cli import app, check_is_data_folder, up_plan
+from insights.settings import PROJECT, Settings
+from schemas.errors import Misconfigured
+
+RUNNER = CliRunner()
+HISTORY = {"rate": None, "seed": None, "daemons": True}
+
+
+def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    children = getattr(command, "commands", {})
+    if not children:
+        yield path
+    for name, child in children.items():
+        yield from commands(child, (*path, name))
+
+
+ALL = list(commands(typer.main.get_command(app)))
+
+
+def test_the_commands_are_those_of_the_readme() -> None:
+    assert {" ".join(path) for path in ALL} == {
+        *("up", "down", "clean", "status", "doctor", "logs", "produce"),
+        *("schemas check", "schemas register", "schemas list"),
+        *("flink submit", "flink list", "flink stop", "flink savepoint"),
+    }
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_a_command_helps_with_an_example(path: tuple[str, ...]) -> None:
+    shown = RUNNER.invoke(app, [*path, "--help"])
+    assert shown.exit_code == 0
+    assert "Example: " in shown.output
+
+
+def one_paragraph(text: str) -> str:
+    assert "Traceback" not in text
+    assert text.startswith("insights: ")
+    assert text.count("\n") == 1
+    return text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["logs", "nosuchpart"], "nosuchpart"),
+        (["flink", "list"], "JobManager"),
+        (["flink", "savepoint"], "JobManager"),
+        (["schemas", "register"], "registry"),
+        (["up", "--mapping", "columns.toml"], "--history FILE"),
+        (["up", "--history", "yesterday"], "12h"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_goes_wrong_is_one_readable_paragraph(
+    arguments: list[str], says: str, apart: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment(apart(tmp_path / "home")).items():
+        monkeypatch.setenv(name, value)
+    shown = RUNNER.invoke(app, arguments)
+    assert shown.exit_code == 1
+    assert says in one_paragraph(shown.stderr)
+
+
+def test_the_contracts_are_listed_while_the_registry_is_away(
+    apart: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment(apart(tmp_path / "home")).items():
+        monkeypatch.setenv(name, value)
+    shown = RUNNER.invoke(app, ["schemas", "list"])
+    assert shown.exit_code == 0
+    assert "sales.order_placed.v1" in shown.stdout
+    assert "away" in shown.stdout
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    return {"INSIGHTS_HOME": str(settings.home)} | {
+        Settings.variable(name): str(port) for name, port in settings.ports().items()
+    }
+
+
+def test_a_wrong_setting_is_named_as_the_variable_that_sets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INSIGHTS_KAFKA_PORT", "many")
+    shown = RUNNER.invoke(app, ["doctor"])
+    assert shown.exit_code == 1
+    assert "INSIGHTS_KAFKA_PORT" in one_paragraph(shown.stderr)
+
+
+def test_debug_lets_the_error_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INSIGHTS_KAFKA_PORT", "many")
+    assert isinstance(RUNNER.invoke(app, ["--debug", "doctor"]).exception, Misconfigured)
+
+
+def test_a_defect_is_one_paragraph_too() -> None:
+    broken = "import insights.cli as cli; cli.load_settings = lambda: 1 // 0; cli.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", broken, "doctor"], cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in one_paragraph(done.stderr)
+
+
+def test_status_of_a_stack_that_is_down_shows_what_is_away(
+    apart: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment(apart(tmp_path / "home")).items():
+        monkeypatch.setenv(name, value)
+    shown = RUNNER.invoke(app, ["status", "--json"])
+    assert shown.exit_code == 0
+    found = json.loads(shown.stdout)
+    assert all(set(counts.values()) <= {None, 0} for counts in found["topics"].values())
+    for part in ("Kafka", "Postgres", "Flink"):
+        assert f"{part} at" in shown.stderr
+
+
+def test_a_history_is_a_length_of_time() -> None:
+    assert up_plan("12h", None, **HISTORY).history == "12h"
+    assert up_plan("12h", None, **HISTORY).history_file is None
+
+
+def test_a_history_is_a_file_when_there_is_one(tmp_path: Path) -> None:
+    orders, columns = tmp_path / "orders.csv", tmp_path / "columns.toml"
+    orders.touch()
+    columns.touch()
+    plan = up_plan(str(orders), columns, **HISTORY)
+    assert (plan.history, plan.history_file, plan.mapping) == (None, orders, columns)
+
+
+def test_a_history_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"orders\.csv is not a file"):
+        up_plan(str(tmp_path / "orders.csv"), tmp_path / "columns.toml", **HISTORY)
+
+
+@pytest.mark.parametrize("folder", [Path.home(), PROJECT, PROJECT.parent, Path("/")])
+def test_clean_does_not_touch_a_folder_that_up_did_not_make(folder: Path) -> None:
+    with pytest.raises(Misconfigured, match="INSIGHTS_HOME"):
+        check_is_data_folder(folder)
+
+
+def test_clean_asks_first_and_then_removes_all(apart: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    (home / "run").mkdir(parents=True)
+    for name, value in environment(apart(home)).items():
+        monkeypatch.setenv(name, value)
+    assert RUNNER.invoke(app, ["clean"], input="n\n").exit_code == 1
+    assert home.exists()
+    assert RUNNER.invoke(app, ["clean"], input="y\n").exit_code == 0
+    assert not home.exists()
+    assert "nothing at" in RUNNER.invoke(app, ["clean"]).output

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from insights import doctor
+from insights.doctor import Finding
+from insights.settings import Settings
+
+Apart = Callable[..., Settings]
+
+
+@pytest.fixture
+def settings(apart: Apart, tmp_path: Path) -> Settings:
+    return apart(tmp_path / "home")
+
+
+def errors(findings: list[Finding]) -> list[Finding]:
+    return [finding for finding in findings if finding.level == "error"]
+
+
+def test_a_machine_with_free_ports_and_room_has_no_errors(settings: Settings) -> None:
+    assert errors(doctor.check(settings)) == []
+
+
+def test_a_port_that_is_taken_is_named_with_its_holder_and_the_setting_to_change(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", settings.kafka_port)):
+        (error,) = errors(doctor.check(settings))
+    assert f"port {settings.kafka_port} (kafka_port) is held by" in error.what
+    assert f"(process {os.getpid()} of user" in error.what
+    assert "INSIGHTS_KAFKA_PORT=" in error.advice
+
+
+def test_each_taken_port_gets_another_one_advised(settings: Settings) -> None:
+    with (
+        socket.create_server(("127.0.0.1", settings.kafka_port)),
+        socket.create_server(("127.0.0.1", settings.flink_port)),
+    ):
+        advised = [error.advice.partition("=")[2] for error in errors(doctor.check(settings))]
+    assert len(set(advised)) == 2
+
+
+def test_the_port_that_is_advised_is_free(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", settings.page_port)):
+        (error,) = errors(doctor.check(settings))
+        socket.create_server(("127.0.0.1", int(error.advice.partition("=")[2]))).close()
+
+
+def test_two_settings_cannot_name_one_port(settings: Settings) -> None:
+    same = settings.model_copy(update={"page_port": settings.shop_port})
+    (error,) = errors(doctor.check(same))
+    assert f"port {settings.shop_port} is set for" in error.what
+    assert "page_port" in error.what
+    assert "shop_port" in error.what
+
+
+def test_a_connection_that_was_just_closed_does_not_hold_its_port(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", settings.shop_port)) as server:
+        client = socket.create_connection(server.getsockname())
+        accepted, _ = server.accept()
+        accepted.close()  # the server's side closes first, and so waits out the protocol's time
+        client.close()
+    assert not doctor.port_is_taken(settings.shop_port)
+
+
+def test_too_little_disk_names_the_need_and_the_setting(settings: Settings) -> None:
+    finding = doctor.check_disk(settings.model_copy(update={"min_disk_gb": 1e6}))
+    assert finding.level == "error"
+    assert "1e+06 GB are needed" in finding.what
+    assert "INSIGHTS_MIN_DISK_GB" in finding.advice
+
+
+def test_too_little_memory_names_the_need_and_the_settings(settings: Settings) -> None:
+    finding = doctor.check_memory(settings.model_copy(update={"min_memory_gb": 1e6}))
+    assert finding.level == "error"
+    assert "INSIGHTS_TASKMANAGER_MEMORY_MB" in finding.advice
+
+
+def test_memory_that_the_stack_itself_holds_counts_as_available(settings: Settings) -> None:
+    greedy = settings.model_copy(update={"min_memory_gb": doctor.available_memory() / 1e9 + 100})
+    assert doctor.check_memory(greedy).level == "error"
+    assert doctor.check_memory(greedy, in_use_mb=200_000).level == "ok"
+
+
+def test_a_data_folder_that_cannot_be_made_is_an_error() -> None:
+    finding = doctor.check_home(Path("/proc/insights"))
+    assert finding.level == "error"
+    assert "INSIGHTS_HOME" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("version", "level"), [((3, 10), "error"), ((3, 11), "ok"), ((3, 12), "ok"), ((3, 13), "error")]
+)
+def test_python_3_11_and_3_12_fit(version: tuple[int, int], level: str) -> None:
+    assert doctor.check_python(version).level == level
+
+
+def test_what_must_be_downloaded_is_said_before(settings: Settings, tmp_path: Path) -> None:
+    bare = settings.model_copy(update={"jars": tmp_path / "jars"})
+    assert any("jars (" in finding.what for finding in doctor.check_downloads(bare))
+
+
+def test_everything_that_is_wrong_is_said_at_once(settings: Settings) -> None:
+    unfit = settings.model_copy(update={"min_memory_gb": 1e6, "min_disk_gb": 1e6})
+    with pytest.raises(doctor.NotFit, match="(?s)GB of disk.*GB of memory"):
+        doctor.require_fit(unfit)
+
+
+def test_the_ports_of_a_running_stack_are_its_own(stack: Settings) -> None:
+    assert errors(doctor.check(stack)) == []

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from flink.plan import JOB_NAME
+from insights import views
+from insights.status import Books, Job, Log, Observed, Status, Tally, TopicCounts, judge
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+ORDERS = "sales.order_placed.v1"
+CLICKS = "web.interaction.v1"
+LETTERS = "ops.dead_letter.v1"
+SINKS = {"live.sales_per_minute": (ORDERS,), "live.product_activity_per_hour": (CLICKS, ORDERS)}
+WHERE: dict[str, Any] = {name: "" for name in ("kafka", "registry", "postgres", "flink", "page", "shop")} | {
+    "lake": None
+}
+
+
+def observed(**parts: Any) -> Observed:
+    return Observed(**({"at": NOW, "parts": (), "log": None, "books": None, "jobs": None, "away": ()} | parts))
+
+
+def books(late: dict[str, int] | None = None, **tallies: Any) -> Books:
+    return Books(tallies=tallies.get("tallies", {}), late=late or {}, final_until=tallies.get("final_until", {}))
+
+
+def tally(on_time: int, counted: int, age: timedelta = timedelta(0)) -> Tally:
+    return Tally(on_time=on_time, counted=counted, last_event_at=NOW - age)
+
+
+def judged(**parts: Any) -> Status:
+    return judge(observed(**parts), WHERE, SINKS)
+
+
+amounts = st.integers(0, 10**9)
+
+
+@given(counted=amounts, duplicate=amounts, late=amounts, dead=amounts)
+def test_the_sum_comes_out_whatever_became_of_the_events(counted: int, duplicate: int, late: int, dead: int) -> None:
+    log = Log(records={ORDERS: counted + duplicate + late, LETTERS: dead}, dead={ORDERS: dead})
+    books_ = books({ORDERS: late}, tallies={ORDERS: tally(counted + duplicate, counted)})
+    topic = judged(log=log, books=books_).topics[ORDERS]
+    assert topic == TopicCounts(
+        published=counted + duplicate + late + dead, counted=counted, duplicate=duplicate, late=late, dead=dead
+    )
+    assert topic.unaccounted == 0
+
+
+def test_an_event_that_is_not_read_yet_is_unaccounted() -> None:
+    topics = judged(log=Log(records={ORDERS: 5}, dead={}), books=books(tallies={ORDERS: tally(3, 3)})).topics
+    assert topics[ORDERS].unaccounted == 2
+
+
+def test_dead_letters_count_as_their_own_topics_events() -> None:
+    topics = judged(log=Log(records={LETTERS: 4}, dead={ORDERS: 4}), books=books()).topics
+    assert topics[LETTERS] == TopicCounts(published=4, counted=4, duplicate=0, late=0, dead=0)
+    assert topics[ORDERS] == TopicCounts(published=4, counted=0, duplicate=0, late=0, dead=4)
+
+
+def test_what_an_absent_part_would_know_is_null_and_the_rest_is_there() -> None:
+    without_postgres = judged(log=Log(records={ORDERS: 5}, dead={}))
+    assert without_postgres.topics[ORDERS] == TopicCounts(published=5, counted=None, duplicate=None, late=None, dead=0)
+    assert without_postgres.topics[ORDERS].unaccounted is None
+    assert without_postgres.freshness_seconds == dict.fromkeys(SINKS)
+    without_kafka = judged(books=books(tallies={ORDERS: tally(2, 1)}))
+    assert without_kafka.topics[ORDERS] == TopicCounts(published=None, counted=1, duplicate=1, late=0, dead=None)
+
+
+def test_a_job_is_listed_with_nulls_while_flink_is_away() -> None:
+    assert judged().as_json()["jobs"] == [
+        {"name": JOB_NAME, "state": None, "last_checkpoint_age_seconds": None, "lag": None}
+    ]
+
+
+def test_a_table_is_as_fresh_as_its_newest_input() -> None:
+    tallies = {ORDERS: tally(1, 1, timedelta(seconds=30)), CLICKS: tally(1, 1, timedelta(seconds=2))}
+    assert judged(books=books(tallies=tallies)).freshness_seconds == {
+        "live.sales_per_minute": 30.0,
+        "live.product_activity_per_hour": 2.0,
+    }
+
+
+def test_a_table_that_counted_nothing_has_no_freshness() -> None:
+    assert judged(books=books()).freshness_seconds["live.sales_per_minute"] is None
+
+
+def test_an_event_from_a_clock_that_runs_ahead_is_fresh_and_no_more() -> None:
+    ahead = {ORDERS: tally(1, 1, timedelta(seconds=-5))}
+    assert judged(books=books(tallies=ahead)).freshness_seconds["live.sales_per_minute"] == 0.0
+
+
+def test_every_aggregate_says_until_when_it_is_final_or_null() -> None:
+    final = judged(books=books(final_until={"sales_per_minute": NOW})).as_json()["final_until"]
+    assert final["sales_per_minute"] == "2026-11-23T12:00:00Z"
+    assert final["sessions"] is None
+    assert "order_lines" not in final
+
+
+def test_the_json_has_the_shape_that_programs_rely_on() -> None:
+    log = Log(records={}, dead={})
+    found = json.loads(json.dumps(judged(log=log, books=books(), jobs=(Job(name="j", state="RUNNING"),)).as_json()))
+    assert set(found) == {"endpoints", "topics", "jobs", "freshness_seconds", "final_until"}
+    assert set(found["endpoints"]) == {"kafka", "registry", "postgres", "flink", "lake", "page", "shop"}
+    for counts in found["topics"].values():
+        assert set(counts) == {"published", "counted", "duplicate", "late", "dead"}
+    assert set(found["jobs"][0]) == {"name", "state", "last_checkpoint_age_seconds", "lag"}
+
+
+@pytest.mark.parametrize(
+    ("published", "says"), [(10, "✓"), (12, "2 on their way"), (9, "1 too many")], ids=["even", "behind", "impossible"]
+)
+def test_the_table_says_in_words_whether_a_topic_balances(published: int, says: str) -> None:
+    counts = TopicCounts(published=published, counted=7, duplicate=1, late=1, dead=1)
+    assert says in views.balance(counts).plain
+
+
+def test_the_view_shows_gaps_for_what_is_away_and_says_so() -> None:
+    console = Console(file=StringIO(), width=120)
+    console.print(views.overview(judged(away=("Kafka at 127.0.0.1:1 is away: refused",)), NOW))
+    assert isinstance(console.file, StringIO)
+    assert "Kafka at 127.0.0.1:1 is away: refused" in console.file.getvalue()
+    assert "?" in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "–"), (0.42, "0.4 s"), (200, "3 min 20 s"), (3660, "1 h 1 min"), (187_200, "2 d 4 h")],
+)
+def test_a_length_of_time_is_said_in_its_two_largest_units(seconds: float | None, text: str) -> None:
+    assert views.span(seconds) == text

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("aggregates", "dashboards", "flink", "insights", "producers", "schemas")
+
+
+@pytest.mark.parametrize("folder", ["dbt", "docker", "terraform", "tests"])
+def test_a_folder_that_could_shadow_an_installed_package_is_no_package(folder: str) -> None:
+    assert not list((ROOT / folder).rglob("__init__.py"))
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_says_in_its_docstring_what_it_is_for(package: str) -> None:
+    assert (ROOT / package / "__init__.py").read_text().startswith('"""')
+
+
+def test_no_top_level_name_is_one_of_the_standard_library() -> None:
+    names = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert not names & sys.stdlib_module_names
