@@ -2,7 +2,8 @@
 # Needs Python 3.11 or 3.12 and a package registry; everything else comes from there, locked in requirements/.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down clean status test check format lock
+.PHONY: help up down clean status test check format audit lock check-lint check-format check-types check-imports \
+	check-dependencies check-sql check-yaml check-contracts
 
 # The first Python on the path that fits; `make up PYTHON=python3.12` names one.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -37,11 +38,34 @@ test:  ## every test, on the real parts (ARGS="-k late" picks some)
 
 check:  ## lint, types, imports, dependencies, SQL and the contracts' compatibility
 	$(bootstrap) dev
-	@$(python) -m insights.check
+	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target \
+		check-types check-lint check-format check-imports check-dependencies check-sql check-yaml check-contracts
+
+# Each of these is quiet when all is well, and they all run even when one finds something.
+check-lint:
+	@echo "==> ruff check" && .venv/bin/ruff check --quiet .
+check-format:
+	@echo "==> ruff format --check" && .venv/bin/ruff format --quiet --check .
+check-types:
+	@echo "==> mypy --strict" && .venv/bin/mypy --no-error-summary
+check-imports:
+	@echo "==> import-linter" && { found=$$(.venv/bin/lint-imports 2>&1) || { echo "$$found"; exit 1; }; }
+check-dependencies:
+	@echo "==> deptry" && { found=$$(.venv/bin/deptry . 2>&1) || { echo "$$found"; exit 1; }; }
+check-sql:
+	@echo "==> sqlfluff, for Flink and for Spark" && .venv/bin/python .ci/lint_sql.py
+check-yaml:
+	@echo "==> yamllint" && .venv/bin/yamllint --strict .github dashboards .pre-commit-config.yaml
+check-contracts:
+	@echo "==> compatibility with the released contracts" && $(python) -m insights schemas check --offline > /dev/null
 
 format:  ## write the code as `make check` wants it
 	$(bootstrap) dev
 	@.venv/bin/ruff check --quiet --fix . ; .venv/bin/ruff format .
+
+audit:  ## known vulnerabilities in what is locked
+	$(bootstrap) dev
+	@.venv/bin/pip-audit --disable-pip --require-hashes -r requirements/main.txt
 
 lock:  ## resolve the dependencies anew into requirements/ (ARGS=--upgrade for newer versions)
 	$(bootstrap) lock $(ARGS)
