@@ -258,11 +258,10 @@ class Dashboard(_Model):
 
     def expanded(self, sql: str) -> str:
         """``sql`` with its snippets put in, to any depth of eight; parameters stay as ``{{name}}``."""
-        for _ in range(8):
-            text = PLACEHOLDER.sub(lambda m: self.snippets[m["name"]] if m["snippet"] else m[0], sql)
-            if text == sql:
-                return text
-            sql = text
+        for _ in range(9):
+            if not any(m["snippet"] for m in PLACEHOLDER.finditer(sql)):
+                return sql
+            sql = PLACEHOLDER.sub(lambda m: self.snippets[m["name"]] if m["snippet"] else m[0], sql)
         raise Misconfigured("snippets contain each other; break the circle")
 
     def defaults(self) -> dict[str, str]:

@@ -8,9 +8,10 @@ the time: one that took 3 s is next asked 30 s later. Nobody waits for a slow on
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor, Future, wait
-from dataclasses import dataclass, replace
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -108,9 +109,9 @@ class Postgres:
 @dataclass(slots=True)
 class _Entry:
     answer: Answer
-    due_at: datetime
+    due_at: datetime | None  # None while it is being asked
     asked_at: datetime
-    running: Future[None] | None = None
+    idle: threading.Event = field(default_factory=threading.Event)
 
 
 class Answers:
@@ -134,12 +135,17 @@ class Answers:
             now = self._clock()
             self._forget(now)
             entries = {q: self._entries.setdefault(q, _Entry(Answer(), now, now)) for q in wanted}
+            due = [q for q, entry in entries.items() if entry.due_at is not None and entry.due_at <= now]
             for q, entry in entries.items():
                 entry.asked_at = now
-                if entry.running is None and entry.due_at <= now:
-                    entry.running = self._executor.submit(self._run, q, entry, wanted[q])
-            running = [entry.running for entry in entries.values() if entry.running is not None]
-        wait(running, wait_seconds)
+                if q in due:
+                    entry.due_at = None
+                    entry.idle.clear()
+        for q in due:
+            self._executor.submit(self._run, q, entries[q], wanted[q])
+        until = time.monotonic() + wait_seconds
+        for entry in entries.values():
+            entry.idle.wait(max(until - time.monotonic(), 0))
         return {q: entry.answer for q, entry in entries.items()}
 
     def _run(self, asked: Question, entry: _Entry, refresh_seconds: float) -> None:
@@ -148,8 +154,10 @@ class Answers:
         rows: tuple[Row, ...] = ()
         try:
             rows = self._ask(asked)
-        except (DatabaseAway, QueryFailed) as error:
+        except InsightsError as error:
             problem = error
+        except Exception as error:  # a defect must not leave the question unasked for ever
+            problem = QueryFailed(f"{type(error).__name__}: {error}")
         now = self._clock()
         took = (now - started).total_seconds()
         with self._lock:
@@ -163,7 +171,7 @@ class Answers:
                 0.0 if isinstance(problem, DatabaseAway) else took * PAUSE_PER_SECOND_TAKEN,
             )
             entry.due_at = now + timedelta(seconds=pause)
-            entry.running = None
+            entry.idle.set()
 
     def _forget(self, now: datetime) -> None:
         old = [q for q, e in self._entries.items() if (now - e.asked_at).total_seconds() > FORGET_AFTER_SECONDS]

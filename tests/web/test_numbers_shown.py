@@ -1,0 +1,93 @@
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dashboards.format import change, change_shown, compact, exact, shown, span
+from dashboards.model import NumberCard, TableCard
+from dashboards.tiles import age_of, number, spark, table
+
+MONEY = st.decimals(min_value=Decimal("-1e12"), max_value=Decimal("1e12"), places=2)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (1234, "integer", "1,234"),
+        (Decimal("1234.56"), "currency", "€1,235"),
+        (Decimal("1234.56"), "currency_exact", "€1,234.56"),
+        (Decimal("-5"), "currency", "\N{MINUS SIGN}€5"),
+        (Decimal("12345678"), "currency", "€12.3M"),
+        (Decimal("0.1234"), "percent", "12.3\N{NARROW NO-BREAK SPACE}%"),
+        (None, "currency", "–"),
+        ("Bell", "text", "Bell"),
+    ],
+)
+def test_numbers_are_shown_as_people_read_them(value: object, kind: str, text: str) -> None:
+    assert shown(value, kind, "EUR") == text
+
+
+@given(MONEY)
+def test_the_exact_text_holds_every_cent(amount: Decimal) -> None:
+    digits = exact(amount, "currency", "USD").replace("$", "").replace(",", "").replace("\N{MINUS SIGN}", "-")
+    assert Decimal(digits) == amount
+
+
+@given(MONEY)
+def test_a_compact_number_is_short_and_within_one_percent(amount: Decimal) -> None:
+    text = compact(amount)
+    assert len(text) <= 8
+    scale = {"k": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}.get(text[-1], 1)
+    read = Decimal(text.rstrip("kMBT").replace("\N{MINUS SIGN}", "-").replace(",", "")) * scale
+    assert abs(read - amount) <= max(abs(amount) / 100, Decimal("0.5"))
+
+
+def test_growth_has_a_sign_and_nothing_grows_from_nothing() -> None:
+    assert change_shown(change(Decimal(110), Decimal(100)) or Decimal(0)) == "+10.0\N{NARROW NO-BREAK SPACE}%"
+    assert change_shown(change(90, 100) or Decimal(0)) == "\N{MINUS SIGN}10.0\N{NARROW NO-BREAK SPACE}%"
+    assert change_shown(change(2500, 100) or Decimal(0)) == "×25"
+    assert change(5, 0) is None
+    assert change(5, None) is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "now"), (59, "59 s"), (60, "1 min"), (7300, "2 h"), (200_000, "2 d")]
+)
+def test_an_age_has_one_unit(seconds: float, text: str) -> None:
+    assert span(seconds) == text
+
+
+LAYOUT = {"row": 0, "col": 0, "width": 6, "height": 3}
+
+
+def test_fewer_refunds_are_good_news() -> None:
+    card = NumberCard.model_validate(
+        {"id": "r", "kind": "number", "title": "R", "sql": "select 1", "layout": LAYOUT, "better": "lower"}
+    )
+    assert "ih-gain" in number(card, {"value": 50, "previous": 100}, (), "EUR", None)
+    assert "ih-loss" in number(card, {"value": 100, "previous": 50}, (), "EUR", None)
+
+
+def test_names_from_the_data_can_not_become_markup() -> None:
+    columns = [{"column": "name", "title": "Name"}]
+    card = TableCard.model_validate(
+        {"id": "t", "kind": "table", "title": "T", "sql": "select 1", "layout": LAYOUT, "columns": columns}
+    )
+    html = table(card, [{"name": '<script>alert("x")</script>'}], "EUR")
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_a_source_is_fresh_then_quiet_then_stale_and_none_before_its_first_event() -> None:
+    now = datetime(2026, 3, 4, tzinfo=UTC)
+    row = {"title": "Orders", "fresh_seconds": 30, "stale_seconds": 300}
+    ages = [age_of({**row, "last_event_at": now - timedelta(seconds=s)}, now).level for s in (5, 60, 900)]
+    assert ages == ["fresh", "quiet", "stale"]
+    assert age_of({**row, "last_event_at": None}, now).level == "none"
+
+
+@given(st.lists(st.floats(-1e9, 1e9), max_size=120), st.sampled_from(["line", "bars"]))
+def test_any_series_has_a_sparkline(values: list[float], kind: str) -> None:
+    assert spark(values, kind).startswith('<div class="ih-spark')  # type: ignore[arg-type]
