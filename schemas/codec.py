@@ -10,14 +10,17 @@ from __future__ import annotations
 import io
 import json
 import struct
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import fastavro
 
 from schemas.binary import MISFITS, Misfit, written
 from schemas.catalogue import Event
-from schemas.compiled import CompiledEncoder, Record
+from schemas.compiled import CompiledEncoder
 from schemas.errors import ContractBroken, EventTooLarge, PoisonEvent
+
+Record = Mapping[str, Any]
 
 HEADER = struct.Struct(">bI")
 

@@ -82,11 +82,13 @@ class Simulation:
         scheduled: Iterable[Scheduled] = (),
         levels: Mapping[Place, int] | None = None,
         customers_from: int = 0,
+        announce: bool = True,
     ) -> None:
         """Without ``minute`` it starts at ``origin``, with an announcement of all customers and of all stock.
 
         Visits that began before ``origin`` are no part of it. ``customers_from`` narrows the announcement to
-        customers from that number on. Raises Misconfigured for an origin before the shop opened.
+        customers from that number on; without ``announce`` there is none. Raises Misconfigured for an origin before
+        the shop opened.
         """
         if origin <= rhythm.OPENED + rhythm.WEEK_MINUTES:
             raise Misconfigured("the synthetic shop opened in January 2015; start later than that")
@@ -95,6 +97,7 @@ class Simulation:
         self.minute = origin if minute is None else minute
         self.levels: dict[Place, int] = dict(levels or {})
         self.customers_from = customers_from
+        self._announce = announce
         self._visits = Visits(shop, seal)
         self._stockings = stockings(shop)
         self._due: defaultdict[int, list[Scheduled]] = defaultdict(list)
@@ -110,7 +113,7 @@ class Simulation:
         minute = self.minute
         self._draw(minute)
         occurrences = self._ahead.pop(minute, [])
-        if minute == self.origin:
+        if minute == self.origin and self._announce:
             occurrences += self._announcements()
         for item in self._due.pop(minute, ()):
             occurrences += self._fall_due(item)
@@ -156,6 +159,7 @@ class Simulation:
             "event_id": this,
             "occurred_at": EPOCH + timedelta(milliseconds=item.due_ms),
             "source": SOURCE,
+            "trace": None,
             "refund_id": f"R{payload['order_id']}",
             "order_id": payload["order_id"],
             "customer_id": payload["customer_id"],

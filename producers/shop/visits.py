@@ -171,6 +171,7 @@ class Visits:
             "event_id": this,
             "occurred_at": EPOCH + timedelta(milliseconds=at_ms),
             "source": SOURCE,
+            "trace": None,
             "customer_id": people.customer_id(number),
             "region": REGIONS[people.region_index(number)].name,
             "signup_date": self.shop.signup_date(number),
@@ -215,6 +216,7 @@ class _Visit:
         referrer, campaign = ARRIVAL_TABLE[int(rng.random() * len(ARRIVAL_TABLE))]
         self._common = {
             "source": SOURCE,
+            "trace": None,
             "session_id": f"{minute:08x}-{n:04x}-{self._prefix[-8:]}",
             "session_started_at": datetime.fromtimestamp(self._at_ms / 1000, UTC),
             "order_id": None,
@@ -323,6 +325,7 @@ class _Visit:
             "event_id": self._event_id(),
             "occurred_at": at,
             "source": SOURCE,
+            "trace": None,
             "order_id": self._order_id,
             "customer_id": self._user,
             "region": market.name,
@@ -379,6 +382,7 @@ def stock_moved(
         "event_id": this,
         "occurred_at": EPOCH + timedelta(milliseconds=at_ms),
         "source": SOURCE,
+        "trace": None,
         "product_id": product_id,
         "delta": delta,
         "reason": reason,

@@ -1,0 +1,168 @@
+"""How many order events a second one producer process encodes and has acknowledged.
+
+The project's codec against confluent-kafka's AvroSerializer, in the same run: the same records, the same client
+settings, the same topic, turn by turn so that the machine's moods hit both. Orders are the synthetic shop's own.
+
+    python -m bench.producer --kafka 127.0.0.1:19092 --registry http://127.0.0.1:19081/apis/ccompat/v7
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import cycle, islice
+from typing import Any
+
+import confluent_kafka
+import fastavro
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+
+from producers.publisher import PRODUCER_SETTINGS, Publisher
+from producers.shop.occurrences import ORDER_PLACED
+from producers.shop.simulation import Simulation
+from producers.shop.visits import Shop
+from schemas.catalogue import Event
+from schemas.registry import Registry
+
+TOPIC_BYTES = 256 * 1024 * 1024
+DISTINCT = 10_000  # more than any memo of strings holds
+START = datetime(2026, 11, 2, tzinfo=UTC)
+
+Records = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timed:
+    """One pass over the records: seconds until all were encoded and queued, and until all were acknowledged."""
+
+    queued: float
+    acknowledged: float
+
+
+def orders(count: int) -> Records:
+    """Orders of the synthetic shop, in order; DISTINCT of them, again and again."""
+    shop = Simulation(
+        Shop(seed=1, rate=400), lambda number, field, text: None, origin=int(START.timestamp()) // 60, announce=False
+    )
+    found: Records = []
+    while len(found) < min(DISTINCT, count):
+        found += [o.record for o in shop.advance().occurrences if o.event is ORDER_PLACED]
+    return list(islice(cycle(found[:DISTINCT]), count))
+
+
+def through_publisher(kafka: str, registry: str, event: Event, records: Records) -> Timed:
+    publisher = Publisher(kafka, Registry(registry), client_id="bench")
+    publisher.publish(event, records[0])  # connects and registers before the clock starts
+    publisher.flush()
+    publish = publisher.publish
+    began = time.perf_counter()
+    for record in records:
+        publish(event, record)
+    queued = time.perf_counter()
+    publisher.flush()
+    return Timed(queued=queued - began, acknowledged=time.perf_counter() - began)
+
+
+def through_avro_serializer(kafka: str, registry: str, event: Event, records: Records) -> Timed:
+    failures: list[Any] = []
+    producer = Producer(
+        {
+            **PRODUCER_SETTINGS,
+            "bootstrap.servers": kafka,
+            "on_delivery": lambda error, _message: failures.append(error) if error else None,
+        }
+    )
+    serialize = AvroSerializer(SchemaRegistryClient({"url": registry}), event.schema_text)
+    context = SerializationContext(event.topic, MessageField.VALUE)
+    headers = [("schema_id", b"1")]
+    producer.produce(event.topic, serialize(records[0], context), records[0][event.key], headers=headers)
+    producer.flush()
+    began = time.perf_counter()
+    for n, record in enumerate(records):
+        value = serialize(record, context)
+        while True:
+            try:
+                producer.produce(event.topic, value, record[event.key], headers=headers)
+                break
+            except BufferError:
+                producer.poll(0.05)
+        if not n & 0xFF:
+            producer.poll(0)
+    queued = time.perf_counter()
+    left = producer.flush(60)
+    if left or failures:
+        raise SystemExit(f"{left} events not acknowledged, {len(failures)} refused: {failures[:1]}")
+    return Timed(queued=queued - began, acknowledged=time.perf_counter() - began)
+
+
+WAYS: dict[str, Callable[[str, str, Event, Records], Timed]] = {
+    "publisher": through_publisher,
+    "AvroSerializer": through_avro_serializer,
+}
+
+
+def bench_topic(kafka: str) -> Event:
+    """A topic of its own with the contract of orders, so that no order of the bench is in any table."""
+    event = replace(ORDER_PLACED, topic="bench.order_placed.v1")
+    admin = AdminClient({"bootstrap.servers": kafka})
+    config = {"retention.bytes": str(TOPIC_BYTES), "segment.bytes": str(TOPIC_BYTES // 4), "retention.ms": "600000"}
+    future = admin.create_topics([NewTopic(event.topic, event.partitions, 1, config=config)])[event.topic]
+    try:
+        future.result()
+    except confluent_kafka.KafkaException as error:
+        if error.args[0].code() != confluent_kafka.KafkaError.TOPIC_ALREADY_EXISTS:
+            raise
+    return event
+
+
+def machine() -> str:
+    model = platform.processor() or platform.machine()
+    with open("/proc/cpuinfo", encoding="utf-8") as info:
+        model = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), model)
+    client = f"{confluent_kafka.__version__} (librdkafka {confluent_kafka.libversion()[0]})"
+    return (
+        f"{os.cpu_count()} × {model}, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()},"
+        f" confluent-kafka {client}, fastavro {fastavro.__version__}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kafka", default="127.0.0.1:19092")
+    parser.add_argument("--registry", default="http://127.0.0.1:19081/apis/ccompat/v7")
+    parser.add_argument("--records", type=int, default=200_000)
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    print(machine())
+    event, records = bench_topic(options.kafka), orders(options.records)
+    lines = sum(len(record["lines"]) for record in records) / len(records)
+    print(f"{len(records):,} orders of {lines:.2f} lines, {options.repeats} repeats in turn")
+    rates: dict[str, list[float]] = {way: [] for way in WAYS}
+    for repeat in range(options.repeats):
+        for way in WAYS if repeat % 2 else reversed(WAYS):
+            timed = WAYS[way](options.kafka, options.registry, event, records)
+            rates[way].append(len(records) / timed.acknowledged)
+            print(
+                f"  {repeat + 1} {way:15} {len(records) / timed.queued:>9,.0f}/s queued"
+                f" {rates[way][-1]:>9,.0f}/s acknowledged",
+                flush=True,
+            )
+    medians = {way: statistics.median(found) for way, found in rates.items()}
+    ratios = [ours / theirs for ours, theirs in zip(rates["publisher"], rates["AvroSerializer"], strict=True)]
+    for way, median in medians.items():
+        print(f"{way:15} median {median:>9,.0f} orders/s acknowledged")
+    print(f"ratio           median {statistics.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()
