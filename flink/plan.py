@@ -95,6 +95,7 @@ def settings(deployment: Deployment) -> dict[str, str]:
         "table.exec.state.ttl": f"{deployment.state_ttl_hours} h",
         "table.exec.sink.not-null-enforcer": "ERROR",
         "execution.buffer-timeout.interval": "20 ms",
+        "pipeline.object-reuse": "true",
         "execution.checkpointing.interval": f"{deployment.checkpoint_interval_seconds} s",
         "execution.checkpointing.min-pause": "1 s",
         # Unaligned checkpoints have lost lake rows at the end of a job: aligned ones only.

@@ -324,7 +324,7 @@ def flink_options(settings: Settings) -> Mapping[str, str | int]:
         "taskmanager.host": "127.0.0.1",
         "taskmanager.numberOfTaskSlots": max(2, settings.parallelism),
         "taskmanager.memory.process.size": f"{settings.taskmanager_memory_mb}m",
-        "taskmanager.memory.managed.fraction": "0.1",
+        "taskmanager.memory.managed.fraction": "0.3",
         "taskmanager.memory.network.max": "192m",
         "rest.address": "127.0.0.1",
         "rest.bind-address": "127.0.0.1",
@@ -336,7 +336,10 @@ def flink_options(settings: Settings) -> Mapping[str, str | int]:
         "heartbeat.interval": 3000,
         "execution.checkpointing.dir": f"{snapshots}/checkpoints",
         "execution.checkpointing.savepoint-dir": f"{snapshots}/savepoints",
-        "state.backend.type": "hashmap",
+        # Eight days of ids and open windows are more than a heap should hold; and a heap's map state with a time to
+        # live copies the whole map at every access.
+        "state.backend.type": "rocksdb",
+        "execution.checkpointing.incremental": "true",
         "io.tmp.dirs": str(settings.home / "flink" / "tmp"),
     }
 
