@@ -2,7 +2,7 @@
 
 A query is plain SQL that Flink and Spark both take, over two kinds of relation that each engine provides:
 ``order_placed`` (one row an event, duplicates and late ones gone) and ``order_placed_lines`` (one row an item of the
-event's ``lines``, with ``line`` from 1). Where the engines differ there is a macro, and this is all of them:
+event's ``lines``, with ``line`` from 1; a field of the item hides the event's of the same name). Where the engines differ there is a macro, and this is all of them:
 
 =================================  =================================================================
 ``window_start('hour', column)``   start of the window that a time falls into
@@ -36,7 +36,8 @@ def _window_start(engine: Engine) -> Callable[[Window, str], str]:
 
 def _last_item(engine: Engine) -> Callable[[str], str]:
     if engine is Engine.FLINK:
-        return lambda column: f"{column}[cardinality({column})]"
+        # Flink's [0] of an empty array of texts that can't be null is an empty text.
+        return lambda column: f"case when cardinality({column}) > 0 then {column}[cardinality({column})] end"
     return lambda column: f"try_element_at({column}, -1)"
 
 

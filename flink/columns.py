@@ -96,7 +96,9 @@ def _iceberg_type(avro: Any, ids: _Ids) -> iceberg.IcebergType:
         return iceberg.ListType(element, _iceberg_type(avro["items"], ids), element_required=True)
     if kind == "map":
         key, value = ids(), ids()
-        return iceberg.MapType(key, iceberg.StringType(), value, _iceberg_type(avro["values"], ids), value_required=True)
+        return iceberg.MapType(
+            key, iceberg.StringType(), value, _iceberg_type(avro["values"], ids), value_required=True
+        )
     if kind == "record":
         return iceberg.StructType(*(_iceberg_field(f["name"], f["type"], ids) for f in avro["fields"]))
     return AVRO_PRIMITIVES[logical or kind][1]()

@@ -67,7 +67,9 @@ class FinalityRecorder:
         for vertex in self._rest.vertices(job):
             table = vertex.name.split("arrived_")[-1].split("[")[0]
             if vertex.name.startswith("Source: arrived_"):
-                values = self._rest.metrics(job, vertex.id, f"arrived_{table}[{_number(vertex.name)}].currentOutputWatermark")
+                values = self._rest.metrics(
+                    job, vertex.id, f"arrived_{table}[{_number(vertex.name)}].currentOutputWatermark"
+                )
                 watermarks[table] = int(min(values.values(), default=NO_WATERMARK))
         return Reading(job=job, at_ms=int(time.time() * 1000), watermarks=watermarks)
 

@@ -6,7 +6,7 @@ For each topic, in this order:
 ``judged_<event>``   and whether it is late: its time is more than the horizon behind the watermark
 ``ontime_<event>``   those that are not
 ``<event>``          those, once each: the first record with an event_id
-``<event>_lines``    one row an item of an array called lines
+``<event>_lines``    one row an item of an array called lines, whose fields hide the event's of the same name
 
 The aggregates' queries read the last two, so that one rule holds for all of them. What is late goes to the ledger,
 what was read and what counted is counted by day, and every record goes to the lake as it came.
@@ -175,7 +175,8 @@ def _event_statements(e: Event, deployment: Deployment) -> list[str]:
     ]
     if items := _line_fields(e):
         columns = ", ".join(f"`{name}`" for name in items)
-        event_columns = ", ".join(f"e.`{name}`" for name in own if name != "lines")
+        # A line's own field hides the event's of that name: a refund and its lines both have an amount.
+        event_columns = ", ".join(f"e.`{name}`" for name in own if name not in ("lines", *items))
         statements.append(
             f"create temporary view `{e.table}_lines` as\n"
             f"select {event_columns}, l.* from `{e.table}` as e"
@@ -293,6 +294,3 @@ def _lake_expression(name: str, avro: Any) -> str:
 
 def inputs_of(aggregate: Aggregate) -> tuple[Event, ...]:
     return tuple(event(name) for name in aggregate.inputs)
-
-
-

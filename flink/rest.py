@@ -46,6 +46,7 @@ class FlinkRest:
     def __init__(self, url: str) -> None:
         self._url = url
         self._session = requests.Session()
+        self._metric_names: dict[tuple[str, str, str], list[str]] = {}
 
     def _call(self, method: str, path: str, **kwargs: Any) -> Any:
         try:
@@ -84,7 +85,11 @@ class FlinkRest:
     def metrics(self, job: str, vertex: str, suffix: str) -> dict[str, float]:
         """Every metric of the vertex's subtasks whose name ends in ``suffix``."""
         path = f"/jobs/{job}/vertices/{vertex}/metrics"
-        names = [m["id"] for m in self._call("GET", path) if m["id"].endswith(suffix)]
+        # A vertex has hundreds of metrics, and listing them costs the JobManager more than reading a few.
+        names = self._metric_names.get((job, vertex, suffix))
+        if not names:
+            names = [m["id"] for m in self._call("GET", path) if m["id"].endswith(suffix)]
+            self._metric_names[job, vertex, suffix] = names
         if not names:
             return {}
         values = self._call("GET", path, params={"get": ",".join(names)})

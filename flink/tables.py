@@ -70,7 +70,9 @@ def create_tables(deployment: Deployment) -> None:
                     connection.execute(statement)
                 _check_columns(connection, aggregate)
     except psycopg.OperationalError as error:
-        raise Retryable(f"Postgres at {deployment.postgres_host}:{deployment.postgres_port} is away: {error}") from error
+        raise Retryable(
+            f"Postgres at {deployment.postgres_host}:{deployment.postgres_port} is away: {error}"
+        ) from error
     catalog = open_lake(deployment)
     for e in events():
         create_lake_table(catalog, e)
@@ -132,9 +134,7 @@ def create_lake_table(catalog: Catalog, e: Event) -> None:
         "comment": str(e.schema["doc"]),
     }
     try:
-        catalog.create_table(
-            f"{NAMESPACE}.{e.table}", schema, partition_spec=PartitionSpec(day), properties=properties
-        )
+        catalog.create_table(f"{NAMESPACE}.{e.table}", schema, partition_spec=PartitionSpec(day), properties=properties)
     except TableAlreadyExistsError:
         _check_lake_table(catalog, e, schema)
 

@@ -116,5 +116,7 @@ def _released_files(ref: str) -> list[str]:
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=HERE.parent, capture_output=True, text=True, check=False)  # noqa: S603, S607
     if done.returncode:
-        raise Misconfigured(f"git {' '.join(arguments)} failed: {done.stderr.strip()}; run this in a clone with history")
+        raise Misconfigured(
+            f"git {' '.join(arguments)} failed: {done.stderr.strip()}; run this in a clone with history"
+        )
     return done.stdout

@@ -3,7 +3,7 @@ with moves as (
         {{ window_start('hour', 'occurred_at') }} as window_start,
         product_id,
         warehouse,
-        case when reason = 'sale' then -delta else 0 end as sold,
+        case when reason = 'sale' then -cast(delta as bigint) else 0 end as sold,
         case when reason = 'restock' then delta else 0 end as restocked,
         case when reason = 'adjustment' then delta else 0 end as adjusted,
         delta

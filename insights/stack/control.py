@@ -109,7 +109,7 @@ def _start_supervisor(settings: Settings, plan: UpPlan) -> None:
         return
     config.touch(mode=0o600)
     config.write_text(wanted)
-    (settings.run_dir / "state.json").exists() and _forget_tasks(settings)
+    _forget_tasks(settings)
     subprocess.Popen(  # noqa: S603
         ["/bin/sh", "-c", RESPAWN, sys.executable, str(config), str(settings.logs_dir / "supervisor.out")],
         env={**os.environ, "PYTHONPATH": str(PROJECT)},
@@ -150,7 +150,9 @@ def _await_all(settings: Settings, names: list[str], report: Report) -> None:
         if time.monotonic() > deadline:
             late = [n for n in names if state.get(n, Record()).state not in ("running", "done")]
             said = "; ".join(f"{n}: {state.get(n, Record()).detail or state.get(n, Record()).state}" for n in late)
-            raise StackNotUp(f"after {UP_SECONDS:.0f} s these are not up: {said}. Their logs: `insights logs {late[0]}`")
+            raise StackNotUp(
+                f"after {UP_SECONDS:.0f} s these are not up: {said}. Their logs: `insights logs {late[0]}`"
+            )
         time.sleep(POLL_SECONDS)
 
 

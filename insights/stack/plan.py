@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from dashboards import launch
 from flink import deploy
 from flink.finality import FinalityRecorder
+from flink.plan import JOB_NAME
 from flink.rest import FlinkRest
 from flink.tables import create_tables
 from insights.deployment import deployment
@@ -64,8 +65,8 @@ def tasks(settings: Settings) -> list[Task]:
         Task(name="tables", run=partial(_create_tables, settings), after=("postgres",)),
         Task(
             name="job",
-            run=lambda: f"{deploy.JOB_NAME} runs as {deploy.submit(target)}",
-            still_done=lambda: rest.active_job(deploy.JOB_NAME) is not None,
+            run=lambda: f"{JOB_NAME} runs as {deploy.submit(target)}",
+            still_done=lambda: rest.active_job(JOB_NAME) is not None,
             after=("topics", "contracts", "tables", "taskmanager"),
         ),
         Task(

@@ -207,7 +207,18 @@ def _prepare_kafka(settings: Settings, conf: Path, class_path: str) -> None:
 
 def _format_kafka(server: Path, class_path: str) -> None:
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    command = [_java(), "-Dlog.file=format.log", "-cp", class_path, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(server)]
+    command = [
+        _java(),
+        "-Dlog.file=format.log",
+        "-cp",
+        class_path,
+        "kafka.tools.StorageTool",
+        "format",
+        "-t",
+        cluster,
+        "-c",
+        str(server),
+    ]
     done = subprocess.run(  # noqa: S603
         command, env=java_environment(), capture_output=True, text=True, check=False, cwd=server.parent
     )
@@ -234,7 +245,13 @@ def _registry(settings: Settings) -> Part:
     app = jars.unpacked_registry(settings.jars)
     return Part(
         name="registry",
-        command=[_java(), f"-Xmx{settings.registry_heap_mb}m", "-XX:+UseSerialGC", "-jar", str(app / "quarkus-run.jar")],
+        command=[
+            _java(),
+            f"-Xmx{settings.registry_heap_mb}m",
+            "-XX:+UseSerialGC",
+            "-jar",
+            str(app / "quarkus-run.jar"),
+        ],
         environment=java_environment(
             QUARKUS_HTTP_HOST="127.0.0.1",
             QUARKUS_HTTP_PORT=str(settings.registry_port),

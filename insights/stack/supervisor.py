@@ -89,7 +89,9 @@ class _Kept:
 class Supervisor:
     """Runs ``things``; ``run`` blocks until a stop is asked for, and then stops them in reverse order."""
 
-    def __init__(self, things: Sequence[Part | Task], *, run_dir: Path, logs_dir: Path, before_stop: Task | None = None):
+    def __init__(
+        self, things: Sequence[Part | Task], *, run_dir: Path, logs_dir: Path, before_stop: Task | None = None
+    ):
         self._run_dir = run_dir
         self._logs_dir = logs_dir
         self._before_stop = before_stop
