@@ -45,7 +45,7 @@ def newest_snapshot(deployment: Deployment) -> Snapshot | None:
 
 
 def submit(deployment: Deployment) -> str:
-    """Starts the live job from its newest snapshot, or from the log's beginning, and returns its id. Blocks until it runs.
+    """Starts the live job from its newest snapshot, or from the log's beginning; its id. Blocks until it runs.
 
     Does nothing when it runs already. Raises JobFailed with Flink's reason, StateTooOld when the snapshot is past use.
     """
@@ -123,7 +123,7 @@ def _await_running(rest: FlinkRest, *, deadline_seconds: float) -> str:
 
 
 def ensure_running(deployment: Deployment) -> str | None:
-    """Submits the live job when the JobManager knows no run of it; returns the new id, or None when nothing was to do."""
+    """Submits the live job when the JobManager knows no run of it: the new id, or None when nothing was to do."""
     rest = FlinkRest(deployment.flink_url)
     if rest.active_job(JOB_NAME) or rest.task_managers() == 0:
         return None
@@ -154,7 +154,7 @@ def _status(rest: FlinkRest, job: str, name: str, state: str) -> JobStatus:
 
 
 def savepoint(deployment: Deployment) -> str:
-    """Takes a savepoint of the live job while it runs and returns its path. Raises JobFailed when there is no such job."""
+    """Takes a savepoint of the live job while it runs: its path. Raises JobFailed when there is no such job."""
     rest = FlinkRest(deployment.flink_url)
     return rest.savepoint(_running(rest), (deployment.snapshots_dir / "savepoints").as_uri())
 

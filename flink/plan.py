@@ -22,7 +22,7 @@ from aggregates.catalogue import Aggregate, aggregates
 from aggregates.render import Engine, render
 from flink.columns import DEAD_LETTER_COLUMNS, flink_type, is_nullable, lake_columns, sink_column
 from flink.deployment import Deployment
-from schemas.catalogue import Event, avro_events, event, events
+from schemas.catalogue import Event, avro_events, events
 
 JOB_NAME = "insights-live"
 SCHEMA_ID_HEADER = "schema_id"
@@ -290,7 +290,3 @@ def _lake_expression(name: str, avro: Any) -> str:
     if isinstance(inner, dict) and inner.get("logicalType") == "timestamp-millis":
         return f"cast(`{name}` as timestamp_ltz(6)) as `{name}`"
     return f"`{name}`"
-
-
-def inputs_of(aggregate: Aggregate) -> tuple[Event, ...]:
-    return tuple(event(name) for name in aggregate.inputs)

@@ -61,7 +61,7 @@ comment on table ops.finality is
 
 
 def create_tables(deployment: Deployment) -> None:
-    """Creates schemas, tables and lake tables that do not exist yet. Raises Misconfigured when one that exists differs."""
+    """Creates the schemas, tables and lake tables that are missing. Raises Misconfigured when one that exists differs."""
     try:
         with psycopg.connect(deployment.postgres_dsn) as connection:
             connection.execute(OPS)
@@ -118,7 +118,7 @@ def open_lake(deployment: Deployment) -> Catalog:
 
 
 def create_lake_table(catalog: Catalog, e: Event) -> None:
-    """The event's table in the lake, by the day a record was published: appends go to few files, offsets stay together."""
+    """The event's table in the lake, by day of publication: appends go to few files, and offsets stay together."""
     try:
         catalog.create_namespace(NAMESPACE)
     except NamespaceAlreadyExistsError:

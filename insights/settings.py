@@ -116,7 +116,7 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Settings from the environment and ``.env``; ``overrides`` win. Raises Misconfigured naming variable and problem."""
+    """Settings from the environment and ``.env``; ``overrides`` win. Raises Misconfigured naming the variable."""
     try:
         return Settings(**overrides)
     except ValidationError as error:

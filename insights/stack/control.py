@@ -104,7 +104,8 @@ def _start_supervisor(settings: Settings, plan: UpPlan) -> None:
     if supervisor_process(settings):
         if json.loads(config.read_text())["settings"] != json.loads(wanted)["settings"]:
             raise Misconfigured(
-                f"the stack in {settings.home} runs with other settings than these; `insights down` first, then up again"
+                f"the stack in {settings.home} runs with other settings than these; `insights down` first, then"
+                " up again"
             )
         return
     config.touch(mode=0o600)

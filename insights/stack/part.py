@@ -41,9 +41,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """Something to get done once the things in ``after`` are there, and again whenever ``still_done`` says that it is not.
+    """Something to get done once the things in ``after`` are there, and again when ``still_done`` says that it is not.
 
-    ``run`` may block, returns a line for people, and raises InsightsError when it can't; a Retryable one is tried again.
+    ``run`` may block, returns a line for people, and raises InsightsError when it can't; that is tried again.
     """
 
     name: str
