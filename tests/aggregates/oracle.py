@@ -1,0 +1,365 @@
+"""What every table must hold, by the rules and in plain Python: whole cents, no SQL, no table framework.
+
+It shares no code with the queries, so that a mistake has to be made twice to pass.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, localcontext
+from typing import Any
+
+Record = Mapping[str, Any]
+Row = dict[str, Any]
+Log = Mapping[str, Sequence[Record]]
+"""Event name to its records in the order of the log, which is one partition's."""
+
+HORIZON = timedelta(hours=24)
+OUT_OF_ORDER = timedelta(seconds=5)
+STEP_COLUMNS = {
+    "page_view": "page_views",
+    "product_view": "product_views",
+    "add_to_cart": "carts",
+    "checkout": "checkouts",
+    "purchase": "purchases",
+}
+
+
+class Judged:
+    """A topic's records, sorted into those that count, the twins of those, and the late ones."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.counted: list[Record] = []
+        self.duplicates: list[Record] = []
+        self.late: list[tuple[int, Record, datetime]] = []
+        newest: datetime | None = None
+        seen: set[str] = set()
+        for offset, record in enumerate(records):
+            at = record["occurred_at"]
+            watermark = newest - OUT_OF_ORDER if newest else None
+            if watermark and at < watermark - HORIZON:
+                self.late.append((offset, record, watermark))
+            elif record["event_id"] in seen:
+                self.duplicates.append(record)
+            else:
+                seen.add(record["event_id"])
+                self.counted.append(record)
+            newest = max(at, newest or at)
+
+
+def cents(amount: Decimal) -> int:
+    with localcontext() as context:
+        context.prec = 50
+        whole = amount * 100
+        assert whole == int(whole), f"{amount} has parts of a cent"
+        return int(whole)
+
+
+def amount(whole_cents: int) -> Decimal:
+    with localcontext() as context:
+        context.prec = 50
+        return Decimal(whole_cents) / 100
+
+
+def minute(at: datetime) -> datetime:
+    return at.replace(second=0, microsecond=0)
+
+
+def hour(at: datetime) -> datetime:
+    return at.replace(minute=0, second=0, microsecond=0)
+
+
+def day(at: datetime) -> datetime:
+    return datetime(at.year, at.month, at.day, tzinfo=UTC)
+
+
+def _counted(log: Log, name: str) -> list[Record]:
+    return Judged(log.get(name, ())).counted
+
+
+def _lines(log: Log, name: str) -> list[tuple[Record, int, Record]]:
+    return [(e, n, line) for e in _counted(log, name) for n, line in enumerate(e["lines"], start=1)]
+
+
+def _net_cents(line: Record) -> int:
+    return line["quantity"] * cents(line["unit_price"]) - cents(line["discount_amount"])
+
+
+def sales_per_minute(log: Log) -> list[Row]:
+    groups: dict[tuple[datetime, str, str], list[tuple[Record, Record]]] = defaultdict(list)
+    for e, _, line in _lines(log, "sales.order_placed"):
+        groups[minute(e["occurred_at"]), e["region"], line["category"]].append((e, line))
+    return [
+        {
+            "window_start": window,
+            "region": region,
+            "category": category,
+            "orders": len({e["order_id"] for e, _ in members}),
+            "units": sum(line["quantity"] for _, line in members),
+            "gross_amount": amount(sum(line["quantity"] * cents(line["unit_price"]) for _, line in members)),
+            "discount_amount": amount(sum(cents(line["discount_amount"]) for _, line in members)),
+            "net_amount": amount(sum(_net_cents(line) for _, line in members)),
+        }
+        for (window, region, category), members in groups.items()
+    ]
+
+
+def refunds_per_day(log: Log) -> list[Row]:
+    groups: dict[tuple[datetime, str, str], list[tuple[Record, Record]]] = defaultdict(list)
+    for e, _, line in _lines(log, "sales.order_refunded"):
+        groups[day(e["occurred_at"]), e["region"], line["category"]].append((e, line))
+    return [
+        {
+            "window_start": window,
+            "region": region,
+            "category": category,
+            "refunds": len({e["refund_id"] for e, _ in members}),
+            "units": sum(line["quantity"] for _, line in members),
+            "refund_amount": amount(sum(cents(line["amount"]) for _, line in members)),
+        }
+        for (window, region, category), members in groups.items()
+    ]
+
+
+def customer_orders_per_day(log: Log) -> list[Row]:
+    groups: dict[tuple[datetime, str], list[tuple[Record, Record]]] = defaultdict(list)
+    for e, _, line in _lines(log, "sales.order_placed"):
+        groups[day(e["occurred_at"]), e["customer_id"]].append((e, line))
+    return [
+        {
+            "window_start": window,
+            "customer_id": customer,
+            "orders": len({e["order_id"] for e, _ in members}),
+            "units": sum(line["quantity"] for _, line in members),
+            "net_amount": amount(sum(_net_cents(line) for _, line in members)),
+            "first_order_at": min(e["occurred_at"] for e, _ in members),
+            "last_order_at": max(e["occurred_at"] for e, _ in members),
+        }
+        for (window, customer), members in groups.items()
+    ]
+
+
+def product_activity_per_hour(log: Log) -> list[Row]:
+    rows: dict[tuple[datetime, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    for e in _counted(log, "web.interaction"):
+        place = {"product_view": 0, "add_to_cart": 1}.get(e["interaction"])
+        if place is not None and e["product_id"] is not None:
+            rows[hour(e["occurred_at"]), e["product_id"]][place] += 1
+    for e, _, line in _lines(log, "sales.order_placed"):
+        row = rows[hour(e["occurred_at"]), line["product_id"]]
+        row[2] += line["quantity"]
+        row[3] += _net_cents(line)
+    return [
+        {
+            "window_start": window,
+            "product_id": product,
+            "views": views,
+            "carts": carts,
+            "units": units,
+            "revenue": amount(revenue),
+        }
+        for (window, product), (views, carts, units, revenue) in rows.items()
+    ]
+
+
+def sessions(log: Log) -> list[Row]:
+    groups: dict[tuple[datetime, str], list[Record]] = defaultdict(list)
+    for e in _counted(log, "web.interaction"):
+        if e["occurred_at"] - e["session_started_at"] < timedelta(hours=24):
+            groups[day(e["session_started_at"]), e["session_id"]].append(e)
+    return [
+        {
+            "window_start": window,
+            "session_id": session,
+            "user_id": _greatest(e["user_id"] for e in members),
+            "region": min(e["region"] for e in members),
+            "campaign": _least(e["campaign"] for e in members),
+            "started_at": min(e["session_started_at"] for e in members),
+            "ended_at": max(e["occurred_at"] for e in members),
+            **{column: sum(e["interaction"] == step for e in members) for step, column in STEP_COLUMNS.items()},
+        }
+        for (window, session), members in groups.items()
+    ]
+
+
+def _greatest(values: Iterable[str | None]) -> str | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _least(values: Iterable[str | None]) -> str | None:
+    return min((value for value in values if value is not None), default=None)
+
+
+def funnel_per_hour(log: Log) -> list[Row]:
+    groups: dict[tuple[datetime, str], list[Record]] = defaultdict(list)
+    for e in _counted(log, "web.interaction"):
+        campaign = "(none)" if e["campaign"] is None else e["campaign"]
+        groups[hour(e["occurred_at"]), campaign].append(e)
+    steps = {
+        "product_view_sessions": "product_view",
+        "cart_sessions": "add_to_cart",
+        "checkout_sessions": "checkout",
+        "purchase_sessions": "purchase",
+    }
+    return [
+        {
+            "window_start": window,
+            "campaign": campaign,
+            "sessions": len({e["session_id"] for e in members}),
+            **{
+                column: len({e["session_id"] for e in members if e["interaction"] == step})
+                for column, step in steps.items()
+            },
+        }
+        for (window, campaign), members in groups.items()
+    ]
+
+
+def stock_moves_per_hour(log: Log) -> list[Row]:
+    groups: dict[tuple[datetime, str, str], list[Record]] = defaultdict(list)
+    for e in _counted(log, "inventory.stock_moved"):
+        groups[hour(e["occurred_at"]), e["product_id"], e["warehouse"]].append(e)
+
+    def moved(members: list[Record], reason: str) -> int:
+        return sum(e["delta"] for e in members if e["reason"] == reason)
+
+    return [
+        {
+            "window_start": window,
+            "product_id": product,
+            "warehouse": warehouse,
+            "sold": -moved(members, "sale"),
+            "restocked": moved(members, "restock"),
+            "adjusted": moved(members, "adjustment"),
+            "net_change": sum(e["delta"] for e in members),
+        }
+        for (window, product, warehouse), members in groups.items()
+    ]
+
+
+def price_changes(log: Log) -> list[Row]:
+    groups: dict[tuple[str, str, datetime], list[Record]] = defaultdict(list)
+    for e in _counted(log, "catalog.product_observed"):
+        if e["previous_price"] is not None and e["previous_price"] != e["price"]:
+            groups[e["shop"], e["product_id"], e["occurred_at"]].append(e)
+    return [
+        {
+            "window_start": hour(changed_at),
+            "product_id": product,
+            "changed_at": changed_at,
+            "shop": shop,
+            "name": min(e["name"] for e in members),
+            "previous_price": min(e["previous_price"] for e in members),
+            "price": min(e["price"] for e in members),
+            "currency": min(e["currency"] for e in members),
+        }
+        for (shop, product, changed_at), members in groups.items()
+    ]
+
+
+def order_lines(log: Log) -> list[Row]:
+    carried = ("event_id", "occurred_at", "order_id", "customer_id", "region", "currency", "channel", "session_id")
+    of_line = ("product_id", "category", "brand", "quantity", "unit_price", "discount_amount")
+    return [
+        {
+            **{name: e[name] for name in carried},
+            "line": n,
+            **{name: line[name] for name in of_line},
+            "net_amount": amount(_net_cents(line)),
+        }
+        for e, n, line in _lines(log, "sales.order_placed")
+    ]
+
+
+def refunds(log: Log) -> list[Row]:
+    carried = ("event_id", "occurred_at", "refund_id", "order_id", "customer_id", "region", "currency", "reason")
+    of_line = ("product_id", "category", "quantity", "amount")
+    return [
+        {**{name: e[name] for name in carried}, "line": n, **{name: line[name] for name in of_line}}
+        for e, n, line in _lines(log, "sales.order_refunded")
+    ]
+
+
+def _all_but(*left_out: str) -> Callable[[Record], Row]:
+    return lambda e: {name: value for name, value in e.items() if name not in ("source", "trace", *left_out)}
+
+
+def customers(log: Log) -> list[Row]:
+    return [_all_but()(e) for e in _counted(log, "customers.customer_changed")]
+
+
+def interactions(log: Log) -> list[Row]:
+    return [_all_but()(e) for e in _counted(log, "web.interaction")]
+
+
+def product_observations(log: Log) -> list[Row]:
+    kept = _all_but("category_path", "image_urls", "description", "specs")
+    return [
+        {**kept(e), "category": e["category_path"][-1] if e["category_path"] else None}
+        for e in _counted(log, "catalog.product_observed")
+    ]
+
+
+TABLES: dict[str, Callable[[Log], list[Row]]] = {
+    "customer_orders_per_day": customer_orders_per_day,
+    "customers": customers,
+    "funnel_per_hour": funnel_per_hour,
+    "interactions": interactions,
+    "order_lines": order_lines,
+    "price_changes": price_changes,
+    "product_activity_per_hour": product_activity_per_hour,
+    "product_observations": product_observations,
+    "refunds": refunds,
+    "refunds_per_day": refunds_per_day,
+    "sales_per_minute": sales_per_minute,
+    "sessions": sessions,
+    "stock_moves_per_hour": stock_moves_per_hour,
+}
+
+
+def table(name: str, key: Sequence[str], log: Log) -> list[Row]:
+    """The rows of one aggregate or fact, in the order of its key."""
+    return sorted(TABLES[name](log), key=lambda row: tuple(row[column] for column in key))
+
+
+def event_counts(topics: Mapping[str, str], log: Log) -> list[Row]:
+    """ops.event_counts; ``topics`` is event name to topic."""
+    rows: dict[tuple[str, datetime], Row] = {}
+    for name, topic in topics.items():
+        judged = Judged(log.get(name, ()))
+        for record, counts in [*((r, 1) for r in judged.counted), *((r, 0) for r in judged.duplicates)]:
+            window = day(record["occurred_at"])
+            row = rows.setdefault(
+                (topic, window),
+                {
+                    "topic": topic,
+                    "window_start": window,
+                    "on_time": 0,
+                    "counted": 0,
+                    "last_event_at": record["occurred_at"],
+                },
+            )
+            row["on_time"] += 1
+            row["counted"] += counts
+            row["last_event_at"] = max(row["last_event_at"], record["occurred_at"])
+    return [rows[key] for key in sorted(rows)]
+
+
+def late_events(topics: Mapping[str, str], touched: Mapping[str, str], log: Log) -> list[Row]:
+    """ops.late_events; ``touched`` is event name to the names of what the event would have counted in."""
+    rows = [
+        {
+            "topic": topic,
+            "kafka_partition": 0,
+            "kafka_offset": offset,
+            "event_id": record["event_id"],
+            "occurred_at": record["occurred_at"],
+            "watermark": watermark,
+            "aggregates": touched[name],
+        }
+        for name, topic in topics.items()
+        for offset, record, watermark in Judged(log.get(name, ())).late
+    ]
+    return sorted(rows, key=lambda row: (row["topic"], row["kafka_offset"]))

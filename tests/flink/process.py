@@ -1,0 +1,127 @@
+"""One Flink for all tests that need no cluster: plan and job run in one Java process beside pytest."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from insights.deployment import FLINK_ENVIRONMENT, flink_home, java_home
+from insights.settings import load_settings
+from insights.stack import jars
+
+INTERPRETER = Path(__file__).parent / "interpreter.py"
+ANSWER_SECONDS = 240
+
+
+class FlinkRefused(Exception):
+    """What Flink said: the text of its exception, causes included."""
+
+    def __str__(self) -> str:
+        causes = [line for line in str(self.args[0]).splitlines() if line.startswith("Caused by:")]
+        return "\n".join(causes[-3:]) or str(self.args[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Statements and inserts that share names; other parts of the same job do not see them."""
+
+    name: str
+    statements: list[str]
+    inserts: list[str] = field(default_factory=list)
+
+
+class FlinkProcess:
+    """Answers one request at a time. Raises FlinkRefused, with Flink's reason, when a statement or the job fails."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self._process = process
+        self._log = log
+        self._answers: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def run(self, settings: dict[str, str], parts: list[Part]) -> None:
+        """Runs all inserts of the parts as one job, to its end."""
+        self._ask(settings, parts, explain=False)
+
+    def explain(self, settings: dict[str, str], parts: list[Part]) -> str:
+        """The plan of the job that would run."""
+        return self._ask(settings, parts, explain=True)
+
+    def _ask(self, settings: dict[str, str], parts: list[Part], *, explain: bool) -> str:
+        assert self._process.stdin is not None
+        request = {"settings": settings, "parts": [vars(part) for part in parts], "explain": explain}
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        try:
+            line = self._answers.get(timeout=ANSWER_SECONDS)
+        except queue.Empty:
+            line = ""
+        if not line:
+            raise AssertionError(f"Flink did not answer; its last words: {self._log.read_text()[-3000:]}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise FlinkRefused(answer["error"])
+        return str(answer["text"])
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._answers.put(line)
+        self._answers.put("")
+
+
+@contextmanager
+def flink_process(folder: Path) -> Iterator[FlinkProcess]:
+    """A Flink of our own with the same class path as the cluster's."""
+    settings = load_settings()
+    jars.fetch(settings.jars, repository=settings.maven_repository)
+    jars.link_flink(settings.jars, flink_home(), folder / "lib")
+    log = folder / "interpreter.log"
+    environment = {
+        "PATH": f"{java_home() / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+        "JAVA_HOME": str(java_home()),
+        "FLINK_LIB_DIR": str(folder / "lib"),
+        "FLINK_LOG_DIR": str(folder),
+        "JVM_ARGS": "-Xmx1g -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Duser.timezone=UTC",
+        "LC_ALL": "C.UTF-8",
+    }
+    command = [str(FLINK_ENVIRONMENT / "bin" / "python"), str(INTERPRETER)]
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        try:
+            yield FlinkProcess(process, log)
+        finally:
+            # At the end of its input the interpreter ends, and Java with it.
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+RUNNING = pytest.StashKey[FlinkProcess]()
+
+
+def shared_flink(config: pytest.Config) -> FlinkProcess:
+    """The test run's one Flink, started when it is first asked for."""
+    if RUNNING not in config.stash:
+        folder = tempfile.TemporaryDirectory(prefix="flink-of-tests-")
+        config.add_cleanup(folder.cleanup)
+        running = flink_process(Path(folder.name))
+        config.stash[RUNNING] = running.__enter__()
+        config.add_cleanup(lambda: running.__exit__(None, None, None))
+    return config.stash[RUNNING]
