@@ -70,7 +70,9 @@ def apart() -> Callable[..., Settings]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """The whole embedded stack without producers, live job included; its settings say where everything is."""
-    from insights import stack as embedded  # takes seconds to load, which only tests that use it should pay
+    # They take a second to load, which only tests that use them should pay.
+    from insights import stack as embedded
+    from insights.stack.control import StackNotUp
 
     settings = own_settings(tmp_path_factory.mktemp("stack") / "home", checkpoint_interval_seconds=2)
     steps: list[str] = []
@@ -81,7 +83,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
             lambda step: steps.append(f"{step.name} {step.state} {step.detail}"),
         )
         yield settings
-    except embedded.StackNotUp as error:
+    except StackNotUp as error:
         pytest.fail(f"the stack did not come up: {error}\n" + "\n".join(steps[-20:]))
     finally:
         embedded.down(settings, lambda step: None)

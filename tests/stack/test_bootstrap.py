@@ -27,7 +27,7 @@ def bootstrap(project: Path, code: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -75,6 +75,6 @@ def lines(file: str) -> list[str]:
 
 
 def test_the_makefile_lists_what_it_can_do(project: Path) -> None:
-    done = subprocess.run(["make"], cwd=project, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(["make"], cwd=project, capture_output=True, text=True, check=True, timeout=300)
     for target in ("up", "down", "clean", "status", "test", "check", "lock"):
         assert f"make {target} " in done.stdout

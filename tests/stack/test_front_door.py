@@ -24,7 +24,7 @@ EDITS = event("public.wiki_edited").topic
 
 
 @pytest.fixture
-def run(stack_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Result]]:
+def run(stack_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     for name, value in stack_environment.items():
         monkeypatch.setenv(name, value)
     return lambda *arguments: RUNNER.invoke(app, list(arguments))
