@@ -139,7 +139,8 @@ def run(source: Source, options: Options, schema_ids: SchemaIds, stop: Stop | No
         stop.on_signals()
     options.state.mkdir(parents=True, exist_ok=True)
     publisher = Publisher(options.bootstrap, schema_ids, client_id=f"insights-{source.name}")
-    _serve_metrics(publisher, source, options.metrics_port)
+    if options.from_file is None:  # a file is read by a child, which serves its own
+        _serve_metrics(publisher, source, options.metrics_port)
     this = Run(source=source, options=options, publisher=publisher, stop=stop, log=log)
     log.info("started", topics=list(source.events), kafka=options.bootstrap, seed=options.seed, rate=options.rate)
     began = time.monotonic()
