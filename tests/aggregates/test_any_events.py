@@ -1,0 +1,118 @@
+"""The live job and plain arithmetic agree on every cell of every table, whatever events arrive."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import Phase, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from aggregates.catalogue import aggregates
+from flink.plan import touched_by
+from schemas.catalogue import avro_events, event
+from schemas.codec import Encoder
+from tests.aggregates import oracle
+from tests.aggregates.any_events import any_log
+from tests.flink.live_on_files import (
+    Arrival,
+    archived,
+    event_counts,
+    final_rows,
+    late_events,
+    on_files,
+    settings,
+)
+from tests.flink.process import FlinkProcess
+
+PUBLISHED_AT = datetime(2026, 3, 20, 7, 30, 0, 250_000, tzinfo=UTC)
+TOPICS = {e.name: e.topic for e in avro_events()}
+TOUCHED = {e.name: ", ".join(touched_by(e)) for e in avro_events()}
+DEAD_LETTERS = [{"key": b"\x00C-1", "value": b"\xff not Avro"}, {"key": None, "value": b""}]
+
+Log = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def run_live_job(flink: FlinkProcess, log: Log, folder: Path) -> None:
+    arrivals = {
+        name: [
+            Arrival(record=record, published_at=PUBLISHED_AT + timedelta(milliseconds=n), schema_id=n % 3 + 1)
+            for n, record in enumerate(records)
+        ]
+        for name, records in {**log, "ops.dead_letter": DEAD_LETTERS}.items()
+    }
+    flink.run(settings(), [on_files("live", arrivals, folder, None)])
+
+
+def assert_same(found: list[dict[str, Any]], expected: list[dict[str, Any]], what: str) -> None:
+    """As ``==``, with a message of one row and not of a thousand."""
+    odd = next(((f, e) for f, e in zip(found, expected, strict=False) if f != e), None)
+    assert odd is None, f"{what}: Flink has {odd[0]}, expected is {odd[1]}"
+    assert len(found) == len(expected), f"{what}: Flink has {len(found)} rows, expected are {len(expected)}"
+
+
+def assert_published_is_accounted_for(log: Log, counts: list[dict[str, Any]], late: list[dict[str, Any]]) -> None:
+    """published = counted + duplicate + late, for every topic."""
+    for name, topic in TOPICS.items():
+        on_time = sum(row["on_time"] for row in counts if row["topic"] == topic)
+        behind = sum(row["topic"] == topic for row in late)
+        assert on_time + behind == len(log[name]), topic
+
+
+def assert_archive_is_the_log(log: Log, folder: Path) -> None:
+    for name, records in log.items():
+        rows = archived(folder, event(name))
+        assert [row["kafka_offset"] for row in rows] == list(range(len(records))), name
+        assert [row["event_id"] for row in rows] == [record["event_id"] for record in records], name
+        assert {row["schema_id"] for row in rows} == {1, 2, 3}, name
+        first = datetime.fromisoformat(rows[0]["kafka_timestamp"])
+        assert first == PUBLISHED_AT, name
+        times = [datetime.fromisoformat(row["occurred_at"]) for row in rows]
+        assert times == [record["occurred_at"] for record in records], name
+    letters = archived(folder, event("ops.dead_letter"))
+    assert [base64.b64decode(row["value"]) for row in letters] == [letter["value"] for letter in DEAD_LETTERS]
+
+
+@examples(max_examples=3, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(seed=st.integers(0, (1 << 32) - 1))
+@pytest.mark.timeout(900)
+def test_flink_and_the_oracle_agree_on_every_cell(
+    seed: int, flink: FlinkProcess, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    log = any_log(seed, events_a_topic=400)
+    folder = tmp_path_factory.mktemp("any-events")
+    run_live_job(flink, log, folder)
+    for a in aggregates():
+        assert_same(final_rows(folder, a), oracle.table(a.name, a.key, log), f"{a.name} with the seed {seed}")
+    counts, late = event_counts(folder), late_events(folder)
+    assert_same(counts, oracle.event_counts(TOPICS, log), f"ops.event_counts with the seed {seed}")
+    assert_same(late, oracle.late_events(TOPICS, TOUCHED, log), f"ops.late_events with the seed {seed}")
+    assert_published_is_accounted_for(log, counts, late)
+    assert_archive_is_the_log(log, folder)
+
+
+def test_the_logs_of_this_test_hold_what_is_hard() -> None:
+    log = any_log(1, events_a_topic=400)
+    for name, records in log.items():
+        encoder = Encoder(event(name), 1)
+        assert all(encoder.encode(record) for record in records), name
+        judged = oracle.Judged(records)
+        assert len(judged.late) > 10, name
+        assert len(judged.duplicates) > 10, name
+        assert len(judged.counted) > 200, name
+        behind = [watermark - record["occurred_at"] for _, record, watermark in judged.late]
+        assert min(behind) == timedelta(hours=24, milliseconds=1), name
+
+
+def test_a_late_event_and_the_ones_that_just_make_it_are_a_millisecond_apart() -> None:
+    newest = datetime(2026, 3, 2, 12, 0, 5, tzinfo=UTC)
+    edge = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+    times = [newest, edge, edge - timedelta(milliseconds=1)]
+    judged = oracle.Judged([{"event_id": str(n), "occurred_at": at} for n, at in enumerate(times)])
+    assert [record["event_id"] for record in judged.counted] == ["0", "1"]
+    assert [offset for offset, _, _ in judged.late] == [2]
