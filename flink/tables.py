@@ -61,7 +61,7 @@ comment on table ops.finality is
 
 
 def create_tables(deployment: Deployment) -> None:
-    """Creates the schemas, tables and lake tables that are missing. Raises Misconfigured when one that exists differs."""
+    """Creates the schemas, tables and lake tables that are missing. Raises Misconfigured when one there differs."""
     try:
         with psycopg.connect(deployment.postgres_dsn) as connection:
             connection.execute(OPS)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,7 +70,15 @@ def apart() -> Callable[..., Settings]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+def my_turn() -> Iterator[None]:
+    """Held by a run while it has stacks of its own: two runs on one machine would starve each other into time-outs."""
+    with (Path(tempfile.gettempdir()) / "insights-hub-tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, my_turn: None) -> Iterator[Settings]:
     """The whole embedded stack without producers, live job included; its settings say where everything is."""
     # They take a second to load, which only tests that use them should pay.
     from insights import stack as embedded
