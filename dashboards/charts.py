@@ -61,8 +61,11 @@ def column(card: ColumnCard, rows: Sequence[Row], currency: str, mode: Mode, hei
     tooltip = [alt.Tooltip("label:N", title="Day")]
     tooltip += [alt.Tooltip(f"{s.column}_text:N", title=s.title) for s in card.series]
     base = alt.Chart(pa.table(frame)).encode(x=x, tooltip=tooltip)
+    slim = alt.ExprRef("min(bandwidth('x'), 44)")
     layers = [
-        base.mark_bar(color=_colour(s, PALETTES[mode]), cornerRadiusEnd=3).encode(y=_y(s.column, card.format, currency))
+        base.mark_bar(color=_colour(s, PALETTES[mode]), cornerRadiusEnd=3, width=slim).encode(
+            y=_y(s.column, card.format, currency)
+        )
         for s in card.series
     ]
     return _finished(alt.layer(*layers), mode, height)
@@ -94,7 +97,12 @@ def bar(card: BarCard, rows: Sequence[Row], currency: str, mode: Mode) -> Chart:
         x=alt.value(0), text="label:N"
     )
     number = base.mark_text(
-        align="right", yOffset=-7, dx=-58, fontSize=13.5, fontWeight=600, color=colours.text
+        align="right",
+        yOffset=-7,
+        dx=alt.ExprRef("datum.change_text ? -58 : 0"),
+        fontSize=13.5,
+        fontWeight=600,
+        color=colours.text,
     ).encode(x=alt.value(alt.expr("width")), text="value_text:N")
     moved = base.mark_text(align="right", yOffset=-7, fontSize=12, fontWeight=600).encode(
         x=alt.value(alt.expr("width")),

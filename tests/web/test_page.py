@@ -1,0 +1,344 @@
+"""The page on the real stack: events through Kafka and Flink into Postgres, drawn in a real browser."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from dashboards.launch import command
+
+PROJECT = Path(__file__).parents[2]
+SCREENSHOTS = PROJECT / "test-results" / "screenshots"
+DESKTOP, PHONE = (1440, 900), (390, 844)
+CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}
+
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="NO BROWSER: install chromium and chromium-driver; the page is NOT TESTED"
+)
+
+
+class Wire:
+    """Passes connections on to a port until it is cut; once mended it passes new ones on."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._loop = asyncio.new_event_loop()
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self.port = 0
+        self.mend()
+
+    def mend(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+
+    def cut(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _close(self) -> None:
+        assert self._server
+        self._server.close()
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        self._open |= {writer, far_writer}
+        try:
+            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+        finally:
+            self._open -= {writer, far_writer}
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while block := await reader.read(65_536):
+            writer.write(block)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _stop(process: subprocess.Popen[Any]) -> None:
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def one(postgres: psycopg.Connection, sql: str) -> Decimal:
+    row = postgres.execute(sql).fetchone()  # type: ignore[call-overload]
+    assert row
+    return Decimal(row[0])
+
+
+def published(log: bytes) -> int:
+    """How many events a source says that it published."""
+    last: dict[str, Any] = json.loads(log.splitlines()[-1])
+    return int(last["published"])
+
+
+def producer(stack: Any, state: Path, source: str, *more: str) -> list[str]:
+    """The command that runs a source."""
+    arguments = [sys.executable, "-m", "producers.main", source, "--kafka", stack.kafka]
+    return [*arguments, "--registry", stack.registry_url, "--state", str(state), *more]
+
+
+def sell(stack: Any, state: Path, live: Callable[[], bool], until: Callable[..., Any]) -> int:
+    """Run the synthetic shop through three days of past and into the present. Returns how many events it published."""
+    command_line = producer(stack, state, "shop", "--history", "3d", "--rate", "0.15")
+    with (state / "shop.log").open("wb") as log:
+        shop = subprocess.Popen(command_line, cwd=PROJECT, env=ENVIRONMENT, stderr=log)
+        try:
+            until(live, seconds=240, what="the shop's events are those of now")
+        finally:
+            _stop(shop)
+    return published((state / "shop.log").read_bytes())
+
+
+def look(stack: Any, state: Path, until: Callable[..., Any]) -> int:
+    """Let the catalog source look at the whole demo shop once. Returns how many events it published."""
+    port = _free_port()
+    site = [sys.executable, "-m", "producers.demo_shop", "--port", str(port), "--state", str(state)]
+    running = subprocess.Popen([*site, "--crawl-delay", "0"], cwd=PROJECT, env=ENVIRONMENT)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        until(lambda: _answers(f"{url}/robots.txt"), seconds=60, what="the demo shop answers")
+        command_line = producer(stack, state, "catalog", "--url", url, "--max-events", "300", "--rate", "500")
+        done = subprocess.run(command_line, cwd=PROJECT, env=ENVIRONMENT, capture_output=True, timeout=300, check=True)
+    finally:
+        _stop(running)
+    return published(done.stderr)
+
+
+@pytest.fixture(scope="module")
+def sold(
+    stack: Any, until: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[psycopg.Connection]:
+    """Postgres after days of the synthetic shop and one look at its site came through the whole pipeline."""
+    state = tmp_path_factory.mktemp("state")
+    with psycopg.connect(stack.postgres_dsn, autocommit=True) as postgres:
+
+        def counted() -> Decimal:
+            return one(postgres, "select coalesce(sum(on_time), 0) from ops.event_counts")
+
+        def live() -> bool:
+            newest = "select count(*) from events.interactions where occurred_at > now() - interval '90 seconds'"
+            return one(postgres, newest) > 0
+
+        before = counted()
+        sent = sell(stack, state, live, until) + look(stack, state, until)
+        until(lambda: counted() >= before + sent, seconds=240, what=f"{sent} events are counted")
+        yield postgres
+
+
+@pytest.fixture(scope="module")
+def wire(stack: Any) -> Wire:
+    return Wire(stack.postgres_port)
+
+
+@pytest.fixture(scope="module")
+def page(stack: Any, sold: Any, wire: Wire, until: Callable[..., Any]) -> Iterator[str]:
+    """Address of the page, whose way to Postgres can be cut."""
+    port = _free_port()
+    dsn = stack.postgres_dsn.replace(f":{stack.postgres_port}/", f":{wire.port}/")
+    server = subprocess.Popen(
+        command(port=port, dsn=dsn), cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        until(lambda: _answers(f"http://127.0.0.1:{port}/_stcore/health"), seconds=90, what="the page's server answers")
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        _stop(server)
+
+
+class Browser:
+    """A headless Chromium of a size, in light or dark."""
+
+    def __init__(self, profile: Path, size: tuple[int, int], *, dark: bool, until: Callable[..., Any]) -> None:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(CHROMIUM)
+        switches = (
+            "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+            " disable-component-update disable-sync hide-scrollbars disable-dev-shm-usage"
+        )
+        for switch in switches.split():
+            options.add_argument(f"--{switch}")
+        options.add_argument(f"--user-data-dir={profile}")
+        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+        self.chrome = webdriver.Chrome(options=options, service=Service(DRIVER))
+        self._until, self._width = until, size[0]
+        self._resize(size[1])
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+    def _resize(self, height: int) -> None:
+        metrics = {"width": self._width, "height": height, "deviceScaleFactor": 1, "mobile": self._width < 600}
+        self.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def run(self, script: str) -> Any:
+        return self.chrome.execute_script(script)
+
+    def open(self, url: str) -> None:
+        self.chrome.get(url)
+        self._until(lambda: self.run("return document.querySelectorAll('.ih-fresh-list li').length"), seconds=90)
+        self._until(
+            lambda: self.run("return document.querySelectorAll('canvas, .vega-embed svg').length") >= 4, seconds=90
+        )
+
+    def value(self, card: str) -> str:
+        return str(self.run(f"return document.querySelector('[data-card={card}]').dataset.value"))
+
+    def text(self) -> str:
+        return str(self.run("return document.body.innerText"))
+
+    def read_at(self) -> str:
+        found = re.search(r"Read (\S+) UTC", self.text())
+        return found[1] if found else ""
+
+    def picture(self, name: str) -> None:
+        """The whole page, as tall as it is."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        height = int(self.run("return document.querySelector('.stMain').scrollHeight"))
+        self._resize(height + 8)
+        read_at = self.read_at()
+        self._until(lambda: self.read_at() != read_at, seconds=30, what="the page is drawn again in its new size")
+        self.chrome.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
+
+
+@pytest.fixture(scope="module")
+def browse(tmp_path_factory: pytest.TempPathFactory, until: Callable[..., Any]) -> Iterator[Callable[..., Browser]]:
+    """``browse(size, dark=…)``: a browser, the same for the same question."""
+    opened: dict[tuple[tuple[int, int], bool], Browser] = {}
+
+    def start(size: tuple[int, int] = DESKTOP, *, dark: bool = False) -> Browser:
+        if (size, dark) not in opened:
+            opened[size, dark] = Browser(tmp_path_factory.mktemp("profile"), size, dark=dark, until=until)
+        return opened[size, dark]
+
+    yield start
+    for browser in opened.values():
+        browser.chrome.quit()
+
+
+def test_the_numbers_on_the_page_are_those_of_the_events(page: str, sold: Any, browse: Any) -> None:
+    browser = browse()
+    browser.open(f"{page}?range=73000+days")
+    net = one(sold, "select sum(quantity * unit_price - discount_amount) from events.order_lines")
+    back = one(sold, "select coalesce(sum(amount), 0) from events.refunds")
+    orders = one(sold, "select count(distinct order_id) from events.order_lines")
+    assert orders > 20
+    assert Decimal(browser.value("net_sales")) == net - back
+    assert Decimal(browser.value("orders")) == orders
+    assert Decimal(browser.value("units")) == one(sold, "select sum(quantity) from events.order_lines")
+    assert Decimal(browser.value("average_order")) == round(net / orders, 2)
+    ranked = "select product_id from events.order_lines group by product_id order by sum(net_amount) desc, product_id"
+    best = sold.execute(f"{ranked} limit 1").fetchone()
+    name = sold.execute("select name from events.product_observations where product_id = %s", best).fetchone()[0]
+    assert name in browser.text()
+    assert not [entry for entry in browser.chrome.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def test_an_order_with_two_categories_counts_once(page: str, sold: Any, browse: Any) -> None:
+    summed = one(sold, "select sum(orders) from live.sales_per_minute")
+    browser = browse()
+    browser.open(f"{page}?range=73000+days")
+    assert Decimal(browser.value("orders")) < summed
+
+
+def test_the_page_refreshes_itself_without_drawing_its_charts_anew(page: str, browse: Any, until: Any) -> None:
+    browser = browse()
+    browser.open(page)
+    browser.run("window.seen = [...document.querySelectorAll('canvas, .vega-embed svg')]")
+    for _ in range(3):
+        read_at = browser.read_at()
+        until(lambda before=read_at: browser.read_at() != before, seconds=30, what="a refresh")
+    assert browser.run("return window.seen.length > 3 && window.seen.every(chart => chart.isConnected)")
+
+
+def test_the_page_asks_nobody_but_its_own_server(page: str, browse: Any) -> None:
+    browser = browse()
+    browser.open(page)
+    sent = [json.loads(entry["message"])["message"] for entry in browser.chrome.get_log("performance")]
+    urls = [m["params"]["request"]["url"] for m in sent if m["method"] == "Network.requestWillBeSent"]
+    hosts = {urlsplit(url).hostname for url in urls if url.startswith(("http", "ws"))}
+    assert hosts == {"127.0.0.1"}
+
+
+def test_a_range_in_the_address_is_the_range_of_the_numbers(page: str, sold: Any, browse: Any, until: Any) -> None:
+    browser = browse()
+    for address, interval in (("1+hour", "1 hour"), ("24+hours", "24 hours"), ("73000+days", "73000 days")):
+        browser.open(f"{page}?range={address}")
+        since = f"date_trunc('minute', now()) + interval '1 minute' - interval '{interval}'"
+        orders = f"select count(distinct order_id) from events.order_lines where occurred_at >= {since}"
+        # The minute may change between the two looks.
+        until(
+            lambda sql=orders: Decimal(browser.value("orders")) == one(sold, sql), seconds=30, what=f"{interval} equal"
+        )
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize(("name", "size"), [("desktop", DESKTOP), ("phone", PHONE)])
+def test_a_picture_of_the_page(page: str, browse: Any, name: str, size: tuple[int, int], dark: bool) -> None:
+    browser = browse(size, dark=dark)
+    browser.open(page)
+    assert browser.run("return document.documentElement.scrollWidth") <= size[0]
+    browser.picture(f"sales-overview-{name}-{'dark' if dark else 'light'}")
+
+
+def test_postgres_away_is_told_and_heals_by_itself(page: str, wire: Wire, browse: Any, until: Any) -> None:
+    browser = browse()
+    browser.open(page)
+    orders = browser.value("orders")
+    wire.cut()
+    try:
+        until(lambda: "Postgres does not answer" in browser.text(), seconds=60, what="the notice")
+        assert browser.value("orders") == orders
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        browser.chrome.save_screenshot(str(SCREENSHOTS / "sales-overview-postgres-away.png"))
+    finally:
+        wire.mend()
+    until(lambda: "Postgres does not answer" not in browser.text(), seconds=60, what="the page heals")
+    read_at = browser.read_at()
+    until(lambda: browser.read_at() != read_at, seconds=30, what="numbers are read again")
