@@ -45,12 +45,11 @@ class FlinkRest:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self._session = requests.Session()
         self._metric_names: dict[tuple[str, str, str], list[str]] = {}
 
     def _call(self, method: str, path: str, **kwargs: Any) -> Any:
         try:
-            response = self._session.request(method, f"{self._url}{path}", timeout=10, **kwargs)
+            response = requests.request(method, f"{self._url}{path}", timeout=10, **kwargs)
         except requests.RequestException as error:
             raise FlinkUnavailable(
                 f"Flink's JobManager at {self._url} did not answer ({error}); see `insights status`"
@@ -128,7 +127,7 @@ class FlinkRest:
     def cancel(self, job: str) -> None:
         """Ends the job without a savepoint; its newest checkpoint stays."""
         try:
-            response = self._session.patch(f"{self._url}/jobs/{job}?mode=cancel", timeout=10)
+            response = requests.patch(f"{self._url}/jobs/{job}?mode=cancel", timeout=10)
         except requests.RequestException as error:
             raise FlinkUnavailable(f"Flink's JobManager at {self._url} did not answer ({error})") from error
         if response.status_code >= 400:

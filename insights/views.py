@@ -65,18 +65,19 @@ def parts_table(parts: Sequence[PartState]) -> Table:
     """Each process of the stack, and each thing that was to be done on it."""
     table = _table(
         "parts",
-        *(("", "left"), ("part", "left"), ("state", "left"), ("address", "left")),
+        *(("part", "left"), ("state", "left"), ("address", "left")),
         *(("memory", "right"), ("up for", "right"), ("restarts", "right"), ("", "left")),
     )
     for part in parts:
-        mark = Text("●", style="green" if part.healthy else "red" if part.state != "stopped" else "dim")
+        colour = "green" if part.healthy else "red" if part.state != "stopped" else "dim"
+        name = Text.assemble(("● ", colour), part.name)
         memory = "" if part.memory_mb is None else f"{part.memory_mb:,.0f} MB"
         uptime = "" if part.uptime_seconds is None else span(part.uptime_seconds)
         restarts = Text(str(part.restarts), style="yellow") if part.restarts else Text("")
-        state = Text(part.state, style="" if part.healthy else "red" if part.state != "stopped" else "dim")
-        table.add_row(mark, part.name, state, part.endpoint, memory, uptime, restarts, Text(part.detail, style="dim"))
+        state = Text(part.state, style="" if part.healthy else colour)
+        table.add_row(name, state, part.endpoint, memory, uptime, restarts, Text(part.detail, style="dim"))
     used = sum(part.memory_mb or 0 for part in parts)
-    table.add_row("", Text("together", style="dim"), "", "", Text(f"{used:,.0f} MB", style="dim"), "", "", "")
+    table.add_row(Text("  together", style="dim"), "", "", Text(f"{used:,.0f} MB", style="dim"), "", "", "")
     return table
 
 

@@ -18,14 +18,12 @@ from flink import deploy
 from flink.finality import FinalityRecorder
 from flink.plan import JOB_NAME
 from flink.rest import FlinkRest
-from flink.tables import create_tables
 from insights.deployment import deployment
 from insights.settings import PROJECT, Settings
 from insights.stack.part import Part, Task, http_ok
 from insights.stack.servers import SYSTEM_PATH, servers
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable
-from schemas.registry import Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,10 +136,14 @@ def _python_environment() -> dict[str, str]:
 
 
 def _register(url: str) -> str:
+    from schemas.registry import Registry  # a second to load, which only the supervisor should pay
+
     return f"{len(Registry(url).register_all())} contracts registered"
 
 
 def _create_tables(settings: Settings) -> str:
+    from flink.tables import create_tables  # the same
+
     create_tables(deployment(settings))
     return "Postgres and lake tables are there"
 

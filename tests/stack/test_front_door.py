@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import psycopg
@@ -48,8 +49,8 @@ def test_the_addresses_that_status_gives_open_postgres_and_the_lake(run: Callabl
     where = json.loads(run("status", "--json").stdout)["endpoints"]
     with psycopg.connect(where["postgres"]) as connection:
         assert connection.execute("select count(*) from live.sales_per_minute").fetchone() is not None
-    tables = load_catalog("lake", **where["lake"]).list_tables("events")
-    assert ("events", "order_placed") in tables
+    with closing(load_catalog("lake", **where["lake"])) as lake:
+        assert ("events", "order_placed") in lake.list_tables("events")
 
 
 def test_status_shows_people_every_part(run: Callable[..., Result]) -> None:
