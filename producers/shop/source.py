@@ -114,6 +114,7 @@ class Feed:
         self._committed_at = time.monotonic()
         self._now_ms = 0
         self._live = False
+        self._minute = cursor.minute
         # Drawn ahead in a thread, so that a busy shop's next minute does not hold up this one's events.
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="next-minute")
         self._next: Future[Minute] | None = None
