@@ -1,0 +1,130 @@
+"""A real shop's whole history, through the front door, to the cent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from aggregates.catalogue import aggregate
+from insights import stack as embedded
+from insights.settings import PROJECT, Settings
+from insights.stack.control import StackNotUp
+from insights.status import watching
+from schemas.catalogue import event
+from tests.conftest import own_settings, wait_until
+from tests.e2e import ledgers
+
+ORDER_PLACED = event("sales.order_placed")
+ORDERS, CUSTOMERS, CDS, DOLLARS = 69_659, 23_570, 167_881, Decimal("2500315.63")
+pytestmark = pytest.mark.timeout(1500)
+
+
+@dataclass
+class Purchases:
+    """What the file says, read without any of the project's code."""
+
+    orders: int = 0
+    cds: int = 0
+    dollars: Decimal = Decimal(0)
+    by_customer_and_day: dict[tuple[datetime, str], list[int | Decimal]] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def cdnow() -> Path:
+    """The file inside the package ``lifetimes``, which is locked in requirements/cdnow.txt and never imported."""
+    package = find_spec("lifetimes")
+    assert package is not None, "lifetimes is not installed; `make test` installs it"
+    assert package.origin is not None
+    return Path(package.origin).parent / "datasets" / "CDNOW_master.txt"
+
+
+@pytest.fixture(scope="module")
+def purchases(cdnow: Path) -> Purchases:
+    found = Purchases()
+    for line in cdnow.read_text().splitlines()[1:]:
+        customer, date, cds, dollars = line.split()
+        day = datetime.strptime(date, "%Y%m%d").replace(tzinfo=UTC)
+        row = found.by_customer_and_day.setdefault((day, customer), [0, 0, Decimal("0.00")])
+        for index, more in enumerate((1, int(cds), Decimal(dollars))):
+            row[index] += more
+        found.orders += 1
+        found.cds += int(cds)
+        found.dollars += Decimal(dollars)
+    return found
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory, cdnow: Path) -> Iterator[Settings]:
+    """A fresh stack that was brought up on the file."""
+    settings = own_settings(tmp_path_factory.mktemp("cdnow") / "home", checkpoint_interval_seconds=2)
+    plan = embedded.UpPlan(history_file=cdnow, mapping=PROJECT / "producers" / "mappings" / "cdnow.toml")
+    steps: list[str] = []
+    try:
+        embedded.up(settings, plan, lambda step: steps.append(f"{step.name} {step.state} {step.detail}"))
+        await_all_orders(settings)
+        yield settings
+    except StackNotUp as error:
+        pytest.fail(f"the stack did not come up: {error}\n" + "\n".join(steps[-20:]))
+    finally:
+        embedded.down(settings, lambda step: None)
+
+
+def await_all_orders(settings: Settings) -> None:
+    with watching(settings) as look:
+
+        def done() -> bool:
+            seen = look()
+            read = next((part.state for part in seen.parts if part.name == "orders"), "")
+            return read == "done" and seen.topics[ORDER_PLACED.topic].unaccounted == 0
+
+        wait_until(done, seconds=600, what="the file is read and each of its orders has its fate")
+
+
+def test_the_file_is_the_one_that_papers_count(purchases: Purchases) -> None:
+    customers = {customer for _, customer in purchases.by_customer_and_day}
+    assert (purchases.orders, len(customers), purchases.cds, purchases.dollars) == (ORDERS, CUSTOMERS, CDS, DOLLARS)
+
+
+def test_a_stack_started_on_cdnow_has_every_customers_every_day_to_the_cent(
+    settings: Settings, purchases: Purchases
+) -> None:
+    with psycopg.connect(settings.postgres_dsn) as connection:
+        rows = ledgers.table(connection, aggregate("customer_orders_per_day"))
+    found = {key: (orders, units, net) for key, (orders, units, net, _, _) in rows.items()}
+    wanted = {key: tuple(row) for key, row in purchases.by_customer_and_day.items()}
+    wrong = ledgers.difference(wanted, found, expected_is="in the file", found_is="in the table")
+    assert not wrong, f"live.customer_orders_per_day: {wrong}"
+    totals = (sum(row[0] for row in found.values()), sum(row[1] for row in found.values()))
+    assert totals == (ORDERS, CDS)
+
+
+def test_the_facts_have_every_order_customer_cd_and_dollar(settings: Settings) -> None:
+    with psycopg.connect(settings.postgres_dsn) as connection:
+        found = connection.execute(
+            "select count(distinct order_id), count(distinct customer_id), sum(quantity), sum(net_amount)"
+            " from events.order_lines"
+        ).fetchone()
+        sold = connection.execute("select sum(units), sum(net_amount) from live.sales_per_minute").fetchone()
+    assert found == (ORDERS, CUSTOMERS, CDS, DOLLARS)
+    assert sold == (CDS, DOLLARS)
+
+
+def test_no_order_of_a_year_and_a_half_is_late_doubled_or_dead(settings: Settings) -> None:
+    with watching(settings) as look:
+        counts = look().topics[ORDER_PLACED.topic]
+    assert (counts.published, counts.counted) == (ORDERS, ORDERS)
+    assert (counts.duplicate, counts.late, counts.dead) == (0, 0, 0)
+
+
+def test_the_lake_has_every_order_once(settings: Settings) -> None:
+    ends = ledgers.log_ends(settings, ORDER_PLACED)
+    wait_until(lambda: len(ledgers.lake(settings, ORDER_PLACED)) >= ORDERS, seconds=120, what="the lake has them all")
+    problems = ledgers.lake_problems(ledgers.lake(settings, ORDER_PLACED), ends)
+    assert not problems, "\n".join(problems)

@@ -1,0 +1,203 @@
+"""One stack, abused in turn. Whatever a test does, every number of the stack must be exact after it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import timedelta
+
+import pytest
+
+from flink.plan import JOB_NAME
+from insights import stack as embedded
+from insights.stack.supervisor import read_state
+from schemas.catalogue import Event, avro_events, event
+from tests.conftest import own_settings
+from tests.e2e import ledgers
+from tests.e2e.hub import Hub, assert_exact, connect, open_hub
+from tests.e2e.made_events import made, now
+
+ORDER_PLACED = event("sales.order_placed")
+ON_TIME, HORIZON = 40, timedelta(hours=24)
+pytestmark = pytest.mark.timeout(1500)  # a dozen restarts, on a machine that others use too
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    folder = tmp_path_factory.mktemp("hub")
+    settings = own_settings(folder / "home", checkpoint_interval_seconds=2)
+    with ExitStack() as resources:
+        yield open_hub(settings, folder, resources, seed=11, rate=10.0, history="2h")
+
+
+def test_killing_producer_taskmanager_and_jobmanager_in_mid_history_and_live_loses_and_doubles_nothing(
+    hub: Hub,
+) -> None:
+    shop, is_new = hub.shop, not hub.shop.state.exists()
+    before = hub.published()
+    shop.start()
+    hub.until(lambda: shop.is_live or hub.published() >= before + 20_000, "20,000 events of the past are published")
+    assert not (is_new and shop.is_live), "the past was too short to be killed in"
+    shop.kill()
+    before = hub.counted()
+    shop.start()
+    hub.until(lambda: shop.is_live or hub.counted() >= before + 5_000, "5,000 events are counted")
+    hub.checkpoint()
+    hub.kill("taskmanager")
+    assert hub.restored_from(), "the job did not start from a checkpoint when its TaskManager was back"
+    hub.kill("jobmanager")
+    assert "/chk-" in hub.restored_from(), "the job did not start from a checkpoint under the new JobManager"
+    hub.until(lambda: shop.is_live, "all of the past is published")
+    flows(hub, 30)
+    shop.kill()
+    shop.start()
+    hub.until(lambda: shop.is_live, "it is live again")
+    flows(hub, 10)
+    shop.stop()
+    assert_exact(hub)
+
+
+@pytest.mark.parametrize("part", ["kafka", "postgres", "registry"])
+def test_a_server_killed_under_load_comes_back_and_every_number_is_exact(hub: Hub, part: str) -> None:
+    hub.shop.start()
+    flows(hub, 20)
+    hub.kill(part)
+    if not hub.shop.runs:  # it gives up on a Kafka that is away for long, and whoever supervises starts it again
+        assert "not acknowledged by Kafka" in hub.shop.said, hub.shop.said[-1500:]
+        hub.shop.start()
+    flows(hub, 20)
+    hub.shop.stop()
+    assert_exact(hub)
+
+
+def flows(hub: Hub, events: int) -> None:
+    """Wait until so many more events are counted than are published now."""
+    goal = hub.published() + events
+    hub.until(lambda: hub.counted() >= goal, f"{goal:,} events are counted; the shop runs: {hub.shop.runs}")
+
+
+def test_published_is_counted_and_duplicate_and_late_and_dead_for_every_topic(hub: Hub) -> None:
+    before = hub.come_to_rest()
+    ends = {e.topic: ledgers.log_ends(hub.settings, e) for e in avro_events()}
+    wanted = {}
+    for number, e in enumerate(avro_events(), start=1):
+        spread_over_all_partitions(hub, e)
+        # Different for each topic, so that none can stand in for another.
+        wanted[e.topic] = {"counted": ON_TIME + 1, "duplicate": number, "late": number + 2, "dead": 0}
+    for number, e in enumerate(avro_events(), start=1):
+        await_watermark(hub, e)
+        put_in_duplicates_and_late_ones(hub, e, duplicates=number, late=number + 2)
+    hub.flush()
+    wanted[ORDER_PLACED.topic]["dead"] += 1
+    wanted[ORDER_PLACED.topic]["counted"] += publish_a_file_with_a_bad_row(hub)
+
+    hub.come_to_rest()
+    after = json.loads(hub.command("status", "--json"))["topics"]
+    for topic, fates in wanted.items():
+        rise = {fate: number - asdict(before[topic])[fate] for fate, number in after[topic].items()}
+        assert rise == {"published": sum(fates.values()), **fates}, f"{topic}: what was put in is on the right"
+    assert_ledger_names_the_late_ones(hub, ends)
+    assert_exact(hub)
+
+
+def spread_over_all_partitions(hub: Hub, e: Event) -> None:
+    ends = ledgers.log_ends(hub.settings, e)
+    for number in range(ON_TIME):
+        hub.publish(e, made(e, now(), number), "counted")
+    hub.flush()
+    risen = ledgers.log_ends(hub.settings, e)
+    assert all(risen[partition] > ends[partition] for partition in ends), f"{e.topic}: a partition got none: {risen}"
+
+
+def await_watermark(hub: Hub, e: Event) -> None:
+    """Until a minute ago is past for every partition of the topic."""
+    goal_ms = (now() - timedelta(minutes=1)).timestamp() * 1000
+    hub.until(lambda: watermark_ms(hub, e) >= goal_ms, f"the watermark of {e.topic} has come to {goal_ms:.0f}")
+
+
+def watermark_ms(hub: Hub, e: Event) -> float:
+    job = hub.rest.active_job(JOB_NAME)
+    for vertex in hub.rest.vertices(job) if job else ():
+        if vertex.name.startswith(f"Source: arrived_{e.table}["):
+            node = vertex.name.split("[", 1)[1].split("]", 1)[0]
+            suffix = f"arrived_{e.table}[{node}].currentOutputWatermark"
+            return min(hub.rest.metrics(job or "", vertex.id, suffix).values(), default=0)
+    return 0
+
+
+def put_in_duplicates_and_late_ones(hub: Hub, e: Event, *, duplicates: int, late: int) -> None:
+    within = made(e, now() - HORIZON + timedelta(minutes=30))
+    hub.publish(e, within, "counted")
+    for _ in range(duplicates):
+        hub.publish(e, within, "duplicate")
+    for number in range(late - 1):
+        twice = made(e, now() - HORIZON - timedelta(hours=1 + number))
+        hub.publish(e, twice, "late")
+    hub.publish(e, twice, "late")  # a copy of a late one is late
+
+
+def publish_a_file_with_a_bad_row(hub: Hub) -> int:
+    """Through the producer of orders, as a user would; how many rows of it are good."""
+    folder = hub.shop.state.parent.parent / f"file-{random.randrange(10**9)}"
+    folder.mkdir()
+    at = now().strftime("%Y-%m-%dT%H:%M:%S")
+    (folder / "orders.csv").write_text(
+        f"customer,at,units,total\nmade-{folder.name}-1,{at},3,10.00\nmade-{folder.name}-2,{at},none,5.00\n"
+        f"made-{folder.name}-3,{at},1,0.01\n"
+    )
+    (folder / "mapping.toml").write_text(
+        'source = "madefile"\ndelimiter = ","\nheader = true\ndate_format = "%Y-%m-%dT%H:%M:%S"\n'
+        '[columns]\ncustomer_id = "customer"\noccurred_at = "at"\nquantity = "units"\ntotal = "total"\n'
+        f'[constants]\nproduct_id = "{folder.name}"\ncategory = "File"\nregion = "{folder.name}"\n'
+        'currency = "EUR"\nchannel = "web"\n'
+    )
+    file, mapping = str(folder / "orders.csv"), str(folder / "mapping.toml")
+    hub.command("produce", "orders", "--from-file", file, "--mapping", mapping, "--state", str(folder))
+    hub.answer_files += folder.glob("madefile-*.sqlite")
+    hub.book.note_dead(ORDER_PLACED)
+    return 2
+
+
+def assert_ledger_names_the_late_ones(hub: Hub, ends: dict[str, dict[int, int]]) -> None:
+    """Each in its place in the log, and nothing else from after ``ends``."""
+    with connect(hub.settings) as connection:
+        for e in avro_events():
+            logged = ledgers.log(hub.settings, e, ends[e.topic])
+            wanted = {place: (r.event_id,) for place, r in logged.items() if r.event_id in hub.book.late_ids}
+            rows = connection.execute(
+                "select kafka_partition, kafka_offset, event_id from ops.late_events where topic = %s", [e.topic]
+            )
+            found = {(p, o): (i,) for p, o, i in rows if o >= ends[e.topic][p]}
+            wrong = ledgers.difference(wanted, found, expected_is="put in", found_is="in the ledger")
+            assert not wrong, f"ops.late_events of {e.topic}: {wrong}"
+
+
+def test_a_job_stopped_with_a_savepoint_and_submitted_again_goes_on_as_if_nothing_had_been(hub: Hub) -> None:
+    assert "savepoint-" in hub.command("flink", "stop")
+    for e in avro_events():
+        for number in range(10):
+            hub.publish(e, made(e, now(), number), "counted")
+    hub.flush()
+    # The supervisor does the same at the same moment: only one of them may start the job.
+    hub.command("flink", "submit")
+    running = [state for _, name, state in hub.rest.jobs() if name == JOB_NAME and state == "RUNNING"]
+    assert len(running) == 1, f"the live job runs {len(running)} times"
+    assert "savepoint-" in hub.restored_from()
+    assert_exact(hub)
+
+
+def test_down_and_up_again_on_the_same_home_goes_on_from_where_the_data_is(hub: Hub) -> None:
+    for e in avro_events():
+        hub.publish(e, made(e, now()), "counted")
+    hub.flush()
+    embedded.down(hub.settings, lambda step: None)
+    left = {name: record for name, record in read_state(hub.settings.run_dir).items() if record.pid}
+    assert not left, f"down left running: {left}"
+    embedded.up(hub.settings, embedded.UpPlan(daemons=False), lambda step: None)
+    for e in avro_events():
+        hub.publish(e, made(e, now()), "counted")
+    hub.flush()
+    assert_exact(hub)
