@@ -3,7 +3,8 @@
 Both directions of Avro's schema resolution (new reader with old records, old reader with new ones) by Apache Avro's
 own checker, plus what this project asks on top: topic, key, partitions never change within a major version, and a
 field added to a released contract is ["null", T] with default null, because Flink reads a missing field as NULL
-whatever its default says.
+whatever its default says, in a nested record as well; a released field stays, because its column in the lake does;
+and it keeps its logical type, scale included, which the checker does not look at.
 """
 
 from __future__ import annotations
@@ -39,48 +40,96 @@ def check_against(event: Event, released: Mapping[str, str]) -> None:
                     f"{event.name}: {reader_label} (reader) cannot read what {writer_label} (writer) wrote: {problem}."
                     " Add a new nullable field with default null instead, or start a new major version of the topic"
                 )
-        _check_added(event, old, label)
+        _check_fields(event, event.avro_schema, old, label)
 
 
 def _unreadable(reader: dict[str, Any], writer: dict[str, Any]) -> str | None:
+    if not (problem := _problem(reader, writer)):
+        return None
+    fields = ", ".join(_broken_fields(reader, writer)) or str(reader["name"])
+    return f"field {fields}: {problem}"
+
+
+def _problem(reader: Any, writer: Any) -> str | None:
     result = ReaderWriterCompatibilityChecker().get_compatibility(_parse(reader), _parse(writer))
     if result.compatibility is SchemaCompatibilityType.compatible:
         return None
-    where = ", ".join(_field_path(reader, writer, location) for location in sorted(result.locations))
-    return f"field {where}: {'; '.join(sorted(result.messages))}"
+    return "; ".join(sorted(result.messages))
 
 
-def _parse(schema: dict[str, Any]) -> Any:
+def _parse(schema: Any) -> Any:
     return make_avsc_object(schema)
 
 
-def _field_path(reader: dict[str, Any], writer: dict[str, Any], location: str) -> str:
-    """Turns the checker's ``/fields/6/type/items`` into the names along it: ``lines``."""
-    names: list[str] = []
-    for root in (reader, writer):
-        node: Any = root
-        names = []
-        for step in (s for s in location.split("/") if s):
-            try:
-                node = node[int(step)] if isinstance(node, list) else node[step]
-            except (KeyError, IndexError, ValueError, TypeError):
-                break
-            if isinstance(node, dict) and "name" in node and "type" in node and step.isdigit():
-                names.append(str(node["name"]))
-        if names:
-            break
-    return ".".join(names) or location or "?"
+def _broken_fields(reader: dict[str, Any], writer: dict[str, Any], path: str = "") -> list[str]:
+    """Dotted paths of the reader's fields that can't be read; the checker itself says only where in the JSON."""
+    written = {field["name"]: field["type"] for field in writer["fields"]}
+    found = []
+    for field in reader["fields"]:
+        name = f"{path}{field['name']}"
+        if field["name"] not in written:
+            found += [] if "default" in field else [name]
+            continue
+        theirs = written[field["name"]]
+        if _problem(field["type"], theirs):
+            inner, outer = _record_in(field["type"]), _record_in(theirs)
+            below = _broken_fields(inner, outer, f"{name}.") if inner and outer else []
+            found += below or [name]
+    return found
 
 
-def _check_added(event: Event, old: dict[str, Any], label: str) -> None:
-    known = {field["name"] for field in old["fields"]}
-    for field in event.avro_schema["fields"]:
-        nullable = isinstance(field["type"], list) and field.get("default", "") is None
-        if field["name"] not in known and not nullable:
+def _record_in(schema: Any) -> dict[str, Any] | None:
+    """The record that a field is made of: itself, or the one in its union, array or map."""
+    if isinstance(schema, list):
+        return next((record for branch in schema if (record := _record_in(branch))), None)
+    if not isinstance(schema, dict):
+        return None
+    if schema["type"] == "record":
+        return schema
+    return _record_in(schema.get("items", schema.get("values")))
+
+
+def _check_fields(event: Event, mine: dict[str, Any], old: dict[str, Any], label: str, path: str = "") -> None:
+    """What Flink and the lake ask beyond Avro, in nested records too."""
+    known = {field["name"]: field["type"] for field in old["fields"]}
+    for field in mine["fields"]:
+        name = f"{path}{field['name']}"
+        nullable = isinstance(field["type"], list) and field["type"][0] == "null" and field.get("default", "") is None
+        if field["name"] in known:
+            _check_known_field(event, name, field["type"], known[field["name"]], label)
+        elif not nullable:
             raise IncompatibleSchema(
-                f"{event.name}: field {field['name']} is not in {label}, and an added field must be"
+                f"{event.name}: field {name} is not in {label}, and an added field must be"
                 ' ["null", T] with default null: Flink reads it as NULL in older records, whatever its default'
             )
+    if gone := known.keys() - {field["name"] for field in mine["fields"]}:
+        raise IncompatibleSchema(
+            f"{event.name}: field {path}{min(gone)} is in {label} and gone now; the lake keeps its column, so a"
+            " released field stays: write null into it, or start a new major version of the topic"
+        )
+
+
+def _check_known_field(event: Event, name: str, mine: Any, old: Any, label: str) -> None:
+    if _meaning(mine) != _meaning(old):
+        raise IncompatibleSchema(
+            f"{event.name}: field {name} is {_meaning(mine)} in this version and {_meaning(old)} in {label}:"
+            " readers would take the same bytes for another value. Add a new nullable field instead"
+        )
+    inner, outer = _record_in(mine), _record_in(old)
+    if inner and outer:
+        _check_fields(event, inner, outer, label, f"{name}.")
+
+
+def _meaning(schema: Any) -> str:
+    """The logical type at the bottom of a type, which Avro's own checker does not look at: ``decimal(12, 2)``."""
+    if isinstance(schema, list):
+        return next((meaning for branch in schema if (meaning := _meaning(branch)) != "plain"), "plain")
+    if not isinstance(schema, dict):
+        return "plain"
+    if schema.get("logicalType") == "decimal":
+        return f"decimal({schema['precision']}, {schema.get('scale', 0)})"
+    below = schema.get("items", schema.get("values"))
+    return str(schema["logicalType"]) if "logicalType" in schema else _meaning(below)
 
 
 def check_released(ref: str | None = None) -> list[str]:
