@@ -2,10 +2,12 @@
 
 Started by tests/flink/process.py with the flink environment's Python. A request is a line of JSON on standard input::
 
-    {"settings": {...}, "parts": [{"name": "...", "statements": [...], "inserts": [...]}], "explain": false}
+    {"wanted": "run", "settings": {...},
+     "parts": [{"name": "...", "statements": [...], "inserts": [...], "queries": [...]}]}
 
-Each part has a database of its own, so that parts may use the same names; all inserts run as one job in this
-process. The answer is a line of JSON: ``{"text": ...}`` (the plan when it was asked to explain) or ``{"error": ...}``.
+Each part has a database of its own, so that parts may use the same names. Wanted is to ``run`` all inserts as one job
+in this process, to ``explain`` that job, or to ``describe`` each query's columns. The answer is a line of JSON:
+``{"answer": ...}`` or ``{"error": ...}``.
 """
 
 import json
@@ -20,6 +22,12 @@ from pyflink.common import Configuration  # noqa: E402
 from pyflink.table import EnvironmentSettings, TableEnvironment  # noqa: E402
 
 
+def columns(table):
+    """Name to type, as SQL writes it."""
+    found = table._j_table.getResolvedSchema().getColumns()
+    return {found.get(n).getName(): str(found.get(n).getDataType()) for n in range(found.size())}
+
+
 def answer(request):
     configuration = Configuration()
     for key, value in request["settings"].items():
@@ -27,6 +35,7 @@ def answer(request):
     builder = EnvironmentSettings.new_instance().in_streaming_mode().with_configuration(configuration)
     environment = TableEnvironment.create(builder.build())
     job = environment.create_statement_set()
+    described = []
     for part in request["parts"]:
         environment.execute_sql(f"create database `default_catalog`.`{part['name']}`")
         environment.use_database(part["name"])
@@ -34,15 +43,18 @@ def answer(request):
             environment.execute_sql(statement)
         for insert in part["inserts"]:
             job.add_insert_sql(insert)
-    if request["explain"]:
+        described += [columns(environment.sql_query(query)) for query in part["queries"]]
+    if request["wanted"] == "describe":
+        return described
+    if request["wanted"] == "explain":
         return job.explain()
     job.execute().wait()
-    return ""
+    return None
 
 
 for line in sys.stdin:
     try:
-        reply = {"text": answer(json.loads(line))}
+        reply = {"answer": answer(json.loads(line))}
     except Exception as error:
         reply = {"error": str(error)}
     ANSWERS.write(json.dumps(reply) + "\n")

@@ -95,7 +95,7 @@ def on_files(name: str, arrivals: Mapping[str, Iterable[Arrival]], folder: Path,
         _exchanged(statement, folder) for statement in plan().statements if created(statement) in relations | sinks
     ]
     if wanted is None:
-        statements = [*_lake_on_files(folder), *statements]
+        statements = [*lake_on_files(folder), *statements]
     inserts = [i for i in plan().inserts if wanted is None or i.startswith(f"insert into `{wanted.sink}`")]
     return Part(name=name, statements=statements, inserts=inserts)
 
@@ -137,7 +137,7 @@ def _files(path: Path, file_format: str) -> str:
     return "\n) with (\n" + ", ".join(f"'{key}' = '{value}'" for key, value in options.items()) + "\n)"
 
 
-def _lake_on_files(folder: Path) -> list[str]:
+def lake_on_files(folder: Path) -> list[str]:
     """A catalog called lake with the tables that flink/tables.py makes in Iceberg, whose times have a zone."""
     tables = [
         f"create table `lake`.`events`.`{e.table}` (\n  "

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,7 @@ class Part:
     name: str
     statements: list[str]
     inserts: list[str] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
 
 
 class FlinkProcess:
@@ -50,15 +52,20 @@ class FlinkProcess:
 
     def run(self, settings: dict[str, str], parts: list[Part]) -> None:
         """Runs all inserts of the parts as one job, to its end."""
-        self._ask(settings, parts, explain=False)
+        self._ask("run", settings, parts)
 
     def explain(self, settings: dict[str, str], parts: list[Part]) -> str:
         """The plan of the job that would run."""
-        return self._ask(settings, parts, explain=True)
+        return str(self._ask("explain", settings, parts))
 
-    def _ask(self, settings: dict[str, str], parts: list[Part], *, explain: bool) -> str:
+    def describe(self, settings: dict[str, str], parts: list[Part]) -> list[dict[str, str]]:
+        """{column: type} of each of the parts' queries."""
+        described: list[dict[str, str]] = self._ask("describe", settings, parts)
+        return described
+
+    def _ask(self, wanted: str, settings: dict[str, str], parts: list[Part]) -> Any:
         assert self._process.stdin is not None
-        request = {"settings": settings, "parts": [vars(part) for part in parts], "explain": explain}
+        request = {"wanted": wanted, "settings": settings, "parts": [vars(part) for part in parts]}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         try:
@@ -70,7 +77,7 @@ class FlinkProcess:
         answer = json.loads(line)
         if "error" in answer:
             raise FlinkRefused(answer["error"])
-        return str(answer["text"])
+        return answer["answer"]
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -89,6 +96,8 @@ def flink_process(folder: Path) -> Iterator[FlinkProcess]:
     environment = {
         "PATH": f"{java_home() / 'bin'}:/usr/local/bin:/usr/bin:/bin",
         "JAVA_HOME": str(java_home()),
+        # Without a home of its own pyflink looks for one, and forgets the folder of jars that it was given.
+        "FLINK_HOME": str(flink_home()),
         "FLINK_LIB_DIR": str(folder / "lib"),
         "FLINK_LOG_DIR": str(folder),
         "JVM_ARGS": "-Xmx1g -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Duser.timezone=UTC",
