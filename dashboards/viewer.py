@@ -117,14 +117,16 @@ def _live(dashboard: Dashboard, answers: Answers, values: Mapping[str, str]) -> 
     scene = _scene(dashboard, answers, values)
     fault = away(scene.answers.values())
     read_at = max((a.read_at for a in scene.answers.values() if a.read_at), default=None)
-    with st.container(key="away" if fault else "here"):
-        if fault:
-            since = f"The numbers below are from {clock(read_at)}. " if read_at else ""
-            again = f"{since}This page asks again every {dashboard.refresh_seconds:g} s and goes on by itself."
-            st.html(tiles.notice("Postgres does not answer", f"{again} ({fault.__cause__ or fault})"))
-        for place, band in enumerate(bands(dashboard.cards)):
-            _band(band, place, scene)
-        st.html(_foot(scene, fault is None, read_at))
+    # A place of its own, there or not: what comes and goes would move everything behind it to another place, and the
+    # page would for a moment show old cards among new ones.
+    above = st.empty()
+    if fault:
+        since = f"The numbers below are from {clock(read_at)}. " if read_at else ""
+        again = f"{since}This page asks again every {dashboard.refresh_seconds:g} s and goes on by itself."
+        above.html(tiles.notice("Postgres does not answer", f"{again} ({fault.__cause__ or fault})"))
+    for place, band in enumerate(bands(dashboard.cards)):
+        _band(band, place, scene)
+    st.html(_foot(scene, fault is None, read_at))
 
 
 def _scene(dashboard: Dashboard, answers: Answers, values: Mapping[str, str]) -> Scene:

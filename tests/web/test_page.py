@@ -230,6 +230,11 @@ class Browser:
     def value(self, card: str) -> str:
         return str(self.run(f"return document.querySelector('[data-card={card}]').dataset.value"))
 
+    def places(self) -> list[Any]:
+        """Every card with its left edge and what it is made of, in order."""
+        cards = "[...document.querySelectorAll('[class*=st-key-card-]')]"
+        return list(self.run(f"return {cards}.map(c => [c.className, c.getBoundingClientRect().x, c.children.length])"))
+
     def text(self) -> str:
         return str(self.run("return document.body.innerText"))
 
@@ -330,11 +335,12 @@ def test_a_picture_of_the_page(page: str, browse: Any, name: str, size: tuple[in
 def test_postgres_away_is_told_and_heals_by_itself(page: str, wire: Wire, browse: Any, until: Any) -> None:
     browser = browse()
     browser.open(page)
-    orders = browser.value("orders")
+    orders, places = browser.value("orders"), browser.places()
     wire.cut()
     try:
         until(lambda: "Postgres does not answer" in browser.text(), seconds=60, what="the notice")
         assert browser.value("orders") == orders
+        assert browser.places() == places
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         browser.chrome.save_screenshot(str(SCREENSHOTS / "sales-overview-postgres-away.png"))
     finally:
