@@ -5,6 +5,8 @@ A thin layer over confluent_kafka's client that speaks in contracts and in this 
 
 from __future__ import annotations
 
+import weakref
+
 import httpx
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -22,6 +24,7 @@ class Registry:
     def __init__(self, url: str) -> None:
         self.url = url
         self._client = SchemaRegistryClient({"url": url, "timeout": 10})
+        weakref.finalize(self, self._client.__exit__)  # its connections end with this object
         self._texts: dict[int, str] = {}
         self._unknown: set[int] = set()
 
