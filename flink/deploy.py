@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
+import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from flink.deployment import Deployment
 from flink.plan import JOB_NAME, JobPlan, live_plan
 from flink.rest import FlinkRest, JobFailed
+from flink.tables import empty_tables
 from schemas.errors import InsightsError
 
 JOB_FILE = Path(__file__).parent / "job.py"
+RUNNING_SECONDS = 240.0
 
 
 class StateTooOld(InsightsError):
@@ -50,13 +56,57 @@ def submit(deployment: Deployment) -> str:
     Does nothing when it runs already. Raises JobFailed with Flink's reason, StateTooOld when the snapshot is past use.
     """
     rest = FlinkRest(deployment.flink_url)
-    if running := rest.active_job(JOB_NAME):
-        return running
-    snapshot = newest_snapshot(deployment)
-    if snapshot is not None:
-        refuse_expired(deployment, snapshot, time.time())
-    _run_client(deployment, live_plan(deployment), snapshot)
-    return _await_running(rest, deadline_seconds=90)
+    with _one_at_a_time(deployment):
+        _hold_file(deployment).unlink(missing_ok=True)
+        if running := rest.active_job(JOB_NAME):
+            return running
+        snapshot = newest_snapshot(deployment)
+        if snapshot is not None:
+            refuse_expired(deployment, snapshot, time.time())
+        _run_client(deployment, live_plan(deployment), snapshot)
+        return _await_running(rest, deadline_seconds=RUNNING_SECONDS)
+
+
+def start_over(deployment: Deployment) -> str:
+    """Forgets the job's state, empties its tables and starts it from the log's beginning; its id. Blocks until it runs.
+
+    Exact for what the log still holds: records that retention has removed are in no table afterwards.
+    """
+    rest = FlinkRest(deployment.flink_url)
+    with _one_at_a_time(deployment):
+        _hold_file(deployment).touch()
+        if running := rest.active_job(JOB_NAME):
+            rest.cancel(running)
+            _await_ended(rest, deadline_seconds=60)
+        shutil.rmtree(deployment.snapshots_dir, ignore_errors=True)
+        empty_tables(deployment)
+    return submit(deployment)
+
+
+@contextmanager
+def _one_at_a_time(deployment: Deployment) -> Iterator[None]:
+    """Two submissions at once would run the job twice, and both would write."""
+    deployment.work_dir.mkdir(parents=True, exist_ok=True)
+    with (deployment.work_dir / "submit.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _hold_file(deployment: Deployment) -> Path:
+    return deployment.work_dir / "held"
+
+
+def is_held(deployment: Deployment) -> bool:
+    """Was the job stopped on purpose, to stay stopped until it is submitted again?"""
+    return _hold_file(deployment).exists()
+
+
+def _await_ended(rest: FlinkRest, *, deadline_seconds: float) -> None:
+    deadline = time.monotonic() + deadline_seconds
+    while rest.active_job(JOB_NAME):
+        if time.monotonic() > deadline:
+            raise JobFailed(f"the live job had not ended {deadline_seconds:.0f} s after it was cancelled")
+        time.sleep(0.2)
 
 
 def refuse_expired(deployment: Deployment, snapshot: Snapshot, now: float) -> None:
@@ -122,14 +172,6 @@ def _await_running(rest: FlinkRest, *, deadline_seconds: float) -> str:
     raise JobFailed(f"the live job was not running after {deadline_seconds:.0f} s: {reason or 'no exception recorded'}")
 
 
-def ensure_running(deployment: Deployment) -> str | None:
-    """Submits the live job when the JobManager knows no run of it: the new id, or None when nothing was to do."""
-    rest = FlinkRest(deployment.flink_url)
-    if rest.active_job(JOB_NAME) or rest.task_managers() == 0:
-        return None
-    return submit(deployment)
-
-
 def jobs(deployment: Deployment) -> list[JobStatus]:
     """Every job that the JobManager knows; ended runs of a job that runs again are left out."""
     rest = FlinkRest(deployment.flink_url)
@@ -159,10 +201,17 @@ def savepoint(deployment: Deployment) -> str:
     return rest.savepoint(_running(rest), (deployment.snapshots_dir / "savepoints").as_uri())
 
 
-def stop(deployment: Deployment) -> str:
-    """Stops the live job with a savepoint and returns its path. Raises JobFailed when there is no such job."""
+def stop(deployment: Deployment, *, hold: bool = True) -> str:
+    """Stops the live job with a savepoint and returns its path. Raises JobFailed when there is no such job.
+
+    With ``hold`` it stays stopped, whoever keeps it running otherwise, until it is submitted again.
+    """
     rest = FlinkRest(deployment.flink_url)
-    return rest.stop(_running(rest), (deployment.snapshots_dir / "savepoints").as_uri())
+    with _one_at_a_time(deployment):
+        job = _running(rest)
+        if hold:
+            _hold_file(deployment).touch()
+        return rest.stop(job, (deployment.snapshots_dir / "savepoints").as_uri())
 
 
 def _running(rest: FlinkRest) -> str:

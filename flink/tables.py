@@ -78,6 +78,17 @@ def create_tables(deployment: Deployment) -> None:
         create_lake_table(catalog, e)
 
 
+def empty_tables(deployment: Deployment) -> None:
+    """Empties every table that the live job writes, in Postgres and in the lake, for a run from the log's beginning."""
+    sinks = ", ".join(["ops.event_counts", "ops.late_events", "ops.finality", *(a.sink for a in aggregates())])
+    with psycopg.connect(deployment.postgres_dsn) as connection:
+        connection.execute(f"truncate {sinks}")
+    catalog = open_lake(deployment)
+    for e in events():
+        catalog.drop_table(f"{NAMESPACE}.{e.table}")
+        create_lake_table(catalog, e)
+
+
 def postgres_ddl(aggregate: Aggregate) -> Iterator[str]:
     """DDL of one sink: the table, its comments, and an index by time where the key does not begin with it."""
     columns = [

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from insights import front
 from insights.settings import load_settings
 
 app = front.group("The live job on Flink.")
 
 
+FromBeginning = Annotated[
+    bool, typer.Option("--from-beginning", help="Forget its state, empty its tables and read the whole log again.")
+]
+
+
 @app.command()
-def submit() -> None:
+def submit(from_beginning: FromBeginning = False) -> None:
     """Start the live job from its newest snapshot, or do nothing when it runs.
 
     Example: insights flink submit
@@ -18,7 +27,9 @@ def submit() -> None:
     from flink.plan import JOB_NAME
     from insights.deployment import deployment
 
-    front.out.print(f"{JOB_NAME} runs as {deploy.submit(deployment(load_settings()))}", highlight=False)
+    target = deployment(load_settings())
+    job = deploy.start_over(target) if from_beginning else deploy.submit(target)
+    front.out.print(f"{JOB_NAME} runs as {job}", highlight=False)
 
 
 @app.command("list")
@@ -40,7 +51,7 @@ def list_() -> None:
 
 @app.command()
 def stop() -> None:
-    """Stop the live job with a savepoint, from which the next start goes on. A stack that is up starts it again.
+    """Stop the live job with a savepoint, from which the next submit goes on.
 
     Example: insights flink stop
     """

@@ -64,7 +64,7 @@ def tasks(settings: Settings) -> list[Task]:
         Task(
             name="job",
             run=lambda: f"{JOB_NAME} runs as {deploy.submit(target)}",
-            still_done=lambda: rest.active_job(JOB_NAME) is not None,
+            still_done=lambda: deploy.is_held(target) or rest.active_job(JOB_NAME) is not None,
             after=("topics", "contracts", "tables", "taskmanager"),
         ),
         Task(
