@@ -79,6 +79,11 @@ class Shop:
         self._process.kill()
         self._process.wait(60)
 
+    def end(self) -> None:
+        """Kill it if it runs."""
+        if self.runs:
+            self.kill()
+
     def stop(self) -> None:
         """As a supervisor does; then all that it published is acknowledged and in its answer key."""
         assert self._process is not None
@@ -208,7 +213,7 @@ class Hub:
 
     def expected_counted(self) -> dict[str, int]:
         """How many events must have counted, by topic."""
-        counted = {e.topic: self.book.fates.get(e.topic, {}).get("counted", 0) for e in avro_events()}
+        counted = {e.topic: self.book.fates[e.topic]["counted"] for e in avro_events()}
         for key in self._others_answers():
             for (topic, _), (number,) in key["events_per_day"].items():
                 if topic in counted:
@@ -244,7 +249,7 @@ def open_hub(settings: Settings, folder: Path, resources: ExitStack, **shop: Any
     book = Book(folder / "book.sqlite")
     resources.callback(book.close)
     process = Shop(settings, folder / "shop", **shop)
-    resources.callback(lambda: process.runs and process.kill())
+    resources.callback(process.end)
     return Hub(settings, resources.enter_context(watching(settings)), process, book)
 
 
@@ -262,13 +267,13 @@ def assert_exact(hub: Hub) -> None:
 def _wrong_fates(hub: Hub, fates: dict[str, TopicCounts]) -> list[str]:
     problems = []
     for topic, counted in hub.expected_counted().items():
-        put_in, found = hub.book.fates.get(topic, {}), fates[topic]
-        wanted = (counted, put_in.get("late", 0), put_in.get("dead", 0))
+        put_in, found = hub.book.fates[topic], fates[topic]
+        wanted = (counted, put_in["late"], put_in["dead"])
         if wanted != (found.counted, found.late, found.dead):
             problems.append(
                 f"{topic} should have counted {wanted[0]:,}, late {wanted[1]:,}, dead {wanted[2]:,}: {found}"
             )
-        if (found.duplicate or 0) < put_in.get("duplicate", 0):
+        if (found.duplicate or 0) < put_in["duplicate"]:
             problems.append(f"{topic} should have {put_in['duplicate']:,} duplicates at least: {found}")
     return problems
 

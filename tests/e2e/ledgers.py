@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,9 +155,11 @@ def _logged(decoder: Decoder, message: Any) -> Logged:
 
 def lake(settings: Settings, event: Event, *more_columns: str) -> list[dict[str, Any]]:
     """Every row of the event's table in the lake: its place in the log and the columns asked for."""
-    archived = open_lake(deployment(settings)).load_table(f"events.{event.table}")
     columns = ("kafka_partition", "kafka_offset", *more_columns)
-    return archived.scan(selected_fields=columns).to_arrow().to_pylist()
+    with closing(open_lake(deployment(settings))) as catalog:
+        archived = catalog.load_table(f"events.{event.table}").scan(selected_fields=columns).to_arrow()
+    rows: list[dict[str, Any]] = archived.to_pylist()
+    return rows
 
 
 def lake_problems(rows: Iterable[Mapping[str, Any]], ends: Mapping[int, int]) -> list[str]:

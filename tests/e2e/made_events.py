@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -88,13 +88,13 @@ class Book:
         self._path = path
         self._database = sqlite3.connect(path, isolation_level=None)
         self._key = AnswerKey(self._database)
-        self.fates: dict[str, Counter[str]] = {}
+        self.fates: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.price_changes: dict[Row, Row] = {}
         self.late_ids: set[str] = set()
 
     def note(self, event: Event, record: Mapping[str, Any], fate: Fate) -> None:
         """One event that is on the log."""
-        self.fates.setdefault(event.topic, Counter())[fate] += 1
+        self.fates[event.topic][fate] += 1
         if fate == "late":
             self.late_ids.add(record["event_id"])
         if fate != "counted":
@@ -108,7 +108,7 @@ class Book:
 
     def note_dead(self, event: Event) -> None:
         """Something that was meant for the event's topic and could not become one."""
-        self.fates.setdefault(event.topic, Counter())["dead"] += 1
+        self.fates[event.topic]["dead"] += 1
 
     def answers(self) -> Answers:
         self._database.execute("begin")
