@@ -66,16 +66,18 @@ def create_tables(deployment: Deployment) -> None:
         with psycopg.connect(deployment.postgres_dsn) as connection:
             connection.execute(OPS)
             for aggregate in aggregates():
-                for statement in postgres_ddl(aggregate):
-                    connection.execute(statement)
+                table, *details = postgres_ddl(aggregate)
+                connection.execute(table)
                 _check_columns(connection, aggregate)
+                for statement in details:
+                    connection.execute(statement)
     except psycopg.OperationalError as error:
         raise Retryable(
             f"Postgres at {deployment.postgres_host}:{deployment.postgres_port} is away: {error}"
         ) from error
-    catalog = open_lake(deployment)
-    for e in events():
-        create_lake_table(catalog, e)
+    with open_lake(deployment) as catalog:
+        for e in events():
+            create_lake_table(catalog, e)
 
 
 def empty_tables(deployment: Deployment) -> None:
@@ -83,10 +85,10 @@ def empty_tables(deployment: Deployment) -> None:
     sinks = ", ".join(["ops.event_counts", "ops.late_events", "ops.finality", *(a.sink for a in aggregates())])
     with psycopg.connect(deployment.postgres_dsn) as connection:
         connection.execute(f"truncate {sinks}")
-    catalog = open_lake(deployment)
-    for e in events():
-        catalog.drop_table(f"{NAMESPACE}.{e.table}")
-        create_lake_table(catalog, e)
+    with open_lake(deployment) as catalog:
+        for e in events():
+            catalog.drop_table(f"{NAMESPACE}.{e.table}")
+            create_lake_table(catalog, e)
 
 
 def postgres_ddl(aggregate: Aggregate) -> Iterator[str]:
@@ -151,16 +153,16 @@ def create_lake_table(catalog: Catalog, e: Event) -> None:
 
 
 def _check_lake_table(catalog: Catalog, e: Event, schema: Schema) -> None:
-    """A field that the contract gained is added to the lake's table; nothing else may differ."""
+    """A field that the contract gained, in its lines too, is added to the lake's table; nothing else may differ."""
     table = catalog.load_table(f"{NAMESPACE}.{e.table}")
-    there = {f.name for f in table.schema().fields}
-    added = [f for f in schema.fields if f.name not in there]
-    if there - {f.name for f in schema.fields}:
-        raise Misconfigured(f"the lake's table {NAMESPACE}.{e.table} has columns that {e.name} lacks: {sorted(there)}")
-    if added:
+    there, ours = set(table.schema().column_names), set(schema.column_names)
+    if there - ours:
+        raise Misconfigured(
+            f"the lake's table {NAMESPACE}.{e.table} has columns that {e.name} lacks: {sorted(there - ours)}"
+        )
+    if ours - there:
         with table.update_schema() as update:
-            for field in added:
-                update.add_column(field.name, field.field_type, required=False)
+            update.union_by_name(schema)
 
 
 def sink_inputs() -> dict[str, tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -68,7 +69,7 @@ class Settings(BaseSettings):
 
     @property
     def postgres_dsn(self) -> str:
-        return f"postgresql://insights:{self.postgres_password}@{HOST}:{self.postgres_port}/insights"
+        return f"postgresql://insights:{quote(self.postgres_password, safe='')}@{HOST}:{self.postgres_port}/insights"
 
     @property
     def flink_url(self) -> str:
