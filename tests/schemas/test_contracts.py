@@ -57,6 +57,7 @@ def test_a_contract_uses_only_what_codec_flink_and_lake_know(contract: Event) ->
 def test_every_field_of_a_contract_says_what_it_means(contract: Event) -> None:
     silent = [field["name"] for field in contract.avro_schema["fields"] if not field.get("doc", "").strip()]
     assert silent == []
+    assert contract.schema["doc"]
 
 
 def test_topics_tables_and_records_are_told_apart_by_their_names() -> None:
@@ -144,7 +145,7 @@ def test_an_unknown_contract_is_answered_with_those_there_are() -> None:
 
 def test_what_is_registered_holds_none_of_our_own_attributes() -> None:
     registered = json.loads(of(THING_HAPPENED).schema_text)
-    assert set(registered) == {"type", "name", "namespace", "fields"}
+    assert set(registered) == {"type", "name", "namespace", "doc", "fields"}
 
 
 def test_what_is_kept_for_ever_is_kept_for_ever_in_kafka_too() -> None:

@@ -27,6 +27,12 @@ def registry(stack: Settings) -> Registry:
 
 
 @pytest.fixture
+def away() -> Registry:
+    """Nothing listens there: only what is remembered can be answered."""
+    return Registry("http://127.0.0.1:9")
+
+
+@pytest.fixture
 def contract() -> dict[str, Any]:
     """A contract of its own for each test, so that none depends on another's."""
     return {**copy.deepcopy(THING_HAPPENED), "topic": f"tests.thing_{next(NUMBERS)}.v1"}
@@ -87,8 +93,7 @@ def test_the_server_itself_would_refuse_it_as_well(
     from confluent_kafka.schema_registry.error import SchemaRegistryError
 
     registry.register(of(contract))
-    client = SchemaRegistryClient({"url": registry.url})
-    with pytest.raises(SchemaRegistryError) as caught:
+    with SchemaRegistryClient({"url": registry.url}) as client, pytest.raises(SchemaRegistryError) as caught:
         client.register_schema(of(contract).subject, Schema(broken("amount", "string").schema_text, "AVRO"))
     assert caught.value.http_status_code == 409
 
@@ -107,24 +112,23 @@ def test_a_version_that_was_never_registered_has_no_id(
         registry.schema_id(broken("amount", "string"))
 
 
-def test_an_unknown_id_is_poison_and_is_remembered(stack: Settings) -> None:
+def test_an_unknown_id_is_poison_and_is_remembered(stack: Settings, away: Registry) -> None:
     registry = Registry(stack.registry_url)
     with pytest.raises(PoisonEvent, match=f"no schema has the id {UNKNOWN_ID}"):
         registry.schema_text(UNKNOWN_ID)
-    # Nothing listens there: only what is remembered can be answered.
-    registry._client = Registry("http://127.0.0.1:9")._client
+    registry._client = away._client
     with pytest.raises(PoisonEvent, match=f"no schema has the id {UNKNOWN_ID}"):
         registry.schema_text(UNKNOWN_ID)
     with pytest.raises(RegistryUnavailable):
         registry.schema_text(UNKNOWN_ID + 1)
 
 
-def test_a_known_id_is_remembered(stack: Settings, contract: dict[str, Any]) -> None:
+def test_a_known_id_is_remembered(stack: Settings, away: Registry, contract: dict[str, Any]) -> None:
     registry = Registry(stack.registry_url)
     known = registry.register(of(contract))
     text = registry.schema_text(known)
     assert json.loads(text) == of(contract).avro_schema
-    registry._client = Registry("http://127.0.0.1:9")._client
+    registry._client = away._client
     assert registry.schema_text(known) == text
 
 
@@ -140,6 +144,6 @@ def test_every_contract_of_the_project_is_registered_by_up(registry: Registry) -
     assert len(set(ids.values())) == len(ids)
 
 
-def test_a_registry_that_is_away_is_named() -> None:
+def test_a_registry_that_is_away_is_named(away: Registry) -> None:
     with pytest.raises(RegistryUnavailable, match="http://127.0.0.1:9 did not answer"):
-        Registry("http://127.0.0.1:9").register(of(THING_HAPPENED))
+        away.register(of(THING_HAPPENED))

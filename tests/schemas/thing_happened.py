@@ -11,6 +11,7 @@ THING_HAPPENED: dict[str, Any] = {
     "type": "record",
     "name": "ThingHappened",
     "namespace": "insights.tests",
+    "doc": "Something happened.",
     "topic": "tests.thing_happened.v1",
     "key": "event_id",
     "partitions": 1,

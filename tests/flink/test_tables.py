@@ -1,0 +1,188 @@
+"""What the live job writes to is made from aggregates and contracts, in a real Postgres and a real lake."""
+
+from __future__ import annotations
+
+import copy
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from pyiceberg.catalog import Catalog
+
+from aggregates.catalogue import Aggregate, aggregate, aggregates
+from flink.columns import lake_columns, lake_schema
+from flink.deployment import Deployment
+from flink.tables import create_lake_table, create_tables, open_lake, sink_inputs
+from insights.deployment import deployment as deployment_of
+from insights.settings import Settings
+from schemas.catalogue import Event, events
+from schemas.errors import Misconfigured, Retryable
+from tests.flink.live_on_files import DEPLOYMENT
+from tests.schemas.thing_happened import THING_HAPPENED, of, the_field
+
+AGGREGATES = [pytest.param(a, id=a.name) for a in aggregates()]
+CONTRACTS = [pytest.param(e, id=e.name) for e in events()]
+POSTGRES_TYPES = {
+    "timestamp": "timestamp with time zone",
+    "date": "date",
+    "string": "text",
+    "bytes": "bytea",
+    "int": "integer",
+    "count": "bigint",
+    "money": "numeric",
+}
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+@pytest.fixture(scope="module")
+def deployment(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """The stack's servers with databases and a warehouse of our own, in which nothing is yet."""
+    theirs = deployment_of(stack)
+    name = f"tables_{uuid.uuid4().hex}"
+    ours = replace(
+        theirs,
+        postgres_database=name,
+        lake_database=f"{name}_lake",
+        lake_warehouse=tmp_path_factory.mktemp("warehouse").as_uri(),
+    )
+    with psycopg.connect(theirs.postgres_dsn, autocommit=True) as connection:
+        for database in (ours.postgres_database, ours.lake_database):
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
+    create_tables(ours)
+    yield ours
+    with psycopg.connect(theirs.postgres_dsn, autocommit=True) as connection:
+        for database in (ours.postgres_database, ours.lake_database):
+            connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(database)))
+
+
+@pytest.fixture
+def connection(deployment: Deployment) -> Iterator[Connection]:
+    with psycopg.connect(deployment.postgres_dsn) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def lake(deployment: Deployment) -> Iterator[Catalog]:
+    catalog = open_lake(deployment)
+    yield catalog
+    catalog.close()
+
+
+@pytest.mark.parametrize("made", AGGREGATES)
+def test_a_sinks_table_has_the_aggregates_columns(made: Aggregate, connection: Connection) -> None:
+    found = connection.execute(
+        "select column_name, data_type, is_nullable from information_schema.columns"
+        " where table_schema || '.' || table_name = %s order by ordinal_position",
+        (made.sink,),
+    ).fetchall()
+    expected = [(n, POSTGRES_TYPES[c.type], "YES" if c.nullable else "NO") for n, c in made.columns.items()]
+    assert found == expected
+
+
+@pytest.mark.parametrize("made", AGGREGATES)
+def test_a_sinks_table_has_the_aggregates_key(made: Aggregate, connection: Connection) -> None:
+    """An upsert goes by the table's key: with another one it would not replace what it should."""
+    found = connection.execute(
+        "select a.attname from pg_index i, unnest(i.indkey) with ordinality as k (attnum, place)"
+        " join pg_attribute a on a.attnum = k.attnum"
+        " where i.indrelid = %(sink)s::regclass and a.attrelid = i.indrelid and i.indisprimary order by k.place",
+        {"sink": made.sink},
+    ).fetchall()
+    assert [name for (name,) in found] == list(made.key)
+
+
+@pytest.mark.parametrize("made", AGGREGATES)
+def test_a_sinks_table_says_what_it_means(made: Aggregate, connection: Connection) -> None:
+    (comment,) = connection.execute("select obj_description(%s::regclass)", (made.sink,)).fetchone() or ("",)
+    assert comment == made.description
+
+
+def test_money_is_exact_at_the_contracts_limits(connection: Connection) -> None:
+    (scale, precision) = connection.execute(
+        "select numeric_scale, numeric_precision from information_schema.columns"
+        " where table_schema = 'live' and table_name = 'sales_per_minute' and column_name = 'net_amount'"
+    ).fetchone() or (0, 0)
+    assert (scale, precision) == (2, 38)
+
+
+def test_making_them_twice_changes_nothing(deployment: Deployment, connection: Connection, lake: Catalog) -> None:
+    connection.execute("insert into ops.finality values ('sessions', now(), now(), 7)")
+    connection.commit()
+    create_tables(deployment)
+    assert connection.execute("select checkpoint_id from ops.finality").fetchall() == [(7,)]
+    assert len(lake.list_tables("events")) >= len(events())
+
+
+def test_a_table_that_differs_from_its_aggregate_is_refused_by_name(
+    deployment: Deployment, connection: Connection
+) -> None:
+    connection.execute("alter table live.sessions rename column carts to baskets")
+    connection.commit()
+    try:
+        with pytest.raises(Misconfigured, match=r"live\.sessions .*differ in: baskets, carts\."):
+            create_tables(deployment)
+    finally:
+        connection.execute("alter table live.sessions rename column baskets to carts")
+        connection.commit()
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_every_contract_has_a_table_in_the_lake(contract: Event, lake: Catalog) -> None:
+    table = lake.load_table(f"events.{contract.table}")
+    found = {field.name: (str(field.field_type), field.required) for field in table.schema().fields}
+    # The catalog gives nested fields numbers of its own choice: names and kinds are what counts.
+    assert list(found) == list(lake_columns(contract))
+    simple = {
+        f.name: (str(f.field_type), f.required) for f in lake_schema(contract).fields if f.field_type.is_primitive
+    }
+    assert {name: found[name] for name in simple} == simple
+    assert [str(field.transform) for field in table.spec().fields] == ["day"]
+
+
+def test_a_field_that_a_contract_gained_is_added_to_its_table(deployment: Deployment, lake: Catalog) -> None:
+    contract = {**copy.deepcopy(THING_HAPPENED), "topic": "tests.thing_gained.v1"}
+    create_lake_table(lake, of(contract))
+    contract["fields"].append({"name": "gift", "type": ["null", "int"], "default": None})
+    create_lake_table(lake, of(contract))
+    table = lake.load_table("events.thing_gained")
+    assert table.schema().find_field("gift").required is False
+
+
+def test_a_field_that_a_contract_lost_is_refused(deployment: Deployment, lake: Catalog) -> None:
+    contract = {**copy.deepcopy(THING_HAPPENED), "topic": "tests.thing_lost.v1"}
+    create_lake_table(lake, of(contract))
+    contract["fields"].remove(the_field(contract, "note"))
+    with pytest.raises(Misconfigured, match=r"events\.thing_lost has columns that tests\.thing_lost lacks: \['note'\]"):
+        create_lake_table(lake, of(contract))
+
+
+def test_a_line_field_that_a_contract_gained_is_added_to_its_table(deployment: Deployment, lake: Catalog) -> None:
+    contract = {**copy.deepcopy(THING_HAPPENED), "topic": "tests.thing_nested.v1"}
+    create_lake_table(lake, of(contract))
+    line = the_field(contract, "lines")["type"]["items"]
+    line["fields"].append({"name": "gift", "type": ["null", "int"], "default": None})
+    create_lake_table(lake, of(contract))
+    table = lake.load_table("events.thing_nested")
+    assert table.schema().find_field("lines.element.gift").required is False
+
+
+def test_a_postgres_that_is_away_may_be_tried_again(tmp_path: Path) -> None:
+    with pytest.raises(Retryable, match="Postgres at 127.0.0.1:9 is away"):
+        create_tables(replace(DEPLOYMENT, lake_warehouse=tmp_path.as_uri()))
+
+
+def test_what_a_table_counts_is_known_by_its_topics() -> None:
+    assert sink_inputs()["live.product_activity_per_hour"] == ("web.interaction.v1", "sales.order_placed.v1")
+    assert set(sink_inputs()) == {a.sink for a in aggregates()}
+    assert aggregate("sessions").sink in sink_inputs()
+
+
+def test_a_password_of_any_letters_is_the_one_that_is_sent() -> None:
+    awkward = replace(DEPLOYMENT, postgres_password="a b@/:%é'")
+    sent = psycopg.conninfo.conninfo_to_dict(awkward.postgres_dsn)
+    assert (sent["password"], sent["host"], sent["port"]) == ("a b@/:%é'", "127.0.0.1", "9")
