@@ -127,11 +127,18 @@ class Source:
     run: Callable[[Run], None]
 
 
-def run(source: Source, options: Options, schema_ids: SchemaIds, stop: Stop | None = None) -> int:
+def run(
+    source: Source,
+    options: Options,
+    schema_ids: SchemaIds,
+    stop: Stop | None = None,
+    clock: Callable[[], float] = time.time,
+) -> int:
     """Run a source until it is done or told to stop; then flush. Returns how many events it published.
 
-    Takes over SIGTERM and SIGINT unless ``stop`` is given. Raises what the source raises, Misconfigured when the
-    metrics' port is taken, and DeliveryFailed or BrokerUnavailable when events could not be delivered.
+    Takes over SIGTERM and SIGINT unless ``stop`` is given. ``clock`` gives seconds since 1970. Raises what the source
+    raises, Misconfigured when the metrics' port is taken, and DeliveryFailed or BrokerUnavailable when events could
+    not be delivered.
     """
     log = structlog.get_logger().bind(source=source.name)
     if stop is None:
@@ -141,7 +148,7 @@ def run(source: Source, options: Options, schema_ids: SchemaIds, stop: Stop | No
     publisher = Publisher(options.bootstrap, schema_ids, client_id=f"insights-{source.name}")
     if options.from_file is None:  # a file is read by a child, which serves its own
         _serve_metrics(publisher, source, options.metrics_port)
-    this = Run(source=source, options=options, publisher=publisher, stop=stop, log=log)
+    this = Run(source=source, options=options, publisher=publisher, stop=stop, log=log, clock=clock)
     log.info("started", topics=list(source.events), kafka=options.bootstrap, seed=options.seed, rate=options.rate)
     began = time.monotonic()
     source.run(this)
