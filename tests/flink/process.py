@@ -20,7 +20,7 @@ from insights.settings import load_settings
 from insights.stack import jars
 
 INTERPRETER = Path(__file__).parent / "interpreter.py"
-ANSWER_SECONDS = 240
+ANSWER_SECONDS = 480
 
 
 class FlinkRefused(Exception):
