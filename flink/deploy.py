@@ -6,16 +6,19 @@ import fcntl
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from flink.deployment import Deployment
 from flink.plan import JOB_NAME, JobPlan, live_plan
 from flink.rest import FlinkRest, JobFailed
 from flink.tables import empty_tables
-from schemas.errors import InsightsError
+from schemas.catalogue import events
+from schemas.errors import BrokerUnavailable, InsightsError
 
 JOB_FILE = Path(__file__).parent / "job.py"
 RUNNING_SECONDS = 240.0
@@ -23,6 +26,10 @@ RUNNING_SECONDS = 240.0
 
 class StateTooOld(InsightsError):
     """The newest snapshot's state has expired: resuming would overwrite whole windows with parts of them."""
+
+
+class LogIncomplete(InsightsError):
+    """Retention has removed records that a run from the log's beginning would need."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +77,10 @@ def submit(deployment: Deployment) -> str:
 def start_over(deployment: Deployment) -> str:
     """Forgets the job's state, empties its tables and starts it from the log's beginning; its id. Blocks until it runs.
 
-    Exact for what the log still holds: records that retention has removed are in no table afterwards.
+    Raises LogIncomplete, and changes nothing, when retention has removed a topic's first records: they would be lost.
     """
     rest = FlinkRest(deployment.flink_url)
+    refuse_incomplete(log_beginnings(deployment.kafka))
     with _one_at_a_time(deployment):
         _hold_file(deployment).touch()
         if running := rest.active_job(JOB_NAME):
@@ -99,6 +107,33 @@ def _hold_file(deployment: Deployment) -> Path:
 def is_held(deployment: Deployment) -> bool:
     """Was the job stopped on purpose, to stay stopped until it is submitted again?"""
     return _hold_file(deployment).exists()
+
+
+def log_beginnings(bootstrap: str) -> dict[str, int]:
+    """By topic, how many records its partitions no longer hold. Raises BrokerUnavailable."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"{JOB_NAME}-beginnings", "log_level": 0})
+    try:
+        return {
+            e.topic: sum(
+                consumer.get_watermark_offsets(TopicPartition(e.topic, number), timeout=10)[0]
+                for number in range(e.partitions)
+            )
+            for e in events()
+        }
+    except KafkaException as error:
+        raise BrokerUnavailable(f"Kafka at {bootstrap} did not tell where its topics begin: {error}") from error
+    finally:
+        consumer.close()
+
+
+def refuse_incomplete(beginnings: Mapping[str, int]) -> None:
+    """Raises LogIncomplete naming the topics whose first records are gone."""
+    if gone := {topic: missing for topic, missing in beginnings.items() if missing}:
+        named = ", ".join(f"{topic} ({missing:,} records)" for topic, missing in gone.items())
+        raise LogIncomplete(
+            f"the log no longer holds the beginning of {named}: starting over would lose them from every table and from"
+            " the lake. Nothing was changed"
+        )
 
 
 def _await_ended(rest: FlinkRest, *, deadline_seconds: float) -> None:

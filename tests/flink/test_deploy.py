@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flink.deploy import Snapshot, StateTooOld, newest_snapshot, refuse_expired
+from flink.deploy import LogIncomplete, Snapshot, StateTooOld, newest_snapshot, refuse_expired, refuse_incomplete
 from flink.deployment import Deployment
 from tests.flink.live_on_files import DEPLOYMENT
 
@@ -81,3 +81,12 @@ def test_who_is_refused_is_told_the_age_the_limit_and_the_way_out(deployment: De
     assert "200 h old" in str(caught.value)
     assert "only good for 168 h" in str(caught.value)
     assert "insights flink submit --from-beginning" in str(caught.value)
+
+
+def test_starting_over_is_refused_when_the_log_has_lost_a_beginning() -> None:
+    with pytest.raises(LogIncomplete, match=r"web\.interaction\.v1 \(1,200 records\)"):
+        refuse_incomplete({"sales.order_placed.v1": 0, "web.interaction.v1": 1_200})
+
+
+def test_starting_over_is_allowed_while_the_log_is_whole() -> None:
+    refuse_incomplete({"sales.order_placed.v1": 0, "web.interaction.v1": 0})
