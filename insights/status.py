@@ -209,7 +209,8 @@ class DeadLetters:
             consumer.assign([start])
             reached = offset
             while reached < end:
-                messages = consumer.consume(1000, timeout=KAFKA_SECONDS)
+                # It waits for as many as it is asked for.
+                messages = consumer.consume(min(1000, end - reached), timeout=KAFKA_SECONDS)
                 if not messages:
                     raise KafkaException(f"dead letters from offset {reached} did not come in {KAFKA_SECONDS:.0f} s")
                 for message in messages:
