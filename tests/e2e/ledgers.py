@@ -128,20 +128,21 @@ def log(settings: Settings, event: Event, since: Mapping[int, int] | None = None
     """Every record of a topic from the offsets ``since`` on, by its place."""
     ends = log_ends(settings, event)
     starts = {n: (since or {}).get(n, 0) for n in ends}
-    left = {n for n, end in ends.items() if starts[n] < end}
     decoder, found = Decoder(Registry(settings.registry_url)), {}
+    left = sum(ends.values()) - sum(starts.values())
     consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "e2e", "enable.auto.commit": False})
     try:
-        consumer.assign([TopicPartition(event.topic, n, starts[n] or OFFSET_BEGINNING) for n in left])
-        while left:
-            messages = consumer.consume(5_000, timeout=30)
+        consumer.assign([TopicPartition(event.topic, n, starts[n] or OFFSET_BEGINNING) for n in ends])
+        while left > 0:
+            # It waits for as many as it is asked for.
+            messages = consumer.consume(min(left, 5_000), timeout=30)
             assert messages, f"{event.topic} gave nothing for 30 s, before its ends {ends}"
             for message in messages:
                 assert not message.error(), str(message.error())
                 partition, offset = int(message.partition() or 0), int(message.offset() or 0)
-                found[partition, offset] = _logged(decoder, message)
-                if offset + 1 >= ends[partition]:
-                    left.discard(partition)
+                if offset < ends[partition]:
+                    found[partition, offset] = _logged(decoder, message)
+                    left -= 1
     finally:
         consumer.close()
     return found
