@@ -65,8 +65,8 @@ def test_a_server_killed_under_load_comes_back_and_every_number_is_exact(hub: Hu
     hub.shop.start()
     flows(hub, 20)
     hub.kill(part)
-    if not hub.shop.runs:  # it gives up on a Kafka that is away for long, and whoever supervises starts it again
-        assert "not acknowledged by Kafka" in hub.shop.said, hub.shop.said[-1500:]
+    if not hub.shop.runs:  # it may give up on a server that it needs at that moment; its supervisor starts it again
+        assert "insights produce: " in hub.shop.said, hub.shop.said[-1500:]
         hub.shop.start()
     flows(hub, 20)
     hub.shop.stop()
