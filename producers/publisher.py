@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -160,6 +160,14 @@ class Publisher:
     def queued(self) -> int:
         """Events not yet acknowledged."""
         return len(self._producer)
+
+    def open(self, events: Iterable[Event]) -> None:
+        """Look the schema ids up now: a registry that goes away later stops nobody who has them.
+
+        Raises RegistryUnavailable or IncompatibleSchema.
+        """
+        for event in events:
+            self._open(event)
 
     def _open(self, event: Event) -> _Channel:
         encoder = Encoder(event, self._schema_ids.register(event))

@@ -19,6 +19,7 @@ import structlog
 
 from producers import metrics
 from producers.publisher import FLUSH_SECONDS, Publisher, SchemaIds
+from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.codec import Record
 from schemas.errors import Misconfigured
@@ -147,7 +148,8 @@ def run(
     options.state.mkdir(parents=True, exist_ok=True)
     publisher = Publisher(options.bootstrap, schema_ids, client_id=f"insights-{source.name}")
     if options.from_file is None:  # a file is read by a child, which serves its own
-        _serve_metrics(publisher, source, options.metrics_port)
+        publisher.open(catalogue.event(name) for name in source.events)
+        _serve_metrics(publisher, source, options.metrics_port, log)
     this = Run(source=source, options=options, publisher=publisher, stop=stop, log=log, clock=clock)
     log.info("started", topics=list(source.events), kafka=options.bootstrap, seed=options.seed, rate=options.rate)
     began = time.monotonic()
@@ -157,11 +159,11 @@ def run(
     return this.published
 
 
-def _serve_metrics(publisher: Publisher, source: Source, port: int | None) -> None:
+def _serve_metrics(publisher: Publisher, source: Source, port: int | None, log: structlog.stdlib.BoundLogger) -> None:
     if port is None:
         return
     try:
-        metrics.serve(publisher, source.name, port)
+        log.info("metrics", port=metrics.serve(publisher, source.name, port))
     except OSError as error:
         raise Misconfigured(f"port {port} for the metrics of {source.name} can't be had: {error}") from error
 
