@@ -1,0 +1,93 @@
+"""What the documents say is there: links, settings, commands, and the messages that they quote."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from insights.cli import app
+from insights.settings import PROJECT, Settings
+
+PACKAGES = ("aggregates", "dashboards", "flink", "insights", "producers", "schemas")
+DOCUMENTS = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+DOCUMENTS += sorted((PROJECT / "docs").rglob("*.md"))
+IDS = [str(path.relative_to(PROJECT)) for path in DOCUMENTS]
+OPERATIONS = (PROJECT / "docs" / "operations.md").read_text()
+QUOTED = re.findall(r"^insights: (.+)$", OPERATIONS, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=IDS)
+def test_a_link_leads_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text())
+    missing = [link for link in links if "://" not in link and not (path.parent / link).exists()]
+    assert missing == []
+
+
+def test_the_readme_lists_every_setting_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `(INSIGHTS_\w+)` \| ([^|]+) \|", (PROJECT / "README.md").read_text(), re.MULTILINE))
+    fields = {Settings.variable(name): field.default for name, field in Settings.model_fields.items()}
+    assert rows.keys() == fields.keys()
+    plain = {name: default for name, default in fields.items() if isinstance(default, int | float | str)}
+    shown = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in plain.items()}
+    assert {name: rows[name] for name in plain} == shown
+
+
+def subcommand(words: list[str]) -> Any:
+    command: Any = typer.main.get_command(app)
+    for word in words:
+        if not hasattr(command, "commands") or word not in command.commands:
+            return command
+        command = command.commands[word]
+    return command
+
+
+def commands_of(path: Path) -> Iterator[str]:
+    """Lines of shell blocks, and of code in the text, that call `insights`."""
+    text = path.read_text()
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL)).replace("\\\n", " ")
+    yield from re.findall(r"^insights (.+)$", blocks, re.MULTILINE)
+    yield from re.findall(r"`insights ([^`]+)`", text)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=IDS)
+def test_a_command_that_is_named_exists_with_its_options(path: Path) -> None:
+    unknown = []
+    for line in commands_of(path):
+        words = [w for w in shlex.split(line, comments=True) if w != "…"]
+        command = subcommand(words)
+        named = {word for word in words if word.startswith("--")} - {"--help", "--debug"}
+        known = {option for parameter in command.params for option in parameter.opts}
+        exists = command.name in words or words[:1] in ([], ["--debug"])
+        if not exists or (command.name != "produce" and named - known):
+            unknown.append(line)
+    assert unknown == []
+
+
+def texts() -> list[str]:
+    """Every text in the code, values put into it left out."""
+    found = []
+    for package in PACKAGES:
+        for path in (PROJECT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.append(" ".join(node.value.split()))
+    return found
+
+
+@pytest.fixture(scope="module")
+def code() -> list[str]:
+    return texts()
+
+
+@pytest.mark.parametrize("message", QUOTED)
+def test_a_message_that_is_quoted_is_in_the_code(message: str, code: list[str]) -> None:
+    pieces = [piece.strip(" .:;()") for piece in re.split(r"…|\. | and (?=…)", message)]
+    missing = [piece for piece in pieces if piece and not any(piece in text for text in code)]
+    assert missing == []
