@@ -1,0 +1,136 @@
+"""A real shop's history, all of it, once: CDNOW's 69,659 orders by 23,570 customers."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from producers.answer_key import answers
+from producers.order_file.source import published
+from producers.shop.occurrences import ORDER_PLACED
+from schemas import catalogue
+
+DEAD_LETTER = catalogue.event("ops.dead_letter")
+MAPPING = Path(__file__).parents[2] / "producers" / "mappings" / "cdnow.toml"
+ORDERS, CUSTOMERS, UNITS, SALES = 69_659, 23_570, 167_881, Decimal("2500315.63")
+KILLED_AT = (1, 20_000)
+
+
+@pytest.fixture(scope="module")
+def cdnow() -> Path:
+    """The file, found without importing the package that ships it."""
+    found = importlib.util.find_spec("lifetimes")
+    assert found is not None, "the package lifetimes is not installed; `make test` does it"
+    assert found.submodule_search_locations
+    return Path(found.submodule_search_locations[0]) / "datasets" / "CDNOW_master.txt"
+
+
+def book_of(state: Path) -> Path | None:
+    return next(state.glob("cdnow-*.sqlite"), None)
+
+
+def done(state: Path) -> int:
+    book = book_of(state)
+    return 0 if book is None else published(book)
+
+
+def test_a_real_shops_history_is_on_the_log_exactly_although_its_reader_is_killed(
+    cdnow: Path,
+    produce: Callable[..., Any],
+    until: Callable[..., Any],
+    log_of: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    log, state = log_of(ORDER_PLACED), tmp_path / "state"
+    arguments = ("orders", "--from-file", str(cdnow), "--mapping", str(MAPPING))
+    for enough in KILLED_AT:
+        running = produce(*arguments, "--rate", "20000")
+        until(lambda enough=enough: done(state) >= enough, seconds=180, what=f"{enough} orders are published")
+        children = psutil.Process(running.process.pid).children(recursive=True)
+        running.kill()
+        until(lambda children=children: not any(_alive(child) for child in children), what="the child went too")
+    assert done(state) < ORDERS
+    assert produce(*arguments).process.wait(300) == 0
+
+    records = log.records(ORDER_PLACED.topic)
+    orders = {record["event_id"]: record for record in records}
+    lines = [line for order in orders.values() for line in order["lines"]]
+    assert len({order["order_id"] for order in orders.values()}) == len(orders) == ORDERS
+    assert len({order["customer_id"] for order in orders.values()}) == CUSTOMERS
+    assert sum(line["quantity"] for line in lines) == UNITS
+    assert sum(line["quantity"] * line["unit_price"] for line in lines) == SALES
+
+    book = book_of(state)
+    assert book is not None
+    found = answers(book)
+    assert sum(count for (count,) in found["events_per_day"].values()) == ORDERS
+    assert sum(measures[-1] for measures in found["sales_per_minute"].values()) == SALES
+    assert len({customer for _, customer in found["customer_orders_per_day"]}) == CUSTOMERS
+
+    again = produce(*arguments)
+    assert again.process.wait(120) == 0
+    assert again.heard("stopped")["published"] == 0
+    assert len(log.records(ORDER_PLACED.topic)) == len(records)
+
+
+def _alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_bad_row_becomes_a_dead_letter_with_its_bytes_its_line_and_why(
+    cdnow: Path, produce: Callable[..., Any], log_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = cdnow.read_bytes().splitlines()[:6]
+    rows[3] = b" 00002 19971301  1   12.00"
+    file = tmp_path / "orders.txt"
+    file.write_bytes(b"\n".join(rows))
+    log = log_of(ORDER_PLACED, DEAD_LETTER)
+    assert produce("orders", "--from-file", str(file), "--mapping", str(MAPPING)).process.wait(120) == 0
+
+    assert {order["order_id"] for order in log.records(ORDER_PLACED.topic)} == {
+        "cdnow-2",
+        "cdnow-3",
+        "cdnow-5",
+        "cdnow-6",
+    }
+    (letter,) = log.messages(DEAD_LETTER.topic)
+    headers = {name.removeprefix("__connect.errors."): value.decode() for name, value in letter.headers()}
+    assert letter.value() == rows[3]
+    assert (headers["topic"], headers["line"], headers["file"]) == (ORDER_PLACED.topic, "4", str(file))
+    assert "occurred_at is '19971301', which is not a date like %Y%m%d" in headers["exception.message"]
+    book = book_of(tmp_path / "state")
+    assert book is not None
+    assert sum(count for (count,) in answers(book)["events_per_day"].values()) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--from-file", "orders.txt"), "give --from-file FILE and --mapping MAPPING.toml"),
+        (("--mapping", str(MAPPING)), "a mapping without a file"),
+        (("--from-file", "nowhere.txt", "--mapping", str(MAPPING)), "nowhere.txt can't be read: No such file"),
+    ],
+)
+def test_a_file_or_a_mapping_that_is_missing_is_named(
+    arguments: tuple[str, ...], says: str, produce: Callable[..., Any]
+) -> None:
+    running = produce("orders", *arguments)
+    assert running.process.wait(120) == 1
+    assert says in running.log_file.read_text()
+
+
+def test_a_file_without_the_mapped_column_is_refused_although_its_reader_is_a_child(
+    produce: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "orders.txt"
+    file.write_text("customer date cds dollars\n1 19970101 1 1.00\n")
+    running = produce("orders", "--from-file", str(file), "--mapping", str(MAPPING))
+    assert running.process.wait(120) == 1
+    said = running.log_file.read_text()
+    assert "insights produce: the mapping's column 'customer_id' for customer_id is not in the file" in said
