@@ -8,6 +8,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,14 +78,14 @@ def my_turn() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, my_turn: None) -> Iterator[Settings]:
-    """The whole embedded stack without producers, live job included; its settings say where everything is."""
+@contextmanager
+def running_stack(home: Path) -> Iterator[Settings]:
+    """The whole embedded stack without producers, live job included, from here until it is left."""
     # They take a second to load, which only tests that use them should pay.
     from insights import stack as embedded
     from insights.stack.control import StackNotUp
 
-    settings = own_settings(tmp_path_factory.mktemp("stack") / "home", checkpoint_interval_seconds=2)
+    settings = own_settings(home, checkpoint_interval_seconds=2)
     steps: list[str] = []
     try:
         embedded.up(
@@ -97,6 +98,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory, my_turn: None) -> Iterator[S
         pytest.fail(f"the stack did not come up: {error}\n" + "\n".join(steps[-20:]))
     finally:
         embedded.down(settings, lambda step: None)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, my_turn: None) -> Iterator[Settings]:
+    """The run's one stack; its settings say where everything is."""
+    with running_stack(tmp_path_factory.mktemp("stack") / "home") as settings:
+        yield settings
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import psycopg
 import pytest
 
 from dashboards.launch import command
+from tests.conftest import running_stack
 
 PROJECT = Path(__file__).parents[2]
 SCREENSHOTS = PROJECT / "test-results" / "screenshots"
@@ -147,6 +148,13 @@ def look(stack: Any, state: Path, until: Callable[..., Any]) -> int:
     finally:
         _stop(running)
     return published(done.stderr)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, my_turn: None) -> Iterator[Any]:
+    """One of its own: the past of days would be late where other tests' events of today have been."""
+    with running_stack(tmp_path_factory.mktemp("stack") / "home") as settings:
+        yield settings
 
 
 @pytest.fixture(scope="module")
