@@ -33,7 +33,7 @@ class Deployment:
     out_of_order_seconds: int = 5
     idle_timeout_seconds: int = 60
     checkpoint_interval_seconds: int = 10
-    flush_interval_ms: int = 50
+    flush_interval_ms: int = 100
     parallelism: int = 1
 
     @property

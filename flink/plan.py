@@ -4,8 +4,8 @@ For each topic, in this order:
 
 ``arrived_<event>``  the Kafka source, with each record's place in the log
 ``judged_<event>``   and whether it is late: its time is more than the horizon behind the watermark
-``ontime_<event>``   those that are not
-``<event>``          those, once each: the first record with an event_id
+``numbered_<event>`` those that are not, each with ``copy``: 1 for the first record with an event_id, 2 for the next
+``<event>``          those, once each: the first records
 ``<event>_lines``    one row an item of an array called lines, whose fields hide the event's of the same name
 
 The aggregates' queries read the last two, so that one rule holds for all of them. What is late goes to the ledger,
@@ -167,11 +167,10 @@ def _event_statements(e: Event, deployment: Deployment) -> list[str]:
         f"create temporary view `judged_{e.table}` as\nselect *,"
         f" coalesce(`occurred_at` < current_watermark(`occurred_at`) - {horizon}, false) as `is_late`\n"
         f"from `arrived_{e.table}`",
-        f"create temporary view `ontime_{e.table}` as\nselect {plain}, `read_at` from `judged_{e.table}`"
-        " where not `is_late`",
-        f"create temporary view `{e.table}` as\nselect {carried} from (\n"
-        f"  select *, row_number() over (partition by `event_id` order by `read_at`) as `copy`\n"
-        f"  from `ontime_{e.table}`\n) where `copy` = 1",
+        f"create temporary view `numbered_{e.table}` as\n"
+        f"select {plain}, count(*) over (partition by `event_id` order by `read_at`) as `copy`\n"
+        f"from `judged_{e.table}` where not `is_late`",
+        f"create temporary view `{e.table}` as\nselect {carried} from `numbered_{e.table}` where `copy` = 1",
     ]
     if items := _line_fields(e):
         columns = ", ".join(f"`{name}`" for name in items)
@@ -246,16 +245,14 @@ def _union(selects: list[str]) -> str:
 
 def _count_events() -> str:
     """What was read on time and what of it counted, by topic and day; the difference is duplicates."""
-    rows = []
-    for e in avro_events():
-        for view, on_time, counted in ((f"ontime_{e.table}", 1, 0), (e.table, 0, 1)):
-            rows.append(
-                f"select '{e.topic}' as topic, cast(floor(`occurred_at` to day) as timestamp(3)) as window_start,"
-                f" {on_time} as on_time, {counted} as counted, `occurred_at` from `{view}`"
-            )
+    rows = [
+        f"select '{e.topic}' as topic, cast(floor(`occurred_at` to day) as timestamp(3)) as window_start,"
+        f" case when `copy` = 1 then 1 else 0 end as counted, `occurred_at` from `numbered_{e.table}`"
+        for e in avro_events()
+    ]
     return (
         "insert into `ops.event_counts`\n"
-        "select topic, window_start, cast(sum(on_time) as bigint), cast(sum(counted) as bigint), max(occurred_at)\n"
+        "select topic, window_start, count(*), cast(sum(counted) as bigint), max(occurred_at)\n"
         f"from (\n{_union(rows)}\n)\ngroup by topic, window_start"
     )
 

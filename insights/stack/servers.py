@@ -330,7 +330,7 @@ def flink_options(settings: Settings) -> Mapping[str, str | int]:
         "env.java.opts.all": f"{add_opens.group(1) if add_opens else ''} -Duser.timezone=UTC",
         "env.java.opts.jobmanager": "-XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError",
         # A TaskManager out of memory lingers and works no more; one that is gone is started again.
-        "env.java.opts.taskmanager": "-XX:+ExitOnOutOfMemoryError",
+        "env.java.opts.taskmanager": "-XX:+UseParallelGC -XX:+UseTransparentHugePages -XX:+ExitOnOutOfMemoryError",
         "env.java.opts.client": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto",
         "jobmanager.bind-host": "127.0.0.1",
         "jobmanager.rpc.address": "127.0.0.1",
@@ -339,7 +339,7 @@ def flink_options(settings: Settings) -> Mapping[str, str | int]:
         "jobmanager.memory.jvm-metaspace.size": "256m",
         "taskmanager.bind-host": "127.0.0.1",
         "taskmanager.host": "127.0.0.1",
-        "taskmanager.numberOfTaskSlots": max(2, settings.parallelism),
+        "taskmanager.numberOfTaskSlots": settings.parallelism,
         "taskmanager.memory.process.size": f"{settings.taskmanager_memory_mb}m",
         "taskmanager.memory.managed.fraction": "0.3",
         "taskmanager.memory.network.max": "192m",
@@ -357,6 +357,9 @@ def flink_options(settings: Settings) -> Mapping[str, str | int]:
         # live copies the whole map at every access.
         "state.backend.type": "rocksdb",
         "execution.checkpointing.incremental": "true",
+        "state.backend.rocksdb.use-bloom-filter": "true",
+        "state.backend.rocksdb.memory.partitioned-index-filters": "true",
+        "state.backend.rocksdb.compression.per.level": "NO_COMPRESSION;NO_COMPRESSION;LZ4_COMPRESSION",
         "io.tmp.dirs": str(settings.home / "flink" / "tmp"),
     }
 

@@ -108,7 +108,7 @@ def created(statement: str) -> str:
 
 
 def _relations(e: Event) -> list[str]:
-    return [f"arrived_{e.table}", f"judged_{e.table}", f"ontime_{e.table}", e.table, f"{e.table}_lines"]
+    return [f"arrived_{e.table}", f"judged_{e.table}", f"numbered_{e.table}", e.table, f"{e.table}_lines"]
 
 
 def _exchanged(statement: str, folder: Path) -> str:
