@@ -3,7 +3,7 @@
 For each topic, in this order:
 
 ``arrived_<event>``  the Kafka source, with each record's place in the log
-``judged_<event>``   and whether it is late: its time is more than the horizon behind the watermark
+``judged_<event>``   and whether it is late: its time is more than the horizon behind its partition's watermark
 ``numbered_<event>`` those that are not, each with ``copy``: 1 for the first record with an event_id, 2 for the next
 ``<event>``          those, once each: the first records
 ``<event>_lines``    one row an item of an array called lines, whose fields hide the event's of the same name
@@ -161,12 +161,9 @@ def _event_statements(e: Event, deployment: Deployment) -> list[str]:
     carried = ", ".join(f"`{name}`" for name in own)
     # From here on occurred_at is a plain time: no operator may drop what is behind the watermark.
     plain = carried.replace("`occurred_at`", "cast(`occurred_at` as timestamp(3)) as `occurred_at`")
-    horizon = f"interval '{deployment.horizon_hours}' hour({len(str(deployment.horizon_hours))})"
     statements = [
         _kafka_source(e, deployment),
-        f"create temporary view `judged_{e.table}` as\nselect *,"
-        f" coalesce(`occurred_at` < current_watermark(`occurred_at`) - {horizon}, false) as `is_late`\n"
-        f"from `arrived_{e.table}`",
+        _judged(e, deployment),
         f"create temporary view `numbered_{e.table}` as\n"
         f"select {plain}, count(*) over (partition by `event_id` order by `read_at`) as `copy`\n"
         f"from `judged_{e.table}` where not `is_late`",
@@ -182,6 +179,27 @@ def _event_statements(e: Event, deployment: Deployment) -> list[str]:
             f" cross join unnest(e.`lines`) with ordinality as l ({columns}, `line`)"
         )
     return statements
+
+
+def _judged(e: Event, deployment: Deployment) -> str:
+    """Every record with the watermark of its partition, and whether it is more than the horizon behind that.
+
+    The watermark is the newest event time of the partition so far, less what may be out of order: the log alone says
+    what is late, and because it is kept in the job's state, a job that starts again judges as the one before it did.
+    Flink's own watermark is gone then. It only adds what a silent partition can't know: how far the others have come.
+    """
+    horizon = f"interval '{deployment.horizon_hours}' hour({len(str(deployment.horizon_hours))})"
+    out_of_order = f"interval '{deployment.out_of_order_seconds}' second"
+    return f"""create temporary view `judged_{e.table}` as
+select *, coalesce(`occurred_at` < `watermark` - {horizon}, false) as `is_late` from (
+  select *, case when `others` > `own` then `others` else `own` end as `watermark` from (
+    select *, current_watermark(`occurred_at`) as `others`, `newest` - {out_of_order} as `own` from (
+      select *, max(cast(`occurred_at` as timestamp(3))) over (
+        partition by `kafka_partition` order by `read_at`
+      ) as `newest` from `arrived_{e.table}`
+    )
+  )
+)"""
 
 
 def _line_fields(e: Event) -> list[str]:
@@ -265,7 +283,7 @@ def touched_by(e: Event) -> list[str]:
 def _keep_late_events() -> str:
     rows = [
         f"select '{e.topic}' as topic, kafka_partition, kafka_offset, event_id, occurred_at,"
-        f" current_watermark(occurred_at) as `watermark`, '{', '.join(touched_by(e))}' as aggregates"
+        f" `watermark`, '{', '.join(touched_by(e))}' as aggregates"
         f" from `judged_{e.table}` where is_late"
         for e in avro_events()
     ]

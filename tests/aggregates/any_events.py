@@ -4,7 +4,7 @@ amounts and counts at the contract's limits, nulls, empty arrays, any script. Th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from random import Random
@@ -12,6 +12,7 @@ from typing import Any
 
 from schemas.binary import kind_of
 from schemas.catalogue import Event, avro_events
+from tests.aggregates.oracle import Dealt, place
 
 HORIZON = timedelta(hours=24)
 OUT_OF_ORDER = timedelta(seconds=5)
@@ -50,20 +51,27 @@ POOLS: dict[str, tuple[str, ...]] = {
 INT_MAX = (1 << 31) - 1
 
 
-def any_log(seed: int, *, events_a_topic: int) -> dict[str, list[dict[str, Any]]]:
-    """Event name to records in the order of the log, for every contract. The same seed gives the same."""
+def any_log(seed: int, *, events_a_topic: int) -> dict[str, Dealt]:
+    """Event name to records in the order of their arrival, for every contract. The same seed gives the same.
+
+    The partitions of a topic drift apart by days, as they do when a job reads one faster than another.
+    """
     return {e.name: _topic(e, Random(f"{seed} {e.name}"), events_a_topic) for e in avro_events()}
 
 
-def _topic(e: Event, rng: Random, size: int) -> list[dict[str, Any]]:
-    log: list[dict[str, Any]] = []
-    now = BEGINNING
+def _topic(e: Event, rng: Random, size: int) -> Dealt:
+    log = Dealt()
+    clocks = [BEGINNING] * Dealt.partitions
     for number in range(size):
-        now += timedelta(milliseconds=rng.choice((0, 1, 999, 60_000, rng.randrange(3_600_000))))
-        if log and rng.random() < 0.1:
-            log.append(rng.choice(log))
+        partition, _ = place(log, len(log))
+        pace = (4 * partition + 1) * rng.choice((0, 1, 999, 60_000, rng.randrange(3_600_000)))
+        clocks[partition] += timedelta(milliseconds=pace)
+        now = clocks[partition]
+        before = log[partition :: Dealt.partitions]
+        if before and rng.random() < 0.1:
+            log.append(rng.choice(before))  # a copy has its twin's key, and so its partition
             continue
-        record = _record(e.avro_schema, rng, _some_time(rng, now, log))
+        record = _record(e.avro_schema, rng, _some_time(rng, now, before))
         record["event_id"] = f"{e.name} {number}"
         if log and rng.random() < 0.05:
             record["event_id"] = rng.choice(log)["event_id"]
@@ -71,8 +79,8 @@ def _topic(e: Event, rng: Random, size: int) -> list[dict[str, Any]]:
     return log
 
 
-def _some_time(rng: Random, now: datetime, log: list[dict[str, Any]]) -> datetime:
-    edge = max((r["occurred_at"] for r in log), default=now) - OUT_OF_ORDER - HORIZON
+def _some_time(rng: Random, now: datetime, before: Sequence[Mapping[str, Any]]) -> datetime:
+    edge = max((r["occurred_at"] for r in before), default=now) - OUT_OF_ORDER - HORIZON
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     hour = now.replace(minute=0, second=0, microsecond=0)
     kinds = (

@@ -14,7 +14,7 @@ from typing import Any
 Record = Mapping[str, Any]
 Row = dict[str, Any]
 Log = Mapping[str, Sequence[Record]]
-"""Event name to its records in the order of the log, which is one partition's."""
+"""Event name to its records in the order in which they arrive: of one partition, or of several when it is Dealt."""
 
 HORIZON = timedelta(hours=24)
 OUT_OF_ORDER = timedelta(seconds=5)
@@ -27,26 +27,42 @@ STEP_COLUMNS = {
 }
 
 
-class Judged:
-    """A topic's records, sorted into those that count, the twins of those, and the late ones."""
+class Dealt(list[Record]):
+    """Records of a topic with several partitions, dealt out to them in turn."""
 
-    def __init__(self, records: Iterable[Record]) -> None:
+    partitions = 3
+
+
+def place(records: Sequence[Record], number: int) -> tuple[int, int]:
+    """Partition and offset of the record that arrives as the ``number``-th, from 0."""
+    partitions = records.partitions if isinstance(records, Dealt) else 1
+    return number % partitions, number // partitions
+
+
+class Judged:
+    """A topic's records, sorted into those that count, the twins of those, and the late ones.
+
+    ``late`` has (partition, offset, record, the watermark of its partition).
+    """
+
+    def __init__(self, records: Sequence[Record]) -> None:
         self.counted: list[Record] = []
         self.duplicates: list[Record] = []
-        self.late: list[tuple[int, Record, datetime]] = []
-        newest: datetime | None = None
+        self.late: list[tuple[int, int, Record, datetime]] = []
+        newest: dict[int, datetime] = {}
         seen: set[str] = set()
-        for offset, record in enumerate(records):
+        for number, record in enumerate(records):
             at = record["occurred_at"]
-            watermark = newest - OUT_OF_ORDER if newest else None
-            if watermark and at < watermark - HORIZON:
-                self.late.append((offset, record, watermark))
+            partition, offset = place(records, number)
+            newest[partition] = max(at, newest.get(partition, at))
+            watermark = newest[partition] - OUT_OF_ORDER
+            if at < watermark - HORIZON:
+                self.late.append((partition, offset, record, watermark))
             elif record["event_id"] in seen:
                 self.duplicates.append(record)
             else:
                 seen.add(record["event_id"])
                 self.counted.append(record)
-            newest = max(at, newest or at)
 
 
 def cents(amount: Decimal) -> int:
@@ -352,7 +368,7 @@ def late_events(topics: Mapping[str, str], touched: Mapping[str, str], log: Log)
     rows = [
         {
             "topic": topic,
-            "kafka_partition": 0,
+            "kafka_partition": partition,
             "kafka_offset": offset,
             "event_id": record["event_id"],
             "occurred_at": record["occurred_at"],
@@ -360,6 +376,6 @@ def late_events(topics: Mapping[str, str], touched: Mapping[str, str], log: Log)
             "aggregates": touched[name],
         }
         for name, topic in topics.items()
-        for offset, record, watermark in Judged(log.get(name, ())).late
+        for partition, offset, record, watermark in Judged(log.get(name, ())).late
     ]
-    return sorted(rows, key=lambda row: (row["topic"], row["kafka_offset"]))
+    return sorted(rows, key=lambda row: (row["topic"], row["kafka_partition"], row["kafka_offset"]))

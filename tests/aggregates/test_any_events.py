@@ -41,7 +41,12 @@ Log = Mapping[str, Sequence[Mapping[str, Any]]]
 def run_live_job(flink: FlinkProcess, log: Log, folder: Path) -> None:
     arrivals = {
         name: [
-            Arrival(record=record, published_at=PUBLISHED_AT + timedelta(milliseconds=n), schema_id=n % 3 + 1)
+            Arrival(
+                record=record,
+                published_at=PUBLISHED_AT + timedelta(milliseconds=n),
+                schema_id=n % 3 + 1,
+                place=oracle.place(records, n),
+            )
             for n, record in enumerate(records)
         ]
         for name, records in {**log, "ops.dead_letter": DEAD_LETTERS}.items()
@@ -67,7 +72,8 @@ def assert_published_is_accounted_for(log: Log, counts: list[dict[str, Any]], la
 def assert_archive_is_the_log(log: Log, folder: Path) -> None:
     for name, records in log.items():
         rows = archived(folder, event(name))
-        assert [row["kafka_offset"] for row in rows] == list(range(len(records))), name
+        places = [oracle.place(records, number) for number in range(len(records))]
+        assert [(row["kafka_partition"], row["kafka_offset"]) for row in rows] == places, name
         assert [row["event_id"] for row in rows] == [record["event_id"] for record in records], name
         assert {row["schema_id"] for row in rows} == {1, 2, 3}, name
         first = datetime.fromisoformat(rows[0]["kafka_timestamp"])
@@ -106,8 +112,10 @@ def test_the_logs_of_this_test_hold_what_is_hard() -> None:
         assert len(judged.late) > 10, name
         assert len(judged.duplicates) > 10, name
         assert len(judged.counted) > 200, name
-        behind = [watermark - record["occurred_at"] for _, record, watermark in judged.late]
+        behind = [watermark - record["occurred_at"] for _, _, record, watermark in judged.late]
         assert min(behind) == timedelta(hours=24, milliseconds=1), name
+        newest = [max(r["occurred_at"] for r in records[n :: oracle.Dealt.partitions]) for n in (0, 2)]
+        assert newest[1] - newest[0] > timedelta(hours=25), f"{name}: one watermark for all would do as well"
 
 
 def test_a_late_event_and_the_ones_that_just_make_it_are_a_millisecond_apart() -> None:
@@ -116,4 +124,13 @@ def test_a_late_event_and_the_ones_that_just_make_it_are_a_millisecond_apart() -
     times = [newest, edge, edge - timedelta(milliseconds=1)]
     judged = oracle.Judged([{"event_id": str(n), "occurred_at": at} for n, at in enumerate(times)])
     assert [record["event_id"] for record in judged.counted] == ["0", "1"]
-    assert [offset for offset, _, _ in judged.late] == [2]
+    assert [offset for _, offset, _, _ in judged.late] == [2]
+
+
+def test_a_partition_that_is_behind_the_others_is_not_late() -> None:
+    """Nothing says in which order a job reads them."""
+    ahead, behind = datetime(2026, 3, 9, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC)
+    judged = oracle.Judged(
+        oracle.Dealt({"event_id": str(n), "occurred_at": at} for n, at in enumerate([ahead, behind, ahead] * 2))
+    )
+    assert not judged.late

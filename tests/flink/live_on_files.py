@@ -1,7 +1,7 @@
 """The live plan with files for its Kafka topics, its Postgres tables and its lake; everything between is untouched.
 
 Only the connector of each table is exchanged, in the text of the plan's own statements: views and inserts run as they
-are. A source's file is read in its order, and the watermark moves with every row, so that what is late is certain.
+are. A source's file is read in its order, so that what is late is certain.
 """
 
 from __future__ import annotations
@@ -57,11 +57,12 @@ KIND_OF_FLINK_TYPE: dict[str, ColumnType] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A record as it stands in the log, of one partition: its offset is its place."""
+    """A record as it stands in the log. Without a place (partition, offset) it is the next of partition 0."""
 
     record: Record
     published_at: datetime
     schema_id: int = 1
+    place: tuple[int, int] | None = None
 
 
 def plan() -> JobPlan:
@@ -74,8 +75,8 @@ def settings() -> dict[str, str]:
     return {
         **{key: value for key, value in kept.items() if not key.startswith("restart-strategy")},
         "restart-strategy.type": "none",
-        # The watermark moves with each row and not every 200 ms.
-        "pipeline.auto-watermark-interval": "0 ms",
+        # Flink's own watermark is of all partitions of a file, and comes when it likes: a job of files has none.
+        "pipeline.auto-watermark-interval": "36500 d",
         "taskmanager.memory.network.min": "128 mb",
         "taskmanager.memory.network.max": "128 mb",
     }
@@ -153,12 +154,13 @@ def _lake_type(avro: Any) -> str:
 
 
 def write_topic(folder: Path, e: Event, arrivals: Iterable[Arrival]) -> None:
-    """A topic of one partition as a file of JSON lines."""
+    """A topic as a file of JSON lines."""
     folder.mkdir(parents=True)
     with (folder / "log.json").open("w") as file:
-        for offset, arrival in enumerate(arrivals):
+        for number, arrival in enumerate(arrivals):
+            partition, offset = arrival.place or (0, number)
             log = {
-                "kafka_partition": 0,
+                "kafka_partition": partition,
                 "kafka_offset": offset,
                 "kafka_timestamp": _json(arrival.published_at) + "Z",
                 "kafka_headers": {"schema_id": _json(str(arrival.schema_id).encode())},

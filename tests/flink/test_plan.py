@@ -58,8 +58,12 @@ def test_each_topic_is_read_once_whatever_reads_it(explained: str) -> None:
 
 
 def test_each_topics_copies_are_numbered_once(explained: str) -> None:
-    assert explained.count("OverAggregate(") == len(avro_events())
     assert explained.count("OverAggregate(partitionBy=[event_id], orderBy=[read_at ASC]") == len(avro_events())
+
+
+def test_each_topics_events_are_judged_once_by_their_own_partition(explained: str) -> None:
+    assert explained.count("OverAggregate(partitionBy=[kafka_partition], orderBy=[read_at ASC]") == len(avro_events())
+    assert explained.count("OverAggregate(") == 2 * len(avro_events())
 
 
 def test_what_is_freed_of_duplicates_takes_nothing_back(explained: str) -> None:
