@@ -23,7 +23,9 @@ class PublisherMetrics(Collector):
         labels = ("source", "topic")
         published = CounterMetricFamily("insights_producer_published", "Events handed to Kafka", labels=labels)
         failed = CounterMetricFamily("insights_producer_failed", "Events that Kafka refused", labels=labels)
-        refused = CounterMetricFamily("insights_producer_refused", "Events that broke their contract", labels=labels)
+        refused = CounterMetricFamily(
+            "insights_producer_refused", "Events that broke their contract or lay ahead of the clock", labels=labels
+        )
         large = CounterMetricFamily("insights_producer_too_large", "Events past their topic's limit", labels=labels)
         size = CounterMetricFamily("insights_producer_bytes", "Encoded bytes handed to Kafka", labels=labels)
         dead = CounterMetricFamily("insights_producer_dead", "Originals sent to the dead letters", labels=("source",))

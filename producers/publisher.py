@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -20,6 +21,10 @@ POLL_EVERY: Final = 256
 FLUSH_SECONDS: Final = 60.0
 # Errors are remembered up to here; the first one names the cause, the rest are its echo.
 REMEMBERED_ERRORS: Final = 16
+# The watermark follows the newest event: a time far ahead would make everything that comes after it late. An hour is
+# more than machines' clocks differ by, and far below the horizon that makes late. Kafka 4 holds record timestamps to
+# the same (message.timestamp.after.max.ms), but ours say when a record was published.
+MOST_AHEAD: Final = timedelta(hours=1)
 
 PRODUCER_SETTINGS: Final[Mapping[str, Any]] = {
     "enable.idempotence": True,
@@ -73,15 +78,26 @@ class Publisher:
     """
 
     def __init__(
-        self, bootstrap: str, schema_ids: SchemaIds, *, client_id: str, settings: Mapping[str, Any] | None = None
+        self,
+        bootstrap: str,
+        schema_ids: SchemaIds,
+        *,
+        client_id: str,
+        settings: Mapping[str, Any] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """``settings`` are librdkafka's and win over PRODUCER_SETTINGS. Does not block; the first publish does."""
+        """``settings`` are librdkafka's and win over PRODUCER_SETTINGS. ``clock`` gives seconds since 1970.
+
+        Does not block; the first publish does.
+        """
         self.bootstrap = bootstrap
         self.counts: dict[str, TopicCounts] = {}
         self._schema_ids = schema_ids
         self._channels: dict[str, _Channel] = {}
         self._errors: list[str] = []
         self._since_poll = 0
+        self._clock = clock
+        self._latest = self._now() + MOST_AHEAD
         self._producer = Producer(
             {
                 **PRODUCER_SETTINGS,
@@ -96,12 +112,14 @@ class Publisher:
     def publish(self, event: Event, record: Record) -> None:
         """Encode and queue one event; blocks while the queue is full.
 
-        Raises ContractBroken naming the field, EventTooLarge, or DeliveryFailed for an earlier event that Kafka
-        refused. A refused event leaves nothing behind.
+        Raises ContractBroken naming the field, also for an event more than MOST_AHEAD of the clock, EventTooLarge, or
+        DeliveryFailed for an earlier event that Kafka refused. A refused event leaves nothing behind.
         """
         channel = self._channels.get(event.name) or self._open(event)
         try:
             value = channel.encode(record)
+            if record["occurred_at"] > self._latest:
+                self._refuse_if_ahead(event, record["occurred_at"])
         except ContractBroken:
             channel.counts.refused += 1
             raise
@@ -136,7 +154,8 @@ class Publisher:
             raise EventTooLarge(letters.name, len(original), letters.max_bytes)
         counts.accepted += 1
         counts.bytes += len(original)
-        self._send(letters.topic, key, original, _error_headers(meant_for, error, stage, origin or {}))
+        headers = _error_headers(meant_for, error, stage, origin or {}, int(self._clock() * 1000))
+        self._send(letters.topic, key, original, headers)
 
     def flush(self, deadline_seconds: float = FLUSH_SECONDS) -> None:
         """Blocks until everything queued is acknowledged.
@@ -154,6 +173,7 @@ class Publisher:
     def poll(self) -> None:
         """Serve the client without publishing: an idle producer must, or its connection's tokens run out."""
         self._producer.poll(0)
+        self._latest = self._now() + MOST_AHEAD  # the clock may have been set back
         self._raise_failures()
 
     @property
@@ -168,6 +188,21 @@ class Publisher:
         """
         for event in events:
             self._open(event)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock(), UTC)
+
+    def _refuse_if_ahead(self, event: Event, occurred_at: datetime) -> None:
+        """Remember the limit by the clock as it is now. Raises ContractBroken when the time is past that one too."""
+        now = self._now()
+        self._latest = now + MOST_AHEAD
+        if occurred_at > self._latest:
+            raise ContractBroken(
+                event.name,
+                "occurred_at",
+                f"is {occurred_at.isoformat()}, more than {MOST_AHEAD / timedelta(hours=1):g} h ahead of the clock here"
+                f" ({now.isoformat(timespec='seconds')}): what follows would be late. Correct the one or the other",
+            )
 
     def _open(self, event: Event) -> _Channel:
         encoder = Encoder(event, self._schema_ids.register(event))
@@ -218,14 +253,14 @@ class Publisher:
 
 
 def _error_headers(
-    meant_for: Event, error: Exception, stage: str, origin: Mapping[str, str]
+    meant_for: Event, error: Exception, stage: str, origin: Mapping[str, str], at_ms: int
 ) -> list[tuple[str, bytes]]:
     texts = {
         "topic": meant_for.topic,
         "stage": stage,
         "exception.class.name": f"{type(error).__module__}.{type(error).__qualname__}",
         "exception.message": str(error),
-        "timestamp": str(int(time.time() * 1000)),
+        "timestamp": str(at_ms),
         **origin,
     }
     return [(ERROR_HEADERS + name, text.encode()) for name, text in texts.items()]

@@ -6,6 +6,7 @@ whatever they do not take.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -15,6 +16,10 @@ from typing import Any
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DAY = date(1970, 1, 1)
 MILLISECOND = timedelta(milliseconds=1)
+NUL = "\0"
+# Avro would take U+0000. Postgres does not, and the job would try to write such a text again and again. Half a
+# character (a lone surrogate) has no UTF-8.
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 # What a value of the wrong kind makes the functions below raise.
 MISFITS = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, struct.error)
 
@@ -54,6 +59,8 @@ def decimal_bytes(value: Decimal, scale: int, precision: int) -> bytes:
 def string(value: str) -> bytes:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a string")
+    if NUL in value:
+        raise ValueError(f"{value!r} has U+0000")
     return bytes_(value.encode())
 
 
@@ -142,7 +149,7 @@ def written(schema: Any, value: Any, path: str = "") -> bytes:
             return zigzag(schema["symbols"].index(value))
         return PRIMITIVES[kind](value)
     except MISFITS as error:
-        raise Misfit(path, f"is {value!r}, which is not {_described(schema)}") from error
+        raise Misfit(path, _problem(schema, value)) from error
 
 
 def _record(schema: dict[str, Any], value: Any, path: str) -> bytes:
@@ -162,6 +169,13 @@ def _record(schema: dict[str, Any], value: Any, path: str) -> bytes:
 
 def _block(items: list[bytes]) -> bytes:
     return b"".join((zigzag(len(items)), *items, b"\x00")) if items else b"\x00"
+
+
+def _problem(schema: Any, value: Any) -> str:
+    if kind_of(schema) == "string" and isinstance(value, str) and (found := UNSTORABLE.search(value)):
+        code, place = ord(found[0]), found.start() + 1
+        return f"has U+{code:04X} as its character {place}, which no text in Postgres may have: leave it out"
+    return f"is {value!r}, which is not {_described(schema)}"
 
 
 def _described(schema: Any) -> str:

@@ -86,7 +86,7 @@ def _refuse() -> NoReturn:
 
 
 def _foreign(value: str) -> str:
-    """A string beyond ASCII: its length is that of its UTF-8."""
+    """A string beyond ASCII, whose length is that of its UTF-8, or one that is refused."""
     return _text(string(value))
 
 
@@ -200,7 +200,8 @@ class _Compilation:
             return f"{self._bind(memo)}[{value}]"
         name = self._name()
         length, foreign = ("PRESENT", "foreign_present") if nullable else ("LENGTH", "foreign")
-        known = f"{length}[len({name})] + {name} if {{}}.isascii() else {foreign}({name})"
+        plain = f"{{}}.isascii() and '\\0' not in {name}"
+        known = f"{length}[len({name})] + {name} if {plain} else {foreign}({name})"
         if not nullable:
             return f"({known.format(f'({name} := {value})')})"
         return f"('\\0' if ({name} := {value}) is None else {known.format(name)})"

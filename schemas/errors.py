@@ -23,7 +23,7 @@ class PoisonEvent(InsightsError):
 
 
 class ContractBroken(PoisonEvent):
-    """A record does not fit its contract.
+    """A record does not fit its contract, or lies further ahead of the clock than an event may.
 
     Attributes:
         event: name of the contract, for example ``sales.order_placed``.

@@ -20,7 +20,7 @@ DOCUMENTS = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGE
 DOCUMENTS += sorted((PROJECT / "docs").rglob("*.md"))
 IDS = [str(path.relative_to(PROJECT)) for path in DOCUMENTS]
 OPERATIONS = (PROJECT / "docs" / "operations.md").read_text()
-QUOTED = re.findall(r"^insights: (.+)$", OPERATIONS, re.MULTILINE)
+QUOTED = re.findall(r"^insights(?: produce)?: (.+)$", OPERATIONS, re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=IDS)

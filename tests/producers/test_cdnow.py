@@ -109,6 +109,33 @@ def test_a_bad_row_becomes_a_dead_letter_with_its_bytes_its_line_and_why(
     assert sum(count for (count,) in answers(book)["events_per_day"].values()) == 5
 
 
+def test_a_row_that_the_publisher_refuses_becomes_a_dead_letter_with_why_and_the_rest_goes_on(
+    cdnow: Path, produce: Callable[..., Any], log_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = cdnow.read_bytes().splitlines()[:6]
+    rows[2] = b" 00002 21990101  1   12.00"
+    rows[3] = b" 00002 22000101  1   12.00"
+    rows[4] = b" 0000\0 19970101  1   12.00"
+    file = tmp_path / "orders.txt"
+    file.write_bytes(b"\n".join(rows))
+    log = log_of(ORDER_PLACED, DEAD_LETTER)
+    assert produce("orders", "--from-file", str(file), "--mapping", str(MAPPING)).process.wait(120) == 0
+
+    assert {order["order_id"] for order in log.records(ORDER_PLACED.topic)} == {"cdnow-2", "cdnow-6"}
+    reasons = {}
+    for letter in log.messages(DEAD_LETTER.topic):
+        headers = {name.removeprefix("__connect.errors."): value.decode() for name, value in letter.headers()}
+        assert letter.value() == rows[int(headers["line"]) - 1]
+        reasons[headers["line"]] = headers["exception.message"]
+    assert reasons.keys() == {"3", "4", "5"}
+    assert "field occurred_at is 2199-01-01T00:00:00+00:00, more than 1 h ahead of the clock here" in reasons["3"]
+    assert "field occurred_at is 2200-01-01T00:00:00+00:00, more than 1 h ahead of the clock here" in reasons["4"]
+    assert "field customer_id has U+0000 as its character 5" in reasons["5"]
+    book = book_of(tmp_path / "state")
+    assert book is not None
+    assert sum(count for (count,) in answers(book)["events_per_day"].values()) == 5
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

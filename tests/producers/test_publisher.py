@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from producers.metrics import PublisherMetrics
 from producers.publisher import DeliveryFailed, Publisher
 from schemas import catalogue
+from schemas.catalogue import Event
 from schemas.codec import Decoder
 from schemas.errors import BrokerUnavailable, ContractBroken, EventTooLarge
 from schemas.registry import Registry
@@ -50,6 +51,28 @@ def open_publisher(stack: Any) -> Iterator[Callable[..., Publisher]]:
         )
 
     return opened
+
+
+class Numbered:
+    """Schema ids without a registry."""
+
+    def register(self, event: Event) -> int:
+        return 1
+
+
+class Clock:
+    """Shows a time until it is set to another."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+
+    def __call__(self) -> float:
+        return self.at.timestamp()
+
+
+def timed_publisher(clock: Clock) -> Publisher:
+    """A publisher by that clock; no Kafka answers it."""
+    return Publisher("127.0.0.1:9", Numbered(), client_id="test", clock=clock)
 
 
 def metrics_of(publisher: Publisher) -> dict[str, float]:
@@ -98,6 +121,51 @@ def test_an_event_past_its_topics_limit_is_refused_and_counted_and_the_next_one_
     publisher.flush()
     assert len(log.messages(MOVED.topic)) == 1
     assert publisher.counts[MOVED.topic].too_large == 1
+
+
+def test_an_event_more_than_an_hour_ahead_of_the_clock_is_refused_and_counted_as_such() -> None:
+    publisher = timed_publisher(Clock(AT))
+    publisher.publish(MOVED, move(occurred_at=AT + timedelta(hours=1)))
+    says = (
+        r"inventory\.stock_moved: field occurred_at is 2025-03-01T13:00:00\.001000\+00:00, more than 1 h ahead of the"
+        r" clock here \(2025-03-01T12:00:00\+00:00\): .* Correct the one or the other; the event was not published"
+    )
+    with pytest.raises(ContractBroken, match=says) as refused:
+        publisher.publish(MOVED, move(occurred_at=AT + timedelta(hours=1, milliseconds=1)))
+    assert refused.value.field == "occurred_at"
+    found = metrics_of(publisher)
+    labels = f'{{source="test",topic="{MOVED.topic}"}}'
+    assert found[f"insights_producer_published_total{labels}"] == 1
+    assert found[f"insights_producer_refused_total{labels}"] == 1
+
+
+@pytest.mark.parametrize("years", [1, 7973])
+def test_no_time_is_too_far_ahead_to_be_refused(years: int) -> None:
+    publisher = timed_publisher(Clock(AT))
+    with pytest.raises(ContractBroken):
+        publisher.publish(MOVED, move(occurred_at=AT.replace(year=AT.year + years)))
+
+
+def test_an_event_that_was_ahead_of_the_clock_is_taken_when_its_time_is_near() -> None:
+    clock = Clock(AT)
+    publisher = timed_publisher(clock)
+    early = move(occurred_at=AT + timedelta(hours=3))
+    with pytest.raises(ContractBroken):
+        publisher.publish(MOVED, early)
+    clock.at += timedelta(hours=2)
+    publisher.publish(MOVED, early)
+    assert publisher.counts[MOVED.topic].accepted == 1
+
+
+def test_a_clock_that_was_wrong_and_is_set_back_is_believed_from_the_next_poll_on() -> None:
+    clock = Clock(AT + timedelta(days=365))
+    publisher = timed_publisher(clock)
+    wrong = move(occurred_at=clock.at)
+    publisher.publish(MOVED, wrong)
+    clock.at = AT
+    publisher.poll()
+    with pytest.raises(ContractBroken):
+        publisher.publish(MOVED, wrong)
 
 
 def test_a_full_queue_holds_the_source_back_and_loses_nothing(

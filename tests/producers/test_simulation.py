@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producers.shop.assortment import price_at
+from producers.shop.assortment import EPOCH, price_at
 from producers.shop.occurrences import (
     CUSTOMER_CHANGED,
     INTERACTION,
@@ -70,6 +70,13 @@ def test_the_same_seed_tells_the_same_story_and_another_seed_another() -> None:
 
 def test_events_come_in_the_order_of_their_time() -> None:
     assert all(a.at_ms <= b.at_ms for a, b in zip(story(), story()[1:], strict=False))
+
+
+def test_an_event_happens_when_its_turn_comes_and_never_later() -> None:
+    for minute in minutes():
+        for occurrence in minute.occurrences:
+            assert occurrence.at_ms // MINUTE_MS == minute.minute
+            assert occurrence.record["occurred_at"] == EPOCH + timedelta(milliseconds=occurrence.at_ms)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -23,6 +24,7 @@ SCHEMA_ID = 259
 CONTRACTS = [pytest.param(event, id=event.name) for event in catalogue.avro_events()]
 INT = 1 << 31
 LONG = 1 << 63
+STORABLE = st.characters(codec="utf-8", exclude_characters="\0")
 
 
 def values(schema: Any) -> st.SearchStrategy[Any]:
@@ -36,14 +38,14 @@ def values(schema: Any) -> st.SearchStrategy[Any]:
         case "array":
             return st.lists(values(schema["items"]), max_size=4)
         case "map":
-            return st.dictionaries(st.text(max_size=8), values(schema["values"]), max_size=4)
+            return st.dictionaries(st.text(STORABLE, max_size=8), values(schema["values"]), max_size=4)
         case "enum":
             return st.sampled_from(schema["symbols"])
         case "decimal":
             most = 10 ** schema["precision"] - 1
             return st.integers(-most, most).map(lambda cents: Decimal(cents).scaleb(-schema["scale"]))
         case "string":
-            return st.text(max_size=20) | st.text("az", min_size=1020, max_size=1030) | st.just("Étape")
+            return st.text(STORABLE, max_size=20) | st.text("az", min_size=1020, max_size=1030) | st.just("Étape")
         case "bytes":
             return st.binary(max_size=20)
         case "int":
@@ -185,6 +187,80 @@ def test_a_record_that_does_not_fit_is_refused_by_the_fields_name(breaks: Any, f
         encoder.encode(order)
     assert refused.value.field == field
     assert field in str(refused.value)
+
+
+def filled(schema: Any, text: Callable[[str], str], path: str = "") -> Any:
+    """A value with one item in every array and map. ``text`` gives the text at a path, ``specs[key]`` for a key."""
+    match kind_of(schema):
+        case "union":
+            return filled(schema[1], text, path)
+        case "record":
+            prefix = f"{path}." if path else ""
+            return {field["name"]: filled(field["type"], text, prefix + field["name"]) for field in schema["fields"]}
+        case "array":
+            return [filled(schema["items"], text, f"{path}[0]")]
+        case "map":
+            key = text(f"{path}[key]")
+            return {key: filled(schema["values"], text, f"{path}[{key!r}]")}
+        case "string":
+            return text(path)
+        case "enum":
+            return schema["symbols"][0]
+        case kind:
+            return PLAIN[kind]
+
+
+PLAIN: dict[str, Any] = {
+    "decimal": Decimal("1.00"),
+    "bytes": b"\0",
+    "int": 1,
+    "long": 1,
+    "boolean": True,
+    "double": 1.0,
+    "float": 1.0,
+    "date": date(2026, 11, 23),
+    "timestamp-millis": datetime(2026, 11, 23, tzinfo=UTC),
+}
+
+
+def with_one_odd_text(event: Event, odd: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """For every place of a text in a contract: its path when it is odd, and a record in which it alone is."""
+    places: list[str] = []
+
+    def noted(path: str) -> str:
+        places.append(path)
+        return path
+
+    filled(event.avro_schema, noted)
+    for place in places:
+        record = filled(event.avro_schema, lambda path, place=place: odd if path == place else path)
+        yield (place.removesuffix("[key]") + f"[{odd!r}]" if place.endswith("[key]") else place), record
+
+
+@pytest.mark.parametrize("remembered", [0, compiled.REMEMBERED_STRINGS], ids=["many texts", "few texts"])
+@pytest.mark.parametrize("odd", ["\0", "Brakes\0", "Étape\0", "Brakes\ud800", "\udfffÉtape"], ids=ascii)
+@pytest.mark.parametrize("event", CONTRACTS)
+def test_a_text_that_postgres_would_refuse_is_refused_wherever_it_stands(
+    event: Event, odd: str, remembered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "REMEMBERED_STRINGS", remembered)
+    encoder = Encoder(event, SCHEMA_ID)
+    for _ in range(2):  # so that the encoder is compiled as it will stay
+        assert encoder.encode(filled(event.avro_schema, lambda path: path))
+    for place, record in with_one_odd_text(event, odd):
+        with pytest.raises(ContractBroken) as refused:
+            encoder.encode(record)
+        assert refused.value.field == place
+
+
+def test_a_text_that_postgres_would_refuse_is_refused_by_its_character() -> None:
+    order = an_order()
+    order["lines"][2]["category"] = "Bra\0kes"
+    says = (
+        r"field lines\[2\]\.category has U\+0000 as its character 4, which no text in Postgres may have: leave it out"
+    )
+    with pytest.raises(ContractBroken, match=says):
+        Encoder(catalogue.event("sales.order_placed"), SCHEMA_ID).encode(order)
 
 
 def test_a_symbol_that_an_enum_lacks_is_refused_with_those_it_has() -> None:
