@@ -1,3 +1,4 @@
+import json
 import urllib.request
 from decimal import Decimal
 from typing import Any
@@ -118,3 +119,14 @@ def test_robots_of_the_shop_keeps_carts_out(shop: Any) -> None:
     assert not rules.allows(f"{shop.base}/cart/?add-to-cart=P0001")
     assert rules.allows(f"{shop.base}/product-category/bikes/")
     assert rules.sitemaps == [f"{shop.base}/sitemap_index.xml"]
+
+
+def test_what_is_no_character_is_read_as_a_browser_reads_it(shop: Any, moment: Any) -> None:
+    article = shop.shelf.articles(moment())[0]
+    html, url = _page(article, shop.base)
+    number = json.dumps(article.product.product_id)
+    assert number in html
+    html = html.replace(number, '"p\\u0000\\ud800\\ud83d\\ude8d"')
+    record = parse_product(html, url, moment()) | {"event_id": "x", "source": "catalog", "previous_price": None}
+    assert record["product_id"] == "p\ufffd\ufffd🚍"
+    assert Encoder(catalogue.event("catalog.product_observed"), 1).encode(record)
