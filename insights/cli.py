@@ -72,19 +72,22 @@ def up(
     settings = load_settings()
     plan = up_plan(history, mapping, rate=rate, seed=seed, daemons=not no_producers)
     if is_up(settings):
-        front.out.print("Everything is up already; nothing was changed.")
+        front.say("Everything is up already; nothing was changed.")
         if history or rate or seed is not None:
-            front.out.print("The options given were not used: they are for a stack that starts.", style="yellow")
+            front.say("The options given were not used: they are for a stack that starts.", style="yellow")
     else:
         warnings = [finding for finding in require_fit(settings) if finding.level == "warning"]
-        front.out.print(views.findings_table(warnings)) if warnings else None
+        front.show(views.findings_table(warnings)) if warnings else None
         began = time.monotonic()
         with progress.steps(front.out) as report:
             stack.up(settings, plan, report)
-        front.out.print(f"\nEverything is up after {time.monotonic() - began:.0f} s.", style="bold green")
-    front.out.print(views.addresses_table(status.endpoints(settings)))
+        front.say("")
+        front.say(f"Everything is up after {time.monotonic() - began:.0f} s.", style="bold green")
+    front.say("")
+    front.show(views.addresses_table(status.endpoints(settings)))
     if not no_producers:
-        front.out.print(f"Look at {settings.page_url} first. Then: make status, and make down when you are done.")
+        front.say("")
+        front.say(views.what_next(settings.page_url))
 
 
 def up_plan(
@@ -131,7 +134,7 @@ def down() -> None:
     settings = load_settings()
     with progress.steps(front.out) as report:
         stack.down(settings, report)
-    front.out.print("Everything is stopped; `make up` goes on from here.")
+    front.say("Everything is stopped; `make up` goes on from here.")
 
 
 @app.command()
@@ -144,7 +147,7 @@ def clean(force: Force = False) -> None:
 
     settings = load_settings()
     if not settings.home.exists():
-        front.out.print(f"There is nothing at {settings.home}.", highlight=False, soft_wrap=True)
+        front.say(f"There is nothing at {settings.home}.")
         return
     check_is_data_folder(settings.home)
     if not force:
@@ -152,7 +155,7 @@ def clean(force: Force = False) -> None:
     with progress.steps(front.out) as report:
         stack.down(settings, report)
     shutil.rmtree(settings.home)
-    front.out.print(f"{settings.home} is gone.", highlight=False, soft_wrap=True)
+    front.say(f"{settings.home} is gone.")
 
 
 def check_is_data_folder(home: Path) -> None:
@@ -170,8 +173,6 @@ def status(as_json: AsJson = False, watch: Watch = False) -> None:
 
     Example: insights status --watch
     """
-    from rich.live import Live
-
     from insights import views
     from insights.status import watching
 
@@ -182,14 +183,9 @@ def status(as_json: AsJson = False, watch: Watch = False) -> None:
                 front.errors.print(line, highlight=False, markup=False, soft_wrap=True)
             sys.stdout.write(json.dumps(found.as_json(), indent=2) + "\n")
         elif watch:
-            with Live(
-                views.overview(look()), console=front.out, screen=front.out.is_terminal, auto_refresh=False
-            ) as live:
-                while True:
-                    time.sleep(WATCH_SECONDS)
-                    live.update(views.overview(look()), refresh=True)
+            front.keep_showing(lambda: views.overview(look()), every_seconds=WATCH_SECONDS)
         else:
-            front.out.print(views.overview(look()))
+            front.show(views.overview(look()))
 
 
 @app.command()
@@ -202,7 +198,7 @@ def doctor() -> None:
     from insights.doctor import check
 
     findings = check(load_settings())
-    front.out.print(views.findings_table(findings))
+    front.show(views.findings_table(findings))
     if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.table import Table
 
 from insights import front
 from insights.settings import load_settings
+from insights.sheet import Column, Sheet
 from schemas.catalogue import Event, avro_events, events
 from schemas.errors import RegistryUnavailable
 
@@ -31,12 +30,12 @@ def check(offline: Offline = False, ref: Ref = None) -> None:
     from schemas.registry import Registry
 
     for line in check_released(ref):
-        front.out.print(line, highlight=False)
+        front.say(line)
     if not offline:
         registry = Registry(load_settings().registry_url)
         for event in avro_events():
             registry.check(event)
-            front.out.print(f"{event.name}: compatible with the registry", highlight=False)
+            front.say(f"{event.name}: compatible with the registry")
 
 
 @app.command()
@@ -47,10 +46,10 @@ def register() -> None:
     """
     from schemas.registry import Registry
 
-    table = _table("contract", "schema id")
+    sheet = Sheet("contracts", Column(), Column(name="schema id", right=True))
     for name, schema_id in Registry(load_settings().registry_url).register_all().items():
-        table.add_row(name, str(schema_id))
-    front.out.print(table)
+        sheet.add(name, str(schema_id))
+    front.show(sheet)
 
 
 @app.command("list")
@@ -62,15 +61,21 @@ def list_() -> None:
     from schemas.registry import Registry
 
     registry = Registry(load_settings().registry_url)
-    table = _table("topic", "key", "partitions", "kept", "versions")
+    versions = {event.topic: _versions(registry, event) for event in events()}
+    sheet = Sheet(
+        "topics",
+        *(Column(), Column(name="key"), Column(name="partitions", right=True), Column(name="kept")),
+        Column(name="versions", right=True),
+        note=f"? the registry at {registry.url} is away" if "?" in versions.values() else "",
+    )
     for event in events():
-        table.add_row(event.topic, event.key, str(event.partitions), _kept(event), _versions(registry, event))
-    front.out.print(table)
+        sheet.add(event.topic, event.key, str(event.partitions), _kept(event), versions[event.topic])
+    front.show(sheet)
 
 
 def _kept(event: Event) -> str:
     if event.cleanup == "compact":
-        return "newest a key"
+        return "newest by key"
     return "for ever" if event.retention_days is None else f"{event.retention_days} days"
 
 
@@ -80,10 +85,4 @@ def _versions(registry: Registry, event: Event) -> str:
     try:
         return str(len(registry.versions(event)))
     except RegistryUnavailable:
-        return "unknown: away"
-
-
-def _table(*columns: str) -> Table:
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
-    table.columns[0].no_wrap = True
-    return table
+        return "?"

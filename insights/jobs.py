@@ -29,7 +29,7 @@ def submit(from_beginning: FromBeginning = False) -> None:
 
     target = deployment(load_settings())
     job = deploy.start_over(target) if from_beginning else deploy.submit(target)
-    front.out.print(f"{JOB_NAME} runs as {job}", highlight=False)
+    front.say(f"{JOB_NAME} runs as {job}")
 
 
 @app.command("list")
@@ -46,7 +46,7 @@ def list_() -> None:
     from insights.views import jobs_table
 
     found = deploy.jobs(deployment(load_settings()))
-    front.out.print(jobs_table([Job(**asdict(job)) for job in found]))
+    front.show(jobs_table([Job(**asdict(job)) for job in found]))
 
 
 @app.command()
@@ -59,7 +59,7 @@ def stop() -> None:
     from insights.deployment import deployment
 
     path = deploy.stop(deployment(load_settings()))
-    front.out.print(f"stopped; its state is in {path}", highlight=False, soft_wrap=True)
+    front.say(f"stopped; its state is in {path}")
 
 
 @app.command()
@@ -72,4 +72,4 @@ def savepoint() -> None:
     from insights.deployment import deployment
 
     path = deploy.savepoint(deployment(load_settings()))
-    front.out.print(f"its state is in {path}", highlight=False, soft_wrap=True)
+    front.say(f"its state is in {path}")
