@@ -22,7 +22,6 @@ WATCH_SECONDS = 1.0
 
 app = typer.Typer(
     cls=front.FrontDoor,
-    help="Insights Hub: a shop's events on one log, its numbers live.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,20 +29,46 @@ app = typer.Typer(
 app.add_typer(contracts.app, name="schemas")
 app.add_typer(jobs.app, name="flink")
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' warnings.")]
+
+def _default(field: str) -> str:
+    value = Settings.model_fields[field].default
+    return f"Default: {Settings.variable(field)}, or {f'{value:g}' if isinstance(value, float) else value}."
+
+
+# An empty metavar: a flag takes no value, and <bool> would read as if it did.
+Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show tracebacks and the warnings of libraries.")]
 History = Annotated[
-    str | None, typer.Option(help="The past to begin with: a length of time (12h, 30d), or a file of real orders.")
+    str | None,
+    typer.Option(
+        metavar="LENGTH|FILE",
+        help=f"The past to begin with: a length of time (12h, 30d), or a file of real orders. {_default('history')}",
+    ),
 ]
-MappingFile = Annotated[Path | None, typer.Option(help="TOML file that says what the history file's columns are.")]
-Rate = Annotated[float | None, typer.Option(min=0.001, help="Mean events a second of the synthetic shop.")]
-Seed = Annotated[int | None, typer.Option(help="The same seed draws the same shop.")]
-NoProducers = Annotated[bool, typer.Option("--no-producers", help="Servers and the live job only.")]
-Force = Annotated[bool, typer.Option("--force", help="Do not ask.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs; its shape is stable.")]
-Watch = Annotated[bool, typer.Option("--watch", help="Again every second, until Ctrl-C.")]
-PartName = Annotated[str, typer.Argument(metavar="PART", help="As `insights status` calls it: kafka, taskmanager …")]
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows, until Ctrl-C.")]
-Lines = Annotated[int, typer.Option("--lines", "-n", min=0, help="So many of its last lines.")]
+MappingFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="With --history FILE: a TOML file that says what its columns are.")
+]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001, metavar="NUMBER", help=f"Events a second of the synthetic shop, on average. {_default('rate')}"
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option(metavar="NUMBER", help=f"The same seed draws the same shop. {_default('seed')}")
+]
+NoProducers = Annotated[
+    bool, typer.Option("--no-producers", metavar="", help="Only the servers and the live job: no shop and no page.")
+]
+Force = Annotated[bool, typer.Option("--force", metavar="", help="Remove it without asking.")]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, for programs; its shape is stable.")]
+Watch = Annotated[bool, typer.Option("--watch", metavar="", help="Show it again every second, until Ctrl-C.")]
+PartName = Annotated[
+    str, typer.Argument(metavar="PART", help="Its name in the first table of `insights status`, as kafka or page.")
+]
+Follow = Annotated[bool, typer.Option("--follow", "-f", metavar="", help="Go on with what is added, until Ctrl-C.")]
+Lines = Annotated[
+    int, typer.Option("--lines", "-n", min=0, metavar="NUMBER", help="How many of the last lines to show.")
+]
 
 
 @app.callback()
@@ -200,7 +225,9 @@ def doctor() -> None:
     findings = check(load_settings())
     front.show(views.findings_table(findings))
     if any(finding.level == "error" for finding in findings):
+        front.say("This machine can't run the stack before what is marked ✗ is mended.", style="bold red")
         raise typer.Exit(1)
+    front.say("This machine can run the stack: `make up` starts it.", style="bold green")
 
 
 @app.command()
@@ -224,7 +251,7 @@ def logs(part: PartName, follow: Follow = False, lines: Lines = 50) -> None:
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def produce(ctx: typer.Context) -> Any:
-    """Run a source in this terminal until it is done or Ctrl-C; `insights produce --help` lists the sources.
+    """Run a source of events in this terminal, until it is done or Ctrl-C.
 
     Example: insights produce orders --rate 50 --max-events 1000
     """

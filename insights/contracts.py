@@ -15,9 +15,11 @@ from schemas.errors import RegistryUnavailable
 if TYPE_CHECKING:
     from schemas.registry import Registry
 
-app = front.group("The contracts: one Avro schema an event.")
-Offline = Annotated[bool, typer.Option("--offline", help="Only against the released contracts in git.")]
-Ref = Annotated[str | None, typer.Option(help="A commit or tag, instead of every release.")]
+app = front.group("The contracts: one Avro schema for each event.", example="insights schemas list")
+Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Compare with git only, and ask no registry.")]
+Ref = Annotated[
+    str | None, typer.Option(metavar="REF", help="Compare with this commit or tag, instead of with every release.")
+]
 
 
 @app.command()

@@ -99,10 +99,10 @@ def _paragraph(console: Console, text: Text) -> None:
         console.print(line, no_wrap=True, overflow="ignore", crop=False)
 
 
-def group(help_text: str) -> typer.Typer:
+def group(help_text: str, *, example: str) -> typer.Typer:
     """A group of commands, without anything that a newcomer would trip over."""
     return typer.Typer(
-        help=help_text,
+        help=f"{help_text}\n\nExample: {example}",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,

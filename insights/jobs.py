@@ -9,11 +9,12 @@ import typer
 from insights import front
 from insights.settings import load_settings
 
-app = front.group("The live job on Flink.")
-
-
+app = front.group("The live job on Flink, by hand; `up` starts it by itself.", example="insights flink list")
 FromBeginning = Annotated[
-    bool, typer.Option("--from-beginning", help="Forget its state, empty its tables and read the whole log again.")
+    bool,
+    typer.Option(
+        "--from-beginning", metavar="", help="Forget its state, empty its tables and read the whole log again."
+    ),
 ]
 
 

@@ -277,7 +277,9 @@ def log_path(settings: Settings, part: str) -> Path:
     found = [path for path in (own, captured) if path.exists()]
     if not found:
         parts = sorted({path.stem for path in settings.logs_dir.glob("*.*")})
-        raise Misconfigured(f"there is no log of {part!r} in {settings.logs_dir}; there is one of: {', '.join(parts)}")
+        raise Misconfigured(
+            f"there is no log of {part!r} in {settings.logs_dir}; there is one of: {', '.join(parts) or 'nothing yet'}"
+        )
     return max(found, key=lambda path: (path.stat().st_size > 0, path == own))
 
 
