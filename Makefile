@@ -36,7 +36,7 @@ test:  ## every test, on the real parts (ARGS="-k late" picks some)
 	$(bootstrap) dev flink
 	@.venv/bin/pytest $(ARGS)
 
-check:  ## lint, types, imports, dependencies, SQL and the contracts' compatibility
+check:  ## lint, types, imports, dependencies, SQL, and the contracts
 	$(bootstrap) dev
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target \
 		check-types check-lint check-format check-imports check-dependencies check-sql check-yaml check-contracts
@@ -67,5 +67,5 @@ audit:  ## known vulnerabilities in what is locked
 	$(bootstrap) dev
 	@.venv/bin/pip-audit --disable-pip --require-hashes -r requirements/main.txt
 
-lock:  ## resolve the dependencies anew into requirements/ (ARGS=--upgrade for newer versions)
+lock:  ## resolve the dependencies anew (ARGS=--upgrade for newer ones)
 	$(bootstrap) lock $(ARGS)

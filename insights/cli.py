@@ -22,7 +22,6 @@ WATCH_SECONDS = 1.0
 
 app = typer.Typer(
     cls=front.FrontDoor,
-    help="Insights Hub: a shop's events on one log, its numbers live.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,20 +29,46 @@ app = typer.Typer(
 app.add_typer(contracts.app, name="schemas")
 app.add_typer(jobs.app, name="flink")
 
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and libraries' warnings.")]
+
+def _default(field: str) -> str:
+    value = Settings.model_fields[field].default
+    return f"Default: {Settings.variable(field)}, or {f'{value:g}' if isinstance(value, float) else value}."
+
+
+# An empty metavar: a flag takes no value, and <bool> would read as if it did.
+Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show tracebacks and the warnings of libraries.")]
 History = Annotated[
-    str | None, typer.Option(help="The past to begin with: a length of time (12h, 30d), or a file of real orders.")
+    str | None,
+    typer.Option(
+        metavar="LENGTH|FILE",
+        help=f"The past to begin with: a length of time (12h, 30d), or a file of real orders. {_default('history')}",
+    ),
 ]
-MappingFile = Annotated[Path | None, typer.Option(help="TOML file that says what the history file's columns are.")]
-Rate = Annotated[float | None, typer.Option(min=0.001, help="Mean events a second of the synthetic shop.")]
-Seed = Annotated[int | None, typer.Option(help="The same seed draws the same shop.")]
-NoProducers = Annotated[bool, typer.Option("--no-producers", help="Servers and the live job only.")]
-Force = Annotated[bool, typer.Option("--force", help="Do not ask.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs; its shape is stable.")]
-Watch = Annotated[bool, typer.Option("--watch", help="Again every second, until Ctrl-C.")]
-PartName = Annotated[str, typer.Argument(metavar="PART", help="As `insights status` calls it: kafka, taskmanager …")]
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows, until Ctrl-C.")]
-Lines = Annotated[int, typer.Option("--lines", "-n", min=0, help="So many of its last lines.")]
+MappingFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="With --history FILE: a TOML file that says what its columns are.")
+]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        min=0.001, metavar="NUMBER", help=f"Events a second of the synthetic shop, on average. {_default('rate')}"
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option(metavar="NUMBER", help=f"The same seed draws the same shop. {_default('seed')}")
+]
+NoProducers = Annotated[
+    bool, typer.Option("--no-producers", metavar="", help="Only the servers and the live job: no shop and no page.")
+]
+Force = Annotated[bool, typer.Option("--force", metavar="", help="Remove it without asking.")]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, for programs; its shape is stable.")]
+Watch = Annotated[bool, typer.Option("--watch", metavar="", help="Show it again every second, until Ctrl-C.")]
+PartName = Annotated[
+    str, typer.Argument(metavar="PART", help="Its name in the first table of `insights status`, as kafka or page.")
+]
+Follow = Annotated[bool, typer.Option("--follow", "-f", metavar="", help="Go on with what is added, until Ctrl-C.")]
+Lines = Annotated[
+    int, typer.Option("--lines", "-n", min=0, metavar="NUMBER", help="How many of the last lines to show.")
+]
 
 
 @app.callback()
@@ -72,19 +97,22 @@ def up(
     settings = load_settings()
     plan = up_plan(history, mapping, rate=rate, seed=seed, daemons=not no_producers)
     if is_up(settings):
-        front.out.print("Everything is up already; nothing was changed.")
+        front.say("Everything is up already; nothing was changed.")
         if history or rate or seed is not None:
-            front.out.print("The options given were not used: they are for a stack that starts.", style="yellow")
+            front.say("The options given were not used: they are for a stack that starts.", style="yellow")
     else:
         warnings = [finding for finding in require_fit(settings) if finding.level == "warning"]
-        front.out.print(views.findings_table(warnings)) if warnings else None
+        front.show(views.findings_table(warnings)) if warnings else None
         began = time.monotonic()
         with progress.steps(front.out) as report:
             stack.up(settings, plan, report)
-        front.out.print(f"\nEverything is up after {time.monotonic() - began:.0f} s.", style="bold green")
-    front.out.print(views.addresses_table(status.endpoints(settings)))
+        front.say("")
+        front.say(f"Everything is up after {time.monotonic() - began:.0f} s.", style="bold green")
+    front.say("")
+    front.show(views.addresses_table(status.endpoints(settings)))
     if not no_producers:
-        front.out.print(f"Look at {settings.page_url} first. Then: make status, and make down when you are done.")
+        front.say("")
+        front.say(views.what_next(settings.page_url))
 
 
 def up_plan(
@@ -131,7 +159,7 @@ def down() -> None:
     settings = load_settings()
     with progress.steps(front.out) as report:
         stack.down(settings, report)
-    front.out.print("Everything is stopped; `make up` goes on from here.")
+    front.say("Everything is stopped; `make up` goes on from here.")
 
 
 @app.command()
@@ -144,7 +172,7 @@ def clean(force: Force = False) -> None:
 
     settings = load_settings()
     if not settings.home.exists():
-        front.out.print(f"There is nothing at {settings.home}.", highlight=False, soft_wrap=True)
+        front.say(f"There is nothing at {settings.home}.")
         return
     check_is_data_folder(settings.home)
     if not force:
@@ -152,7 +180,7 @@ def clean(force: Force = False) -> None:
     with progress.steps(front.out) as report:
         stack.down(settings, report)
     shutil.rmtree(settings.home)
-    front.out.print(f"{settings.home} is gone.", highlight=False, soft_wrap=True)
+    front.say(f"{settings.home} is gone.")
 
 
 def check_is_data_folder(home: Path) -> None:
@@ -170,8 +198,6 @@ def status(as_json: AsJson = False, watch: Watch = False) -> None:
 
     Example: insights status --watch
     """
-    from rich.live import Live
-
     from insights import views
     from insights.status import watching
 
@@ -182,14 +208,9 @@ def status(as_json: AsJson = False, watch: Watch = False) -> None:
                 front.errors.print(line, highlight=False, markup=False, soft_wrap=True)
             sys.stdout.write(json.dumps(found.as_json(), indent=2) + "\n")
         elif watch:
-            with Live(
-                views.overview(look()), console=front.out, screen=front.out.is_terminal, auto_refresh=False
-            ) as live:
-                while True:
-                    time.sleep(WATCH_SECONDS)
-                    live.update(views.overview(look()), refresh=True)
+            front.keep_showing(lambda: views.overview(look()), every_seconds=WATCH_SECONDS)
         else:
-            front.out.print(views.overview(look()))
+            front.show(views.overview(look()))
 
 
 @app.command()
@@ -202,9 +223,11 @@ def doctor() -> None:
     from insights.doctor import check
 
     findings = check(load_settings())
-    front.out.print(views.findings_table(findings))
+    front.show(views.findings_table(findings))
     if any(finding.level == "error" for finding in findings):
+        front.say("This machine can't run the stack before what is marked ✗ is mended.", style="bold red")
         raise typer.Exit(1)
+    front.say("This machine can run the stack: `make up` starts it.", style="bold green")
 
 
 @app.command()
@@ -228,7 +251,7 @@ def logs(part: PartName, follow: Follow = False, lines: Lines = 50) -> None:
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def produce(ctx: typer.Context) -> Any:
-    """Run a source in this terminal until it is done or Ctrl-C; `insights produce --help` lists the sources.
+    """Run a source of events in this terminal, until it is done or Ctrl-C.
 
     Example: insights produce orders --rate 50 --max-events 1000
     """

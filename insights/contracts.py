@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
-from rich.table import Table
 
 from insights import front
 from insights.settings import load_settings
+from insights.sheet import Column, Sheet
 from schemas.catalogue import Event, avro_events, events
 from schemas.errors import RegistryUnavailable
 
 if TYPE_CHECKING:
     from schemas.registry import Registry
 
-app = front.group("The contracts: one Avro schema an event.")
-Offline = Annotated[bool, typer.Option("--offline", help="Only against the released contracts in git.")]
-Ref = Annotated[str | None, typer.Option(help="A commit or tag, instead of every release.")]
+app = front.group("The contracts: one Avro schema for each event.", example="insights schemas list")
+Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Compare with git only, and ask no registry.")]
+Ref = Annotated[
+    str | None, typer.Option(metavar="REF", help="Compare with this commit or tag, instead of with every release.")
+]
 
 
 @app.command()
@@ -31,12 +32,12 @@ def check(offline: Offline = False, ref: Ref = None) -> None:
     from schemas.registry import Registry
 
     for line in check_released(ref):
-        front.out.print(line, highlight=False)
+        front.say(line)
     if not offline:
         registry = Registry(load_settings().registry_url)
         for event in avro_events():
             registry.check(event)
-            front.out.print(f"{event.name}: compatible with the registry", highlight=False)
+            front.say(f"{event.name}: compatible with the registry")
 
 
 @app.command()
@@ -47,10 +48,10 @@ def register() -> None:
     """
     from schemas.registry import Registry
 
-    table = _table("contract", "schema id")
+    sheet = Sheet("contracts", Column(), Column(name="schema id", right=True))
     for name, schema_id in Registry(load_settings().registry_url).register_all().items():
-        table.add_row(name, str(schema_id))
-    front.out.print(table)
+        sheet.add(name, str(schema_id))
+    front.show(sheet)
 
 
 @app.command("list")
@@ -62,15 +63,21 @@ def list_() -> None:
     from schemas.registry import Registry
 
     registry = Registry(load_settings().registry_url)
-    table = _table("topic", "key", "partitions", "kept", "versions")
+    versions = {event.topic: _versions(registry, event) for event in events()}
+    sheet = Sheet(
+        "topics",
+        *(Column(), Column(name="key"), Column(name="partitions", right=True), Column(name="kept")),
+        Column(name="versions", right=True),
+        note=f"? the registry at {registry.url} is away" if "?" in versions.values() else "",
+    )
     for event in events():
-        table.add_row(event.topic, event.key, str(event.partitions), _kept(event), _versions(registry, event))
-    front.out.print(table)
+        sheet.add(event.topic, event.key, str(event.partitions), _kept(event), versions[event.topic])
+    front.show(sheet)
 
 
 def _kept(event: Event) -> str:
     if event.cleanup == "compact":
-        return "newest a key"
+        return "newest by key"
     return "for ever" if event.retention_days is None else f"{event.retention_days} days"
 
 
@@ -80,10 +87,4 @@ def _versions(registry: Registry, event: Event) -> str:
     try:
         return str(len(registry.versions(event)))
     except RegistryUnavailable:
-        return "unknown: away"
-
-
-def _table(*columns: str) -> Table:
-    table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
-    table.columns[0].no_wrap = True
-    return table
+        return "?"

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 from typer.core import TyperGroup
 
+from insights.sheet import Screenful, folded
 from schemas.errors import InsightsError
 
 out = Console()
 errors = Console(stderr=True)
+endless = Console(width=100_000)
 
 
 class FrontDoor(TyperGroup):
@@ -52,21 +57,52 @@ def run(app: typer.Typer) -> None:
         sys.exit(1)
 
 
+def show(shown: RenderableType) -> None:
+    """Fit it to the terminal. Anywhere else a row is a line, however long: who searches finds an address whole."""
+    if out.is_terminal:
+        # What is longer than the terminal is wide goes on in its next line, and is copied as one.
+        out.print(shown, overflow="ignore", crop=False)
+    else:
+        endless.print(shown)
+
+
+def keep_showing(
+    look: Callable[[], RenderableType], *, every_seconds: float, wait: Callable[[float], None] = time.sleep
+) -> None:
+    """Show what it sees again and again, in place on a terminal and one after the other elsewhere. Does not return."""
+    from rich.live import Live
+
+    if not out.is_terminal:
+        while True:
+            show(look())
+            say("")
+            wait(every_seconds)
+    with Live(Screenful(look()), console=out, screen=True, auto_refresh=False) as live:
+        while True:
+            wait(every_seconds)
+            live.update(Screenful(look()), refresh=True)
+
+
+def say(text: str | Text, style: str = "") -> None:
+    """One paragraph, wrapped at words on a terminal; a line anywhere else."""
+    _paragraph(out, Text(text, style=style) if isinstance(text, str) else text)
+
+
 def complain(text: str) -> None:
     """One paragraph on stderr."""
-    paragraph = " ".join(text.split())
-    errors.print(f"[bold red]insights:[/] {escape(paragraph)}", highlight=False, soft_wrap=not errors.is_terminal)
+    _paragraph(errors, Text.assemble(("insights:", "bold red"), " ", " ".join(text.split())))
 
 
-def escape(text: str) -> str:
-    """Keep rich from reading brackets in the text as markup."""
-    return text.replace("[", "\\[")
+def _paragraph(console: Console, text: Text) -> None:
+    width = console.width if console.is_terminal else endless.width
+    for line in folded(text, width, whole_words=True):
+        console.print(line, no_wrap=True, overflow="ignore", crop=False)
 
 
-def group(help_text: str) -> typer.Typer:
+def group(help_text: str, *, example: str) -> typer.Typer:
     """A group of commands, without anything that a newcomer would trip over."""
     return typer.Typer(
-        help=help_text,
+        help=f"{help_text}\n\nExample: {example}",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,

@@ -9,11 +9,12 @@ import typer
 from insights import front
 from insights.settings import load_settings
 
-app = front.group("The live job on Flink.")
-
-
+app = front.group("The live job on Flink, by hand; `up` starts it by itself.", example="insights flink list")
 FromBeginning = Annotated[
-    bool, typer.Option("--from-beginning", help="Forget its state, empty its tables and read the whole log again.")
+    bool,
+    typer.Option(
+        "--from-beginning", metavar="", help="Forget its state, empty its tables and read the whole log again."
+    ),
 ]
 
 
@@ -29,7 +30,7 @@ def submit(from_beginning: FromBeginning = False) -> None:
 
     target = deployment(load_settings())
     job = deploy.start_over(target) if from_beginning else deploy.submit(target)
-    front.out.print(f"{JOB_NAME} runs as {job}", highlight=False)
+    front.say(f"{JOB_NAME} runs as {job}")
 
 
 @app.command("list")
@@ -46,7 +47,7 @@ def list_() -> None:
     from insights.views import jobs_table
 
     found = deploy.jobs(deployment(load_settings()))
-    front.out.print(jobs_table([Job(**asdict(job)) for job in found]))
+    front.show(jobs_table([Job(**asdict(job)) for job in found]))
 
 
 @app.command()
@@ -59,7 +60,7 @@ def stop() -> None:
     from insights.deployment import deployment
 
     path = deploy.stop(deployment(load_settings()))
-    front.out.print(f"stopped; its state is in {path}", highlight=False, soft_wrap=True)
+    front.say(f"stopped; its state is in {path}")
 
 
 @app.command()
@@ -72,4 +73,4 @@ def savepoint() -> None:
     from insights.deployment import deployment
 
     path = deploy.savepoint(deployment(load_settings()))
-    front.out.print(f"its state is in {path}", highlight=False, soft_wrap=True)
+    front.say(f"its state is in {path}")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.spinner import Spinner
-from rich.table import Table
 from rich.text import Text
 
+from insights.sheet import Column, Sheet
 from insights.stack import Step
 
 PLAIN_EVERY_SECONDS = 5.0
@@ -47,13 +47,14 @@ class _Steps:
             row.took = self._clock() - row.began if step.state == "done" else None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        table = Table.grid(padding=(0, 2))
+        sheet = Sheet("", Column(), Column(), Column(right=True, at_least=7), Column(flows=True))
         with self._lock:
             for name, row in self._rows.items():
-                mark = row.spinner if row.took is None else Text("✓", style="green")
+                mark = row.spinner.render(console.get_time()) if row.took is None else Text("✓", style="green")
+                assert isinstance(mark, Text)  # a spinner without a text
                 seconds = self._clock() - row.began if row.took is None else row.took
-                table.add_row(mark, Text(name, style="bold"), Text(f"{seconds:5.1f} s", style="dim"), Text(row.detail))
-        yield table
+                sheet.add(mark, Text(name, style="bold"), Text(f"{seconds:.1f} s", style="dim"), row.detail)
+        yield sheet
 
 
 class _Lines:

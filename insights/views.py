@@ -2,151 +2,188 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from insights.doctor import Finding
+from insights.sheet import Column, Sheet
 from insights.stack import PartState
 from insights.status import Job, Status, TopicCounts, lake_folder
 
-UNKNOWN = Text("?", style="red")
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
+BALANCE = "✓ published = counted + duplicate + late + dead   → on their way   ✗ too many"
 FRESH_SECONDS, STALE_SECONDS = 10.0, 120.0
 
 
-def _table(title: str, *columns: tuple[str, str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold cyan", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.collapse_padding = True
-    for name, justify in columns:
-        # The first column names the row; where the terminal is narrow, the others give way.
-        right, first = justify == "right", not table.columns
-        table.add_column(name, justify="right" if right else "left", no_wrap=first or right, overflow="fold")
-    return table
+def unknown() -> Text:
+    """What the part that is away would know."""
+    return Text("?", style="red")
 
 
 def number(value: int | None) -> Text:
     """12,345, or a question mark."""
-    return UNKNOWN if value is None else Text(f"{value:,}")
+    return unknown() if value is None else Text(f"{value:,}", style="" if value else "dim")
 
 
-def span(seconds: float | None) -> str:
-    """A length of time in its two largest units: ``0.4 s``, ``3 min 20 s``, ``2 d 4 h``."""
-    if seconds is None:
-        return "–"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    for size, unit, smaller, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit} {int(seconds % size // smaller)} {small_unit}"
+def span(seconds: float) -> str:
+    """A length of time in its two largest units: ``0.4s``, ``3m 20s``, ``2d 4h``."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f}s"
+    for size, unit, smaller, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if round(seconds) >= size:
+            return f"{round(seconds) // size}{unit} {round(seconds) % size // smaller}{small_unit}"
     raise AssertionError("60 s or more always have a unit")
 
 
-def overview(status: Status, now: datetime | None = None) -> RenderableType:
+def overview(status: Status) -> RenderableType:
     """The whole status."""
-    now = now or datetime.now(UTC)
-    away = [Text(f"! {line}", style="yellow") for line in status.away]
-    tables = [
-        parts_table(status.parts),
+    shown = [
+        *([away_lines(status.away)] if status.away else []),
+        parts_table([part for part in status.parts if not part.is_task]),
+        *tasks_tables([part for part in status.parts if part.is_task]),
         topics_table(status.topics),
         jobs_table(status.jobs),
-        tables_table(status, now),
+        tables_table(status),
     ]
-    return Group(*away, *(Padding(table, (1, 0, 0, 0)) for table in tables))
+    return Group(shown[0], *(each for table in shown[1:] for each in (Text(), table)))
 
 
-def parts_table(parts: Sequence[PartState]) -> Table:
-    """Each process of the stack, and each thing that was to be done on it."""
-    table = _table(
+def away_lines(away: Sequence[str]) -> Sheet:
+    """What does not answer, and what was said instead."""
+    sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
+    for line in away:
+        sheet.add(Text("!", style="yellow"), Text(line, style="yellow"))
+    return sheet
+
+
+def parts_table(parts: Sequence[PartState]) -> Sheet:
+    """Each process of the stack."""
+    sheet = Sheet(
         "parts",
-        *(("part", "left"), ("state", "left"), ("address", "left")),
-        *(("memory", "right"), ("up for", "right"), ("restarts", "right"), ("", "left")),
+        *(Column(), Column(name="state", at_least=10), Column(name="MB", right=True, at_least=6)),
+        *(Column(name="up for", right=True, at_least=7), Column(name="address", flows=True), Column(flows=True)),
+        note=_times_note(parts, "started again"),
     )
     for part in parts:
-        colour = "green" if part.healthy else "red" if part.state != "stopped" else "dim"
-        name = Text.assemble(("● ", colour), part.name)
-        memory = "" if part.memory_mb is None else f"{part.memory_mb:,.0f} MB"
+        memory = "" if part.memory_mb is None else f"{part.memory_mb:,.0f}"
         uptime = "" if part.uptime_seconds is None else span(part.uptime_seconds)
-        restarts = Text(str(part.restarts), style="yellow") if part.restarts else Text("")
-        state = Text(part.state, style="" if part.healthy else colour)
-        table.add_row(name, state, part.endpoint, memory, uptime, restarts, Text(part.detail, style="dim"))
-    used = sum(part.memory_mb or 0 for part in parts)
-    table.add_row(Text("  together", style="dim"), "", "", Text(f"{used:,.0f} MB", style="dim"), "", "", "")
-    return table
+        sheet.add(part.name, _state(part), memory, uptime, part.endpoint, _detail(part))
+    used = [part.memory_mb for part in parts if part.memory_mb is not None]
+    if used:
+        sheet.add(Text("together", style="dim"), "", Text(f"{sum(used):,.0f}", style="dim"))
+    return sheet
 
 
-def topics_table(topics: Mapping[str, TopicCounts]) -> Table:
+def tasks_tables(tasks: Sequence[PartState]) -> Iterator[Sheet]:
+    """Each thing that was to be done on the parts; no table before there is one."""
+    sheet = Sheet(
+        "tasks",
+        *(Column(), Column(name="state", at_least=10), Column(flows=True)),
+        note=_times_note(tasks, "done again"),
+    )
+    for task in tasks:
+        sheet.add(task.name, _state(task), _detail(task))
+    if tasks:
+        yield sheet
+
+
+def _state(part: PartState) -> Text:
+    style = "green" if part.healthy else "dim" if part.state == "stopped" else "red"
+    return Text.assemble((part.state, style), (f" ×{part.restarts}" if part.restarts else "", "yellow"))
+
+
+def _detail(part: PartState) -> Text:
+    return Text(" ".join(part.detail.split()), style="dim" if part.healthy else "")
+
+
+def _times_note(parts: Sequence[PartState], what: str) -> str:
+    return f"× how many times it was {what}" if any(part.restarts for part in parts) else ""
+
+
+def topics_table(topics: Mapping[str, TopicCounts]) -> Sheet:
     """Each topic's sum, and whether it comes out."""
     names = ("published", "counted", "duplicate", "late", "dead")
-    table = _table(
-        "topics (✓ published = counted + duplicate + late + dead)",
-        *(("topic", "left"), *((name, "right") for name in names), ("", "left")),
-    )
+    sheet = Sheet("topics", Column(), *(Column(name=name, right=True) for name in (*names, "")), note=BALANCE)
     for topic, counts in topics.items():
-        table.add_row(topic, *(number(getattr(counts, name)) for name in names), balance(counts))
-    return table
+        sheet.add(topic, *(number(getattr(counts, name)) for name in names), balance(counts))
+    return sheet
 
 
 def balance(counts: TopicCounts) -> Text:
-    """In words: it comes out, so many are on their way, or more came out than went in."""
+    """A mark that it comes out, how many are on their way, or how many more came out than went in."""
     left = counts.unaccounted
     if left is None:
-        return UNKNOWN
+        return unknown()
     if left == 0:
         return Text("✓", style="green")
-    return (
-        Text(f"{left:,} on their way", style="yellow") if left > 0 else Text(f"✗ {-left:,} too many", style="bold red")
-    )
+    return Text(f"{left:,} →", style="yellow") if left > 0 else Text(f"{-left:,} ✗", style="bold red")
 
 
-def jobs_table(jobs: Sequence[Job]) -> Table:
+def jobs_table(jobs: Sequence[Job]) -> Sheet:
     """Flink's jobs."""
-    table = _table("jobs", ("job", "left"), ("state", "left"), ("last checkpoint", "right"), ("behind", "right"))
+    sheet = Sheet(
+        "jobs",
+        *(Column(), Column(name="state", at_least=10), Column(name="last checkpoint", right=True)),
+        Column(name="events behind", right=True),
+    )
     for job in jobs:
-        style = "green" if job.state == "RUNNING" else "red"
-        age = "–" if job.last_checkpoint_age_seconds is None else f"{span(job.last_checkpoint_age_seconds)} ago"
-        behind = "–" if job.lag is None else f"{job.lag:,} events"
-        table.add_row(job.name, Text(job.state or "not known", style=style), age, behind)
+        state = Text(job.state, style="green" if job.state == "RUNNING" else "red") if job.state else unknown()
+        sheet.add(job.name, state, _checkpoint(job), number(job.lag))
     if not jobs:
-        table.add_row(Text("none", style="dim"), "", "", "")
-    return table
+        sheet.add(Text("none", style="dim"))
+    return sheet
 
 
-def tables_table(status: Status, now: datetime) -> Table:
+def _checkpoint(job: Job) -> Text:
+    if job.last_checkpoint_age_seconds is not None:
+        return Text(f"{span(job.last_checkpoint_age_seconds)} ago")
+    return Text("none yet", style="dim") if job.state else unknown()
+
+
+def tables_table(status: Status) -> Sheet:
     """How fresh each table is, and until when an aggregate's windows are final."""
-    table = _table("tables", ("table", "left"), ("newest event", "right"), ("final until", "left"))
-    for name, seconds in sorted(status.freshness_seconds.items(), key=lambda item: (item[0] < "live.", item[0])):
-        if seconds is None:
-            age = Text("nothing yet", style="dim")
+    sheet = Sheet(
+        "tables", Column(), Column(name="newest event", right=True, at_least=12), Column(name="final until, UTC")
+    )
+    books_away = any(counts.late is None for counts in status.topics.values())
+    for table, seconds in sorted(status.freshness_seconds.items(), key=lambda item: (item[0] < "live.", item[0])):
+        aggregate = table.removeprefix("live.")
+        is_final = aggregate in status.final_until
+        if books_away:
+            sheet.add(table, unknown(), unknown() if is_final else "")
         else:
-            style = "green" if seconds < FRESH_SECONDS else "yellow" if seconds < STALE_SECONDS else "red"
-            age = Text(f"{span(seconds)} ago", style=style)
-        final = status.final_until.get(name.removeprefix("live."))
-        table.add_row(name, age, final.strftime("%Y-%m-%d %H:%M UTC") if final else "")
-    return table
+            sheet.add(table, _age(seconds), _final(status.final_until[aggregate]) if is_final else "")
+    return sheet
 
 
-def findings_table(findings: Sequence[Finding]) -> Table:
+def _age(seconds: float | None) -> Text:
+    if seconds is None:
+        return Text("nothing yet", style="dim")
+    style = "green" if seconds < FRESH_SECONDS else "yellow" if seconds < STALE_SECONDS else "red"
+    return Text(f"{span(seconds)} ago", style=style)
+
+
+def _final(until: datetime | None) -> Text:
+    return Text(f"{until.astimezone(UTC):%Y-%m-%d %H:%M}") if until else Text("not yet", style="dim")
+
+
+def findings_table(findings: Sequence[Finding]) -> Sheet:
     """What the doctor found."""
-    table = Table.grid(padding=(0, 1))
+    sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
     for finding in findings:
         mark, style = MARKS[finding.level]
-        what = Text(finding.what)
-        if finding.advice:
-            what.append(f". {finding.advice}.", style=style)
-        table.add_row(Text(mark, style=style), what)
-    return table
+        advice = f". {finding.advice}." if finding.advice else ""
+        sheet.add(Text(mark, style=style), Text.assemble(finding.what, (advice, style)))
+    return sheet
 
 
-def addresses_table(where: Mapping[str, Any]) -> Table:
+def addresses_table(where: Mapping[str, Any]) -> Sheet:
     """Where everything is, and what to look at there."""
-    table = _table("where everything is", ("", "left"), ("address", "left"), ("to see", "left"))
+    sheet = Sheet("where everything is", Column(), Column(flows=True), Column(flows=True))
     rows = (
         ("page", where["page"], "sales as they happen; it refreshes itself"),
         ("shop", where["shop"], "the demo shop whose catalog is scraped"),
@@ -157,5 +194,10 @@ def addresses_table(where: Mapping[str, Any]) -> Table:
         ("lake", lake_folder(where), "every record as it came, as Iceberg tables"),
     )
     for name, address, see in rows:
-        table.add_row(Text(name, style="bold"), Text(address, style="cyan"), Text(see, style="dim"))
-    return table
+        sheet.add(Text(name, style="bold"), Text(address, style="cyan"), Text(see, style="dim"))
+    return sheet
+
+
+def what_next(page: str) -> Text:
+    """What to do once everything is up."""
+    return Text.assemble("Look at ", (page, "cyan"), " first. Then: `make status`, and `make down` when you are done.")

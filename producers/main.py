@@ -45,26 +45,50 @@ def moment(text: str) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="One of: " + ", ".join(s.name for s in SOURCES))]
-Kafka = Annotated[str, typer.Option(help="Kafka's address.")]
-RegistryUrl = Annotated[str, typer.Option("--registry", help="The schema registry's Confluent API.")]
-State = Annotated[Path, typer.Option(help="Folder for cursors, keys and answer keys.")]
-Rate = Annotated[float | None, typer.Option(min=0.001, help="Mean events a second. Default: the source's own.")]
-MaxEvents = Annotated[int | None, typer.Option(min=1, help="Stop after so many events.")]
-Seed = Annotated[int, typer.Option(help="The same seed draws the same shop.")]
-History = Annotated[str, typer.Option(help="Publish this much past first, then go live: 12h, 30d.")]
-Start = Annotated[str | None, typer.Option(help="Where the past begins, instead of --history: 2026-11-01T00:00Z.")]
-MetricsPort = Annotated[int | None, typer.Option(help="Serve Prometheus metrics on this port.")]
-FromFile = Annotated[Path | None, typer.Option(help="Read real orders from this file.")]
-Mapping = Annotated[Path | None, typer.Option(help="TOML file that says what the file's columns are.")]
-Url = Annotated[str | None, typer.Option(help="The site to read, for a source that reads the web.")]
-Every = Annotated[str | None, typer.Option(help="From one round over the site to the next: 5m, 1h.")]
+SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="One of the above.")]
+Kafka = Annotated[str, typer.Option(metavar="ADDRESS", show_default="the stack's", help="Kafka.")]
+RegistryUrl = Annotated[
+    str, typer.Option("--registry", metavar="URL", show_default="the stack's", help="The registry's Confluent API.")
+]
+State = Annotated[
+    Path, typer.Option(metavar="FOLDER", show_default="the stack's", help="For cursors, keys and answer keys.")
+]
+Rate = Annotated[
+    float | None,
+    typer.Option(min=0.001, metavar="NUMBER", show_default="the source's", help="Events a second, on average."),
+]
+MaxEvents = Annotated[int | None, typer.Option(min=1, metavar="NUMBER", help="Stop after so many events.")]
+Seed = Annotated[int, typer.Option(metavar="NUMBER", help="The same seed draws the same shop.")]
+History = Annotated[
+    str, typer.Option(metavar="LENGTH", help="Publish so much of the past first, then go live: 12h, 30d.")
+]
+Start = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Where the past begins, instead of --history: 2026-11-01T00:00Z.")
+]
+MetricsPort = Annotated[int | None, typer.Option(metavar="PORT", help="Serve Prometheus metrics on this port.")]
+FromFile = Annotated[Path | None, typer.Option(metavar="FILE", help="For orders: read real ones from this file.")]
+Mapping = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="With --from-file: TOML that says what the columns are.")
+]
+Url = Annotated[str | None, typer.Option(metavar="URL", help="For catalog: the shop to read.")]
+Every = Annotated[
+    str | None, typer.Option(metavar="LENGTH", help="For catalog: from one round to the next, as 5m or 1h.")
+]
 
 DEFAULTS = Options()
+HELP = """Publish a source's events, until it is done or stopped.
+
+\b
+Sources:
+{sources}
+
+Example: insights produce orders --rate 50 --max-events 1000
+""".format(sources="\n".join(f"  {s.name:<11}  {s.summary}" for s in SOURCES))
+
 app = typer.Typer(add_completion=False)
 
 
-@app.command()
+@app.command(help=HELP)
 def main(
     name: SourceName,
     kafka: Kafka = DEFAULTS.bootstrap,
@@ -81,10 +105,6 @@ def main(
     url: Url = None,
     every: Every = None,
 ) -> None:
-    """Publish a source's events until stopped.
-
-    Example: python -m producers.main shop --rate 50 --history 12h
-    """
     try:
         options = Options(
             bootstrap=kafka,

@@ -206,7 +206,7 @@ def down(settings: Settings, report: Report) -> None:
             report(Step(name=name, state="started", detail="stopping"))
             end_process(record, 2 if name == "postgres" else 15, 20)
             report(Step(name=name, state="done", detail="stopped"))
-    state = {name: asdict(Record(state="stopped")) for name in before}
+    state = {name: asdict(Record(state="stopped", is_task=record.is_task)) for name, record in before.items()}
     if settings.run_dir.exists():
         (settings.run_dir / "state.json").write_text(json.dumps(state))
 
@@ -240,7 +240,6 @@ def part_states(settings: Settings) -> list[PartState]:
 
 
 def _part_state(name: str, record: Record, process: psutil.Process | None) -> PartState:
-    is_task = name != "supervisor" and record.pid is None and record.endpoint == ""
     memory = uptime = None
     if process is not None:
         try:
@@ -251,15 +250,16 @@ def _part_state(name: str, record: Record, process: psutil.Process | None) -> Pa
             process = None
     return PartState(
         name=name,
-        state=record.state if process or is_task or record.state in ("done", "stopped") else "down",
-        healthy=record.state in ("running", "done") and (process is not None or is_task or record.state == "done"),
+        state=record.state if process or record.is_task or record.state in ("done", "stopped") else "down",
+        healthy=record.state in ("running", "done")
+        and (process is not None or record.is_task or record.state == "done"),
         endpoint=record.endpoint,
         detail=record.detail,
         pid=process.pid if process else None,
         memory_mb=memory,
         uptime_seconds=uptime,
         restarts=record.restarts,
-        is_task=is_task,
+        is_task=record.is_task,
     )
 
 
@@ -277,7 +277,9 @@ def log_path(settings: Settings, part: str) -> Path:
     found = [path for path in (own, captured) if path.exists()]
     if not found:
         parts = sorted({path.stem for path in settings.logs_dir.glob("*.*")})
-        raise Misconfigured(f"there is no log of {part!r} in {settings.logs_dir}; there is one of: {', '.join(parts)}")
+        raise Misconfigured(
+            f"there is no log of {part!r} in {settings.logs_dir}; there is one of: {', '.join(parts) or 'nothing yet'}"
+        )
     return max(found, key=lambda path: (path.stat().st_size > 0, path == own))
 
 

@@ -63,7 +63,7 @@ def tasks(settings: Settings) -> list[Task]:
         Task(name="tables", run=partial(_create_tables, settings), after=("postgres",)),
         Task(
             name="job",
-            run=lambda: f"{JOB_NAME} runs as {deploy.submit(target)}",
+            run=lambda: f"runs as {deploy.submit(target)}",
             still_done=lambda: deploy.is_held(target) or rest.active_job(JOB_NAME) is not None,
             after=("topics", "contracts", "tables", "taskmanager"),
         ),

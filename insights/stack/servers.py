@@ -297,7 +297,7 @@ def _taskmanager(settings: Settings) -> Part:
         command=["/bin/bash", str(flink_home() / "bin" / "taskmanager.sh"), "start-foreground"],
         environment=_flink_environment(settings, "taskmanager"),
         healthy=lambda: rest.task_managers() > 0,
-        endpoint=f"{settings.taskmanager_memory_mb} MB",
+        endpoint=f"{settings.taskmanager_memory_mb} MB at most",
         after=("jobmanager",),
     )
 

@@ -47,6 +47,7 @@ class Record:
     pid: int | None = None
     started: float | None = None  # the process's own start time, in seconds since the epoch
     restarts: int = 0
+    is_task: bool = False
 
 
 def read_state(run_dir: Path) -> dict[str, Record]:
@@ -106,7 +107,7 @@ class Supervisor:
         endpoint = what.endpoint if isinstance(what, Part) else ""
         if isinstance(what, Part) and record is not None and process_of(record):
             return Record(state="starting", endpoint=endpoint, pid=record.pid, started=record.started)
-        return Record(endpoint=endpoint)
+        return Record(endpoint=endpoint, is_task=isinstance(what, Task))
 
     def request_stop(self) -> None:
         """Safe in a signal handler."""
@@ -288,7 +289,7 @@ class Supervisor:
     def _ask_before_stop(self) -> None:
         if self._before_stop is None:
             return
-        record = self._kept.setdefault(self._before_stop.name, _Kept(self._before_stop, Record())).record
+        record = self._kept.setdefault(self._before_stop.name, _Kept(self._before_stop, Record(is_task=True))).record
         record.state = "starting"
         self._write_state()
         try:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from insights.cli import app, check_is_data_folder, up_plan
 from insights.settings import PROJECT, Settings
+from producers.sources import SOURCES
 from schemas.errors import Misconfigured
 
 RUNNER = CliRunner()
@@ -28,6 +30,7 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
 
 
 ALL = list(commands(typer.main.get_command(app)))
+GROUPS = sorted({path[:1] for path in ALL if len(path) > 1})
 
 
 def test_the_commands_are_those_of_the_readme() -> None:
@@ -38,11 +41,31 @@ def test_the_commands_are_those_of_the_readme() -> None:
     }
 
 
-@pytest.mark.parametrize("path", ALL, ids=" ".join)
+@pytest.mark.parametrize("path", [(), *GROUPS, *ALL], ids=lambda path: " ".join(path) or "insights")
 def test_a_command_helps_with_an_example(path: tuple[str, ...]) -> None:
     shown = RUNNER.invoke(app, [*path, "--help"])
     assert shown.exit_code == 0
-    assert "Example: " in shown.output
+    assert f"Example: insights {' '.join(path)}" in shown.output
+
+
+@pytest.mark.parametrize("path", [(), *GROUPS, *ALL], ids=lambda path: " ".join(path) or "insights")
+def test_help_is_whole_at_80_columns(path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = RUNNER.invoke(app, [*path, "--help"])
+    assert max(len(line) for line in shown.output.splitlines()) <= 80
+    assert "…" not in shown.output  # where a line is cut
+
+
+def test_help_lists_the_sources_and_what_they_are() -> None:
+    shown = RUNNER.invoke(app, ["produce", "--help"]).output
+    for source in SOURCES:
+        assert re.search(rf"^ +{source.name} +{re.escape(source.summary)} *$", shown, re.MULTILINE)
+
+
+def test_help_names_the_defaults_and_the_variables_that_set_them() -> None:
+    shown = " ".join(RUNNER.invoke(app, ["up", "--help"], env={"COLUMNS": "300"}).output.split())
+    for default in ("INSIGHTS_HISTORY, or 6h.", "INSIGHTS_RATE, or 10.", "INSIGHTS_SEED, or 1."):
+        assert f"Default: {default}" in shown
 
 
 def one_paragraph(text: str) -> str:
@@ -110,6 +133,16 @@ def test_a_defect_is_one_paragraph_too() -> None:
     )
     assert done.returncode == 1
     assert "ZeroDivisionError" in one_paragraph(done.stderr)
+
+
+def test_the_doctor_ends_with_a_verdict(apart: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment(apart(tmp_path / "home")).items():
+        monkeypatch.setenv(name, value)
+    assert RUNNER.invoke(app, ["doctor"]).output.splitlines()[-1].startswith("This machine can run the stack")
+    monkeypatch.setenv("INSIGHTS_MIN_DISK_GB", "1e6")
+    unfit = RUNNER.invoke(app, ["doctor"])
+    assert unfit.exit_code == 1
+    assert unfit.output.splitlines()[-1].startswith("This machine can't run the stack")
 
 
 def test_status_of_a_stack_that_is_down_shows_what_is_away(

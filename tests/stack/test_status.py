@@ -2,16 +2,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from io import StringIO
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from flink.plan import JOB_NAME
-from insights import views
 from insights.status import Books, Job, Log, Observed, Status, Tally, TopicCounts, judge
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -112,27 +108,3 @@ def test_the_json_has_the_shape_that_programs_rely_on() -> None:
     for counts in found["topics"].values():
         assert set(counts) == {"published", "counted", "duplicate", "late", "dead"}
     assert set(found["jobs"][0]) == {"name", "state", "last_checkpoint_age_seconds", "lag"}
-
-
-@pytest.mark.parametrize(
-    ("published", "says"), [(10, "✓"), (12, "2 on their way"), (9, "1 too many")], ids=["even", "behind", "impossible"]
-)
-def test_the_table_says_in_words_whether_a_topic_balances(published: int, says: str) -> None:
-    counts = TopicCounts(published=published, counted=7, duplicate=1, late=1, dead=1)
-    assert says in views.balance(counts).plain
-
-
-def test_the_view_shows_gaps_for_what_is_away_and_says_so() -> None:
-    console = Console(file=StringIO(), width=120)
-    console.print(views.overview(judged(away=("Kafka at 127.0.0.1:1 is away: refused",)), NOW))
-    assert isinstance(console.file, StringIO)
-    assert "Kafka at 127.0.0.1:1 is away: refused" in console.file.getvalue()
-    assert "?" in console.file.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(None, "–"), (0.42, "0.4 s"), (200, "3 min 20 s"), (3660, "1 h 1 min"), (187_200, "2 d 4 h")],
-)
-def test_a_length_of_time_is_said_in_its_two_largest_units(seconds: float | None, text: str) -> None:
-    assert views.span(seconds) == text

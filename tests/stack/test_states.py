@@ -1,0 +1,40 @@
+"""What is known of parts and tasks, with and without a supervisor."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from insights.stack import down, part_states
+from insights.stack.part import Part, Task
+from insights.stack.supervisor import Record, Supervisor, read_state
+
+TOPICS = Task(name="topics", run=lambda: "9 were there", after=("kafka",))
+KAFKA = Part(
+    name="kafka", command=("/bin/false",), environment={}, healthy=lambda: False, endpoint="", after=("never",)
+)
+NEVER = Task(name="never", run=lambda: "", after=("never",))
+
+
+def test_a_supervisor_notes_which_are_tasks(tmp_path: Path) -> None:
+    Supervisor([NEVER, KAFKA, TOPICS], run_dir=tmp_path, logs_dir=tmp_path).tick(0.0)
+    assert {name: record.is_task for name, record in read_state(tmp_path).items()} == {
+        "never": True,
+        "kafka": False,
+        "topics": True,
+    }
+
+
+def test_a_stopped_stack_still_tells_parts_from_tasks(apart: Any, tmp_path: Path) -> None:
+    settings = apart(tmp_path / "home")
+    settings.run_dir.mkdir(parents=True)
+    states = {"kafka": Record(endpoint=settings.kafka), "topics": Record(state="done", is_task=True)}
+    (settings.run_dir / "state.json").write_text(json.dumps({name: asdict(record) for name, record in states.items()}))
+    down(settings, lambda step: None)
+    assert [(part.name, part.state, part.is_task) for part in part_states(settings)] == [
+        ("supervisor", "stopped", False),
+        ("kafka", "stopped", False),
+        ("topics", "stopped", True),
+    ]
