@@ -1,4 +1,8 @@
-"""Tables for a terminal of any width: no number is cut, and no word is broken that fits on a line."""
+"""Tables for a terminal of any width: no number is cut, and no word is broken that fits on a line.
+
+rich draws them. Its own tables break the words, or cut the numbers, of a column that has too little room; here what has
+none beside its row goes beneath it.
+"""
 
 from __future__ import annotations
 
