@@ -84,10 +84,9 @@ def encoded(settings: Settings, count: int, start: datetime, seed: int) -> list[
     return found
 
 
-def publish(settings: Settings, events: list[Encoded]) -> float:
-    """Publishes all and returns how many seconds it took."""
+def publish(settings: Settings, events: list[Encoded]) -> None:
+    """Publishes all. Blocks until they are acknowledged."""
     producer = Producer({**PRODUCER_SETTINGS, "bootstrap.servers": settings.kafka})
-    began = time.perf_counter()
     for event in events:
         while True:
             try:
@@ -97,7 +96,6 @@ def publish(settings: Settings, events: list[Encoded]) -> float:
                 producer.poll(0.05)
     if left := producer.flush(120):
         raise SystemExit(f"{left} events were not acknowledged")
-    return time.perf_counter() - began
 
 
 def cpu_seconds(settings: Settings) -> dict[str, float]:
@@ -121,6 +119,8 @@ def drain(settings: Settings, count: int, rounds: int) -> None:
             target = _counted(connection) + count
             publish(settings, events)
             backlog, cpu, began = target - _counted(connection), cpu_seconds(settings), time.perf_counter()
+            if backlog < count / 2:
+                raise SystemExit(f"the job kept up with the publishing: {backlog:,} of {count:,} events were left")
             while _counted(connection) < target:
                 time.sleep(POLL_SECONDS * 5)
             seconds = time.perf_counter() - began

@@ -9,11 +9,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from flink.deployment import Deployment
+from flink.finality import floors
 from flink.plan import JOB_NAME, JobPlan, live_plan
 from flink.rest import FlinkRest, JobFailed
 from flink.tables import empty_tables
@@ -68,9 +70,12 @@ def submit(deployment: Deployment) -> str:
         if running := rest.active_job(JOB_NAME):
             return running
         snapshot = newest_snapshot(deployment)
+        known: dict[str, datetime] = {}
         if snapshot is not None:
             refuse_expired(deployment, snapshot, time.time())
-        _run_client(deployment, live_plan(deployment), snapshot)
+            # What is final stays so, though state of a partition that was silent for long is forgotten.
+            known = floors(deployment)
+        _run_client(deployment, live_plan(deployment, known), snapshot)
         return _await_running(rest, deadline_seconds=RUNNING_SECONDS)
 
 

@@ -18,6 +18,7 @@ from flink.deployment import Deployment
 from flink.plan import JOB_NAME
 from flink.rest import NO_WATERMARK, FlinkRest
 from schemas.catalogue import event
+from schemas.errors import Retryable
 
 UPSERT = """
 insert into ops.finality (aggregate, final_until, watermark, checkpoint_id, recorded_at)
@@ -91,3 +92,24 @@ def _number(vertex_name: str) -> str:
 def final_until(aggregate: Aggregate, watermark: datetime, horizon_hours: int) -> datetime:
     """Windows of ``aggregate`` that end by this time can't change any more."""
     return watermark - timedelta(hours=horizon_hours + aggregate.overrun_hours)
+
+
+def floors(deployment: Deployment) -> dict[str, datetime]:
+    """By event name, the watermark that all partitions of its topic had reached when a checkpoint last was complete.
+
+    An aggregate's is that of the slowest of its topics, so each of them was at least there. Raises Retryable when
+    Postgres is away.
+    """
+    try:
+        with psycopg.connect(deployment.postgres_dsn, connect_timeout=10) as connection:
+            rows = connection.execute("select aggregate, watermark from ops.finality").fetchall()
+    except psycopg.OperationalError as error:
+        raise Retryable(
+            f"Postgres at {deployment.postgres_host}:{deployment.postgres_port} is away: {error}"
+        ) from error
+    reached: dict[str, datetime] = dict(rows)
+    found: dict[str, datetime] = {}
+    for aggregate in aggregates():
+        if at := reached.get(aggregate.name):
+            found |= {name: max(at, found.get(name, at)) for name in aggregate.inputs}
+    return found

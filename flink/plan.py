@@ -15,7 +15,9 @@ what was read and what counted is counted by day, and every record goes to the l
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from aggregates.catalogue import Aggregate, aggregates
@@ -26,6 +28,7 @@ from schemas.catalogue import Event, avro_events, events
 
 JOB_NAME = "insights-live"
 SCHEMA_ID_HEADER = "schema_id"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 EVENT_COUNTS = {
     "topic": "string",
@@ -58,15 +61,19 @@ class JobPlan:
         return json.dumps(asdict(self), indent=1)
 
 
-def live_plan(deployment: Deployment) -> JobPlan:
-    """The whole live job: every contract, every aggregate and fact, both sinks."""
+def live_plan(deployment: Deployment, floors: Mapping[str, datetime] | None = None) -> JobPlan:
+    """The whole live job: every contract, every aggregate and fact, both sinks.
+
+    ``floors``: by event name, a watermark (UTC) that all partitions of its topic are known to have reached.
+    """
+    known = floors or {}
     sinks = [_postgres_sink(deployment, a.sink, _sink_columns(a), a.key) for a in aggregates()]
     return JobPlan(
         name=JOB_NAME,
         settings=settings(deployment),
         statements=[
             _lake_catalog(deployment),
-            *(s for e in avro_events() for s in _event_statements(e, deployment)),
+            *(s for e in avro_events() for s in _event_statements(e, deployment, known.get(e.name, EPOCH))),
             *(_dead_letter_source(e, deployment) for e in events() if e.format == "raw"),
             *sinks,
             _postgres_sink(deployment, "ops.event_counts", _plain(EVENT_COUNTS), ("topic", "window_start")),
@@ -156,14 +163,14 @@ LOG_METADATA = [
 ]
 
 
-def _event_statements(e: Event, deployment: Deployment) -> list[str]:
+def _event_statements(e: Event, deployment: Deployment, floor: datetime) -> list[str]:
     own = [f["name"] for f in e.avro_schema["fields"]]
     carried = ", ".join(f"`{name}`" for name in own)
     # From here on occurred_at is a plain time: no operator may drop what is behind the watermark.
     plain = carried.replace("`occurred_at`", "cast(`occurred_at` as timestamp(3)) as `occurred_at`")
     statements = [
         _kafka_source(e, deployment),
-        _judged(e, deployment),
+        _judged(e, deployment, floor),
         f"create temporary view `numbered_{e.table}` as\n"
         f"select {plain}, count(*) over (partition by `event_id` order by `read_at`) as `copy`\n"
         f"from `judged_{e.table}` where not `is_late`",
@@ -181,23 +188,23 @@ def _event_statements(e: Event, deployment: Deployment) -> list[str]:
     return statements
 
 
-def _judged(e: Event, deployment: Deployment) -> str:
-    """Every record with the watermark of its partition, and whether it is more than the horizon behind that.
+def _judged(e: Event, deployment: Deployment, floor: datetime) -> str:
+    """Every record with its partition's watermark, and whether it is more than the horizon behind that.
 
-    The watermark is the newest event time of the partition so far, less what may be out of order: the log alone says
-    what is late, and because it is kept in the job's state, a job that starts again judges as the one before it did.
-    Flink's own watermark is gone then. It only adds what a silent partition can't know: how far the others have come.
+    The watermark is the newest event time of the partition so far, less what may be out of order. It is kept in the
+    job's state: a job that starts again judges as the one before it did, while Flink's own watermark is gone then.
+    That one only adds what a silent partition can't know, how far the others are; it is kept with the rest. ``floor``
+    is how far all partitions were when the job was submitted.
     """
     horizon = f"interval '{deployment.horizon_hours}' hour({len(str(deployment.horizon_hours))})"
-    out_of_order = f"interval '{deployment.out_of_order_seconds}' second"
+    own = f"cast(`occurred_at` as timestamp(3)) - interval '{deployment.out_of_order_seconds}' second"
+    utc = floor.astimezone(UTC).replace(tzinfo=None)
+    least = f"timestamp '{utc.isoformat(sep=' ', timespec='milliseconds')}'"
     return f"""create temporary view `judged_{e.table}` as
 select *, coalesce(`occurred_at` < `watermark` - {horizon}, false) as `is_late` from (
-  select *, case when `others` > `own` then `others` else `own` end as `watermark` from (
-    select *, current_watermark(`occurred_at`) as `others`, `newest` - {out_of_order} as `own` from (
-      select *, max(cast(`occurred_at` as timestamp(3))) over (
-        partition by `kafka_partition` order by `read_at`
-      ) as `newest` from `arrived_{e.table}`
-    )
+  select *, max(`reached`) over (partition by `kafka_partition` order by `read_at`) as `watermark` from (
+    select *, greatest({own}, coalesce(current_watermark(`occurred_at`), {least}), {least}) as `reached`
+    from `arrived_{e.table}`
   )
 )"""
 

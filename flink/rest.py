@@ -62,9 +62,6 @@ class FlinkRest:
         """How many TaskManagers are registered."""
         return int(self._call("GET", "/overview")["taskmanagers"])
 
-    def free_slots(self) -> int:
-        return int(self._call("GET", "/overview")["slots-available"])
-
     def jobs(self) -> list[tuple[str, str, str]]:
         """(job id, name, state) of every job that the JobManager knows, newest first."""
         found = sorted(self._call("GET", "/jobs/overview")["jobs"], key=lambda j: -int(j["start-time"]))

@@ -63,7 +63,7 @@ Force = Annotated[bool, typer.Option("--force", metavar="", help="Remove it with
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, for programs; its shape is stable.")]
 Watch = Annotated[bool, typer.Option("--watch", metavar="", help="Show it again every second, until Ctrl-C.")]
 PartName = Annotated[
-    str, typer.Argument(metavar="PART", help="Its name in the first table of `insights status`, as kafka or page.")
+    str, typer.Argument(metavar="PART", help="Its name in the table `parts` of `insights status`, as kafka or page.")
 ]
 Follow = Annotated[bool, typer.Option("--follow", "-f", metavar="", help="Go on with what is added, until Ctrl-C.")]
 Lines = Annotated[

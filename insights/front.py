@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console, RenderableType
@@ -68,7 +68,7 @@ def show(shown: RenderableType) -> None:
 
 def keep_showing(
     look: Callable[[], RenderableType], *, every_seconds: float, wait: Callable[[float], None] = time.sleep
-) -> None:
+) -> NoReturn:
     """Show what it sees again and again, in place on a terminal and one after the other elsewhere. Does not return."""
     from rich.live import Live
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.catalogue import avro_events
 from schemas.errors import Misconfigured
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -53,11 +54,13 @@ class Settings(BaseSettings):
     history: str = Field("6h", description="past that a new shop begins with")
     seed: int = Field(1, description="the same seed draws the same shop")
 
-    horizon_hours: int = Field(24, ge=1, description="an event further behind the watermark is late")
+    # At least twice what an event may be ahead of the clock (producers/publisher.py): it moves the watermark.
+    horizon_hours: int = Field(24, ge=2, description="an event further behind its partition's watermark is late")
     state_ttl_hours: int = Field(24 * 8, ge=2, description="how long the live job remembers ids and open windows")
     idle_timeout_seconds: int = Field(60, ge=1, description="a partition silent for so long holds no watermark back")
     checkpoint_interval_seconds: int = Field(10, ge=1)
-    parallelism: int = Field(1, ge=1)
+    # A part of a source without a partition has no watermark, and nothing would become final.
+    parallelism: int = Field(1, ge=1, le=min(e.partitions for e in avro_events()))
 
     @property
     def kafka(self) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.text import Text
@@ -167,8 +167,9 @@ def folded(text: Text, width: int, *, whole_words: bool) -> list[Text]:
     for word in re.finditer(r"\S+", text.plain):
         if word.start() > start and cell_len(text.plain[start : word.end()]) > width:
             breaks.append(start := word.start())
-        while not whole_words and word.end() - start > width > 0:
-            breaks.append(start := start + width)
+        if not whole_words and cell_len(word.group()) > width > 0:
+            for piece in chop_cells(word.group(), width)[:-1]:
+                breaks.append(start := start + len(piece))
     lines = list(text.divide(breaks))
     for line in lines:
         line.rstrip()

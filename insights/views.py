@@ -33,10 +33,11 @@ def span(seconds: float) -> str:
     """A length of time in its two largest units: ``0.4s``, ``3m 20s``, ``2d 4h``."""
     if round(seconds, 1) < 60:
         return f"{seconds:.1f}s"
-    for size, unit, smaller, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
-        if round(seconds) >= size:
-            return f"{round(seconds) // size}{unit} {round(seconds) % size // smaller}{small_unit}"
-    raise AssertionError("60 s or more always have a unit")
+    whole = round(seconds)
+    for size, unit, smaller, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "m")):
+        if whole >= size:
+            return f"{whole // size}{unit} {whole % size // smaller}{small_unit}"
+    return f"{whole // 60}m {whole % 60}s"
 
 
 def overview(status: Status) -> RenderableType:

@@ -1,4 +1,4 @@
-with steps as (
+with interactions as (
     select
         {{ window_start('hour', 'occurred_at') }} as window_start,
         coalesce(campaign, '(none)') as campaign,
@@ -15,7 +15,7 @@ select
     count(distinct session_id) filter (where interaction = 'add_to_cart') as cart_sessions,
     count(distinct session_id) filter (where interaction = 'checkout') as checkout_sessions,
     count(distinct session_id) filter (where interaction = 'purchase') as purchase_sessions
-from steps
+from interactions
 group by
     window_start,
     campaign

@@ -19,6 +19,7 @@ from bs4 import BeautifulSoup, Tag
 
 from producers.scraping.price import parse_price
 from producers.scraping.profiles import WOOCOMMERCE, Profile
+from schemas.binary import UNSTORABLE
 from schemas.errors import PoisonEvent
 
 Record = dict[str, Any]
@@ -70,22 +71,19 @@ def parse_product(html: str, url: str, seen_at: datetime, profile: Profile = WOO
         "specs": page.specs(),
         "url": page.canonical(),
     }
-    record = {name: _as_html_reads(value) for name, value in record.items()}
+    record = {name: _storable(value) for name, value in record.items()}
     return record | {"occurred_at": seen_at, "trace": None, "content_hash": content_hash(record)}
 
 
-def _as_html_reads(value: Any) -> Any:
-    """The value with U+FFFD for what is no character (U+0000, half a surrogate pair), as a browser has it.
-
-    JSON-LD can spell both. https://html.spec.whatwg.org/multipage/parsing.html#parse-error-unexpected-null-character
-    """
+def _storable(value: Any) -> Any:
+    """The value with U+FFFD for what no text of an event may have; JSON-LD can spell it."""
     match value:
         case str():
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
+            return UNSTORABLE.sub("\ufffd", value)
         case list():
-            return [_as_html_reads(item) for item in value]
+            return [_storable(item) for item in value]
         case dict():
-            return {_as_html_reads(name): _as_html_reads(item) for name, item in value.items()}
+            return {_storable(name): _storable(item) for name, item in value.items()}
     return value
 
 

@@ -13,7 +13,7 @@ from hypothesis import Phase, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from aggregates.catalogue import aggregates
+from aggregates.catalogue import aggregate, aggregates
 from flink.plan import touched_by
 from schemas.catalogue import avro_events, event
 from schemas.codec import Encoder
@@ -134,3 +134,17 @@ def test_a_partition_that_is_behind_the_others_is_not_late() -> None:
         oracle.Dealt({"event_id": str(n), "occurred_at": at} for n, at in enumerate([ahead, behind, ahead] * 2))
     )
     assert not judged.late
+
+
+def test_what_was_final_when_a_job_was_submitted_stays_so(flink: FlinkProcess, tmp_path: Path) -> None:
+    """Its partition may have forgotten how far it was."""
+    floor = datetime(2026, 3, 2, 12, 0, 0, 500_000, tzinfo=UTC)
+    edge = floor - timedelta(hours=24)
+    moves, record = aggregate("stock_moves_per_hour"), any_log(1, events_a_topic=1)["inventory.stock_moved"][0]
+    arrivals = [
+        Arrival(record={**record, "event_id": name, "warehouse": name, "occurred_at": at}, published_at=PUBLISHED_AT)
+        for name, at in (("late", edge - timedelta(milliseconds=1)), ("just in time", edge))
+    ]
+    part = on_files("floor", {"inventory.stock_moved": arrivals}, tmp_path, moves, {"inventory.stock_moved": floor})
+    flink.run(settings(), [part])
+    assert [row["warehouse"] for row in final_rows(tmp_path, moves)] == ["just in time"]

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(1500)  # a dozen restarts, on a machine that ot
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     folder = tmp_path_factory.mktemp("hub")
-    settings = own_settings(folder / "home", checkpoint_interval_seconds=2)
+    settings = own_settings(folder / "home", checkpoint_interval_seconds=2, idle_timeout_seconds=2)
     with ExitStack() as resources:
         yield open_hub(settings, folder, resources, seed=11, rate=10.0, history="2h")
 
@@ -80,6 +80,52 @@ def flows(hub: Hub, events: int) -> None:
     hub.until(lambda: hub.counted() >= counted, f"{events} more events are counted")
 
 
+def test_a_partition_that_was_silent_is_judged_by_the_others_and_by_that_still_when_the_job_starts_again(
+    hub: Hub,
+) -> None:
+    """Of a topic that no aggregate counts: nothing but the job itself knows how far it is."""
+    e = event("public.vehicle_moved")
+    assert sum(ledgers.log_ends(hub.settings, e).values()) == 0, "one of its partitions must never have spoken"
+    speaks, silent = keys_by_partition(hub, event("public.wiki_edited")).values()
+    long_ago = [now() - HORIZON - timedelta(hours=1) for _ in range(2)]
+    hub.publish(e, made(e, now()) | {e.key: speaks}, "counted")
+    hub.flush()
+    hub.until(lambda: watermark_ms(hub, e) > long_ago[0].timestamp() * 1000, "the silent partition holds nothing back")
+    hub.publish(e, made(e, long_ago[0]) | {e.key: silent}, "late")
+    hub.flush()
+    hub.come_to_rest()
+    hub.command("flink", "stop")
+    hub.publish(e, made(e, long_ago[1]) | {e.key: silent}, "late")
+    hub.flush()
+    hub.command("flink", "submit")
+    assert_exact(hub)
+
+
+def keys_by_partition(hub: Hub, like: Event) -> dict[int, str]:
+    """A key for each partition of a topic: where it goes in another with as many."""
+    assert like.partitions == event("public.vehicle_moved").partitions
+    found: dict[int, str] = {}
+    while len(found) < like.partitions:
+        record = made(like, now())
+        before = ledgers.log_ends(hub.settings, like)
+        hub.publish(like, record, "counted")
+        hub.flush()
+        after = ledgers.log_ends(hub.settings, like)
+        found |= {partition: record[like.key] for partition in after if after[partition] > before[partition]}
+    return found
+
+
+def watermark_ms(hub: Hub, e: Event) -> float:
+    """Flink's own, of all partitions that are not idle."""
+    job = hub.rest.active_job(JOB_NAME)
+    for vertex in hub.rest.vertices(job) if job else ():
+        if vertex.name.startswith(f"Source: arrived_{e.table}["):
+            node = vertex.name.split("[", 1)[1].split("]", 1)[0]
+            suffix = f"arrived_{e.table}[{node}].currentOutputWatermark"
+            return min(hub.rest.metrics(job or "", vertex.id, suffix).values(), default=0)
+    return 0
+
+
 def test_published_is_counted_and_duplicate_and_late_and_dead_for_every_topic_though_the_job_starts_again(
     hub: Hub,
 ) -> None:
@@ -91,11 +137,12 @@ def test_published_is_counted_and_duplicate_and_late_and_dead_for_every_topic_th
         # Different for each topic, so that none can stand in for another.
         wanted[e.topic] = {"counted": ON_TIME + 1, "duplicate": number, "late": number + 2, "dead": 0}
     hub.come_to_rest()
+    # A job that did not know any longer how far its partitions were would take the late ones for on time.
+    hub.command("flink", "stop")
     for number, e in enumerate(avro_events(), start=1):
         put_in_duplicates_and_late_ones(hub, e, duplicates=number, late=number + 2)
     hub.flush()
-    # A job that knew no longer how far its partitions were would take the late ones for on time.
-    hub.kill("taskmanager")
+    hub.command("flink", "submit")
     wanted[ORDER_PLACED.topic]["dead"] += 1
     wanted[ORDER_PLACED.topic]["counted"] += publish_a_file_with_a_bad_row(hub)
 

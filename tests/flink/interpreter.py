@@ -19,7 +19,7 @@ ANSWERS = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)
 
 from pyflink.common import Configuration  # noqa: E402
-from pyflink.table import EnvironmentSettings, TableEnvironment  # noqa: E402
+from pyflink.table import EnvironmentSettings, ExplainDetail, TableEnvironment  # noqa: E402
 
 
 def columns(table):
@@ -47,7 +47,7 @@ def answer(request):
     if request["wanted"] == "describe":
         return described
     if request["wanted"] == "explain":
-        return job.explain()
+        return job.explain(ExplainDetail.CHANGELOG_MODE)
     job.execute().wait()
     return None
 

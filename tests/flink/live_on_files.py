@@ -65,8 +65,8 @@ class Arrival:
     place: tuple[int, int] | None = None
 
 
-def plan() -> JobPlan:
-    return live_plan(DEPLOYMENT)
+def plan(floors: Mapping[str, datetime] | None = None) -> JobPlan:
+    return live_plan(DEPLOYMENT, floors)
 
 
 def settings() -> dict[str, str]:
@@ -82,22 +82,29 @@ def settings() -> dict[str, str]:
     }
 
 
-def on_files(name: str, arrivals: Mapping[str, Iterable[Arrival]], folder: Path, wanted: Aggregate | None) -> Part:
+def on_files(
+    name: str,
+    arrivals: Mapping[str, Iterable[Arrival]],
+    folder: Path,
+    wanted: Aggregate | None,
+    floors: Mapping[str, datetime] | None = None,
+) -> Part:
     """The live plan's statements, reading ``{event name: arrivals}`` and writing to files in ``folder``.
 
-    With an aggregate, what concerns that one alone.
+    With an aggregate, what concerns that one alone. ``floors`` are live_plan's.
     """
+    whole = plan(floors)
     inputs = [e for e in events() if wanted is None or e.name in wanted.inputs]
     for e in inputs:
         write_topic(folder / "in" / e.table, e, arrivals.get(e.name, ()))
     relations = {relation for e in inputs for relation in _relations(e)}
-    sinks = {wanted.sink} if wanted else {s for s in map(created, plan().statements) if "." in s}
+    sinks = {wanted.sink} if wanted else {s for s in map(created, whole.statements) if "." in s}
     statements = [
-        _exchanged(statement, folder) for statement in plan().statements if created(statement) in relations | sinks
+        _exchanged(statement, folder) for statement in whole.statements if created(statement) in relations | sinks
     ]
     if wanted is None:
         statements = [*lake_on_files(folder), *statements]
-    inserts = [i for i in plan().inserts if wanted is None or i.startswith(f"insert into `{wanted.sink}`")]
+    inserts = [i for i in whole.inserts if wanted is None or i.startswith(f"insert into `{wanted.sink}`")]
     return Part(name=name, statements=statements, inserts=inserts)
 
 

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from aggregates.catalogue import aggregate, aggregates
 from flink.deployment import Deployment
-from flink.finality import FinalityRecorder, final_until
+from flink.finality import FinalityRecorder, final_until, floors
 from flink.plan import JOB_NAME
 from flink.rest import FlinkRest, FlinkUnavailable
 from flink.tables import OPS
@@ -155,3 +155,12 @@ def test_what_is_final_stays_final(stack: Settings, deployment: Deployment, unti
     until(others_known, seconds=60, what="a checkpoint after the reading")
     recorder.step()
     assert recorded(deployment, "stock_moves_per_hour") == (far, far, 1)
+
+
+def test_a_topic_was_as_far_as_the_furthest_of_what_counts_it(deployment: Deployment) -> None:
+    """product_activity_per_hour waits for its orders too; funnel_per_hour is of interactions alone."""
+    orders, interactions = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, 0, 0, 0, 1_000, tzinfo=UTC)
+    with psycopg.connect(deployment.postgres_dsn) as connection:
+        for name, at in (("product_activity_per_hour", orders), ("funnel_per_hour", interactions)):
+            connection.execute("insert into ops.finality values (%s, %s, %s, 1)", (name, at, at))
+    assert floors(deployment) == {"sales.order_placed": orders, "web.interaction": interactions}

@@ -121,7 +121,7 @@ def test_robots_of_the_shop_keeps_carts_out(shop: Any) -> None:
     assert rules.sitemaps == [f"{shop.base}/sitemap_index.xml"]
 
 
-def test_what_is_no_character_is_read_as_a_browser_reads_it(shop: Any, moment: Any) -> None:
+def test_what_no_text_of_an_event_may_have_is_read_as_the_replacement_character(shop: Any, moment: Any) -> None:
     article = shop.shelf.articles(moment())[0]
     html, url = _page(article, shop.base)
     number = json.dumps(article.product.product_id)
