@@ -131,6 +131,22 @@ def test_a_table_that_differs_from_its_aggregate_is_refused_by_name(
         connection.commit()
 
 
+def test_rows_that_are_written_again_have_room_in_tables_that_were_there_too(
+    deployment: Deployment, connection: Connection
+) -> None:
+    connection.execute("alter table live.sessions reset (fillfactor)")
+    connection.commit()
+    create_tables(deployment)
+    options = dict(
+        connection.execute(
+            "select relnamespace::regnamespace || '.' || relname, reloptions from pg_class where relkind = 'r'"
+        ).fetchall()
+    )
+    assert {a.sink: options[a.sink] for a in aggregates()} == {
+        a.sink: None if a.is_fact else ["fillfactor=70"] for a in aggregates()
+    }
+
+
 @pytest.mark.parametrize("contract", CONTRACTS)
 def test_every_contract_has_a_table_in_the_lake(contract: Event, lake: Catalog) -> None:
     table = lake.load_table(f"events.{contract.table}")
