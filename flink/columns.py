@@ -51,6 +51,11 @@ def sink_column(name: str, column: Column) -> str:
     return f"`{name}` {FLINK[column.type]}{'' if column.nullable else ' not null'}"
 
 
+def postgres_type(column: Column) -> str:
+    """Postgres' type of a sink's column, ``not null`` included."""
+    return f"{POSTGRES[column.type]}{'' if column.nullable else ' not null'}"
+
+
 def is_nullable(avro: Any) -> bool:
     return isinstance(avro, list)
 

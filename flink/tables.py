@@ -1,8 +1,10 @@
-"""Creates what the live job writes to: Postgres tables from the aggregates, lake tables from the contracts."""
+"""Creates what the live job writes to: Postgres tables from the sinks, lake tables from the contracts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from pyiceberg.catalog import Catalog, load_catalog
@@ -12,118 +14,94 @@ from pyiceberg.schema import Schema
 from pyiceberg.transforms import DayTransform
 
 from aggregates.catalogue import Aggregate, aggregates
-from flink.columns import POSTGRES, lake_schema
+from flink.columns import lake_schema, postgres_type
 from flink.deployment import Deployment
+from flink.sinks import Sink, sinks
 from schemas.catalogue import Event, event, events
 from schemas.errors import Misconfigured, Retryable
 
+Connection = psycopg.Connection[tuple[Any, ...]]
+
 NAMESPACE = "events"
 
-OPS = """
-create schema if not exists live;
-create schema if not exists events;
-create schema if not exists ops;
-
-create table if not exists ops.event_counts (
-    topic text not null,
-    window_start timestamptz not null,
-    on_time bigint not null,
-    counted bigint not null,
-    last_event_at timestamptz not null,
-    primary key (topic, window_start)
-);
-comment on table ops.event_counts is
-    'By topic and day: events read on time and, of them, counted; the difference is duplicates.';
-
-create table if not exists ops.late_events (
-    topic text not null,
-    kafka_partition integer not null,
-    kafka_offset bigint not null,
-    event_id text not null,
-    occurred_at timestamptz not null,
-    watermark timestamptz not null,
-    aggregates text not null,
-    primary key (topic, kafka_partition, kafka_offset)
-);
-comment on table ops.late_events is
-    'The late ledger: events past the horizon, in no number until a restatement counts them.';
-
-create table if not exists ops.finality (
-    aggregate text primary key,
-    final_until timestamptz not null,
-    watermark timestamptz not null,
-    checkpoint_id bigint not null,
-    recorded_at timestamptz not null default now()
-);
-comment on table ops.finality is
-    'Windows that end by final_until are final: only a replay may change them.';
-"""
+SCHEMAS = ("live", "events", "ops")
 
 
 def create_tables(deployment: Deployment) -> None:
     """Creates the schemas, tables and lake tables that are missing. Raises Misconfigured when one there differs."""
-    try:
-        with psycopg.connect(deployment.postgres_dsn) as connection:
-            connection.execute(OPS)
-            for aggregate in aggregates():
-                table, *details = postgres_ddl(aggregate)
-                connection.execute(table)
-                _check_columns(connection, aggregate)
-                for statement in details:
-                    connection.execute(statement)
-    except psycopg.OperationalError as error:
-        raise Retryable(
-            f"Postgres at {deployment.postgres_host}:{deployment.postgres_port} is away: {error}"
-        ) from error
+    with _postgres(deployment) as connection:
+        for sink in sinks():
+            _check_columns(connection, sink)
+        for statement in postgres_ddl():
+            connection.execute(statement)
     with open_lake(deployment) as catalog:
         for e in events():
             create_lake_table(catalog, e)
 
 
+@contextmanager
+def _postgres(deployment: Deployment) -> Iterator[Connection]:
+    try:
+        with psycopg.connect(deployment.postgres_dsn) as connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        raise Retryable(
+            f"Postgres at {deployment.postgres_host}:{deployment.postgres_port} is away: {error}"
+        ) from error
+
+
 def empty_tables(deployment: Deployment) -> None:
     """Empties every table that the live job writes, in Postgres and in the lake, for a run from the log's beginning."""
-    sinks = ", ".join(["ops.event_counts", "ops.late_events", "ops.finality", *(a.sink for a in aggregates())])
     with psycopg.connect(deployment.postgres_dsn) as connection:
-        connection.execute(f"truncate {sinks}")
+        connection.execute(f"truncate {', '.join(sink.table for sink in sinks())}")
     with open_lake(deployment) as catalog:
         for e in events():
             catalog.drop_table(f"{NAMESPACE}.{e.table}")
             create_lake_table(catalog, e)
 
 
-def postgres_ddl(aggregate: Aggregate) -> Iterator[str]:
-    """DDL of one sink: the table, its comments, and an index by time where the key does not begin with it."""
-    columns = [
-        f"{name} {POSTGRES[column.type]}{'' if column.nullable else ' not null'}"
-        for name, column in aggregate.columns.items()
-    ]
-    lines = ",\n    ".join([*columns, f"primary key ({', '.join(aggregate.key)})"])
-    yield f"create table if not exists {aggregate.sink} (\n    {lines}\n)"
-    yield f"comment on table {aggregate.sink} is {_literal(aggregate.description)}"
-    for name, column in aggregate.columns.items():
-        yield f"comment on column {aggregate.sink}.{name} is {_literal(column.doc)}"
+def postgres_ddl() -> Iterator[str]:
+    """DDL of all sinks. Run on tables that are there it changes their comments and storage only."""
+    yield from (f"create schema if not exists {schema}" for schema in SCHEMAS)
+    for sink in sinks():
+        yield from sink_ddl(sink)
+    for aggregate in aggregates():
+        yield _storage(aggregate)
+
+
+def sink_ddl(sink: Sink) -> Iterator[str]:
+    """DDL of one sink: the table and its comments."""
+    columns = [f"{name} {postgres_type(column)}" for name, column in sink.columns.items()]
+    lines = ",\n    ".join([*columns, f"primary key ({', '.join(sink.key)})"])
+    yield f"create table if not exists {sink.table} (\n    {lines}\n)"
+    yield f"comment on table {sink.table} is {_literal(sink.description)}"
+    for name, column in sink.columns.items():
+        yield f"comment on column {sink.table}.{name} is {_literal(column.doc)}"
+
+
+def _storage(aggregate: Aggregate) -> str:
     if aggregate.is_fact:
-        yield f"create index if not exists {aggregate.name}_occurred_at on {aggregate.sink} (occurred_at)"
-    else:
-        # A row of an aggregate is written again and again: room beside it spares its index each time (a HOT update).
-        yield f"alter table {aggregate.sink} set (fillfactor = 70)"
+        # Its key does not begin with the time, by which it is read.
+        return f"create index if not exists {aggregate.name}_occurred_at on {aggregate.sink} (occurred_at)"
+    # A row of an aggregate is written again and again: room beside it spares its index each time (a HOT update).
+    return f"alter table {aggregate.sink} set (fillfactor = 70)"
 
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _check_columns(connection: psycopg.Connection[tuple[object, ...]], aggregate: Aggregate) -> None:
-    schema, table = aggregate.sink.split(".")
+def _check_columns(connection: Connection, sink: Sink) -> None:
+    schema, table = sink.table.split(".")
     rows = connection.execute(
         "select column_name from information_schema.columns where table_schema = %s and table_name = %s",
         (schema, table),
     )
     there = {str(row[0]) for row in rows}
-    if there != set(aggregate.columns):
-        difference = ", ".join(sorted(there ^ set(aggregate.columns)))
+    if there and there != set(sink.columns):
+        difference = ", ".join(sorted(there ^ set(sink.columns)))
         raise Misconfigured(
-            f"{aggregate.sink} in Postgres and aggregates/{aggregate.name}/aggregate.toml differ in: {difference}."
+            f"{sink.table} in Postgres and {sink.origin} differ in: {difference}."
             " A released aggregate's columns stay; give a changed one a new name"
         )
 

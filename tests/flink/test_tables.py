@@ -13,9 +13,10 @@ import pytest
 from psycopg import sql
 from pyiceberg.catalog import Catalog
 
-from aggregates.catalogue import Aggregate, aggregate, aggregates
+from aggregates.catalogue import aggregate, aggregates
 from flink.columns import lake_columns, lake_schema
 from flink.deployment import Deployment
+from flink.sinks import Sink, sinks
 from flink.tables import create_lake_table, create_tables, open_lake, sink_inputs
 from insights.deployment import deployment as deployment_of
 from insights.settings import Settings
@@ -24,7 +25,7 @@ from schemas.errors import Misconfigured, Retryable
 from tests.flink.live_on_files import DEPLOYMENT
 from tests.schemas.thing_happened import THING_HAPPENED, of, the_field
 
-AGGREGATES = [pytest.param(a, id=a.name) for a in aggregates()]
+SINKS = [pytest.param(s, id=s.table) for s in sinks()]
 CONTRACTS = [pytest.param(e, id=e.name) for e in events()]
 POSTGRES_TYPES = {
     "timestamp": "timestamp with time zone",
@@ -73,32 +74,32 @@ def lake(deployment: Deployment) -> Iterator[Catalog]:
     catalog.close()
 
 
-@pytest.mark.parametrize("made", AGGREGATES)
-def test_a_sinks_table_has_the_aggregates_columns(made: Aggregate, connection: Connection) -> None:
+@pytest.mark.parametrize("made", SINKS)
+def test_a_sinks_table_has_the_sinks_columns(made: Sink, connection: Connection) -> None:
     found = connection.execute(
         "select column_name, data_type, is_nullable from information_schema.columns"
         " where table_schema || '.' || table_name = %s order by ordinal_position",
-        (made.sink,),
+        (made.table,),
     ).fetchall()
     expected = [(n, POSTGRES_TYPES[c.type], "YES" if c.nullable else "NO") for n, c in made.columns.items()]
     assert found == expected
 
 
-@pytest.mark.parametrize("made", AGGREGATES)
-def test_a_sinks_table_has_the_aggregates_key(made: Aggregate, connection: Connection) -> None:
+@pytest.mark.parametrize("made", SINKS)
+def test_a_sinks_table_has_the_sinks_key(made: Sink, connection: Connection) -> None:
     """An upsert goes by the table's key: with another one it would not replace what it should."""
     found = connection.execute(
         "select a.attname from pg_index i, unnest(i.indkey) with ordinality as k (attnum, place)"
         " join pg_attribute a on a.attnum = k.attnum"
         " where i.indrelid = %(sink)s::regclass and a.attrelid = i.indrelid and i.indisprimary order by k.place",
-        {"sink": made.sink},
+        {"sink": made.table},
     ).fetchall()
     assert [name for (name,) in found] == list(made.key)
 
 
-@pytest.mark.parametrize("made", AGGREGATES)
-def test_a_sinks_table_says_what_it_means(made: Aggregate, connection: Connection) -> None:
-    (comment,) = connection.execute("select obj_description(%s::regclass)", (made.sink,)).fetchone() or ("",)
+@pytest.mark.parametrize("made", SINKS)
+def test_a_sinks_table_says_what_it_means(made: Sink, connection: Connection) -> None:
+    (comment,) = connection.execute("select obj_description(%s::regclass)", (made.table,)).fetchone() or ("",)
     assert comment == made.description
 
 
@@ -111,7 +112,7 @@ def test_money_is_exact_at_the_contracts_limits(connection: Connection) -> None:
 
 
 def test_making_them_twice_changes_nothing(deployment: Deployment, connection: Connection, lake: Catalog) -> None:
-    connection.execute("insert into ops.finality values ('sessions', now(), now(), 7)")
+    connection.execute("insert into ops.finality values ('sessions', now(), now(), 7, now())")
     connection.commit()
     create_tables(deployment)
     assert connection.execute("select checkpoint_id from ops.finality").fetchall() == [(7,)]
