@@ -20,14 +20,15 @@ FLINK: dict[ColumnType, str] = {
     "boolean": "boolean",
     "double": "double",
 }
+# As Postgres' own catalog writes them: a table that is there is compared with these.
 POSTGRES: dict[ColumnType, str] = {
-    "timestamp": "timestamptz",
+    "timestamp": "timestamp with time zone",
     "date": "date",
     "string": "text",
     "bytes": "bytea",
     "int": "integer",
     "count": "bigint",
-    "money": "numeric(38, 2)",
+    "money": "numeric(38,2)",
     "boolean": "boolean",
     "double": "double precision",
 }

@@ -1,9 +1,13 @@
-"""Creates what the live job writes to: Postgres tables from the sinks, lake tables from the contracts."""
+"""Creates what the live job writes to: Postgres tables from the sinks, lake tables from the contracts.
+
+A table in Postgres that is there is compared with what is wanted before anything is changed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -26,12 +30,46 @@ NAMESPACE = "events"
 
 SCHEMAS = ("live", "events", "ops")
 
+COLUMNS_AND_KEY = """
+select
+    a.attname,
+    format_type(a.atttypid, a.atttypmod) || case when a.attnotnull then ' not null' else '' end,
+    array_position(i.indkey::smallint[], a.attnum)
+from pg_attribute as a
+left join pg_index as i on i.indrelid = a.attrelid and i.indisprimary
+where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What the job relies on in a table: columns with their types, and its key."""
+
+    columns: dict[str, str]
+    key: tuple[str, ...]
+
+
+def differences(there: Shape, wanted: Shape) -> str:
+    """What is there and what is wanted, for each column that differs and for the key; empty when none does."""
+    names = [*wanted.columns, *(name for name in there.columns if name not in wanted.columns)]
+    found = [
+        f"column {name} is {there.columns.get(name, 'missing')} and should be {wanted.columns.get(name, 'gone')}"
+        for name in names
+        if there.columns.get(name) != wanted.columns.get(name)
+    ]
+    if there.key != wanted.key:
+        found.append(f"the primary key is ({', '.join(there.key)}) and should be ({', '.join(wanted.key)})")
+    return "; ".join(found)
+
 
 def create_tables(deployment: Deployment) -> None:
-    """Creates the schemas, tables and lake tables that are missing. Raises Misconfigured when one there differs."""
+    """Creates the schemas, tables and lake tables that are missing.
+
+    Raises Misconfigured, and changes nothing, when a table in Postgres differs; Retryable when Postgres is away.
+    """
     with _postgres(deployment) as connection:
         for sink in sinks():
-            _check_columns(connection, sink)
+            check_sink(connection, sink)
         for statement in postgres_ddl():
             connection.execute(statement)
     with open_lake(deployment) as catalog:
@@ -91,18 +129,17 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _check_columns(connection: Connection, sink: Sink) -> None:
-    schema, table = sink.table.split(".")
-    rows = connection.execute(
-        "select column_name from information_schema.columns where table_schema = %s and table_name = %s",
-        (schema, table),
-    )
-    there = {str(row[0]) for row in rows}
-    if there and there != set(sink.columns):
-        difference = ", ".join(sorted(there ^ set(sink.columns)))
+def check_sink(connection: Connection, sink: Sink) -> None:
+    """Raises Misconfigured when the table is there with other columns, in whatever order, or another key."""
+    rows = connection.execute(COLUMNS_AND_KEY, (sink.table,)).fetchall()
+    key = sorted((place, name) for name, _, place in rows if place is not None)
+    there = Shape(columns={name: kind for name, kind, _ in rows}, key=tuple(name for _, name in key))
+    wanted = Shape(columns={name: postgres_type(c) for name, c in sink.columns.items()}, key=sink.key)
+    if rows and (found := differences(there, wanted)):
         raise Misconfigured(
-            f"{sink.table} in Postgres and {sink.origin} differ in: {difference}."
-            " A released aggregate's columns stay; give a changed one a new name"
+            f"the table {sink.table} in Postgres differs from {sink.origin}: {found}. Nothing was changed. A released"
+            " aggregate's columns stay: give a changed one a new name. Or drop the table, make it anew with"
+            " `insights up` and fill it with `insights flink submit --from-beginning`"
         )
 
 

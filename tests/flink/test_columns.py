@@ -108,7 +108,7 @@ def test_a_sinks_column_may_be_null_only_where_its_aggregate_says_so() -> None:
 
 def test_a_column_in_postgres_may_be_null_only_where_its_aggregate_says_so() -> None:
     assert postgres_type(Column(type="count", doc="x")) == "bigint not null"
-    assert postgres_type(Column(type="money", doc="x", nullable=True)) == "numeric(38, 2)"
+    assert postgres_type(Column(type="money", doc="x", nullable=True)) == "numeric(38,2)"
 
 
 def lake_kind(avro: Any) -> str:
