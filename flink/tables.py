@@ -1,21 +1,24 @@
 """Creates what the live job writes to: Postgres tables from the sinks, lake tables from the contracts.
 
-A table in Postgres that is there is compared with what is wanted before anything is changed.
+What is there already is compared with what is wanted before anything is changed: a table that the job would write
+wrongly, or not at all, is refused by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
 from pyiceberg.catalog import Catalog, load_catalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
+from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
+from pyiceberg.table import Table
 from pyiceberg.transforms import DayTransform
+from pyiceberg.types import NestedField
 
 from aggregates.catalogue import Aggregate, aggregates
 from flink.columns import lake_schema, postgres_type
@@ -43,13 +46,13 @@ where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What the job relies on in a table: columns with their types, and its key."""
+    """What the job relies on in a table: columns with their types, and its key. A lake table's is its partitioning."""
 
     columns: dict[str, str]
     key: tuple[str, ...]
 
 
-def differences(there: Shape, wanted: Shape) -> str:
+def differences(there: Shape, wanted: Shape, key: str) -> str:
     """What is there and what is wanted, for each column that differs and for the key; empty when none does."""
     names = [*wanted.columns, *(name for name in there.columns if name not in wanted.columns)]
     found = [
@@ -58,21 +61,23 @@ def differences(there: Shape, wanted: Shape) -> str:
         if there.columns.get(name) != wanted.columns.get(name)
     ]
     if there.key != wanted.key:
-        found.append(f"the primary key is ({', '.join(there.key)}) and should be ({', '.join(wanted.key)})")
+        found.append(f"the {key} is ({', '.join(there.key)}) and should be ({', '.join(wanted.key)})")
     return "; ".join(found)
 
 
 def create_tables(deployment: Deployment) -> None:
-    """Creates the schemas, tables and lake tables that are missing.
+    """Creates the schemas, tables and lake tables that are missing, and brings settings of the others up to date.
 
-    Raises Misconfigured, and changes nothing, when a table in Postgres differs; Retryable when Postgres is away.
+    Raises Misconfigured, and changes nothing, when a table that is there differs; Retryable when Postgres is away.
     """
-    with _postgres(deployment) as connection:
+    with _postgres(deployment) as connection, open_lake(deployment) as catalog:
         for sink in sinks():
             check_sink(connection, sink)
+        for e in events():
+            checked_lake_table(catalog, e)
         for statement in postgres_ddl():
             connection.execute(statement)
-    with open_lake(deployment) as catalog:
+        connection.commit()
         for e in events():
             create_lake_table(catalog, e)
 
@@ -135,7 +140,7 @@ def check_sink(connection: Connection, sink: Sink) -> None:
     key = sorted((place, name) for name, _, place in rows if place is not None)
     there = Shape(columns={name: kind for name, kind, _ in rows}, key=tuple(name for _, name in key))
     wanted = Shape(columns={name: postgres_type(c) for name, c in sink.columns.items()}, key=sink.key)
-    if rows and (found := differences(there, wanted)):
+    if rows and (found := differences(there, wanted, "primary key")):
         raise Misconfigured(
             f"the table {sink.table} in Postgres differs from {sink.origin}: {found}. Nothing was changed. A released"
             " aggregate's columns stay: give a changed one a new name. Or drop the table, make it anew with"
@@ -149,36 +154,80 @@ def open_lake(deployment: Deployment) -> Catalog:
 
 
 def create_lake_table(catalog: Catalog, e: Event) -> None:
-    """The event's table in the lake, by day of publication: appends go to few files, and offsets stay together."""
-    try:
-        catalog.create_namespace(NAMESPACE)
-    except NamespaceAlreadyExistsError:
-        pass
+    """The event's table in the lake, made or brought up to its contract. Raises Misconfigured when it differs."""
+    schema, partitions = _lake_definition(e)
+    if table := checked_lake_table(catalog, e):
+        _bring_up_to_contract(table, schema)
+        return
+    catalog.create_namespace_if_not_exists(NAMESPACE)
+    catalog.create_table(
+        f"{NAMESPACE}.{e.table}",
+        schema,
+        partition_spec=partitions,
+        properties={"format-version": "2", **_lake_properties(e)},
+    )
+
+
+def _lake_definition(e: Event) -> tuple[Schema, PartitionSpec]:
+    """By day of publication: appends go to few files, and offsets stay together."""
     schema = Schema(*lake_schema(e).fields)
     day = PartitionField(schema.find_field("kafka_timestamp").field_id, 1000, DayTransform(), "kafka_day")
-    properties = {
-        "format-version": "2",
+    return schema, PartitionSpec(day)
+
+
+def _lake_properties(e: Event) -> dict[str, str]:
+    return {
         "write.distribution-mode": "none",
         "write.parquet.compression-codec": "zstd",
         "write.metadata.delete-after-commit.enabled": "true",
         "write.metadata.previous-versions-max": "20",
         "comment": str(e.schema["doc"]),
     }
+
+
+def checked_lake_table(catalog: Catalog, e: Event) -> Table | None:
+    """The event's table in the lake, or None when it is not there.
+
+    Raises Misconfigured when it differs by more than nullable fields that the contract gained, in its lines too.
+    """
     try:
-        catalog.create_table(f"{NAMESPACE}.{e.table}", schema, partition_spec=PartitionSpec(day), properties=properties)
-    except TableAlreadyExistsError:
-        _check_lake_table(catalog, e, schema)
-
-
-def _check_lake_table(catalog: Catalog, e: Event, schema: Schema) -> None:
-    """A field that the contract gained, in its lines too, is added to the lake's table; nothing else may differ."""
-    table = catalog.load_table(f"{NAMESPACE}.{e.table}")
-    there, ours = set(table.schema().column_names), set(schema.column_names)
-    if there - ours:
+        table = catalog.load_table(f"{NAMESPACE}.{e.table}")
+    except NoSuchTableError:
+        return None
+    there, wanted = _lake_shape(table.schema(), table.spec()), _lake_shape(*_lake_definition(e))
+    known = {name: kind for name, kind in wanted.columns.items() if not _may_be_added(name, kind, there)}
+    if found := differences(there, replace(wanted, columns=known), "partitioning"):
         raise Misconfigured(
-            f"the lake's table {NAMESPACE}.{e.table} has columns that {e.name} lacks: {sorted(there - ours)}"
+            f"the table {NAMESPACE}.{e.table} in the lake differs from the contract {e.name}: {found}. Nothing was"
+            " changed. A released field stays as it is, and an added one is nullable: start a new major version of the"
+            " topic. Or make the lake's tables anew from what the log holds: `insights flink submit --from-beginning`"
         )
-    if ours - there:
+    return table
+
+
+def _may_be_added(name: str, kind: str, there: Shape) -> bool:
+    parent = name.rpartition(".")[0]
+    is_within_added = parent != "" and parent not in there.columns
+    return name not in there.columns and (is_within_added or not kind.endswith(" not null"))
+
+
+def _lake_shape(schema: Schema, spec: PartitionSpec) -> Shape:
+    return Shape(
+        columns={name: _lake_kind(schema.find_field(name)) for name in schema.column_names},
+        key=tuple(f"{field.transform}({schema.find_column_name(field.source_id)})" for field in spec.fields),
+    )
+
+
+def _lake_kind(field: NestedField) -> str:
+    """``list not null``: what a list, map or record holds are columns of their own."""
+    kind = field.field_type
+    name = str(kind) if kind.is_primitive else type(kind).__name__.removesuffix("Type").lower()
+    return f"{name} not null" if field.required else name
+
+
+def _bring_up_to_contract(table: Table, schema: Schema) -> None:
+    """Adds the fields that the contract gained."""
+    if set(table.schema().column_names) != set(schema.column_names):
         with table.update_schema() as update:
             update.union_by_name(schema)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import psycopg
 import pytest
 from psycopg import sql
 from pyiceberg.catalog import Catalog
+from pyiceberg.transforms import HourTransform
+from pyiceberg.types import StringType
 
 from aggregates.catalogue import Column, ColumnType, aggregate, aggregates
 from flink.columns import lake_columns, lake_schema
@@ -25,7 +27,7 @@ from insights.settings import Settings
 from schemas.catalogue import Event, events
 from schemas.errors import Misconfigured, Retryable
 from tests.flink.live_on_files import DEPLOYMENT
-from tests.schemas.thing_happened import THING_HAPPENED, of, the_field
+from tests.schemas.thing_happened import THING_HAPPENED, line_fields, of, the_field
 
 SINKS = [pytest.param(s, id=s.table) for s in sinks()]
 CONTRACTS = [pytest.param(e, id=e.name) for e in events()]
@@ -204,6 +206,23 @@ def test_where_one_table_is_refused_none_is_changed(deployment: Deployment, conn
     assert connection.execute("select to_regclass('events.customers')::text").fetchone() == ("events.customers",)
 
 
+def test_where_a_lakes_table_is_refused_no_table_is_changed(
+    deployment: Deployment, connection: Connection, lake: Catalog
+) -> None:
+    connection.execute("drop table events.customers")
+    connection.commit()
+    with lake.load_table("events.wiki_edited").update_schema() as update:
+        update.add_column("colour", StringType())
+    try:
+        with pytest.raises(Misconfigured, match="column colour is string and should be gone"):
+            create_tables(deployment)
+        assert connection.execute("select to_regclass('events.customers')").fetchone() == (None,)
+    finally:
+        with lake.load_table("events.wiki_edited").update_schema() as update:
+            update.delete_column("colour")
+        create_tables(deployment)
+
+
 def test_a_column_of_any_type_is_the_same_when_it_is_read_back(connection: Connection) -> None:
     columns = {f"a_{kind}": Column(type=kind, doc="It.") for kind in get_args(ColumnType)}
     columns |= {f"any_{kind}": Column(type=kind, doc="It.", nullable=True) for kind in get_args(ColumnType)}
@@ -243,8 +262,12 @@ def test_every_contract_has_a_table_in_the_lake(contract: Event, lake: Catalog) 
     assert [str(field.transform) for field in table.spec().fields] == ["day"]
 
 
-def test_a_field_that_a_contract_gained_is_added_to_its_table(deployment: Deployment, lake: Catalog) -> None:
-    contract = {**copy.deepcopy(THING_HAPPENED), "topic": "tests.thing_gained.v1"}
+def thing(topic: str) -> dict[str, Any]:
+    return {**copy.deepcopy(THING_HAPPENED), "topic": f"tests.{topic}.v1"}
+
+
+def test_a_field_that_a_contract_gained_is_added_to_its_table(lake: Catalog) -> None:
+    contract = thing("thing_gained")
     create_lake_table(lake, of(contract))
     contract["fields"].append({"name": "gift", "type": ["null", "int"], "default": None})
     create_lake_table(lake, of(contract))
@@ -252,22 +275,96 @@ def test_a_field_that_a_contract_gained_is_added_to_its_table(deployment: Deploy
     assert table.schema().find_field("gift").required is False
 
 
-def test_a_field_that_a_contract_lost_is_refused(deployment: Deployment, lake: Catalog) -> None:
-    contract = {**copy.deepcopy(THING_HAPPENED), "topic": "tests.thing_lost.v1"}
+def test_a_line_field_that_a_contract_gained_is_added_to_its_table(lake: Catalog) -> None:
+    contract = thing("thing_nested")
     create_lake_table(lake, of(contract))
-    contract["fields"].remove(the_field(contract, "note"))
-    with pytest.raises(Misconfigured, match=r"events\.thing_lost has columns that tests\.thing_lost lacks: \['note'\]"):
-        create_lake_table(lake, of(contract))
-
-
-def test_a_line_field_that_a_contract_gained_is_added_to_its_table(deployment: Deployment, lake: Catalog) -> None:
-    contract = {**copy.deepcopy(THING_HAPPENED), "topic": "tests.thing_nested.v1"}
-    create_lake_table(lake, of(contract))
-    line = the_field(contract, "lines")["type"]["items"]
-    line["fields"].append({"name": "gift", "type": ["null", "int"], "default": None})
+    line_fields(contract).append({"name": "gift", "type": ["null", "int"], "default": None})
     create_lake_table(lake, of(contract))
     table = lake.load_table("events.thing_nested")
     assert table.schema().find_field("lines.element.gift").required is False
+
+
+def lost(contract: dict[str, Any]) -> None:
+    contract["fields"].remove(the_field(contract, "note"))
+
+
+def gained_that_is_required(contract: dict[str, Any]) -> None:
+    contract["fields"].append({"name": "gift", "type": "int"})
+
+
+def gained_in_lines_that_is_required(contract: dict[str, Any]) -> None:
+    line_fields(contract).append({"name": "gift", "type": "int"})
+
+
+def wider(contract: dict[str, Any]) -> None:
+    the_field(contract, "amount")["type"] = "long"
+
+
+def scaled(contract: dict[str, Any]) -> None:
+    the_field(contract, "price")["type"]["scale"] = 3
+
+
+def no_longer_null(contract: dict[str, Any]) -> None:
+    the_field(contract, "note")["type"] = "string"
+
+
+def null_in_lines(contract: dict[str, Any]) -> None:
+    line_fields(contract)[0]["type"] = ["null", "int"]
+
+
+def no_longer_lines(contract: dict[str, Any]) -> None:
+    the_field(contract, "lines")["type"] = "string"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lost, "column note is string and should be gone"),
+        (gained_that_is_required, "column gift is missing and should be int not null"),
+        (gained_in_lines_that_is_required, "column lines.element.gift is missing and should be int not null"),
+        (wider, "column amount is int not null and should be long not null"),
+        (scaled, "column price is decimal(12, 2) not null and should be decimal(12, 3) not null"),
+        (no_longer_null, "column note is string and should be string not null"),
+        (null_in_lines, "column lines.element.quantity is int not null and should be int"),
+        (no_longer_lines, "column lines is list not null and should be string not null"),
+    ],
+)
+def test_a_lakes_table_that_differs_is_refused_and_stays(
+    change: Callable[[dict[str, Any]], None], says: str, lake: Catalog
+) -> None:
+    contract = thing(change.__name__)
+    create_lake_table(lake, of(contract))
+    before = lake.load_table(f"events.{change.__name__}").metadata_location
+    # Something to add makes no difference.
+    contract["fields"].append({"name": "colour", "type": ["null", "string"], "default": None})
+    change(contract)
+    with pytest.raises(Misconfigured) as refused:
+        create_lake_table(lake, of(contract))
+    assert f"events.{change.__name__} in the lake differs from the contract tests.{change.__name__}: " in str(
+        refused.value
+    )
+    assert says in str(refused.value)
+    assert lake.load_table(f"events.{change.__name__}").metadata_location == before
+
+
+def test_a_lakes_table_that_is_partitioned_otherwise_is_refused(lake: Catalog) -> None:
+    contract = of(thing("thing_divided"))
+    create_lake_table(lake, contract)
+    with lake.load_table("events.thing_divided").update_spec() as update:
+        update.remove_field("kafka_day")
+        update.add_field("kafka_timestamp", HourTransform(), "kafka_hour")
+    with pytest.raises(
+        Misconfigured, match=r"the partitioning is \(hour\(kafka_timestamp\)\) and should be \(day\(kafka_timestamp\)\)"
+    ):
+        create_lake_table(lake, contract)
+
+
+def test_a_lakes_table_that_is_as_it_should_be_is_not_written(lake: Catalog) -> None:
+    contract = of(thing("thing_untouched"))
+    create_lake_table(lake, contract)
+    before = lake.load_table("events.thing_untouched").metadata_location
+    create_lake_table(lake, contract)
+    assert lake.load_table("events.thing_untouched").metadata_location == before
 
 
 def test_a_postgres_that_is_away_may_be_tried_again(tmp_path: Path) -> None:
