@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -18,7 +19,7 @@ from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.transforms import DayTransform
-from pyiceberg.types import NestedField
+from pyiceberg.types import IcebergType, ListType, MapType, NestedField, StructType
 
 from aggregates.catalogue import Aggregate, aggregates
 from flink.columns import lake_schema, postgres_type
@@ -226,10 +227,31 @@ def _lake_kind(field: NestedField) -> str:
 
 
 def _bring_up_to_contract(table: Table, schema: Schema) -> None:
-    """Adds the fields that the contract gained."""
-    if set(table.schema().column_names) != set(schema.column_names):
-        with table.update_schema() as update:
-            update.union_by_name(schema)
+    """Adds the fields that the contract gained, each at its place."""
+    there = table.schema().column_names
+    if there == schema.column_names:
+        return
+    with table.update_schema() as update:
+        update.union_by_name(schema)
+        # Flink's insert goes by place, in records too, and what is added comes last.
+        for path, names in _records(schema.as_struct()):
+            if path == "" or path.removesuffix(".") in there:
+                update.move_first(path + names[0])
+                for before, name in pairwise(names):
+                    update.move_after(path + name, path + before)
+
+
+def _records(kind: IcebergType, path: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Path and fields of each record in a type, itself first: ``("lines.element.", ["quantity", "tag"])``."""
+    match kind:
+        case StructType():
+            yield path, [field.name for field in kind.fields]
+            for field in kind.fields:
+                yield from _records(field.field_type, f"{path}{field.name}.")
+        case ListType():
+            yield from _records(kind.element_type, f"{path}element.")
+        case MapType():
+            yield from _records(kind.value_type, f"{path}value.")
 
 
 def sink_inputs() -> dict[str, tuple[str, ...]]:

@@ -266,22 +266,38 @@ def thing(topic: str) -> dict[str, Any]:
     return {**copy.deepcopy(THING_HAPPENED), "topic": f"tests.{topic}.v1"}
 
 
-def test_a_field_that_a_contract_gained_is_added_to_its_table(lake: Catalog) -> None:
+def test_a_field_that_a_contract_gained_is_added_at_its_place(lake: Catalog) -> None:
+    """Flink's insert into the lake goes by place."""
     contract = thing("thing_gained")
     create_lake_table(lake, of(contract))
-    contract["fields"].append({"name": "gift", "type": ["null", "int"], "default": None})
+    contract["fields"].insert(3, {"name": "gift", "type": ["null", "int"], "default": None})
     create_lake_table(lake, of(contract))
-    table = lake.load_table("events.thing_gained")
-    assert table.schema().find_field("gift").required is False
+    schema = lake.load_table("events.thing_gained").schema()
+    assert schema.find_field("gift").required is False
+    assert [field.name for field in schema.fields] == list(lake_columns(of(contract)))
 
 
-def test_a_line_field_that_a_contract_gained_is_added_to_its_table(lake: Catalog) -> None:
+def test_a_line_field_that_a_contract_gained_is_added_at_its_place(lake: Catalog) -> None:
     contract = thing("thing_nested")
     create_lake_table(lake, of(contract))
-    line_fields(contract).append({"name": "gift", "type": ["null", "int"], "default": None})
+    line_fields(contract).insert(0, {"name": "gift", "type": ["null", "int"], "default": None})
     create_lake_table(lake, of(contract))
-    table = lake.load_table("events.thing_nested")
-    assert table.schema().find_field("lines.element.gift").required is False
+    schema = lake.load_table("events.thing_nested").schema()
+    assert schema.find_field("lines.element.gift").required is False
+    assert [name for name in schema.column_names if name.startswith("lines.element.")] == [
+        f"lines.element.{field['name']}" for field in line_fields(contract)
+    ]
+
+
+def test_lines_that_a_contract_gained_are_added_with_all_that_they_hold(lake: Catalog) -> None:
+    contract = thing("thing_widened")
+    create_lake_table(lake, of(contract))
+    gift = {"type": "record", "name": "Gift", "fields": [{"name": "worth", "type": "int"}]}
+    contract["fields"].insert(2, {"name": "gifts", "type": ["null", {"type": "array", "items": gift}], "default": None})
+    create_lake_table(lake, of(contract))
+    schema = lake.load_table("events.thing_widened").schema()
+    assert schema.find_field("gifts.element.worth").required is True
+    assert [field.name for field in schema.fields] == list(lake_columns(of(contract)))
 
 
 def lost(contract: dict[str, Any]) -> None:
