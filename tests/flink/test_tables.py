@@ -20,6 +20,8 @@ from pyiceberg.types import StringType
 from aggregates.catalogue import Column, ColumnType, aggregate, aggregates
 from flink.columns import lake_columns, lake_schema
 from flink.deployment import Deployment
+from flink.plan import JOB_NAME
+from flink.rest import FlinkRest
 from flink.sinks import Sink, sinks
 from flink.tables import check_sink, create_lake_table, create_tables, open_lake, sink_ddl, sink_inputs
 from insights.deployment import deployment as deployment_of
@@ -375,12 +377,44 @@ def test_a_lakes_table_that_is_partitioned_otherwise_is_refused(lake: Catalog) -
         create_lake_table(lake, contract)
 
 
+KEPT = {
+    "flink.max-continuous-empty-commits": "2147483647",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+
+
+def test_a_lakes_table_has_its_properties_and_so_has_one_that_was_there(lake: Catalog) -> None:
+    contract = of(thing("thing_kept"))
+    create_lake_table(lake, contract)
+    table = lake.load_table("events.thing_kept")
+    made = dict(table.properties)
+    assert KEPT.items() <= made.items()
+    with table.transaction() as transaction:
+        transaction.remove_properties("flink.max-continuous-empty-commits")
+        transaction.set_properties({"write.metadata.previous-versions-max": "100", "theirs": "kept"})
+    create_lake_table(lake, contract)
+    assert lake.load_table("events.thing_kept").properties == {**made, "theirs": "kept"}
+
+
 def test_a_lakes_table_that_is_as_it_should_be_is_not_written(lake: Catalog) -> None:
     contract = of(thing("thing_untouched"))
     create_lake_table(lake, contract)
     before = lake.load_table("events.thing_untouched").metadata_location
     create_lake_table(lake, contract)
     assert lake.load_table("events.thing_untouched").metadata_location == before
+
+
+def test_a_silent_topics_table_gathers_no_snapshots(stack: Settings, until: Callable[..., Any]) -> None:
+    rest = FlinkRest(stack.flink_url)
+
+    def checkpoints() -> int:
+        newest = rest.newest_checkpoint(rest.active_job(JOB_NAME) or "")
+        return newest.id if newest else 0
+
+    until(lambda: checkpoints() > 12, seconds=120, what="a dozen checkpoints")
+    with open_lake(deployment_of(stack)) as catalog:
+        assert list(catalog.load_table("events.vehicle_moved").snapshots()) == []
 
 
 def test_a_postgres_that_is_away_may_be_tried_again(tmp_path: Path) -> None:
