@@ -20,14 +20,15 @@ FLINK: dict[ColumnType, str] = {
     "boolean": "boolean",
     "double": "double",
 }
+# As Postgres' own catalog writes them: a table that is there is compared with these.
 POSTGRES: dict[ColumnType, str] = {
-    "timestamp": "timestamptz",
+    "timestamp": "timestamp with time zone",
     "date": "date",
     "string": "text",
     "bytes": "bytea",
     "int": "integer",
     "count": "bigint",
-    "money": "numeric(38, 2)",
+    "money": "numeric(38,2)",
     "boolean": "boolean",
     "double": "double precision",
 }
@@ -49,6 +50,11 @@ AVRO_PRIMITIVES: dict[str, tuple[str, type[iceberg.IcebergType]]] = {
 def sink_column(name: str, column: Column) -> str:
     """A line of Flink DDL for a Postgres sink."""
     return f"`{name}` {FLINK[column.type]}{'' if column.nullable else ' not null'}"
+
+
+def postgres_type(column: Column) -> str:
+    """Postgres' type of a sink's column, ``not null`` included."""
+    return f"{POSTGRES[column.type]}{'' if column.nullable else ' not null'}"
 
 
 def is_nullable(avro: Any) -> bool:

@@ -20,32 +20,16 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from aggregates.catalogue import Aggregate, aggregates
+from aggregates.catalogue import Aggregate, Column, aggregates
 from aggregates.render import Engine, render
-from flink.columns import DEAD_LETTER_COLUMNS, flink_type, is_nullable, lake_columns, sink_column
+from flink.columns import DEAD_LETTER_COLUMNS, FLINK, flink_type, is_nullable, lake_columns, sink_column
 from flink.deployment import Deployment
+from flink.sinks import EVENT_COUNTS, LATE_EVENTS
 from schemas.catalogue import Event, avro_events, events
 
 JOB_NAME = "insights-live"
 SCHEMA_ID_HEADER = "schema_id"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-EVENT_COUNTS = {
-    "topic": "string",
-    "window_start": "timestamp(3)",
-    "on_time": "bigint",
-    "counted": "bigint",
-    "last_event_at": "timestamp(3)",
-}
-LATE_EVENTS = {
-    "topic": "string",
-    "kafka_partition": "int",
-    "kafka_offset": "bigint",
-    "event_id": "string",
-    "occurred_at": "timestamp(3)",
-    "watermark": "timestamp(3)",
-    "aggregates": "string",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +60,7 @@ def live_plan(deployment: Deployment, floors: Mapping[str, datetime] | None = No
             *(s for e in avro_events() for s in _event_statements(e, deployment, known.get(e.name, EPOCH))),
             *(_dead_letter_source(e, deployment) for e in events() if e.format == "raw"),
             *sinks,
-            _postgres_sink(deployment, "ops.event_counts", _plain(EVENT_COUNTS), ("topic", "window_start")),
-            _postgres_sink(
-                deployment, "ops.late_events", _plain(LATE_EVENTS), ("topic", "kafka_partition", "kafka_offset")
-            ),
+            *(_postgres_sink(deployment, s.table, _plain(s.columns), s.key) for s in (EVENT_COUNTS, LATE_EVENTS)),
         ],
         inserts=[
             *(f"insert into `{a.sink}`\n{render(a, Engine.FLINK)}" for a in aggregates()),
@@ -117,8 +98,9 @@ def settings(deployment: Deployment) -> dict[str, str]:
     }
 
 
-def _plain(columns: dict[str, str]) -> list[str]:
-    return [f"`{name}` {kind}" for name, kind in columns.items()]
+def _plain(columns: dict[str, Column]) -> list[str]:
+    """Without ``not null``, which Postgres holds: Flink would look at every row of the books once more."""
+    return [f"`{name}` {FLINK[column.type]}" for name, column in columns.items()]
 
 
 def _sink_columns(aggregate: Aggregate) -> list[str]:

@@ -1,129 +1,151 @@
-"""Creates what the live job writes to: Postgres tables from the aggregates, lake tables from the contracts."""
+"""Creates what the live job writes to: Postgres tables from the sinks, lake tables from the contracts.
+
+What is there already is compared with what is wanted before anything is changed: a table that the job would write
+wrongly, or not at all, is refused by name.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
 
 import psycopg
 from pyiceberg.catalog import Catalog, load_catalog
-from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
+from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
+from pyiceberg.table import Table
 from pyiceberg.transforms import DayTransform
+from pyiceberg.types import IcebergType, ListType, MapType, NestedField, StructType
 
 from aggregates.catalogue import Aggregate, aggregates
-from flink.columns import POSTGRES, lake_schema
+from flink.columns import lake_schema, postgres_type
 from flink.deployment import Deployment
+from flink.sinks import Sink, sinks
 from schemas.catalogue import Event, event, events
 from schemas.errors import Misconfigured, Retryable
 
+Connection = psycopg.Connection[tuple[Any, ...]]
+
 NAMESPACE = "events"
 
-OPS = """
-create schema if not exists live;
-create schema if not exists events;
-create schema if not exists ops;
+SCHEMAS = ("live", "events", "ops")
 
-create table if not exists ops.event_counts (
-    topic text not null,
-    window_start timestamptz not null,
-    on_time bigint not null,
-    counted bigint not null,
-    last_event_at timestamptz not null,
-    primary key (topic, window_start)
-);
-comment on table ops.event_counts is
-    'By topic and day: events read on time and, of them, counted; the difference is duplicates.';
-
-create table if not exists ops.late_events (
-    topic text not null,
-    kafka_partition integer not null,
-    kafka_offset bigint not null,
-    event_id text not null,
-    occurred_at timestamptz not null,
-    watermark timestamptz not null,
-    aggregates text not null,
-    primary key (topic, kafka_partition, kafka_offset)
-);
-comment on table ops.late_events is
-    'The late ledger: events past the horizon, in no number until a restatement counts them.';
-
-create table if not exists ops.finality (
-    aggregate text primary key,
-    final_until timestamptz not null,
-    watermark timestamptz not null,
-    checkpoint_id bigint not null,
-    recorded_at timestamptz not null default now()
-);
-comment on table ops.finality is
-    'Windows that end by final_until are final: only a replay may change them.';
+COLUMNS_AND_KEY = """
+select
+    a.attname,
+    format_type(a.atttypid, a.atttypmod) || case when a.attnotnull then ' not null' else '' end,
+    array_position(i.indkey::smallint[], a.attnum)
+from pg_attribute as a
+left join pg_index as i on i.indrelid = a.attrelid and i.indisprimary
+where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What the job relies on in a table: columns with their types, and its key. A lake table's is its partitioning."""
+
+    columns: dict[str, str]
+    key: tuple[str, ...]
+
+
+def differences(there: Shape, wanted: Shape, key: str) -> str:
+    """What is there and what is wanted, for each column that differs and for the key; empty when none does."""
+    names = [*wanted.columns, *(name for name in there.columns if name not in wanted.columns)]
+    found = [
+        f"column {name} is {there.columns.get(name, 'missing')} and should be {wanted.columns.get(name, 'gone')}"
+        for name in names
+        if there.columns.get(name) != wanted.columns.get(name)
+    ]
+    if there.key != wanted.key:
+        found.append(f"the {key} is ({', '.join(there.key)}) and should be ({', '.join(wanted.key)})")
+    return "; ".join(found)
+
+
 def create_tables(deployment: Deployment) -> None:
-    """Creates the schemas, tables and lake tables that are missing. Raises Misconfigured when one there differs."""
-    try:
-        with psycopg.connect(deployment.postgres_dsn) as connection:
-            connection.execute(OPS)
-            for aggregate in aggregates():
-                table, *details = postgres_ddl(aggregate)
-                connection.execute(table)
-                _check_columns(connection, aggregate)
-                for statement in details:
-                    connection.execute(statement)
-    except psycopg.OperationalError as error:
-        raise Retryable(
-            f"Postgres at {deployment.postgres_host}:{deployment.postgres_port} is away: {error}"
-        ) from error
-    with open_lake(deployment) as catalog:
+    """Creates the schemas, tables and lake tables that are missing, and brings settings of the others up to date.
+
+    Raises Misconfigured, and changes nothing, when a table that is there differs; Retryable when Postgres is away.
+    """
+    with _postgres(deployment) as connection, open_lake(deployment) as catalog:
+        for sink in sinks():
+            check_sink(connection, sink)
+        for e in events():
+            checked_lake_table(catalog, e)
+        for statement in postgres_ddl():
+            connection.execute(statement)
+        connection.commit()
         for e in events():
             create_lake_table(catalog, e)
 
 
+@contextmanager
+def _postgres(deployment: Deployment) -> Iterator[Connection]:
+    try:
+        with psycopg.connect(deployment.postgres_dsn) as connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        raise Retryable(
+            f"Postgres at {deployment.postgres_host}:{deployment.postgres_port} is away: {error}"
+        ) from error
+
+
 def empty_tables(deployment: Deployment) -> None:
     """Empties every table that the live job writes, in Postgres and in the lake, for a run from the log's beginning."""
-    sinks = ", ".join(["ops.event_counts", "ops.late_events", "ops.finality", *(a.sink for a in aggregates())])
     with psycopg.connect(deployment.postgres_dsn) as connection:
-        connection.execute(f"truncate {sinks}")
+        connection.execute(f"truncate {', '.join(sink.table for sink in sinks())}")
     with open_lake(deployment) as catalog:
         for e in events():
             catalog.drop_table(f"{NAMESPACE}.{e.table}")
             create_lake_table(catalog, e)
 
 
-def postgres_ddl(aggregate: Aggregate) -> Iterator[str]:
-    """DDL of one sink: the table, its comments, and an index by time where the key does not begin with it."""
-    columns = [
-        f"{name} {POSTGRES[column.type]}{'' if column.nullable else ' not null'}"
-        for name, column in aggregate.columns.items()
-    ]
-    lines = ",\n    ".join([*columns, f"primary key ({', '.join(aggregate.key)})"])
-    # A row of an aggregate is written again and again: room beside it spares its index each time (a HOT update).
-    room = "" if aggregate.is_fact else " with (fillfactor = 70)"
-    yield f"create table if not exists {aggregate.sink} (\n    {lines}\n){room}"
-    yield f"comment on table {aggregate.sink} is {_literal(aggregate.description)}"
-    for name, column in aggregate.columns.items():
-        yield f"comment on column {aggregate.sink}.{name} is {_literal(column.doc)}"
+def postgres_ddl() -> Iterator[str]:
+    """DDL of all sinks. Run on tables that are there it changes their comments and storage only."""
+    yield from (f"create schema if not exists {schema}" for schema in SCHEMAS)
+    for sink in sinks():
+        yield from sink_ddl(sink)
+    for aggregate in aggregates():
+        yield _storage(aggregate)
+
+
+def sink_ddl(sink: Sink) -> Iterator[str]:
+    """DDL of one sink: the table and its comments."""
+    columns = [f"{name} {postgres_type(column)}" for name, column in sink.columns.items()]
+    lines = ",\n    ".join([*columns, f"primary key ({', '.join(sink.key)})"])
+    yield f"create table if not exists {sink.table} (\n    {lines}\n)"
+    yield f"comment on table {sink.table} is {_literal(sink.description)}"
+    for name, column in sink.columns.items():
+        yield f"comment on column {sink.table}.{name} is {_literal(column.doc)}"
+
+
+def _storage(aggregate: Aggregate) -> str:
     if aggregate.is_fact:
-        yield f"create index if not exists {aggregate.name}_occurred_at on {aggregate.sink} (occurred_at)"
+        # Its key does not begin with the time, by which it is read.
+        return f"create index if not exists {aggregate.name}_occurred_at on {aggregate.sink} (occurred_at)"
+    # A row of an aggregate is written again and again: room beside it spares its index each time (a HOT update).
+    return f"alter table {aggregate.sink} set (fillfactor = 70)"
 
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _check_columns(connection: psycopg.Connection[tuple[object, ...]], aggregate: Aggregate) -> None:
-    schema, table = aggregate.sink.split(".")
-    rows = connection.execute(
-        "select column_name from information_schema.columns where table_schema = %s and table_name = %s",
-        (schema, table),
-    )
-    there = {str(row[0]) for row in rows}
-    if there != set(aggregate.columns):
-        difference = ", ".join(sorted(there ^ set(aggregate.columns)))
+def check_sink(connection: Connection, sink: Sink) -> None:
+    """Raises Misconfigured when the table is there with other columns, in whatever order, or another key."""
+    rows = connection.execute(COLUMNS_AND_KEY, (sink.table,)).fetchall()
+    key = sorted((place, name) for name, _, place in rows if place is not None)
+    there = Shape(columns={name: kind for name, kind, _ in rows}, key=tuple(name for _, name in key))
+    wanted = Shape(columns={name: postgres_type(c) for name, c in sink.columns.items()}, key=sink.key)
+    if rows and (found := differences(there, wanted, "primary key")):
         raise Misconfigured(
-            f"{aggregate.sink} in Postgres and aggregates/{aggregate.name}/aggregate.toml differ in: {difference}."
-            " A released aggregate's columns stay; give a changed one a new name"
+            f"the table {sink.table} in Postgres differs from {sink.origin}: {found}. Nothing was changed. A released"
+            " aggregate's columns stay: give a changed one a new name. Or drop the table, make it anew with"
+            " `insights up` and fill it with `insights flink submit --from-beginning`"
         )
 
 
@@ -133,38 +155,114 @@ def open_lake(deployment: Deployment) -> Catalog:
 
 
 def create_lake_table(catalog: Catalog, e: Event) -> None:
-    """The event's table in the lake, by day of publication: appends go to few files, and offsets stay together."""
-    try:
-        catalog.create_namespace(NAMESPACE)
-    except NamespaceAlreadyExistsError:
-        pass
+    """The event's table in the lake, made or brought up to its contract. Raises Misconfigured when it differs."""
+    schema, partitions = _lake_definition(e)
+    if table := checked_lake_table(catalog, e):
+        _bring_up_to_contract(table, schema, _lake_properties(e))
+        return
+    catalog.create_namespace_if_not_exists(NAMESPACE)
+    catalog.create_table(
+        f"{NAMESPACE}.{e.table}",
+        schema,
+        partition_spec=partitions,
+        properties={"format-version": "2", **_lake_properties(e)},
+    )
+
+
+def _lake_definition(e: Event) -> tuple[Schema, PartitionSpec]:
+    """By day of publication: appends go to few files, and offsets stay together."""
     schema = Schema(*lake_schema(e).fields)
     day = PartitionField(schema.find_field("kafka_timestamp").field_id, 1000, DayTransform(), "kafka_day")
-    properties = {
-        "format-version": "2",
+    return schema, PartitionSpec(day)
+
+
+def _lake_properties(e: Event) -> dict[str, str]:
+    return {
         "write.distribution-mode": "none",
         "write.parquet.compression-codec": "zstd",
+        # Each commit writes a metadata file: by default those of all commits stay for ever.
         "write.metadata.delete-after-commit.enabled": "true",
         "write.metadata.previous-versions-max": "20",
+        # Never; 0 is refused. By default the sink commits an empty snapshot at every tenth checkpoint without records,
+        # and the table of a silent topic gathers them for ever. Nothing needs them (Iceberg 1.11, IcebergFilesCommitter
+        # and SinkUtil): a job that is restored walks back from the newest snapshot, however old, to the last one that
+        # carries the id of the job that wrote its state, and commits what the state holds of later checkpoints. What
+        # had been committed is not in the state any more, and a checkpoint without records leaves nothing to commit.
+        # The job reads this when it starts.
+        "flink.max-continuous-empty-commits": "2147483647",
         "comment": str(e.schema["doc"]),
     }
+
+
+def checked_lake_table(catalog: Catalog, e: Event) -> Table | None:
+    """The event's table in the lake, or None when it is not there.
+
+    Raises Misconfigured when it differs by more than nullable fields that the contract gained, in its lines too.
+    """
     try:
-        catalog.create_table(f"{NAMESPACE}.{e.table}", schema, partition_spec=PartitionSpec(day), properties=properties)
-    except TableAlreadyExistsError:
-        _check_lake_table(catalog, e, schema)
-
-
-def _check_lake_table(catalog: Catalog, e: Event, schema: Schema) -> None:
-    """A field that the contract gained, in its lines too, is added to the lake's table; nothing else may differ."""
-    table = catalog.load_table(f"{NAMESPACE}.{e.table}")
-    there, ours = set(table.schema().column_names), set(schema.column_names)
-    if there - ours:
+        table = catalog.load_table(f"{NAMESPACE}.{e.table}")
+    except NoSuchTableError:
+        return None
+    there, wanted = _lake_shape(table.schema(), table.spec()), _lake_shape(*_lake_definition(e))
+    known = {name: kind for name, kind in wanted.columns.items() if not _may_be_added(name, kind, there)}
+    if found := differences(there, replace(wanted, columns=known), "partitioning"):
         raise Misconfigured(
-            f"the lake's table {NAMESPACE}.{e.table} has columns that {e.name} lacks: {sorted(there - ours)}"
+            f"the table {NAMESPACE}.{e.table} in the lake differs from the contract {e.name}: {found}. Nothing was"
+            " changed. A released field stays as it is, and an added one is nullable: start a new major version of the"
+            " topic. Or make the lake's tables anew from what the log holds: `insights flink submit --from-beginning`"
         )
-    if ours - there:
-        with table.update_schema() as update:
-            update.union_by_name(schema)
+    return table
+
+
+def _may_be_added(name: str, kind: str, there: Shape) -> bool:
+    parent = name.rpartition(".")[0]
+    is_within_added = parent != "" and parent not in there.columns
+    return name not in there.columns and (is_within_added or not kind.endswith(" not null"))
+
+
+def _lake_shape(schema: Schema, spec: PartitionSpec) -> Shape:
+    return Shape(
+        columns={name: _lake_kind(schema.find_field(name)) for name in schema.column_names},
+        key=tuple(f"{field.transform}({schema.find_column_name(field.source_id)})" for field in spec.fields),
+    )
+
+
+def _lake_kind(field: NestedField) -> str:
+    """``list not null``: what a list, map or record holds are columns of their own."""
+    kind = field.field_type
+    name = str(kind) if kind.is_primitive else type(kind).__name__.removesuffix("Type").lower()
+    return f"{name} not null" if field.required else name
+
+
+def _bring_up_to_contract(table: Table, schema: Schema, properties: dict[str, str]) -> None:
+    """Adds the fields that the contract gained, each at its place, and sets the properties that differ."""
+    changed = {name: value for name, value in properties.items() if table.properties.get(name) != value}
+    there = table.schema().column_names
+    with table.transaction() as transaction:
+        if changed:
+            transaction.set_properties(changed)
+        if there != schema.column_names:
+            with transaction.update_schema() as update:
+                update.union_by_name(schema)
+                # Flink's insert goes by place, in records too, and what is added comes last.
+                for path, names in _records(schema.as_struct()):
+                    if path == "" or path.removesuffix(".") in there:
+                        update.move_first(path + names[0])
+                        for before, name in pairwise(names):
+                            update.move_after(path + name, path + before)
+
+
+def _records(kind: IcebergType, path: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Path and fields of each record in a type, itself first: ``("lines.element.", ["quantity", "tag"])``."""
+    match kind:
+        case StructType():
+            yield path, [field.name for field in kind.fields]
+            for field in kind.fields:
+                yield from _records(field.field_type, f"{path}{field.name}.")
+        case ListType():
+            yield from _records(kind.element_type, f"{path}element.")
+        case MapType():
+            yield from _records(kind.value_type, f"{path}value.")
 
 
 def sink_inputs() -> dict[str, tuple[str, ...]]:

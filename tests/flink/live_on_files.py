@@ -16,10 +16,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from aggregates.catalogue import Aggregate, ColumnType
+from aggregates.catalogue import Aggregate, Column, ColumnType
 from flink.columns import flink_type, lake_columns
 from flink.deployment import Deployment
-from flink.plan import EVENT_COUNTS, LATE_EVENTS, JobPlan, live_plan
+from flink.plan import JobPlan, live_plan
+from flink.sinks import EVENT_COUNTS, LATE_EVENTS, Sink
 from schemas.catalogue import Event, events
 from tests.flink.process import Part
 
@@ -46,13 +47,6 @@ DEPLOYMENT = Deployment(
     work_dir=Path("/nowhere/work"),
 )
 """Nothing listens there: neither planning nor running on files asks anybody."""
-
-KIND_OF_FLINK_TYPE: dict[str, ColumnType] = {
-    "string": "string",
-    "timestamp(3)": "timestamp",
-    "bigint": "count",
-    "int": "int",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,18 +188,19 @@ def _json(value: Any) -> Any:
 
 def final_rows(folder: Path, aggregate: Aggregate) -> list[Row]:
     """What the sink's table holds at the end, in the order of its key. Fails when two rows have one key."""
-    kinds = {name: column.type for name, column in aggregate.columns.items()}
-    return _by_key(_replayed(folder / "out" / aggregate.sink, kinds), aggregate.key)
+    return _by_key(_replayed(folder / "out" / aggregate.sink, _kinds(aggregate.columns)), aggregate.key)
 
 
 def event_counts(folder: Path) -> list[Row]:
-    rows = _replayed(folder / "out" / "ops.event_counts", _kinds(EVENT_COUNTS))
-    return _by_key(rows, ("topic", "window_start"))
+    return _books(folder, EVENT_COUNTS)
 
 
 def late_events(folder: Path) -> list[Row]:
-    rows = _replayed(folder / "out" / "ops.late_events", _kinds(LATE_EVENTS))
-    return _by_key(rows, ("topic", "kafka_partition", "kafka_offset"))
+    return _books(folder, LATE_EVENTS)
+
+
+def _books(folder: Path, sink: Sink) -> list[Row]:
+    return _by_key(_replayed(folder / "out" / sink.table, _kinds(sink.columns)), sink.key)
 
 
 def archived(folder: Path, e: Event) -> list[Row]:
@@ -213,8 +208,8 @@ def archived(folder: Path, e: Event) -> list[Row]:
     return [row for row, _ in _changes(folder / "out" / f"lake.{e.table}")]
 
 
-def _kinds(columns: Mapping[str, str]) -> dict[str, ColumnType]:
-    return {name: KIND_OF_FLINK_TYPE[kind] for name, kind in columns.items()}
+def _kinds(columns: Mapping[str, Column]) -> dict[str, ColumnType]:
+    return {name: column.type for name, column in columns.items()}
 
 
 def _changes(folder: Path) -> Iterable[tuple[Row, bool]]:

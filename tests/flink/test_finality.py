@@ -20,7 +20,7 @@ from flink.deployment import Deployment
 from flink.finality import FinalityRecorder, final_until, floors
 from flink.plan import JOB_NAME
 from flink.rest import FlinkRest, FlinkUnavailable
-from flink.tables import OPS
+from flink.tables import postgres_ddl
 from insights.deployment import deployment as deployment_of
 from insights.settings import Settings
 from schemas.catalogue import event
@@ -63,7 +63,8 @@ def deployment(stack: Settings) -> Iterator[Deployment]:
     with psycopg.connect(theirs.postgres_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("create database {}").format(name))
         with psycopg.connect(ours.postgres_dsn) as own:
-            own.execute(OPS)
+            for statement in postgres_ddl():
+                own.execute(statement)
         yield ours
         connection.execute(sql.SQL("drop database {} with (force)").format(name))
 
@@ -139,7 +140,7 @@ def test_what_is_final_stays_final(stack: Settings, deployment: Deployment, unti
     """A reading that is older than what stands there, as after a restart, takes nothing back."""
     far = datetime(2100, 1, 1, tzinfo=UTC)
     with psycopg.connect(deployment.postgres_dsn) as connection:
-        connection.execute("insert into ops.finality values ('stock_moves_per_hour', %s, %s, 1)", (far, far))
+        connection.execute("insert into ops.finality values ('stock_moves_per_hour', %s, %s, 1, now())", (far, far))
     moved_in_every_partition(stack, datetime.now(UTC).replace(microsecond=0))
     recorder = FinalityRecorder(deployment)
 

@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import copy
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, get_args
 
 import psycopg
 import pytest
 from psycopg import sql
 from pyiceberg.catalog import Catalog
+from pyiceberg.transforms import HourTransform
+from pyiceberg.types import StringType
 
-from aggregates.catalogue import Aggregate, aggregate, aggregates
+from aggregates.catalogue import Column, ColumnType, aggregate, aggregates
 from flink.columns import lake_columns, lake_schema
 from flink.deployment import Deployment
-from flink.tables import create_lake_table, create_tables, open_lake, sink_inputs
+from flink.plan import JOB_NAME
+from flink.rest import FlinkRest
+from flink.sinks import Sink, sinks
+from flink.tables import check_sink, create_lake_table, create_tables, open_lake, sink_ddl, sink_inputs
 from insights.deployment import deployment as deployment_of
 from insights.settings import Settings
 from schemas.catalogue import Event, events
 from schemas.errors import Misconfigured, Retryable
 from tests.flink.live_on_files import DEPLOYMENT
-from tests.schemas.thing_happened import THING_HAPPENED, of, the_field
+from tests.schemas.thing_happened import THING_HAPPENED, line_fields, of, the_field
 
-AGGREGATES = [pytest.param(a, id=a.name) for a in aggregates()]
+SINKS = [pytest.param(s, id=s.table) for s in sinks()]
 CONTRACTS = [pytest.param(e, id=e.name) for e in events()]
 POSTGRES_TYPES = {
     "timestamp": "timestamp with time zone",
@@ -73,32 +80,32 @@ def lake(deployment: Deployment) -> Iterator[Catalog]:
     catalog.close()
 
 
-@pytest.mark.parametrize("made", AGGREGATES)
-def test_a_sinks_table_has_the_aggregates_columns(made: Aggregate, connection: Connection) -> None:
+@pytest.mark.parametrize("made", SINKS)
+def test_a_sinks_table_has_the_sinks_columns(made: Sink, connection: Connection) -> None:
     found = connection.execute(
         "select column_name, data_type, is_nullable from information_schema.columns"
         " where table_schema || '.' || table_name = %s order by ordinal_position",
-        (made.sink,),
+        (made.table,),
     ).fetchall()
     expected = [(n, POSTGRES_TYPES[c.type], "YES" if c.nullable else "NO") for n, c in made.columns.items()]
     assert found == expected
 
 
-@pytest.mark.parametrize("made", AGGREGATES)
-def test_a_sinks_table_has_the_aggregates_key(made: Aggregate, connection: Connection) -> None:
+@pytest.mark.parametrize("made", SINKS)
+def test_a_sinks_table_has_the_sinks_key(made: Sink, connection: Connection) -> None:
     """An upsert goes by the table's key: with another one it would not replace what it should."""
     found = connection.execute(
         "select a.attname from pg_index i, unnest(i.indkey) with ordinality as k (attnum, place)"
         " join pg_attribute a on a.attnum = k.attnum"
         " where i.indrelid = %(sink)s::regclass and a.attrelid = i.indrelid and i.indisprimary order by k.place",
-        {"sink": made.sink},
+        {"sink": made.table},
     ).fetchall()
     assert [name for (name,) in found] == list(made.key)
 
 
-@pytest.mark.parametrize("made", AGGREGATES)
-def test_a_sinks_table_says_what_it_means(made: Aggregate, connection: Connection) -> None:
-    (comment,) = connection.execute("select obj_description(%s::regclass)", (made.sink,)).fetchone() or ("",)
+@pytest.mark.parametrize("made", SINKS)
+def test_a_sinks_table_says_what_it_means(made: Sink, connection: Connection) -> None:
+    (comment,) = connection.execute("select obj_description(%s::regclass)", (made.table,)).fetchone() or ("",)
     assert comment == made.description
 
 
@@ -111,24 +118,137 @@ def test_money_is_exact_at_the_contracts_limits(connection: Connection) -> None:
 
 
 def test_making_them_twice_changes_nothing(deployment: Deployment, connection: Connection, lake: Catalog) -> None:
-    connection.execute("insert into ops.finality values ('sessions', now(), now(), 7)")
+    connection.execute("insert into ops.finality values ('sessions', now(), now(), 7, now())")
     connection.commit()
     create_tables(deployment)
     assert connection.execute("select checkpoint_id from ops.finality").fetchall() == [(7,)]
     assert len(lake.list_tables("events")) >= len(events())
 
 
-def test_a_table_that_differs_from_its_aggregate_is_refused_by_name(
-    deployment: Deployment, connection: Connection
-) -> None:
-    connection.execute("alter table live.sessions rename column carts to baskets")
+@contextmanager
+def altered(connection: Connection, change: str, back: str) -> Iterator[None]:
+    connection.execute(change)
     connection.commit()
     try:
-        with pytest.raises(Misconfigured, match=r"live\.sessions .*differ in: baskets, carts\."):
-            create_tables(deployment)
+        yield
     finally:
-        connection.execute("alter table live.sessions rename column baskets to carts")
+        connection.execute(back)
         connection.commit()
+
+
+REFUSED = {
+    "type": (
+        "alter table live.sessions alter column carts type integer",
+        "alter table live.sessions alter column carts type bigint",
+        "live.sessions in Postgres differs from aggregates/sessions/aggregate.toml: column carts is integer not null"
+        " and should be bigint not null. ",
+    ),
+    "scale": (
+        "alter table live.sales_per_minute alter column net_amount type numeric(38, 4)",
+        "alter table live.sales_per_minute alter column net_amount type numeric(38, 2)",
+        "column net_amount is numeric(38,4) not null and should be numeric(38,2) not null. ",
+    ),
+    "nulls": (
+        "alter table live.sessions alter column carts drop not null",
+        "alter table live.sessions alter column carts set not null",
+        "column carts is bigint and should be bigint not null. ",
+    ),
+    "name": (
+        "alter table live.sessions rename column carts to baskets",
+        "alter table live.sessions rename column baskets to carts",
+        "column carts is missing and should be bigint not null; column baskets is bigint not null and should be gone. ",
+    ),
+    "one more": (
+        "alter table events.refunds add column colour text",
+        "alter table events.refunds drop column colour",
+        "events.refunds in Postgres differs from aggregates/refunds/aggregate.toml: column colour is text and should be"
+        " gone. ",
+    ),
+    "no key": (
+        "alter table ops.finality drop constraint finality_pkey",
+        "alter table ops.finality add primary key (aggregate)",
+        "ops.finality in Postgres differs from flink/sinks.py: the primary key is () and should be (aggregate). ",
+    ),
+    "order of the key": (
+        "alter table ops.late_events drop constraint late_events_pkey,"
+        " add primary key (topic, kafka_offset, kafka_partition)",
+        "alter table ops.late_events drop constraint late_events_pkey,"
+        " add primary key (topic, kafka_partition, kafka_offset)",
+        "the primary key is (topic, kafka_offset, kafka_partition) and should be (topic, kafka_partition,"
+        " kafka_offset). ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "back", "says"), REFUSED.values(), ids=REFUSED)
+def test_a_table_that_differs_is_refused_with_what_is_there_and_what_is_wanted(
+    deployment: Deployment, connection: Connection, change: str, back: str, says: str
+) -> None:
+    with altered(connection, change, back), pytest.raises(Misconfigured) as refused:
+        create_tables(deployment)
+    assert says in str(refused.value)
+    assert "give a changed one a new name. Or drop the table" in str(refused.value)
+    create_tables(deployment)
+
+
+def test_columns_may_stand_in_any_order(deployment: Deployment, connection: Connection) -> None:
+    """Each is written by its name."""
+    connection.execute("alter table live.sessions drop column carts, add column carts bigint not null")
+    connection.commit()
+    create_tables(deployment)
+
+
+def test_where_one_table_is_refused_none_is_changed(deployment: Deployment, connection: Connection) -> None:
+    connection.execute("drop table events.customers")
+    connection.commit()
+    with altered(connection, *REFUSED["type"][:2]), pytest.raises(Misconfigured):
+        create_tables(deployment)
+    assert connection.execute("select to_regclass('events.customers')").fetchone() == (None,)
+    create_tables(deployment)
+    assert connection.execute("select to_regclass('events.customers')::text").fetchone() == ("events.customers",)
+
+
+def test_where_a_lakes_table_is_refused_no_table_is_changed(
+    deployment: Deployment, connection: Connection, lake: Catalog
+) -> None:
+    connection.execute("drop table events.customers")
+    connection.commit()
+    with lake.load_table("events.wiki_edited").update_schema() as update:
+        update.add_column("colour", StringType())
+    try:
+        with pytest.raises(Misconfigured, match="column colour is string and should be gone"):
+            create_tables(deployment)
+        assert connection.execute("select to_regclass('events.customers')").fetchone() == (None,)
+    finally:
+        with lake.load_table("events.wiki_edited").update_schema() as update:
+            update.delete_column("colour")
+        create_tables(deployment)
+
+
+def test_a_column_of_any_type_is_the_same_when_it_is_read_back(connection: Connection) -> None:
+    columns = {f"a_{kind}": Column(type=kind, doc="It.") for kind in get_args(ColumnType)}
+    columns |= {f"any_{kind}": Column(type=kind, doc="It.", nullable=True) for kind in get_args(ColumnType)}
+    made = Sink(table="live.any_types", description="All.", columns=columns, key=("a_string", "a_int", "a_date"))
+    for statement in sink_ddl(made):
+        connection.execute(statement)
+    check_sink(connection, made)
+    connection.rollback()
+
+
+def test_rows_that_are_written_again_have_room_in_tables_that_were_there_too(
+    deployment: Deployment, connection: Connection
+) -> None:
+    connection.execute("alter table live.sessions reset (fillfactor)")
+    connection.commit()
+    create_tables(deployment)
+    options = dict(
+        connection.execute(
+            "select relnamespace::regnamespace || '.' || relname, reloptions from pg_class where relkind = 'r'"
+        ).fetchall()
+    )
+    assert {a.sink: options[a.sink] for a in aggregates()} == {
+        a.sink: None if a.is_fact else ["fillfactor=70"] for a in aggregates()
+    }
 
 
 @pytest.mark.parametrize("contract", CONTRACTS)
@@ -144,31 +264,157 @@ def test_every_contract_has_a_table_in_the_lake(contract: Event, lake: Catalog) 
     assert [str(field.transform) for field in table.spec().fields] == ["day"]
 
 
-def test_a_field_that_a_contract_gained_is_added_to_its_table(deployment: Deployment, lake: Catalog) -> None:
-    contract = {**copy.deepcopy(THING_HAPPENED), "topic": "tests.thing_gained.v1"}
-    create_lake_table(lake, of(contract))
-    contract["fields"].append({"name": "gift", "type": ["null", "int"], "default": None})
-    create_lake_table(lake, of(contract))
-    table = lake.load_table("events.thing_gained")
-    assert table.schema().find_field("gift").required is False
+def thing(topic: str) -> dict[str, Any]:
+    return {**copy.deepcopy(THING_HAPPENED), "topic": f"tests.{topic}.v1"}
 
 
-def test_a_field_that_a_contract_lost_is_refused(deployment: Deployment, lake: Catalog) -> None:
-    contract = {**copy.deepcopy(THING_HAPPENED), "topic": "tests.thing_lost.v1"}
+def test_a_field_that_a_contract_gained_is_added_at_its_place(lake: Catalog) -> None:
+    """Flink's insert into the lake goes by place."""
+    contract = thing("thing_gained")
     create_lake_table(lake, of(contract))
+    contract["fields"].insert(3, {"name": "gift", "type": ["null", "int"], "default": None})
+    create_lake_table(lake, of(contract))
+    schema = lake.load_table("events.thing_gained").schema()
+    assert schema.find_field("gift").required is False
+    assert [field.name for field in schema.fields] == list(lake_columns(of(contract)))
+
+
+def test_a_line_field_that_a_contract_gained_is_added_at_its_place(lake: Catalog) -> None:
+    contract = thing("thing_nested")
+    create_lake_table(lake, of(contract))
+    line_fields(contract).insert(0, {"name": "gift", "type": ["null", "int"], "default": None})
+    create_lake_table(lake, of(contract))
+    schema = lake.load_table("events.thing_nested").schema()
+    assert schema.find_field("lines.element.gift").required is False
+    assert [name for name in schema.column_names if name.startswith("lines.element.")] == [
+        f"lines.element.{field['name']}" for field in line_fields(contract)
+    ]
+
+
+def test_lines_that_a_contract_gained_are_added_with_all_that_they_hold(lake: Catalog) -> None:
+    contract = thing("thing_widened")
+    create_lake_table(lake, of(contract))
+    gift = {"type": "record", "name": "Gift", "fields": [{"name": "worth", "type": "int"}]}
+    contract["fields"].insert(2, {"name": "gifts", "type": ["null", {"type": "array", "items": gift}], "default": None})
+    create_lake_table(lake, of(contract))
+    schema = lake.load_table("events.thing_widened").schema()
+    assert schema.find_field("gifts.element.worth").required is True
+    assert [field.name for field in schema.fields] == list(lake_columns(of(contract)))
+
+
+def lost(contract: dict[str, Any]) -> None:
     contract["fields"].remove(the_field(contract, "note"))
-    with pytest.raises(Misconfigured, match=r"events\.thing_lost has columns that tests\.thing_lost lacks: \['note'\]"):
+
+
+def gained_that_is_required(contract: dict[str, Any]) -> None:
+    contract["fields"].append({"name": "gift", "type": "int"})
+
+
+def gained_in_lines_that_is_required(contract: dict[str, Any]) -> None:
+    line_fields(contract).append({"name": "gift", "type": "int"})
+
+
+def wider(contract: dict[str, Any]) -> None:
+    the_field(contract, "amount")["type"] = "long"
+
+
+def scaled(contract: dict[str, Any]) -> None:
+    the_field(contract, "price")["type"]["scale"] = 3
+
+
+def no_longer_null(contract: dict[str, Any]) -> None:
+    the_field(contract, "note")["type"] = "string"
+
+
+def null_in_lines(contract: dict[str, Any]) -> None:
+    line_fields(contract)[0]["type"] = ["null", "int"]
+
+
+def no_longer_lines(contract: dict[str, Any]) -> None:
+    the_field(contract, "lines")["type"] = "string"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lost, "column note is string and should be gone"),
+        (gained_that_is_required, "column gift is missing and should be int not null"),
+        (gained_in_lines_that_is_required, "column lines.element.gift is missing and should be int not null"),
+        (wider, "column amount is int not null and should be long not null"),
+        (scaled, "column price is decimal(12, 2) not null and should be decimal(12, 3) not null"),
+        (no_longer_null, "column note is string and should be string not null"),
+        (null_in_lines, "column lines.element.quantity is int not null and should be int"),
+        (no_longer_lines, "column lines is list not null and should be string not null"),
+    ],
+)
+def test_a_lakes_table_that_differs_is_refused_and_stays(
+    change: Callable[[dict[str, Any]], None], says: str, lake: Catalog
+) -> None:
+    contract = thing(change.__name__)
+    create_lake_table(lake, of(contract))
+    before = lake.load_table(f"events.{change.__name__}").metadata_location
+    # Something to add makes no difference.
+    contract["fields"].append({"name": "colour", "type": ["null", "string"], "default": None})
+    change(contract)
+    with pytest.raises(Misconfigured) as refused:
         create_lake_table(lake, of(contract))
+    assert f"events.{change.__name__} in the lake differs from the contract tests.{change.__name__}: " in str(
+        refused.value
+    )
+    assert says in str(refused.value)
+    assert lake.load_table(f"events.{change.__name__}").metadata_location == before
 
 
-def test_a_line_field_that_a_contract_gained_is_added_to_its_table(deployment: Deployment, lake: Catalog) -> None:
-    contract = {**copy.deepcopy(THING_HAPPENED), "topic": "tests.thing_nested.v1"}
-    create_lake_table(lake, of(contract))
-    line = the_field(contract, "lines")["type"]["items"]
-    line["fields"].append({"name": "gift", "type": ["null", "int"], "default": None})
-    create_lake_table(lake, of(contract))
-    table = lake.load_table("events.thing_nested")
-    assert table.schema().find_field("lines.element.gift").required is False
+def test_a_lakes_table_that_is_partitioned_otherwise_is_refused(lake: Catalog) -> None:
+    contract = of(thing("thing_divided"))
+    create_lake_table(lake, contract)
+    with lake.load_table("events.thing_divided").update_spec() as update:
+        update.remove_field("kafka_day")
+        update.add_field("kafka_timestamp", HourTransform(), "kafka_hour")
+    with pytest.raises(
+        Misconfigured, match=r"the partitioning is \(hour\(kafka_timestamp\)\) and should be \(day\(kafka_timestamp\)\)"
+    ):
+        create_lake_table(lake, contract)
+
+
+KEPT = {
+    "flink.max-continuous-empty-commits": "2147483647",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+
+
+def test_a_lakes_table_has_its_properties_and_so_has_one_that_was_there(lake: Catalog) -> None:
+    contract = of(thing("thing_kept"))
+    create_lake_table(lake, contract)
+    table = lake.load_table("events.thing_kept")
+    made = dict(table.properties)
+    assert KEPT.items() <= made.items()
+    with table.transaction() as transaction:
+        transaction.remove_properties("flink.max-continuous-empty-commits")
+        transaction.set_properties({"write.metadata.previous-versions-max": "100", "theirs": "kept"})
+    create_lake_table(lake, contract)
+    assert lake.load_table("events.thing_kept").properties == {**made, "theirs": "kept"}
+
+
+def test_a_lakes_table_that_is_as_it_should_be_is_not_written(lake: Catalog) -> None:
+    contract = of(thing("thing_untouched"))
+    create_lake_table(lake, contract)
+    before = lake.load_table("events.thing_untouched").metadata_location
+    create_lake_table(lake, contract)
+    assert lake.load_table("events.thing_untouched").metadata_location == before
+
+
+def test_a_silent_topics_table_gathers_no_snapshots(stack: Settings, until: Callable[..., Any]) -> None:
+    rest = FlinkRest(stack.flink_url)
+
+    def checkpoints() -> int:
+        newest = rest.newest_checkpoint(rest.active_job(JOB_NAME) or "")
+        return newest.id if newest else 0
+
+    until(lambda: checkpoints() > 12, seconds=120, what="a dozen checkpoints")
+    with open_lake(deployment_of(stack)) as catalog:
+        assert list(catalog.load_table("events.vehicle_moved").snapshots()) == []
 
 
 def test_a_postgres_that_is_away_may_be_tried_again(tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""The tables in Postgres that this folder writes, each defined once: aggregates and facts, and the job's own books."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aggregates.catalogue import Aggregate, Column, aggregates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sink:
+    """A table, ``<schema>.<name>``, that is written by upserts on its key. ``origin`` is the file that defines it."""
+
+    table: str
+    description: str
+    columns: dict[str, Column]
+    key: tuple[str, ...]
+    origin: str = "flink/sinks.py"
+
+
+EVENT_COUNTS = Sink(
+    table="ops.event_counts",
+    description="By topic and day: events read on time and, of them, counted; the difference is duplicates.",
+    columns={
+        "topic": Column(type="string", doc="The topic."),
+        "window_start": Column(type="timestamp", doc="Start of the day of the events, UTC."),
+        "on_time": Column(type="count", doc="Events that were not late, copies included."),
+        "counted": Column(type="count", doc="Those of them that passed de-duplication."),
+        "last_event_at": Column(type="timestamp", doc="Time of the newest event that was on time."),
+    },
+    key=("topic", "window_start"),
+)
+LATE_EVENTS = Sink(
+    table="ops.late_events",
+    description="The late ledger: events past the horizon, in no number until a restatement counts them.",
+    columns={
+        "topic": Column(type="string", doc="The topic."),
+        "kafka_partition": Column(type="int", doc="Partition of the topic."),
+        "kafka_offset": Column(type="count", doc="Offset in the partition."),
+        "event_id": Column(type="string", doc="The event's id."),
+        "occurred_at": Column(type="timestamp", doc="The event's time."),
+        "watermark": Column(type="timestamp", doc="The watermark that it was behind."),
+        "aggregates": Column(type="string", doc="Names of the aggregates and facts that lack it, with commas."),
+    },
+    key=("topic", "kafka_partition", "kafka_offset"),
+)
+FINALITY = Sink(
+    table="ops.finality",
+    description="Windows that end by final_until are final: only a replay may change them.",
+    columns={
+        "aggregate": Column(type="string", doc="Name of the aggregate or fact."),
+        "final_until": Column(type="timestamp", doc="Windows that end by then are final."),
+        "watermark": Column(type="timestamp", doc="The watermark that says so."),
+        "checkpoint_id": Column(type="count", doc="The checkpoint that it waited for."),
+        "recorded_at": Column(type="timestamp", doc="When this was written."),
+    },
+    key=("aggregate",),
+)
+
+
+def sinks() -> tuple[Sink, ...]:
+    """All of them."""
+    return (*(_of(a) for a in aggregates()), EVENT_COUNTS, LATE_EVENTS, FINALITY)
+
+
+def _of(aggregate: Aggregate) -> Sink:
+    return Sink(
+        table=aggregate.sink,
+        description=aggregate.description,
+        columns=aggregate.columns,
+        key=aggregate.key,
+        origin=f"aggregates/{aggregate.name}/aggregate.toml",
+    )
