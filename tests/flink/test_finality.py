@@ -163,5 +163,5 @@ def test_a_topic_was_as_far_as_the_furthest_of_what_counts_it(deployment: Deploy
     orders, interactions = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, 0, 0, 0, 1_000, tzinfo=UTC)
     with psycopg.connect(deployment.postgres_dsn) as connection:
         for name, at in (("product_activity_per_hour", orders), ("funnel_per_hour", interactions)):
-            connection.execute("insert into ops.finality values (%s, %s, %s, 1)", (name, at, at))
+            connection.execute("insert into ops.finality values (%s, %s, %s, 1, now())", (name, at, at))
     assert floors(deployment) == {"sales.order_placed": orders, "web.interaction": interactions}
