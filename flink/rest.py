@@ -40,6 +40,16 @@ class Checkpoint:
     path: str
 
 
+def _short(error: requests.RequestException) -> str:
+    """What happened, without the client's own objects."""
+    match error:
+        case requests.Timeout():
+            return "it took too long"
+        case requests.ConnectionError():
+            return "connection refused" if "refused" in str(error) else "the connection broke"
+    return str(error)
+
+
 class FlinkRest:
     """One JobManager. Every call may raise FlinkUnavailable."""
 
@@ -52,7 +62,8 @@ class FlinkRest:
             response = requests.request(method, f"{self._url}{path}", timeout=10, **kwargs)
         except requests.RequestException as error:
             raise FlinkUnavailable(
-                f"Flink's JobManager at {self._url} did not answer ({error}); see `insights status`"
+                f"Flink's JobManager at {self._url} does not answer ({_short(error)}); `insights status` shows whether"
+                " it runs, `insights up` starts what does not"
             ) from error
         if response.status_code >= 400:
             raise JobFailed(f"Flink refused {method} {path}: {response.text.strip()[:600]}")
@@ -126,7 +137,7 @@ class FlinkRest:
         try:
             response = requests.patch(f"{self._url}/jobs/{job}?mode=cancel", timeout=10)
         except requests.RequestException as error:
-            raise FlinkUnavailable(f"Flink's JobManager at {self._url} did not answer ({error})") from error
+            raise FlinkUnavailable(f"Flink's JobManager at {self._url} does not answer ({_short(error)})") from error
         if response.status_code >= 400:
             raise JobFailed(f"Flink refused to cancel {job}: {response.text.strip()[:600]}")
 

@@ -122,10 +122,14 @@ class Settings(BaseSettings):
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment and ``.env``; ``overrides`` win. Raises Misconfigured naming the variable."""
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
         problems = "; ".join(
-            f"{Settings.variable('_'.join(str(step) for step in problem['loc']))}: {problem['msg']}"
+            f"{Settings.variable('_'.join(str(step) for step in problem['loc']))}={problem['input']}: {problem['msg']}"
             for problem in error.errors(include_url=False)
         )
         raise Misconfigured(f"a setting is wrong, in the environment or in {PROJECT / '.env'}: {problems}") from error
+    for folder in (settings.home, *settings.home.absolute().parents):
+        if folder.exists() and not folder.is_dir():
+            raise Misconfigured(f"INSIGHTS_HOME is {settings.home}, and {folder} is not a folder; name another")
+    return settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -58,7 +59,10 @@ Rate = Annotated[
     typer.Option(min=0.001, metavar="NUMBER", show_default="the source's", help="Events a second, on average."),
 ]
 MaxEvents = Annotated[int | None, typer.Option(min=1, metavar="NUMBER", help="Stop after so many events.")]
-Seed = Annotated[int, typer.Option(metavar="NUMBER", help="The same seed draws the same shop.")]
+Seed = Annotated[
+    int,
+    typer.Option(metavar="NUMBER", help="The same seed draws the same shop: beside one that runs, its copies."),
+]
 History = Annotated[
     str, typer.Option(metavar="LENGTH", help="Publish so much of the past first, then go live: 12h, 30d.")
 ]
@@ -66,8 +70,13 @@ Start = Annotated[
     str | None, typer.Option(metavar="TIME", help="Where the past begins, instead of --history: 2026-11-01T00:00Z.")
 ]
 MetricsPort = Annotated[int | None, typer.Option(metavar="PORT", help="Serve Prometheus metrics on this port.")]
-FromFile = Annotated[Path | None, typer.Option(metavar="FILE", help="For orders: read real ones from this file.")]
-Mapping = Annotated[
+FromFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="For orders: read real ones from this file; on a stack with newer ones, old ones are late."
+    ),
+]
+MappingFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="With --from-file: TOML that says what the columns are.")
 ]
 Url = Annotated[str | None, typer.Option(metavar="URL", help="For catalog: the shop to read.")]
@@ -75,6 +84,8 @@ Every = Annotated[
     str | None, typer.Option(metavar="LENGTH", help="For catalog: from one round to the next, as 5m or 1h.")
 ]
 
+# What only one source takes.
+ONLY_FOR = {"--from-file": "orders", "--mapping": "orders", "--url": "catalog", "--every": "catalog"}
 DEFAULTS = Options()
 HELP = """Publish a source's events, until it is done or stopped.
 
@@ -86,6 +97,12 @@ Example: insights produce orders --rate 50 --max-events 1000
 """.format(sources="\n".join(f"  {s.name:<11}  {s.summary}" for s in SOURCES))
 
 app = typer.Typer(add_completion=False)
+
+
+def _refuse_misplaced(name: str, given: Mapping[str, object]) -> None:
+    for option, value in given.items():
+        if value is not None and name != ONLY_FOR[option]:
+            raise Misconfigured(f"{option} is for the source {ONLY_FOR[option]}, and {name} does not take it")
 
 
 @app.command(help=HELP)
@@ -101,11 +118,12 @@ def main(
     start: Start = None,
     metrics_port: MetricsPort = None,
     from_file: FromFile = None,
-    mapping: Mapping = None,
+    mapping: MappingFile = None,
     url: Url = None,
     every: Every = None,
 ) -> None:
     try:
+        _refuse_misplaced(name, {"--from-file": from_file, "--mapping": mapping, "--url": url, "--every": every})
         options = Options(
             bootstrap=kafka,
             registry_url=registry,

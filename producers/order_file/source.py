@@ -33,6 +33,7 @@ from schemas.registry import Registry
 
 DEAD_LETTER: Final = catalogue.event("ops.dead_letter")
 COMMIT_SECONDS: Final = 1.0
+BAD_ROWS_SAID: Final = 5
 LOOK_AT_CLOCK_EVERY: Final = 256
 DONE: Final = "done"
 
@@ -46,6 +47,7 @@ def run(this: Run) -> None:
     options = this.options
     if options.from_file is None or options.mapping is None:
         raise Misconfigured("an order file needs its mapping: give --from-file FILE and --mapping MAPPING.toml")
+    load(options.from_file, options.mapping)  # what is wrong is said here, and not by a child's traceback
     name = f"{mappings.load(options.mapping).source}-{hashlib.sha256(_content(options.from_file)).hexdigest()[:12]}"
     application = Application(
         broker_address=options.bootstrap,
@@ -89,6 +91,7 @@ class FileSource(StatefulSource):
     def __init__(self, name: str, options: Options) -> None:
         super().__init__(name=name, shutdown_timeout=60)
         self._options = options
+        self._dead = 0
 
     def run(self) -> None:
         runner.die_with_parent()
@@ -104,11 +107,16 @@ class FileSource(StatefulSource):
         done = self.state.get(DONE, 0)
         log = structlog.get_logger().bind(source="orders", file=options.from_file.name)
         log.info("opened", sha256=file.sha256, done=done, steps=len(file.steps))
-        done = self._publish(file, publisher, book, done)
-        log.info("finished" if done == len(file.steps) else "stopped", done=done, steps=len(file.steps))
+        began_at = done
+        done = self._publish(file, publisher, book, done, log)
+        outcome = "finished" if done == len(file.steps) else "stopped"
+        orders = done - began_at - self._dead
+        log.info(outcome, done=done, steps=len(file.steps), orders=orders, dead_letters=self._dead)
 
-    def _publish(self, file: OrderFile, publisher: Publisher, book: Book, done: int) -> int:
-        """Publish from step ``done`` on; returns the first step that is not published."""
+    def _publish(
+        self, file: OrderFile, publisher: Publisher, book: Book, done: int, log: structlog.stdlib.BoundLogger
+    ) -> int:
+        """Publish from step ``done`` on; returns the first step that is not published. Says why the first are bad."""
         options = self._options
         began = committed = time.monotonic()
         end = len(file.steps) if options.max_events is None else min(len(file.steps), done + options.max_events)
@@ -116,7 +124,10 @@ class FileSource(StatefulSource):
             if not self.running:
                 end = index
                 break
-            _publish_step(file, file.steps[index], publisher, book, index, options)
+            bad = _publish_step(file, file.steps[index], publisher, book, index, options)
+            self._dead += bad is not None
+            if bad is not None and self._dead <= BAD_ROWS_SAID:
+                log.warning("no order, a dead letter", lines=file.steps[index].lines, problem=str(bad))
             if options.rate is not None:
                 time.sleep(max(0.0, began + (index - done) / options.rate - time.monotonic()))
             if options.rate is not None or index % LOOK_AT_CLOCK_EVERY == 0:
@@ -136,8 +147,10 @@ class FileSource(StatefulSource):
         self.flush()
 
 
-def _publish_step(file: OrderFile, step: Step, publisher: Publisher, book: Book, index: int, options: Options) -> None:
-    """Publish an order, or the bytes of lines that make none."""
+def _publish_step(
+    file: OrderFile, step: Step, publisher: Publisher, book: Book, index: int, options: Options
+) -> PoisonEvent | None:
+    """Publish an order, or the bytes of lines that make none; then what is wrong with them."""
     try:
         if step.problem is not None:
             raise BadRow(step.problem)
@@ -155,6 +168,8 @@ def _publish_step(file: OrderFile, step: Step, publisher: Publisher, book: Book,
             origin={"file": str(options.from_file), "file.sha256": file.sha256, "line": lines},
         )
         book.count_dead(index)
+        return error
+    return None
 
 
 class Book:

@@ -118,7 +118,23 @@ def test_a_wrong_setting_is_named_as_the_variable_that_sets_it(monkeypatch: pyte
     monkeypatch.setenv("INSIGHTS_KAFKA_PORT", "many")
     shown = RUNNER.invoke(app, ["doctor"])
     assert shown.exit_code == 1
-    assert "INSIGHTS_KAFKA_PORT" in one_paragraph(shown.stderr)
+    assert "INSIGHTS_KAFKA_PORT=many" in one_paragraph(shown.stderr)
+
+
+@pytest.mark.parametrize("below", ["", "/deeper"])
+def test_a_home_that_is_no_folder_is_named(below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("INSIGHTS_HOME", f"{tmp_path}/file{below}")
+    shown = RUNNER.invoke(app, ["doctor"])
+    assert shown.exit_code == 1
+    assert f"{tmp_path}/file is not a folder" in one_paragraph(shown.stderr)
+
+
+@pytest.mark.parametrize("option", ["--from-file", "--mapping", "--url", "--every"])
+def test_an_option_of_another_source_is_refused(option: str) -> None:
+    shown = RUNNER.invoke(app, ["produce", "clickstream", option, "1h"])
+    assert shown.exit_code == 1
+    assert f"{option} is for the source" in shown.stderr
 
 
 def test_debug_lets_the_error_through(monkeypatch: pytest.MonkeyPatch) -> None:
