@@ -9,6 +9,7 @@ from decimal import Decimal
 SIGNS = {"CA$": "CAD", "A$": "AUD", "US$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "zł": "PLN", "$": "USD"}
 SPACES = "\\s\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{THIN SPACE}"
 NUMBER = re.compile(rf"\d[\d.,'’{SPACES}]*")
+MOST_DIGITS = 10  # before the point, as in the contract's prices
 CODE = re.compile(r"\b[A-Z]{3}\b")
 
 
@@ -17,7 +18,7 @@ def parse_price(text: str) -> tuple[Decimal, str | None]:
 
     ``1.234,56 €``, ``€1,234.56``, ``CHF 1'234.50``, ``49,-`` and ``1 234`` are read as meant. A single separator
     with three digits behind it parts thousands, as shops write, unless the number begins with a bare zero.
-    Raises ValueError when there is no number.
+    Raises ValueError when there is no number, or one that is too long for a price.
     """
     found = NUMBER.search(text)
     if not found:
@@ -36,7 +37,11 @@ def _amount(written: str) -> Decimal:
         repeated = digits.count(digits[point]) > 1
         if repeated or (len(cents) == 3 and not both and whole.strip("0")):
             whole, cents = whole + cents, ""
-    return Decimal(f"{whole}.{cents or '0'}").quantize(Decimal("0.01"))
+    if len(whole.lstrip("0")) <= MOST_DIGITS:
+        amount = Decimal(f"{whole}.{cents or '0'}").quantize(Decimal("0.01"))
+        if amount < 10**MOST_DIGITS:
+            return amount
+    raise ValueError(f"{written[:40]!r} is too long for a price")
 
 
 def _currency(text: str) -> str | None:

@@ -51,12 +51,25 @@ def test_a_text_without_a_number_is_no_price() -> None:
         parse_price("Price on request")
 
 
+@pytest.mark.parametrize(
+    "number", ["12345678901", "100000000000000000000000000", "1'234'567'890'123.00", "9999999999.9999"]
+)
+def test_a_number_that_no_price_of_the_contract_holds_is_refused(number: str) -> None:
+    with pytest.raises(ValueError, match="too long for a price"):
+        parse_price(f"€ {number}")
+    assert parse_price("€ 000001234567890.99") == (Decimal("1234567890.99"), "EUR")
+
+
 @given(st.text(max_size=60))
 def test_any_text_is_a_price_or_refused_with_a_reason(text: str) -> None:
     if not any(character.isdecimal() for character in text):
         with pytest.raises(ValueError, match="holds no price"):
             parse_price(text)
         return
-    amount, _ = parse_price(text)
-    assert amount >= 0
+    try:
+        amount, _ = parse_price(text)
+    except ValueError as refused:
+        assert "too long for a price" in str(refused)  # noqa: PT017
+        return
+    assert 0 <= amount < 10**10
     assert amount.as_tuple().exponent == -2
