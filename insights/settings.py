@@ -15,6 +15,16 @@ from schemas.errors import Misconfigured
 PROJECT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _has_partitions(parallelism: int) -> int:
+    """A part of a source without a partition has no watermark, and nothing would become final."""
+    if parallelism > 1 and parallelism > (most := min(e.partitions for e in avro_events())):
+        raise ValueError(f"should be at most {most}, the partitions of the smallest topic")
+    return parallelism
+
+
+Parallelism = Annotated[int, Field(ge=1), AfterValidator(_has_partitions)]
 Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
@@ -59,8 +69,7 @@ class Settings(BaseSettings):
     state_ttl_hours: int = Field(24 * 8, ge=2, description="how long the live job remembers ids and open windows")
     idle_timeout_seconds: int = Field(60, ge=1, description="a partition silent for so long holds no watermark back")
     checkpoint_interval_seconds: int = Field(10, ge=1)
-    # A part of a source without a partition has no watermark, and nothing would become final.
-    parallelism: int = Field(1, ge=1, le=min(e.partitions for e in avro_events()))
+    parallelism: Parallelism = 1
 
     @property
     def kafka(self) -> str:
@@ -129,7 +138,7 @@ def load_settings(**overrides: Any) -> Settings:
             for problem in error.errors(include_url=False)
         )
         raise Misconfigured(f"a setting is wrong, in the environment or in {PROJECT / '.env'}: {problems}") from error
-    for folder in (settings.home, *settings.home.absolute().parents):
+    for folder in (settings.home, *settings.home.parents):
         if folder.exists() and not folder.is_dir():
             raise Misconfigured(f"INSIGHTS_HOME is {settings.home}, and {folder} is not a folder; name another")
     return settings

@@ -13,8 +13,9 @@ import typer.main
 from typer.testing import CliRunner
 
 from insights.cli import app, check_is_data_folder, up_plan
-from insights.settings import PROJECT, Settings
+from insights.settings import PROJECT, Settings, load_settings
 from producers.sources import SOURCES
+from schemas.catalogue import avro_events
 from schemas.errors import Misconfigured
 
 RUNNER = CliRunner()
@@ -119,6 +120,26 @@ def test_a_wrong_setting_is_named_as_the_variable_that_sets_it(monkeypatch: pyte
     shown = RUNNER.invoke(app, ["doctor"])
     assert shown.exit_code == 1
     assert "INSIGHTS_KAFKA_PORT=many" in one_paragraph(shown.stderr)
+
+
+def test_more_parts_of_the_job_than_partitions_are_refused_with_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = min(e.partitions for e in avro_events())
+    monkeypatch.setenv("INSIGHTS_PARALLELISM", str(most))
+    assert load_settings().parallelism == most
+    monkeypatch.setenv("INSIGHTS_PARALLELISM", str(most + 1))
+    with pytest.raises(Misconfigured, match=rf"INSIGHTS_PARALLELISM={most + 1}: .*at most {most}"):
+        load_settings()
+
+
+def test_settings_are_read_without_any_contract() -> None:
+    """A contract that can't be read must be a command's own error, not every command's."""
+    broken = (
+        "import schemas.catalogue as c; c.events = None; from insights.settings import load_settings; load_settings()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", broken], cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("below", ["", "/deeper"])
