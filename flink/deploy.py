@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -70,12 +69,13 @@ def submit(deployment: Deployment) -> str:
         if running := rest.active_job(JOB_NAME):
             return running
         snapshot = newest_snapshot(deployment)
-        known: dict[str, datetime] = {}
-        if snapshot is not None:
+        if snapshot is None:
+            plan = live_plan(deployment)
+        else:
             refuse_expired(deployment, snapshot, time.time())
             # What is final stays so, though state of a partition that was silent for long is forgotten.
-            known = floors(deployment)
-        _run_client(deployment, live_plan(deployment, known), snapshot)
+            plan = live_plan(deployment, floors(deployment))
+        _run_client(deployment, plan, snapshot)
         return _await_running(rest, deadline_seconds=RUNNING_SECONDS)
 
 

@@ -16,9 +16,9 @@ import psycopg
 from aggregates.catalogue import Aggregate, aggregates
 from flink.deployment import Deployment
 from flink.plan import JOB_NAME
+from flink.postgres import connected
 from flink.rest import NO_WATERMARK, FlinkRest
 from schemas.catalogue import event
-from schemas.errors import Retryable
 
 UPSERT = """
 insert into ops.finality (aggregate, final_until, watermark, checkpoint_id, recorded_at)
@@ -64,15 +64,8 @@ class FinalityRecorder:
 
     def _read(self, job: str) -> Reading:
         # Metrics are as old as the JobManager's last fetch: never newer than this moment, which is what counts.
-        watermarks: dict[str, int] = {}
-        for vertex in self._rest.vertices(job):
-            table = vertex.name.split("arrived_")[-1].split("[")[0]
-            if vertex.name.startswith("Source: arrived_"):
-                values = self._rest.metrics(
-                    job, vertex.id, f"arrived_{table}[{_number(vertex.name)}].currentOutputWatermark"
-                )
-                watermarks[table] = int(min(values.values(), default=NO_WATERMARK))
-        return Reading(job=job, at_ms=int(time.time() * 1000), watermarks=watermarks)
+        found = watermarks(self._rest, job)
+        return Reading(job=job, at_ms=int(time.time() * 1000), watermarks=found)
 
     def _record(self, reading: Reading, checkpoint_id: int) -> None:
         with psycopg.connect(self._deployment.postgres_dsn, connect_timeout=3) as connection:
@@ -82,6 +75,17 @@ class FinalityRecorder:
                     at = datetime.fromtimestamp(watermark / 1000, UTC)
                     until = final_until(aggregate, at, self._deployment.horizon_hours)
                     connection.execute(UPSERT, (aggregate.name, until, at, checkpoint_id))
+
+
+def watermarks(rest: FlinkRest, job: str) -> dict[str, int]:
+    """By topic table, Flink's watermark of all partitions that are not idle, in milliseconds since the epoch."""
+    found: dict[str, int] = {}
+    for vertex in rest.vertices(job):
+        table = vertex.name.split("arrived_")[-1].split("[")[0]
+        if vertex.name.startswith("Source: arrived_"):
+            values = rest.metrics(job, vertex.id, f"arrived_{table}[{_number(vertex.name)}].currentOutputWatermark")
+            found[table] = int(min(values.values(), default=NO_WATERMARK))
+    return found
 
 
 def _number(vertex_name: str) -> str:
@@ -100,14 +104,8 @@ def floors(deployment: Deployment) -> dict[str, datetime]:
     An aggregate's is that of the slowest of its topics, so each of them was at least there. Raises Retryable when
     Postgres is away.
     """
-    try:
-        with psycopg.connect(deployment.postgres_dsn, connect_timeout=10) as connection:
-            rows = connection.execute("select aggregate, watermark from ops.finality").fetchall()
-    except psycopg.OperationalError as error:
-        raise Retryable(
-            f"Postgres at {deployment.postgres_host}:{deployment.postgres_port} is away: {error}"
-        ) from error
-    reached: dict[str, datetime] = dict(rows)
+    with connected(deployment) as connection:
+        reached: dict[str, datetime] = dict(connection.execute("select aggregate, watermark from ops.finality"))
     found: dict[str, datetime] = {}
     for aggregate in aggregates():
         if at := reached.get(aggregate.name):

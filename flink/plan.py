@@ -25,11 +25,11 @@ from aggregates.render import Engine, render
 from flink.columns import DEAD_LETTER_COLUMNS, FLINK, flink_type, is_nullable, lake_columns, sink_column
 from flink.deployment import Deployment
 from flink.sinks import EVENT_COUNTS, LATE_EVENTS
+from schemas.binary import EPOCH
 from schemas.catalogue import Event, avro_events, events
 
 JOB_NAME = "insights-live"
 SCHEMA_ID_HEADER = "schema_id"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,14 +57,17 @@ class FlinkRest:
         self._url = url
         self._metric_names: dict[tuple[str, str, str], list[str]] = {}
 
-    def _call(self, method: str, path: str, **kwargs: Any) -> Any:
+    def _answer(self, method: str, path: str, **kwargs: Any) -> requests.Response:
         try:
-            response = requests.request(method, f"{self._url}{path}", timeout=10, **kwargs)
+            return requests.request(method, f"{self._url}{path}", timeout=10, **kwargs)
         except requests.RequestException as error:
             raise FlinkUnavailable(
                 f"Flink's JobManager at {self._url} does not answer ({_short(error)}); `insights status` shows whether"
                 " it runs, `insights up` starts what does not"
             ) from error
+
+    def _call(self, method: str, path: str, **kwargs: Any) -> Any:
+        response = self._answer(method, path, **kwargs)
         if response.status_code >= 400:
             raise JobFailed(f"Flink refused {method} {path}: {response.text.strip()[:600]}")
         return response.json()
@@ -134,10 +137,7 @@ class FlinkRest:
 
     def cancel(self, job: str) -> None:
         """Ends the job without a savepoint; its newest checkpoint stays."""
-        try:
-            response = requests.patch(f"{self._url}/jobs/{job}?mode=cancel", timeout=10)
-        except requests.RequestException as error:
-            raise FlinkUnavailable(f"Flink's JobManager at {self._url} does not answer ({_short(error)})") from error
+        response = self._answer("PATCH", f"/jobs/{job}?mode=cancel")
         if response.status_code >= 400:
             raise JobFailed(f"Flink refused to cancel {job}: {response.text.strip()[:600]}")
 

@@ -7,12 +7,9 @@ wrongly, or not at all, is refused by name.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
-import psycopg
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.partitioning import PartitionField, PartitionSpec
@@ -24,11 +21,10 @@ from pyiceberg.types import IcebergType, ListType, MapType, NestedField, StructT
 from aggregates.catalogue import Aggregate, aggregates
 from flink.columns import lake_schema, postgres_type
 from flink.deployment import Deployment
+from flink.postgres import Connection, connected
 from flink.sinks import Sink, sinks
 from schemas.catalogue import Event, event, events
-from schemas.errors import Misconfigured, Retryable
-
-Connection = psycopg.Connection[tuple[Any, ...]]
+from schemas.errors import Misconfigured
 
 NAMESPACE = "events"
 
@@ -71,32 +67,20 @@ def create_tables(deployment: Deployment) -> None:
 
     Raises Misconfigured, and changes nothing, when a table that is there differs; Retryable when Postgres is away.
     """
-    with _postgres(deployment) as connection, open_lake(deployment) as catalog:
+    with connected(deployment) as connection, open_lake(deployment) as catalog:
         for sink in sinks():
             check_sink(connection, sink)
-        for e in events():
-            checked_lake_table(catalog, e)
+        there = [(e, checked_lake_table(catalog, e)) for e in events()]
         for statement in postgres_ddl():
             connection.execute(statement)
         connection.commit()
-        for e in events():
-            create_lake_table(catalog, e)
-
-
-@contextmanager
-def _postgres(deployment: Deployment) -> Iterator[Connection]:
-    try:
-        with psycopg.connect(deployment.postgres_dsn) as connection:
-            yield connection
-    except psycopg.OperationalError as error:
-        raise Retryable(
-            f"Postgres at {deployment.postgres_host}:{deployment.postgres_port} is away: {error}"
-        ) from error
+        for e, table in there:
+            _make_or_bring_up(catalog, e, table)
 
 
 def empty_tables(deployment: Deployment) -> None:
     """Empties every table that the live job writes, in Postgres and in the lake, for a run from the log's beginning."""
-    with psycopg.connect(deployment.postgres_dsn) as connection:
+    with connected(deployment) as connection:
         connection.execute(f"truncate {', '.join(sink.table for sink in sinks())}")
     with open_lake(deployment) as catalog:
         for e in events():
@@ -156,8 +140,12 @@ def open_lake(deployment: Deployment) -> Catalog:
 
 def create_lake_table(catalog: Catalog, e: Event) -> None:
     """The event's table in the lake, made or brought up to its contract. Raises Misconfigured when it differs."""
+    _make_or_bring_up(catalog, e, checked_lake_table(catalog, e))
+
+
+def _make_or_bring_up(catalog: Catalog, e: Event, table: Table | None) -> None:
     schema, partitions = _lake_definition(e)
-    if table := checked_lake_table(catalog, e):
+    if table is not None:
         _bring_up_to_contract(table, schema, _lake_properties(e))
         return
     catalog.create_namespace_if_not_exists(NAMESPACE)

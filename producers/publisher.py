@@ -97,7 +97,7 @@ class Publisher:
         self._errors: list[str] = []
         self._since_poll = 0
         self._clock = clock
-        self._latest = self._now() + MOST_AHEAD
+        self._look_at_clock()
         self._producer = Producer(
             {
                 **PRODUCER_SETTINGS,
@@ -173,7 +173,7 @@ class Publisher:
     def poll(self) -> None:
         """Serve the client without publishing: an idle producer must, or its connection's tokens run out."""
         self._producer.poll(0)
-        self._latest = self._now() + MOST_AHEAD  # the clock may have been set back
+        self._look_at_clock()  # it may have been set back
         self._raise_failures()
 
     @property
@@ -189,13 +189,15 @@ class Publisher:
         for event in events:
             self._open(event)
 
-    def _now(self) -> datetime:
-        return datetime.fromtimestamp(self._clock(), UTC)
+    def _look_at_clock(self) -> datetime:
+        """The time now, by which the latest that an event may have is remembered."""
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        self._latest = now + MOST_AHEAD
+        return now
 
     def _refuse_if_ahead(self, event: Event, occurred_at: datetime) -> None:
-        """Remember the limit by the clock as it is now. Raises ContractBroken when the time is past that one too."""
-        now = self._now()
-        self._latest = now + MOST_AHEAD
+        """Raises ContractBroken when the time is past the limit by the clock as it is now, too."""
+        now = self._look_at_clock()
         if occurred_at > self._latest:
             raise ContractBroken(
                 event.name,

@@ -7,7 +7,6 @@ that is read again after a kill goes on at the last moved cursor; what is publis
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import sys
 import time
@@ -28,6 +27,7 @@ from producers.publisher import Publisher
 from producers.runner import Options, Run
 from producers.shop.occurrences import ORDER_PLACED
 from schemas import catalogue
+from schemas.catalogue import Event
 from schemas.errors import InsightsError, Misconfigured, PoisonEvent
 from schemas.registry import Registry
 
@@ -47,8 +47,9 @@ def run(this: Run) -> None:
     options = this.options
     if options.from_file is None or options.mapping is None:
         raise Misconfigured("an order file needs its mapping: give --from-file FILE and --mapping MAPPING.toml")
-    load(options.from_file, options.mapping)  # what is wrong is said here, and not by a child's traceback
-    name = f"{mappings.load(options.mapping).source}-{hashlib.sha256(_content(options.from_file)).hexdigest()[:12]}"
+    file = load(options.from_file, options.mapping)  # what is wrong is said here, and not by a child's traceback
+    name = f"{file.mapping.source}-{file.sha256[:12]}"
+    del file  # the child reads its own
     application = Application(
         broker_address=options.bootstrap,
         consumer_group=f"insights-orders-{name}",
@@ -91,7 +92,6 @@ class FileSource(StatefulSource):
     def __init__(self, name: str, options: Options) -> None:
         super().__init__(name=name, shutdown_timeout=60)
         self._options = options
-        self._dead = 0
 
     def run(self) -> None:
         runner.die_with_parent()
@@ -107,11 +107,10 @@ class FileSource(StatefulSource):
         done = self.state.get(DONE, 0)
         log = structlog.get_logger().bind(source="orders", file=options.from_file.name)
         log.info("opened", sha256=file.sha256, done=done, steps=len(file.steps))
-        began_at = done
         done = self._publish(file, publisher, book, done, log)
+        orders, dead_letters = _accepted(publisher, ORDER_PLACED), _accepted(publisher, DEAD_LETTER)
         outcome = "finished" if done == len(file.steps) else "stopped"
-        orders = done - began_at - self._dead
-        log.info(outcome, done=done, steps=len(file.steps), orders=orders, dead_letters=self._dead)
+        log.info(outcome, done=done, steps=len(file.steps), orders=orders, dead_letters=dead_letters)
 
     def _publish(
         self, file: OrderFile, publisher: Publisher, book: Book, done: int, log: structlog.stdlib.BoundLogger
@@ -125,8 +124,7 @@ class FileSource(StatefulSource):
                 end = index
                 break
             bad = _publish_step(file, file.steps[index], publisher, book, index, options)
-            self._dead += bad is not None
-            if bad is not None and self._dead <= BAD_ROWS_SAID:
+            if bad is not None and _accepted(publisher, DEAD_LETTER) <= BAD_ROWS_SAID:
                 log.warning("no order, a dead letter", lines=file.steps[index].lines, problem=str(bad))
             if options.rate is not None:
                 time.sleep(max(0.0, began + (index - done) / options.rate - time.monotonic()))
@@ -145,6 +143,11 @@ class FileSource(StatefulSource):
         book.commit(done)
         self.state.set(DONE, done)
         self.flush()
+
+
+def _accepted(publisher: Publisher, event: Event) -> int:
+    counts = publisher.counts.get(event.topic)
+    return counts.accepted if counts else 0
 
 
 def _publish_step(

@@ -12,10 +12,8 @@ from typing import Any
 
 from schemas.binary import kind_of
 from schemas.catalogue import Event, avro_events
-from tests.aggregates.oracle import Dealt, place
+from tests.aggregates.oracle import HORIZON, OUT_OF_ORDER, Dealt, place
 
-HORIZON = timedelta(hours=24)
-OUT_OF_ORDER = timedelta(seconds=5)
 MILLISECOND = timedelta(milliseconds=1)
 BEGINNING = datetime(2026, 2, 28, 22, 59, 58, tzinfo=UTC)
 

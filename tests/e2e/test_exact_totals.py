@@ -11,7 +11,9 @@ from datetime import timedelta
 
 import pytest
 
+from flink.finality import watermarks
 from flink.plan import JOB_NAME
+from flink.rest import NO_WATERMARK
 from insights import stack as embedded
 from insights.stack.supervisor import read_state
 from schemas.catalogue import Event, avro_events, event
@@ -115,15 +117,9 @@ def keys_by_partition(hub: Hub, like: Event) -> dict[int, str]:
     return found
 
 
-def watermark_ms(hub: Hub, e: Event) -> float:
-    """Flink's own, of all partitions that are not idle."""
+def watermark_ms(hub: Hub, e: Event) -> int:
     job = hub.rest.active_job(JOB_NAME)
-    for vertex in hub.rest.vertices(job) if job else ():
-        if vertex.name.startswith(f"Source: arrived_{e.table}["):
-            node = vertex.name.split("[", 1)[1].split("]", 1)[0]
-            suffix = f"arrived_{e.table}[{node}].currentOutputWatermark"
-            return min(hub.rest.metrics(job or "", vertex.id, suffix).values(), default=0)
-    return 0
+    return watermarks(hub.rest, job).get(e.table, NO_WATERMARK) if job else NO_WATERMARK
 
 
 def test_published_is_counted_and_duplicate_and_late_and_dead_for_every_topic_though_the_job_starts_again(

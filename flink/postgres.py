@@ -1,0 +1,26 @@
+"""The job's Postgres, as this folder's Python reaches it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+
+from flink.deployment import Deployment
+from schemas.errors import Retryable
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@contextmanager
+def connected(deployment: Deployment) -> Iterator[Connection]:
+    """A connection, committed at the end. Raises Retryable when Postgres is away, at first or in between."""
+    try:
+        with psycopg.connect(deployment.postgres_dsn, connect_timeout=10) as connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        raise Retryable(
+            f"Postgres at {deployment.postgres_host}:{deployment.postgres_port} is away: {error}"
+        ) from error
