@@ -256,23 +256,27 @@ class Browser:
         height = int(self.run("return document.querySelector('.stMain').scrollHeight"))
         self._resize(height + 8)
         read_at = self.read_at()
-        self._until(lambda: self.read_at() != read_at, seconds=30, what="the page is drawn again in its new size")
+        self._until(lambda: self.read_at() != read_at, seconds=90, what="the page is drawn again in its new size")
         self.chrome.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
 
 
 @pytest.fixture(scope="module")
 def browse(tmp_path_factory: pytest.TempPathFactory, until: Callable[..., Any]) -> Iterator[Callable[..., Browser]]:
-    """``browse(size, dark=…)``: a browser, the same for the same question."""
+    """``browse(size, dark=…)``: a browser, the same until another is asked for. Several at once starve each other."""
     opened: dict[tuple[tuple[int, int], bool], Browser] = {}
+
+    def close() -> None:
+        while opened:
+            opened.popitem()[1].chrome.quit()
 
     def start(size: tuple[int, int] = DESKTOP, *, dark: bool = False) -> Browser:
         if (size, dark) not in opened:
+            close()
             opened[size, dark] = Browser(tmp_path_factory.mktemp("profile"), size, dark=dark, until=until)
         return opened[size, dark]
 
     yield start
-    for browser in opened.values():
-        browser.chrome.quit()
+    close()
 
 
 def test_the_numbers_on_the_page_are_those_of_the_events(page: str, sold: Any, browse: Any) -> None:
