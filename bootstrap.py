@@ -22,10 +22,11 @@ ENVIRONMENTS = {
     "main": (".venv", ("main.txt",)),
     "dev": (".venv", ("dev.txt", "cdnow.txt")),
     "flink": (".venv-flink", ("flink.txt",)),
+    "spark": (".venv-spark", ("spark.txt",)),
 }
 TOOLS = (".venv-tools", ("uv.txt",))
 # What satisfies a wish for an environment: dev holds everything that main does, at the same versions.
-GOOD_ENOUGH = {"main": ("main", "dev"), "dev": ("dev",), "flink": ("flink",)}
+GOOD_ENOUGH = {"main": ("main", "dev"), "dev": ("dev",), "flink": ("flink",), "spark": ("spark",)}
 
 # make lock: the file, what goes into it. uv keeps the versions that a file names already, where they still fit.
 LOCKS = {
@@ -33,6 +34,7 @@ LOCKS = {
     "main.txt": ("pyproject.toml",),
     "dev.txt": ("pyproject.toml", "--group", "dev", "-c", "requirements/main.txt"),
     "flink.txt": ("--group", "flink"),
+    "spark.txt": ("--group", "spark"),
     "cdnow.txt": ("--group", "cdnow", "--no-deps"),
 }
 LOCK_OPTIONS = (

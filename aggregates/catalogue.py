@@ -7,7 +7,9 @@
 ``sink``           table in Postgres: ``live.<folder>`` for an aggregate, ``events.<folder>`` for a fact
 ``inputs``         the contracts that ``query.sql`` reads
 ``window``         ``minute``, ``hour`` or ``day`` for an aggregate; a fact has none
+``time``           the events' column that ``window_start`` is the floor of (default ``occurred_at``)
 ``overrun_hours``  how much later than its window's end an event may count in it (default 0)
+``version``        of the definition, from 1 (default); readers see the one that was promoted last
 ``key``            columns that identify a row
 ``columns``        in the query's order: ``{ type, doc, nullable }``
 =================  ==========================================================================
@@ -21,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas import catalogue
 from schemas.errors import Misconfigured
@@ -48,7 +50,9 @@ class _Toml(BaseModel):
     key: tuple[str, ...]
     columns: dict[str, Column]
     window: Window | None = None
+    time: str = "occurred_at"
     overrun_hours: int = 0
+    version: int = Field(1, ge=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +66,9 @@ class Aggregate:
     key: tuple[str, ...]
     columns: dict[str, Column]
     window: Window | None
+    time: str
     overrun_hours: int
+    version: int
     query: str
     folder: Path
 
@@ -78,12 +84,13 @@ def read_aggregate(folder: Path) -> Aggregate:
         toml = _Toml.model_validate(tomllib.loads(path.read_text()))
     except (ValidationError, tomllib.TOMLDecodeError, OSError) as error:
         raise Misconfigured(f"{path}: {error}") from error
-    for name in toml.inputs:
-        catalogue.event(name)
     if missing := set(toml.key) - set(toml.columns):
         raise Misconfigured(f"{path}: key column {min(missing)!r} is not among the columns")
     if toml.sink.split(".")[-1] != folder.name:
         raise Misconfigured(f"{path}: sink {toml.sink!r} must end in the folder's name {folder.name!r}")
+    for name in toml.inputs:
+        if toml.time not in {f["name"] for f in catalogue.event(name).avro_schema["fields"]}:
+            raise Misconfigured(f"{path}: time {toml.time!r} is not a field of {name}")
     if toml.window and "window_start" not in toml.key:
         raise Misconfigured(f"{path}: an aggregate's key must hold window_start")
     return Aggregate(
@@ -94,7 +101,9 @@ def read_aggregate(folder: Path) -> Aggregate:
         key=toml.key,
         columns=toml.columns,
         window=toml.window,
+        time=toml.time,
         overrun_hours=toml.overrun_hours,
+        version=toml.version,
         query=(folder / "query.sql").read_text(),
         folder=folder,
     )

@@ -1,0 +1,1 @@
+"""Plan, run, verify, promote, rollback: history recomputed, proven equal and swapped in."""

@@ -1,0 +1,1 @@
+"""Log or lake to the same tables as the live job, for a stretch of history: what an engine is asked, and PySpark."""
