@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,10 +16,12 @@ from rich.text import Text
 from insights import front
 from insights.sheet import Column, Sheet
 from insights.views import span
+from replay.explain import Explanation
 from replay.plan import PlannedAggregate, ReplayPlan, Stretch
 from replay.records import Run, Status
 
 PLAIN_EVERY_SECONDS = 5.0
+ENVELOPE = ("event_id", "occurred_at", "source", "trace")
 STYLES = {
     Status.RUNNING: "cyan",
     Status.FAILED: "bold red",
@@ -227,6 +230,34 @@ def changes_sheet(run: Run) -> Sheet:
         measures = ", ".join(f"{measure} {float(by):+,.10g}" for measure, by in change["by_measure"].items())
         sheet.add(name, f"{change['rows_removed']:,}", f"{change['rows_added']:,}", measures or "no total changed")
     return sheet
+
+
+def explanation_sheets(found: Explanation) -> Iterator[Sheet]:
+    """The events behind a row, and the row beside what they come to."""
+    sheet = Sheet(
+        f"{len(found.events):,} events",
+        Column(),
+        Column(right=True),
+        Column(right=True),
+        Column(name="at"),
+        Column(flows=True),
+    )
+    for behind in found.events:
+        at = behind.record["occurred_at"]
+        said = {name: value for name, value in behind.record.items() if value is not None and name not in ENVELOPE}
+        sheet.add(
+            behind.topic,
+            str(behind.partition),
+            f"{behind.offset:,}",
+            f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}",
+            json.dumps(said, default=str, ensure_ascii=False),
+        )
+    yield sheet
+    sheet = Sheet(", ".join(map(str, found.key.values())), Column(), Column(name="events come to"), Column(name="live"))
+    for name in {**(found.computed or {}), **(found.live or {})}:
+        here, there = (str(side[name]) if side else "no row" for side in (found.computed, found.live))
+        sheet.add(name, here, Text(there, style="" if here == there else "bold red"))
+    yield sheet
 
 
 class Meter(AbstractContextManager["Meter"]):

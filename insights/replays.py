@@ -238,3 +238,27 @@ def show(
         front.show(sheet)
     if found.changes:
         front.show(changes_sheet(found))
+
+
+@app.command()
+def explain(
+    aggregate: Annotated[str, typer.Argument(metavar="AGGREGATE", help="As sales_per_minute.")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The row's key, its values with commas between.")],
+) -> None:
+    """Show the events behind one row, and that they add up to it.
+
+    Example: insights replay explain sales_per_minute "2026-11-03 10:15, EU, wheels"
+    """
+    from insights.deployment import replay_site
+    from insights.replay_views import explanation_sheets
+    from replay.explain import explain as explain_row
+
+    found = explain_row(replay_site(load_settings()), aggregate, key)
+    for sheet in explanation_sheets(found):
+        front.show(sheet)
+        front.say("")
+    if found.adds_up:
+        front.say("They add up to what is live, in every cell.", style="bold green")
+    else:
+        front.say("They do not add up to what is live.", style="bold red")
+        raise typer.Exit(1)

@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.expressions import EqualTo
 from pyiceberg.table import Table
 
 from flink.tables import NAMESPACE
@@ -167,6 +168,21 @@ def rows(catalog: Catalog, event: Event, places: Collection[Place]) -> pa.Table:
             " gets the others with the live job's next checkpoint; try again then"
         )
     return picked
+
+
+def between(catalog: Catalog, event: Event, column: str, since: datetime, until: datetime) -> pa.Table | None:
+    """The whole records with a time from ``since`` on and before ``until``; None when there is no table."""
+    source = table(catalog, event)
+    if source is None:
+        return None
+    inside = f"{column} >= '{since.isoformat()}' and {column} < '{until.isoformat()}'"
+    return source.scan(row_filter=inside).to_arrow()
+
+
+def with_text(catalog: Catalog, event: Event, column: str, value: str) -> pa.Table | None:
+    """The whole records with this text in a column; None when there is no table."""
+    source = table(catalog, event)
+    return source.scan(row_filter=EqualTo(term=column, value=value)).to_arrow() if source is not None else None
 
 
 def named(pieces: Mapping[str, Iterable[Slice]]) -> str:

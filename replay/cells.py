@@ -37,7 +37,7 @@ class Cells:
     @classmethod
     def from_log(cls, site: Site, slices: Mapping[str, Iterable[Slice]]) -> Cells:
         """All records of the slices. Blocks while they are read and decoded, some 50,000 a second."""
-        return cls({name: _from_log(site, catalogue.event(name), found) for name, found in slices.items()})
+        return cls({name: from_log(site, catalogue.event(name), found) for name, found in slices.items()})
 
     @classmethod
     def from_lake(cls, site: Site, places: Mapping[str, set[Place]]) -> Cells:
@@ -46,6 +46,11 @@ class Cells:
             return cls(
                 {name: archive.rows(catalog, catalogue.event(name), found) for name, found in places.items() if found}
             )
+
+    @property
+    def tables(self) -> Mapping[str, pa.Table]:
+        """The records themselves, with the columns of the lake."""
+        return self._tables
 
     def keys(self, a: Aggregate) -> list[Row]:
         """The key of every row of the aggregate that one of the records counts in."""
@@ -63,9 +68,8 @@ class Cells:
         for name in a.inputs:
             event = catalogue.event(name)
             define_views(connection, event, self._tables.get(name, empty(event)))
-        cursor = connection.execute(render(a, Engine.DUCKDB))
-        names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        found: pa.Table = connection.execute(render(a, Engine.DUCKDB)).to_arrow_table()
+        return list(found.to_pylist())
 
 
 def arrow_schema(event: Event) -> pa.Schema:
@@ -78,7 +82,8 @@ def empty(event: Event) -> pa.Table:
     return arrow_schema(event).empty_table()
 
 
-def _from_log(site: Site, event: Event, slices: Iterable[Slice]) -> pa.Table:
+def from_log(site: Site, event: Event, slices: Iterable[Slice]) -> pa.Table:
+    """Records of the slices as a table with the lake's columns. Raises BrokerUnavailable, RegistryUnavailable."""
     decoder, schema = Decoder(site.registry), arrow_schema(event)
     fields = {field.name for field in schema}
     batches: list[pa.RecordBatch] = []
