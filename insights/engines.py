@@ -41,9 +41,35 @@ class LocalSpark:
         )
 
 
+class DuckDb:
+    """DuckDB within this process, over the lake alone."""
+
+    name = "duckdb"
+    dialect = Engine.DUCKDB
+    reads_log = False
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+
+    def compute(self, task: Task, heard: Heard) -> None:
+        """Blocks until all is computed. Raises LakeIncomplete, ComputationFailed or NotEnoughRoom."""
+        from replay import duck
+
+        records = sum(piece.records for i in task.inputs for piece in (*i.lake, *i.log))
+
+        def report(progress: duck.Progress) -> None:
+            self._say(progress.doing)
+            heard({"event": "progress", "records": records * progress.done // progress.total, "of": records})
+
+        duck.compute(task, report)
+
+
 def engine_of(settings: Settings, name: str, say: Say) -> ComputeEngine:
     """The engine of this name. Raises Misconfigured listing those there are."""
-    engines: dict[str, Callable[[], ComputeEngine]] = {"local": lambda: LocalSpark(settings, say)}
+    engines: dict[str, Callable[[], ComputeEngine]] = {
+        "local": lambda: LocalSpark(settings, say),
+        "duckdb": lambda: DuckDb(say),
+    }
     if name not in engines:
         raise Misconfigured(f"there is no engine {name!r}; --engine is one of {', '.join(engines)}")
     return engines[name]()

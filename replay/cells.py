@@ -5,7 +5,7 @@ The query is the aggregate's own, run by DuckDB within this process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import duckdb
@@ -18,6 +18,7 @@ from aggregates.render import Engine, render
 from flink.columns import lake_schema
 from replay import archive
 from replay.archive import Place
+from replay.duck_views import columns, duck_type, quoted, result, views
 from replay.site import Site
 from schemas import catalogue
 from schemas.catalogue import Event
@@ -68,7 +69,8 @@ class Cells:
         for name in a.inputs:
             event = catalogue.event(name)
             define_views(connection, event, self._tables.get(name, empty(event)))
-        found: pa.Table = connection.execute(render(a, Engine.DUCKDB)).to_arrow_table()
+        kinds = {name: column.type for name, column in a.columns.items()}
+        found: pa.Table = connection.execute(result(render(a, Engine.DUCKDB), kinds)).to_arrow_table()
         return list(found.to_pylist())
 
 
@@ -106,33 +108,21 @@ def from_log(site: Site, event: Event, slices: Iterable[Slice]) -> pa.Table:
 
 
 def define_views(connection: duckdb.DuckDBPyConnection, event: Event, records: pa.Table) -> None:
-    """The two relations that a query reads: ``<table>``, the first record of each event, and ``<table>_lines``."""
+    """The relations that a query reads, over the first record of each event."""
     connection.register(f"records_{event.table}", records)
-    own = [f["name"] for f in event.avro_schema["fields"]]
-    columns = ", ".join(f'"{name}"' for name in own)
+    own = ", ".join(_plain(name, avro) for name, avro in columns(event.avro_schema).items())
+    arrived = quoted(f"arrived_{event.table}")
     connection.execute(
-        f"""
-        create or replace view {event.table} as select {columns} from (
-            select *, row_number() over (partition by event_id order by kafka_partition, kafka_offset) as copy
-            from records_{event.table}
-        ) where copy = 1
-        """
+        f"create or replace temporary view {arrived} as select {own} from (select *, row_number() over"
+        f" (partition by event_id order by kafka_partition, kafka_offset) as copy from records_{event.table})"
+        " where copy = 1"
     )
-    if items := list(_line_fields(event)):
-        carried = ", ".join(f'e."{name}"' for name in own if name not in ("lines", *items))
-        fields = ", ".join(f'l.item."{name}" as "{name}"' for name in items)
-        connection.execute(
-            f"""
-            create or replace view {event.table}_lines as
-            select {carried}, {fields}, l.line from {event.table} as e,
-            lateral (
-                select unnest(e.lines) as item, cast(generate_subscripts(e.lines, 1) as integer) as line
-            ) as l
-            """
-        )
+    for statement in views(event.table, event.avro_schema):
+        connection.execute(statement)
 
 
-def _line_fields(event: Event) -> Iterator[str]:
-    for field in event.avro_schema["fields"]:
-        if field["name"] == "lines":
-            yield from (item["name"] for item in field["type"]["items"]["fields"])
+def _plain(name: str, avro: Any) -> str:
+    """A column with the contract's own type: a time without a zone, in UTC."""
+    kind = duck_type(avro)
+    expression = f"{quoted(name)} at time zone 'UTC'" if kind == "TIMESTAMP" else quoted(name)
+    return f"cast({expression} as {kind}) as {quoted(name)}"
