@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +31,10 @@ FromBeginning = Annotated[bool, typer.Option("--from-beginning", metavar="", hel
 Late = Annotated[
     bool, typer.Option("--late", metavar="", help="The windows that late events belong to, with these events in them.")
 ]
+Offsets = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Read up to these offsets: a plan, a certificate, or {topic: {partition: end}}."),
+]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write the plan. Default: into this folder.")
 ]
@@ -51,6 +56,7 @@ def plan(
     until: To = None,
     from_beginning: FromBeginning = False,
     late: Late = False,
+    offsets: Offsets = None,
     out: Out = None,
 ) -> None:
     """Work out what a replay would read and touch, and write it to a file. Changes nothing.
@@ -59,9 +65,11 @@ def plan(
     """
     from insights.deployment import replay_site
     from insights.replay_views import plan_sheets
-    from replay.plan import make_plan
+    from replay.plan import make_plan, read_offsets
 
     wish = wish_of(names or [], every=all_, since=since, until=until, from_beginning=from_beginning, late=late)
+    if offsets:
+        wish = replace(wish, ends=read_offsets(offsets))
     found = make_plan(replay_site(load_settings()), wish)
     path = out or Path(f"replay-{found.made_at:%Y%m%d-%H%M%S}.yaml")
     if path.exists():

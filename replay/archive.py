@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import duckdb
 import pyarrow as pa
@@ -17,6 +17,7 @@ from pyiceberg.expressions import EqualTo
 from pyiceberg.table import Table
 
 from flink.tables import NAMESPACE
+from replay.windows import EPOCH
 from schemas.catalogue import Event
 from schemas.errors import Retryable
 from spark.task import Slice
@@ -183,6 +184,29 @@ def with_text(catalog: Catalog, event: Event, column: str, value: str) -> pa.Tab
     """The whole records with this text in a column; None when there is no table."""
     source = table(catalog, event)
     return source.scan(row_filter=EqualTo(term=column, value=value)).to_arrow() if source is not None else None
+
+
+def quantiles(catalog: Catalog, event: Event, column: str, pieces: int) -> list[datetime]:
+    """Times that cut the table's records into about as many pieces, going by what is known of its files alone."""
+    source = table(catalog, event)
+    if source is None:
+        return []
+    number = source.schema().find_field(column).field_id
+    files = [task.file for task in source.scan().plan_files()]
+    spans = sorted((_micros(f.lower_bounds[number]), f.record_count) for f in files if number in f.lower_bounds)
+    total = sum(records for _, records in spans)
+    found: list[datetime] = []
+    passed = 0
+    for earliest, records in spans:
+        if passed * pieces >= total * (len(found) + 1):
+            found.append(EPOCH + timedelta(microseconds=earliest))
+        passed += records
+    return found
+
+
+def _micros(bound: bytes) -> int:
+    """A time as Iceberg keeps it in a file's bounds (Iceberg's table spec, appendix D)."""
+    return int.from_bytes(bound, "little", signed=True)
 
 
 def named(pieces: Mapping[str, Iterable[Slice]]) -> str:

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aggregates.catalogue import Aggregate, Window, aggregate, aggregates
 from flink.plan import touched_by
+from flink.postgres import Connection
 from replay import archive, late
 from replay.late import Touched
 from replay.log import Extent, slices
@@ -29,8 +30,16 @@ from schemas.errors import InsightsError, Misconfigured
 from spark.task import Slice
 
 Scope = Literal["windows", "beginning", "late"]
-# Before a run of this engine was measured here: records a second, and seconds until the first is read.
-FIRST_GUESS = (60_000, 12.0)
+# Before a run was measured here: records a second, and seconds until the first is read.
+FIRST_GUESS = {"local": (60_000.0, 12.0), "duckdb": (200_000.0, 1.0)}
+RATE = """
+select percentile_cont(0.5) within group (order by records / greatest(compute_seconds - %s, 0.5))
+from (
+    select records, compute_seconds from ops.replays
+    where engine = %s and computed_at is not null and records >= 10000
+    order by created_at desc limit 10
+) as newest
+"""
 # EMR Serverless, us-east-1, x86, November 2026: US dollars an hour, for a vCPU and for a GB of memory.
 EMR_VCPU_HOUR, EMR_GB_HOUR = 0.052624, 0.0057785
 EMR_VCPUS, EMR_GB = 12, 48
@@ -135,6 +144,36 @@ class Wish:
     scope: Scope
     since: datetime | None = None
     until: datetime | None = None
+    ends: dict[str, dict[int, int]] | None = None
+
+
+def read_offsets(path: Path) -> dict[str, dict[int, int]]:
+    """By topic and partition, the offset after the last to read, out of a file: a plan, a certificate, or YAML that
+    says ``topic: {partition: offset}``. Raises Misconfigured naming the file and what is wrong in it.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+        topics = raw.get("topics") or raw.get("offsets") or raw
+        return {topic: {int(n): _end(p) for n, p in _partitions_of(found).items()} for topic, found in topics.items()}
+    except OSError as error:
+        raise Misconfigured(f"{path} can't be read: {error}") from error
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError, KeyError) as error:
+        raise Misconfigured(
+            f"{path} does not say up to which offsets to read ({error}); give a plan, a certificate, or lines like"
+            " `sales.order_placed.v1: {0: 1200, 1: 1300}`"
+        ) from error
+
+
+def _partitions_of(found: Any) -> dict[Any, Any]:
+    partitions: dict[Any, Any] = found.get("partitions", found)
+    return partitions
+
+
+def _end(found: Any) -> int:
+    """The end, out of itself, [first, end], or {lake: [first, end], log: [first, end]}."""
+    if isinstance(found, dict):
+        return int((found.get("log") or found.get("lake") or (0, 0))[1])
+    return int(found[1] if isinstance(found, list) else found)
 
 
 def read_plan(path: Path) -> ReplayPlan:
@@ -169,6 +208,7 @@ def make_plan(site: Site, wish: Wish) -> ReplayPlan:
     final = _final_until(site)
     # Finality first, offsets after it: what is final has all its events before these offsets.
     extents = {name: site.log.extents(catalogue.event(name)) for name in sorted({n for a in wanted for n in a.inputs})}
+    extents = {name: _ending(catalogue.event(name), found, wish.ends) for name, found in extents.items()}
     touched = late.pending(site, {name: {n: e.end for n, e in found.items()} for name, found in extents.items()})
     chosen: list[Touched] = []
     if wish.scope == "late":
@@ -177,6 +217,9 @@ def make_plan(site: Site, wish: Wish) -> ReplayPlan:
         wanted = [a for a in wanted if a.name in reached]
         if not chosen:
             raise NothingToDo(_why_nothing(touched))
+    if wish.ends is not None:
+        # What was final when the log ended there is not known.
+        final = {}
     planned = [_planned(a, wish, final.get(a.name), chosen) for a in wanted]
     names = sorted({name for a in wanted for name in a.inputs})
     topics = {
@@ -280,6 +323,25 @@ def _topic(
     )
 
 
+def _ending(
+    event: Event, extents: Mapping[int, Extent], ends: Mapping[str, Mapping[int, int]] | None
+) -> dict[int, Extent]:
+    """The extents, cut at the ends that were asked for. Raises Misconfigured for one that the log has not reached."""
+    if ends is None:
+        return dict(extents)
+    asked = ends.get(event.topic)
+    if asked is None or set(asked) - set(extents):
+        raise Misconfigured(
+            f"--offsets does not say where to end in {event.topic}, whose partitions are {', '.join(map(str, extents))}"
+        )
+    for n, end in asked.items():
+        if not 0 <= end <= extents[n].end:
+            raise Misconfigured(
+                f"--offsets ends {event.topic} partition {n} at {end:,}; the log ends at {extents[n].end:,}"
+            )
+    return {n: Extent(begin=e.begin, end=asked.get(n, 0)) for n, e in extents.items()}
+
+
 def _published_since(readers: Sequence[tuple[Aggregate, PlannedAggregate]]) -> datetime | None:
     """No event of the windows was published before this. None when nothing says so: all must be read."""
     least: list[datetime] = []
@@ -326,14 +388,24 @@ def _ids_only_in_log(site: Site, event: Event, missing: Sequence[Slice]) -> set[
 
 
 def _estimate(site: Site, records: int) -> Estimate:
-    rate, start = FIRST_GUESS
-    seconds = start + records / rate
-    hours = max(seconds, 60.0) / 3600
+    with site.postgres() as connection:
+        seconds = {name: _seconds(connection, name, records) for name in ("local", "duckdb")}
+    hours = max(seconds["local"], 60.0) / 3600
     return Estimate(
-        spark_seconds=round(seconds, 1),
-        duckdb_seconds=round(1 + records / (2 * rate), 1),
+        spark_seconds=round(seconds["local"], 1),
+        duckdb_seconds=round(seconds["duckdb"], 1),
         emr_usd=round(hours * (EMR_VCPUS * EMR_VCPU_HOUR + EMR_GB * EMR_GB_HOUR), 4),
     )
+
+
+def _seconds(connection: Connection, engine: str, records: int) -> float:
+    """By the median rate of the engine's last runs here; a guess before there were any."""
+    rate, start = FIRST_GUESS[engine]
+    there = connection.execute("select to_regclass('ops.replays')").fetchone()
+    if there and there[0]:
+        row = connection.execute(RATE, (start, engine)).fetchone()
+        rate = float(row[0]) if row and row[0] else rate
+    return start + records / rate
 
 
 def everything() -> tuple[str, ...]:

@@ -6,13 +6,15 @@ stay, and staging tables are filled whole or not at all.
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from psycopg import sql
 
-from aggregates.catalogue import aggregate
+from aggregates.catalogue import Aggregate, aggregate
 from aggregates.render import Engine, render
 from flink.plan import JOB_NAME
 from flink.postgres import Connection
@@ -24,9 +26,10 @@ from replay.plan import PlannedAggregate, ReplayPlan, Stretch, check_current
 from replay.records import Run, Status, staging
 from replay.result import copy_parquet
 from replay.site import Say, Site
+from replay.windows import floored
 from schemas import catalogue
 from schemas.errors import InsightsError, Retryable
-from spark.task import Chunk, Computation, Input, Task
+from spark.task import Chunk, Computation, Input, Task, read_task
 
 # The live job reads on while a plan is made; it takes a checkpoint every few seconds.
 CATCH_UP_SECONDS = 300.0
@@ -133,8 +136,12 @@ def _behind(log: Log, plan: ReplayPlan) -> str:
 
 
 def make_task(site: Site, record: Run, engine: ComputeEngine) -> Task:
-    """The engine's task, with the files that it names. The same for the same run."""
+    """The engine's task, with the files that it names. A run that goes on with the same engine has the same."""
     folder = site.run_dir(record.run)
+    path = folder / "task.json"
+    if path.exists() and (begun := read_task(path.read_text())) and (folder / engine.name).exists():
+        return begun
+    shutil.rmtree(folder, ignore_errors=True)
     plan = record.plan
     variants = (COUNTED, RESTATED) if plan.scope == "late" else (COUNTED,)
     excluded = _late_files(site, record)
@@ -144,14 +151,14 @@ def make_task(site: Site, record: Run, engine: ComputeEngine) -> Task:
         lake=site.deployment.lake_properties,
         inputs=tuple(_input(site, topic, t, engine, excluded) for topic, t in plan.topics.items()),
         variants=variants,
-        computations=tuple(_computation(a, engine) for a in plan.aggregates),
+        computations=tuple(_computation(site, plan, a, engine) for a in plan.aggregates),
         output=(folder / "results").as_uri(),
     )
     if not engine.reads_log:
         _check_lake_has_all(site, task)
-    path = folder / "task.json"
     path.touch(mode=0o600)  # the lake's password is in it
     path.write_text(task.to_json())
+    (folder / engine.name).touch()
     return task
 
 
@@ -226,16 +233,40 @@ def _input(
     )
 
 
-def _computation(planned: PlannedAggregate, engine: ComputeEngine) -> Computation:
+def _computation(site: Site, plan: ReplayPlan, planned: PlannedAggregate, engine: ComputeEngine) -> Computation:
     a = aggregate(planned.name)
+    stretches = list(split(planned.windows, _edges(site, plan, a)))
     return Computation(
         aggregate=a.name,
         sql=render(a, engine.dialect),
         inputs=a.inputs,
         time_column=a.time,
         columns={name: column.type for name, column in a.columns.items()},
-        chunks=tuple(_chunk(number, stretch) for number, stretch in enumerate(planned.windows)),
+        chunks=tuple(_chunk(number, stretch) for number, stretch in enumerate(stretches)),
     )
+
+
+def _edges(site: Site, plan: ReplayPlan, a: Aggregate) -> list[datetime]:
+    """Starts of windows between which lie about as many records as may be recomputed at once."""
+    found: list[datetime] = []
+    with site.lake() as catalog:
+        for name in a.inputs:
+            records = plan.topics[catalogue.event(name).topic].records
+            pieces = -(-records // site.chunk_records)
+            if pieces > 1:
+                found += archive.quantiles(catalog, catalogue.event(name), a.time, pieces)
+    return sorted({floored(moment, a.window) for moment in found})
+
+
+def split(stretches: Iterable[Stretch], edges: Sequence[datetime]) -> Iterator[Stretch]:
+    """The stretches, cut at those edges that lie within one."""
+    for stretch in stretches:
+        since = stretch.since
+        for edge in edges:
+            if (since is None or since < edge) and (stretch.until is None or edge < stretch.until):
+                yield Stretch(since=since, until=edge)
+                since = edge
+        yield Stretch(since=since, until=stretch.until)
 
 
 def _chunk(number: int, stretch: Stretch) -> Chunk:

@@ -25,12 +25,17 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """One deployment, the folder for what runs leave behind, and the version of the code (a git commit, or unknown)."""
+    """One deployment, the folder for what runs leave behind, and the version of the code (a git commit, or unknown).
+
+    ``texts`` are files that may read the tables: dashboards and models.
+    """
 
     deployment: Deployment
     work_dir: Path
     code: str
     texts: tuple[Path, ...]
+    # Records that are recomputed at once: with them grows what an engine holds in memory.
+    chunk_records: int = 2_000_000
 
     def run_dir(self, run: str) -> Path:
         """Folder of a run's task and results."""
