@@ -270,3 +270,29 @@ def explain(
     else:
         front.say("They do not add up to what is live.", style="bold red")
         raise typer.Exit(1)
+
+
+@app.command()
+def late(engine: EngineName = "duckdb") -> None:
+    """Make late events count whose windows are final: plan, run, verify and promote in one go.
+
+    Example: insights replay late
+    """
+    from insights.deployment import replay_site
+    from insights.engines import engine_of
+    from insights.replay_views import certificate_sheets, changes_sheet
+    from replay.restate import restate_late
+
+    settings = load_settings()
+    done = restate_late(
+        replay_site(settings),
+        engine_of(settings, engine, front.say),
+        by=getpass.getuser(),
+        say=front.say,
+        heard=lambda event: None,
+    )
+    if done is None:
+        return
+    for sheet in (*certificate_sheets(done), changes_sheet(done)):
+        front.show(sheet)
+    front.say(f"{done.run} is what readers see; `insights replay rollback {done.run}` takes it back.")
