@@ -54,8 +54,8 @@ def line(card: LineCard, rows: Sequence[Row], currency: str, mode: Mode, height:
 
 
 def column(card: ColumnCard, rows: Sequence[Row], currency: str, mode: Mode, height: int) -> Chart:
-    """Upright bars on one baseline; a negative series hangs below it."""
-    frame = _frame(card.series, rows, card.format, currency)
+    """Upright bars, the first series at the baseline and each on the one before it; negative numbers hang below."""
+    frame = _frame(card.series, rows, card.format, currency) | _stacked(card.series, rows)
     frame["label"] = [str(row[card.x]) for row in rows]
     x = alt.X("label:N", sort=None, axis=alt.Axis(labelAngle=0), scale=alt.Scale(paddingInner=0.35, paddingOuter=0.15))
     tooltip = [alt.Tooltip("label:N", title="Day")]
@@ -64,7 +64,7 @@ def column(card: ColumnCard, rows: Sequence[Row], currency: str, mode: Mode, hei
     slim = alt.ExprRef("min(bandwidth('x'), 44)")
     layers = [
         base.mark_bar(color=_colour(s, PALETTES[mode]), cornerRadiusEnd=3, width=slim).encode(
-            y=_y(s.column, card.format, currency)
+            y=_y(f"{s.column}_end", card.format, currency), y2=f"{s.column}_begin:Q"
         )
         for s in card.series
     ]
@@ -132,6 +132,19 @@ def _frame(series: Sequence[Series], rows: Sequence[Row], kind: NumberFormat, cu
         values = [row[s.column] for row in rows]
         columns[s.column] = pa.array([None if v is None else float(v) for v in values], pa.float64())
         columns[f"{s.column}_text"] = [exact(v, kind, currency) for v in values]
+    return columns
+
+
+def _stacked(series: Sequence[Series], rows: Sequence[Row]) -> dict[str, list[float]]:
+    """By series, where its bars begin and end: numbers above zero stand on those above zero, the others hang below."""
+    ends = {sign: [0.0] * len(rows) for sign in (False, True)}
+    columns: dict[str, list[float]] = {}
+    for s in series:
+        values = [float(row[s.column] or 0) for row in rows]
+        columns[f"{s.column}_begin"] = [ends[value < 0][place] for place, value in enumerate(values)]
+        for place, value in enumerate(values):
+            ends[value < 0][place] += value
+        columns[f"{s.column}_end"] = [ends[value < 0][place] for place, value in enumerate(values)]
     return columns
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥", "CHF": "CHF ", "CAD": "CA$", "AUD": "A$"}
 STEPS = ((Decimal(10) ** 12, "T"), (Decimal(10) ** 9, "B"), (Decimal(10) ** 6, "M"), (Decimal(10) ** 3, "k"))
+HASH_SHOWN = 10
 COMPACT_FROM = Decimal(10) ** 7
 MINUS = "\N{MINUS SIGN}"
 
@@ -44,11 +45,17 @@ def compact(value: Any, prefix: str = "") -> str:
 
 
 def shown(value: Any, kind: str, currency: str = "EUR") -> str:
-    """A number for a tile, label or table cell; an en dash for null. Ten million and more are compact."""
+    """A value for a tile, label or table cell; an en dash for null. Ten million and more are compact."""
     if value is None:
         return "–"
     if kind == "text":
         return str(value)
+    if kind == "hash":
+        return str(value)[:HASH_SHOWN]
+    if kind == "time":
+        return f"{value:%-d %b %Y, %H:%M}"
+    if kind == "duration":
+        return duration(float(value))
     number, sign = decimal(value), symbol(currency) if kind.startswith("currency") else ""
     if kind == "percent":
         return f"{_grouped(number * 100, 1)}\N{NARROW NO-BREAK SPACE}%"
@@ -64,6 +71,12 @@ def exact(value: Any, kind: str, currency: str = "EUR") -> str:
     """Every digit, for a tooltip: ``€12,345.67``."""
     if value is None or kind in ("text", "percent", "ago"):
         return shown(value, kind, currency)
+    if kind == "hash":
+        return str(value)
+    if kind == "time":
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC"
+    if kind == "duration":
+        return f"{float(value):,.3f} s"
     if kind.startswith("currency"):
         return _grouped(decimal(value), 2, symbol(currency))
     return _grouped(decimal(value), 2 if kind == "decimal" else 0)
@@ -93,6 +106,17 @@ def span(seconds: float) -> str:
         if seconds >= size:
             return f"{int(seconds // size):,} {unit}"
     return f"{int(seconds)} s"
+
+
+def duration(seconds: float) -> str:
+    """How long something took, in its two largest units: ``0.4 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for size, unit, smaller, small_unit in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min")):
+        if whole >= size:
+            return f"{whole // size:,} {unit} {whole % size // smaller} {small_unit}"
+    return f"{whole // 60} min {whole % 60} s"
 
 
 def clock(at: datetime) -> str:

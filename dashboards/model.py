@@ -25,7 +25,10 @@ PLACEHOLDER = re.compile(r"\{\{\s*(?P<snippet>snippet:)?\s*(?P<name>[A-Za-z_][A-
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, Field(min_length=1)]
-NumberFormat = Literal["integer", "decimal", "currency", "currency_exact", "percent", "text", "ago"]
+NumberFormat = Literal[
+    "integer", "decimal", "currency", "currency_exact", "percent", "text", "ago", "duration", "time", "hash"
+]
+Tone = Literal["gain", "loss", "warn", "accent", "quiet"]
 
 
 class _Model(BaseModel):
@@ -67,18 +70,33 @@ class Choice(_Model):
 
 
 class Parameter(_Model):
-    """A value that the reader picks from a list; SQL says ``{{name}}``. ``default`` is one of the values."""
+    """A value that the reader picks from a list; SQL says ``{{name}}``.
+
+    A short list stands in ``choices``, and ``default`` is one of its values. One that grows is asked of the data:
+    ``choices_sql`` returns ``value`` and ``title``, both text, and the first row is the default. While there is no row,
+    the value is an empty text.
+    """
 
     name: Name
     title: Text
-    choices: tuple[Choice, ...] = Field(min_length=1)
-    default: Text
+    choices: tuple[Choice, ...] = ()
+    choices_sql: str | None = None
+    default: str = ""
+
+    @field_validator("choices_sql")
+    @classmethod
+    def _query(cls, sql: str | None) -> str | None:
+        return None if sql is None else _one_statement(sql)
 
     @model_validator(mode="after")
-    def _default_is_a_choice(self) -> Self:
+    def _one_list_and_its_default(self) -> Self:
         values = [choice.value for choice in self.choices]
-        if self.default not in values:
+        if bool(values) == bool(self.choices_sql):
+            raise ValueError("its list is in 'choices' or comes from 'choices_sql'; give one of the two")
+        if values and self.default not in values:
             raise ValueError(f"default {self.default!r} is none of the choices ({', '.join(values)}); name one of them")
+        if self.choices_sql and self.default:
+            raise ValueError("the first row of 'choices_sql' is the default; remove 'default'")
         return self
 
 
@@ -175,20 +193,34 @@ class BarCard(_Card):
 
 
 class TableColumn(_Model):
-    """One column of a table. ``bar`` draws the number's share of the largest behind it."""
+    """One column of a table.
+
+    Attributes:
+        bar: draws the number's share of the largest behind it.
+        phone: whether there is room for it on a phone.
+        tones: values that are shown as a badge, and its colour.
+        under: column with a text that stands small beneath the value.
+        hint: column with the tooltip; without one it is the value in full.
+        sets: parameter that a click on the value sets to it.
+    """
 
     column: Name
-    title: Text
+    title: str
     format: NumberFormat = "text"
     bar: bool = False
     phone: bool = True
+    tones: dict[str, Tone] = {}
+    under: Name | None = None
+    hint: Name | None = None
+    sets: Name | None = None
 
 
 class TableCard(_Card):
-    """Rows as they come; ``columns`` are shown in order."""
+    """Rows as they come, with their rank before them when ``ranked``; ``columns`` are shown in order."""
 
     kind: Literal["table"]
     columns: tuple[TableColumn, ...] = Field(min_length=1)
+    ranked: bool = True
 
 
 class FreshnessCard(_Card):
@@ -215,7 +247,7 @@ class Dashboard(_Model):
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
-        problems = [*self._repeated_ids(), *self._overlaps(), *self._unknown_names()]
+        problems = [*self._repeated_ids(), *self._overlaps(), *self._unknown_names(), *self._unknown_targets()]
         if sum(card.kind == "freshness" for card in self.cards) > 1:
             problems.append("there is more than one freshness card; keep one")
         if problems:
@@ -251,9 +283,21 @@ class Dashboard(_Model):
         problems += [f"snippet {s}: no SQL uses it; remove it" for s in self.snippets if (True, s) not in used]
         return problems
 
+    def _unknown_targets(self) -> list[str]:
+        known = [p.name for p in self.parameters]
+        return [
+            f"card {card.id}, field columns.{column.column}.sets: {column.sets} names no parameter; there are:"
+            f" {', '.join(known) or 'none'}"
+            for card in self.cards
+            if isinstance(card, TableCard)
+            for column in card.columns
+            if column.sets and column.sets not in known
+        ]
+
     def _texts(self) -> list[tuple[str, str]]:
         found = [(f"snippet {name}", text) for name, text in self.snippets.items()]
         found += [(f"card {c.id}, field {field}", sql) for c in self.cards for field, sql in c.statements.items()]
+        found += [(f"parameter {p.name}, field choices_sql", p.choices_sql) for p in self.parameters if p.choices_sql]
         return found + ([("field currency_sql", self.currency_sql)] if self.currency_sql else [])
 
     def expanded(self, sql: str) -> str:
@@ -263,10 +307,6 @@ class Dashboard(_Model):
                 return sql
             sql = PLACEHOLDER.sub(lambda m: self.snippets[m["name"]] if m["snippet"] else m[0], sql)
         raise Misconfigured("snippets contain each other; break the circle")
-
-    def defaults(self) -> dict[str, str]:
-        """Each parameter's default value."""
-        return {p.name: p.default for p in self.parameters}
 
 
 def load(path: Path) -> Dashboard:

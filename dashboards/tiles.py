@@ -6,7 +6,8 @@ colours of the page, light and dark.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
@@ -14,10 +15,15 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from dashboards.format import change, change_shown, clock, exact, shown, span
-from dashboards.model import Card, ColumnCard, LineCard, NumberCard, TableCard
+from dashboards.model import Card, ColumnCard, LineCard, NumberCard, TableCard, TableColumn
 from dashboards.query import Row
 
 Level = Literal["fresh", "quiet", "stale", "none"]
+Address = Callable[[str, str], str]
+BREAKS = re.compile(r"_(?=\w)|\.(?=[a-z])|[^\s_]{12}(?=[^\s_]{12})")
+BREAK = "\0"  # Postgres can't hold it in a text
+CODE = re.compile(r"`([^`]+)`")
+CURRENT = ' aria-current="page"'
 LEVELS: tuple[Level, ...] = ("fresh", "quiet", "stale", "none")
 
 
@@ -141,30 +147,54 @@ def _mask(shapes: str) -> str:
     return f"-webkit-mask-image:{url};mask-image:{url};-webkit-mask-size:100% 100%;mask-size:100% 100%"
 
 
-def table(card: TableCard, rows: Sequence[Row], currency: str) -> str:
-    """Rows with aligned numbers; a bar behind a number is its share of the column's largest."""
-    names = [f'<th class="{_cell(c.format, c.phone)}">{escape(c.title)}</th>' for c in card.columns]
+def table(card: TableCard, rows: Sequence[Row], currency: str, address: Address = lambda _, __: "") -> str:
+    """Rows with aligned numbers; a bar behind a number is its share of the column's largest.
+
+    ``address`` is the page's with a parameter set to a value, for columns that set one.
+    """
+    names = [f'<th class="{_cell(c)}">{escape(c.title)}</th>' for c in card.columns]
     largest = {c.column: max((float(r[c.column] or 0) for r in rows), default=0.0) for c in card.columns if c.bar}
     lines = []
     for place, row in enumerate(rows, 1):
-        cells = [f'<td class="ih-place">{place}</td>']
+        cells = [f'<td class="ih-place">{place}</td>'] if card.ranked else []
         for c in card.columns:
-            value, text = row[c.column], escape(shown(row[c.column], c.format, currency))
+            text = _value(c, row, currency, address)
             if c.bar and largest[c.column] > 0:
-                share = max(float(value or 0), 0) / largest[c.column] * 100
+                share = max(float(row[c.column] or 0), 0) / largest[c.column] * 100
                 text = f'<div><span class="ih-share"><i style="width:{share:.1f}%"></i></span><b>{text}</b></div>'
-            hint = escape(exact(value, c.format, currency))
-            cells.append(f'<td class="{_cell(c.format, c.phone)}" title="{hint}">{text}</td>')
+            hint = escape(str(row[c.hint] or "") if c.hint else exact(row[c.column], c.format, currency))
+            cells.append(f'<td class="{_cell(c)}" title="{hint}">{text}</td>')
         lines.append(f"<tr>{''.join(cells)}</tr>")
+    ranks = '<th class="ih-place"></th>' if card.ranked else ""
+    head = f"<thead><tr>{ranks}{''.join(names)}</tr></thead>" if any(c.title for c in card.columns) else ""
     return (
-        f'<table class="ih-table" data-card="{card.id}">'
-        f'<thead><tr><th class="ih-place"></th>{"".join(names)}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table>"
+        f'<div class="ih-rows"><table class="ih-table" data-card="{card.id}">{head}'
+        f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 
-def _cell(kind: str, phone: bool) -> str:
-    return ("ih-text" if kind == "text" else "ih-figure") + ("" if phone else " ih-wide")
+def _value(c: TableColumn, row: Row, currency: str, address: Address) -> str:
+    value = row[c.column]
+    text = (
+        _breakable(shown(value, c.format, currency)) if c.format == "text" else escape(shown(value, c.format, currency))
+    )
+    if tone := c.tones.get(str(value)):
+        text = f'<span class="ih-badge ih-badge-{tone}">{text}</span>'
+    if c.sets and value is not None:
+        text = f'<a href="{escape(address(c.sets, str(value)))}">{text}</a>'
+    if c.under and row[c.under] is not None:
+        text += f'<span class="ih-beneath">{_breakable(str(row[c.under]))}</span>'
+    return text
+
+
+def _breakable(text: str) -> str:
+    """Escaped, with places to break a line: after the marks within a name, and within what is too long for a word."""
+    return escape(BREAKS.sub(f"\\g<0>{BREAK}", text)).replace(BREAK, "<wbr>")
+
+
+def _cell(c: TableColumn) -> str:
+    kind = {"text": "ih-text", "hash": "ih-code", "time": "ih-time"}.get(c.format, "ih-figure")
+    return kind + ("" if c.phone else " ih-wide")
 
 
 def freshness(rows: Sequence[Row], now: datetime) -> str:
@@ -183,7 +213,28 @@ def freshness(rows: Sequence[Row], now: datetime) -> str:
 
 def empty(text: str) -> str:
     """What stands where a chart would, when there is nothing to draw."""
-    return f'<div class="ih-empty"><span></span>{escape(text)}</div>'
+    return f'<div class="ih-empty"><span></span><p>{_said(text)}</p></div>'
+
+
+def nothing(text: str) -> str:
+    """The same in a table's place, and smaller: its rows would not be taller."""
+    return f'<p class="ih-nothing">{_said(text)}</p>'
+
+
+def _said(text: str) -> str:
+    """What is between backticks is shown as code."""
+    return CODE.sub(r"<code>\1</code>", escape(text))
+
+
+def navigation(titles: Mapping[str, str], chosen: str) -> str:
+    """Links to the dashboards, by their names; empty when there is one."""
+    if len(titles) < 2:
+        return ""
+    links = "".join(
+        f'<a href="?dashboard={quote(name)}"{CURRENT if name == chosen else ""}>{escape(title)}</a>'
+        for name, title in titles.items()
+    )
+    return f'<nav class="ih-nav">{links}</nav>'
 
 
 def notice(title: str, text: str, kind: Literal["loss", "warn"] = "loss") -> str:

@@ -1,4 +1,4 @@
-"""The live page: draws any dashboard of this folder and keeps it fresh.
+"""The live page: draws the dashboard that its address names, out of this folder, and keeps it fresh.
 
 Run it with the command that ``dashboards.launch.command`` gives. The password may be left out of ``--dsn`` and handed
 over as PGPASSWORD or in a password file, which libpq reads by itself.
@@ -12,11 +12,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
+from urllib.parse import urlencode
 
 import streamlit as st
 
 from dashboards import charts, tiles
+from dashboards.folder import Folder
 from dashboards.format import clock
 from dashboards.layout import Band, bands
 from dashboards.model import (
@@ -27,8 +30,8 @@ from dashboards.model import (
     FreshnessCard,
     LineCard,
     NumberCard,
+    Parameter,
     TableCard,
-    load,
 )
 from dashboards.query import Answer, Answers, Postgres, Question, Row, away, question
 from dashboards.theme import Mode, style
@@ -38,27 +41,37 @@ ROW_PIXELS = 48
 CARD_HEAD_PIXELS = 84
 FIRST_WAIT_SECONDS = 4.0
 CONNECTIONS = 4
+CHOICE = "dashboard"  # the address' parameter that names one
 
 
 def main(arguments: Sequence[str]) -> None:
     """Draw the page once; its middle then redraws itself every ``refresh_seconds`` of the dashboard."""
     parser = argparse.ArgumentParser(description="The live page.")
     parser.add_argument("--dsn", required=True, help="of Postgres, as libpq takes it")
-    parser.add_argument("--dashboard", type=Path, default=Path(__file__).parent / "sales_overview.yaml")
+    parser.add_argument(
+        "--dashboard",
+        type=Path,
+        default=Path(__file__).parent / "sales_overview.yaml",
+        help="the file that is shown first; those beside it are a click away",
+    )
     options = parser.parse_args(arguments)
+    folder = Folder(options.dashboard)
     try:
-        dashboard = load(options.dashboard)
+        name = folder.chosen(st.query_params.get(CHOICE))
+        dashboard = folder.dashboard(name)
     except Misconfigured as error:
         st.set_page_config(page_title="Dashboard", layout="wide")
         st.html(style(_mode()))
+        st.html(tiles.navigation(folder.titles(), ""))
         st.html(tiles.notice("This dashboard can't be drawn", str(error)))
         return
     st.set_page_config(page_title=dashboard.title, page_icon=str(Path(__file__).parent / "icon.svg"), layout="wide")
     st.html(style(_mode()))
-    with st.container(key="top"):
-        values = _top(dashboard)
     answers = _answers(options.dsn)
-    st.fragment(_live, run_every=dashboard.refresh_seconds)(dashboard, answers, values)
+    with st.container(key="top"):
+        st.html(tiles.navigation(folder.titles(), name))
+        values = _top(dashboard, _choices(dashboard, answers))
+    st.fragment(_live, run_every=dashboard.refresh_seconds)(name, dashboard, answers, values)
 
 
 def _mode() -> Mode:
@@ -71,29 +84,52 @@ def _answers(dsn: str) -> Answers:
     return Answers(Postgres(dsn, connections=CONNECTIONS).rows, ThreadPoolExecutor(CONNECTIONS, "page-query"))
 
 
-def _top(dashboard: Dashboard) -> dict[str, str]:
+def _choices(dashboard: Dashboard, answers: Answers) -> dict[str, dict[str, str]]:
+    """What there is to pick from, by parameter: titles by value."""
+    asked = {p.name: question(dashboard.expanded(p.choices_sql), {}) for p in dashboard.parameters if p.choices_sql}
+    found = answers.newest(dict.fromkeys(asked.values(), dashboard.refresh_seconds), wait_seconds=FIRST_WAIT_SECONDS)
+    fixed = {p.name: {choice.value: choice.title for choice in p.choices} for p in dashboard.parameters}
+    return fixed | {name: {row["value"]: row["title"] for row in found[q].rows or ()} for name, q in asked.items()}
+
+
+def _top(dashboard: Dashboard, choices: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Title and parameters; a parameter's value is kept in the page's address, so that it can be sent to others."""
     values = {}
     left, right = st.columns([3, 2], vertical_alignment="bottom")
-    left.html(f'<div class="ih-title"><h1>{dashboard.title}</h1><p>{dashboard.description}</p></div>')
+    left.html(f'<div class="ih-title"><h1>{escape(dashboard.title)}</h1><p>{escape(dashboard.description)}</p></div>')
     with right:
         for parameter in dashboard.parameters:
-            titles = {choice.value: choice.title for choice in parameter.choices}
-            asked = st.query_params.get(parameter.name, parameter.default)
-            picked = st.segmented_control(
-                parameter.title,
-                list(titles),
-                default=asked if asked in titles else parameter.default,
-                format_func=titles.__getitem__,
-                key=f"parameter-{parameter.name}",
-                label_visibility="collapsed",
-                width="stretch",
-                required=True,
-            )
-            values[parameter.name] = picked or parameter.default
+            titles = choices[parameter.name]
+            default = parameter.default or next(iter(titles), "")
+            asked = st.query_params.get(parameter.name, default)
+            picked = _picked(parameter, titles, asked if asked in titles else default)
+            values[parameter.name] = picked or default
             if values[parameter.name] != asked:
                 st.query_params[parameter.name] = values[parameter.name]
     return values
+
+
+def _picked(parameter: Parameter, titles: Mapping[str, str], at_first: str) -> str | None:
+    if parameter.choices:
+        return st.segmented_control(
+            parameter.title,
+            list(titles),
+            default=at_first,
+            format_func=titles.__getitem__,
+            key=f"parameter-{parameter.name}",
+            label_visibility="collapsed",
+            width="stretch",
+            required=True,
+        )
+    if not titles:
+        return None
+    return st.selectbox(
+        parameter.title,
+        list(titles),
+        index=list(titles).index(at_first),
+        format_func=lambda value: titles.get(value, value),
+        key=f"parameter-{parameter.name}",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,14 +143,19 @@ class Scene:
     currency: str
     now: datetime
     mode: Mode
+    name: str
+
+    def address(self, parameter: str, value: str) -> str:
+        """Of this dashboard with the parameter set to the value."""
+        return f"?{urlencode({CHOICE: self.name} | dict(self.values) | {parameter: value})}"
 
     def answer(self, sql: str) -> Answer:
         """The newest answer to a card's SQL."""
         return self.answers[question(self.dashboard.expanded(sql), self.values)]
 
 
-def _live(dashboard: Dashboard, answers: Answers, values: Mapping[str, str]) -> None:
-    scene = _scene(dashboard, answers, values)
+def _live(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[str, str]) -> None:
+    scene = _scene(name, dashboard, answers, values)
     fault = away(scene.answers.values())
     read_at = max((a.read_at for a in scene.answers.values() if a.read_at), default=None)
     # A place of its own, there or not: what comes and goes would move everything behind it to another place, and the
@@ -129,7 +170,7 @@ def _live(dashboard: Dashboard, answers: Answers, values: Mapping[str, str]) -> 
     st.html(_foot(scene, fault is None, read_at))
 
 
-def _scene(dashboard: Dashboard, answers: Answers, values: Mapping[str, str]) -> Scene:
+def _scene(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[str, str]) -> Scene:
     wanted = {
         question(dashboard.expanded(sql), values): card.refresh_seconds or dashboard.refresh_seconds
         for card in dashboard.cards
@@ -154,6 +195,7 @@ def _scene(dashboard: Dashboard, answers: Answers, values: Mapping[str, str]) ->
         currency=str(next(iter(rows[0].values()))) if rows else dashboard.currency,
         now=now,
         mode=_mode(),
+        name=name,
     )
 
 
@@ -179,7 +221,7 @@ def _card(card: Card, scene: Scene) -> None:
     if answer.rows is None:
         st.html(tiles.empty(_why(answer.problem)))
     elif not _drawable(card, answer.rows):
-        st.html(tiles.empty(card.empty))
+        st.html(tiles.nothing(card.empty) if isinstance(card, TableCard) else tiles.empty(card.empty))
     else:
         _drawing(card, answer.rows, scene)
 
@@ -205,7 +247,7 @@ def _drawing(card: Card, rows: Sequence[Row], scene: Scene) -> None:
     elif isinstance(card, BarCard):
         _chart(card, charts.bar(card, rows, scene.currency, scene.mode))
     elif isinstance(card, TableCard):
-        st.html(tiles.table(card, rows, scene.currency))
+        st.html(tiles.table(card, rows, scene.currency, scene.address))
     elif isinstance(card, FreshnessCard):
         st.html(tiles.freshness(rows, scene.now))
 

@@ -63,12 +63,24 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """What replays have done: late events that count since a restatement, by topic; newest run by table's name."""
+
+    restated: Mapping[str, int]
+    newest: Mapping[str, str]
+
+
+NO_REPLAYS = Replayed(restated={}, newest={})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """What Postgres knows: tallies and late events by topic, finality by aggregate."""
+    """What Postgres knows: tallies and late events by topic, finality by aggregate, what replays have done."""
 
     tallies: Mapping[str, Tally]
     late: Mapping[str, int]
     final_until: Mapping[str, datetime]
+    replayed: Replayed = NO_REPLAYS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +124,7 @@ class Status:
     final_until: Mapping[str, datetime | None]
     parts: tuple[PartState, ...]
     away: tuple[str, ...]
+    replayed: Replayed = NO_REPLAYS
 
     def as_json(self) -> dict[str, Any]:
         """Endpoints, topics, jobs, freshness_seconds and final_until; null where the part that knows is away."""
@@ -139,6 +152,7 @@ def judge(observed: Observed, endpoints: Mapping[str, Any], sinks: Mapping[str, 
         final_until={a.name: final.get(a.name) for a in aggregates() if not a.is_fact},
         parts=observed.parts,
         away=observed.away,
+        replayed=observed.books.replayed if observed.books else NO_REPLAYS,
     )
 
 
@@ -300,6 +314,22 @@ def read_books(connection: psycopg.Connection[tuple[Any, ...]]) -> Books:
         tallies={topic: Tally(on_time=on, counted=counted, last_event_at=at) for topic, on, counted, at in tallies},
         late={str(topic): int(number) for topic, number in late},
         final_until={str(name): at for name, at in final},
+        replayed=_read_replayed(connection),
+    )
+
+
+def _read_replayed(connection: psycopg.Connection[tuple[Any, ...]]) -> Replayed:
+    try:
+        restated = connection.execute("select topic, count(*) from ops.restated_events group by topic").fetchall()
+        newest = connection.execute(
+            "select distinct on (name) name, run || ' ' || status from ops.replays"
+            " cross join lateral unnest(aggregates) as replayed (name) order by name, created_at desc"
+        ).fetchall()
+    except psycopg.errors.UndefinedTable:
+        return NO_REPLAYS
+    return Replayed(
+        restated={str(topic): int(number) for topic, number in restated},
+        newest={str(name): str(run) for name, run in newest},
     )
 
 

@@ -46,7 +46,7 @@ def overview(status: Status) -> RenderableType:
         *([away_lines(status.away)] if status.away else []),
         parts_table([part for part in status.parts if not part.is_task]),
         *tasks_tables([part for part in status.parts if part.is_task]),
-        topics_table(status.topics),
+        topics_table(status.topics, status.replayed.restated),
         jobs_table(status.jobs),
         tables_table(status),
     ]
@@ -105,10 +105,12 @@ def _times_note(parts: Sequence[PartState], what: str) -> str:
     return f"× how many times it was {what}" if any(part.restarts for part in parts) else ""
 
 
-def topics_table(topics: Mapping[str, TopicCounts]) -> Sheet:
-    """Each topic's sum, and whether it comes out."""
+def topics_table(topics: Mapping[str, TopicCounts], restated: Mapping[str, int] | None = None) -> Sheet:
+    """Each topic's sum, and whether it comes out. ``restated``: how many late ones count all the same."""
     names = ("published", "counted", "duplicate", "late", "dead")
-    sheet = Sheet("topics", Column(), *(Column(name=name, right=True) for name in (*names, "")), note=BALANCE)
+    since = ", ".join(f"{count:,} of {topic}" for topic, count in sorted((restated or {}).items()))
+    note = f"{BALANCE}. Late, and counted since a replay: {since}." if since else BALANCE
+    sheet = Sheet("topics", Column(), *(Column(name=name, right=True) for name in (*names, "")), note=note)
     for topic, counts in topics.items():
         sheet.add(topic, *(number(getattr(counts, name)) for name in names), balance(counts))
     return sheet
@@ -146,18 +148,24 @@ def _checkpoint(job: Job) -> Text:
 
 
 def tables_table(status: Status) -> Sheet:
-    """How fresh each table is, and until when an aggregate's windows are final."""
+    """How fresh each table is, until when an aggregate's windows are final, and the newest replay of it."""
+    newest = status.replayed.newest
     sheet = Sheet(
-        "tables", Column(), Column(name="newest event", right=True, at_least=12), Column(name="final until, UTC")
+        "tables",
+        Column(),
+        Column(name="newest event", right=True, at_least=12),
+        Column(name="final until, UTC"),
+        *([Column(name="last replay")] if newest else []),
     )
     books_away = any(counts.late is None for counts in status.topics.values())
     for table, seconds in sorted(status.freshness_seconds.items(), key=lambda item: (item[0] < "live.", item[0])):
-        aggregate = table.removeprefix("live.")
-        is_final = aggregate in status.final_until
+        name = table.split(".", 1)[1]
+        is_final = name in status.final_until and table.startswith("live.")
         if books_away:
             sheet.add(table, unknown(), unknown() if is_final else "")
         else:
-            sheet.add(table, _age(seconds), _final(status.final_until[aggregate]) if is_final else "")
+            final = _final(status.final_until[name]) if is_final else ""
+            sheet.add(table, _age(seconds), final, *([newest.get(name, "")] if newest else []))
     return sheet
 
 

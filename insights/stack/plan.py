@@ -142,9 +142,14 @@ def _register(url: str) -> str:
 
 
 def _create_tables(settings: Settings) -> str:
+    from flink.postgres import connected
     from flink.tables import create_tables  # the same
+    from replay import records
 
-    create_tables(deployment(settings))
+    target = deployment(settings)
+    create_tables(target)
+    with connected(target) as connection:
+        records.set_up(connection)
     return "Postgres and lake tables are there"
 
 

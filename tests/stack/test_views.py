@@ -16,7 +16,7 @@ from insights import front, views
 from insights.doctor import Finding
 from insights.settings import Settings
 from insights.stack import PartState
-from insights.status import Job, Status, TopicCounts, endpoints
+from insights.status import Job, Replayed, Status, TopicCounts, endpoints
 from schemas.catalogue import events
 
 SETTINGS = Settings(home=Path("/srv/shops/insights-hub/.insights"))
@@ -294,3 +294,14 @@ def test_piped_each_look_follows_the_one_before(monkeypatch: pytest.MonkeyPatch)
     shown = watched(3, monkeypatch, terminal=False)
     assert shown.count("shop-events") == 3
     assert "\x1b" not in shown
+
+
+def test_late_events_that_a_replay_has_counted_are_told_and_the_newest_replay_of_each_table(on_terminal: Shown) -> None:
+    newest = {"sales_per_minute": "r12 rolled back", "order_lines": "r7 promoted"}
+    shown = on_terminal(
+        views.overview(status(replayed=Replayed(restated={"sales.order_placed.v1": 1_234}, newest=newest))), 80
+    )
+    assert max(map(len, shown)) <= 80
+    assert "Late, and counted since a replay: 1,234 of sales.order_placed.v1." in " ".join(shown)
+    assert [line.split()[-3:] for line in shown if "live.sales_per_minute" in line] == [["r12", "rolled", "back"]]
+    assert [line.split()[-2:] for line in shown if "events.order_lines" in line] == [["r7", "promoted"]]

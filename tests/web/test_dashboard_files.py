@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dashboards.folder import Folder
 from dashboards.layout import bands
 from dashboards.model import GRID_COLUMNS, Dashboard, load
 from dashboards.query import question
@@ -65,6 +66,25 @@ def test_every_dashboard_here_is_valid_and_lies_within_the_grid(path: Path) -> N
         (a_dashboard(a_card(sql="select {{snippet: x}}")), "{{snippet: x}} names no snippet; there are: none"),
         (a_dashboard(snippets={"x": "1"}), "snippet x: no SQL uses it; remove it"),
         (a_dashboard(refresh_seconds=0), "field refresh_seconds: input should be greater than or equal to 0.5"),
+        (
+            a_dashboard(a_card(kind="table", columns=[{"column": "run", "title": "Run", "sets": "run"}])),
+            "card orders, field columns.run.sets: run names no parameter; there are: none",
+        ),
+        (a_dashboard(parameters=[{"name": "run", "title": "Run"}]), "parameter run: its list is in 'choices' or comes"),
+        (
+            a_dashboard(
+                a_card(sql="select {{run}}"),
+                parameters=[{"name": "run", "title": "Run", "choices_sql": "select 1", "default": "r1"}],
+            ),
+            "parameter run: the first row of 'choices_sql' is the default; remove 'default'",
+        ),
+        (
+            a_dashboard(
+                a_card(sql="select {{run}}"),
+                parameters=[{"name": "run", "title": "Run", "choices_sql": "delete from ops.replays"}],
+            ),
+            "parameter run, field choices_sql: is not a query",
+        ),
         ({"title": "Test", "refresh_seconds": 2}, "field cards: is missing; add it"),
         ("just a text", "holds no mapping"),
         ("cards: [", "is not YAML"),
@@ -102,3 +122,26 @@ def test_cards_of_one_column_stand_one_above_the_other() -> None:
     found = bands(Dashboard.model_validate(a_dashboard(below, lower, upper, tall)).cards)
     ids = [[[card.id for card in column.cards] for column in band.columns] for band in found]
     assert ids == [[["tall"], ["upper", "lower"]], [[], ["below"], []]]
+
+
+def test_a_folder_has_the_first_dashboard_and_all_beside_it(tmp_path: Path) -> None:
+    for name in ("marts", "first", "books"):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(a_dashboard(title=f"The {name}")))
+    folder = Folder(tmp_path / "first.yaml")
+    assert folder.titles() == {"first": "The first", "books": "The books", "marts": "The marts"}
+    assert (folder.chosen(None), folder.chosen("marts")) == ("first", "marts")
+    with pytest.raises(Misconfigured, match="there is no dashboard 'mart' here; there are: first, books, marts"):
+        folder.chosen("mart")
+
+
+def test_a_dashboard_with_a_mistake_keeps_its_place_among_the_others_and_one_that_is_mended_is_read_anew(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "stock_moves.yaml"
+    path.write_text("cards: [")
+    folder = Folder(path)
+    assert folder.titles() == {"stock_moves": "Stock moves"}
+    with pytest.raises(Misconfigured, match="is not YAML"):
+        folder.dashboard("stock_moves")
+    path.write_text(yaml.safe_dump(a_dashboard(title="Mended")))
+    assert folder.titles() == {"stock_moves": "Mended"}

@@ -1,5 +1,7 @@
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from html import unescape
 
 import pytest
 from hypothesis import given
@@ -23,6 +25,11 @@ MONEY = st.decimals(min_value=Decimal("-1e12"), max_value=Decimal("1e12"), place
         (Decimal("0.1234"), "percent", "12.3\N{NARROW NO-BREAK SPACE}%"),
         (None, "currency", "–"),
         ("Bell", "text", "Bell"),
+        (59.94, "duration", "59.9 s"),
+        (201.4, "duration", "3 min 21 s"),
+        (90_000, "duration", "1 d 1 h"),
+        ("0c9369a834d1f2", "hash", "0c9369a834"),
+        (datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC), "time", "4 Mar 2026, 05:06"),
     ],
 )
 def test_numbers_are_shown_as_people_read_them(value: object, kind: str, text: str) -> None:
@@ -78,6 +85,34 @@ def test_names_from_the_data_can_not_become_markup() -> None:
     html = table(card, [{"name": '<script>alert("x")</script>'}], "EUR")
     assert "<script" not in html
     assert "&lt;script&gt;" in html
+
+
+def test_a_value_may_be_a_badge_a_link_and_have_more_beneath_it() -> None:
+    columns = [
+        {"column": "run", "title": "Run", "sets": "run", "under": "by"},
+        {"column": "status", "title": "Status", "tones": {"failed": "loss"}},
+        {"column": "sha256", "title": "SHA-256", "format": "hash"},
+    ]
+    card = TableCard.model_validate(
+        {"id": "t", "kind": "table", "title": "T", "sql": "select 1", "layout": LAYOUT, "columns": columns}
+    )
+    rows = [{"run": "r&1", "by": "a_<b>", "status": "failed", "sha256": "f" * 64}]
+    html = table(card, rows, "EUR", lambda name, value: f"?{name}={value}")
+    assert '<a href="?run=r&amp;1">r&amp;1</a><span class="ih-beneath">a_&lt;b&gt;</span>' in html
+    assert '<span class="ih-badge ih-badge-loss">failed</span>' in html
+    assert f'title="{"f" * 64}">ffffffffff</td>' in html
+
+
+def test_long_names_and_hashes_have_places_to_break_and_stay_whole_when_they_are_copied() -> None:
+    columns = [{"column": "name", "title": "Name"}]
+    card = TableCard.model_validate(
+        {"id": "t", "kind": "table", "title": "T", "sql": "select 1", "layout": LAYOUT, "columns": columns}
+    )
+    for text in ("live.customer_orders_per_day", "0123456789abcdef" * 4, "a sentence with 2.5 kg & 12,345.67"):
+        (cell,) = re.findall(r'<td class="ih-text"[^>]*>(.*?)</td>', table(card, [{"name": text}], "EUR"))
+        pieces = cell.split("<wbr>")
+        assert unescape("".join(pieces)) == text
+        assert max(len(word) for piece in pieces for word in piece.split()) < 25
 
 
 def test_a_source_is_fresh_then_quiet_then_stale_and_none_before_its_first_event() -> None:

@@ -2,35 +2,34 @@
 
 import asyncio
 import json
-import os
-import re
-import shutil
-import socket
 import subprocess
 import sys
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
-from dashboards.launch import command
 from tests.conftest import running_stack
-
-PROJECT = Path(__file__).parents[2]
-SCREENSHOTS = PROJECT / "test-results" / "screenshots"
-DESKTOP, PHONE = (1440, 900), (390, 844)
-CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}
-
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="NO BROWSER: install chromium and chromium-driver; the page is NOT TESTED"
+from tests.web.browser import (
+    DESKTOP,
+    ENVIRONMENT,
+    PHONE,
+    PROJECT,
+    SCREENSHOTS,
+    Browser,
+    answers,
+    browsers,
+    free_port,
+    needs_browser,
+    running_page,
+    stop,
 )
+
+pytestmark = needs_browser
 
 
 class Wire:
@@ -81,30 +80,6 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _stop(process: subprocess.Popen[Any]) -> None:
-    process.terminate()
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
 def one(postgres: psycopg.Connection, sql: str) -> Decimal:
     row = postgres.execute(sql).fetchone()  # type: ignore[call-overload]
     assert row
@@ -131,22 +106,22 @@ def sell(stack: Any, state: Path, live: Callable[[], bool], until: Callable[...,
         try:
             until(live, seconds=240, what="the shop's events are those of now")
         finally:
-            _stop(shop)
+            stop(shop)
     return published((state / "shop.log").read_bytes())
 
 
 def look(stack: Any, state: Path, until: Callable[..., Any]) -> int:
     """Let the catalog source look at the whole demo shop once. Returns how many events it published."""
-    port = _free_port()
+    port = free_port()
     site = [sys.executable, "-m", "producers.demo_shop", "--port", str(port), "--state", str(state)]
     running = subprocess.Popen([*site, "--crawl-delay", "0"], cwd=PROJECT, env=ENVIRONMENT)
     try:
         url = f"http://127.0.0.1:{port}"
-        until(lambda: _answers(f"{url}/robots.txt"), seconds=60, what="the demo shop answers")
+        until(lambda: answers(f"{url}/robots.txt"), seconds=60, what="the demo shop answers")
         command_line = producer(stack, state, "catalog", "--url", url, "--max-events", "300", "--rate", "500")
         done = subprocess.run(command_line, cwd=PROJECT, env=ENVIRONMENT, capture_output=True, timeout=300, check=True)
     finally:
-        _stop(running)
+        stop(running)
     return published(done.stderr)
 
 
@@ -184,99 +159,17 @@ def wire(stack: Any) -> Wire:
 
 
 @pytest.fixture(scope="module")
-def page(stack: Any, sold: Any, wire: Wire, until: Callable[..., Any]) -> Iterator[str]:
+def page(stack: Any, sold: Any, wire: Wire) -> Iterator[str]:
     """Address of the page, whose way to Postgres can be cut."""
-    port = _free_port()
-    dsn = stack.postgres_dsn.replace(f":{stack.postgres_port}/", f":{wire.port}/")
-    server = subprocess.Popen(
-        command(port=port, dsn=dsn), cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        until(lambda: _answers(f"http://127.0.0.1:{port}/_stcore/health"), seconds=90, what="the page's server answers")
-        yield f"http://127.0.0.1:{port}/"
-    finally:
-        _stop(server)
-
-
-class Browser:
-    """A headless Chromium of a size, in light or dark."""
-
-    def __init__(self, profile: Path, size: tuple[int, int], *, dark: bool, until: Callable[..., Any]) -> None:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-
-        options = webdriver.ChromeOptions()
-        options.binary_location = str(CHROMIUM)
-        switches = (
-            "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
-            " disable-component-update disable-sync hide-scrollbars disable-dev-shm-usage"
-        )
-        for switch in switches.split():
-            options.add_argument(f"--{switch}")
-        options.add_argument(f"--user-data-dir={profile}")
-        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-        self.chrome = webdriver.Chrome(options=options, service=Service(DRIVER))
-        self._until, self._width = until, size[0]
-        self._resize(size[1])
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-
-    def _resize(self, height: int) -> None:
-        metrics = {"width": self._width, "height": height, "deviceScaleFactor": 1, "mobile": self._width < 600}
-        self.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-    def run(self, script: str) -> Any:
-        return self.chrome.execute_script(script)
-
-    def open(self, url: str) -> None:
-        self.chrome.get(url)
-        self._until(lambda: self.run("return document.querySelectorAll('.ih-fresh-list li').length"), seconds=90)
-        self._until(
-            lambda: self.run("return document.querySelectorAll('canvas, .vega-embed svg').length") >= 4, seconds=90
-        )
-
-    def value(self, card: str) -> str:
-        return str(self.run(f"return document.querySelector('[data-card={card}]').dataset.value"))
-
-    def places(self) -> list[Any]:
-        """Every card with its left edge and what it is made of, in order."""
-        cards = "[...document.querySelectorAll('[class*=st-key-card-]')]"
-        return list(self.run(f"return {cards}.map(c => [c.className, c.getBoundingClientRect().x, c.children.length])"))
-
-    def text(self) -> str:
-        return str(self.run("return document.body.innerText"))
-
-    def read_at(self) -> str:
-        found = re.search(r"Read (\S+) UTC", self.text())
-        return found[1] if found else ""
-
-    def picture(self, name: str) -> None:
-        """The whole page, as tall as it is."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        height = int(self.run("return document.querySelector('.stMain').scrollHeight"))
-        self._resize(height + 8)
-        read_at = self.read_at()
-        self._until(lambda: self.read_at() != read_at, seconds=90, what="the page is drawn again in its new size")
-        self.chrome.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
+    with running_page(stack.postgres_dsn.replace(f":{stack.postgres_port}/", f":{wire.port}/")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
-def browse(tmp_path_factory: pytest.TempPathFactory, until: Callable[..., Any]) -> Iterator[Callable[..., Browser]]:
-    """``browse(size, dark=…)``: a browser, the same until another is asked for. Several at once starve each other."""
-    opened: dict[tuple[tuple[int, int], bool], Browser] = {}
-
-    def close() -> None:
-        while opened:
-            opened.popitem()[1].chrome.quit()
-
-    def start(size: tuple[int, int] = DESKTOP, *, dark: bool = False) -> Browser:
-        if (size, dark) not in opened:
-            close()
-            opened[size, dark] = Browser(tmp_path_factory.mktemp("profile"), size, dark=dark, until=until)
-        return opened[size, dark]
-
-    yield start
-    close()
+def browse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Browser]]:
+    """``browse(size, dark=…)``: a browser, the same until another is asked for."""
+    with browsers(lambda: tmp_path_factory.mktemp("profile")) as start:
+        yield start
 
 
 def test_the_numbers_on_the_page_are_those_of_the_events(page: str, sold: Any, browse: Any) -> None:
@@ -294,7 +187,7 @@ def test_the_numbers_on_the_page_are_those_of_the_events(page: str, sold: Any, b
     best = sold.execute(f"{ranked} limit 1").fetchone()
     name = sold.execute("select name from events.product_observations where product_id = %s", best).fetchone()[0]
     assert name in browser.text()
-    assert not [entry for entry in browser.chrome.get_log("browser") if entry["level"] == "SEVERE"]
+    assert browser.console_errors() == []
 
 
 def test_an_order_with_two_categories_counts_once(page: str, sold: Any, browse: Any) -> None:
@@ -317,10 +210,7 @@ def test_the_page_refreshes_itself_without_drawing_its_charts_anew(page: str, br
 def test_the_page_asks_nobody_but_its_own_server(page: str, browse: Any) -> None:
     browser = browse()
     browser.open(page)
-    sent = [json.loads(entry["message"])["message"] for entry in browser.chrome.get_log("performance")]
-    urls = [m["params"]["request"]["url"] for m in sent if m["method"] == "Network.requestWillBeSent"]
-    hosts = {urlsplit(url).hostname for url in urls if url.startswith(("http", "ws"))}
-    assert hosts == {"127.0.0.1"}
+    assert browser.hosts() == {"127.0.0.1"}
 
 
 def test_a_range_in_the_address_is_the_range_of_the_numbers(page: str, sold: Any, browse: Any, until: Any) -> None:

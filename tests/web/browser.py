@@ -1,0 +1,163 @@
+"""The page's server and a real browser, for tests that look at it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from dashboards.launch import command
+from tests.conftest import wait_until
+
+PROJECT = Path(__file__).parents[2]
+SCREENSHOTS = PROJECT / "test-results" / "screenshots"
+DESKTOP, PHONE = (1440, 900), (390, 844)
+CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}
+
+needs_browser = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="NO BROWSER: install chromium and chromium-driver; the page is NOT TESTED"
+)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def stop(process: subprocess.Popen[Any]) -> None:
+    process.terminate()
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@contextmanager
+def running_page(dsn: str) -> Iterator[str]:
+    """Address of the page's server, from here until it is left."""
+    port = free_port()
+    server = subprocess.Popen(
+        command(port=port, dsn=dsn), cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        health = f"http://127.0.0.1:{port}/_stcore/health"
+        wait_until(lambda: answers(health), seconds=90, what="the page's server answers")
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        stop(server)
+
+
+class Browser:
+    """A headless Chromium of a size, in light or dark."""
+
+    def __init__(self, profile: Path, size: tuple[int, int], *, dark: bool) -> None:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.service import Service
+
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(CHROMIUM)
+        switches = (
+            "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+            " disable-component-update disable-sync hide-scrollbars disable-dev-shm-usage"
+        )
+        for switch in switches.split():
+            options.add_argument(f"--{switch}")
+        options.add_argument(f"--user-data-dir={profile}")
+        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+        self.chrome = webdriver.Chrome(options=options, service=Service(DRIVER))
+        self._width = size[0]
+        self._resize(size[1])
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+    def _resize(self, height: int) -> None:
+        metrics = {"width": self._width, "height": height, "deviceScaleFactor": 1, "mobile": self._width < 600}
+        self.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+    def run(self, script: str) -> Any:
+        return self.chrome.execute_script(script)
+
+    def open(self, url: str) -> None:
+        """The Sales Overview, until all of it is there."""
+        self.chrome.get(url)
+        wait_until(lambda: self.run("return document.querySelectorAll('.ih-fresh-list li').length"), seconds=90)
+        wait_until(
+            lambda: self.run("return document.querySelectorAll('canvas, .vega-embed svg').length") >= 4, seconds=90
+        )
+
+    def console_errors(self) -> list[str]:
+        return [entry["message"] for entry in self.chrome.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def hosts(self) -> set[str | None]:
+        """Whom the page asked, since this was last called."""
+        sent = [json.loads(entry["message"])["message"] for entry in self.chrome.get_log("performance")]
+        urls = [m["params"]["request"]["url"] for m in sent if m["method"] == "Network.requestWillBeSent"]
+        return {urlsplit(url).hostname for url in urls if url.startswith(("http", "ws"))}
+
+    def value(self, card: str) -> str:
+        return str(self.run(f"return document.querySelector('[data-card={card}]').dataset.value"))
+
+    def places(self) -> list[Any]:
+        """Every card with its left edge and what it is made of, in order."""
+        cards = "[...document.querySelectorAll('[class*=st-key-card-]')]"
+        return list(self.run(f"return {cards}.map(c => [c.className, c.getBoundingClientRect().x, c.children.length])"))
+
+    def text(self) -> str:
+        return str(self.run("return document.body.innerText"))
+
+    def read_at(self) -> str:
+        found = re.search(r"Read (\S+) UTC", self.text())
+        return found[1] if found else ""
+
+    def picture(self, name: str) -> None:
+        """The whole page, as tall as it is."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        height = int(self.run("return document.querySelector('.stMain').scrollHeight"))
+        self._resize(height + 8)
+        read_at = self.read_at()
+        wait_until(lambda: self.read_at() != read_at, seconds=90, what="the page is drawn again in its new size")
+        self.chrome.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
+
+
+@contextmanager
+def browsers(profile: Callable[[], Path]) -> Iterator[Callable[..., Browser]]:
+    """``start(size, dark=…)``: a browser, the same until another is asked for. Several at once starve each other."""
+    opened: dict[tuple[tuple[int, int], bool], Browser] = {}
+
+    def close() -> None:
+        while opened:
+            opened.popitem()[1].chrome.quit()
+
+    def start(size: tuple[int, int] = DESKTOP, *, dark: bool = False) -> Browser:
+        if (size, dark) not in opened:
+            close()
+            opened[size, dark] = Browser(profile(), size, dark=dark)
+        return opened[size, dark]
+
+    try:
+        yield start
+    finally:
+        close()

@@ -1,0 +1,126 @@
+"""The page of replays: on a real Postgres, in a real browser, with runs that the real functions noted."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from replay.records import Run
+from tests.conftest import wait_until
+from tests.replay.own_postgres import own_postgres
+from tests.web import made_runs
+from tests.web.browser import PHONE, Browser, browsers, needs_browser, running_page
+
+pytestmark = needs_browser
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connection]:
+    with (
+        own_postgres(tmp_path_factory.mktemp("postgres") / "home") as dsn,
+        psycopg.connect(dsn, autocommit=True) as connection,
+    ):
+        made_runs.make_tables(connection)
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def page(postgres: psycopg.Connection) -> Iterator[str]:
+    with running_page(f"{postgres.info.dsn} password={postgres.info.password}") as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Browser]]:
+    with browsers(lambda: tmp_path_factory.mktemp("profile")) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def runs(postgres: psycopg.Connection) -> dict[str, Run]:
+    return made_runs.fill(postgres)
+
+
+def rows(browser: Browser, card: str) -> list[list[str]]:
+    """A table's cells, row by row, as they are read."""
+    found = f"[...document.querySelectorAll('table[data-card={card}] tbody tr')]"
+    cells = "[...row.cells].map(cell => cell.innerText.trim())"
+    return list(browser.run(f"return {found}.map(row => {cells})"))
+
+
+def test_before_the_first_run_the_page_says_how_to_begin_and_is_a_click_away(page: str, browse: Any) -> None:
+    browser = browse()
+    browser.chrome.get(page)
+    wait_until(lambda: browser.run("return document.querySelectorAll('.ih-nav a').length") == 2, seconds=90)
+    browser.run("[...document.querySelectorAll('.ih-nav a')].find(a => a.innerText === 'Replays').click()")
+    wait_until(lambda: "No replay has run yet: insights replay plan begins one" in browser.text(), seconds=60)
+    assert browser.chrome.current_url.endswith("/?dashboard=replays")
+    wait_until(lambda: len(rows(browser, "behind")) == 13, seconds=30, what="each table, without a certificate")
+
+
+def test_the_page_shows_every_run_what_is_behind_each_table_and_late_events(
+    page: str, runs: dict[str, Run], browse: Any
+) -> None:
+    browser = browse()
+    browser.chrome.get(f"{page}?dashboard=replays")
+    wait_until(lambda: len(rows(browser, "runs")) == 5, seconds=60, what="five runs")
+    shown = {line[0]: line for line in rows(browser, "runs")}
+    newest_first = ("running", "different", "failed", "restated", "equal")
+    assert list(shown) == [runs[name].run for name in newest_first]
+    assert [line[1] for line in shown.values()] == ["running", "differs", "failed", "promoted", "promoted"]
+    assert shown[runs["equal"].run][9] == "equal\n214 left out"
+    assert shown[runs["different"].run][9] == "different\n2 differ"
+    assert "Spark needs 1.5" in shown[runs["failed"].run][-1]
+
+    # A card keeps what it had until it is due to be read again.
+    wait_until(lambda: browser.value("late_restated") == "9", seconds=30, what="a tile that was empty")
+    wait_until(lambda: rows(browser, "late_by_topic"), seconds=30, what="the last card")
+    behind = {line[0]: line for line in rows(browser, "behind")}
+    sales, lines = behind["live.sales_per_minute"], behind["events.order_lines"]
+    assert (sales[1], sales[4]) == ("v1", runs["different"].run)
+    assert lines[3:5] == ["equal\n1,607 rows", runs["restated"].run]
+    assert (lines[7].split("\n")[0], lines[8].split("\n")[0]) == ("7", runs["restated"].run)
+    whole = made_runs.sha256("order_lines")
+    assert browser.run(f"return document.querySelector('td[title=\"{whole}\"]').innerText") == whole[:10]
+
+    assert browser.value("late_waiting") == "14"
+    assert rows(browser, "late_by_topic")[0][:3] == ["sales.order_placed.v1", "14", "9"]
+    assert browser.hosts() == {"127.0.0.1"}
+    assert browser.console_errors() == []
+    browser.picture("replays-desktop-light")
+
+
+def test_a_click_on_a_run_shows_its_whole_certificate(page: str, runs: dict[str, Run], browse: Any) -> None:
+    browser = browse()
+    browser.chrome.get(f"{page}?dashboard=replays")
+    wait_until(lambda: len(rows(browser, "differences")) == 3, seconds=60, what="the newest certificate")
+    assert rows(browser, "differences")[0][2:] == ["net_amount", "118.40", "121.90"]
+    restated = runs["restated"]
+    browser.run(
+        f"[...document.querySelectorAll('table[data-card=runs] a')].find(a => a.innerText === '{restated.run}').click()"
+    )
+    wait_until(
+        lambda: ["SHA256", made_runs.sha256(restated.run)] in rows(browser, "certificate"), seconds=60, what="its hash"
+    )
+    assert f"run={restated.run}" in browser.chrome.current_url
+    assert ["Code", made_runs.CODE] in rows(browser, "certificate")
+    assert rows(browser, "offsets") == [
+        ["sales.order_placed.v1", "0", "0", "41,902", "2, 9"],
+        ["sales.order_placed.v1", "1", "0", "75", "2, 9"],
+    ]
+    assert {line[0].split("\n")[0] for line in rows(browser, "compared")} == {
+        "live.sales_per_minute",
+        "events.order_lines",
+    }
+
+
+@pytest.mark.usefixtures("runs")
+def test_a_phone_in_the_dark_has_room_for_it(page: str, browse: Any) -> None:
+    browser = browse(PHONE, dark=True)
+    browser.chrome.get(f"{page}?dashboard=replays")
+    wait_until(lambda: rows(browser, "late_by_topic"), seconds=60, what="the last table")
+    assert browser.run("return document.documentElement.scrollWidth") <= PHONE[0]
+    tables = "[...document.querySelectorAll('.ih-rows')]"
+    assert browser.run(f"return {tables}.filter(e => e.scrollWidth > e.clientWidth).length") == 0
+    browser.picture("replays-phone-dark")
