@@ -70,8 +70,15 @@ def main(arguments: Sequence[str]) -> None:
     answers = _answers(options.dsn)
     with st.container(key="top"):
         st.html(tiles.navigation(folder.titles(), name))
-        values = _top(dashboard, _choices(dashboard, answers))
-    st.fragment(_live, run_every=dashboard.refresh_seconds)(name, dashboard, answers, values)
+        choices = _choices(dashboard, answers)
+        values = _top(dashboard, choices)
+
+    def live() -> None:
+        if _choices(dashboard, answers) != choices:
+            st.rerun()
+        _live(name, dashboard, answers, values)
+
+    st.fragment(live, run_every=dashboard.refresh_seconds)()
 
 
 def _mode() -> Mode:

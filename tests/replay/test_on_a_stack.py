@@ -21,6 +21,8 @@ from confluent_kafka.admin import AdminClient
 
 from aggregates.catalogue import aggregates
 from aggregates.render import Engine
+from dashboards.model import load
+from dashboards.query import Postgres, question
 from flink.plan import JOB_NAME
 from insights.deployment import replay_site
 from insights.engines import engine_of
@@ -388,3 +390,24 @@ def test_the_command_line_goes_from_plan_to_promotion_and_says_what_it_did(hub: 
     assert "promoted" in hub.command("replay", "list")
     assert "readers see what they saw before" in hub.command("replay", "rollback", name)
     wait_until(lambda: "rolled back" in hub.command("replay", "list"), seconds=30)
+
+
+def test_what_the_page_shows_of_a_real_run_is_its_record_and_certificate(hub: Hub, site: Site) -> None:
+    done = proven(hub, site, make_plan(site, Wish(names=("sales_per_minute", "order_lines"), scope="beginning")))
+    assert done.certificate
+    dashboard = load(PROJECT / "dashboards" / "replays.yaml")
+    page = Postgres(hub.settings.postgres_dsn, connections=1)
+    try:
+        asked = {card.id: question(dashboard.expanded(card.sql), {"run": done.run}) for card in dashboard.cards}
+        shown = {name: page.rows(q) for name, q in asked.items()}
+    finally:
+        page.close()
+    (run_shown,) = [row for row in shown["runs"] if row["run"] == done.run]
+    assert (run_shown["status"], run_shown["result"]) == (done.status, done.certificate["result"])
+    assert {row["sha256"] for row in shown["compared"]} == set(hashes(done).values())
+    assert shown["certificate"][-1]["said"] == done.certificate["sha256"]
+    behind = {row["name"]: row for row in shown["behind"]}
+    assert len(behind) == len(aggregates())
+    assert behind["events.order_lines"]["run"] == done.run
+    offsets = {(row["topic"], str(row["partition"])): [row["since"], row["until"]] for row in shown["offsets"]}
+    assert offsets == {(t, n): ends for t, found in done.certificate["offsets"].items() for n, ends in found.items()}

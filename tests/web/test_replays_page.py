@@ -59,6 +59,11 @@ def test_before_the_first_run_the_page_says_how_to_begin_and_is_a_click_away(pag
     wait_until(lambda: len(rows(browser, "behind")) == 13, seconds=30, what="each table, without a certificate")
 
 
+def test_the_first_runs_appear_on_a_page_that_is_open(page: str, runs: dict[str, Run], browse: Any) -> None:
+    picked = ["Run", f"{runs['different'].run}, differs, by alice"]
+    wait_until(lambda: picked in rows(browse(), "certificate"), seconds=60, what="the newest certificate")
+
+
 def test_the_page_shows_every_run_what_is_behind_each_table_and_late_events(
     page: str, runs: dict[str, Run], browse: Any
 ) -> None:
