@@ -53,7 +53,7 @@ check-imports:
 check-dependencies:
 	@echo "==> deptry" && { found=$$(.venv/bin/deptry . 2>&1) || { echo "$$found"; exit 1; }; }
 check-sql:
-	@echo "==> sqlfluff, for Flink and for Spark" && .venv/bin/python .ci/lint_sql.py
+	@echo "==> sqlfluff, for Flink, Spark and DuckDB" && .venv/bin/python .ci/lint_sql.py
 check-yaml:
 	@echo "==> yamllint" && .venv/bin/yamllint --strict .github dashboards .pre-commit-config.yaml
 check-contracts:
