@@ -69,11 +69,11 @@ def macros(engine: Engine) -> dict[str, Callable[..., str]]:
 
 
 def render(aggregate: Aggregate, engine: Engine) -> str:
-    """SQL text. Raises Misconfigured with file and line when the template is wrong."""
+    """SQL text, line for line the template's. Raises Misconfigured with file and line when that is wrong."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 it renders SQL
     environment.globals.update(macros(engine))
     try:
-        text = environment.from_string(aggregate.query).render().strip()
+        text = environment.from_string(aggregate.query).render().rstrip()
     except jinja2.TemplateError as error:
         line = getattr(error, "lineno", "?")
         raise Misconfigured(f"{aggregate.folder / 'query.sql'} line {line}: {error}") from error

@@ -17,6 +17,7 @@ from pyiceberg.expressions import EqualTo
 from pyiceberg.table import Table
 
 from flink.tables import NAMESPACE
+from replay.duck_files import within
 from replay.windows import EPOCH
 from schemas.catalogue import Event
 from schemas.errors import Retryable
@@ -44,15 +45,6 @@ def table(catalog: Catalog, event: Event) -> Table | None:
         return catalog.load_table(f"{NAMESPACE}.{event.table}")
     except NoSuchTableError:
         return None
-
-
-def within(pieces: Iterable[Slice]) -> str:
-    """A filter on a lake table's rows, for pyiceberg: those whose place in the log lies in one of the slices."""
-    conditions = [
-        f"(kafka_partition = {p.partition} and kafka_offset >= {p.from_offset} and kafka_offset < {p.until_offset})"
-        for p in pieces
-    ]
-    return " or ".join(conditions)
 
 
 def coverage(catalog: Catalog, event: Event, pieces: Iterable[Slice]) -> Coverage:

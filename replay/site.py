@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import RESTError
-from sqlalchemy.exc import SQLAlchemyError
 
 from flink.deployment import Deployment
 from flink.postgres import Connection, connected
-from flink.tables import open_lake
+from replay.duck_files import open_catalog
 from replay.log import Log
-from schemas.errors import Retryable
 from schemas.registry import Registry
 
 Say = Callable[[str], None]
@@ -59,11 +56,8 @@ class Site:
     @contextmanager
     def lake(self) -> Iterator[Catalog]:
         """The lake's catalog. Raises Retryable when it can't be reached."""
-        try:
-            with closing(open_lake(self.deployment)) as catalog:
-                yield catalog
-        except (SQLAlchemyError, RESTError, OSError) as error:
-            raise Retryable(f"the lake's catalog or files can't be read: {error}") from error
+        with open_catalog(self.deployment.lake_properties) as catalog:
+            yield catalog
 
     def mentions(self, name: str) -> Iterable[Path]:
         """Files among ``texts`` (dashboards, models) that name a table."""

@@ -63,6 +63,7 @@ class SparkRuntime:
     work_dir: Path
     cores: str = "*"
     memory: str = "2g"
+    java_options: tuple[str, ...] = ("-XX:+UseParallelGC",)
 
     @property
     def log(self) -> Path:
@@ -152,8 +153,9 @@ def _defaults(runtime: SparkRuntime) -> dict[str, str]:
         "spark.master": f"local[{runtime.cores}]",
         "spark.jars": ",".join(jar.absolute().as_uri() for jar in runtime.jars),
         "spark.driver.memory": runtime.memory,
-        "spark.driver.extraJavaOptions": "-XX:+UseParallelGC -XX:+ExitOnOutOfMemoryError -Duser.timezone=UTC"
-        f" -Dderby.system.home={local}",
+        "spark.driver.extraJavaOptions": " ".join(
+            (*runtime.java_options, "-XX:+ExitOnOutOfMemoryError", "-Duser.timezone=UTC")
+        ),
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.local.dir": str(local),
