@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby
+from typing import Any
 
 import pyarrow as pa
 from pyiceberg.catalog import Catalog
@@ -23,6 +24,7 @@ from pyiceberg.io.pyarrow import ArrowScan, pyarrow_to_schema, write_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import FileScanTask, Table, WriteTask
+from pyiceberg.types import TimestamptzType
 
 from schemas.binary import EPOCH, EPOCH_DAY
 from schemas.errors import InsightsError, Retryable
@@ -89,13 +91,13 @@ def packed(files: Sequence[SmallFile]) -> list[list[DataFile]]:
 
 
 def _small_files(table: Table) -> Iterator[SmallFile]:
-    at = table.schema().find_field("kafka_timestamp")
+    at, microseconds = table.schema().find_field("kafka_timestamp").field_id, TimestamptzType()
     for task in table.scan().plan_files():
         file = task.file
         # The job only appends, and the table's partitioning does not change; what is not so is left as it is.
         if fill(file) > 0.5 or task.delete_files or file.spec_id != table.spec().spec_id:
             continue
-        first_us = from_bytes(at.field_type, file.lower_bounds[at.field_id])
+        first_us: Any = from_bytes(microseconds, file.lower_bounds[at])
         yield SmallFile(file=file, day=_day(file), first_at=EPOCH + timedelta(microseconds=first_us))
 
 

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import psycopg
 from pyiceberg.catalog import Catalog
 from pyiceberg.table import Table
-from sqlalchemy.exc import OperationalError
 
 from flink import compaction, retention
 from flink.deployment import Deployment
@@ -24,7 +24,7 @@ from schemas.errors import Retryable
 
 # As long as this a reader may hold on to a snapshot that it has not pinned.
 KEEP_HOURS = 3.0
-# A reader may have begun to write a file long before it is committed: Iceberg's own rule.
+# Whoever writes by hand may have begun long before the commit: Iceberg's own rule.
 LEAST_STRAY_HOURS = 72
 
 
@@ -97,10 +97,13 @@ def _catalog(deployment: Deployment) -> Iterator[Catalog]:
     try:
         with open_lake(deployment) as catalog:
             yield catalog
-    except OperationalError as error:
+    except Exception as error:
+        # What the catalog's library raises wraps what Postgres' driver did.
+        if not isinstance(error.__cause__, psycopg.OperationalError):
+            raise
         raise Retryable(
             f"Postgres at {deployment.postgres_host}:{deployment.postgres_port}, which has the lake's catalog, is away:"
-            f" {error.orig}"
+            f" {error.__cause__}"
         ) from error
 
 
@@ -164,9 +167,7 @@ def look(catalog: Catalog, identifier: tuple[str, ...], rule: Rules) -> Tidied:
     return Tidied(
         table=".".join(identifier),
         before=before,
-        after=replace(
-            before, files=before.files - fewer, snapshots=before.snapshots + len(groups) - len(expired)
-        ),
+        after=replace(before, files=before.files - fewer, snapshots=before.snapshots + len(groups) - len(expired)),
         expired=len(expired),
         removed=0,
         orphans=len(orphans),

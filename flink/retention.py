@@ -49,7 +49,7 @@ def expired(table: Table, before: datetime) -> list[Snapshot]:
 
 
 def _way_back(table: Table) -> Iterator[Snapshot]:
-    """From the newest snapshot to the newest one of a Flink job. All, when there is none: whose they are isn't known."""
+    """From the newest snapshot to the newest one of a Flink job; all when there is none, for then nobody knows more."""
     for snapshot in ancestors_of(table.snapshot_by_name(MAIN_BRANCH), table.metadata):
         yield snapshot
         if snapshot.summary is not None and JOB_ID in snapshot.summary.additional_properties:
@@ -112,8 +112,8 @@ def strays(table: Table, before: datetime) -> list[Stray]:
     # A commit since the table was read only adds files, and those are young.
     if _place(table.metadata_location) not in {f.path for f in files}:
         raise Retryable(
-            f"{table.metadata_location} is not among the files of {folder}: the table has changed at that moment, or its"
-            " files are written in another form there; no orphan was removed"
+            f"{table.metadata_location} is not among the files of {folder}: the table was changed just then, or its"
+            " files are called otherwise there; no orphan was removed"
         )
     return [
         Stray(path=f.path, size_bytes=f.size)
