@@ -22,6 +22,7 @@ from insights.deployment import deployment
 from insights.settings import PROJECT, Settings
 from insights.stack.part import Part, Task, http_ok
 from insights.stack.servers import SYSTEM_PATH, servers
+from insights.stack.upkeep import Upkeep
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable
 
@@ -53,7 +54,7 @@ def everything(settings: Settings, plan: UpPlan) -> list[Part | Task]:
 
 
 def tasks(settings: Settings) -> list[Task]:
-    """What makes servers into a stack: topics, contracts, tables, the live job, and its finality kept up to date."""
+    """What makes servers into a stack: topics, contracts, tables, the live job, and what is kept up."""
     target = deployment(settings)
     finality = FinalityRecorder(target)
     rest = FlinkRest(settings.flink_url)
@@ -73,6 +74,13 @@ def tasks(settings: Settings) -> list[Task]:
             still_done=finality.step,
             after=("job",),
             every_seconds=1.0,
+        ),
+        Task(
+            name="lake",
+            run=lambda: f"tidied every {settings.lake_maintenance_minutes} minutes",
+            still_done=Upkeep(settings).step,
+            after=("tables",),
+            every_seconds=30.0,
         ),
     ]
 
