@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 
 from flink.finality import watermarks
-from flink.plan import JOB_NAME
+from flink.live_job import JOB_NAME
 from flink.rest import NO_WATERMARK
 from insights import stack as embedded
 from insights.stack.supervisor import read_state
