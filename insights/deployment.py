@@ -48,6 +48,7 @@ def deployment(settings: Settings) -> Deployment:
         conf_dir=settings.conf_dir / "flink",
         lib_dir=settings.flink_lib_dir,
         snapshots_dir=settings.home / "flink" / "snapshots",
+        jobs_dir=settings.home / "flink" / "jobs",
         work_dir=settings.home / "flink" / "client",
         horizon_hours=settings.horizon_hours,
         state_ttl_hours=settings.state_ttl_hours,

@@ -46,18 +46,19 @@ def span(seconds: float) -> str:
 def overview(status: Status) -> RenderableType:
     """The whole status."""
     shown = [
-        *([away_lines(status.away)] if status.away else []),
+        *([noted_lines(status.away)] if status.away else []),
         parts_table([part for part in status.parts if not part.is_task]),
         *tasks_tables([part for part in status.parts if part.is_task]),
         topics_table(status.topics),
         jobs_table(status.jobs),
+        *([noted_lines(status.differences)] if status.differences else []),
         tables_table(status),
     ]
     return Group(shown[0], *(each for table in shown[1:] for each in (Text(), table)))
 
 
-def away_lines(away: Sequence[str]) -> Sheet:
-    """What does not answer, and what was said instead."""
+def noted_lines(away: Sequence[str]) -> Sheet:
+    """What needs a look, in words: what does not answer, definitions that are not the live ones."""
     sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
     for line in away:
         sheet.add(Text("!", style="yellow"), Text(line, style="yellow"))
@@ -157,10 +158,12 @@ def tables_table(status: Status) -> Sheet:
     for table, seconds in sorted(status.freshness_seconds.items(), key=lambda item: (item[0] < "live.", item[0])):
         aggregate = table.removeprefix("live.")
         is_final = aggregate in status.final_until
+        version = status.versions.get(table.partition(".")[2], 1)
+        shown = table if version == 1 else f"{table} v{version}"
         if books_away:
-            sheet.add(table, unknown(), unknown() if is_final else "")
+            sheet.add(shown, unknown(), unknown() if is_final else "")
         else:
-            sheet.add(table, _age(seconds), _final(status.final_until[aggregate]) if is_final else "")
+            sheet.add(shown, _age(seconds), _final(status.final_until[aggregate]) if is_final else "")
     return sheet
 
 

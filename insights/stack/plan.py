@@ -16,8 +16,6 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from dashboards import launch
 from flink import deploy
 from flink.finality import FinalityRecorder
-from flink.plan import JOB_NAME
-from flink.rest import FlinkRest
 from insights.deployment import deployment
 from insights.settings import PROJECT, Settings
 from insights.stack.part import Part, Task, http_ok
@@ -57,7 +55,6 @@ def tasks(settings: Settings) -> list[Task]:
     """What makes servers into a stack: topics, contracts, tables, the live job, and what is kept up."""
     target = deployment(settings)
     finality = FinalityRecorder(target)
-    rest = FlinkRest(settings.flink_url)
     return [
         Task(name="topics", run=partial(create_topics, settings.kafka), after=("kafka",)),
         Task(name="contracts", run=partial(_register, settings.registry_url), after=("registry",)),
@@ -65,7 +62,7 @@ def tasks(settings: Settings) -> list[Task]:
         Task(
             name="job",
             run=lambda: f"runs as {deploy.submit(target)}",
-            still_done=lambda: deploy.is_held(target) or rest.active_job(JOB_NAME) is not None,
+            still_done=lambda: deploy.is_held(target) or deploy.all_run(target),
             after=("topics", "contracts", "tables", "taskmanager"),
         ),
         Task(

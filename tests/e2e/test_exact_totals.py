@@ -13,8 +13,8 @@ import pytest
 
 from flink.compaction import FEWEST_OF_TODAY
 from flink.finality import watermarks
+from flink.live_job import JOB_NAME
 from flink.maintenance import Size, sizes
-from flink.plan import JOB_NAME
 from flink.rest import NO_WATERMARK
 from insights import stack as embedded
 from insights.deployment import deployment
