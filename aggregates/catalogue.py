@@ -17,6 +17,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -75,6 +77,18 @@ class Aggregate:
     @property
     def is_fact(self) -> bool:
         return self.sink.startswith("events.")
+
+    @property
+    def moment(self) -> str:
+        """The column that says which window a row is of; a fact's is the event's own time."""
+        return "occurred_at" if self.is_fact else "window_start"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all that decides what is in the table: the query, its inputs, key, window and columns."""
+        parts = [self.query, *self.inputs, *self.key, self.window, self.time, *self.columns]
+        kinds = [f"{column.type} {column.nullable}" for column in self.columns.values()]
+        return hashlib.sha256(json.dumps([*parts, *kinds]).encode()).hexdigest()
 
 
 def read_aggregate(folder: Path) -> Aggregate:
