@@ -19,7 +19,7 @@ from flink.finality import floors
 from flink.live_job import JOB_NAME, LiveJob, keep, kept, kept_jobs, main_job, snapshots_of
 from flink.plan import JobPlan, live_plan
 from flink.postgres import connected
-from flink.rest import FlinkRest, JobFailed
+from flink.rest import ENDED, FlinkRest, JobFailed
 from flink.tables import empty_tables
 from flink.versions import note_deployed, show
 from schemas.catalogue import events
@@ -266,11 +266,13 @@ def _await_running(rest: FlinkRest, called: str, *, deadline_seconds: float) -> 
 
 
 def jobs(deployment: Deployment) -> list[JobStatus]:
-    """Every job that the JobManager knows; ended runs of a job that runs again are left out."""
+    """Every job that the JobManager knows, but for ended runs of what runs again or is no longer deployed."""
     rest = FlinkRest(deployment.flink_url)
     newest: dict[str, tuple[str, str]] = {}
+    deployed = {JOB_NAME, *(job.name for job in kept_jobs(deployment))}
     for job, name, state in rest.jobs():
-        newest.setdefault(name, (job, state))
+        if state not in ENDED or name in deployed:
+            newest.setdefault(name, (job, state))
     return [_status(rest, job, name, state) for name, (job, state) in newest.items()]
 
 

@@ -60,6 +60,7 @@ __all__ = [
     "retire",
     "start_version",
     "swap",
+    "written_versions",
 ]
 
 WINDOW: Mapping[Window | None, timedelta] = {
@@ -166,6 +167,16 @@ def caught_up(deployment: Deployment, aggregate: Aggregate) -> tuple[bool, str]:
         time.sleep(0.2)
 
 
+def written_versions(deployment: Deployment, aggregate: Aggregate) -> set[int]:
+    """Versions that a live job writes: those that readers may be given, forth and back."""
+    jobs = kept_jobs(deployment)
+    return {a.version for job in jobs for a in job.aggregates if a.name == aggregate.name and job.writes(*_of(a))}
+
+
+def _of(aggregate: Aggregate) -> tuple[str, int]:
+    return aggregate.name, aggregate.version
+
+
 def retire(deployment: Deployment, aggregate: Aggregate, version: int) -> None:
     """Nobody writes this version any more. Blocks, some seconds when the main job wrote it: that starts again.
 
@@ -200,7 +211,7 @@ def _sinks(deployment: Deployment, job: str) -> str:
 
 def drop_version(deployment: Deployment, aggregate: Aggregate, version: int) -> None:
     """Drops the table of a retired version. Raises Misconfigured when a live job writes it or readers see it."""
-    if any(job.writes(aggregate.name, version) for job in kept_jobs(deployment)):
+    if version in written_versions(deployment, aggregate):
         raise Misconfigured(f"version {version} of {aggregate.name} is still written: retire it first")
     with connected(deployment) as connection:
         if seen_version(connection, aggregate.name) == version:
