@@ -134,17 +134,6 @@ def test_log_and_lake_together_give_what_the_live_job_has(
         assert rows(tmp_path, a) == expected, a.name
 
 
-def test_offsets_past_the_end_of_the_log_are_refused(
-    stack: Settings, published: dict[str, Bounds], tmp_path: Path
-) -> None:
-    given = whole(stack, published, tmp_path)
-    partition, (_, most) = max(published[EVENTS[0]].items())
-    ahead = Slice(partition=partition, from_offset=most, until_offset=most + 5)
-    inputs = tuple(i if i.event != EVENTS[0] else replace(i, log=(*i.log, ahead)) for i in given.inputs)
-    with pytest.raises(SparkFailed, match="reading sales.order_placed.v1: "):
-        replay(stack, replace(given, inputs=inputs), tmp_path)
-
-
 def test_offsets_that_the_lake_lacks_are_named(stack: Settings, published: dict[str, Bounds], tmp_path: Path) -> None:
     given = whole(stack, published, tmp_path)
     partition, (_, most) = max(published[EVENTS[0]].items())
