@@ -54,7 +54,7 @@ check-imports:
 check-dependencies:
 	@echo "==> deptry" && { found=$$(.venv/bin/deptry . 2>&1) || { echo "$$found"; exit 1; }; }
 check-sql:
-	@echo "==> sqlfluff, for Flink and for Spark" && .venv/bin/python .ci/lint_sql.py
+	@echo "==> sqlfluff, for Flink, Spark and DuckDB" && .venv/bin/python .ci/lint_sql.py
 check-plans:
 	@echo "==> every query planned by Flink and by Spark" && .venv/bin/python -W ignore:XDG_RUNTIME_DIR .ci/plan_sql.py
 check-yaml:

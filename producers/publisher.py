@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas import catalogue
-from schemas.catalogue import Event
+from schemas.catalogue import MOST_AHEAD, Event
 from schemas.codec import Encoder, Record
 from schemas.errors import BrokerUnavailable, ContractBroken, EventTooLarge, InsightsError
 
@@ -21,10 +21,6 @@ POLL_EVERY: Final = 256
 FLUSH_SECONDS: Final = 60.0
 # Errors are remembered up to here; the first one names the cause, the rest are its echo.
 REMEMBERED_ERRORS: Final = 16
-# The watermark follows the newest event: a time far ahead would make everything that comes after it late. An hour is
-# more than machines' clocks differ by, and far below the horizon that makes late. Kafka 4 holds record timestamps to
-# the same (message.timestamp.after.max.ms), but ours say when a record was published.
-MOST_AHEAD: Final = timedelta(hours=1)
 
 PRODUCER_SETTINGS: Final[Mapping[str, Any]] = {
     "enable.idempotence": True,

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +26,10 @@ from schemas.errors import Misconfigured
 
 HERE = Path(__file__).parent
 MAX_BATCH_BYTES = 2 * 1024 * 1024
+# The watermark follows the newest event: a time far ahead would make everything that comes after it late. An hour is
+# more than machines' clocks differ by, and far below the horizon that makes late. Kafka 4 holds record timestamps to
+# the same (message.timestamp.after.max.ms), but ours say when a record was published.
+MOST_AHEAD = timedelta(hours=1)
 ATTRIBUTES = ("topic", "key", "partitions", "retention_days", "cleanup", "max_bytes", "format")
 
 
