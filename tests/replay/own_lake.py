@@ -48,16 +48,19 @@ def _day(row: Row) -> int:
 
 
 def _append(table: Table, rows: Sequence[Row]) -> None:
-    schema = table.schema()
-    (field,) = table.spec().fields
+    for day, of_day in groupby(rows, key=_day):
+        append_file(table, day, pa.Table.from_pylist(list(of_day), schema=table.schema().as_arrow()))
+
+
+def append_file(table: Table, day: int, rows: pa.Table) -> None:
+    """Commits one file, of records that were published on that day (days since 1970)."""
+    schema, (field,) = table.schema(), table.spec().fields
+    key = PartitionKey(
+        field_values=[PartitionFieldValue(field=field, value=day)], partition_spec=table.spec(), schema=schema
+    )
+    task = WriteTask(
+        write_uuid=uuid.uuid4(), task_id=0, schema=schema, record_batches=rows.to_batches(), partition_key=key
+    )
     with table.transaction() as transaction, transaction.update_snapshot().fast_append() as append:
-        for day, of_day in groupby(rows, key=_day):
-            data = pa.Table.from_pylist(list(of_day), schema=schema.as_arrow())
-            key = PartitionKey(
-                field_values=[PartitionFieldValue(field=field, value=day)], partition_spec=table.spec(), schema=schema
-            )
-            task = WriteTask(
-                write_uuid=uuid.uuid4(), task_id=0, schema=schema, record_batches=data.to_batches(), partition_key=key
-            )
-            for file in write_file(table.io, table.metadata, iter([task])):
-                append.append_data_file(file)
+        for file in write_file(table.io, table.metadata, iter([task])):
+            append.append_data_file(file)

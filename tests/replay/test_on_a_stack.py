@@ -23,7 +23,7 @@ from aggregates.catalogue import aggregates
 from aggregates.render import Engine
 from dashboards.model import load
 from dashboards.query import Postgres, question
-from flink.plan import JOB_NAME
+from flink.live_job import JOB_NAME
 from insights.deployment import replay_site
 from insights.engines import engine_of
 from insights.settings import PROJECT

@@ -9,7 +9,7 @@ from typing import Any
 
 from aggregates.catalogue import aggregate, aggregates
 from flink.postgres import Connection
-from flink.tables import postgres_ddl
+from flink.tables import make_postgres_tables, schemas_ddl
 from replay import records
 from replay.plan import (
     Estimate,
@@ -36,8 +36,9 @@ def sha256(text: str) -> str:
 
 
 def make_tables(connection: Connection) -> None:
-    for statement in postgres_ddl():
+    for statement in schemas_ddl():
         connection.execute(statement)
+    make_postgres_tables(connection)
     records.set_up(connection)
     for a in aggregates():
         connection.execute(
