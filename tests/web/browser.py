@@ -105,7 +105,8 @@ class Browser:
         self.chrome.get(url)
         wait_until(lambda: self.run("return document.querySelectorAll('.ih-fresh-list li').length"), seconds=90)
         wait_until(
-            lambda: self.run("return document.querySelectorAll('canvas, .vega-embed svg').length") >= 4, seconds=90
+            lambda: self.run("return document.querySelectorAll('canvas, .vega-embed svg, .ih-empty').length") >= 4,
+            seconds=90,
         )
 
     def console_errors(self) -> list[str]:

@@ -221,7 +221,9 @@ def test_a_range_in_the_address_is_the_range_of_the_numbers(page: str, sold: Any
         orders = f"select count(distinct order_id) from events.order_lines where occurred_at >= {since}"
         # The minute may change between the two looks.
         until(
-            lambda sql=orders: Decimal(browser.value("orders")) == one(sold, sql), seconds=30, what=f"{interval} equal"
+            lambda sql=orders: Decimal(browser.value("orders") or 0) == one(sold, sql),
+            seconds=30,
+            what=f"{interval} equal",
         )
 
 
