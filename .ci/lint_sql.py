@@ -1,21 +1,44 @@
-"""Lints every aggregate's query.sql as each engine gets it: rendered, in that engine's own dialect."""
+"""Lints every aggregate's query.sql as each engine gets it: rendered, in that engine's own dialect.
+
+DuckDB is here, and so it plans each query over empty tables as well.
+"""
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 from sqlfluff.core import FluffConfig, Linter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from aggregates.catalogue import aggregates
+from aggregates.catalogue import Aggregate, aggregates
 from aggregates.render import Engine, render
+from replay.duck_views import empty, views
+from schemas.catalogue import event
 
 # The linter's Flink has no floor(time to unit), so it is shown a function it knows.
 FLOOR = re.compile(r"floor\((\w+) to (\w+)\)")
-DIALECTS = {Engine.FLINK: "flink", Engine.SPARK: "sparksql"}
+DIALECTS = {Engine.FLINK: "flink", Engine.SPARK: "sparksql", Engine.DUCKDB: "duckdb"}
+
+
+def unplanned(aggregate: Aggregate) -> Iterator[tuple[int, str]]:
+    """Line and reason when DuckDB can't plan the query, or its columns are not those of aggregate.toml."""
+    with duckdb.connect(":memory:") as database:
+        for e in map(event, aggregate.inputs):
+            for statement in (empty(e.table, e.avro_schema), *views(e.table, e.avro_schema)):
+                database.execute(statement)
+        try:
+            columns = [row[0] for row in database.execute(f"describe {render(aggregate, Engine.DUCKDB)}").fetchall()]
+        except duckdb.Error as error:
+            line = re.search(r"^LINE (\d+):", str(error), re.MULTILINE)
+            yield int(line[1]) if line else 1, str(error).split("\n", 1)[0]
+            return
+    if columns != list(aggregate.columns):
+        yield 1, f"gives the columns {', '.join(columns)}, and aggregate.toml has {', '.join(aggregate.columns)}"
 
 
 def main() -> int:
@@ -29,6 +52,10 @@ def main() -> int:
                 path = f"aggregates/{aggregate.name}/query.sql"
                 print(f"{path}:{violation.line_no}: [{dialect}] {violation.rule_code()}: {violation.desc()}")
                 found += 1
+    for aggregate in aggregates():
+        for line, reason in unplanned(aggregate):
+            print(f"aggregates/{aggregate.name}/query.sql:{line}: [duckdb] {reason}")
+            found += 1
     print(f"{len(aggregates())} queries in {len(DIALECTS)} dialects, {found} violations")
     return 1 if found else 0
 

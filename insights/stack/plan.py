@@ -20,6 +20,7 @@ from insights.deployment import deployment
 from insights.settings import PROJECT, Settings
 from insights.stack.part import Part, Task, http_ok
 from insights.stack.servers import SYSTEM_PATH, servers
+from insights.stack.upkeep import Upkeep
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable
 
@@ -51,7 +52,7 @@ def everything(settings: Settings, plan: UpPlan) -> list[Part | Task]:
 
 
 def tasks(settings: Settings) -> list[Task]:
-    """What makes servers into a stack: topics, contracts, tables, the live job, and its finality kept up to date."""
+    """What makes servers into a stack: topics, contracts, tables, the live job, and what is kept up."""
     target = deployment(settings)
     finality = FinalityRecorder(target)
     return [
@@ -70,6 +71,13 @@ def tasks(settings: Settings) -> list[Task]:
             still_done=finality.step,
             after=("job",),
             every_seconds=1.0,
+        ),
+        Task(
+            name="lake",
+            run=lambda: f"tidied every {settings.lake_maintenance_minutes} minutes",
+            still_done=Upkeep(settings).step,
+            after=("tables",),
+            every_seconds=30.0,
         ),
     ]
 

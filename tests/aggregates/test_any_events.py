@@ -1,4 +1,4 @@
-"""The live job and plain arithmetic agree on every cell of every table, whatever events arrive."""
+"""The live job, a replay and plain arithmetic agree on every cell of every table, whatever events arrive."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ from tests.flink.live_on_files import (
     settings,
 )
 from tests.flink.process import FlinkProcess
+from tests.spark import replay_on_files
+from tests.spark.process import SparkProcess
 
 PUBLISHED_AT = datetime(2026, 3, 20, 7, 30, 0, 250_000, tzinfo=UTC)
 TOPICS = {e.name: e.topic for e in avro_events()}
-TOUCHED = {e.name: ", ".join(touched_by(e, aggregates())) for e in avro_events()}
+TOUCHED = {e.name: ", ".join(touched_by(e)) for e in avro_events()}
 DEAD_LETTERS = [{"key": b"\x00C-1", "value": b"\xff not Avro"}, {"key": None, "value": b""}]
 
 Log = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -54,11 +56,28 @@ def run_live_job(flink: FlinkProcess, log: Log, folder: Path) -> None:
     flink.run(settings(), [on_files("live", arrivals, folder, None)])
 
 
+def replay(spark: SparkProcess, log: Log, ledger: list[dict[str, Any]], folder: Path) -> None:
+    """Every table from the log's bytes, of many versions of each contract, and from what Flink's ledger calls late."""
+    inputs = [
+        replay_on_files.with_late(
+            replay_on_files.write_log(folder / "raw", name, records, PUBLISHED_AT),
+            [(row["kafka_partition"], row["kafka_offset"]) for row in ledger if row["topic"] == TOPICS[name]],
+            folder,
+        )
+        for name, records in log.items()
+    ]
+    used = {name for a in aggregates() for name in a.inputs}
+    task = replay_on_files.task(
+        folder, (i for i in inputs if i.event in used), (replay_on_files.computation(a) for a in aggregates())
+    )
+    spark.recompute(task, folder / "raw")
+
+
 def assert_same(found: list[dict[str, Any]], expected: list[dict[str, Any]], what: str) -> None:
     """As ``==``, with a message of one row and not of a thousand."""
     odd = next(((f, e) for f, e in zip(found, expected, strict=False) if f != e), None)
-    assert odd is None, f"{what}: Flink has {odd[0]}, expected is {odd[1]}"
-    assert len(found) == len(expected), f"{what}: Flink has {len(found)} rows, expected are {len(expected)}"
+    assert odd is None, f"{what}: there is {odd[0]}, expected is {odd[1]}"
+    assert len(found) == len(expected), f"{what}: there are {len(found)} rows, expected are {len(expected)}"
 
 
 def assert_published_is_accounted_for(log: Log, counts: list[dict[str, Any]], late: list[dict[str, Any]]) -> None:
@@ -88,17 +107,20 @@ def assert_archive_is_the_log(log: Log, folder: Path) -> None:
 @examples(max_examples=2, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(seed=st.integers(0, (1 << 32) - 1))
 @pytest.mark.timeout(900)
-def test_flink_and_the_oracle_agree_on_every_cell(
-    seed: int, flink: FlinkProcess, tmp_path_factory: pytest.TempPathFactory
+def test_flink_spark_and_the_oracle_agree_on_every_cell(
+    seed: int, flink: FlinkProcess, spark: SparkProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     log = any_log(seed, events_a_topic=1_000)
     folder = tmp_path_factory.mktemp("any-events")
     run_live_job(flink, log, folder)
-    for a in aggregates():
-        assert_same(final_rows(folder, a), oracle.table(a.name, a.key, log), f"{a.name} with the seed {seed}")
     counts, late = event_counts(folder), late_events(folder)
-    assert_same(counts, oracle.event_counts(TOPICS, log), f"ops.event_counts with the seed {seed}")
-    assert_same(late, oracle.late_events(TOPICS, TOUCHED, log), f"ops.late_events with the seed {seed}")
+    replay(spark, log, late, folder / "replay")
+    for a in aggregates():
+        expected = oracle.table(a.name, a.key, log)
+        assert_same(final_rows(folder, a), expected, f"{a.name} by Flink with the seed {seed}")
+        assert_same(replay_on_files.rows(folder / "replay", a), expected, f"{a.name} by Spark with the seed {seed}")
+    assert_same(counts, oracle.event_counts(TOPICS, log), f"ops.event_counts by Flink with the seed {seed}")
+    assert_same(late, oracle.late_events(TOPICS, TOUCHED, log), f"ops.late_events by Flink with the seed {seed}")
     assert_published_is_accounted_for(log, counts, late)
     assert_archive_is_the_log(log, folder)
 

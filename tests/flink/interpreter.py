@@ -6,7 +6,8 @@ Started by tests/flink/process.py with the flink environment's Python. A request
      "parts": [{"name": "...", "statements": [...], "inserts": [...], "queries": [...]}]}
 
 Each part has a database of its own, so that parts may use the same names. Wanted is to ``run`` all inserts as one job
-in this process, to ``explain`` that job, or to ``describe`` each query's columns. The answer is a line of JSON:
+in this process, to ``explain`` that job, to ``describe`` each query's columns, or to ``plan`` each query: of each its
+``{"columns": {name: type}}`` or, when Flink has no plan for it, an ``{"error": ...}``. The answer is a line of JSON:
 ``{"answer": ...}`` or ``{"error": ...}``.
 """
 
@@ -28,6 +29,15 @@ def columns(table):
     return {found.get(n).getName(): str(found.get(n).getDataType()) for n in range(found.size())}
 
 
+def planned(environment, query):
+    try:
+        table = environment.sql_query(query)
+        table.explain()
+        return {"columns": columns(table)}
+    except Exception as error:
+        return {"error": str(error)}
+
+
 def answer(request):
     configuration = Configuration()
     for key, value in request["settings"].items():
@@ -43,8 +53,11 @@ def answer(request):
             environment.execute_sql(statement)
         for insert in part["inserts"]:
             job.add_insert_sql(insert)
-        described += [columns(environment.sql_query(query)) for query in part["queries"]]
-    if request["wanted"] == "describe":
+        if request["wanted"] == "plan":
+            described += [planned(environment, query) for query in part["queries"]]
+        else:
+            described += [columns(environment.sql_query(query)) for query in part["queries"]]
+    if request["wanted"] in ("describe", "plan"):
         return described
     if request["wanted"] == "explain":
         return job.explain(ExplainDetail.CHANGELOG_MODE)

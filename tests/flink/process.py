@@ -63,6 +63,11 @@ class FlinkProcess:
         described: list[dict[str, str]] = self._ask("describe", settings, parts)
         return described
 
+    def plan(self, settings: dict[str, str], part: Part) -> list[dict[str, Any]]:
+        """Of each of the part's queries ``{"columns": {name: type}}``, or ``{"error": text}`` when it has no plan."""
+        planned: list[dict[str, Any]] = self._ask("plan", settings, [part])
+        return planned
+
     def _ask(self, wanted: str, settings: dict[str, str], parts: list[Part]) -> Any:
         assert self._process.stdin is not None
         request = {"wanted": wanted, "settings": settings, "parts": [vars(part) for part in parts]}

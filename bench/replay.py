@@ -1,0 +1,205 @@
+"""How fast a replay recomputes archived events and has the result in Postgres.
+
+    python -m bench.replay duckdb --events 5000000
+
+duckdb   the DuckDB engine and the loading of its results, against a script as one would write it by hand: DuckDB reads
+         the same files, keeps the first record of each event_id, computes the same three tables into CSV files, and
+         COPY takes them into Postgres. The rival checks no offset, knows no late event and can't be taken up again.
+         Turn by turn in the same run; at the end the tables must be equal.
+
+The lake is made once in a folder of its own. Postgres is the stack's (`insights up --no-producers`), unless --postgres
+names another; tables are made in a schema bench_replay, which is dropped again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import psycopg
+import pyiceberg
+
+from aggregates.catalogue import aggregate
+from aggregates.render import Engine, render
+from bench.archive import Archive, make_archive
+from flink.columns import postgres_type
+from insights.settings import load_settings
+from replay.duck import compute
+from replay.result import load
+from spark.task import Chunk, Computation, Task
+
+TABLES = ("funnel_per_hour", "sales_per_minute", "sessions")
+DAYS_A_CHUNK = 7
+SCHEMA = "bench_replay"
+
+FIRST_RECORDS = """
+create table {table} as
+select {columns} from read_parquet({files})
+qualify row_number() over (partition by event_id order by kafka_partition, kafka_offset) = 1
+"""
+READ = {
+    "interaction": "occurred_at, session_id, session_started_at, interaction, user_id, campaign, region",
+    "order_placed": "occurred_at, order_id, region, lines",
+}
+BY_HAND = {
+    "funnel_per_hour": """
+        select date_trunc('hour', occurred_at), coalesce(campaign, '(none)') as c, count(distinct session_id),
+            count(distinct session_id) filter (where interaction = 'product_view'),
+            count(distinct session_id) filter (where interaction = 'add_to_cart'),
+            count(distinct session_id) filter (where interaction = 'checkout'),
+            count(distinct session_id) filter (where interaction = 'purchase')
+        from interaction group by 1, 2""",
+    "sales_per_minute": """
+        select date_trunc('minute', occurred_at), region, l.category, count(distinct order_id), sum(l.quantity),
+            sum(l.quantity * l.unit_price), sum(l.discount_amount), sum(l.quantity * l.unit_price - l.discount_amount)
+        from (select *, unnest(lines) as l from order_placed) group by 1, 2, 3""",
+    "sessions": """
+        select date_trunc('day', session_started_at), session_id, max(user_id), min(region), min(campaign),
+            min(session_started_at), max(occurred_at), count(*) filter (where interaction = 'page_view'),
+            count(*) filter (where interaction = 'product_view'), count(*) filter (where interaction = 'add_to_cart'),
+            count(*) filter (where interaction = 'checkout'), count(*) filter (where interaction = 'purchase')
+        from interaction where occurred_at < session_started_at + interval 24 hour group by 1, 2""",
+}
+
+
+def engine(archive: Archive, dsn: str, work: Path) -> None:
+    task = task_of(archive, work)
+    compute(task, lambda progress: None)
+    with psycopg.connect(dsn) as connection:
+        for computation in task.computations:
+            for chunk in computation.chunks:
+                load(connection, task, "live", computation.aggregate, chunk, f"{SCHEMA}.engine_{computation.aggregate}")
+
+
+def task_of(archive: Archive, output: Path) -> Task:
+    """The three tables, a chunk a week."""
+    edges = [archive.first_day + timedelta(days=n) for n in range(0, archive.days + DAYS_A_CHUNK, DAYS_A_CHUNK)]
+    chunks = tuple(
+        Chunk(name=f"{n:04}", from_time=since.isoformat(), until_time=until.isoformat())
+        for n, (since, until) in enumerate(zip(edges, edges[1:], strict=False))
+    )
+    computations = tuple(
+        Computation(
+            aggregate=a.name,
+            sql=render(a, Engine.DUCKDB),
+            inputs=a.inputs,
+            time_column=a.time,
+            columns={name: column.type for name, column in a.columns.items()},
+            chunks=chunks,
+        )
+        for a in map(aggregate, TABLES)
+    )
+    return Task(
+        run="bench",
+        kafka="",
+        lake=archive.lake,
+        inputs=archive.inputs,
+        variants=("live",),
+        computations=computations,
+        output=(output / "results").as_uri(),
+    )
+
+
+def by_hand(archive: Archive, dsn: str, work: Path) -> None:
+    with duckdb.connect() as database, psycopg.connect(dsn) as connection:
+        database.execute("set TimeZone = 'UTC'")
+        for table, columns in READ.items():
+            database.execute(FIRST_RECORDS.format(table=table, columns=columns, files=archive.files[table]))
+        for name, query in BY_HAND.items():
+            path = work / f"{name}.csv"
+            database.execute(f"copy ({query}) to '{path}' (format csv, header false, force_quote *)")
+            copying = connection.cursor().copy(f"copy {SCHEMA}.rival_{name} from stdin (format csv)")
+            with copying as copy, path.open("rb") as file:
+                while data := file.read(1 << 20):
+                    copy.write(data)
+
+
+WAYS: dict[str, Callable[[Archive, str, Path], None]] = {"engine": engine, "rival": by_hand}
+
+
+def measure(archive: Archive, dsn: str, repeats: int) -> None:
+    rates: dict[str, list[float]] = {way: [] for way in WAYS}
+    for repeat in range(repeats):
+        for way in WAYS if repeat % 2 else reversed(WAYS):
+            make_tables(dsn, way)
+            work = Path(tempfile.mkdtemp(prefix="bench-replay-"))
+            cpu, began = time.process_time(), time.perf_counter()
+            WAYS[way](archive, dsn, work)
+            seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+            rates[way].append(archive.events / seconds)
+            print(
+                f"  {repeat + 1} {way:7} {rates[way][-1]:>9,.0f} events/s {seconds:>6.1f} s"
+                f" {cpu / archive.events * 1e6:>6.2f} µs of CPU an event",
+                flush=True,
+            )
+            shutil.rmtree(work)
+    for way, found in rates.items():
+        print(f"{way:9} median {statistics.median(found):>9,.0f} events/s, from files to rows in Postgres")
+    ratios = [ours / theirs for ours, theirs in zip(rates["engine"], rates["rival"], strict=True)]
+    print(f"ratio     median {statistics.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
+
+
+def make_tables(dsn: str, way: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute(f"create schema if not exists {SCHEMA}")
+        for name in TABLES:
+            columns = ", ".join(f"{n} {postgres_type(c)}" for n, c in aggregate(name).columns.items())
+            connection.execute(f"drop table if exists {SCHEMA}.{way}_{name}")
+            connection.execute(f"create table {SCHEMA}.{way}_{name} ({columns})")
+
+
+def compare(dsn: str) -> None:
+    """Ends the bench when the two ways came to different tables."""
+    with psycopg.connect(dsn) as connection:
+        for name in TABLES:
+            ours, theirs = f"{SCHEMA}.engine_{name}", f"{SCHEMA}.rival_{name}"
+            query = (
+                f"select (select count(*) from {ours}), (select count(*) from ((table {ours} except all table {theirs})"
+                f" union all (table {theirs} except all table {ours})) as d)"
+            )
+            rows, different = connection.execute(query).fetchall()[0]
+            print(f"{name:17} {rows:>9,} rows, {different} of them different")
+            if different or not rows:
+                raise SystemExit(f"{ours} and {theirs} differ")
+
+
+def machine() -> str:
+    return (
+        f"{os.cpu_count()} × {platform.machine()}, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()},"
+        f" DuckDB {duckdb.__version__}, pyiceberg {pyiceberg.__version__}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["duckdb"])
+    parser.add_argument("--events", type=int, default=5_000_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--postgres", help="DSN; the stack's by default")
+    options = parser.parse_args()
+    dsn = options.postgres or load_settings().postgres_dsn
+    print(machine())
+    folder = Path(tempfile.mkdtemp(prefix="bench-lake-"))
+    try:
+        archive = make_archive(folder / "lake", options.events)
+        files = sum(map(len, archive.files.values()))
+        print(f"{archive.events:,} events of {archive.days} days in {files} files, {options.repeats} repeats in turn")
+        measure(archive, dsn, options.repeats)
+        compare(dsn)
+    finally:
+        shutil.rmtree(folder)
+        with psycopg.connect(dsn) as connection:
+            connection.execute(f"drop schema if exists {SCHEMA} cascade")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,306 @@
+"""How plans, runs and certificates look to people."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from insights import front
+from insights.sheet import Column, Sheet
+from insights.views import span
+from replay.explain import Explanation
+from replay.plan import PlannedAggregate, ReplayPlan, Stretch
+from replay.records import Run, Status
+
+PLAIN_EVERY_SECONDS = 5.0
+ENVELOPE = ("event_id", "occurred_at", "source", "trace")
+STYLES = {
+    Status.RUNNING: "cyan",
+    Status.FAILED: "bold red",
+    Status.DIFFERS: "bold red",
+    Status.VERIFIED: "green",
+    Status.PROMOTED: "bold green",
+}
+
+
+def plan_sheets(plan: ReplayPlan) -> Iterator[Sheet]:
+    """What is recomputed, what is read for it, and what it touches."""
+    sheet = Sheet("recompute", Column(), Column(name="windows"), Column(name="final until"), Column(flows=True))
+    for planned in plan.aggregates:
+        sheet.add(planned.name, _windows(planned), _time(planned.final_until), Text(planned.table, style="dim"))
+    yield sheet
+    sheet = Sheet(
+        "read",
+        Column(),
+        *(Column(name=name, right=True) for name in ("records", "from the lake", "from the log", "lake MB")),
+        Column(name="schema ids", flows=True),
+        note="The log's offsets begin where the lake's end: no gap and no overlap, by offset.",
+    )
+    for topic, planned_topic in plan.topics.items():
+        lake = sum(piece.records for piece in planned_topic.slices("lake"))
+        log = sum(piece.records for piece in planned_topic.slices("log"))
+        sheet.add(
+            topic,
+            f"{planned_topic.records:,}",
+            f"{lake:,}",
+            f"{log:,}",
+            f"{planned_topic.lake_bytes / 1e6:,.1f}",
+            ", ".join(map(str, planned_topic.schema_ids)),
+        )
+    yield sheet
+    sheet = Sheet("touched", Column(), Column(flows=True))
+    sheet.add("late events", _late(plan))
+    sheet.add("dashboards", ", ".join(plan.dashboards) or "none")
+    sheet.add("dbt models", ", ".join(plan.models) or "none")
+    estimate = plan.estimate
+    sheet.add(
+        "takes about",
+        f"{span(estimate.spark_seconds)} with Spark here, {span(estimate.duckdb_seconds)} with DuckDB,"
+        f" {estimate.emr_usd:.2f} US dollars on EMR Serverless",
+    )
+    yield sheet
+
+
+def _late(plan: ReplayPlan) -> str:
+    waiting = f"{plan.waiting_events:,} of these topics wait and stay out"
+    return f"{plan.late_events:,} come to count; {waiting}" if plan.scope == "late" else waiting
+
+
+def _windows(planned: PlannedAggregate) -> str:
+    if len(planned.windows) > 1:
+        first, last = planned.windows[0], planned.windows[-1]
+        return f"{len(planned.windows)} stretches in {_stretch(Stretch(since=first.since, until=last.until))}"
+    return _stretch(planned.windows[0])
+
+
+def _stretch(stretch: Stretch) -> str:
+    if stretch.since is None and stretch.until is None:
+        return "all"
+    return f"{_time(stretch.since, 'the beginning')} to {_time(stretch.until, 'the end')}"
+
+
+def _time(moment: datetime | None, none: str = "none yet") -> str:
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else none
+
+
+def runs_sheet(runs: Sequence[Run]) -> Sheet:
+    """A row a run."""
+    sheet = Sheet(
+        "runs",
+        Column(),
+        Column(name="status"),
+        Column(name="engine"),
+        Column(name="records", right=True),
+        Column(name="took", right=True),
+        Column(name="asked for", right=True),
+        Column(name="aggregates", flows=True),
+        note="" if runs else "Nothing was run yet; `insights replay plan` begins.",
+    )
+    for run in runs:
+        took = span(run.compute_seconds) if run.compute_seconds else ""
+        sheet.add(
+            Text(run.run, style="bold"),
+            Text(run.status, style=STYLES.get(run.status, "")),
+            run.engine,
+            f"{run.records:,}",
+            took,
+            f"{run.created_at:%m-%d %H:%M}",
+            ", ".join(run.aggregates),
+        )
+    return sheet
+
+
+def run_sheet(run: Run) -> Sheet:
+    """All that is known of one run, but its certificate."""
+    sheet = Sheet(run.run, Column(), Column(flows=True))
+    sheet.add("status", Text(run.status, style=STYLES.get(run.status, "")))
+    sheet.add("aggregates", ", ".join(run.aggregates))
+    sheet.add("scope", run.scope)
+    sheet.add("engine", run.engine)
+    sheet.add("records", f"{run.records:,}")
+    if run.rows_computed is not None:
+        sheet.add("rows computed", f"{run.rows_computed:,}")
+    for name, seconds in (
+        ("computed in", run.compute_seconds),
+        ("verified in", run.verify_seconds),
+        ("promoted in", run.promote_seconds),
+    ):
+        if seconds:
+            sheet.add(name, span(seconds))
+    sheet.add("asked for", f"{run.created_at:%Y-%m-%d %H:%M:%S} by {run.requested_by}")
+    for name, moment in (("promoted", run.promoted_at), ("rolled back", run.rolled_back_at)):
+        if moment:
+            sheet.add(name, f"{moment:%Y-%m-%d %H:%M:%S}")
+    for name, text in (("reason", run.reason), ("error", run.error)):
+        if text:
+            sheet.add(name, text)
+    return sheet
+
+
+def certificate_sheets(run: Run) -> Iterator[Sheet]:
+    """What the comparison found, and the first rows that differ side by side."""
+    certificate = run.certificate
+    if certificate is None:
+        return
+    sheet = Sheet(
+        "certificate",
+        Column(),
+        *(
+            Column(name=name, right=True)
+            for name in ("rows", "equal", "different", "only in replay", "only live", "excluded")
+        ),
+        note=f"{certificate['result']}; code {certificate['code']}; SHA-256 {certificate['sha256']}",
+    )
+    for one in certificate["aggregates"]:
+        excluded = sum(one["excluded"].values())
+        sheet.add(
+            one["name"],
+            *(
+                _mismatch(one[name]) if name in ("different", "only_in_replay", "only_in_live") else f"{one[name]:,}"
+                for name in ("rows", "equal", "different", "only_in_replay", "only_in_live")
+            ),
+            f"{excluded:,}",
+        )
+    yield sheet
+    for one in certificate["aggregates"]:
+        for reason, number in one["excluded"].items():
+            yield Sheet("", Column(), note=f"{one['name']}: {number:,} rows are left out, {reason}")
+        if one["first_differences"]:
+            yield _differences(one)
+    if late := certificate.get("late"):
+        yield _late_sheet(late)
+
+
+def _mismatch(number: int) -> Text:
+    return Text(f"{number:,}", style="bold red" if number else "dim")
+
+
+def _differences(one: dict[str, Any]) -> Sheet:
+    unequal = ", ".join(f"{name} in {count:,} rows" for name, count in one["differing_columns"].items())
+    sheet = Sheet(
+        f"{one['name']}, the first rows that differ",
+        Column(),
+        Column(name="replay"),
+        Column(name="live"),
+        note=f"Unequal: {unequal}. " * bool(unequal)
+        + f'`insights replay explain {one["name"]} "…"` shows the events behind a row.',
+    )
+    for difference in one["first_differences"]:
+        sheet.add(Text(", ".join(str(value) for value in difference["key"].values()), style="bold"))
+        here, there = difference["here"], difference["there"]
+        for name in here or there:
+            left, right = (str(side[name]) if side else "no row" for side in (here, there))
+            if left != right:
+                sheet.add(f"  {name}", left, Text(right, style="red"))
+    return sheet
+
+
+def _late_sheet(late: dict[str, Any]) -> Sheet:
+    sheet = Sheet(
+        "restatement",
+        Column(),
+        Column(name="rows changed", right=True),
+        Column(name="not by these events", right=True),
+        note=f"{late['events']:,} late events; {'proven' if late['proven'] else 'NOT PROVEN'}: without them every"
+        " cell equals live, with them only theirs change",
+    )
+    for one in late["aggregates"]:
+        sheet.add(one["name"], f"{one['changed']:,}", _mismatch(one["changed_untouched"]))
+    return sheet
+
+
+def changes_sheet(run: Run) -> Sheet:
+    """What a promotion changed, by aggregate and measure."""
+    sheet = Sheet(
+        "changed",
+        Column(),
+        Column(name="rows removed", right=True),
+        Column(name="added", right=True),
+        Column(flows=True),
+    )
+    for name, change in (run.changes or {}).items():
+        measures = ", ".join(f"{measure} {float(by):+,.10g}" for measure, by in change["by_measure"].items())
+        sheet.add(name, f"{change['rows_removed']:,}", f"{change['rows_added']:,}", measures or "no total changed")
+    return sheet
+
+
+def explanation_sheets(found: Explanation) -> Iterator[Sheet]:
+    """The events behind a row, and the row beside what they come to."""
+    sheet = Sheet(
+        f"{len(found.events):,} events",
+        Column(),
+        Column(right=True),
+        Column(right=True),
+        Column(name="at"),
+        Column(flows=True),
+    )
+    for behind in found.events:
+        at = behind.record["occurred_at"]
+        said = {name: value for name, value in behind.record.items() if value is not None and name not in ENVELOPE}
+        sheet.add(
+            behind.topic,
+            str(behind.partition),
+            f"{behind.offset:,}",
+            f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03}",
+            json.dumps(said, default=str, ensure_ascii=False),
+        )
+    yield sheet
+    sheet = Sheet(", ".join(map(str, found.key.values())), Column(), Column(name="events come to"), Column(name="live"))
+    for name in {**(found.computed or {}), **(found.live or {})}:
+        here, there = (str(side[name]) if side else "no row" for side in (found.computed, found.live))
+        sheet.add(name, here, Text(there, style="" if here == there else "bold red"))
+    yield sheet
+
+
+class Meter(AbstractContextManager["Meter"]):
+    """A bar with rate and time left on a terminal, a line now and then anywhere else."""
+
+    def __init__(self, plan: ReplayPlan) -> None:
+        self._of = plan.records
+        self._began = time.monotonic()
+        self._told = 0.0
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(compact=True),
+            console=front.out,
+            disable=not front.out.is_terminal,
+            transient=True,
+        )
+        self._task = self._progress.add_task("replay", total=self._of, rate="")
+
+    def __enter__(self) -> Meter:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """What is being done now."""
+        self._progress.update(self._task, description=text)
+        if not front.out.is_terminal:
+            front.say(text)
+
+    def heard(self, event: dict[str, Any]) -> None:
+        """What the engine reports."""
+        if event.get("event") != "progress":
+            return
+        done, of = int(event["records"]), int(event.get("of") or self._of)
+        seconds = time.monotonic() - self._began
+        rate = f"{done / seconds:,.0f}/s" if seconds else ""
+        self._progress.update(self._task, completed=done, total=of, rate=rate, description="recomputing")
+        if not front.out.is_terminal and time.monotonic() - self._told > PLAIN_EVERY_SECONDS:
+            self._told = time.monotonic()
+            sys.stdout.write(f"{done:,} of {of:,} records, {rate}\n")
+            sys.stdout.flush()

@@ -1,0 +1,298 @@
+"""``insights replay``: history recomputed, proven equal to what is live, and swapped in."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from insights import front
+from insights.settings import load_settings
+from schemas.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from replay.plan import Wish
+
+app = front.group(
+    "History recomputed from the log, proven equal cell by cell, and swapped in.",
+    example="insights replay plan sales_per_minute --from 2026-11-01 --to 2026-11-08",
+)
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="[AGGREGATE]...", help="What to recompute, as sales_per_minute.")
+]
+All = Annotated[bool, typer.Option("--all", metavar="", help="Every aggregate and every fact.")]
+From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="Windows that start then or later, UTC.")]
+To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Windows that start before then, UTC.")]
+FromBeginning = Annotated[bool, typer.Option("--from-beginning", metavar="", help="All windows that there are.")]
+Late = Annotated[
+    bool, typer.Option("--late", metavar="", help="The windows that late events belong to, with these events in them.")
+]
+Offsets = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Read up to these offsets: a plan, a certificate, or {topic: {partition: end}}."),
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write the plan. Default: into this folder.")
+]
+PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A file that `insights replay plan` made.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Its name in `insights replay list`, as r7.")]
+EngineName = Annotated[
+    str, typer.Option("--engine", metavar="NAME", help="local (Spark on this machine), duckdb, or emr.")
+]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print the certificate, as it is kept.")]
+Restate = Annotated[bool, typer.Option("--restate", metavar="", help="Swap in what differs, on purpose.")]
+Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="With --restate: why; it is recorded.")]
+
+
+@app.command()
+def plan(
+    names: Names = None,
+    all_: All = False,
+    since: From = None,
+    until: To = None,
+    from_beginning: FromBeginning = False,
+    late: Late = False,
+    offsets: Offsets = None,
+    out: Out = None,
+) -> None:
+    """Work out what a replay would read and touch, and write it to a file. Changes nothing.
+
+    Example: insights replay plan sales_per_minute --from 2026-11-01 --to 2026-11-08
+    """
+    from insights.deployment import replay_site
+    from insights.replay_views import plan_sheets
+    from replay.plan import make_plan, read_offsets
+
+    wish = wish_of(names or [], every=all_, since=since, until=until, from_beginning=from_beginning, late=late)
+    if offsets:
+        wish = replace(wish, ends=read_offsets(offsets))
+    found = make_plan(replay_site(load_settings()), wish)
+    path = out or Path(f"replay-{found.made_at:%Y%m%d-%H%M%S}.yaml")
+    if path.exists():
+        raise Misconfigured(f"{path} is there already; name another file with --out")
+    path.write_text(found.to_yaml())
+    for sheet in plan_sheets(found):
+        front.show(sheet)
+        front.say("")
+    front.say(f"The plan is in {path}. Nothing was changed; `insights replay run {path}` runs it.")
+
+
+def wish_of(
+    names: list[str], *, every: bool, since: str | None, until: str | None, from_beginning: bool, late: bool
+) -> Wish:
+    """What the options ask for. Raises Misconfigured when they contradict each other or say too little."""
+    from replay.plan import Wish, everything
+
+    if every == bool(names) and not late:
+        raise Misconfigured("name the aggregates to recompute, as sales_per_minute, or give --all")
+    if [bool(since or until), from_beginning, late].count(True) != 1:
+        raise Misconfigured("say which history: --from and --to, or --from-beginning, or --late")
+    return Wish(
+        names=tuple(names) or everything(),
+        scope="late" if late else "beginning" if from_beginning else "windows",
+        since=moment(since, "--from"),
+        until=moment(until, "--to"),
+    )
+
+
+def moment(text: str | None, option: str) -> datetime | None:
+    """A time in UTC. Raises Misconfigured naming the option."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Misconfigured(f"{option} {text} is not a time; write it as 2026-11-01 or 2026-11-01T10:15") from error
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+@app.command()
+def run(plan_file: PlanFile, engine: EngineName = "local") -> None:
+    """Recompute what a plan says, beside what is live. Go on with it when it was interrupted.
+
+    Example: insights replay run replay-20261108-101500.yaml
+    """
+    from insights.deployment import replay_site
+    from insights.engines import engine_of
+    from insights.replay_views import Meter, run_sheet
+    from replay.plan import read_plan
+    from replay.run import run as run_plan
+
+    settings = load_settings()
+    found = read_plan(plan_file)
+    with Meter(found) as meter:
+        done = run_plan(
+            replay_site(settings),
+            found,
+            engine_of(settings, engine, meter.say),
+            by=getpass.getuser(),
+            say=meter.say,
+            heard=meter.heard,
+        )
+    front.show(run_sheet(done))
+    front.say(f"Nothing that readers see was changed; `insights replay verify {done.run}` compares it with that.")
+
+
+@app.command()
+def verify(run: RunName) -> None:
+    """Compare a run with what is live, cell by cell, and write its certificate.
+
+    Example: insights replay verify r7
+    """
+    from insights.deployment import replay_site
+    from insights.replay_views import certificate_sheets
+    from replay.verify import verify as verify_run
+
+    done = verify_run(replay_site(load_settings()), run, say=front.say)
+    for sheet in certificate_sheets(done):
+        front.show(sheet)
+    certificate: dict[str, Any] = done.certificate or {}
+    if certificate["result"] != "equal":
+        front.say(f"{run} differs from what is live.", style="bold red")
+        raise typer.Exit(1)
+    front.say(
+        f"{run} equals what is live in every cell; `insights replay promote {run}` swaps it in.", style="bold green"
+    )
+
+
+@app.command()
+def promote(run: RunName, restate: Restate = False, reason: Reason = None) -> None:
+    """Make a verified run what readers see, in one transaction.
+
+    Example: insights replay promote r7
+    """
+    from insights.deployment import replay_site
+    from insights.replay_views import changes_sheet
+    from replay.promote import promote as promote_run
+
+    if restate != bool(reason):
+        raise Misconfigured("--restate and --reason belong together: what differs is swapped in for a reason")
+    done = promote_run(replay_site(load_settings()), run, reason=reason, by=getpass.getuser(), say=front.say)
+    front.show(changes_sheet(done))
+    front.say(f"{run} is what readers see; `insights replay rollback {run}` takes it back.", style="bold green")
+
+
+@app.command()
+def rollback(run: RunName) -> None:
+    """Take a promotion back: readers see what they saw before it.
+
+    Example: insights replay rollback r7
+    """
+    from insights.deployment import replay_site
+    from replay.promote import rollback as roll_back
+
+    roll_back(replay_site(load_settings()), run, say=front.say)
+    front.say(f"{run} is rolled back: readers see what they saw before it.")
+
+
+@app.command()
+def prune(run: RunName) -> None:
+    """Remove what a run left behind; its record and certificate stay. A promoted one can't be rolled back then.
+
+    Example: insights replay prune r7
+    """
+    from insights.deployment import replay_site
+    from replay.promote import prune as prune_run
+
+    prune_run(replay_site(load_settings()), run)
+    front.say(f"What {run} left behind is gone; `insights replay show {run}` still shows its record.")
+
+
+@app.command("list")
+def list_() -> None:
+    """List the newest runs.
+
+    Example: insights replay list
+    """
+    from insights.deployment import replay_site
+    from insights.replay_views import runs_sheet
+    from replay import records
+
+    site = replay_site(load_settings())
+    with site.postgres() as connection:
+        records.set_up(connection)
+        found = records.newest(connection, 20)
+    front.show(runs_sheet(found))
+
+
+@app.command()
+def show(
+    run: RunName, as_json: Annotated[bool, typer.Option("--json", metavar="", help="The certificate.")] = False
+) -> None:
+    """Show a run: how far it came, its certificate, what its promotion changed.
+
+    Example: insights replay show r7
+    """
+    import json
+    import sys
+
+    from insights.deployment import replay_site
+    from insights.replay_views import certificate_sheets, changes_sheet, run_sheet
+    from replay import records
+
+    site = replay_site(load_settings())
+    with site.postgres() as connection:
+        records.set_up(connection)
+        found = records.find(connection, run)
+    if as_json:
+        sys.stdout.write(json.dumps(found.certificate, indent=2) + "\n")
+        return
+    front.show(run_sheet(found))
+    for sheet in certificate_sheets(found):
+        front.show(sheet)
+    if found.changes:
+        front.show(changes_sheet(found))
+
+
+@app.command()
+def explain(
+    aggregate: Annotated[str, typer.Argument(metavar="AGGREGATE", help="As sales_per_minute.")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The row's key, its values with commas between.")],
+) -> None:
+    """Show the events behind one row, and that they add up to it.
+
+    Example: insights replay explain sales_per_minute "2026-11-03 10:15, EU, wheels"
+    """
+    from insights.deployment import replay_site
+    from insights.replay_views import explanation_sheets
+    from replay.explain import explain as explain_row
+
+    found = explain_row(replay_site(load_settings()), aggregate, key)
+    for sheet in explanation_sheets(found):
+        front.show(sheet)
+        front.say("")
+    if found.adds_up:
+        front.say("They add up to what is live, in every cell.", style="bold green")
+    else:
+        front.say("They do not add up to what is live.", style="bold red")
+        raise typer.Exit(1)
+
+
+@app.command()
+def late(engine: EngineName = "duckdb") -> None:
+    """Make late events count whose windows are final: plan, run, verify and promote in one go.
+
+    Example: insights replay late
+    """
+    from insights.deployment import replay_site
+    from insights.engines import engine_of
+    from insights.replay_views import certificate_sheets, changes_sheet
+    from replay.restate import restate_late
+
+    settings = load_settings()
+    done = restate_late(
+        replay_site(settings),
+        engine_of(settings, engine, front.say),
+        by=getpass.getuser(),
+        say=front.say,
+        heard=lambda event: None,
+    )
+    if done is None:
+        return
+    for sheet in (*certificate_sheets(done), changes_sheet(done)):
+        front.show(sheet)
+    front.say(f"{done.run} is what readers see; `insights replay rollback {done.run}` takes it back.")

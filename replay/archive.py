@@ -1,0 +1,212 @@
+"""The lake by offsets: which records of the log it holds, each once, and what is to be known of them.
+
+Only the columns of a record's place in the log are read, and of those only the files whose offsets matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import duckdb
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.expressions import EqualTo
+from pyiceberg.table import Table
+
+from flink.tables import NAMESPACE
+from replay.duck_files import within
+from replay.windows import EPOCH
+from schemas.catalogue import Event
+from schemas.errors import Retryable
+from spark.task import Slice
+
+LISTED = 5
+Place = tuple[int, int]
+"""(partition, offset)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """What the lake has of some slices. ``bytes`` are those of the files that must be opened for them."""
+
+    records: int
+    doubled: int
+    bytes: int
+    schema_ids: tuple[int, ...]
+    missing: tuple[Slice, ...]
+
+
+def table(catalog: Catalog, event: Event) -> Table | None:
+    """The event's table, or None when there is none."""
+    try:
+        return catalog.load_table(f"{NAMESPACE}.{event.table}")
+    except NoSuchTableError:
+        return None
+
+
+def coverage(catalog: Catalog, event: Event, pieces: Iterable[Slice]) -> Coverage:
+    """What is there of the slices, and which offsets are missing. A compacted topic may have holes."""
+    wanted = tuple(piece for piece in pieces if piece.records > 0)
+    source = table(catalog, event)
+    if source is None or not wanted:
+        return Coverage(records=0, doubled=0, bytes=0, schema_ids=(), missing=wanted if source is None else ())
+    scan = source.scan(row_filter=within(wanted), selected_fields=("kafka_partition", "kafka_offset", "schema_id"))
+    size = sum(task.file.file_size_in_bytes for task in scan.plan_files())
+    with duckdb.connect() as connection:
+        rows = scan.to_arrow_batch_reader()
+        connection.register("arrived", rows)
+        connection.execute(
+            "create table places as select kafka_partition as p, kafka_offset as o, count(*) as n,"
+            " min(schema_id) as low, max(schema_id) as high from arrived group by all"
+        )
+        there, doubled = connection.execute("select count(*), coalesce(sum(n - 1), 0) from places").fetchall()[0]
+        ids = connection.execute(
+            "select distinct id from (select low as id from places union all select high from places)"
+            " where id is not null order by id"
+        ).fetchall()
+        missing = () if event.cleanup == "compact" else tuple(_holes(connection, wanted))
+    return Coverage(
+        records=int(there), doubled=int(doubled), bytes=size, schema_ids=tuple(i for (i,) in ids), missing=missing
+    )
+
+
+def _holes(connection: duckdb.DuckDBPyConnection, wanted: Iterable[Slice]) -> Iterable[Slice]:
+    for piece in wanted:
+        gaps = connection.execute(
+            """
+            with bounds as (
+                select o from places where p = $partition
+                union all select $first - 1
+                union all select $until
+            ),
+            steps as (
+                select o, lead(o) over (order by o) as following from bounds where o between $first - 1 and $until
+            )
+            select o + 1, following from steps where following > o + 1 order by o
+            """,
+            {"partition": piece.partition, "first": piece.from_offset, "until": piece.until_offset},
+        ).fetchall()
+        yield from (Slice(partition=piece.partition, from_offset=a, until_offset=b) for a, b in gaps)
+
+
+def first_since(catalog: Catalog, event: Event, moment: datetime) -> dict[int, int]:
+    """By partition, the lake's first offset published at ``moment`` or later; partitions without one are left out."""
+    return _least(catalog, event, f"kafka_timestamp >= '{moment.isoformat()}'")
+
+
+def ends(catalog: Catalog, event: Event, partitions: Iterable[int]) -> dict[int, int]:
+    """By partition, the offset after the last that the lake holds; 0 for those of which it has nothing."""
+    source = table(catalog, event)
+    found = dict.fromkeys(partitions, 0)
+    if source is None:
+        return found
+    rows = source.scan(selected_fields=("kafka_partition", "kafka_offset")).to_arrow_batch_reader()
+    with duckdb.connect() as connection:
+        connection.register("arrived", rows)
+        last = "select kafka_partition, max(kafka_offset) + 1 from arrived group by all"
+        return found | dict(connection.execute(last).fetchall())
+
+
+def _least(catalog: Catalog, event: Event, condition: str) -> dict[int, int]:
+    source = table(catalog, event)
+    if source is None:
+        return {}
+    scan = source.scan(row_filter=condition, selected_fields=("kafka_partition", "kafka_offset"))
+    with duckdb.connect() as connection:
+        connection.register("arrived", scan.to_arrow_batch_reader())
+        least = "select kafka_partition, min(kafka_offset) from arrived group by all"
+        return dict(connection.execute(least).fetchall())
+
+
+def times(catalog: Catalog, event: Event, places: Iterable[Place], column: str) -> dict[Place, datetime]:
+    """A time of the records at these places; those that the lake does not hold are left out."""
+    source, wanted = table(catalog, event), set(places)
+    if source is None or not wanted:
+        return {}
+    least, most = min(offset for _, offset in wanted), max(offset for _, offset in wanted)
+    fields = ("kafka_partition", "kafka_offset", column)
+    near = f"kafka_offset >= {least} and kafka_offset <= {most}"
+    scan = source.scan(row_filter=near, selected_fields=fields)
+    found: dict[Place, datetime] = {}
+    for batch in scan.to_arrow_batch_reader():
+        rows = zip(
+            *(batch.column(name).to_pylist() for name in ("kafka_partition", "kafka_offset", column)), strict=True
+        )
+        found |= {(p, o): at for p, o, at in rows if (p, o) in wanted}
+    return found
+
+
+def rows(catalog: Catalog, event: Event, places: Collection[Place]) -> pa.Table:
+    """The whole records at these places, at least one. Raises Retryable when the lake does not hold them all yet."""
+    source = table(catalog, event)
+    least, most = min(offset for _, offset in places), max(offset for _, offset in places)
+    wanted = pa.table(
+        {"p": pa.array([p for p, _ in places], pa.int32()), "o": pa.array([o for _, o in places], pa.int64())}
+    )
+    with duckdb.connect() as connection:
+        if source is None:
+            raise Retryable(f"the lake has no table of {event.topic}; `insights up` makes it")
+        scan = source.scan(row_filter=f"kafka_offset >= {least} and kafka_offset <= {most}")
+        connection.register("arrived", scan.to_arrow_batch_reader())
+        connection.register("wanted", wanted)
+        picked: pa.Table = connection.execute(
+            "select a.* from arrived as a join wanted as w on a.kafka_partition = w.p and a.kafka_offset = w.o"
+        ).to_arrow_table()
+    if picked.num_rows != len(places):
+        raise Retryable(
+            f"the lake has {picked.num_rows:,} of the {len(places):,} late records of {event.topic} that count now: it"
+            " gets the others with the live job's next checkpoint; try again then"
+        )
+    return picked
+
+
+def between(catalog: Catalog, event: Event, column: str, since: datetime, until: datetime) -> pa.Table | None:
+    """The whole records with a time from ``since`` on and before ``until``; None when there is no table."""
+    source = table(catalog, event)
+    if source is None:
+        return None
+    inside = f"{column} >= '{since.isoformat()}' and {column} < '{until.isoformat()}'"
+    return source.scan(row_filter=inside).to_arrow()
+
+
+def with_text(catalog: Catalog, event: Event, column: str, value: str) -> pa.Table | None:
+    """The whole records with this text in a column; None when there is no table."""
+    source = table(catalog, event)
+    return source.scan(row_filter=EqualTo(term=column, value=value)).to_arrow() if source is not None else None
+
+
+def quantiles(catalog: Catalog, event: Event, column: str, pieces: int) -> list[datetime]:
+    """Times that cut the table's records into about as many pieces, going by what is known of its files alone."""
+    source = table(catalog, event)
+    if source is None:
+        return []
+    number = source.schema().find_field(column).field_id
+    files = [task.file for task in source.scan().plan_files()]
+    spans = sorted((_micros(f.lower_bounds[number]), f.record_count) for f in files if number in f.lower_bounds)
+    total = sum(records for _, records in spans)
+    found: list[datetime] = []
+    passed = 0
+    for earliest, records in spans:
+        if passed * pieces >= total * (len(found) + 1):
+            found.append(EPOCH + timedelta(microseconds=earliest))
+        passed += records
+    return found
+
+
+def _micros(bound: bytes) -> int:
+    """A time as Iceberg keeps it in a file's bounds (Iceberg's table spec, appendix D)."""
+    return int.from_bytes(bound, "little", signed=True)
+
+
+def named(pieces: Mapping[str, Iterable[Slice]]) -> str:
+    """Slices by topic in words: ``sales.order_placed.v1 partition 0: 12 to 40``. At most a few of each topic."""
+    words = []
+    for topic, found in pieces.items():
+        listed = sorted(found, key=lambda piece: (piece.partition, piece.from_offset))
+        ranges = [f"partition {p.partition}: {p.from_offset:,} to {p.until_offset - 1:,}" for p in listed[:LISTED]]
+        more = f" and {len(listed) - LISTED:,} more ranges" if len(listed) > LISTED else ""
+        words.append(f"{topic} {'; '.join(ranges)}{more}")
+    return "; ".join(words)

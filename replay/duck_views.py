@@ -1,0 +1,113 @@
+"""Events as DuckDB's queries see them: types and views, from a contract alone.
+
+``arrived_<event>``  the records that count, once each, with the contract's own types; whoever reads them provides it
+``<event>``          those, and
+``<event>_lines``    one row an item of its array called lines, as in the live job (flink/plan.py)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Schema = Mapping[str, Any]
+
+PRIMITIVES = {
+    "string": "VARCHAR",
+    "enum": "VARCHAR",
+    "bytes": "BLOB",
+    "int": "INTEGER",
+    "long": "BIGINT",
+    "boolean": "BOOLEAN",
+    "double": "DOUBLE",
+    "float": "FLOAT",
+    "date": "DATE",
+    # As in Flink a plain time, in UTC: DuckDB's functions are fast on these, and know no zone.
+    "timestamp-millis": "TIMESTAMP",
+}
+RESULT_TYPES = {
+    "timestamp": "TIMESTAMPTZ",
+    "date": "DATE",
+    "string": "VARCHAR",
+    "bytes": "BLOB",
+    "int": "INTEGER",
+    "count": "BIGINT",
+    "money": "DECIMAL(38,2)",
+    "boolean": "BOOLEAN",
+    "double": "DOUBLE",
+}
+WIDEST = 38
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """A text as a literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def duck_type(avro: Any) -> str:
+    """DuckDB's type of an Avro type, as DuckDB itself writes it."""
+    if isinstance(avro, list):
+        return duck_type(avro[1])
+    kind = avro["type"] if isinstance(avro, dict) else avro
+    logical = avro.get("logicalType") if isinstance(avro, dict) else None
+    if logical == "decimal":
+        return f"DECIMAL({avro['precision']},{avro['scale']})"
+    if kind == "array":
+        return f"{duck_type(avro['items'])}[]"
+    if kind == "map":
+        return f"MAP(VARCHAR, {duck_type(avro['values'])})"
+    if kind == "record":
+        return f"STRUCT({_definitions(avro)})"
+    return PRIMITIVES[logical or kind]
+
+
+def columns(schema: Schema) -> dict[str, Any]:
+    """Field to Avro type."""
+    return {f["name"]: f["type"] for f in schema["fields"]}
+
+
+def views(table: str, schema: Schema) -> list[str]:
+    """Statements that make the views of an event over ``arrived_<table>``."""
+    own = columns(schema)
+    carried = ",\n  ".join(_wide(quoted(name), name, avro) for name, avro in own.items())
+    arrived, lines = quoted(f"arrived_{table}"), quoted(f"{table}_lines")
+    statements = [f"create or replace temporary view {quoted(table)} as\nselect\n  {carried}\nfrom {arrived}"]
+    if "lines" in own:
+        items = columns(own["lines"]["items"])
+        # A line's own field hides the event's of that name: a refund and its lines both have an amount.
+        of_event = [_wide(quoted(n), n, avro) for n, avro in own.items() if n != "lines" and n not in items]
+        of_line = [_wide(f'"an item".{quoted(n)}', n, avro) for n, avro in items.items()]
+        selected = ",\n  ".join([*of_event, *of_line, 'cast("its place" as integer) as "line"'])
+        # Both go through the array together.
+        placed = 'select *, unnest("lines") as "an item", generate_subscripts("lines", 1) as "its place"'
+        statements.append(
+            f"create or replace temporary view {lines} as\nselect\n  {selected}\nfrom ({placed} from {arrived})"
+        )
+    return statements
+
+
+def _wide(expression: str, name: str, avro: Any) -> str:
+    """Decimals as wide as can be: the product of an int and a DECIMAL(18, 2) is no wider in DuckDB, and overflows."""
+    inner = avro[1] if isinstance(avro, list) else avro
+    if isinstance(inner, dict) and inner.get("logicalType") == "decimal":
+        return f"cast({expression} as decimal({WIDEST}, {inner['scale']})) as {quoted(name)}"
+    return f"{expression} as {quoted(name)}"
+
+
+def empty(table: str, schema: Schema) -> str:
+    """A statement that makes ``arrived_<table>`` without a row."""
+    return f"create temporary table {quoted(f'arrived_{table}')} ({_definitions(schema)})"
+
+
+def _definitions(schema: Schema) -> str:
+    return ", ".join(f"{quoted(name)} {duck_type(avro)}" for name, avro in columns(schema).items())
+
+
+def result(sql: str, kinds: Mapping[str, str]) -> str:
+    """A query with each of its columns as its canonical type. DuckDB raises where a value does not fit."""
+    cast = ", ".join(f"cast({quoted(name)} as {RESULT_TYPES[kind]}) as {quoted(name)}" for name, kind in kinds.items())
+    return f"select {cast} from (\n{sql}\n) as result"

@@ -1,0 +1,207 @@
+"""The exact events behind one row of an aggregate, and what they come to."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from psycopg import sql
+
+from aggregates.catalogue import Aggregate, aggregate
+from replay import archive, late
+from replay.cells import Cells, arrow_schema, from_log
+from replay.compare import measures, name_of
+from replay.log import slices
+from replay.site import Site
+from replay.windows import end_of, floored
+from schemas import catalogue
+from schemas.catalogue import Event
+from schemas.errors import Misconfigured
+
+Place = tuple[str, int]
+"""(event name, row of its table)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """One event that counts in a row: where it stands in the log, and what it says."""
+
+    topic: str
+    partition: int
+    offset: int
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """A row's key, what readers see of it, what its events come to, and these events. A side is None without a row."""
+
+    aggregate: str
+    key: dict[str, Any]
+    live: dict[str, Any] | None
+    computed: dict[str, Any] | None
+    events: tuple[Behind, ...]
+
+    @property
+    def adds_up(self) -> bool:
+        return self.live == self.computed
+
+
+def explain(site: Site, name: str, text: str) -> Explanation:
+    """What is behind the row whose key is ``text``, values with commas in the key's order. Blocks.
+
+    Raises Misconfigured when the text is not such a key, Retryable when a server is away.
+    """
+    a = aggregate(name)
+    key = parse_key(a, text)
+    records = Cells(_candidates(site, a, key))
+    places = [(event, row) for event, table in records.tables.items() for row in range(table.num_rows)]
+    counted = _narrowed(records, a, key, places)
+    chosen = _picked(records, counted)
+    return Explanation(
+        aggregate=name,
+        key=key,
+        live=_live(site, a, key),
+        computed=_row(chosen, a, key),
+        events=tuple(_behind(chosen)),
+    )
+
+
+def parse_key(a: Aggregate, text: str) -> dict[str, Any]:
+    """Key column to value. A value with a comma in it goes in double quotes. Raises Misconfigured."""
+    try:
+        (values,) = csv.reader([text], skipinitialspace=True, strict=True)
+    except (csv.Error, ValueError) as error:
+        raise Misconfigured(f"{text!r} is not a row's key: {error}") from error
+    if len(values) != len(a.key):
+        raise Misconfigured(
+            f"a row of {a.name} is named by {len(a.key)} values, {', '.join(a.key)}, and {text!r} has {len(values)}"
+        )
+    key = {name: _typed(a, name, value.strip()) for name, value in zip(a.key, values, strict=True)}
+    if not a.is_fact and floored(key["window_start"], a.window) != key["window_start"]:
+        raise Misconfigured(
+            f"no window of {a.name} starts at {key['window_start']:%Y-%m-%d %H:%M:%S}; the one around it starts at"
+            f" {floored(key['window_start'], a.window):%Y-%m-%d %H:%M}"
+        )
+    return key
+
+
+def _typed(a: Aggregate, name: str, value: str) -> Any:
+    try:
+        match a.columns[name].type:
+            case "timestamp":
+                found = datetime.fromisoformat(value)
+                return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+            case "date":
+                return date.fromisoformat(value)
+            case "int" | "count":
+                return int(value)
+    except ValueError as error:
+        raise Misconfigured(f"{name} of {a.name} is a {a.columns[name].type}, and {value!r} is none") from error
+    return value
+
+
+def _candidates(site: Site, a: Aggregate, key: Mapping[str, Any]) -> dict[str, pa.Table]:
+    """Records that could count in the row, by event: of its window, or with its id, and not late."""
+    waiting = late.pending(site, {name: _ends(site, catalogue.event(name)) for name in a.inputs})
+    found = {}
+    for name in a.inputs:
+        event = catalogue.event(name)
+        out = {(t.partition, t.offset) for t in waiting if t.event.name == name}
+        found[name] = _without(_records(site, a, event, key), out)
+    return found
+
+
+def _ends(site: Site, event: Event) -> dict[int, int]:
+    return {n: extent.end for n, extent in site.log.extents(event).items()}
+
+
+def _records(site: Site, a: Aggregate, event: Event, key: Mapping[str, Any]) -> pa.Table:
+    extents = site.log.extents(event)
+    with site.lake() as catalog:
+        archived = archive.ends(catalog, event, extents)
+        if a.is_fact:
+            kept = archive.with_text(catalog, event, "event_id", key["event_id"])
+        else:
+            start = key["window_start"]
+            kept = archive.between(catalog, event, a.time, start, end_of(start, a.window))
+    tail = slices({n: (max(archived[n], extent.begin), extent.end) for n, extent in extents.items()})
+    schema = arrow_schema(event)
+    fresh = _matching(from_log(site, event, tail), a, key)
+    return pa.concat_tables([*([kept.cast(schema)] if kept is not None else []), fresh.cast(schema)])
+
+
+def _matching(records: pa.Table, a: Aggregate, key: Mapping[str, Any]) -> pa.Table:
+    if a.is_fact:
+        return records.filter(pc.field("event_id") == key["event_id"])
+    start = key["window_start"]
+    moment = pc.field(a.time)
+    return records.filter((moment >= pa.scalar(start)) & (moment < pa.scalar(end_of(start, a.window))))
+
+
+def _without(records: pa.Table, places: set[tuple[int, int]]) -> pa.Table:
+    """Without those places, and of each event_id the first record alone."""
+    order = records.sort_by([("kafka_partition", "ascending"), ("kafka_offset", "ascending")])
+    columns = (order.column(name).to_pylist() for name in ("kafka_partition", "kafka_offset", "event_id"))
+    kept, seen = [], set()
+    for row, (partition, offset, event_id) in enumerate(zip(*columns, strict=True)):
+        if (partition, offset) not in places and event_id not in seen:
+            seen.add(event_id)
+            kept.append(row)
+    return order.take(kept)
+
+
+def _narrowed(records: Cells, a: Aggregate, key: Mapping[str, Any], places: Sequence[Place]) -> list[Place]:
+    """Those records that count in the row: half of those in question after the other, down to single ones."""
+    if not places or _row(_picked(records, places), a, key) is None:
+        return []
+    if len(places) == 1:
+        return list(places)
+    half = len(places) // 2
+    return [*_narrowed(records, a, key, places[:half]), *_narrowed(records, a, key, places[half:])]
+
+
+def _picked(records: Cells, places: Sequence[Place]) -> Cells:
+    rows: dict[str, list[int]] = {name: [] for name in records.tables}
+    for name, row in places:
+        rows[name].append(row)
+    return Cells({name: table.take(rows[name]) for name, table in records.tables.items()})
+
+
+def _row(records: Cells, a: Aggregate, key: Mapping[str, Any]) -> dict[str, Any] | None:
+    for row in records.rows(a):
+        if all(row[name] == value for name, value in key.items()):
+            return {name: row[name] for name in measures(a)}
+    return None
+
+
+def _live(site: Site, a: Aggregate, key: Mapping[str, Any]) -> dict[str, Any] | None:
+    columns = sql.SQL(", ").join(map(sql.Identifier, measures(a)))
+    condition = sql.SQL(" and ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in key)
+    with site.postgres() as connection:
+        row = connection.execute(
+            sql.SQL("select {} from {} where {}").format(columns, name_of(a.sink), condition), list(key.values())
+        ).fetchone()
+    return dict(zip(measures(a), row, strict=True)) if row else None
+
+
+def _behind(records: Cells) -> list[Behind]:
+    found = []
+    for name, table in records.tables.items():
+        event = catalogue.event(name)
+        own = [field["name"] for field in event.avro_schema["fields"]]
+        for row in table.to_pylist():
+            found.append(
+                Behind(
+                    topic=event.topic,
+                    partition=row["kafka_partition"],
+                    offset=row["kafka_offset"],
+                    record={field: row[field] for field in own},
+                )
+            )
+    return sorted(found, key=lambda behind: (behind.record["occurred_at"], behind.partition, behind.offset))

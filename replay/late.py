@@ -1,0 +1,98 @@
+"""The late ledger, as a replay sees it: events that are in no number, and those that a restatement has made count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from aggregates.catalogue import aggregate
+from flink.plan import touched_by
+from replay import archive
+from replay.archive import Place
+from replay.site import Site
+from replay.windows import end_of
+from schemas import catalogue
+from schemas.catalogue import Event
+
+PENDING = """
+select l.topic, l.kafka_partition, l.kafka_offset, l.occurred_at
+from ops.late_events as l
+where not exists (
+    select 1 from ops.restated_events as r
+    where r.topic = l.topic and r.kafka_partition = l.kafka_partition and r.kafka_offset = l.kafka_offset
+)
+order by l.topic, l.kafka_partition, l.kafka_offset
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Touched:
+    """A late event that does not count, and by aggregate the time that decides in which window it would."""
+
+    event: Event
+    partition: int
+    offset: int
+    moments: dict[str, datetime]
+
+
+def pending(site: Site, ends: Mapping[str, Mapping[int, int]]) -> list[Touched]:
+    """Late events of these topics that are in no number, up to the ends given by event name and partition."""
+    by_topic = {catalogue.event(name).topic: catalogue.event(name) for name in ends}
+    found: dict[str, dict[Place, datetime]] = {name: {} for name in ends}
+    with site.postgres() as connection:
+        for topic, partition, offset, occurred_at in connection.execute(PENDING).fetchall():
+            event = by_topic.get(topic)
+            if event and offset < ends[event.name].get(partition, 0):
+                found[event.name][partition, offset] = occurred_at
+    return [t for name, places in found.items() if places for t in _touched(site, catalogue.event(name), places)]
+
+
+def _touched(site: Site, event: Event, places: Mapping[Place, datetime]) -> Iterator[Touched]:
+    """With the time that decides for each aggregate; where that isn't the event's own, the lake knows it."""
+    readers = [aggregate(name) for name in touched_by(event)]
+    columns = {a.time for a in readers if a.time != "occurred_at"}
+    more: dict[str, dict[Place, datetime]] = {}
+    if columns:
+        with site.lake() as catalog:
+            more = {column: archive.times(catalog, event, places, column) for column in columns}
+    for (partition, offset), occurred_at in places.items():
+        times = {
+            "occurred_at": occurred_at,
+            **{c: at[partition, offset] for c, at in more.items() if (partition, offset) in at},
+        }
+        moments = {a.name: times[a.time] for a in readers if a.time in times}
+        yield Touched(event=event, partition=partition, offset=offset, moments=moments)
+
+
+def ripe(touched: Iterable[Touched], final: Mapping[str, datetime]) -> list[Touched]:
+    """Those whose every window is final: an event must come to count in all of them at once."""
+    return [t for t in touched if all(_is_final(name, t, final) for name in touched_by(t.event))]
+
+
+def _is_final(name: str, touched: Touched, final: Mapping[str, datetime]) -> bool:
+    if name not in final or name not in touched.moments:
+        return False
+    return end_of(touched.moments[name], aggregate(name).window) <= final[name]
+
+
+def write_places(places: Sequence[Touched], path: Path) -> None:
+    """A Parquet file of (partition, offset), for an engine to leave out."""
+    table = pa.table(
+        {
+            "partition": pa.array([p.partition for p in places], pa.int32()),
+            "offset": pa.array([p.offset for p in places], pa.int64()),
+        }
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+
+
+def read_places(path: Path) -> set[Place]:
+    """What ``write_places`` wrote."""
+    table = pq.read_table(path)
+    return set(zip(table.column("partition").to_pylist(), table.column("offset").to_pylist(), strict=True))

@@ -1,0 +1,223 @@
+"""Swaps what a run computed in for what readers see, and back. Each in one transaction: nobody sees a half.
+
+Only windows that were final when the plan was made are written: the live job writes the others. Only rows that differ
+are written, so a promotion of what was proven equal changes nothing but the record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+
+from aggregates.catalogue import Aggregate, aggregate
+from flink.postgres import Connection
+from replay import records
+from replay.compare import in_stretches, key_join, measures, name_of, same, totals
+from replay.plan import PlannedAggregate, ReplayPlan, Stretch, check_current
+from replay.records import NotNow, Run, Status, before, staging
+from replay.run import COUNTED, RESTATED, restated_places
+from replay.site import Say, Site
+from replay.windows import EPOCH
+from schemas import catalogue
+from schemas.errors import InsightsError, Misconfigured
+
+
+class NotProven(InsightsError):
+    """A run has no certificate that says equal, and nobody gave a reason to swap it in all the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swapped:
+    """What a swap wrote of one table."""
+
+    removed: int
+    added: int
+
+
+def promote(site: Site, run: str, *, reason: str | None, by: str, say: Say) -> Run:
+    """Makes a verified run what readers see, and returns its record. Blocks.
+
+    ``reason`` is for a run that differs on purpose; without one a clean certificate is needed. Raises NotProven,
+    NotNow, ReplayBusy or Retryable; then nothing has changed.
+    """
+    with site.postgres() as connection:
+        records.set_up(connection)
+        record = records.find(connection, run)
+    check_promotable(record, reason)
+    check_current(record.plan)
+    with records.alone(site, record.aggregates), site.postgres() as connection:
+        began = time.monotonic()
+        final = {p.name: final_part(p) for p in record.plan.aggregates}
+        for planned in record.plan.aggregates:
+            _say_if_cut(planned, final[planned.name], say)
+        changes = {p.name: _swap_in(connection, record, p, final[p.name]) for p in record.plan.aggregates}
+        if record.scope == "late":
+            _mark_restated(connection, site, record)
+        records.note(
+            connection,
+            run,
+            status=Status.PROMOTED,
+            promoted_at=True,
+            promote_seconds=time.monotonic() - began,
+            reason=reason,
+            requested_by=by,
+            changes=changes,
+        )
+        connection.commit()
+        return records.find(connection, run)
+
+
+def check_promotable(record: Run, reason: str | None) -> None:
+    """Raises NotNow or NotProven unless the run may be swapped in."""
+    if record.status is Status.DIFFERS and reason is None:
+        raise NotProven(
+            f"{record.run} differs from what readers see: `insights replay show {record.run}` shows where. If it is"
+            ' meant to, because a definition changed or history was wrong, swap it in with --restate --reason "why"'
+        )
+    if record.status not in (Status.VERIFIED, Status.DIFFERS):
+        step = {Status.RUNNING: "run", Status.FAILED: "run", Status.COMPUTED: "verify"}.get(record.status)
+        hint = f"; `insights replay {step}` comes first" if step else ""
+        raise NotNow(f"{record.run} is {record.status}, and only a verified run can be promoted{hint}")
+
+
+def final_part(planned: PlannedAggregate) -> tuple[Stretch, ...]:
+    """The stretches of the plan as far as they were final when it was made."""
+    final = planned.final_until
+    if final is None:
+        return ()
+    return tuple(
+        Stretch(since=s.since, until=min(s.until or final, final))
+        for s in planned.windows
+        if (s.since or EPOCH) < final
+    )
+
+
+def _say_if_cut(planned: PlannedAggregate, final: Sequence[Stretch], say: Say) -> None:
+    if list(final) != list(planned.windows):
+        until = f"{planned.final_until:%Y-%m-%d %H:%M}" if planned.final_until else "none yet"
+        say(
+            f"{planned.name}: windows that are final are swapped in (those that start before {until}); the live job"
+            " goes on with the others"
+        )
+
+
+def _swap_in(
+    connection: Connection, record: Run, planned: PlannedAggregate, stretches: Sequence[Stretch]
+) -> dict[str, Any]:
+    a = aggregate(planned.name)
+    source = staging(record.run, a.name, RESTATED if record.scope == "late" else COUNTED)
+    kept = before(record.run, a.name)
+    connection.execute(sql.SQL("drop table if exists {}").format(name_of(kept)))
+    connection.execute(
+        sql.SQL("create table {} as select * from {} as s where {}").format(
+            name_of(kept), name_of(planned.table), in_stretches("s", a, stretches)
+        )
+    )
+    was = totals(connection, a, planned.table, stretches)
+    swapped = swap(connection, a, planned.table, source, stretches)
+    now = totals(connection, a, planned.table, stretches)
+    by = {name: str(now[name] - was[name]) for name in now if now[name] != was[name]}
+    return {"rows_removed": swapped.removed, "rows_added": swapped.added, "by_measure": by}
+
+
+def swap(connection: Connection, a: Aggregate, target: str, source: str, stretches: Sequence[Stretch]) -> Swapped:
+    """Makes the target's rows in the stretches those of the source, writing only what differs."""
+    columns = sql.SQL(", ").join(map(sql.Identifier, a.columns))
+    removed = connection.execute(
+        sql.SQL(
+            "delete from {target} as t where {inside} and not exists"
+            " (select 1 from {source} as s where {on} and {same} and {inside_source})"
+        ).format(
+            target=name_of(target),
+            source=name_of(source),
+            inside=in_stretches("t", a, stretches),
+            inside_source=in_stretches("s", a, stretches),
+            on=key_join(a, "s", "t"),
+            same=same(a, "s", "t", measures(a)),
+        )
+    ).rowcount
+    added = connection.execute(
+        sql.SQL(
+            "insert into {target} ({columns}) select {columns} from {source} as s where {inside} and not exists"
+            " (select 1 from {target} as t where {on})"
+        ).format(
+            target=name_of(target),
+            source=name_of(source),
+            columns=columns,
+            inside=in_stretches("s", a, stretches),
+            on=key_join(a, "s", "t"),
+        )
+    ).rowcount
+    return Swapped(removed=removed, added=added)
+
+
+def _mark_restated(connection: Connection, site: Site, record: Run) -> None:
+    places = [
+        (catalogue.event(name).topic, partition, offset, record.run)
+        for name, found in restated_places(site, record).items()
+        for partition, offset in sorted(found)
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany("insert into ops.restated_events values (%s, %s, %s, %s)", places)
+
+
+def rollback(site: Site, run: str, *, say: Say) -> Run:
+    """Makes what readers saw before a promotion what they see again. Blocks. Raises NotNow when it can't be done."""
+    with site.postgres() as connection:
+        records.set_up(connection)
+        record = records.find(connection, run)
+    if record.status is not Status.PROMOTED:
+        raise NotNow(f"{run} is {record.status}, and only a promoted run can be rolled back")
+    with records.alone(site, record.aggregates), site.postgres() as connection:
+        if later := _promoted_after(connection, record):
+            raise NotNow(f"{later} was promoted over {run}: roll that one back first")
+        for planned in record.plan.aggregates:
+            a = aggregate(planned.name)
+            swap(connection, a, planned.table, before(run, a.name), final_part(planned))
+        connection.execute("delete from ops.restated_events where run = %s", (run,))
+        records.note(connection, run, status=Status.ROLLED_BACK, rolled_back_at=True)
+        connection.commit()
+        return records.find(connection, run)
+
+
+def _promoted_after(connection: Connection, record: Run) -> str | None:
+    found = connection.execute(
+        "select run from ops.replays where status = 'promoted' and promoted_at > %s and aggregates && %s"
+        " order by promoted_at desc limit 1",
+        (record.promoted_at, list(record.aggregates)),
+    ).fetchone()
+    return str(found[0]) if found else None
+
+
+def prune(site: Site, run: str) -> Run:
+    """Removes what a run left: its staging tables, what it replaced, its files. The record and certificate stay.
+
+    Raises Misconfigured for a run that is going on.
+    """
+    import shutil
+
+    with site.postgres() as connection:
+        records.set_up(connection)
+        record = records.find(connection, run)
+    if record.status is Status.RUNNING:
+        raise Misconfigured(f"{run} is running; end it first")
+    with records.alone(site, record.aggregates), site.postgres() as connection:
+        for (table,) in connection.execute(
+            "select table_name from information_schema.tables where table_schema = %s and table_name like %s",
+            (records.SCHEMA, f"{run}\\_%"),
+        ).fetchall():
+            connection.execute(sql.SQL("drop table {}").format(sql.Identifier(records.SCHEMA, table)))
+        if record.status is not Status.PROMOTED:
+            records.note(connection, run, status=Status.PRUNED)
+        connection.commit()
+        shutil.rmtree(site.run_dir(run), ignore_errors=True)
+        return records.find(connection, run)
+
+
+def is_promotable(plan: ReplayPlan) -> bool:
+    """Whether any window of it was final when it was made."""
+    return any(final_part(planned) for planned in plan.aggregates)

@@ -1,0 +1,219 @@
+"""What was run, and how it went: ops.replays, and ops.restated_events beside the late ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from flink.postgres import Connection
+from replay.plan import ReplayPlan
+from replay.site import Site
+from schemas.errors import InsightsError, Misconfigured, Retryable
+
+SCHEMA = "replay"
+DDL = """
+create schema if not exists ops;
+create schema if not exists replay;
+create sequence if not exists ops.replay_number;
+create table if not exists ops.replays (
+    run text primary key,
+    status text not null,
+    scope text not null,
+    aggregates text[] not null,
+    engine text not null,
+    plan jsonb not null,
+    plan_digest text not null,
+    certificate jsonb,
+    requested_by text not null,
+    reason text,
+    error text,
+    records bigint not null,
+    rows_computed bigint,
+    created_at timestamptz not null default now(),
+    computed_at timestamptz,
+    verified_at timestamptz,
+    promoted_at timestamptz,
+    rolled_back_at timestamptz,
+    compute_seconds double precision not null default 0,
+    verify_seconds double precision,
+    promote_seconds double precision,
+    changes jsonb
+);
+comment on table ops.replays is 'Every replay: its plan, how far it came, its certificate, and who asked.';
+create table if not exists ops.restated_events (
+    topic text not null,
+    kafka_partition integer not null,
+    kafka_offset bigint not null,
+    run text not null,
+    primary key (topic, kafka_partition, kafka_offset)
+);
+comment on table ops.restated_events is 'Late events that count since the replay that is named with them.';
+"""
+LOCK = "select pg_try_advisory_lock(hashtextextended('insights.replay.' || %s, 0))"
+COLUMNS = (
+    "run, status, scope, aggregates, engine, plan, plan_digest, certificate, requested_by, reason, error, records,"
+    " rows_computed, created_at, computed_at, verified_at, promoted_at, rolled_back_at, compute_seconds,"
+    " verify_seconds, promote_seconds, changes"
+)
+
+
+class Status(StrEnum):
+    """How far a run came. ``differs``: verified, and not equal."""
+
+    RUNNING = "running"
+    FAILED = "failed"
+    COMPUTED = "computed"
+    VERIFIED = "verified"
+    DIFFERS = "differs"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled back"
+    PRUNED = "pruned"
+
+
+class ReplayBusy(Retryable):
+    """Another replay of one of these aggregates is going on."""
+
+
+class NotNow(InsightsError):
+    """A run is not at the point where this can be done with it; the text says where it is and what comes next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A row of ops.replays. Times UTC, durations in seconds."""
+
+    run: str
+    status: Status
+    scope: str
+    aggregates: tuple[str, ...]
+    engine: str
+    plan: ReplayPlan
+    plan_digest: str
+    certificate: dict[str, Any] | None
+    requested_by: str
+    reason: str | None
+    error: str | None
+    records: int
+    rows_computed: int | None
+    created_at: datetime
+    computed_at: datetime | None
+    verified_at: datetime | None
+    promoted_at: datetime | None
+    rolled_back_at: datetime | None
+    compute_seconds: float
+    verify_seconds: float | None
+    promote_seconds: float | None
+    changes: dict[str, Any] | None
+
+
+def set_up(connection: Connection) -> None:
+    """Makes the tables of this folder that are missing."""
+    with connection.transaction():
+        connection.execute("select pg_advisory_xact_lock(hashtextextended('insights.replay.ddl', 0))")
+        connection.execute(DDL)
+
+
+def new_run(connection: Connection, plan: ReplayPlan, engine: str, requested_by: str) -> Run:
+    """A run of the plan that has not begun. Visible at once."""
+    with connection.transaction():
+        (number,) = connection.execute("select nextval('ops.replay_number')").fetchone() or (0,)
+        connection.execute(
+            "insert into ops.replays (run, status, scope, aggregates, engine, plan, plan_digest, requested_by, records)"
+            " values (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                *(f"r{number}", Status.RUNNING, plan.scope, [a.name for a in plan.aggregates], engine),
+                *(Jsonb(plan.model_dump(mode="json")), plan.digest, requested_by, plan.records),
+            ),
+        )
+    return find(connection, f"r{number}")
+
+
+def unfinished(connection: Connection, plan: ReplayPlan) -> Run | None:
+    """The newest run of exactly this plan that did not come to its end, or None."""
+    runs = _select(
+        connection,
+        "where plan_digest = %s and status in ('running', 'failed') order by created_at desc limit 1",
+        [plan.digest],
+    )
+    return next(runs, None)
+
+
+def find(connection: Connection, run: str) -> Run:
+    """The run of this name. Raises Misconfigured naming the newest ones when there is none."""
+    if found := next(_select(connection, "where run = %s", [run]), None):
+        return found
+    known = ", ".join(r.run for r in newest(connection, 5))
+    raise Misconfigured(f"there is no run {run!r}; {f'the newest are {known}' if known else 'nothing was run yet'}")
+
+
+def newest(connection: Connection, limit: int) -> list[Run]:
+    """The newest runs, newest first."""
+    return list(_select(connection, "order by created_at desc limit %s", [limit]))
+
+
+def _select(connection: Connection, condition: str, values: Sequence[object]) -> Iterator[Run]:
+    rows = connection.execute(f"select {COLUMNS} from ops.replays {condition}", values).fetchall()
+    for row in rows:
+        fields = dict(zip(COLUMNS.replace(" ", "").split(","), row, strict=True))
+        yield Run(
+            **{
+                **fields,
+                "status": Status(fields["status"]),
+                "aggregates": tuple(fields["aggregates"]),
+                "plan": ReplayPlan.model_validate(fields["plan"]),
+            }
+        )
+
+
+def note(connection: Connection, run: str, **fields: Any) -> None:
+    """Writes what is now known of a run. A field ending in ``_at`` that is True becomes the time."""
+    assignments, values = [], []
+    for name, value in fields.items():
+        if value is True and name.endswith("_at"):
+            assignments.append(sql.SQL("{} = now()").format(sql.Identifier(name)))
+            continue
+        assignments.append(sql.SQL("{} = %s").format(sql.Identifier(name)))
+        values.append(Jsonb(value) if isinstance(value, dict) else value)
+    connection.execute(
+        sql.SQL("update ops.replays set {} where run = %s").format(sql.SQL(", ").join(assignments)), [*values, run]
+    )
+
+
+@contextmanager
+def alone(site: Site, aggregates: Sequence[str]) -> Iterator[None]:
+    """Holds the aggregates for one replay. Raises ReplayBusy naming the run that has one of them.
+
+    The server lets go of them when this process ends, however it ends.
+    """
+    with site.postgres() as connection:
+        for name in sorted(aggregates):
+            if connection.execute(LOCK, (name,)).fetchone() != (True,):
+                raise ReplayBusy(_holder(connection, name))
+        connection.commit()
+        yield
+
+
+def _holder(connection: Connection, name: str) -> str:
+    runs = _select(
+        connection, "where %s = any(aggregates) order by (status = 'running') desc, created_at desc limit 1", [name]
+    )
+    holder = next(runs, None)
+    what = f"{holder.run}, by {holder.requested_by} since {holder.created_at:%H:%M:%S}" if holder else "another one"
+    return f"a replay of {name} is going on: {what}. Wait for its end, or end it; nothing was changed"
+
+
+def staging(run: str, name: str, variant: str) -> str:
+    """Table that holds what a run computed of an aggregate."""
+    return f"{SCHEMA}.{run}_{name}" if variant == "counted" else f"{SCHEMA}.{run}_{variant}_{name}"
+
+
+def before(run: str, name: str) -> str:
+    """Table that holds what a promotion replaced."""
+    return f"{SCHEMA}.{run}_before_{name}"

@@ -1,0 +1,39 @@
+"""Makes late events count: plan, run, verify and promote in one go. What a schedule calls."""
+
+from __future__ import annotations
+
+from replay.plan import NothingToDo, ReplayPlan, Wish, everything, make_plan
+from replay.promote import NotProven, promote
+from replay.records import Run, Status
+from replay.run import ComputeEngine, Heard, run
+from replay.site import Say, Site
+from replay.verify import verify
+
+REASON = "late events counted"
+
+
+def restate_late(site: Site, engine: ComputeEngine, *, by: str, say: Say, heard: Heard) -> Run | None:
+    """The promoted run, or None when no late event can count yet. Blocks.
+
+    Raises NotProven, and swaps nothing in, unless the certificate proves both: without the late events every cell
+    equals live, with them only their cells change. Raises what the four steps raise.
+    """
+    try:
+        plan = make_plan(site, Wish(names=everything(), scope="late"))
+    except NothingToDo as nothing:
+        say(str(nothing))
+        return None
+    return carry_out(site, plan, engine, by=by, say=say, heard=heard)
+
+
+def carry_out(site: Site, plan: ReplayPlan, engine: ComputeEngine, *, by: str, say: Say, heard: Heard) -> Run:
+    """Runs, verifies and promotes a plan of late events."""
+    say(f"{plan.late_events:,} late events come to count, in {', '.join(a.name for a in plan.aggregates)}")
+    done = run(site, plan, engine, by=by, say=say, heard=heard)
+    proven = verify(site, done.run, say=say)
+    if proven.status is not Status.VERIFIED:
+        raise NotProven(
+            f"{done.run} can't be swapped in: what it computed differs from what is live, or more than the late events'"
+            f" cells would change. `insights replay show {done.run}` shows where; nothing was changed"
+        )
+    return promote(site, done.run, reason=REASON, by=by, say=say)

@@ -1,0 +1,319 @@
+"""Runs a plan: waits until the live job has read as far, recomputes with an engine, and fills staging tables.
+
+Nothing that readers see is touched. A run that was killed goes on when its plan is run again: chunks that are computed
+stay, and staging tables are filled whole or not at all.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from psycopg import sql
+
+from aggregates.catalogue import Aggregate, aggregate
+from aggregates.render import Engine, render
+from flink.live_job import JOB_NAME
+from flink.postgres import Connection
+from flink.sinks import Sink
+from flink.tables import sink_ddl
+from replay import archive, late, records
+from replay.log import Log
+from replay.plan import PlannedAggregate, ReplayPlan, Stretch, check_current
+from replay.records import Run, Status, staging
+from replay.result import copy_parquet
+from replay.site import Say, Site
+from replay.windows import floored
+from schemas import catalogue
+from schemas.errors import InsightsError, Retryable
+from spark.task import Chunk, Computation, Input, Task, read_task
+
+# The live job reads on while a plan is made; it takes a checkpoint every few seconds.
+CATCH_UP_SECONDS = 300.0
+POLL_SECONDS = 0.5
+COUNTED, RESTATED = "counted", "restated"
+
+Heard = Callable[[dict[str, Any]], None]
+"""Told what an engine reports: ``{"event": "progress", "records": …, "of": …}`` and the like."""
+
+
+class ComputeEngine(Protocol):
+    """Something that carries out a Task. ``dialect`` is the SQL it takes; ``reads_log`` says whether it reads Kafka."""
+
+    name: str
+    dialect: Engine
+    reads_log: bool
+
+    def compute(self, task: Task, heard: Heard) -> None:
+        """Computes every chunk that isn't there yet. Blocks. Raises InsightsError with the reason."""
+
+
+class LiveJobBehind(Retryable):
+    """The live job has not read what the plan reads: its tables can't be compared with the replay yet."""
+
+
+def run(site: Site, plan: ReplayPlan, engine: ComputeEngine, *, by: str, say: Say, heard: Heard) -> Run:
+    """Computes the plan into staging tables and returns its record. Blocks.
+
+    Nothing visible has changed when it raises, and it can be run again: Misconfigured when a definition changed since
+    the plan was made, ReplayBusy when another replay has one of its aggregates, LiveJobBehind, and what engines raise.
+    """
+    check_current(plan)
+    names = [a.name for a in plan.aggregates]
+    with records.alone(site, names):
+        record = _begin(site, plan, engine, by)
+        try:
+            await_live_job(site, plan, say)
+            task = make_task(site, record, engine)
+            began = time.monotonic()
+            engine.compute(task, heard)
+            say("filling the staging tables")
+            rows = _fill(site, record, task)
+        except BaseException as error:
+            _note_failure(site, record, error)
+            raise
+        with site.postgres() as connection:
+            seconds = record.compute_seconds + time.monotonic() - began
+            records.note(
+                connection,
+                record.run,
+                status=Status.COMPUTED,
+                computed_at=True,
+                rows_computed=rows,
+                compute_seconds=seconds,
+                error=None,
+            )
+            return records.find(connection, record.run)
+
+
+def _begin(site: Site, plan: ReplayPlan, engine: ComputeEngine, by: str) -> Run:
+    with site.postgres() as connection:
+        records.set_up(connection)
+        record = records.unfinished(connection, plan) or records.new_run(connection, plan, engine.name, by)
+        records.note(connection, record.run, status=Status.RUNNING, engine=engine.name, error=None)
+        return record
+
+
+def _note_failure(site: Site, record: Run, error: BaseException) -> None:
+    reason = str(error) if isinstance(error, InsightsError) else type(error).__name__
+    try:
+        with site.postgres() as connection:
+            records.note(connection, record.run, status=Status.FAILED, error=reason)
+    except Retryable:
+        # Postgres is what failed: the record says running, and a run of the same plan goes on from it.
+        return
+
+
+def await_live_job(site: Site, plan: ReplayPlan, say: Say, *, seconds: float = CATCH_UP_SECONDS) -> None:
+    """Returns once the live job has a complete checkpoint past every offset of the plan. Raises LiveJobBehind."""
+    deadline = time.monotonic() + seconds
+    told = False
+    while behind := _behind(site.log, plan):
+        if time.monotonic() > deadline:
+            raise LiveJobBehind(
+                f"the live job has not read all that this plan reads: {behind}. Its tables can't be compared before;"
+                " `insights status` shows whether it runs. Run the same plan again when it does"
+            )
+        if not told:
+            say("waiting for the live job's next checkpoint")
+            told = True
+        time.sleep(POLL_SECONDS)
+
+
+def _behind(log: Log, plan: ReplayPlan) -> str:
+    """Where the live job is before the plan's ends, or an empty text. What it committed is in its tables."""
+    committed = log.committed(JOB_NAME, [catalogue.event(t.event) for t in plan.topics.values()])
+    found = [
+        f"{topic} partition {n} up to {committed.get(topic, {}).get(n, 0):,} of {partition.until:,}"
+        for topic, planned in plan.topics.items()
+        for n, partition in planned.partitions.items()
+        if committed.get(topic, {}).get(n, 0) < partition.until
+    ]
+    return "; ".join(found[:3])
+
+
+def make_task(site: Site, record: Run, engine: ComputeEngine) -> Task:
+    """The engine's task, with the files that it names. A run that goes on with the same engine has the same."""
+    folder = site.run_dir(record.run)
+    path = folder / "task.json"
+    if path.exists() and (begun := read_task(path.read_text())) and (folder / engine.name).exists():
+        return begun
+    shutil.rmtree(folder, ignore_errors=True)
+    plan = record.plan
+    variants = (COUNTED, RESTATED) if plan.scope == "late" else (COUNTED,)
+    excluded = _late_files(site, record)
+    task = Task(
+        run=record.run,
+        kafka=site.deployment.kafka,
+        lake=site.deployment.lake_properties,
+        inputs=tuple(_input(site, topic, t, engine, excluded) for topic, t in plan.topics.items()),
+        variants=variants,
+        computations=tuple(_computation(site, plan, a, engine) for a in plan.aggregates),
+        output=(folder / "results").as_uri(),
+    )
+    if not engine.reads_log:
+        _check_lake_has_all(site, task)
+    path.touch(mode=0o600)  # the lake's password is in it
+    path.write_text(task.to_json())
+    (folder / engine.name).touch()
+    return task
+
+
+def _late_files(site: Site, record: Run) -> dict[tuple[str, str], str]:
+    """By event and variant, the file of what does not count: all that waits, and what waits on after a restatement."""
+    plan = record.plan
+    ends = ends_of(plan)
+    touched = late.pending(site, ends)
+    ripe = late.ripe(touched, finals_of(site)) if plan.scope == "late" else []
+    # What became final only after the plan was made is not in its windows.
+    chosen = [t for t in ripe if _is_planned(plan, t)]
+    files: dict[tuple[str, str], str] = {}
+    for name in ends:
+        waiting = [t for t in touched if t.event.name == name]
+        kept = {(t.partition, t.offset) for t in chosen if t.event.name == name}
+        for variant, places in (
+            (COUNTED, waiting),
+            (RESTATED, [t for t in waiting if (t.partition, t.offset) not in kept]),
+        ):
+            path = site.run_dir(record.run) / "late" / f"{variant}.{name}.parquet"
+            late.write_places(places, path)
+            files[name, variant] = str(path) if places else ""
+    return files
+
+
+def _is_planned(plan: ReplayPlan, touched: late.Touched) -> bool:
+    planned = {a.name: a for a in plan.aggregates}
+    return all(
+        name in planned and any(_holds(stretch, moment) for stretch in planned[name].windows)
+        for name, moment in touched.moments.items()
+    )
+
+
+def _holds(stretch: Stretch, moment: Any) -> bool:
+    return (stretch.since is None or stretch.since <= moment) and (stretch.until is None or moment < stretch.until)
+
+
+def restated_places(site: Site, record: Run) -> dict[str, set[archive.Place]]:
+    """By event name, the late records that a run of scope late makes count: as its engine was told."""
+    folder = site.run_dir(record.run) / "late"
+    return {
+        name: late.read_places(folder / f"{COUNTED}.{name}.parquet")
+        - late.read_places(folder / f"{RESTATED}.{name}.parquet")
+        for name in ends_of(record.plan)
+    }
+
+
+def finals_of(site: Site) -> dict[str, Any]:
+    """By aggregate, up to when its windows are final now."""
+    with site.postgres() as connection:
+        return dict(connection.execute("select aggregate, final_until from ops.finality").fetchall())
+
+
+def ends_of(plan: ReplayPlan) -> dict[str, dict[int, int]]:
+    """By event name and partition, the offset after the last that the plan reads."""
+    return {t.event: {n: p.until for n, p in t.partitions.items()} for t in plan.topics.values()}
+
+
+def _input(
+    site: Site, topic: str, planned: Any, engine: ComputeEngine, excluded: Mapping[tuple[str, str], str]
+) -> Input:
+    event = catalogue.event(planned.event)
+    return Input(
+        event=event.name,
+        table=event.table,
+        topic=topic,
+        schema=event.schema_text,
+        schemas={number: site.registry.schema_text(number) for number in planned.schema_ids},
+        log=planned.slices("log"),
+        lake=planned.slices("lake"),
+        late={variant: excluded[event.name, variant] for variant in (COUNTED, RESTATED)},
+    )
+
+
+def _computation(site: Site, plan: ReplayPlan, planned: PlannedAggregate, engine: ComputeEngine) -> Computation:
+    a = aggregate(planned.name)
+    stretches = list(split(planned.windows, _edges(site, plan, a)))
+    return Computation(
+        aggregate=a.name,
+        sql=render(a, engine.dialect),
+        inputs=a.inputs,
+        time_column=a.time,
+        columns={name: column.type for name, column in a.columns.items()},
+        chunks=tuple(_chunk(number, stretch) for number, stretch in enumerate(stretches)),
+    )
+
+
+def _edges(site: Site, plan: ReplayPlan, a: Aggregate) -> list[datetime]:
+    """Starts of windows between which lie about as many records as may be recomputed at once."""
+    found: list[datetime] = []
+    with site.lake() as catalog:
+        for name in a.inputs:
+            records = plan.topics[catalogue.event(name).topic].records
+            pieces = -(-records // site.chunk_records)
+            if pieces > 1:
+                found += archive.quantiles(catalog, catalogue.event(name), a.time, pieces)
+    return sorted({floored(moment, a.window) for moment in found})
+
+
+def split(stretches: Iterable[Stretch], edges: Sequence[datetime]) -> Iterator[Stretch]:
+    """The stretches, cut at those edges that lie within one."""
+    for stretch in stretches:
+        since = stretch.since
+        for edge in edges:
+            if (since is None or since < edge) and (stretch.until is None or edge < stretch.until):
+                yield Stretch(since=since, until=edge)
+                since = edge
+        yield Stretch(since=since, until=stretch.until)
+
+
+def _chunk(number: int, stretch: Stretch) -> Chunk:
+    return Chunk(
+        name=f"{number:05}",
+        from_time=stretch.since.isoformat() if stretch.since else None,
+        until_time=stretch.until.isoformat() if stretch.until else None,
+    )
+
+
+def _check_lake_has_all(site: Site, task: Task) -> None:
+    with site.lake() as catalog:
+        missing = {
+            i.topic: found.missing
+            for i in task.inputs
+            if (found := archive.coverage(catalog, catalogue.event(i.event), [*i.lake, *i.log])).missing
+        }
+    if missing:
+        raise LiveJobBehind(
+            f"the lake does not have these records yet: {archive.named(missing)}. It gets them with the live job's next"
+            " checkpoint; run the same plan again then, or with --engine local, which reads the log as well"
+        )
+
+
+def _fill(site: Site, record: Run, task: Task) -> int:
+    rows = 0
+    for variant in task.variants:
+        for computation in task.computations:
+            with site.postgres() as connection:
+                rows += fill_one(connection, task, variant, computation)
+    return rows
+
+
+def fill_one(connection: Connection, task: Task, variant: str, computation: Computation) -> int:
+    """Makes the staging table of one aggregate anew, in one transaction; its number of rows."""
+    a = aggregate(computation.aggregate)
+    table = staging(task.run, a.name, variant)
+    connection.execute(sql.SQL("drop table if exists {}").format(_named(table)))
+    for statement in sink_ddl(Sink(table=table, description=a.description, columns=a.columns, key=a.key)):
+        connection.execute(statement.encode())
+    rows = sum(
+        copy_parquet(connection, task.folder(variant, a.name, chunk), table, computation.columns)
+        for chunk in computation.chunks
+    )
+    connection.execute(sql.SQL("analyze {}").format(_named(table)))
+    return rows
+
+
+def _named(table: str) -> sql.Identifier:
+    return sql.Identifier(*table.split("."))

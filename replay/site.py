@@ -1,0 +1,64 @@
+"""What a replay talks to. Made from settings by `insights`; nothing here reads the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from pyiceberg.catalog import Catalog
+
+from flink.deployment import Deployment
+from flink.postgres import Connection, connected
+from replay.duck_files import open_catalog
+from replay.log import Log
+from schemas.registry import Registry
+
+Say = Callable[[str], None]
+"""Told, in a few words, what is being waited for or done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One deployment, the folder for what runs leave behind, and the version of the code (a git commit, or unknown).
+
+    ``texts`` are files that may read the tables: dashboards and models.
+    """
+
+    deployment: Deployment
+    work_dir: Path
+    code: str
+    texts: tuple[Path, ...]
+    # Records that are recomputed at once: with them grows what an engine holds in memory.
+    chunk_records: int = 2_000_000
+
+    def run_dir(self, run: str) -> Path:
+        """Folder of a run's task and results."""
+        return self.work_dir / run
+
+    @cached_property
+    def log(self) -> Log:
+        return Log(self.deployment.kafka)
+
+    @cached_property
+    def registry(self) -> Registry:
+        return Registry(self.deployment.registry)
+
+    @contextmanager
+    def postgres(self) -> Iterator[Connection]:
+        """A connection, committed at the end. Raises Retryable when Postgres is away."""
+        with connected(self.deployment) as connection:
+            connection.execute("set time zone 'UTC'")
+            yield connection
+
+    @contextmanager
+    def lake(self) -> Iterator[Catalog]:
+        """The lake's catalog. Raises Retryable when it can't be reached."""
+        with open_catalog(self.deployment.lake_properties) as catalog:
+            yield catalog
+
+    def mentions(self, name: str) -> Iterable[Path]:
+        """Files among ``texts`` (dashboards, models) that name a table."""
+        return (path for path in self.texts if name in path.read_text())

@@ -1,0 +1,217 @@
+"""Proves that a run equals what readers see, cell by cell, or shows where it does not.
+
+The live tables go on changing while they are compared. So they are read in one snapshot; the log's ends are read after
+it; and cells that events between the plan's offsets and those ends touch are left out, and counted. All else must be
+the same, to the last digit. What was found is the run's certificate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from psycopg import sql
+
+from aggregates.catalogue import Aggregate, aggregate
+from flink.postgres import Connection
+from replay import records
+from replay.cells import Cells
+from replay.compare import Comparison, canonical_hash, compare, name_of
+from replay.log import slices
+from replay.plan import PlannedAggregate, ReplayPlan
+from replay.records import NotNow, Run, Status, staging
+from replay.run import COUNTED, RESTATED, await_live_job, restated_places
+from replay.site import Say, Site
+from schemas import catalogue
+from spark.task import Slice
+
+AFTER = "touched by events after the offsets"
+
+
+def verify(site: Site, run: str, *, say: Say) -> Run:
+    """Compares a computed run with what readers see, and returns its record with the certificate. Blocks.
+
+    Changes nothing but the record. Raises NotNow when the run isn't computed, LiveJobBehind, or Retryable.
+    """
+    with site.postgres() as connection:
+        records.set_up(connection)
+        record = records.find(connection, run)
+    if record.computed_at is None or record.status in (Status.RUNNING, Status.FAILED, Status.PRUNED):
+        raise NotNow(f"{run} is {record.status}: there is nothing to verify before `insights replay run` has ended")
+    if record.status in (Status.PROMOTED, Status.ROLLED_BACK):
+        raise NotNow(f"{run} is {record.status}; its certificate is from before: `insights replay show {run}`")
+    await_live_job(site, record.plan, say)
+    began = time.monotonic()
+    with site.postgres() as connection:
+        found = _certificate(site, connection, record, say)
+        is_equal = found["result"] == "equal"
+        records.note(
+            connection,
+            run,
+            status=Status.VERIFIED if is_equal else Status.DIFFERS,
+            verified_at=True,
+            verify_seconds=time.monotonic() - began,
+            certificate=found,
+        )
+        connection.commit()
+        return records.find(connection, run)
+
+
+def _certificate(site: Site, connection: Connection, record: Run, say: Say) -> dict[str, Any]:
+    plan = record.plan
+    _take_snapshot(connection)
+    after = _slices_after(site, plan)
+    cells = Cells.from_log(site, after) if any(after.values()) and _has_open_windows(plan) else None
+    found = [_one(connection, record, p, cells, say) for p in plan.aggregates]
+    equal = all(one["mismatches"] == 0 for one in found)
+    certificate: dict[str, Any] = {
+        "certificate": 1,
+        "run": record.run,
+        "made_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "result": "equal" if equal else "different",
+        "scope": plan.scope,
+        "engine": record.engine,
+        "code": site.code,
+        "offsets": {
+            topic: {str(n): _bounds(p.lake, p.log) for n, p in planned.partitions.items()}
+            for topic, planned in plan.topics.items()
+        },
+        "schema_ids": {topic: list(planned.schema_ids) for topic, planned in plan.topics.items()},
+        "records": plan.records,
+        "aggregates": found,
+    }
+    if plan.scope == "late":
+        certificate["late"] = _late_proof(site, connection, record, say)
+        if not certificate["late"]["proven"]:
+            certificate["result"] = "different"
+    canonical = json.dumps(certificate, sort_keys=True, separators=(",", ":"), default=str)
+    return {**json.loads(canonical), "sha256": hashlib.sha256(canonical.encode()).hexdigest()}
+
+
+def _bounds(*sources: tuple[int, int] | None) -> list[int]:
+    there = [source for source in sources if source]
+    return [there[0][0], there[-1][1]] if there else [0, 0]
+
+
+def _take_snapshot(connection: Connection) -> None:
+    """From here on this connection sees every table as it is at this moment."""
+    connection.commit()
+    connection.execute("set transaction isolation level repeatable read")
+    connection.execute("select count(*) from ops.replays")
+
+
+def _slices_after(site: Site, plan: ReplayPlan) -> dict[str, tuple[Slice, ...]]:
+    """By event, what has come onto the log since the plan was made. Read after the snapshot, so that it has all."""
+    found = {}
+    for planned in plan.topics.values():
+        ends = {n: extent.end for n, extent in site.log.extents(catalogue.event(planned.event)).items()}
+        known = {n: p.until for n, p in planned.partitions.items()}
+        found[planned.event] = slices({n: (known.get(n, 0), end) for n, end in ends.items()})
+    return found
+
+
+def _has_open_windows(plan: ReplayPlan) -> bool:
+    return any(
+        p.final_until is None or any(s.until is None or s.until > p.final_until for s in p.windows)
+        for p in plan.aggregates
+    )
+
+
+def _one(
+    connection: Connection, record: Run, planned: PlannedAggregate, cells: Cells | None, say: Say
+) -> dict[str, Any]:
+    a = aggregate(planned.name)
+    say(f"comparing {a.name}")
+    here = staging(record.run, a.name, COUNTED)
+    touched = _touched_table(connection, a, cells) if cells else None
+    found = compare(connection, a, here, planned.table, planned.windows, touched)
+    rows, digest = canonical_hash(connection, a, here, planned.windows)
+    return {
+        "name": a.name,
+        "table": planned.table,
+        "version": planned.version,
+        "query_fingerprint": planned.fingerprint,
+        "windows": [s.model_dump(mode="json") for s in planned.windows],
+        "final_until": planned.final_until,
+        "rows": rows,
+        "sha256": digest,
+        **_counts(found),
+        "excluded": {AFTER: found.excluded} if found.excluded else {},
+    }
+
+
+def _counts(found: Comparison) -> dict[str, Any]:
+    return {
+        "equal": found.equal,
+        "different": found.different,
+        "only_in_replay": found.only_here,
+        "only_in_live": found.only_there,
+        "mismatches": found.mismatches,
+        "differing_columns": found.columns,
+        "first_differences": [_words(asdict(difference)) for difference in found.first],
+    }
+
+
+def _words(value: Any) -> Any:
+    """As JSON can have it: decimals and times as texts."""
+    if isinstance(value, Mapping):
+        return {name: _words(item) for name, item in value.items()}
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _touched_table(connection: Connection, a: Aggregate, cells: Cells) -> str:
+    """A table of the keys that events after the offsets touch."""
+    name = f"touched_{a.name}"
+    columns = sql.SQL(", ").join(map(sql.Identifier, a.key))
+    connection.execute(sql.SQL("drop table if exists {}").format(sql.Identifier("pg_temp", name)))
+    connection.execute(
+        sql.SQL("create temporary table {} as select {} from {} limit 0").format(
+            sql.Identifier(name), columns, name_of(a.sink)
+        )
+    )
+    copy = sql.SQL("copy {} ({}) from stdin").format(sql.Identifier("pg_temp", name), columns)
+    with connection.cursor() as cursor, cursor.copy(copy) as rows:
+        for key in cells.keys(a):
+            rows.write_row(key)
+    connection.execute(sql.SQL("analyze {}").format(sql.Identifier("pg_temp", name)))
+    return f"pg_temp.{name}"
+
+
+def _late_proof(site: Site, connection: Connection, record: Run, say: Say) -> dict[str, Any]:
+    """That a restatement changes only cells which its late events touch, by exactly those events."""
+    say("proving that only cells of the late events change")
+    places = restated_places(site, record)
+    listed = json.dumps(sorted((name, *place) for name, found in places.items() for place in found))
+    cells = Cells.from_lake(site, places)
+    proofs = [_only_touched(connection, record, planned, cells) for planned in record.plan.aggregates]
+    return {
+        "events": sum(map(len, places.values())),
+        "topics": {catalogue.event(name).topic: len(found) for name, found in places.items() if found},
+        "places_sha256": hashlib.sha256(listed.encode()).hexdigest(),
+        "aggregates": proofs,
+        "proven": all(proof["changed_untouched"] == 0 for proof in proofs),
+    }
+
+
+def _only_touched(connection: Connection, record: Run, planned: PlannedAggregate, cells: Cells) -> dict[str, Any]:
+    a = aggregate(planned.name)
+    touched = _touched_table(connection, a, cells)
+    base, restated = staging(record.run, a.name, COUNTED), staging(record.run, a.name, RESTATED)
+    every = compare(connection, a, restated, base, planned.windows)
+    untouched = compare(connection, a, restated, base, planned.windows, touched)
+    rows, digest = canonical_hash(connection, a, restated, planned.windows)
+    return {
+        "name": a.name,
+        "changed": every.mismatches,
+        "changed_untouched": untouched.mismatches,
+        "rows": rows,
+        "sha256": digest,
+        "first_changes": [_words(asdict(difference)) for difference in every.first],
+    }

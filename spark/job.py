@@ -1,0 +1,531 @@
+"""Executes a Task: ``job.py TASK.json``. The Task is described in task.py, which travels with this file.
+
+Spark's own environment, here or on EMR Serverless: the standard library and pyspark only.
+
+For each topic: its records from the log, decoded with the schema that each was written with, and from the lake; a
+check that they are all there, once each; the places of those that are in no number, which are the late ones of the
+variant and all but the first record of an event_id. Then, chunk by chunk, each query runs over what is left.
+
+Two records with one event_id are of one partition, as they have one key, and there the lower offset is the first; of
+different partitions it is the one that was published first. The live job takes the one that it reads first.
+
+Where the engines differ although the SQL is the same: a sum that does not fit its type fails here (ANSI), while Flink
+lets a 64-bit integer wrap, and makes null of a decimal, which its sinks then refuse. Casting what can't be cast fails
+in both, and so does dividing an integer by zero.
+"""
+
+import json
+import re
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from functools import reduce
+from itertools import pairwise
+from operator import or_
+from urllib.parse import unquote, urlsplit
+
+from pyspark import StorageLevel
+from pyspark.sql import SparkSession, Window
+from pyspark.sql import functions as f
+from pyspark.sql.avro.functions import from_avro
+from pyspark.sql.types import ArrayType, StructType
+from task import read_task
+
+SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.adaptive.enabled": "true",
+    # Shuffles are cut finely, so that none is ever large, and put together again by size.
+    "spark.sql.adaptive.coalescePartitions.parallelismFirst": "false",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+}
+RECORDS_A_SHUFFLE_PARTITION = 250_000
+OFFSETS_A_ROW = 100_000
+PLACE = ("kafka_partition", "kafka_offset")
+POSITION = (*PLACE, "kafka_timestamp")
+TYPES = {
+    "timestamp": "timestamp",
+    "date": "date",
+    "string": "string",
+    "bytes": "binary",
+    "int": "int",
+    "count": "bigint",
+    "money": "decimal(38, 2)",
+    "boolean": "boolean",
+    "double": "double",
+}
+
+
+class Refused(Exception):
+    """The task can't be done whole; the text says why."""
+
+
+def main(path):
+    """Prints what happens as lines of JSON; the last one is ``failed`` with a reason when something is wrong."""
+    spark = session()
+    try:
+        task = read_task(spark.read.text(path, wholetext=True).first()[0])
+        recompute(spark, task, lambda topic: log_records(spark, task.kafka, topic), say)
+    except Exception as error:
+        say(event="failed", reason=reason(error))
+        raise
+    spark.stop()
+
+
+def say(**event):
+    print(json.dumps(event), flush=True)
+
+
+def session():
+    builder = SparkSession.builder.appName("insights-replay")
+    return builder.config(map=SETTINGS).getOrCreate()
+
+
+def recompute(spark, task, raw, said):
+    """Writes all chunks of the task that are not there yet.
+
+    ``raw(input)`` gives the records of its log slices: partition, offset, timestamp, value. ``said(event=…)`` is told.
+    """
+    open_lake(spark, task.lake)
+    todo = []
+    for variant in task.variants:
+        for computation in task.computations:
+            for chunk in computation.chunks:
+                if exists(spark, task.folder(variant, computation.aggregate, chunk) + "/_SUCCESS"):
+                    said(event="chunk", variant=variant, aggregate=computation.aggregate, chunk=chunk.name, reused=True)
+                else:
+                    todo.append((variant, computation, chunk))
+    used = {name for _, computation, _ in todo for name in computation.inputs}
+    inputs = {i.event: i for i in task.inputs if i.event in used}
+    progress = Progress(
+        spark, said, sum(count(i.log) for i in inputs.values()) + sum(weight(inputs, c) for _, c, _ in todo)
+    )
+    most = max((count(i.log + i.lake) for i in inputs.values()), default=0)
+    spark.conf.set("spark.sql.shuffle.partitions", str(max(4, most // RECORDS_A_SHUFFLE_PARTITION)))
+    topics = {}
+    for name, i in inputs.items():
+        with progress.step(count(i.log), f"reading {i.topic}"):
+            topics[name] = Topic(spark, i, [c for _, c, _ in todo if name in c.inputs], raw)
+    for variant, computation, chunk in todo:
+        with progress.step(weight(inputs, computation), f"{computation.aggregate} {chunk.name}"):
+            began = time.monotonic()
+            for name in computation.inputs:
+                topics[name].show(variant, computation, chunk)
+            rows = write(spark, computation, task.folder(variant, computation.aggregate, chunk))
+            for name in computation.inputs:
+                topics[name].hide()
+        said(
+            event="chunk",
+            variant=variant,
+            aggregate=computation.aggregate,
+            chunk=chunk.name,
+            reused=False,
+            rows=rows,
+            seconds=round(time.monotonic() - began, 3),
+        )
+    for topic in topics.values():
+        topic.forget()
+
+
+def count(slices):
+    return sum(s.records for s in slices)
+
+
+def weight(inputs, computation):
+    """Records that a chunk is about, as far as one can tell beforehand."""
+    return sum(count(inputs[name].log + inputs[name].lake) for name in computation.inputs) // len(computation.chunks)
+
+
+def write(spark, computation, folder):
+    """Runs the query over the views of the moment into a folder; the number of rows."""
+    found = spark.sql(computation.sql)
+    if found.columns != list(computation.columns):
+        raise Refused(f"the query gives {', '.join(found.columns)} and should give {', '.join(computation.columns)}")
+    typed = found.select(*(f.col(f"`{name}`").cast(TYPES[kind]) for name, kind in computation.columns.items()))
+    typed.sortWithinPartitions(*(f"`{name}`" for name in computation.columns)).write.mode("overwrite").parquet(folder)
+    return spark.read.parquet(folder).count()
+
+
+class Topic:
+    """One input: its records, whole and decoded, and for each variant the places of those that are in no number."""
+
+    def __init__(self, spark, i, computations, raw):
+        self.spark = spark
+        self.input = i
+        refuse_overlap(i)
+        times, queries = {c.time_column for c in computations}, [c.sql for c in computations]
+        self.reader = needed(json.loads(i.schema), i.table, times, queries)
+        self.columns = schema_of(spark, self.reader)
+        self.left_out = {}
+        self.parts = []
+        self.persisted = []
+        if count(i.log):
+            decoded_log = decoded(raw(i), i, json.dumps(self.reader)).where(within(i.log))
+            self.persisted.append(decoded_log.persist(StorageLevel.DISK_ONLY))
+            check_whole(spark, decoded_log, i.log, f"the log of {i.topic}")
+            # Flink passes over a record without a value too.
+            self.parts.append(decoded_log.where("event_id is not null"))
+        if count(i.lake):
+            archived = lake_records(spark, i, self.columns)
+            check_whole(spark, archived, i.lake, f"the lake's table events.{i.table}")
+            self.parts.append(archived)
+
+    def show(self, variant, computation, chunk):
+        """Makes the views that a query reads: what counts in the variant, in the time of the chunk."""
+        if variant not in self.left_out:
+            self.left_out[variant] = self._left_out(variant)
+        parts = [during(self._counted(part, variant), computation.time_column, chunk) for part in self.parts]
+        parts = parts or [
+            self.spark.range(0).select(*(f.lit(None).cast(c.dataType).alias(c.name) for c in self.columns))
+        ]
+        whole = [part.select(*conformed(part, self.columns)) for part in parts]
+        reduce(lambda a, b: a.unionByName(b), whole).createOrReplaceTempView(self.input.table)
+        if "lines" in self.columns.names:
+            lines = [lines_of(part, self.columns) for part in parts]
+            reduce(lambda a, b: a.unionByName(b), lines).createOrReplaceTempView(f"{self.input.table}_lines")
+
+    def hide(self):
+        """Takes the views away: a query that reads what is not among its inputs must not find another's."""
+        for name in (self.input.table, f"{self.input.table}_lines"):
+            self.spark.catalog.dropTempView(name)
+
+    def forget(self):
+        for frame in self.persisted:
+            frame.unpersist()
+
+    def _counted(self, part, variant):
+        left_out = self.left_out[variant]
+        return part if left_out is None else part.join(left_out, list(PLACE), "left_anti")
+
+    def _left_out(self, variant):
+        """Places of the records that do not count; None when all do."""
+        if not self.parts:
+            return None
+        narrow = [part.select("event_id", *POSITION) for part in self.parts]
+        records = reduce(lambda a, b: a.unionByName(b), narrow)
+        late = self.input.late[variant]
+        late_places = (
+            self.spark.read.parquet(late).selectExpr("partition as kafka_partition", "offset as kafka_offset")
+            if late
+            else None
+        )
+        if late_places is not None:
+            records = records.join(late_places, list(PLACE), "left_anti")
+        found = copies(records)
+        if late_places is not None:
+            found = found.unionByName(late_places)
+        self.persisted.append(found.persist(StorageLevel.DISK_ONLY))
+        return found if found.count() else None
+
+
+def copies(records):
+    """Places of all records but the first of each event_id.
+
+    Ids that may have come twice are found by their hash, which is all that goes through a shuffle of every record.
+    """
+    hashed = records.withColumn("hash", f.xxhash64("event_id"))
+    twice = hashed.groupBy("hash").count().where("count > 1").select("hash")
+    of_partition = Window.partitionBy("event_id", "kafka_partition")
+    in_order = Window.partitionBy("event_id").orderBy("began", *PLACE)
+    return (
+        hashed.join(twice, "hash", "left_semi")
+        .withColumn("began", f.min_by("kafka_timestamp", "kafka_offset").over(of_partition))
+        .withColumn("copy", f.row_number().over(in_order))
+        .where("copy > 1")
+        .select(*PLACE)
+    )
+
+
+def during(frame, time_column, chunk):
+    if chunk.from_time is not None:
+        frame = frame.where(f.col(time_column) >= f.lit(chunk.from_time).cast("timestamp"))
+    if chunk.until_time is not None:
+        frame = frame.where(f.col(time_column) < f.lit(chunk.until_time).cast("timestamp"))
+    return frame
+
+
+def lines_of(part, wanted):
+    """One row an item of lines, whose fields hide the event's of the same name. An event without lines has none."""
+    items = wanted["lines"].dataType.elementType
+    there = part.schema["lines"].dataType.elementType
+    own = [c for c in wanted.names if c != "lines" and c not in items.names]
+    exploded = part.select(
+        *conformed(part, StructType([wanted[c] for c in own])), f.posexplode("lines").alias("place", "item")
+    )
+    return exploded.select(
+        *own,
+        *(fitted(f.col("item")[field.name], there, field).alias(field.name) for field in items),
+        (f.col("place") + 1).alias("line"),
+    )
+
+
+def conformed(part, wanted):
+    """The columns that are wanted of a part; one that it lacks is null."""
+    return [fitted(f.col(field.name), part.schema, field).alias(field.name) for field in wanted]
+
+
+def fitted(column, there, field):
+    if field.name not in there.names:
+        return f.lit(None).cast(field.dataType)
+    return fit(column, there[field.name].dataType, field.dataType)
+
+
+def fit(column, there, wanted):
+    """The column with the type that is wanted; what a record in it lacks is null."""
+    if shape(there) == shape(wanted):
+        return column
+    if isinstance(wanted, ArrayType):
+        return f.transform(column, lambda item: fit(item, there.elementType, wanted.elementType))
+    if isinstance(wanted, StructType):
+        fields = [fitted(column[field.name], there, field).alias(field.name) for field in wanted]
+        return f.when(column.isNotNull(), f.struct(*fields))
+    return column.cast(wanted)
+
+
+def shape(kind):
+    return kind.simpleString()
+
+
+# ---- what is needed of a contract ----
+
+
+def needed(schema, table, times, queries):
+    """The contract with only the fields that the queries over its views may read, and those that every replay does."""
+    words = {"event_id", *times}.union(*(mentioned(sql) for sql in queries))
+    return pruned(schema, words | {"lines"} if f"{table}_lines" in words else words)
+
+
+def mentioned(sql):
+    """Every word of a query: no column is read that is not among them. A star alone when it may stand for columns."""
+    if re.search(r"(select(\s+distinct)?|,|\.)\s*\*", sql, re.IGNORECASE):
+        return {"*"}
+    return {word.lower() for word in re.findall(r"\w+", sql)}
+
+
+def pruned(schema, words):
+    """The contract with only the fields that are named, in the records of an array too."""
+    if "*" in words:
+        return schema
+    kept = [field for field in schema["fields"] if field["name"].lower() in words]
+    return {**schema, "fields": [{**field, "type": pruned_type(field["type"], words)} for field in kept]}
+
+
+def pruned_type(kind, words):
+    if (
+        isinstance(kind, dict)
+        and kind["type"] == "array"
+        and isinstance(kind["items"], dict)
+        and "fields" in kind["items"]
+    ):
+        items = pruned(kind["items"], words)
+        # A record of no fields has no Parquet.
+        return {**kind, "items": items if items["fields"] else {**items, "fields": kind["items"]["fields"][:1]}}
+    return kind
+
+
+def schema_of(spark, avro):
+    """Spark's columns of an Avro record."""
+    empty = spark.range(0).select(from_avro(f.lit(b""), json.dumps(avro)).alias("record"))
+    return empty.schema["record"].dataType
+
+
+# ---- the log ----
+
+
+def log_records(spark, kafka, i):
+    """The records of the log's slices as Kafka has them. No group's offsets are touched."""
+    bounds = {}
+    for s in i.log:
+        if s.records:
+            least, most = bounds.get(s.partition, (s.from_offset, s.until_offset))
+            bounds[s.partition] = (min(least, s.from_offset), max(most, s.until_offset))
+    return (
+        spark.read.format("kafka")
+        .option("kafka.bootstrap.servers", kafka)
+        .option("assign", json.dumps({i.topic: sorted(bounds)}))
+        .option("startingOffsets", json.dumps({i.topic: {str(p): least for p, (least, _) in bounds.items()}}))
+        .option("endingOffsets", json.dumps({i.topic: {str(p): most for p, (_, most) in bounds.items()}}))
+        .option("failOnDataLoss", "true")
+        .load()
+        .select("partition", "offset", "timestamp", "value")
+    )
+
+
+def decoded(records, i, reader):
+    """Their fields beside their position. A record that no known schema was written with fails with its position."""
+    header, body = f.expr("substring(value, 1, 5)"), f.expr("substring(value, 6)")
+    record = f.when(f.col("value").isNull(), f.lit(None))
+    for number, writer in i.schemas.items():
+        is_this = header == f.lit(b"\0" + number.to_bytes(4, "big"))
+        record = record.when(is_this, from_avro(body, writer, {"avroSchema": reader}))
+    problem = f.concat(
+        f.lit(f"{i.topic} partition "),
+        "partition",
+        f.lit(" offset "),
+        "offset",
+        f.lit(": the record begins with the bytes "),
+        f.hex(header),
+        f.lit(
+            f", and not with a zero and one of the schema ids that were planned for: {', '.join(map(str, i.schemas))}"
+        ),
+    )
+    record = record.otherwise(f.raise_error(problem))
+    position = [f.col(name).alias(f"kafka_{name}") for name in ("partition", "offset", "timestamp")]
+    return records.select(*position, record.alias("record")).select(*POSITION, "record.*")
+
+
+# ---- the lake ----
+
+
+def open_lake(spark, properties):
+    """Makes the catalog known under the name lake; ``properties`` are pyiceberg's."""
+    if not properties:
+        return
+    prefix = "spark.sql.catalog.lake"
+    options = {"": "org.apache.iceberg.spark.SparkCatalog", ".warehouse": properties["warehouse"]}
+    if properties["type"] == "glue":
+        options |= {".type": "glue", ".io-impl": "org.apache.iceberg.aws.s3.S3FileIO"}
+    else:
+        uri = urlsplit(properties["uri"])
+        options |= {
+            ".catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
+            ".uri": f"jdbc:postgresql://{uri.hostname}:{uri.port or 5432}{uri.path}",
+            ".jdbc.user": unquote(uri.username or ""),
+            ".jdbc.password": unquote(uri.password or ""),
+            ".jdbc.schema-version": "V1",
+        }
+    for name, value in options.items():
+        spark.conf.set(prefix + name, value)
+
+
+def lake_records(spark, i, columns):
+    """The records of the lake's slices, as the table is now and stays for this reading."""
+    name = f"lake.events.{i.table}"
+    newest = spark.table(f"{name}.refs").where("name = 'main'").select("snapshot_id").first()
+    if newest is None:
+        raise Refused(f"the lake's table events.{i.table} is empty, and should hold {count(i.lake):,} records")
+    table = spark.read.option("snapshot-id", newest[0]).table(name)
+    there = [field.name for field in columns if field.name in table.columns]
+    return table.where(within(i.lake)).select(*POSITION, *there)
+
+
+# ---- whole or not at all ----
+
+
+def within(slices):
+    """Is the record in one of the slices?"""
+    partition, offset = (f.col(name) for name in PLACE)
+    ranges = [(s.partition, s.from_offset, s.until_offset) for s in slices if s.records]
+    return reduce(or_, [(partition == p) & (offset >= least) & (offset < most) for p, least, most in ranges])
+
+
+def refuse_overlap(i):
+    """Raises Refused when an offset is in two slices: its record would be a copy of itself."""
+    ordered = sorted((s.partition, s.from_offset, s.until_offset) for s in i.log + i.lake if s.records)
+    for (partition, _, until), (next_partition, start, _) in pairwise(ordered):
+        if partition == next_partition and start < until:
+            raise Refused(f"{i.topic} partition {partition} offset {start} is to be read twice: its slices overlap")
+
+
+def check_whole(spark, frame, slices, where):
+    """Raises Refused unless every offset of the slices is there once.
+
+    Also for a topic that is compacted: what compaction took away had been counted, and is in the lake.
+    """
+    expected = offsets(spark, slices)
+    said = [fingerprints(expected), fingerprints(frame)]
+    if said[0] == said[1]:
+        return
+    missing = expected.join(frame.select(*PLACE), list(PLACE), "left_anti")
+    first = missing.orderBy(*PLACE).first()
+    if first is not None:
+        gone = missing.count()
+        raise Refused(
+            f"{where} lacks {gone:,} of the {count(slices):,} records that were planned for, the first of them"
+            f" partition {first[0]} offset {first[1]}. Nothing is computed from a part: plan again"
+        )
+    twice = frame.groupBy(*PLACE).count().where("count > 1").orderBy(*PLACE).first()
+    raise Refused(f"{where} holds partition {twice[0]} offset {twice[1]} {twice[2]} times; a record stands there once")
+
+
+def offsets(spark, slices):
+    """Every place of the slices."""
+    rows = [
+        f"({s.partition}, {start}L, {min(start + OFFSETS_A_ROW, s.until_offset) - 1}L)"
+        for s in slices
+        for start in range(s.from_offset, s.until_offset, OFFSETS_A_ROW)
+    ]
+    # A list of Python's would go through a worker of Python's.
+    ranges = spark.sql(f"values {', '.join(rows)} as ranges (kafka_partition, first, last)")
+    return ranges.select("kafka_partition", f.explode(f.sequence("first", "last")).alias("kafka_offset"))
+
+
+def fingerprints(frame):
+    """By partition, how many offsets and which: a number that any other set of them is most unlikely to have."""
+    which = f.bit_xor(f.xxhash64("kafka_offset"))
+    return {row[0]: (row[1], row[2]) for row in frame.groupBy("kafka_partition").agg(f.count("*"), which).collect()}
+
+
+# ---- what is said ----
+
+
+class Progress:
+    """Tells how far it is, in records of all steps together; within a step as far as Spark's tasks tell."""
+
+    EVERY_SECONDS = 1.0
+
+    def __init__(self, spark, said, of):
+        self.tracker = spark.sparkContext.statusTracker()
+        self.said = said
+        self.of = of
+        self.done = 0
+
+    @contextmanager
+    def step(self, records, doing):
+        ended = threading.Event()
+        thread = threading.Thread(target=self._watch, args=(records, doing, ended), daemon=True)
+        thread.start()
+        try:
+            yield
+        except Exception as error:
+            raise Refused(f"{doing}: {reason(error)}") from error
+        finally:
+            ended.set()
+            thread.join()
+        self.done += records
+        self.said(event="progress", records=self.done, of=self.of, doing=doing)
+
+    def _watch(self, records, doing, ended):
+        share = 0.0
+        while not ended.wait(self.EVERY_SECONDS):
+            share = max(share, self._share())
+            self.said(event="progress", records=self.done + int(records * share), of=self.of, doing=doing)
+
+    def _share(self):
+        stages = [self.tracker.getStageInfo(stage) for stage in self.tracker.getActiveStageIds()]
+        tasks = sum(stage.numTasks for stage in stages if stage)
+        return sum(stage.numCompletedTasks for stage in stages if stage) / tasks if tasks else 0.0
+
+
+def reason(error):
+    """What went wrong, in words: the innermost cause that has any."""
+    text = str(error)
+    java = getattr(error, "_origin", None) or getattr(error, "java_exception", None)
+    while java is not None:
+        text = java.getMessage() or text
+        java = java.getCause()
+    # What follows is Spark's own plan or the text of the query.
+    text = re.split(r"(?<=pos \d);|(?<=pos \d\d);|\n== ", text)[0]
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("at ")]
+    text = re.sub(r"\s*SQLSTATE: \w+", "", " ".join(lines[:3]))
+    return re.sub(r"^\[[A-Z0-9_.]+\]\s*", "", text)[:1000]
+
+
+def exists(spark, uri):
+    path = spark.sparkContext._jvm.org.apache.hadoop.fs.Path(uri)
+    return path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()).exists(path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

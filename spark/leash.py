@@ -1,0 +1,24 @@
+"""Runs a script that must not outlive who started it: ``leash.py SCRIPT ARGUMENTS``.
+
+Whoever started it holds the other end of its standard input. When that closes, be it by kill -9, this process ends at
+once, and Spark's Java with it, for pyspark holds that by the same means. The standard library only.
+"""
+
+import os
+import runpy
+import sys
+import threading
+
+
+def end_with_input() -> None:
+    """Blocks until standard input is closed, then ends the process without a word."""
+    while os.read(0, 1024):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=end_with_input, daemon=True).start()
+    sys.argv = sys.argv[1:]
+    sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
+    runpy.run_path(sys.argv[0], run_name="__main__")

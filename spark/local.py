@@ -1,0 +1,211 @@
+"""Spark on this machine: a script of this folder, run in Spark's own environment as a child of this process.
+
+What the script prints are lines of JSON, each with an ``event``. ``failed`` has a ``reason`` and ends it; the others
+are handed on. All else that Spark says is in ``spark.log`` in the work folder.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import InsightsError, Misconfigured
+
+FOLDER = Path(__file__).parent
+JOB = FOLDER / "job.py"
+LEASH = FOLDER / "leash.py"
+GRACE_SECONDS = 20.0
+# Spark asks for a module of Java that the runtime from the wheel does not have, and does as well without.
+JAVA = """#!/bin/bash
+arguments=()
+for argument in "$@"; do
+    [ "$argument" = --add-modules=jdk.incubator.vector ] || arguments+=("$argument")
+done
+exec {java} "${{arguments[@]}}"
+"""
+LOGGING = """rootLogger.level = warn
+rootLogger.appenderRef.stderr.ref = stderr
+appender.stderr.type = Console
+appender.stderr.name = stderr
+appender.stderr.target = SYSTEM_ERR
+appender.stderr.layout.type = PatternLayout
+appender.stderr.layout.pattern = %d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex
+"""
+
+Heard = Callable[[dict[str, Any]], None]
+"""Told each event that the script prints."""
+Said = Callable[[str], None]
+"""Told, in words, what takes time before the script begins."""
+
+
+class SparkFailed(InsightsError):
+    """A script did not come to its end; the text says why and where the log is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SparkRuntime:
+    """Where Spark runs. ``java_home`` is a plain Java; ``bootstrap`` makes the environment that ``python`` is in.
+
+    ``work_dir`` takes all that a run leaves on disk, and belongs to one run at a time. ``memory`` is Java's heap.
+    """
+
+    python: Path
+    bootstrap: Path
+    java_home: Path
+    jars: tuple[Path, ...]
+    work_dir: Path
+    cores: str = "*"
+    memory: str = "2g"
+    java_options: tuple[str, ...] = ("-XX:+UseParallelGC",)
+
+    @property
+    def log(self) -> Path:
+        return self.work_dir / "spark.log"
+
+
+def run(
+    runtime: SparkRuntime,
+    script: Path,
+    arguments: Sequence[str] = (),
+    *,
+    heard: Heard = lambda event: None,
+    said: Said = lambda text: None,
+) -> None:
+    """Runs a script to its end, on a leash: it ends when this process does, or when ``heard`` raises. Blocks.
+
+    Raises SparkFailed with the script's reason, Misconfigured when the environment can't be made.
+    """
+    with started(runtime, [str(LEASH), str(script), *arguments], said=said) as process:
+        reason = _listen(process, heard)
+        if process.wait() or reason:
+            raise SparkFailed(f"{reason or _last_words(runtime.log)} (Spark's log is {runtime.log})")
+
+
+@contextmanager
+def started(
+    runtime: SparkRuntime, command: Sequence[str], *, said: Said = lambda text: None
+) -> Iterator[subprocess.Popen[str]]:
+    """Spark's Python with a command line; standard input and output are pipes. Leaving closes the first and ends it."""
+    make_environment(runtime, said)
+    conf = _written_conf(runtime)
+    with (
+        runtime.log.open("w") as log,
+        # A session of its own: Ctrl-C is for us to answer.
+        subprocess.Popen(
+            [str(runtime.python), *command],
+            env=_environment(runtime, conf),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            _end(process)
+            shutil.rmtree(runtime.work_dir / "local", ignore_errors=True)
+
+
+def make_environment(runtime: SparkRuntime, said: Said) -> None:
+    """Makes or brings up to date Spark's environment; milliseconds when it is as locked. Raises Misconfigured."""
+    if gone := [jar.name for jar in runtime.jars if not jar.is_file()]:
+        raise Misconfigured(f"Spark lacks {', '.join(gone)} in {runtime.jars[0].parent}; `insights up` downloads them")
+    if not runtime.python.exists():
+        said(f"making Spark's environment in {runtime.python.parent.parent}, once")
+    done = subprocess.run(
+        [sys.executable, str(runtime.bootstrap), "spark"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise Misconfigured(f"Spark's environment could not be made: {done.stderr.strip()[-800:]}")
+
+
+def _written_conf(runtime: SparkRuntime) -> Path:
+    """Spark's configuration and the Java it is to use, written anew."""
+    conf = runtime.work_dir / "conf"
+    shutil.rmtree(runtime.work_dir / "local", ignore_errors=True)
+    for folder in (conf / "java" / "bin", runtime.work_dir / "local"):
+        folder.mkdir(parents=True, exist_ok=True)
+    java = conf / "java" / "bin" / "java"
+    java.write_text(JAVA.format(java=_quoted(runtime.java_home / "bin" / "java")))
+    java.chmod(0o755)
+    (conf / "spark-defaults.conf").write_text("".join(f"{k} {v}\n" for k, v in _defaults(runtime).items()))
+    (conf / "log4j2.properties").write_text(LOGGING)
+    return conf
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "'\\''") + "'"
+
+
+def _defaults(runtime: SparkRuntime) -> dict[str, str]:
+    """What is so because Spark runs here. What a result depends on is set in the script itself."""
+    local = runtime.work_dir / "local"
+    return {
+        "spark.master": f"local[{runtime.cores}]",
+        "spark.jars": ",".join(jar.absolute().as_uri() for jar in runtime.jars),
+        "spark.driver.memory": runtime.memory,
+        "spark.driver.extraJavaOptions": " ".join(
+            (*runtime.java_options, "-XX:+ExitOnOutOfMemoryError", "-Duser.timezone=UTC")
+        ),
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.local.dir": str(local),
+        "spark.sql.warehouse.dir": (local / "warehouse").as_uri(),
+        "spark.sql.catalogImplementation": "in-memory",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+
+
+def _environment(runtime: SparkRuntime, conf: Path) -> dict[str, str]:
+    java_home = conf / "java"
+    return {
+        "PATH": f"{java_home / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": str(runtime.work_dir),
+        "JAVA_HOME": str(java_home),
+        "SPARK_CONF_DIR": str(conf),
+        "SPARK_LOCAL_IP": "127.0.0.1",
+        "PYSPARK_PYTHON": str(runtime.python),
+        "PYTHONUNBUFFERED": "1",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+    }
+
+
+def _listen(process: subprocess.Popen[str], heard: Heard) -> str:
+    """Hands on what the script prints until it closes its output; the reason that it failed for, or an empty text."""
+    assert process.stdout is not None
+    reason = ""
+    for line in process.stdout:
+        if not line.startswith("{"):
+            continue
+        event: dict[str, Any] = json.loads(line)
+        if event["event"] == "failed":
+            reason = event["reason"]
+        else:
+            heard(event)
+    return reason
+
+
+def _last_words(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    causes = [line for line in lines if line.startswith("Caused by:")] or lines
+    return f"Spark ended in mid-run: {causes[-1][:600]}" if causes else "Spark ended in mid-run without a word"
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(timeout=GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()

@@ -1,0 +1,39 @@
+"""A Postgres by itself, up in two seconds, for tests that need nothing else of the stack."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from insights.stack.servers import servers
+from tests.conftest import own_settings, wait_until
+
+
+@contextmanager
+def own_postgres(home: Path) -> Iterator[str]:
+    """The DSN of an empty database, from here until it is left."""
+    settings = own_settings(home)
+    settings.run_dir.mkdir(parents=True)
+    (part,) = [p for p in servers(settings) if p.name == "postgres"]
+    assert part.prepare
+    part.prepare()
+
+    def healthy() -> bool:
+        try:
+            return part.healthy()
+        except psycopg.OperationalError:
+            return False
+
+    with (home / "postgres.log").open("w") as log:
+        process = subprocess.Popen(part.command, env=part.environment, cwd=part.cwd, stdout=log, stderr=log)
+        try:
+            wait_until(healthy, what=f"Postgres is up; see {log.name}")
+            yield settings.postgres_dsn
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)

@@ -1,0 +1,390 @@
+"""Replays on one real stack: equal when it is quiet and when it is busy, unequal when it should be, and swapped in."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from aggregates.catalogue import aggregates
+from aggregates.render import Engine
+from flink.live_job import JOB_NAME
+from insights.deployment import replay_site
+from insights.engines import engine_of
+from insights.settings import PROJECT
+from replay import records
+from replay.explain import explain
+from replay.plan import OffsetsGone, ReplayPlan, Wish, everything, make_plan
+from replay.promote import NotProven, promote, rollback
+from replay.records import ReplayBusy, Run, Status
+from replay.restate import restate_late
+from replay.run import run
+from replay.site import Site
+from replay.verify import verify
+from schemas.catalogue import avro_events, event
+from schemas.errors import Retryable
+from spark.task import Task
+from tests.conftest import environment_of, own_settings, wait_until
+from tests.e2e.hub import Hub, connect, open_hub
+from tests.e2e.made_events import made, now
+
+ORDER_PLACED = event("sales.order_placed")
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory, my_turn: None) -> Iterator[Hub]:
+    """A stack with eight hours of a shop, the first six of them final, that is quiet until a test wakes it."""
+    folder = tmp_path_factory.mktemp("replays")
+    settings = own_settings(folder / "home", checkpoint_interval_seconds=2, idle_timeout_seconds=2, horizon_hours=2)
+    with ExitStack() as resources:
+        found = open_hub(settings, folder, resources, seed=5, rate=2.0, history="8h")
+        found.shop.start()
+        found.until(lambda: found.shop.is_live, "the past is published")
+        found.shop.stop()
+        found.come_to_rest()
+        found.until(lambda: is_final(found), "windows are final up to two hours ago")
+        yield found
+
+
+def is_final(hub: Hub) -> bool:
+    with connect(hub.settings) as connection:
+        (until,) = connection.execute(
+            "select max(final_until) from ops.finality where aggregate = 'sales_per_minute'"
+        ).fetchone() or (None,)
+    return until is not None and until > now() - timedelta(hours=2, minutes=10)
+
+
+@pytest.fixture
+def site(hub: Hub) -> Site:
+    return replay_site(hub.settings)
+
+
+def said(text: str) -> None:
+    """Nobody listens."""
+
+
+def computed(hub: Hub, site: Site, plan: ReplayPlan, engine: str = "duckdb") -> Run:
+    return run(site, plan, engine_of(hub.settings, engine, said), by="a test", say=said, heard=lambda event: None)
+
+
+def proven(hub: Hub, site: Site, plan: ReplayPlan, engine: str = "duckdb") -> Run:
+    return verify(site, computed(hub, site, plan, engine).run, say=said)
+
+
+def hashes(found: Run) -> dict[str, str]:
+    assert found.certificate
+    return {one["name"]: one["sha256"] for one in found.certificate["aggregates"]}
+
+
+def problems(found: Run) -> list[Any]:
+    assert found.certificate
+    return [one for one in found.certificate["aggregates"] if one["mismatches"]]
+
+
+def test_on_a_quiet_log_both_engines_compute_every_cell_that_is_live_and_touch_no_consumer_group(
+    hub: Hub, site: Site
+) -> None:
+    groups = site.log.committed(JOB_NAME, avro_events())
+    plan = make_plan(site, Wish(names=everything(), scope="beginning"))
+    of_spark, of_duckdb = (proven(hub, site, plan, engine) for engine in ("local", "duckdb"))
+    for found in (of_spark, of_duckdb):
+        assert found.status is Status.VERIFIED, problems(found)
+        assert found.certificate
+        assert {one["name"] for one in found.certificate["aggregates"]} == {a.name for a in aggregates()}
+        assert all(not one["excluded"] for one in found.certificate["aggregates"])
+    assert hashes(of_spark) == hashes(of_duckdb)
+    assert site.log.committed(JOB_NAME, avro_events()) == groups
+    names = {
+        g.group_id for g in AdminClient({"bootstrap.servers": hub.settings.kafka}).list_consumer_groups().result().valid
+    }
+    assert not {name for name in names if "replay" in name or "spark" in name}
+
+
+def test_while_events_pour_in_all_is_equal_but_the_cells_that_newer_events_touch(hub: Hub, site: Site) -> None:
+    hub.shop.start()
+    try:
+        before = hub.counted()
+        hub.until(lambda: hub.counted() > before, "the shop sells")
+        plan = make_plan(site, Wish(names=everything(), scope="beginning"))
+        ends = {t.event: sum(p.until for p in t.partitions.values()) for t in plan.topics.values()}
+        hub.until(
+            lambda: (
+                sum(e.end for e in site.log.extents(event("web.interaction")).values()) > ends["web.interaction"] + 20
+            ),
+            "events come after the plan's",
+        )
+        found = proven(hub, site, plan)
+    finally:
+        hub.shop.stop()
+    assert found.status is Status.VERIFIED, problems(found)
+    assert found.certificate
+    excluded = {one["name"]: sum(one["excluded"].values()) for one in found.certificate["aggregates"]}
+    assert excluded["interactions"] >= 20
+    assert found.certificate["aggregates"][0]["rows"] > 0
+
+
+def some_final_row(hub: Hub) -> tuple[Any, ...]:
+    with connect(hub.settings) as connection:
+        row = connection.execute(
+            "select window_start, region, category, net_amount from live.sales_per_minute"
+            " where window_start < now() - interval '4 hours' order by orders desc, 1, 2, 3 limit 1"
+        ).fetchone()
+    assert row is not None
+    return row
+
+
+def set_net_amount(hub: Hub, row: tuple[Any, ...], amount: Decimal) -> None:
+    with connect(hub.settings) as connection:
+        changed = connection.execute(
+            "update live.sales_per_minute set net_amount = %s where (window_start, region, category) = (%s, %s, %s)",
+            (amount, *row[:3]),
+        ).rowcount
+    assert changed == 1
+
+
+def net_amount(hub: Hub, row: tuple[Any, ...]) -> Decimal:
+    with connect(hub.settings) as connection:
+        found = connection.execute(
+            "select net_amount from live.sales_per_minute where (window_start, region, category) = (%s, %s, %s)",
+            row[:3],
+        ).fetchone()
+    assert found is not None
+    return Decimal(found[0])
+
+
+def test_one_cell_tampered_with_is_found_explained_and_repaired_and_the_repair_can_be_taken_back(
+    hub: Hub, site: Site
+) -> None:
+    row = some_final_row(hub)
+    right, wrong = row[3], row[3] + Decimal("0.01")
+    set_net_amount(hub, row, wrong)
+    try:
+        found = proven(hub, site, make_plan(site, Wish(names=("sales_per_minute",), scope="beginning")))
+        assert found.status is Status.DIFFERS
+        (one,) = problems(found)
+        assert (one["different"], one["only_in_replay"], one["only_in_live"]) == (1, 0, 0)
+        assert one["differing_columns"] == {"net_amount": 1}
+        (first,) = one["first_differences"]
+        assert first["key"]["region"] == row[1]
+        assert (first["here"]["net_amount"], first["there"]["net_amount"]) == (str(right), str(wrong))
+        key = f'{row[0]:%Y-%m-%d %H:%M}, {row[1]}, "{row[2]}"'
+        told = explain(site, "sales_per_minute", key)
+        assert not told.adds_up
+        assert told.computed
+        assert told.computed["net_amount"] == right
+        sold = [line for behind in told.events for line in behind.record["lines"] if line["category"] == row[2]]
+        assert sum(line["quantity"] * line["unit_price"] - line["discount_amount"] for line in sold) == right
+        with pytest.raises(NotProven, match="differs from what readers see"):
+            promote(site, found.run, reason=None, by="a test", say=said)
+        assert net_amount(hub, row) == wrong
+        done = promote(site, found.run, reason="somebody wrote into the table", by="a test", say=said)
+        assert net_amount(hub, row) == right
+        assert done.changes
+        assert done.changes["sales_per_minute"]["by_measure"] == {"net_amount": "-0.01"}
+        assert explain(site, "sales_per_minute", key).adds_up
+        rollback(site, found.run, say=said)
+        assert net_amount(hub, row) == wrong
+    finally:
+        set_net_amount(hub, row, right)
+
+
+KILLED = """
+import dataclasses, os, signal, sys
+from pathlib import Path
+from insights.deployment import replay_site
+from insights.engines import engine_of
+from insights.settings import load_settings
+from replay.plan import read_plan
+from replay.run import run
+settings, plan, engine, stop_after = load_settings(), read_plan(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
+site = dataclasses.replace(replay_site(settings), chunk_records=2_000)
+chunks = 0
+def heard(event):
+    global chunks
+    if event["event"] == "chunk":
+        chunks += 1
+        if chunks == stop_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+print(run(site, plan, engine_of(settings, engine, print), by="a test", say=print, heard=heard).run)
+"""
+
+
+def test_killed_near_its_beginning_middle_and_end_and_run_again_it_has_the_same_rows(
+    hub: Hub, site: Site, tmp_path: Path
+) -> None:
+    plan = make_plan(site, Wish(names=("customer_orders_per_day", "interactions"), scope="beginning"))
+    undisturbed = computed(hub, site, plan)
+    path = tmp_path / "plan.yaml"
+    again = plan.model_copy(update={"made_at": plan.made_at + timedelta(seconds=1)})
+    path.write_text(again.to_yaml())
+    environment = {**os.environ, **environment_of(hub.settings)}
+    for stop_after, ending in ((1, -signal.SIGKILL), (5, -signal.SIGKILL), (9, -signal.SIGKILL), (0, 0)):
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(path), "local", str(stop_after)],
+            env=environment, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == ending, done.stdout + done.stderr
+    with site.postgres() as connection:
+        (resumed,) = [r for r in records.newest(connection, 5) if r.plan_digest == again.digest]
+    assert resumed.status is Status.COMPUTED
+    assert hashes(verify(site, resumed.run, say=said)) == hashes(verify(site, undisturbed.run, say=said))
+
+
+def expire_half(hub: Hub) -> dict[int, int]:
+    """The log forgets the first half of each partition of orders, as retention would; what it begins with then."""
+    site = replay_site(hub.settings)
+    extents = site.log.extents(ORDER_PLACED)
+    half = {n: max(e.begin, e.end // 2) for n, e in extents.items()}
+    admin = AdminClient({"bootstrap.servers": hub.settings.kafka})
+    for future in admin.delete_records([TopicPartition(ORDER_PLACED.topic, n, at) for n, at in half.items()]).values():
+        future.result(30)
+    return half
+
+
+def test_what_the_log_has_forgotten_comes_from_the_lake_and_meets_the_log_at_a_seam_by_offset(
+    hub: Hub, site: Site
+) -> None:
+    half = expire_half(hub)
+    plan = make_plan(site, Wish(names=("sales_per_minute", "order_lines"), scope="beginning"))
+    partitions = plan.topics[ORDER_PLACED.topic].partitions
+    for n, begin in half.items():
+        lake, log = partitions[n].lake, partitions[n].log
+        assert lake == (0, begin)
+        assert log is not None
+        assert log[0] == begin
+    for engine in ("local", "duckdb"):
+        found = proven(hub, site, plan, engine)
+        assert found.status is Status.VERIFIED, problems(found)
+
+
+def test_offsets_that_neither_log_nor_lake_has_are_refused_by_their_ranges(
+    hub: Hub, site: Site, tmp_path: Path
+) -> None:
+    half = expire_half(hub)
+    # Another catalog, in a database that has none yet: a lake without a table.
+    elsewhere = dataclasses.replace(
+        site.deployment, lake_database="registry", lake_warehouse=(tmp_path / "lake").as_uri()
+    )
+    empty = dataclasses.replace(site, deployment=elsewhere)
+    with pytest.raises(OffsetsGone, match=rf"{ORDER_PLACED.topic} partition 0: 0 to {half[0] - 1:,}"):
+        make_plan(empty, Wish(names=("sales_per_minute",), scope="beginning"))
+
+
+def test_a_second_replay_of_an_aggregate_is_refused_with_the_name_of_the_first(hub: Hub, site: Site) -> None:
+    plan = make_plan(site, Wish(names=("refunds_per_day",), scope="beginning"))
+
+    class Meanwhile:
+        """Begins a second one while the first computes."""
+
+        name, dialect, reads_log = "duckdb", Engine.DUCKDB, False
+
+        def compute(self, task: Task, heard: Any) -> None:
+            other = plan.model_copy(update={"made_at": plan.made_at + timedelta(seconds=1)})
+            with pytest.raises(ReplayBusy, match=f"a replay of refunds_per_day is going on: {task.run}, by a test"):
+                computed(hub, site, other)
+            engine_of(hub.settings, "duckdb", said).compute(task, heard)
+
+    done = run(site, plan, Meanwhile(), by="a test", say=said, heard=lambda event: None)
+    assert verify(site, done.run, say=said).status is Status.VERIFIED
+
+
+def test_postgres_gone_in_mid_run_is_a_clear_end_and_the_run_can_be_taken_up_again(hub: Hub, site: Site) -> None:
+    plan = make_plan(site, Wish(names=("refunds_per_day",), scope="beginning"))
+    pid = hub.part("postgres").pid
+    assert pid is not None
+    backends = [pid]
+
+    class Dies:
+        """Computes, and then Postgres answers nobody."""
+
+        name, dialect, reads_log = "duckdb", Engine.DUCKDB, False
+
+        def compute(self, task: Task, heard: Any) -> None:
+            engine_of(hub.settings, "duckdb", said).compute(task, heard)
+            os.kill(backends[0], signal.SIGSTOP)
+
+    try:
+        with pytest.raises(Retryable, match="Postgres at"):
+            run(site, plan, Dies(), by="a test", say=said, heard=lambda event: None)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    hub.checkpoint()
+    again = computed(hub, site, plan)
+    with site.postgres() as connection:
+        runs = [r for r in records.newest(connection, 50) if r.plan_digest == plan.digest]
+    assert [r.run for r in runs] == [again.run]
+    assert verify(site, again.run, say=said).status is Status.VERIFIED
+
+
+def test_late_events_come_to_count_in_facts_and_aggregates_at_once_and_in_no_other_cell(hub: Hub, site: Site) -> None:
+    long_ago = now() - timedelta(days=40)
+    orders = [made(ORDER_PLACED, long_ago + timedelta(minutes=n)) for n in range(20)]
+    for order in orders:
+        hub.publish(ORDER_PLACED, order, "late")
+    hub.publish(ORDER_PLACED, orders[0], "late")
+    hub.flush()
+    hub.come_to_rest()
+    ids = [order["event_id"] for order in orders]
+    facts = "select count(*), count(distinct event_id) from events.order_lines where event_id = any(%s)"
+    sold = "select coalesce(sum(net_amount), 0) from live.sales_per_minute where window_start between %s and %s"
+    span = (long_ago - timedelta(days=1), long_ago + timedelta(days=1))
+    with connect(hub.settings) as connection:
+        assert connection.execute(facts, (ids,)).fetchone() == (0, 0)
+        done = restate_late(
+            site, engine_of(hub.settings, "duckdb", said), by="a test", say=said, heard=lambda event: None
+        )
+        assert done is not None
+        assert done.certificate
+        assert done.certificate["late"]["proven"]
+        assert done.certificate["late"]["events"] == 21
+        lines = sum(len(order["lines"]) for order in orders)
+        assert connection.execute(facts, (ids,)).fetchone() == (lines, 20)
+        net = sum(
+            line["quantity"] * line["unit_price"] - line["discount_amount"]
+            for order in orders
+            for line in order["lines"]
+        )
+        assert connection.execute(sold, span).fetchone() == (net,)
+        nothing = restate_late(
+            site, engine_of(hub.settings, "duckdb", said), by="a test", say=said, heard=lambda event: None
+        )
+        assert nothing is None
+        # What counts now is part of history: a replay from the beginning has it too.
+        found = proven(hub, site, make_plan(site, Wish(names=("sales_per_minute", "order_lines"), scope="beginning")))
+        assert found.status is Status.VERIFIED, problems(found)
+        rollback(site, done.run, say=said)
+        assert connection.execute(facts, (ids,)).fetchone() == (0, 0)
+        assert connection.execute(sold, span).fetchone() == (0,)
+
+
+def test_the_command_line_goes_from_plan_to_promotion_and_says_what_it_did(hub: Hub, tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    day = f"{datetime.now(UTC) - timedelta(hours=5):%Y-%m-%dT%H}:00"
+    until = f"{datetime.now(UTC) - timedelta(hours=3):%Y-%m-%dT%H}:00"
+    told = hub.command("replay", "plan", "sales_per_minute", "--from", day, "--to", until, "--out", str(path))
+    assert "sales.order_placed.v1" in told
+    assert "sales_overview" in told
+    told = hub.command("replay", "run", str(path), "--engine", "duckdb")
+    name = next(line.split()[0] for line in told.splitlines() if line.startswith("r") and line.strip()[1:].isdigit())
+    assert f"{name} equals what is live in every cell" in hub.command("replay", "verify", name)
+    assert f"{name} is what readers see" in hub.command("replay", "promote", name)
+    certificate = json.loads(hub.command("replay", "show", name, "--json"))
+    assert certificate["result"] == "equal"
+    assert certificate["offsets"][ORDER_PLACED.topic].keys() == {"0", "1", "2", "3"}
+    assert "promoted" in hub.command("replay", "list")
+    assert "readers see what they saw before" in hub.command("replay", "rollback", name)
+    wait_until(lambda: "rolled back" in hub.command("replay", "list"), seconds=30)
