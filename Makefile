@@ -56,7 +56,7 @@ check-dependencies:
 check-sql:
 	@echo "==> sqlfluff, for Flink, Spark and DuckDB" && .venv/bin/python .ci/lint_sql.py
 check-plans:
-	@echo "==> every query planned by Flink and by Spark" && .venv/bin/python .ci/plan_sql.py
+	@echo "==> every query planned by Flink and by Spark" && .venv/bin/python -W ignore:XDG_RUNTIME_DIR .ci/plan_sql.py
 check-yaml:
 	@echo "==> yamllint" && .venv/bin/yamllint --strict .github dashboards .pre-commit-config.yaml
 check-contracts:

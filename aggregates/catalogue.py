@@ -79,21 +79,21 @@ class Aggregate:
         return self.sink.startswith("events.")
 
     @property
-    def table(self) -> str:
-        """Where this version's rows are. ``sink`` is a view of one version's table."""
-        return f"versions.{self.name}_v{self.version}"
-
-    @property
     def moment(self) -> str:
         """The column that says which window a row is of; a fact's is the event's own time."""
         return "occurred_at" if self.is_fact else "window_start"
 
     @property
+    def table(self) -> str:
+        """Where this version's rows are. ``sink`` is a view of one version's table."""
+        return f"versions.{self.name}_v{self.version}"
+
+    @property
     def fingerprint(self) -> str:
-        """SHA-256 over all that decides what is in the table: the query, its inputs, key, window and columns."""
-        parts = [self.query, *self.inputs, *self.key, self.window, self.time, *self.columns]
-        kinds = [f"{column.type} {column.nullable}" for column in self.columns.values()]
-        return hashlib.sha256(json.dumps([*parts, *kinds]).encode()).hexdigest()
+        """SHA-256 of what its numbers depend on: two definitions with the same one compute the same."""
+        columns = {name: (column.type, column.nullable) for name, column in self.columns.items()}
+        means = (self.query, self.inputs, self.key, columns, self.window, self.time, self.overrun_hours)
+        return hashlib.sha256(json.dumps(means).encode()).hexdigest()
 
 
 def read_aggregate(folder: Path) -> Aggregate:

@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     idle_timeout_seconds: int = Field(60, ge=1, description="a partition silent for so long holds no watermark back")
     checkpoint_interval_seconds: int = Field(10, ge=1)
     lake_maintenance_minutes: int = Field(60, ge=1, description="time between two runs that tidy the lake")
+    restate_late_minutes: int = Field(60, ge=1, description="time between two runs that make late events count")
     parallelism: Parallelism = 1
 
     @property

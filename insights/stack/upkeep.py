@@ -1,4 +1,4 @@
-"""Has the lake tidied every so often, in a process of its own: what that takes of memory is given back."""
+"""Commands that the stack runs every so often, in a process of their own: what that takes of memory is given back."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 
 from insights.settings import PROJECT, Settings
 
-COMMAND = (sys.executable, "-m", "insights", "lake", "maintain")
+INSIGHTS = (sys.executable, "-m", "insights")
 KINDER = 10
 
 
 class Upkeep:
-    """``step`` is called every minute or so and blocks while the lake is tidied. Its words: ``logs/lake.out``."""
+    """``step`` is called every minute or so and blocks while the command runs. Its words: ``logs/NAME.out``."""
 
-    def __init__(self, settings: Settings, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, settings: Settings, name: str, every_minutes: float, command: Sequence[str]) -> None:
         self._command = command
-        self._every_seconds = settings.lake_maintenance_minutes * 60
-        self._began = settings.run_dir / "lake-maintenance"
-        self._log = settings.logs_dir / "lake.out"
+        self._every_seconds = every_minutes * 60
+        self._began = settings.run_dir / f"upkeep-{name}"
+        self._log = settings.logs_dir / f"{name}.out"
         values = settings.model_dump(mode="json", exclude_none=True)
         own = {Settings.variable(name): str(value) for name, value in values.items()}
         self._environment = {**os.environ, **own, "PYTHONPATH": str(PROJECT)}

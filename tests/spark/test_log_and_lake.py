@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def published(stack: Settings, until: Callable[..., Any]) -> dict[str, Bounds]:
     publisher = Publisher(stack.kafka, Registry(stack.registry_url), client_id="test")
     log = any_log(11, events_a_topic=1_500)
     for name in EVENTS:
-        for record in log[name]:
+        for record in alike(log[name]):
             publisher.publish(event(name), record)
     publisher.flush()
     found = {name: bounds(stack, event(name)) for name in EVENTS}
@@ -45,6 +45,12 @@ def published(stack: Settings, until: Callable[..., Any]) -> dict[str, Bounds]:
     until(lambda: {n: archived(stack, event(n)) for n in EVENTS} == ends, seconds=120, what="all is in the lake")
     until(lambda: {n: accounted(stack, event(n)) for n in EVENTS} == ends, what="all is in the books")
     return found
+
+
+def alike(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without those that say another thing under an id: of two partitions' records nobody knows which is read first."""
+    first: dict[str, dict[str, Any]] = {}
+    return [record for record in records if first.setdefault(record["event_id"], record) == record]
 
 
 def length(of: Bounds) -> int:
@@ -132,17 +138,6 @@ def test_log_and_lake_together_give_what_the_live_job_has(
         expected = live_rows(stack, a)
         assert len(expected) > 100, a.name
         assert rows(tmp_path, a) == expected, a.name
-
-
-def test_offsets_past_the_end_of_the_log_are_refused(
-    stack: Settings, published: dict[str, Bounds], tmp_path: Path
-) -> None:
-    given = whole(stack, published, tmp_path)
-    partition, (_, most) = max(published[EVENTS[0]].items())
-    ahead = Slice(partition=partition, from_offset=most, until_offset=most + 5)
-    inputs = tuple(i if i.event != EVENTS[0] else replace(i, log=(*i.log, ahead)) for i in given.inputs)
-    with pytest.raises(SparkFailed, match="reading sales.order_placed.v1: "):
-        replay(stack, replace(given, inputs=inputs), tmp_path)
 
 
 def test_offsets_that_the_lake_lacks_are_named(stack: Settings, published: dict[str, Bounds], tmp_path: Path) -> None:
