@@ -49,12 +49,16 @@ class Archive:
     days: int
 
 
-def make_archive(folder: Path, events: int) -> Archive:
-    """At least ``events`` events in a new lake below ``folder``. Blocks until all are committed."""
+def make_archive(folder: Path, events: int, lake: dict[str, str] | None = None) -> Archive:
+    """At least ``events`` events in a new lake below ``folder``. Blocks until all are committed.
+
+    Its catalog is an SQLite file, or what ``lake`` (pyiceberg's properties) says.
+    """
     topics = _shop_hours()
     repeats = -(-events // sum(map(len, topics.values())))
     folder.mkdir(parents=True)
-    catalog = load_catalog("lake", **properties(folder))
+    lake = lake or properties(folder)
+    catalog = load_catalog("lake", **lake)
     inputs, files = [], {}
     for name, rows in topics.items():
         e = event(name)
@@ -70,7 +74,7 @@ def make_archive(folder: Path, events: int) -> Archive:
         files[e.table] = [task.file.file_path.removeprefix("file://") for task in table.scan().plan_files()]
     catalog.close()
     return Archive(
-        lake=properties(folder),
+        lake=lake,
         inputs=tuple(inputs),
         files=files,
         events=repeats * sum(map(len, topics.values())),

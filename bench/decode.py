@@ -1,4 +1,4 @@
-"""How fast Spark decodes the log: records of three schema ids, mixed, against Spark's own from_avro on one id.
+"""How fast a replay decodes records of three schema ids, mixed, against Spark's own from_avro on one id.
 
 Both in one run and one Spark, turn by turn, so that the machine's moods hit both: the same orders, from the same kind
 of file, every field decoded and thrown away. Needs no stack.

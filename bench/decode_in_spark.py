@@ -1,4 +1,4 @@
-"""The part of bench/replay.py that runs in Spark's environment: decodes files of records, and says how long it took."""
+"""The part of bench/decode.py that runs in Spark's environment: decodes files of records, and says how long it took."""
 
 import json
 import sys

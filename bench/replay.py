@@ -1,30 +1,38 @@
 """How fast a replay recomputes archived events and has the result in Postgres.
 
     python -m bench.replay duckdb --events 5000000
+    python -m bench.replay spark --events 5000000
+    python -m bench.replay slope
 
 duckdb   the DuckDB engine and the loading of its results, against a script as one would write it by hand: DuckDB reads
          the same files, keeps the first record of each event_id, computes the same three tables into CSV files, and
          COPY takes them into Postgres. The rival checks no offset, knows no late event and can't be taken up again.
          Turn by turn in the same run; at the end the tables must be equal.
+spark    the same with Spark on this machine, its start included.
+slope    Spark over 1, 3 and 10 million events: seconds, the most memory that it had, and the slope of the logarithms.
 
 The lake is made once in a folder of its own. Postgres is the stack's (`insights up --no-producers`), unless --postgres
-names another; tables are made in a schema bench_replay, which is dropped again.
+names another; tables are made in a schema bench_replay, and the lake's catalog in a database bench_lake, and dropped.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import os
 import platform
 import shutil
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import duckdb
+import psutil
 import psycopg
 import pyiceberg
 
@@ -32,14 +40,17 @@ from aggregates.catalogue import aggregate
 from aggregates.render import Engine, render
 from bench.archive import Archive, make_archive
 from flink.columns import postgres_type
+from insights.deployment import spark_runtime
 from insights.settings import load_settings
 from replay.duck import compute
 from replay.result import load
+from spark import local
 from spark.task import Chunk, Computation, Task
 
 TABLES = ("funnel_per_hour", "sales_per_minute", "sessions")
 DAYS_A_CHUNK = 7
-SCHEMA = "bench_replay"
+SCHEMA, CATALOG = "bench_replay", "bench_lake"
+SLOPE_EVENTS = (1_000_000, 3_000_000, 10_000_000)
 
 FIRST_RECORDS = """
 create table {table} as
@@ -71,16 +82,28 @@ BY_HAND = {
 }
 
 
-def engine(archive: Archive, dsn: str, work: Path) -> None:
-    task = task_of(archive, work)
+def with_duckdb(archive: Archive, dsn: str, work: Path) -> None:
+    task = task_of(archive, work, Engine.DUCKDB)
     compute(task, lambda progress: None)
+    load_all(task, dsn)
+
+
+def with_spark(archive: Archive, dsn: str, work: Path) -> None:
+    task = task_of(archive, work, Engine.SPARK)
+    path = work / "task.json"
+    path.write_text(task.to_json())
+    local.run(spark_runtime(load_settings(), work / "spark"), local.JOB, [str(path)])
+    load_all(task, dsn)
+
+
+def load_all(task: Task, dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
         for computation in task.computations:
             for chunk in computation.chunks:
                 load(connection, task, "live", computation.aggregate, chunk, f"{SCHEMA}.engine_{computation.aggregate}")
 
 
-def task_of(archive: Archive, output: Path) -> Task:
+def task_of(archive: Archive, output: Path, dialect: Engine) -> Task:
     """The three tables, a chunk a week."""
     edges = [archive.first_day + timedelta(days=n) for n in range(0, archive.days + DAYS_A_CHUNK, DAYS_A_CHUNK)]
     chunks = tuple(
@@ -90,7 +113,7 @@ def task_of(archive: Archive, output: Path) -> Task:
     computations = tuple(
         Computation(
             aggregate=a.name,
-            sql=render(a, Engine.DUCKDB),
+            sql=render(a, dialect),
             inputs=a.inputs,
             time_column=a.time,
             columns={name: column.type for name, column in a.columns.items()},
@@ -123,29 +146,90 @@ def by_hand(archive: Archive, dsn: str, work: Path) -> None:
                     copy.write(data)
 
 
-WAYS: dict[str, Callable[[Archive, str, Path], None]] = {"engine": engine, "rival": by_hand}
+Way = Callable[[Archive, str, Path], None]
+ENGINES: dict[str, Way] = {"duckdb": with_duckdb, "spark": with_spark}
 
 
-def measure(archive: Archive, dsn: str, repeats: int) -> None:
-    rates: dict[str, list[float]] = {way: [] for way in WAYS}
+def measure(archive: Archive, dsn: str, repeats: int, engine: Way) -> None:
+    ways = {"engine": engine, "rival": by_hand}
+    rates: dict[str, list[float]] = {way: [] for way in ways}
     for repeat in range(repeats):
-        for way in WAYS if repeat % 2 else reversed(WAYS):
-            make_tables(dsn, way)
-            work = Path(tempfile.mkdtemp(prefix="bench-replay-"))
-            cpu, began = time.process_time(), time.perf_counter()
-            WAYS[way](archive, dsn, work)
-            seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+        for way in ways if repeat % 2 else reversed(ways):
+            seconds = timed(ways[way], way, archive, dsn)
             rates[way].append(archive.events / seconds)
-            print(
-                f"  {repeat + 1} {way:7} {rates[way][-1]:>9,.0f} events/s {seconds:>6.1f} s"
-                f" {cpu / archive.events * 1e6:>6.2f} µs of CPU an event",
-                flush=True,
-            )
-            shutil.rmtree(work)
+            print(f"  {repeat + 1} {way:7} {rates[way][-1]:>9,.0f} events/s {seconds:>6.1f} s", flush=True)
     for way, found in rates.items():
         print(f"{way:9} median {statistics.median(found):>9,.0f} events/s, from files to rows in Postgres")
     ratios = [ours / theirs for ours, theirs in zip(rates["engine"], rates["rival"], strict=True)]
     print(f"ratio     median {statistics.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
+
+
+def timed(way: Way, name: str, archive: Archive, dsn: str) -> float:
+    """Seconds, from files to rows in Postgres."""
+    make_tables(dsn, name)
+    work = Path(tempfile.mkdtemp(prefix="bench-replay-"))
+    began = time.perf_counter()
+    way(archive, dsn, work)
+    seconds = time.perf_counter() - began
+    shutil.rmtree(work)
+    return seconds
+
+
+class Memory(threading.Thread):
+    """The most resident memory of this process' children together, in MB, looked at ten times a second."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._ended = threading.Event()
+        self.most = 0.0
+
+    def run(self) -> None:
+        while not self._ended.wait(0.1):
+            with contextlib.suppress(psutil.Error):
+                children = psutil.Process().children(recursive=True)
+                self.most = max(self.most, sum(child.memory_info().rss for child in children) / 1e6)
+
+    def stop(self) -> float:
+        self._ended.set()
+        self.join()
+        return self.most
+
+
+def slope(dsn: str) -> None:
+    sizes, took = [], []
+    for events in SLOPE_EVENTS:
+        with lake_of(dsn, events) as archive:
+            memory = Memory()
+            memory.start()
+            seconds = timed(with_spark, "engine", archive, dsn)
+            most = memory.stop()
+        print(f"{archive.events:>11,} events {seconds:>6.1f} s {most:>6,.0f} MB at most", flush=True)
+        sizes.append(math.log(archive.events))
+        took.append(math.log(seconds))
+    print(f"slope of the logarithms {statistics.linear_regression(sizes, took).slope:.2f}")
+
+
+@contextlib.contextmanager
+def lake_of(dsn: str, events: int) -> Iterator[Archive]:
+    """A lake whose catalog is in Postgres, where Spark finds it."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-lake-"))
+    base = dsn.rpartition("/")[0]
+    lake = {
+        "type": "sql",
+        "uri": f"{base}/{CATALOG}".replace("postgresql://", "postgresql+psycopg://"),
+        "warehouse": (folder / "lake").as_uri(),
+        "init_catalog_tables": "true",
+    }
+    try:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(f"drop database if exists {CATALOG} with (force)")
+            connection.execute(f"create database {CATALOG}")
+        yield make_archive(folder / "lake", events, lake)
+    finally:
+        shutil.rmtree(folder)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute(f"drop schema if exists {SCHEMA} cascade")
+            connection.execute(f"drop database if exists {CATALOG} with (force)")
 
 
 def make_tables(dsn: str, way: str) -> None:
@@ -181,24 +265,21 @@ def machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["duckdb"])
+    parser.add_argument("what", choices=[*ENGINES, "slope"])
     parser.add_argument("--events", type=int, default=5_000_000)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--postgres", help="DSN; the stack's by default")
     options = parser.parse_args()
     dsn = options.postgres or load_settings().postgres_dsn
     print(machine())
-    folder = Path(tempfile.mkdtemp(prefix="bench-lake-"))
-    try:
-        archive = make_archive(folder / "lake", options.events)
+    if options.what == "slope":
+        slope(dsn)
+        return
+    with lake_of(dsn, options.events) as archive:
         files = sum(map(len, archive.files.values()))
         print(f"{archive.events:,} events of {archive.days} days in {files} files, {options.repeats} repeats in turn")
-        measure(archive, dsn, options.repeats)
+        measure(archive, dsn, options.repeats, ENGINES[options.what])
         compare(dsn)
-    finally:
-        shutil.rmtree(folder)
-        with psycopg.connect(dsn) as connection:
-            connection.execute(f"drop schema if exists {SCHEMA} cascade")
 
 
 if __name__ == "__main__":

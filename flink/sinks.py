@@ -69,7 +69,18 @@ VERSIONS = Sink(
     },
     key=("aggregate", "version"),
 )
-BOOKS = (EVENT_COUNTS, LATE_EVENTS, FINALITY, VERSIONS)
+RESTATED_EVENTS = Sink(
+    table="ops.restated_events",
+    description="Late events that count, since the replay that is named with them. The live job knows nothing of it.",
+    columns={
+        "topic": Column(type="string", doc="The topic."),
+        "kafka_partition": Column(type="int", doc="Partition of the topic."),
+        "kafka_offset": Column(type="count", doc="Offset in the partition."),
+        "run": Column(type="string", doc="The replay, in ops.replays."),
+    },
+    key=("topic", "kafka_partition", "kafka_offset"),
+)
+BOOKS = (EVENT_COUNTS, LATE_EVENTS, FINALITY, VERSIONS, RESTATED_EVENTS)
 
 
 def sinks() -> tuple[Sink, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from insights import front
-from insights.settings import load_settings
+from insights.settings import Settings, load_settings
 
 app = front.group("The live job on Flink, by hand; `up` starts it by itself.", example="insights flink list")
 FromBeginning = Annotated[
@@ -29,11 +29,24 @@ def submit(from_beginning: FromBeginning = False) -> None:
     from flink.live_job import JOB_NAME, differences, kept_jobs
     from insights.deployment import deployment
 
-    target = deployment(load_settings())
-    job = deploy.start_over(target) if from_beginning else deploy.submit(target)
+    settings = load_settings()
+    target = deployment(settings)
+    job = _start_over(settings) if from_beginning else deploy.submit(target)
     front.say(f"{JOB_NAME} runs as {job}")
     for line in differences(kept_jobs(target), aggregates()):
         front.say(line, style="yellow")
+
+
+def _start_over(settings: Settings) -> str:
+    from flink import deploy
+    from insights.deployment import deployment, replay_site
+    from replay import records
+
+    job = deploy.start_over(deployment(settings))
+    with replay_site(settings).postgres() as connection:
+        records.set_up(connection)
+        records.supersede(connection)
+    return job
 
 
 @app.command("list")

@@ -1,4 +1,4 @@
-"""What was run, and how it went: ops.replays, and ops.restated_events beside the late ledger."""
+"""What was run, and how it went: ops.replays."""
 
 from __future__ import annotations
 
@@ -47,14 +47,6 @@ create table if not exists ops.replays (
     changes jsonb
 );
 comment on table ops.replays is 'Every replay: its plan, how far it came, its certificate, and who asked.';
-create table if not exists ops.restated_events (
-    topic text not null,
-    kafka_partition integer not null,
-    kafka_offset bigint not null,
-    run text not null,
-    primary key (topic, kafka_partition, kafka_offset)
-);
-comment on table ops.restated_events is 'Late events that count since the replay that is named with them.';
 """
 LOCK = "select pg_try_advisory_lock(hashtextextended('insights.replay.' || %s, 0))"
 COLUMNS = (
@@ -65,7 +57,7 @@ COLUMNS = (
 
 
 class Status(StrEnum):
-    """How far a run came. ``differs``: verified, and not equal."""
+    """How far a run came. ``differs``: verified, and not equal. ``superseded``: all tables were made anew since."""
 
     RUNNING = "running"
     FAILED = "failed"
@@ -75,6 +67,7 @@ class Status(StrEnum):
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled back"
     PRUNED = "pruned"
+    SUPERSEDED = "superseded"
 
 
 class ReplayBusy(Retryable):
@@ -184,6 +177,11 @@ def note(connection: Connection, run: str, **fields: Any) -> None:
     connection.execute(
         sql.SQL("update ops.replays set {} where run = %s").format(sql.SQL(", ").join(assignments)), [*values, run]
     )
+
+
+def supersede(connection: Connection) -> None:
+    """After all tables were made anew: no run can be promoted or rolled back any more, as it knows the old ones."""
+    connection.execute("update ops.replays set status = %s where status <> %s", (Status.SUPERSEDED, Status.PRUNED))
 
 
 @contextmanager

@@ -7,11 +7,14 @@ are handed on. All else that Spark says is in ``spark.log`` in the work folder.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -203,9 +206,21 @@ def _last_words(log: Path) -> str:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
+    """Closes the script's input, and waits until Java is gone too; what stays is killed. At most GRACE_SECONDS."""
     assert process.stdin is not None
     process.stdin.close()
+    deadline = time.monotonic() + GRACE_SECONDS
+    while process.poll() is None or _has_members(process.pid):
+        if time.monotonic() > deadline:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            return
+        time.sleep(0.05)
+
+
+def _has_members(group: int) -> bool:
     try:
-        process.wait(timeout=GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
