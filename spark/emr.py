@@ -307,7 +307,7 @@ class _Run:
     def _tell_bill(self, job: Mapping[str, Any]) -> None:
         # AWS counts for a while after the end: what is not there yet is not zero.
         if used := job.get("billedResourceUtilization"):
-            vcpu, memory = used["vCPUHour"], used["memoryGBHour"]
+            vcpu, memory = used.get("vCPUHour", 0.0), used.get("memoryGBHour", 0.0)
             self._heard({"event": "billed", "vcpu_hours": vcpu, "memory_gb_hours": memory})
             self._said(f"EMR Serverless bills {vcpu:.2f} hours of a vCPU and {memory:.2f} of a GB")
 
