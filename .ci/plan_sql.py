@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -86,12 +87,16 @@ def by_spark(chosen: list[Aggregate]) -> list[Answer]:
         return [_answer(found) for found in spark.describe(queries)]
 
 
-def _answer(found: dict[str, object]) -> Answer:
-    columns = found.get("columns") or {}
-    assert isinstance(columns, dict)
+def _answer(found: dict[str, Any]) -> Answer:
     text = str(found.get("error", ""))
     line = re.search(r"\bline (\d+)", text)
-    return Answer(columns=columns, problem=text, line=int(line[1]) if line else 1)
+    # Flink's is Java's whole story, and its innermost cause says what is wrong.
+    causes = re.findall(r"^Caused by: [\w.$]+: (.+)$", text, re.MULTILINE)
+    return Answer(
+        columns=found.get("columns", {}),
+        problem=causes[-1] if causes else text.splitlines()[0] if text else "",
+        line=int(line[1]) if line else 1,
+    )
 
 
 def problems(aggregate: Aggregate, engine: Engine, answer: Answer) -> Iterator[tuple[int, str]]:

@@ -4,7 +4,7 @@
 
 =================  ==========================================================================
 ``description``    one sentence for people
-``sink``           table in Postgres: ``live.<folder>`` for an aggregate, ``events.<folder>`` for a fact
+``sink``           what readers read in Postgres: ``live.<folder>`` for an aggregate, ``events.<folder>`` for a fact
 ``inputs``         the contracts that ``query.sql`` reads
 ``window``         ``minute``, ``hour`` or ``day`` for an aggregate; a fact has none
 ``time``           the events' column that ``window_start`` is the floor of (default ``occurred_at``)
@@ -84,11 +84,16 @@ class Aggregate:
         return "occurred_at" if self.is_fact else "window_start"
 
     @property
+    def table(self) -> str:
+        """Where this version's rows are. ``sink`` is a view of one version's table."""
+        return f"versions.{self.name}_v{self.version}"
+
+    @property
     def fingerprint(self) -> str:
-        """SHA-256 over all that decides what is in the table: the query, its inputs, key, window and columns."""
-        parts = [self.query, *self.inputs, *self.key, self.window, self.time, *self.columns]
-        kinds = [f"{column.type} {column.nullable}" for column in self.columns.values()]
-        return hashlib.sha256(json.dumps([*parts, *kinds]).encode()).hexdigest()
+        """SHA-256 of what its numbers depend on: two definitions with the same one compute the same."""
+        columns = {name: (column.type, column.nullable) for name, column in self.columns.items()}
+        means = (self.query, self.inputs, self.key, columns, self.window, self.time, self.overrun_hours)
+        return hashlib.sha256(json.dumps(means).encode()).hexdigest()
 
 
 def read_aggregate(folder: Path) -> Aggregate:

@@ -1,4 +1,4 @@
-"""Submits, lists and stops the live job on a session cluster."""
+"""Submits, lists and stops the live jobs on a session cluster: the main one, and those of hand-overs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from flink.deployment import Deployment
 from flink.finality import floors
-from flink.plan import JOB_NAME, JobPlan, live_plan
-from flink.rest import FlinkRest, JobFailed
+from flink.live_job import JOB_NAME, LiveJob, keep, kept, kept_jobs, main_job, snapshots_of
+from flink.plan import JobPlan, live_plan
+from flink.postgres import connected
+from flink.rest import ENDED, FlinkRest, JobFailed
 from flink.tables import empty_tables
+from flink.versions import note_deployed, show
 from schemas.catalogue import events
 from schemas.errors import BrokerUnavailable, InsightsError
 
@@ -51,53 +55,102 @@ class Snapshot:
     taken_at: float
 
 
-def newest_snapshot(deployment: Deployment) -> Snapshot | None:
-    """The newest complete checkpoint or savepoint, by the time its metadata was written; None when there is none."""
-    found = deployment.snapshots_dir.glob("**/_metadata")
+def newest_snapshot(deployment: Deployment, name: str = JOB_NAME) -> Snapshot | None:
+    """A job's newest complete checkpoint or savepoint, by the time its metadata was written; None when it has none."""
+    found = snapshots_of(deployment, name).glob("**/_metadata")
     snapshots = [Snapshot(path=path.parent, taken_at=path.stat().st_mtime) for path in found]
     return max(snapshots, key=lambda snapshot: snapshot.taken_at, default=None)
 
 
 def submit(deployment: Deployment) -> str:
-    """Starts the live job from its newest snapshot, or from the log's beginning; its id. Blocks until it runs.
+    """Starts every live job that is deployed and does not run; the main job's id. Blocks until they run.
 
-    Does nothing when it runs already. Raises JobFailed with Flink's reason, StateTooOld when the snapshot is past use.
+    Each goes on from its newest snapshot, as it was deployed, whatever the folders say by now. The main job starts from
+    the log's beginning, as the folders are, when it has none. Raises JobFailed with Flink's reason, StateTooOld when a
+    snapshot is past use.
     """
-    rest = FlinkRest(deployment.flink_url)
-    with _one_at_a_time(deployment):
+    with one_at_a_time(deployment):
         _hold_file(deployment).unlink(missing_ok=True)
-        if running := rest.active_job(JOB_NAME):
-            return running
-        snapshot = newest_snapshot(deployment)
-        if snapshot is None:
-            plan = live_plan(deployment)
-        else:
-            refuse_expired(deployment, snapshot, time.time())
-            # What is final stays so, though state of a partition that was silent for long is forgotten.
-            plan = live_plan(deployment, floors(deployment))
-        _run_client(deployment, plan, snapshot)
-        return _await_running(rest, deadline_seconds=RUNNING_SECONDS)
+        return submit_deployed(deployment)
+
+
+def submit_deployed(deployment: Deployment) -> str:
+    """As ``submit``, for who is the one at that time already."""
+    main = _run(deployment, _main_job(deployment))
+    for job in kept_jobs(deployment):
+        if not job.is_main:
+            _run(deployment, job)
+    return main
+
+
+def _main_job(deployment: Deployment) -> LiveJob:
+    known = kept(deployment)
+    is_under_way = FlinkRest(deployment.flink_url).active_job(JOB_NAME) or newest_snapshot(deployment)
+    # A hand-over goes on from what the main job had.
+    if known and (is_under_way or len(kept_jobs(deployment)) > 1):
+        return known
+    job = main_job()
+    if not is_under_way:
+        show_deployed(deployment, job)
+    keep(deployment, job)
+    return job
+
+
+def show_deployed(deployment: Deployment, job: LiveJob) -> None:
+    """Readers see what this job writes."""
+    with connected(deployment) as connection:
+        for aggregate in job.aggregates:
+            note_deployed(connection, aggregate)
+            show(connection, aggregate, aggregate.version, None)
+
+
+def _run(deployment: Deployment, job: LiveJob) -> str:
+    rest = FlinkRest(deployment.flink_url)
+    if running := rest.active_job(job.name):
+        return running
+    snapshot = newest_snapshot(deployment, job.name)
+    reached: Mapping[str, datetime] = {}
+    if snapshot is not None:
+        refuse_expired(deployment, snapshot, time.time())
+        # What is final stays so, though state of a partition that was silent for long is forgotten.
+        reached = floors(deployment)
+    _run_client(deployment, live_plan(deployment, reached, job), snapshot)
+    return _await_running(rest, job.name, deadline_seconds=RUNNING_SECONDS)
 
 
 def start_over(deployment: Deployment) -> str:
-    """Forgets the job's state, empties its tables and starts it from the log's beginning; its id. Blocks until it runs.
+    """Forgets all jobs' state, empties the tables and starts one from the log's beginning; its id. Blocks till it runs.
 
-    Raises LogIncomplete, and changes nothing, when retention has removed a topic's first records: they would be lost.
+    That one computes everything as the folders are: hand-overs end, and readers see the folders' versions. Raises
+    LogIncomplete, and changes nothing, when retention has removed a topic's first records: they would be lost.
     """
-    rest = FlinkRest(deployment.flink_url)
     refuse_incomplete(log_beginnings(deployment.kafka))
-    with _one_at_a_time(deployment):
+    with one_at_a_time(deployment):
         _hold_file(deployment).touch()
-        if running := rest.active_job(JOB_NAME):
-            rest.cancel(running)
-            _await_ended(rest, deadline_seconds=60)
+        for name in {JOB_NAME, *(job.name for job in kept_jobs(deployment))}:
+            cancel(deployment, name)
         shutil.rmtree(deployment.snapshots_dir, ignore_errors=True)
+        shutil.rmtree(deployment.jobs_dir, ignore_errors=True)
         empty_tables(deployment)
     return submit(deployment)
 
 
+def cancel(deployment: Deployment, name: str) -> None:
+    """Ends the job of this name, if it runs, without a savepoint. Blocks until it has ended. Raises JobFailed."""
+    rest = FlinkRest(deployment.flink_url)
+    if running := rest.active_job(name):
+        rest.cancel(running)
+        _await_ended(rest, name, deadline_seconds=60)
+
+
+def all_run(deployment: Deployment) -> bool:
+    """Does every live job that is deployed run?"""
+    active = FlinkRest(deployment.flink_url).active_jobs()
+    return {JOB_NAME, *(job.name for job in kept_jobs(deployment))} <= active.keys()
+
+
 @contextmanager
-def _one_at_a_time(deployment: Deployment) -> Iterator[None]:
+def one_at_a_time(deployment: Deployment) -> Iterator[None]:
     """Two submissions at once would run the job twice, and both would write."""
     deployment.work_dir.mkdir(parents=True, exist_ok=True)
     with (deployment.work_dir / "submit.lock").open("w") as lock:
@@ -141,11 +194,11 @@ def refuse_incomplete(beginnings: Mapping[str, int]) -> None:
         )
 
 
-def _await_ended(rest: FlinkRest, *, deadline_seconds: float) -> None:
+def _await_ended(rest: FlinkRest, name: str, *, deadline_seconds: float) -> None:
     deadline = time.monotonic() + deadline_seconds
-    while rest.active_job(JOB_NAME):
+    while rest.active_job(name):
         if time.monotonic() > deadline:
-            raise JobFailed(f"the live job had not ended {deadline_seconds:.0f} s after it was cancelled")
+            raise JobFailed(f"the job {name} had not ended {deadline_seconds:.0f} s after it was cancelled")
         time.sleep(0.2)
 
 
@@ -200,24 +253,26 @@ def _reason(output: str) -> str:
     return causes[-1][:600] if causes else "no output"
 
 
-def _await_running(rest: FlinkRest, *, deadline_seconds: float) -> str:
+def _await_running(rest: FlinkRest, called: str, *, deadline_seconds: float) -> str:
     deadline = time.monotonic() + deadline_seconds
     while time.monotonic() < deadline:
-        job = rest.active_job(JOB_NAME)
+        job = rest.active_job(called)
         if job and rest.all_tasks_running(job):
             return job
         time.sleep(0.2)
-    known = next((job for job, name, _ in rest.jobs() if name == JOB_NAME), None)
+    known = next((job for job, name, _ in rest.jobs() if name == called), None)
     reason = rest.why_failed(known) if known else "it is not in Flink's list of jobs"
-    raise JobFailed(f"the live job was not running after {deadline_seconds:.0f} s: {reason or 'no exception recorded'}")
+    raise JobFailed(f"{called} was not running after {deadline_seconds:.0f} s: {reason or 'no exception recorded'}")
 
 
 def jobs(deployment: Deployment) -> list[JobStatus]:
-    """Every job that the JobManager knows; ended runs of a job that runs again are left out."""
+    """Every job that the JobManager knows, but for ended runs of what runs again or is no longer deployed."""
     rest = FlinkRest(deployment.flink_url)
     newest: dict[str, tuple[str, str]] = {}
+    deployed = {JOB_NAME, *(job.name for job in kept_jobs(deployment))}
     for job, name, state in rest.jobs():
-        newest.setdefault(name, (job, state))
+        if state not in ENDED or name in deployed:
+            newest.setdefault(name, (job, state))
     return [_status(rest, job, name, state) for name, (job, state) in newest.items()]
 
 
@@ -235,27 +290,39 @@ def _status(rest: FlinkRest, job: str, name: str, state: str) -> JobStatus:
     )
 
 
-def savepoint(deployment: Deployment) -> str:
-    """Takes a savepoint of the live job while it runs: its path. Raises JobFailed when there is no such job."""
+def savepoint(deployment: Deployment) -> list[str]:
+    """Takes a savepoint of each live job while it runs: their paths. Raises JobFailed when there is no main job."""
     rest = FlinkRest(deployment.flink_url)
-    return rest.savepoint(_running(rest), (deployment.snapshots_dir / "savepoints").as_uri())
+    return [rest.savepoint(job, _savepoints(deployment, name)) for name, job in _running(deployment).items()]
 
 
-def stop(deployment: Deployment, *, hold: bool = True) -> str:
-    """Stops the live job with a savepoint and returns its path. Raises JobFailed when there is no such job.
+def stop(deployment: Deployment, *, hold: bool = True) -> list[str]:
+    """Stops the live jobs, each with a savepoint: their paths. Raises JobFailed when there is no main job.
 
-    With ``hold`` it stays stopped, whoever keeps it running otherwise, until it is submitted again.
+    With ``hold`` they stay stopped, whoever keeps them running otherwise, until they are submitted again.
     """
-    rest = FlinkRest(deployment.flink_url)
-    with _one_at_a_time(deployment):
-        job = _running(rest)
+    with one_at_a_time(deployment):
+        running = _running(deployment)
         if hold:
             _hold_file(deployment).touch()
-        return rest.stop(job, (deployment.snapshots_dir / "savepoints").as_uri())
+        # The main job last: whoever finds it running may go on with this.
+        return [stop_one(deployment, name, job) for name, job in reversed(running.items())]
 
 
-def _running(rest: FlinkRest) -> str:
-    job = rest.active_job(JOB_NAME)
-    if job is None:
+def stop_one(deployment: Deployment, name: str, job: str) -> str:
+    """Stops one live job with a savepoint, for who is the one at that time: its path. Raises JobFailed."""
+    return FlinkRest(deployment.flink_url).stop(job, _savepoints(deployment, name))
+
+
+def _savepoints(deployment: Deployment, name: str) -> str:
+    return (snapshots_of(deployment, name) / "savepoints").as_uri()
+
+
+def _running(deployment: Deployment) -> dict[str, str]:
+    """Name to id of the live jobs that run, the main job first."""
+    rest = FlinkRest(deployment.flink_url)
+    names = [JOB_NAME, *(job.name for job in kept_jobs(deployment) if not job.is_main)]
+    found = {name: job for name in names if (job := rest.active_job(name))}
+    if JOB_NAME not in found:
         raise JobFailed(f"no job {JOB_NAME} is running; `insights flink submit` starts it")
-    return job
+    return found

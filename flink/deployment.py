@@ -27,6 +27,7 @@ class Deployment:
     conf_dir: Path
     lib_dir: Path
     snapshots_dir: Path
+    jobs_dir: Path
     work_dir: Path
     horizon_hours: int = 24
     state_ttl_hours: int = 24 * 8

@@ -3,6 +3,8 @@
 A window is final when the watermark has passed its end by the horizon, and everything read until then is in the
 tables. So: read the watermarks, wait for a checkpoint that began after that and is complete (its sinks have flushed),
 and what the watermarks said is then certain.
+
+The main job judges all events. Where another job writes what readers see, both must have come so far.
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ import psycopg
 
 from aggregates.catalogue import Aggregate, aggregates
 from flink.deployment import Deployment
-from flink.plan import JOB_NAME
-from flink.postgres import connected
+from flink.live_job import JOB_NAME, LiveJob, kept_jobs
+from flink.postgres import Connection, connected
 from flink.rest import NO_WATERMARK, FlinkRest
 from schemas.catalogue import event
 
@@ -28,15 +30,24 @@ set final_until = excluded.final_until, watermark = excluded.watermark,
     checkpoint_id = excluded.checkpoint_id, recorded_at = excluded.recorded_at
 where excluded.final_until > ops.finality.final_until
 """
+SEEN = "select aggregate, version from ops.versions where since is not null"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """Watermarks by topic table (milliseconds since the epoch), as they were at a moment."""
+    """A job's watermarks by topic table (milliseconds since the epoch), as they were at a moment."""
 
     job: str
     at_ms: int
     watermarks: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """Watermarks by topic table that a job had reached for certain, by this checkpoint."""
+
+    watermarks: dict[str, int]
+    checkpoint_id: int
 
 
 class FinalityRecorder:
@@ -45,36 +56,53 @@ class FinalityRecorder:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._rest = FlinkRest(deployment.flink_url)
-        self._reading: Reading | None = None
+        self._readings: dict[str, Reading] = {}
+        self._reached: dict[str, Reached] = {}
 
     def step(self) -> bool:
         """Always True. Raises Retryable or psycopg.Error when a server is away; the next step goes on."""
-        job = self._rest.active_job(JOB_NAME)
-        if job is None:
-            self._reading = None
-            return True
-        if self._reading is None or self._reading.job != job:
-            self._reading = self._read(job)
-            return True
-        checkpoint = self._rest.newest_checkpoint(job)
-        if checkpoint is not None and checkpoint.triggered_at_ms > self._reading.at_ms:
-            self._record(self._reading, checkpoint.id)
-            self._reading = self._read(job)
+        deployed = kept_jobs(self._deployment)
+        active = self._rest.active_jobs()
+        if any([self._look(job.name, active.get(job.name)) for job in deployed]):
+            self._record(deployed)
         return True
+
+    def _look(self, name: str, job: str | None) -> bool:
+        """Whether the job is known to be further than before."""
+        if job is None:
+            self._readings.pop(name, None)
+            self._reached.pop(name, None)
+            return False
+        reading = self._readings.get(name)
+        checkpoint = self._rest.newest_checkpoint(job) if reading and reading.job == job else None
+        is_certain = reading is not None and checkpoint is not None and checkpoint.triggered_at_ms > reading.at_ms
+        if reading and checkpoint and is_certain:
+            self._reached[name] = Reached(watermarks=reading.watermarks, checkpoint_id=checkpoint.id)
+        if reading is None or reading.job != job or is_certain:
+            self._readings[name] = self._read(job)
+        return is_certain
 
     def _read(self, job: str) -> Reading:
         # Metrics are as old as the JobManager's last fetch: never newer than this moment, which is what counts.
         found = watermarks(self._rest, job)
         return Reading(job=job, at_ms=int(time.time() * 1000), watermarks=found)
 
-    def _record(self, reading: Reading, checkpoint_id: int) -> None:
+    def _record(self, deployed: list[LiveJob]) -> None:
         with psycopg.connect(self._deployment.postgres_dsn, connect_timeout=3) as connection:
-            for aggregate in aggregates():
-                watermark = min(reading.watermarks.get(event(name).table, NO_WATERMARK) for name in aggregate.inputs)
-                if watermark > 0:
-                    at = datetime.fromtimestamp(watermark / 1000, UTC)
-                    until = final_until(aggregate, at, self._deployment.horizon_hours)
-                    connection.execute(UPSERT, (aggregate.name, until, at, checkpoint_id))
+            for name, version in connection.execute(SEEN).fetchall():
+                writer = next((job for job in deployed if job.writes(name, version)), None)
+                if writer is not None:
+                    self._record_one(connection, writer, next(a for a in writer.aggregates if a.name == name))
+
+    def _record_one(self, connection: Connection, writer: LiveJob, aggregate: Aggregate) -> None:
+        reached = [self._reached.get(name) for name in {JOB_NAME, writer.name}]
+        tables = [event(name).table for name in aggregate.inputs]
+        watermark = min(r.watermarks.get(t, NO_WATERMARK) if r else NO_WATERMARK for r in reached for t in tables)
+        if watermark > 0:
+            at = datetime.fromtimestamp(watermark / 1000, UTC)
+            until = final_until(aggregate, at, self._deployment.horizon_hours)
+            checkpoint_id = self._reached[writer.name].checkpoint_id
+            connection.execute(UPSERT, (aggregate.name, until, at, checkpoint_id))
 
 
 def watermarks(rest: FlinkRest, job: str) -> dict[str, int]:

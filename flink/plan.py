@@ -15,20 +15,20 @@ what was read and what counted is counted by day, and every record goes to the l
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aggregates.catalogue import Aggregate, Column, aggregates
+from aggregates.catalogue import Aggregate, Column
 from aggregates.render import Engine, render
 from flink.columns import DEAD_LETTER_COLUMNS, FLINK, flink_type, is_nullable, lake_columns, sink_column
 from flink.deployment import Deployment
+from flink.live_job import JOB_NAME, LiveJob, main_job, snapshots_of
 from flink.sinks import EVENT_COUNTS, LATE_EVENTS
 from schemas.binary import EPOCH
-from schemas.catalogue import Event, avro_events, events
+from schemas.catalogue import MOST_AHEAD, Event, avro_events, event, events
 
-JOB_NAME = "insights-live"
 SCHEMA_ID_HEADER = "schema_id"
 
 
@@ -45,30 +45,76 @@ class JobPlan:
         return json.dumps(asdict(self), indent=1)
 
 
-def live_plan(deployment: Deployment, floors: Mapping[str, datetime] | None = None) -> JobPlan:
-    """The whole live job: every contract, every aggregate and fact, both sinks.
+def live_plan(
+    deployment: Deployment, floors: Mapping[str, datetime] | None = None, job: LiveJob | None = None
+) -> JobPlan:
+    """The whole live job: every contract, every aggregate and fact, both sinks. With ``job``, that one.
 
     ``floors``: by event name, a watermark (UTC) that all partitions of its topic are known to have reached.
     """
+    job = job or main_job()
+    if not job.is_main:
+        return _hand_over_plan(deployment, job)
     known = floors or {}
-    sinks = [_postgres_sink(deployment, a.sink, _sink_columns(a), a.key) for a in aggregates()]
     return JobPlan(
-        name=JOB_NAME,
+        name=job.name,
         settings=settings(deployment),
         statements=[
             _lake_catalog(deployment),
-            *(s for e in avro_events() for s in _event_statements(e, deployment, known.get(e.name, EPOCH))),
+            *(s for e in avro_events() for s in _event_statements(e, deployment, known.get(e.name, EPOCH), job)),
             *(_dead_letter_source(e, deployment) for e in events() if e.format == "raw"),
-            *sinks,
+            *(_sink(deployment, job, a) for a in job.aggregates),
             *(_postgres_sink(deployment, s.table, _plain(s.columns), s.key) for s in (EVENT_COUNTS, LATE_EVENTS)),
         ],
         inserts=[
-            *(f"insert into `{a.sink}`\n{render(a, Engine.FLINK)}" for a in aggregates()),
+            *(_compute(job, a) for a in job.aggregates),
             _count_events(),
-            _keep_late_events(),
+            _keep_late_events(job.aggregates),
             *(_archive(e) for e in events()),
         ],
     )
+
+
+def _hand_over_plan(deployment: Deployment, job: LiveJob) -> JobPlan:
+    """One aggregate's windows from the line on, and no books: the main job keeps those.
+
+    It judges what lies behind the line as the main job does. Whatever made a later event late is more than the horizon
+    newer than that event, and so was read by this job too, before it.
+    """
+    (aggregate,) = job.aggregates
+    line = job.from_line or EPOCH
+    floor = line + timedelta(hours=deployment.horizon_hours)
+    folder = snapshots_of(deployment, job.name).as_uri()
+    return JobPlan(
+        name=job.name,
+        settings={
+            **settings(deployment),
+            "pipeline.name": job.name,
+            "execution.checkpointing.dir": f"{folder}/checkpoints",
+            "execution.checkpointing.savepoint-dir": f"{folder}/savepoints",
+        },
+        statements=[
+            *(s for name in aggregate.inputs for s in _event_statements(event(name), deployment, floor, job)),
+            _sink(deployment, job, aggregate),
+        ],
+        inserts=[_compute(job, aggregate)],
+    )
+
+
+def _target(job: LiveJob, aggregate: Aggregate) -> str:
+    return f"retired.{aggregate.name}_v{aggregate.version}" if aggregate.name in job.retired else aggregate.table
+
+
+def _compute(job: LiveJob, aggregate: Aggregate) -> str:
+    return f"insert into `{_target(job, aggregate)}`\n{render(aggregate, Engine.FLINK)}"
+
+
+def _sink(deployment: Deployment, job: LiveJob, aggregate: Aggregate) -> str:
+    """The aggregate's table, or nothing of the same shape: the job's state goes by the shape of its plan."""
+    if aggregate.name in job.retired:
+        columns = [*_sink_columns(aggregate), _primary_key(aggregate.key)]
+        return _create_table(_target(job, aggregate), columns, {"connector": "blackhole"})
+    return _postgres_sink(deployment, aggregate.table, _sink_columns(aggregate), aggregate.key)
 
 
 def settings(deployment: Deployment) -> dict[str, str]:
@@ -124,14 +170,31 @@ def _lake_catalog(deployment: Deployment) -> str:
     return f"create catalog `lake` with (\n  {_options(options)}\n)"
 
 
-def _kafka_options(topic: str, deployment: Deployment) -> dict[str, str]:
+def first_published(job: LiveJob) -> datetime | None:
+    """What was published before this is nothing that the job counts; None when that can't be said.
+
+    No event is published before its time by more than MOST_AHEAD. Nothing holds another time than its own to that.
+    """
+    if job.from_line is None or any(a.time != "occurred_at" for a in job.aggregates):
+        return None
+    return job.from_line - MOST_AHEAD
+
+
+def _startup_options(job: LiveJob) -> dict[str, str]:
+    since = first_published(job)
+    if since is None:
+        return {"scan.startup.mode": "earliest-offset"}
+    return {"scan.startup.mode": "timestamp", "scan.startup.timestamp-millis": str(int(since.timestamp() * 1000))}
+
+
+def _kafka_options(topic: str, deployment: Deployment, job: LiveJob) -> dict[str, str]:
     return {
         "connector": "kafka",
         "topic": topic,
         "properties.bootstrap.servers": deployment.kafka,
-        "properties.group.id": JOB_NAME,
-        "properties.client.id.prefix": f"{JOB_NAME}-{topic}",
-        "scan.startup.mode": "earliest-offset",
+        "properties.group.id": job.name,
+        "properties.client.id.prefix": f"{job.name}-{topic}",
+        **_startup_options(job),
         # A partition that appears or a topic that grows is read too.
         "scan.topic-partition-discovery.interval": "60 s",
     }
@@ -145,17 +208,17 @@ LOG_METADATA = [
 ]
 
 
-def _event_statements(e: Event, deployment: Deployment, floor: datetime) -> list[str]:
+def _event_statements(e: Event, deployment: Deployment, floor: datetime, job: LiveJob) -> list[str]:
     own = [f["name"] for f in e.avro_schema["fields"]]
     carried = ", ".join(f"`{name}`" for name in own)
     # From here on occurred_at is a plain time: no operator may drop what is behind the watermark.
     plain = carried.replace("`occurred_at`", "cast(`occurred_at` as timestamp(3)) as `occurred_at`")
     statements = [
-        _kafka_source(e, deployment),
+        _kafka_source(e, deployment, job),
         _judged(e, deployment, floor),
         f"create temporary view `numbered_{e.table}` as\n"
         f"select {plain}, count(*) over (partition by `event_id` order by `read_at`) as `copy`\n"
-        f"from `judged_{e.table}` where not `is_late`",
+        f"from `judged_{e.table}` where not `is_late`{_from_line(job)}",
         f"create temporary view `{e.table}` as\nselect {carried} from `numbered_{e.table}` where `copy` = 1",
     ]
     if items := _line_fields(e):
@@ -170,6 +233,18 @@ def _event_statements(e: Event, deployment: Deployment, floor: datetime) -> list
     return statements
 
 
+def _from_line(job: LiveJob) -> str:
+    if job.from_line is None:
+        return ""
+    (aggregate,) = job.aggregates
+    return f" and `{aggregate.time}` >= {_timestamp(job.from_line)}"
+
+
+def _timestamp(at: datetime) -> str:
+    utc = at.astimezone(UTC).replace(tzinfo=None)
+    return f"timestamp '{utc.isoformat(sep=' ', timespec='milliseconds')}'"
+
+
 def _judged(e: Event, deployment: Deployment, floor: datetime) -> str:
     """Every record with its partition's watermark, and whether it is more than the horizon behind that.
 
@@ -180,8 +255,7 @@ def _judged(e: Event, deployment: Deployment, floor: datetime) -> str:
     """
     horizon = f"interval '{deployment.horizon_hours}' hour({len(str(deployment.horizon_hours))})"
     own = f"cast(`occurred_at` as timestamp(3)) - interval '{deployment.out_of_order_seconds}' second"
-    utc = floor.astimezone(UTC).replace(tzinfo=None)
-    least = f"timestamp '{utc.isoformat(sep=' ', timespec='milliseconds')}'"
+    least = _timestamp(floor)
     return f"""create temporary view `judged_{e.table}` as
 select *, coalesce(`occurred_at` < `watermark` - {horizon}, false) as `is_late` from (
   select *, max(`reached`) over (partition by `kafka_partition` order by `read_at`) as `watermark` from (
@@ -198,7 +272,7 @@ def _line_fields(e: Event) -> list[str]:
     return []
 
 
-def _kafka_source(e: Event, deployment: Deployment) -> str:
+def _kafka_source(e: Event, deployment: Deployment, job: LiveJob) -> str:
     columns = [
         *(f"`{f['name']}` {flink_type(f['type'])}" for f in e.avro_schema["fields"]),
         *LOG_METADATA,
@@ -206,7 +280,7 @@ def _kafka_source(e: Event, deployment: Deployment) -> str:
         f"watermark for `occurred_at` as `occurred_at` - interval '{deployment.out_of_order_seconds}' second",
     ]
     options = {
-        **_kafka_options(e.topic, deployment),
+        **_kafka_options(e.topic, deployment, job),
         "value.format": "avro-confluent",
         "value.avro-confluent.url": deployment.registry,
         "value.avro-confluent.schema": e.schema_text,
@@ -217,7 +291,7 @@ def _kafka_source(e: Event, deployment: Deployment) -> str:
 
 def _dead_letter_source(e: Event, deployment: Deployment) -> str:
     options = {
-        **_kafka_options(e.topic, deployment),
+        **_kafka_options(e.topic, deployment, main_job()),
         "key.format": "raw",
         "key.fields": "key",
         "value.format": "raw",
@@ -242,8 +316,11 @@ def _postgres_sink(deployment: Deployment, table: str, columns: list[str], key: 
         "sink.buffer-flush.interval": f"{deployment.flush_interval_ms} ms",
         "sink.max-retries": "3",
     }
-    key_columns = ", ".join(f"`{name}`" for name in key)
-    return _create_table(table, [*columns, f"primary key ({key_columns}) not enforced"], options)
+    return _create_table(table, [*columns, _primary_key(key)], options)
+
+
+def _primary_key(key: tuple[str, ...]) -> str:
+    return f"primary key ({', '.join(f'`{name}`' for name in key)}) not enforced"
 
 
 def _union(selects: list[str]) -> str:
@@ -264,15 +341,15 @@ def _count_events() -> str:
     )
 
 
-def touched_by(e: Event) -> list[str]:
+def touched_by(e: Event, among: Iterable[Aggregate]) -> list[str]:
     """Names of what this event counts in."""
-    return [a.name for a in aggregates() if e.name in a.inputs]
+    return [a.name for a in among if e.name in a.inputs]
 
 
-def _keep_late_events() -> str:
+def _keep_late_events(among: Iterable[Aggregate]) -> str:
     rows = [
         f"select '{e.topic}' as topic, kafka_partition, kafka_offset, event_id, occurred_at,"
-        f" `watermark`, '{', '.join(touched_by(e))}' as aggregates"
+        f" `watermark`, '{', '.join(touched_by(e, among))}' as aggregates"
         f" from `judged_{e.table}` where is_late"
         for e in avro_events()
     ]

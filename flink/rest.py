@@ -85,6 +85,10 @@ class FlinkRest:
         """Id of the job of this name that has not ended, or None."""
         return next((job for job, called, state in self.jobs() if called == name and state not in ENDED), None)
 
+    def active_jobs(self) -> dict[str, str]:
+        """Name to id of all jobs that have not ended."""
+        return {name: job for job, name, state in reversed(self.jobs()) if state not in ENDED}
+
     def vertices(self, job: str) -> list[Vertex]:
         return [Vertex(id=v["id"], name=v["name"]) for v in self._call("GET", f"/jobs/{job}")["vertices"]]
 

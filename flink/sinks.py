@@ -56,16 +56,31 @@ FINALITY = Sink(
     },
     key=("aggregate",),
 )
+VERSIONS = Sink(
+    table="ops.versions",
+    description="The versions of each aggregate and fact, and since when readers see the one that they see.",
+    columns={
+        "aggregate": Column(type="string", doc="Name of the aggregate or fact."),
+        "version": Column(type="int", doc="Version of its definition."),
+        "table_name": Column(type="string", doc="The table with its rows."),
+        "fingerprint": Column(type="string", doc="SHA-256 of the definition."),
+        "since": Column(type="timestamp", doc="Since when readers see it; null when they don't.", nullable=True),
+        "run": Column(type="string", doc="The replay that made its history; null when no replay did.", nullable=True),
+    },
+    key=("aggregate", "version"),
+)
+BOOKS = (EVENT_COUNTS, LATE_EVENTS, FINALITY, VERSIONS)
 
 
 def sinks() -> tuple[Sink, ...]:
-    """All of them."""
-    return (*(_of(a) for a in aggregates()), EVENT_COUNTS, LATE_EVENTS, FINALITY)
+    """All of them, aggregates and facts in the version that their folders have."""
+    return (*(sink_of(a) for a in aggregates()), *BOOKS)
 
 
-def _of(aggregate: Aggregate) -> Sink:
+def sink_of(aggregate: Aggregate) -> Sink:
+    """The table of one version of an aggregate or fact."""
     return Sink(
-        table=aggregate.sink,
+        table=aggregate.table,
         description=aggregate.description,
         columns=aggregate.columns,
         key=aggregate.key,

@@ -1,7 +1,7 @@
 """Creates what the live job writes to: Postgres tables from the sinks, lake tables from the contracts.
 
-What is there already is compared with what is wanted before anything is changed: a table that the job would write
-wrongly, or not at all, is refused by name.
+What people read in Postgres are views (flink/versions.py). What is there already is compared with what is wanted before
+anything is changed: a table that the job would write wrongly, or not at all, is refused by name.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from pyiceberg.types import IcebergType, ListType, MapType, NestedField, StructT
 from aggregates.catalogue import Aggregate, aggregates
 from flink.columns import lake_schema, postgres_type
 from flink.deployment import Deployment
+from flink.live_job import kept_jobs
 from flink.postgres import Connection, connected
-from flink.sinks import Sink, sinks
+from flink.sinks import BOOKS, VERSIONS, Sink, sink_of, sinks
+from flink.versions import drop_others, move_rows_of_old, note_version, show, show_where_nothing_is_shown
 from schemas.catalogue import Event, event, events
 from schemas.errors import Misconfigured
 
 NAMESPACE = "events"
 
-SCHEMAS = ("live", "events", "ops")
+SCHEMAS = ("live", "events", "versions", "ops")
 
 COLUMNS_AND_KEY = """
 select
@@ -68,33 +70,62 @@ def create_tables(deployment: Deployment) -> None:
     Raises Misconfigured, and changes nothing, when a table that is there differs; Retryable when Postgres is away.
     """
     with connected(deployment) as connection, open_lake(deployment) as catalog:
+        for statement in schemas_ddl():
+            connection.execute(statement)
+        move_rows_of_old(connection, aggregates())
         for sink in sinks():
             check_sink(connection, sink)
         there = [(e, checked_lake_table(catalog, e)) for e in events()]
-        for statement in postgres_ddl():
-            connection.execute(statement)
+        make_postgres_tables(connection)
+        for job in kept_jobs(deployment):
+            for aggregate in job.aggregates:
+                if job.writes(aggregate.name, aggregate.version):
+                    make_version(connection, aggregate)
         connection.commit()
         for e, table in there:
             _make_or_bring_up(catalog, e, table)
 
 
 def empty_tables(deployment: Deployment) -> None:
-    """Empties every table that the live job writes, in Postgres and in the lake, for a run from the log's beginning."""
+    """Empties every table that the live job writes, in Postgres and in the lake, for a run from the log's beginning.
+
+    Readers see the folders' versions then; the tables of others are gone.
+    """
     with connected(deployment) as connection:
-        connection.execute(f"truncate {', '.join(sink.table for sink in sinks())}")
+        make_postgres_tables(connection)
+        connection.execute(f"truncate {', '.join(sink.table for sink in sinks() if sink is not VERSIONS)}")
+        for aggregate in aggregates():
+            show(connection, aggregate, aggregate.version, None)
+        drop_others(connection, aggregates())
+        connection.execute("update ops.versions set run = null")
     with open_lake(deployment) as catalog:
         for e in events():
             catalog.drop_table(f"{NAMESPACE}.{e.table}")
             create_lake_table(catalog, e)
 
 
-def postgres_ddl() -> Iterator[str]:
-    """DDL of all sinks. Run on tables that are there it changes their comments and storage only."""
+def schemas_ddl() -> Iterator[str]:
+    """DDL of the schemas."""
     yield from (f"create schema if not exists {schema}" for schema in SCHEMAS)
-    for sink in sinks():
-        yield from sink_ddl(sink)
+
+
+def make_postgres_tables(connection: Connection) -> None:
+    """What is missing: the books, the tables of the folders' versions, views. Others' comments and storage follow."""
+    for sink in BOOKS:
+        for statement in sink_ddl(sink):
+            connection.execute(statement)
     for aggregate in aggregates():
-        yield _storage(aggregate)
+        make_version(connection, aggregate)
+        show_where_nothing_is_shown(connection, aggregate)
+
+
+def make_version(connection: Connection, aggregate: Aggregate) -> None:
+    """The table of one version, which readers don't see by that. Raises Misconfigured when another is in its place."""
+    sink = sink_of(aggregate)
+    check_sink(connection, sink)
+    for statement in (*sink_ddl(sink), _storage(aggregate)):
+        connection.execute(statement)
+    note_version(connection, aggregate)
 
 
 def sink_ddl(sink: Sink) -> Iterator[str]:
@@ -110,9 +141,10 @@ def sink_ddl(sink: Sink) -> Iterator[str]:
 def _storage(aggregate: Aggregate) -> str:
     if aggregate.is_fact:
         # Its key does not begin with the time, by which it is read.
-        return f"create index if not exists {aggregate.name}_occurred_at on {aggregate.sink} (occurred_at)"
+        index = f"{aggregate.name}_v{aggregate.version}_occurred_at"
+        return f"create index if not exists {index} on {aggregate.table} (occurred_at)"
     # A row of an aggregate is written again and again: room beside it spares its index each time (a HOT update).
-    return f"alter table {aggregate.sink} set (fillfactor = 70)"
+    return f"alter table {aggregate.table} set (fillfactor = 70)"
 
 
 def _literal(text: str) -> str:
@@ -128,8 +160,8 @@ def check_sink(connection: Connection, sink: Sink) -> None:
     if rows and (found := differences(there, wanted, "primary key")):
         raise Misconfigured(
             f"the table {sink.table} in Postgres differs from {sink.origin}: {found}. Nothing was changed. A released"
-            " aggregate's columns stay: give a changed one a new name. Or drop the table, make it anew with"
-            " `insights up` and fill it with `insights flink submit --from-beginning`"
+            " aggregate's columns stay: a changed one is a new version of the aggregate. Or drop the table, make it"
+            " anew with `insights up` and fill it with `insights flink submit --from-beginning`"
         )
 
 

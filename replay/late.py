@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aggregates.catalogue import aggregate
+from aggregates.catalogue import aggregate, aggregates
 from flink.plan import touched_by
 from replay import archive
 from replay.archive import Place
@@ -54,7 +54,7 @@ def pending(site: Site, ends: Mapping[str, Mapping[int, int]]) -> list[Touched]:
 
 def _touched(site: Site, event: Event, places: Mapping[Place, datetime]) -> Iterator[Touched]:
     """With the time that decides for each aggregate; where that isn't the event's own, the lake knows it."""
-    readers = [aggregate(name) for name in touched_by(event)]
+    readers = [aggregate(name) for name in touched_by(event, aggregates())]
     columns = {a.time for a in readers if a.time != "occurred_at"}
     more: dict[str, dict[Place, datetime]] = {}
     if columns:
@@ -71,7 +71,7 @@ def _touched(site: Site, event: Event, places: Mapping[Place, datetime]) -> Iter
 
 def ripe(touched: Iterable[Touched], final: Mapping[str, datetime]) -> list[Touched]:
     """Those whose every window is final: an event must come to count in all of them at once."""
-    return [t for t in touched if all(_is_final(name, t, final) for name in touched_by(t.event))]
+    return [t for t in touched if all(_is_final(name, t, final) for name in touched_by(t.event, aggregates()))]
 
 
 def _is_final(name: str, touched: Touched, final: Mapping[str, datetime]) -> bool:

@@ -213,7 +213,7 @@ def make_plan(site: Site, wish: Wish) -> ReplayPlan:
     chosen: list[Touched] = []
     if wish.scope == "late":
         chosen = late.ripe(touched, final)
-        reached = {name for t in chosen for name in touched_by(t.event)}
+        reached = {name for t in chosen for name in touched_by(t.event, aggregates())}
         wanted = [a for a in wanted if a.name in reached]
         if not chosen:
             raise NothingToDo(_why_nothing(touched))

@@ -6,22 +6,24 @@ are written, so a promotion of what was proven equal changes nothing but the rec
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from psycopg import sql
 
-from aggregates.catalogue import Aggregate, aggregate
+from aggregates.catalogue import aggregate
 from flink.postgres import Connection
+from flink.versions import seen_version
 from replay import records
-from replay.compare import in_stretches, key_join, measures, name_of, same, totals
-from replay.plan import PlannedAggregate, ReplayPlan, Stretch, check_current
+from replay.compare import in_stretches, name_of, totals
+from replay.handover import hand_back, hand_over, retire_old
+from replay.plan import PlannedAggregate, Stretch, check_current
 from replay.records import NotNow, Run, Status, before, staging
 from replay.run import COUNTED, RESTATED, restated_places
 from replay.site import Say, Site
-from replay.windows import EPOCH
+from replay.swap import differing, final_part, swap
 from schemas import catalogue
 from schemas.errors import InsightsError, Misconfigured
 
@@ -30,33 +32,26 @@ class NotProven(InsightsError):
     """A run has no certificate that says equal, and nobody gave a reason to swap it in all the same."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Swapped:
-    """What a swap wrote of one table."""
-
-    removed: int
-    added: int
-
-
 def promote(site: Site, run: str, *, reason: str | None, by: str, say: Say) -> Run:
     """Makes a verified run what readers see, and returns its record. Blocks.
 
-    ``reason`` is for a run that differs on purpose; without one a clean certificate is needed. Raises NotProven,
-    NotNow, ReplayBusy or Retryable; then nothing has changed.
+    A new version of an aggregate is handed over to: its history is written beside the old one's, a live job of its own
+    takes over from there, and when that has caught up readers see it. ``reason`` is for a run that differs on purpose;
+    without one a clean certificate is needed. Raises NotProven, NotNow, ReplayBusy or Retryable; then readers see what
+    they saw, and it can be done again.
     """
     with site.postgres() as connection:
         records.set_up(connection)
         record = records.find(connection, run)
+        new = [p for p in record.plan.aggregates if seen_version(connection, p.name) != p.version]
     check_promotable(record, reason)
     check_current(record.plan)
     with records.alone(site, record.aggregates), site.postgres() as connection:
         began = time.monotonic()
-        final = {p.name: final_part(p) for p in record.plan.aggregates}
-        for planned in record.plan.aggregates:
-            _say_if_cut(planned, final[planned.name], say)
-        changes = {p.name: _swap_in(connection, record, p, final[p.name]) for p in record.plan.aggregates}
-        if record.scope == "late":
-            _mark_restated(connection, site, record)
+        if new:
+            changes = {new[0].name: hand_over(site, connection, record, new, say)}
+        else:
+            changes = _swap_all(site, connection, record, say)
         records.note(
             connection,
             run,
@@ -71,6 +66,16 @@ def promote(site: Site, run: str, *, reason: str | None, by: str, say: Say) -> R
         return records.find(connection, run)
 
 
+def _swap_all(site: Site, connection: Connection, record: Run, say: Say) -> dict[str, Any]:
+    final = {p.name: final_part(p) for p in record.plan.aggregates}
+    for planned in record.plan.aggregates:
+        _say_if_cut(planned, final[planned.name], say)
+    changes = {p.name: _swap_in(connection, record, p, final[p.name]) for p in record.plan.aggregates}
+    if record.scope == "late":
+        _mark_restated(connection, site, record)
+    return changes
+
+
 def check_promotable(record: Run, reason: str | None) -> None:
     """Raises NotNow or NotProven unless the run may be swapped in."""
     if record.status is Status.DIFFERS and reason is None:
@@ -82,18 +87,6 @@ def check_promotable(record: Run, reason: str | None) -> None:
         step = {Status.RUNNING: "run", Status.FAILED: "run", Status.COMPUTED: "verify"}.get(record.status)
         hint = f"; `insights replay {step}` comes first" if step else ""
         raise NotNow(f"{record.run} is {record.status}, and only a verified run can be promoted{hint}")
-
-
-def final_part(planned: PlannedAggregate) -> tuple[Stretch, ...]:
-    """The stretches of the plan as far as they were final when it was made."""
-    final = planned.final_until
-    if final is None:
-        return ()
-    return tuple(
-        Stretch(since=s.since, until=min(s.until or final, final))
-        for s in planned.windows
-        if (s.since or EPOCH) < final
-    )
 
 
 def _say_if_cut(planned: PlannedAggregate, final: Sequence[Stretch], say: Say) -> None:
@@ -114,45 +107,13 @@ def _swap_in(
     connection.execute(sql.SQL("drop table if exists {}").format(name_of(kept)))
     connection.execute(
         sql.SQL("create table {} as select * from {} as s where {}").format(
-            name_of(kept), name_of(planned.table), in_stretches("s", a, stretches)
+            name_of(kept), name_of(a.table), in_stretches("s", a, stretches)
         )
     )
-    was = totals(connection, a, planned.table, stretches)
-    swapped = swap(connection, a, planned.table, source, stretches)
-    now = totals(connection, a, planned.table, stretches)
-    by = {name: str(now[name] - was[name]) for name in now if now[name] != was[name]}
-    return {"rows_removed": swapped.removed, "rows_added": swapped.added, "by_measure": by}
-
-
-def swap(connection: Connection, a: Aggregate, target: str, source: str, stretches: Sequence[Stretch]) -> Swapped:
-    """Makes the target's rows in the stretches those of the source, writing only what differs."""
-    columns = sql.SQL(", ").join(map(sql.Identifier, a.columns))
-    removed = connection.execute(
-        sql.SQL(
-            "delete from {target} as t where {inside} and not exists"
-            " (select 1 from {source} as s where {on} and {same} and {inside_source})"
-        ).format(
-            target=name_of(target),
-            source=name_of(source),
-            inside=in_stretches("t", a, stretches),
-            inside_source=in_stretches("s", a, stretches),
-            on=key_join(a, "s", "t"),
-            same=same(a, "s", "t", measures(a)),
-        )
-    ).rowcount
-    added = connection.execute(
-        sql.SQL(
-            "insert into {target} ({columns}) select {columns} from {source} as s where {inside} and not exists"
-            " (select 1 from {target} as t where {on})"
-        ).format(
-            target=name_of(target),
-            source=name_of(source),
-            columns=columns,
-            inside=in_stretches("s", a, stretches),
-            on=key_join(a, "s", "t"),
-        )
-    ).rowcount
-    return Swapped(removed=removed, added=added)
+    was = totals(connection, a, a.table, stretches)
+    swapped = swap(connection, a, a.table, source, stretches)
+    now = totals(connection, a, a.table, stretches)
+    return {"rows_removed": swapped.removed, "rows_added": swapped.added, "by_measure": differing(was, now)}
 
 
 def _mark_restated(connection: Connection, site: Site, record: Run) -> None:
@@ -175,13 +136,23 @@ def rollback(site: Site, run: str, *, say: Say) -> Run:
     with records.alone(site, record.aggregates), site.postgres() as connection:
         if later := _promoted_after(connection, record):
             raise NotNow(f"{later} was promoted over {run}: roll that one back first")
-        for planned in record.plan.aggregates:
-            a = aggregate(planned.name)
-            swap(connection, a, planned.table, before(run, a.name), final_part(planned))
+        _refuse_pruned(connection, record)
+        if not hand_back(connection, record):
+            for planned in record.plan.aggregates:
+                a = aggregate(planned.name)
+                swap(connection, a, a.table, before(run, a.name), final_part(planned))
         connection.execute("delete from ops.restated_events where run = %s", (run,))
         records.note(connection, run, status=Status.ROLLED_BACK, rolled_back_at=True)
         connection.commit()
         return records.find(connection, run)
+
+
+def _refuse_pruned(connection: Connection, record: Run) -> None:
+    kept = [before(record.run, name) for name in record.aggregates]
+    is_handed_over = any("handed_over" in change for change in (record.changes or {}).values())
+    gone = [name for name in kept if connection.execute("select to_regclass(%s)", (name,)).fetchone() == (None,)]
+    if gone and not is_handed_over:
+        raise NotNow(f"{record.run} was pruned: what it replaced is gone, so it can't be rolled back")
 
 
 def _promoted_after(connection: Connection, record: Run) -> str | None:
@@ -196,28 +167,29 @@ def _promoted_after(connection: Connection, record: Run) -> str | None:
 def prune(site: Site, run: str) -> Run:
     """Removes what a run left: its staging tables, what it replaced, its files. The record and certificate stay.
 
-    Raises Misconfigured for a run that is going on.
+    After a hand-over the old version goes: nobody writes it any more, and its table is dropped. Blocks. Raises
+    Misconfigured for a run that is going on.
     """
-    import shutil
-
     with site.postgres() as connection:
         records.set_up(connection)
         record = records.find(connection, run)
     if record.status is Status.RUNNING:
         raise Misconfigured(f"{run} is running; end it first")
-    with records.alone(site, record.aggregates), site.postgres() as connection:
-        for (table,) in connection.execute(
-            "select table_name from information_schema.tables where table_schema = %s and table_name like %s",
-            (records.SCHEMA, f"{run}\\_%"),
-        ).fetchall():
-            connection.execute(sql.SQL("drop table {}").format(sql.Identifier(records.SCHEMA, table)))
-        if record.status is not Status.PROMOTED:
-            records.note(connection, run, status=Status.PRUNED)
-        connection.commit()
-        shutil.rmtree(site.run_dir(run), ignore_errors=True)
-        return records.find(connection, run)
+    with records.alone(site, record.aggregates):
+        if record.status is Status.PROMOTED:
+            retire_old(site, record)
+        with site.postgres() as connection:
+            _drop_tables(connection, run)
+            if record.status is not Status.PROMOTED:
+                records.note(connection, run, status=Status.PRUNED)
+            connection.commit()
+            shutil.rmtree(site.run_dir(run), ignore_errors=True)
+            return records.find(connection, run)
 
 
-def is_promotable(plan: ReplayPlan) -> bool:
-    """Whether any window of it was final when it was made."""
-    return any(final_part(planned) for planned in plan.aggregates)
+def _drop_tables(connection: Connection, run: str) -> None:
+    for (table,) in connection.execute(
+        "select table_name from information_schema.tables where table_schema = %s and table_name like %s",
+        (records.SCHEMA, f"{run}\\_%"),
+    ).fetchall():
+        connection.execute(sql.SQL("drop table {}").format(sql.Identifier(records.SCHEMA, table)))

@@ -16,10 +16,11 @@ from psycopg import sql
 
 from aggregates.catalogue import Aggregate, aggregate
 from aggregates.render import Engine, render
-from flink.plan import JOB_NAME
+from flink.live_job import JOB_NAME, kept, second_name
 from flink.postgres import Connection
 from flink.sinks import Sink
 from flink.tables import sink_ddl
+from flink.versions import seen_version
 from replay import archive, late, records
 from replay.log import Log
 from replay.plan import PlannedAggregate, ReplayPlan, Stretch, check_current
@@ -108,10 +109,14 @@ def _note_failure(site: Site, record: Run, error: BaseException) -> None:
 
 
 def await_live_job(site: Site, plan: ReplayPlan, say: Say, *, seconds: float = CATCH_UP_SECONDS) -> None:
-    """Returns once the live job has a complete checkpoint past every offset of the plan. Raises LiveJobBehind."""
+    """Returns once those that write what readers see have a complete checkpoint past every offset of the plan.
+
+    Raises LiveJobBehind.
+    """
     deadline = time.monotonic() + seconds
+    writers = _writers(site, plan)
     told = False
-    while behind := _behind(site.log, plan):
+    while behind := _behind(site.log, plan, writers):
         if time.monotonic() > deadline:
             raise LiveJobBehind(
                 f"the live job has not read all that this plan reads: {behind}. Its tables can't be compared before;"
@@ -123,15 +128,29 @@ def await_live_job(site: Site, plan: ReplayPlan, say: Say, *, seconds: float = C
         time.sleep(POLL_SECONDS)
 
 
-def _behind(log: Log, plan: ReplayPlan) -> str:
-    """Where the live job is before the plan's ends, or an empty text. What it committed is in its tables."""
-    committed = log.committed(JOB_NAME, [catalogue.event(t.event) for t in plan.topics.values()])
-    found = [
-        f"{topic} partition {n} up to {committed.get(topic, {}).get(n, 0):,} of {partition.until:,}"
-        for topic, planned in plan.topics.items()
-        for n, partition in planned.partitions.items()
-        if committed.get(topic, {}).get(n, 0) < partition.until
-    ]
+def _writers(site: Site, plan: ReplayPlan) -> dict[str, set[str]]:
+    """By live job, the topics that it must have read. The main job must have them all: it keeps the late ledger."""
+    found = {JOB_NAME: set(plan.topics)}
+    with site.postgres() as connection:
+        for planned in plan.aggregates:
+            seen = seen_version(connection, planned.name)
+            second = second_name(planned.name, seen or planned.version)
+            if kept(site.deployment, second):
+                found[second] = {catalogue.event(name).topic for name in aggregate(planned.name).inputs}
+    return found
+
+
+def _behind(log: Log, plan: ReplayPlan, writers: Mapping[str, set[str]]) -> str:
+    """Where a live job is before the plan's ends, or an empty text. What it committed is in its tables."""
+    found = []
+    for job, topics in writers.items():
+        committed = log.committed(job, [catalogue.event(plan.topics[topic].event) for topic in topics])
+        found += [
+            f"{topic} partition {n} up to {committed.get(topic, {}).get(n, 0):,} of {partition.until:,}"
+            for topic in sorted(topics)
+            for n, partition in plan.topics[topic].partitions.items()
+            if committed.get(topic, {}).get(n, 0) < partition.until
+        ]
     return "; ".join(found[:3])
 
 

@@ -21,7 +21,7 @@ from aggregates.catalogue import Aggregate, aggregate
 from flink.postgres import Connection
 from replay import records
 from replay.cells import Cells
-from replay.compare import Comparison, canonical_hash, compare, name_of
+from replay.compare import Comparison, canonical_hash, comparable, compare, name_of
 from replay.log import slices
 from replay.plan import PlannedAggregate, ReplayPlan
 from replay.records import NotNow, Run, Status, staging
@@ -129,7 +129,8 @@ def _one(
     say(f"comparing {a.name}")
     here = staging(record.run, a.name, COUNTED)
     touched = _touched_table(connection, a, cells) if cells else None
-    found = compare(connection, a, here, planned.table, planned.windows, touched)
+    both = comparable(connection, a, planned.table)
+    found = compare(connection, both, here, planned.table, planned.windows, touched)
     rows, digest = canonical_hash(connection, a, here, planned.windows)
     return {
         "name": a.name,
@@ -141,6 +142,7 @@ def _one(
         "rows": rows,
         "sha256": digest,
         **_counts(found),
+        "columns_compared": list(both.columns),
         "excluded": {AFTER: found.excluded} if found.excluded else {},
     }
 

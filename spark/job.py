@@ -348,6 +348,7 @@ def log_records(spark, task, i):
         .option("startingOffsets", json.dumps({i.topic: {str(p): least for p, (least, _) in bounds.items()}}))
         .option("endingOffsets", json.dumps({i.topic: {str(p): most for p, (_, most) in bounds.items()}}))
         .option("failOnDataLoss", "true")
+        .option("kafkaConsumer.pollTimeoutMs", "60000")
         .load()
         .select("partition", "offset", "timestamp", "value")
     )
@@ -406,7 +407,7 @@ def lake_records(spark, i, columns):
     newest = spark.table(f"{name}.refs").where("name = 'main'").select("snapshot_id").first()
     if newest is None:
         raise Refused(f"the lake's table events.{i.table} is empty, and should hold {count(i.lake):,} records")
-    table = spark.read.option("snapshot-id", newest[0]).table(name)
+    table = spark.read.option("versionAsOf", newest[0]).table(name)
     there = [field.name for field in columns if field.name in table.columns]
     return table.where(within(i.lake)).select(*POSITION, *there)
 

@@ -16,12 +16,11 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from dashboards import launch
 from flink import deploy
 from flink.finality import FinalityRecorder
-from flink.plan import JOB_NAME
-from flink.rest import FlinkRest
-from insights.deployment import deployment
+from insights.deployment import deployment, replay_site
 from insights.settings import PROJECT, Settings
 from insights.stack.part import Part, Task, http_ok
 from insights.stack.servers import SYSTEM_PATH, servers
+from insights.stack.upkeep import INSIGHTS, Upkeep
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable
 
@@ -53,10 +52,9 @@ def everything(settings: Settings, plan: UpPlan) -> list[Part | Task]:
 
 
 def tasks(settings: Settings) -> list[Task]:
-    """What makes servers into a stack: topics, contracts, tables, the live job, and its finality kept up to date."""
+    """What makes servers into a stack: topics, contracts, tables, the live job, and what is kept up."""
     target = deployment(settings)
     finality = FinalityRecorder(target)
-    rest = FlinkRest(settings.flink_url)
     return [
         Task(name="topics", run=partial(create_topics, settings.kafka), after=("kafka",)),
         Task(name="contracts", run=partial(_register, settings.registry_url), after=("registry",)),
@@ -64,7 +62,7 @@ def tasks(settings: Settings) -> list[Task]:
         Task(
             name="job",
             run=lambda: f"runs as {deploy.submit(target)}",
-            still_done=lambda: deploy.is_held(target) or rest.active_job(JOB_NAME) is not None,
+            still_done=lambda: deploy.is_held(target) or deploy.all_run(target),
             after=("topics", "contracts", "tables", "taskmanager"),
         ),
         Task(
@@ -74,7 +72,19 @@ def tasks(settings: Settings) -> list[Task]:
             after=("job",),
             every_seconds=1.0,
         ),
+        _upkeep(settings, "lake", "tidied", settings.lake_maintenance_minutes, ("lake", "maintain")),
+        _upkeep(settings, "late", "late events counted", settings.restate_late_minutes, ("replay", "late")),
     ]
+
+
+def _upkeep(settings: Settings, name: str, done: str, minutes: int, arguments: tuple[str, ...]) -> Task:
+    return Task(
+        name=name,
+        run=lambda: f"{done} every {minutes} minutes",
+        still_done=Upkeep(settings, name, minutes, (*INSIGHTS, *arguments)).step,
+        after=("tables",),
+        every_seconds=30.0,
+    )
 
 
 def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
@@ -143,8 +153,11 @@ def _register(url: str) -> str:
 
 def _create_tables(settings: Settings) -> str:
     from flink.tables import create_tables  # the same
+    from replay import records
 
     create_tables(deployment(settings))
+    with replay_site(settings).postgres() as connection:
+        records.set_up(connection)
     return "Postgres and lake tables are there"
 
 

@@ -32,6 +32,7 @@ DATABASES = ("insights", "lake", "registry")
 UNPRIVILEGED = "nobody"
 # Half the compiler's work at a start; for parts that never have much to do after it.
 QUICK_START = "-XX:TieredStopAtLevel=1"
+MOST_HAND_OVERS = 7
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -342,9 +343,14 @@ def flink_options(settings: Settings) -> Mapping[str, str | int]:
         "jobmanager.memory.jvm-metaspace.size": "256m",
         "taskmanager.bind-host": "127.0.0.1",
         "taskmanager.host": "127.0.0.1",
-        "taskmanager.numberOfTaskSlots": settings.parallelism,
+        # The main job takes one slot a subtask, each hand-over as many more.
+        "taskmanager.numberOfTaskSlots": settings.parallelism * (1 + MOST_HAND_OVERS),
         "taskmanager.memory.process.size": f"{settings.taskmanager_memory_mb}m",
-        "taskmanager.memory.managed.fraction": "0.3",
+        # All slots share RocksDB's memory: managed memory would be divided among them, used or not.
+        "taskmanager.memory.managed.size": "0m",
+        "taskmanager.memory.task.off-heap.size": f"{_rocksdb_mb(settings)}m",
+        "state.backend.rocksdb.memory.managed": "false",
+        "state.backend.rocksdb.memory.fixed-per-tm": f"{_rocksdb_mb(settings)}m",
         "taskmanager.memory.network.max": "192m",
         "rest.address": "127.0.0.1",
         "rest.bind-address": "127.0.0.1",
@@ -365,6 +371,10 @@ def flink_options(settings: Settings) -> Mapping[str, str | int]:
         "state.backend.rocksdb.compression.per.level": "NO_COMPRESSION;NO_COMPRESSION;LZ4_COMPRESSION",
         "io.tmp.dirs": str(settings.home / "flink" / "tmp"),
     }
+
+
+def _rocksdb_mb(settings: Settings) -> int:
+    return settings.taskmanager_memory_mb * 23 // 100
 
 
 def log4j(file: str) -> str:

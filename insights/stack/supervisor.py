@@ -352,7 +352,8 @@ def main(config: Path) -> None:
     paths = {key: Path(written["plan"][key]) for key in ("history_file", "mapping") if written["plan"][key]}
     plan = UpPlan(**{**written["plan"], **paths})
     savepoint = Task(
-        name="savepoint", run=lambda: f"the job's state is in {deploy.stop(deployment(settings), hold=False)}"
+        name="savepoint",
+        run=lambda: f"the job's state is in {', '.join(deploy.stop(deployment(settings), hold=False))}",
     )
     supervisor = Supervisor(
         everything(settings, plan), run_dir=settings.run_dir, logs_dir=settings.logs_dir, before_stop=savepoint

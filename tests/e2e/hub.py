@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import requests
 
-from flink.plan import JOB_NAME
+from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest, FlinkUnavailable, JobFailed
 from insights import stack as embedded
 from insights.settings import PROJECT, Settings

@@ -11,10 +11,13 @@ from datetime import timedelta
 
 import pytest
 
+from flink.compaction import FEWEST_OF_TODAY
 from flink.finality import watermarks
-from flink.plan import JOB_NAME
+from flink.live_job import JOB_NAME
+from flink.maintenance import Size, sizes
 from flink.rest import NO_WATERMARK
 from insights import stack as embedded
+from insights.deployment import deployment
 from insights.stack.supervisor import read_state
 from schemas.catalogue import Event, avro_events, event
 from tests.conftest import own_settings
@@ -205,6 +208,32 @@ def assert_ledger_names_the_late_ones(hub: Hub, ends: dict[str, dict[int, int]])
             found = {(p, o): (i,) for p, o, i in rows if o >= ends[e.topic][p]}
             wrong = ledgers.difference(wanted, found, expected_is="put in", found_is="in the ledger")
             assert not wrong, f"ops.late_events of {e.topic}: {wrong}"
+
+
+def test_a_lake_that_is_tidied_under_load_is_whole_and_a_job_that_starts_again_after_it_commits_nothing_twice(
+    hub: Hub,
+) -> None:
+    """With nothing kept but what a job needs: whatever may expire does."""
+    hub.shop.start()
+    busy = "events.interaction"
+    hub.until(lambda: lake_sizes(hub)[busy].files >= FEWEST_OF_TODAY, f"{busy} has many small files")
+    before = lake_sizes(hub)[busy]
+    hub.command("lake", "maintain", "--keep-hours", "0")
+    after = lake_sizes(hub)[busy]
+    assert after.files < before.files
+    assert after.snapshots < before.snapshots
+    hub.kill("taskmanager")
+    flows(hub, 10)
+    hub.shop.stop()
+    hub.command("flink", "stop")
+    hub.command("lake", "maintain", "--keep-hours", "0")
+    hub.command("flink", "submit")
+    assert "savepoint-" in hub.restored_from()
+    assert_exact(hub)
+
+
+def lake_sizes(hub: Hub) -> dict[str, Size]:
+    return sizes(deployment(hub.settings))
 
 
 def test_a_job_stopped_with_a_savepoint_and_submitted_again_goes_on_as_if_nothing_had_been(hub: Hub) -> None:

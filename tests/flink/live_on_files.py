@@ -19,6 +19,7 @@ from typing import Any
 from aggregates.catalogue import Aggregate, Column, ColumnType
 from flink.columns import flink_type, lake_columns
 from flink.deployment import Deployment
+from flink.live_job import LiveJob
 from flink.plan import JobPlan, live_plan
 from flink.sinks import EVENT_COUNTS, LATE_EVENTS, Sink
 from schemas.catalogue import Event, events
@@ -44,6 +45,7 @@ DEPLOYMENT = Deployment(
     conf_dir=Path("/nowhere/conf"),
     lib_dir=Path("/nowhere/lib"),
     snapshots_dir=Path("/nowhere/snapshots"),
+    jobs_dir=Path("/nowhere/jobs"),
     work_dir=Path("/nowhere/work"),
 )
 """Nothing listens there: neither planning nor running on files asks anybody."""
@@ -59,8 +61,8 @@ class Arrival:
     place: tuple[int, int] | None = None
 
 
-def plan(floors: Mapping[str, datetime] | None = None) -> JobPlan:
-    return live_plan(DEPLOYMENT, floors)
+def plan(floors: Mapping[str, datetime] | None = None, job: LiveJob | None = None) -> JobPlan:
+    return live_plan(DEPLOYMENT, floors, job)
 
 
 def settings() -> dict[str, str]:
@@ -82,23 +84,24 @@ def on_files(
     folder: Path,
     wanted: Aggregate | None,
     floors: Mapping[str, datetime] | None = None,
+    job: LiveJob | None = None,
 ) -> Part:
     """The live plan's statements, reading ``{event name: arrivals}`` and writing to files in ``folder``.
 
-    With an aggregate, what concerns that one alone. ``floors`` are live_plan's.
+    With an aggregate, what concerns that one alone. ``floors`` and ``job`` are live_plan's.
     """
-    whole = plan(floors)
+    whole = plan(floors, job)
     inputs = [e for e in events() if wanted is None or e.name in wanted.inputs]
     for e in inputs:
         write_topic(folder / "in" / e.table, e, arrivals.get(e.name, ()))
     relations = {relation for e in inputs for relation in _relations(e)}
-    sinks = {wanted.sink} if wanted else {s for s in map(created, whole.statements) if "." in s}
+    sinks = {wanted.table} if wanted else {s for s in map(created, whole.statements) if "." in s}
     statements = [
         _exchanged(statement, folder) for statement in whole.statements if created(statement) in relations | sinks
     ]
     if wanted is None:
         statements = [*lake_on_files(folder), *statements]
-    inserts = [i for i in whole.inserts if wanted is None or i.startswith(f"insert into `{wanted.sink}`")]
+    inserts = [i for i in whole.inserts if wanted is None or i.startswith(f"insert into `{wanted.table}`")]
     return Part(name=name, statements=statements, inserts=inserts)
 
 
@@ -188,7 +191,7 @@ def _json(value: Any) -> Any:
 
 def final_rows(folder: Path, aggregate: Aggregate) -> list[Row]:
     """What the sink's table holds at the end, in the order of its key. Fails when two rows have one key."""
-    return _by_key(_replayed(folder / "out" / aggregate.sink, _kinds(aggregate.columns)), aggregate.key)
+    return _by_key(_replayed(folder / "out" / aggregate.table, _kinds(aggregate.columns)), aggregate.key)
 
 
 def event_counts(folder: Path) -> list[Row]:

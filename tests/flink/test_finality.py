@@ -18,9 +18,9 @@ from psycopg import sql
 from aggregates.catalogue import aggregate, aggregates
 from flink.deployment import Deployment
 from flink.finality import FinalityRecorder, final_until, floors
-from flink.plan import JOB_NAME
+from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest, FlinkUnavailable
-from flink.tables import postgres_ddl
+from flink.tables import make_postgres_tables, schemas_ddl
 from insights.deployment import deployment as deployment_of
 from insights.settings import Settings
 from schemas.catalogue import event
@@ -63,8 +63,9 @@ def deployment(stack: Settings) -> Iterator[Deployment]:
     with psycopg.connect(theirs.postgres_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("create database {}").format(name))
         with psycopg.connect(ours.postgres_dsn) as own:
-            for statement in postgres_ddl():
+            for statement in schemas_ddl():
                 own.execute(statement)
+            make_postgres_tables(own)
         yield ours
         connection.execute(sql.SQL("drop database {} with (force)").format(name))
 

@@ -20,7 +20,7 @@ from pyiceberg.types import StringType
 from aggregates.catalogue import Column, ColumnType, aggregate, aggregates
 from flink.columns import lake_columns, lake_schema
 from flink.deployment import Deployment
-from flink.plan import JOB_NAME
+from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest
 from flink.sinks import Sink, sinks
 from flink.tables import check_sink, create_lake_table, create_tables, open_lake, sink_ddl, sink_inputs
@@ -138,31 +138,32 @@ def altered(connection: Connection, change: str, back: str) -> Iterator[None]:
 
 REFUSED = {
     "type": (
-        "alter table live.sessions alter column carts type integer",
-        "alter table live.sessions alter column carts type bigint",
-        "live.sessions in Postgres differs from aggregates/sessions/aggregate.toml: column carts is integer not null"
-        " and should be bigint not null. ",
+        "drop view live.sessions; alter table versions.sessions_v1 alter column carts type integer",
+        "alter table versions.sessions_v1 alter column carts type bigint",
+        "versions.sessions_v1 in Postgres differs from aggregates/sessions/aggregate.toml: column carts is integer"
+        " not null and should be bigint not null. ",
     ),
     "scale": (
-        "alter table live.sales_per_minute alter column net_amount type numeric(38, 4)",
-        "alter table live.sales_per_minute alter column net_amount type numeric(38, 2)",
+        "drop view live.sales_per_minute;"
+        " alter table versions.sales_per_minute_v1 alter column net_amount type numeric(38, 4)",
+        "alter table versions.sales_per_minute_v1 alter column net_amount type numeric(38, 2)",
         "column net_amount is numeric(38,4) not null and should be numeric(38,2) not null. ",
     ),
     "nulls": (
-        "alter table live.sessions alter column carts drop not null",
-        "alter table live.sessions alter column carts set not null",
+        "alter table versions.sessions_v1 alter column carts drop not null",
+        "alter table versions.sessions_v1 alter column carts set not null",
         "column carts is bigint and should be bigint not null. ",
     ),
     "name": (
-        "alter table live.sessions rename column carts to baskets",
-        "alter table live.sessions rename column baskets to carts",
+        "alter table versions.sessions_v1 rename column carts to baskets",
+        "alter table versions.sessions_v1 rename column baskets to carts",
         "column carts is missing and should be bigint not null; column baskets is bigint not null and should be gone. ",
     ),
     "one more": (
-        "alter table events.refunds add column colour text",
-        "alter table events.refunds drop column colour",
-        "events.refunds in Postgres differs from aggregates/refunds/aggregate.toml: column colour is text and should be"
-        " gone. ",
+        "alter table versions.refunds_v1 add column colour text",
+        "alter table versions.refunds_v1 drop column colour",
+        "versions.refunds_v1 in Postgres differs from aggregates/refunds/aggregate.toml: column colour is text and"
+        " should be gone. ",
     ),
     "no key": (
         "alter table ops.finality drop constraint finality_pkey",
@@ -187,38 +188,40 @@ def test_a_table_that_differs_is_refused_with_what_is_there_and_what_is_wanted(
     with altered(connection, change, back), pytest.raises(Misconfigured) as refused:
         create_tables(deployment)
     assert says in str(refused.value)
-    assert "give a changed one a new name. Or drop the table" in str(refused.value)
+    assert "a changed one is a new version of the aggregate. Or drop the table" in str(refused.value)
     create_tables(deployment)
 
 
 def test_columns_may_stand_in_any_order(deployment: Deployment, connection: Connection) -> None:
     """Each is written by its name."""
-    connection.execute("alter table live.sessions drop column carts, add column carts bigint not null")
+    connection.execute("alter table versions.sessions_v1 drop column carts cascade, add column carts bigint not null")
     connection.commit()
     create_tables(deployment)
 
 
 def test_where_one_table_is_refused_none_is_changed(deployment: Deployment, connection: Connection) -> None:
-    connection.execute("drop table events.customers")
+    connection.execute("drop table versions.customers_v1 cascade")
     connection.commit()
     with altered(connection, *REFUSED["type"][:2]), pytest.raises(Misconfigured):
         create_tables(deployment)
-    assert connection.execute("select to_regclass('events.customers')").fetchone() == (None,)
+    assert connection.execute("select to_regclass('versions.customers_v1')").fetchone() == (None,)
     create_tables(deployment)
-    assert connection.execute("select to_regclass('events.customers')::text").fetchone() == ("events.customers",)
+    assert connection.execute("select to_regclass('versions.customers_v1')::text").fetchone() == (
+        "versions.customers_v1",
+    )
 
 
 def test_where_a_lakes_table_is_refused_no_table_is_changed(
     deployment: Deployment, connection: Connection, lake: Catalog
 ) -> None:
-    connection.execute("drop table events.customers")
+    connection.execute("drop table versions.customers_v1 cascade")
     connection.commit()
     with lake.load_table("events.wiki_edited").update_schema() as update:
         update.add_column("colour", StringType())
     try:
         with pytest.raises(Misconfigured, match="column colour is string and should be gone"):
             create_tables(deployment)
-        assert connection.execute("select to_regclass('events.customers')").fetchone() == (None,)
+        assert connection.execute("select to_regclass('versions.customers_v1')").fetchone() == (None,)
     finally:
         with lake.load_table("events.wiki_edited").update_schema() as update:
             update.delete_column("colour")
@@ -238,7 +241,7 @@ def test_a_column_of_any_type_is_the_same_when_it_is_read_back(connection: Conne
 def test_rows_that_are_written_again_have_room_in_tables_that_were_there_too(
     deployment: Deployment, connection: Connection
 ) -> None:
-    connection.execute("alter table live.sessions reset (fillfactor)")
+    connection.execute("alter table versions.sessions_v1 reset (fillfactor)")
     connection.commit()
     create_tables(deployment)
     options = dict(
@@ -246,8 +249,8 @@ def test_rows_that_are_written_again_have_room_in_tables_that_were_there_too(
             "select relnamespace::regnamespace || '.' || relname, reloptions from pg_class where relkind = 'r'"
         ).fetchall()
     )
-    assert {a.sink: options[a.sink] for a in aggregates()} == {
-        a.sink: None if a.is_fact else ["fillfactor=70"] for a in aggregates()
+    assert {a.table: options[a.table] for a in aggregates()} == {
+        a.table: None if a.is_fact else ["fillfactor=70"] for a in aggregates()
     }
 
 

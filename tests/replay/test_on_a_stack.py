@@ -21,7 +21,7 @@ from confluent_kafka.admin import AdminClient
 
 from aggregates.catalogue import aggregates
 from aggregates.render import Engine
-from flink.plan import JOB_NAME
+from flink.live_job import JOB_NAME
 from insights.deployment import replay_site
 from insights.engines import engine_of
 from insights.settings import PROJECT

@@ -38,6 +38,7 @@ def test_the_commands_are_those_of_the_readme() -> None:
     assert {" ".join(path) for path in ALL} == {
         *("up", "down", "clean", "status", "doctor", "logs", "produce"),
         *("schemas check", "schemas register", "schemas list"),
+        *("lake maintain", "lake list"),
         *("flink submit", "flink list", "flink stop", "flink savepoint"),
     }
 

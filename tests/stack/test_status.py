@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flink.plan import JOB_NAME
+from flink.live_job import JOB_NAME
 from insights.status import Books, Job, Log, Observed, Status, Tally, TopicCounts, judge
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

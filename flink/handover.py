@@ -1,0 +1,282 @@
+"""From one version of an aggregate to the next while events come in. Readers see no gap.
+
+In this order; each step may be done again after a kill, and each leaves what readers see as it was, but the swap:
+
+1. ``prepare_version``  makes the new version's table
+2. ``line``             from here on windows are the new job's; what is before it is final, and a replay's
+3. ``start_version``    a second live job writes the new version's windows from the line on
+4.                      the replay writes those before it
+5. ``caught_up``        the second job has read what the main job had read
+6. ``swap``             readers see the new version; ``swap`` to the old one is the way back, as long as
+7. ``retire``           has not made the main job stop writing that
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from aggregates.catalogue import Aggregate, Window
+from flink.deploy import LogIncomplete, cancel, newest_snapshot, one_at_a_time, stop_one, submit_deployed
+from flink.deployment import Deployment
+from flink.live_job import (
+    JOB_NAME,
+    LiveJob,
+    forget,
+    handed_over,
+    keep,
+    kept,
+    kept_jobs,
+    second_name,
+    snapshots_of,
+    with_retired,
+)
+from flink.plan import first_published
+from flink.postgres import connected
+from flink.rest import FlinkRest
+from flink.tables import make_version
+from flink.versions import note_deployed, seen_version, swap
+from schemas.catalogue import event
+from schemas.errors import BrokerUnavailable, InsightsError, Misconfigured
+
+__all__ = [
+    "NotReady",
+    "caught_up",
+    "drop_version",
+    "line",
+    "prepare_version",
+    "retire",
+    "start_version",
+    "swap",
+    "written_versions",
+]
+
+WINDOW: Mapping[Window | None, timedelta] = {
+    "minute": timedelta(minutes=1),
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    None: timedelta(minutes=1),
+}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+KAFKA_SECONDS = 10.0
+Offsets = Mapping[tuple[str, int], int]
+
+
+class NotReady(InsightsError):
+    """A step of a hand-over came too early; the text says what it waits for."""
+
+
+def prepare_version(deployment: Deployment, aggregate: Aggregate) -> None:
+    """Makes the table of this version, which nobody reads yet. Raises Misconfigured when another is in its place."""
+    deployed = {a.version: a for job in kept_jobs(deployment) for a in job.aggregates if a.name == aggregate.name}
+    known = deployed.get(aggregate.version)
+    if known and known.fingerprint != aggregate.fingerprint:
+        raise Misconfigured(
+            f"version {aggregate.version} of {aggregate.name} is live with another definition than"
+            f" {aggregate.folder} has: give the changed one version {max(deployed) + 1} in its aggregate.toml"
+        )
+    with connected(deployment) as connection:
+        make_version(connection, aggregate)
+
+
+def line(deployment: Deployment, aggregate: Aggregate) -> datetime:
+    """The last window's edge (UTC) before which all is final. Raises NotReady when nothing is."""
+    with connected(deployment) as connection:
+        row = connection.execute(
+            "select final_until from ops.finality where aggregate = %s", (aggregate.name,)
+        ).fetchone()
+    if row is None:
+        raise NotReady(
+            f"no window of {aggregate.name} is final yet: that is known when its topics have been read for a horizon"
+            f" ({deployment.horizon_hours} h). `insights status` shows it under `final until`"
+        )
+    step = WINDOW[aggregate.window]
+    final_until: datetime = row[0]
+    return EPOCH + (final_until - EPOCH) // step * step
+
+
+def start_version(deployment: Deployment, aggregate: Aggregate, from_line: datetime) -> str:
+    """Starts the job that writes this version's windows from ``from_line`` on; its id. Blocks until it runs.
+
+    Does nothing but answer when it runs. It is kept running like the main job from then on. Raises NotReady when the
+    windows before the line are not final, LogIncomplete when the log has lost what it must read, Misconfigured when
+    this version is live from another line, JobFailed with Flink's reason.
+    """
+    job = handed_over(aggregate, from_line)
+    with one_at_a_time(deployment):
+        _refuse_other(deployment, job)
+        if newest_snapshot(deployment, job.name) is None:
+            if from_line > line(deployment, aggregate):
+                raise NotReady(f"windows of {aggregate.name} before {from_line.isoformat()} are not all final")
+            _refuse_lost_log(deployment, job)
+            if FlinkRest(deployment.flink_url).active_job(job.name) is None:
+                _forget_group(deployment, job.name)
+        with connected(deployment) as connection:
+            note_deployed(connection, aggregate)
+        keep(deployment, job)
+        submit_deployed(deployment)
+        running = FlinkRest(deployment.flink_url).active_job(job.name)
+    if running is None:
+        raise NotReady(f"{job.name} ended as soon as it ran; `insights logs taskmanager` says why")
+    return running
+
+
+def _refuse_other(deployment: Deployment, job: LiveJob) -> None:
+    (aggregate,) = job.aggregates
+    for known in kept_jobs(deployment):
+        if known.name == job.name and known != job:
+            raise Misconfigured(
+                f"{job.name} is live already, from {known.from_line} and not {job.from_line}, or with another"
+                " definition; retire it first"
+            )
+        if known.is_main and known.writes(aggregate.name, aggregate.version):
+            raise Misconfigured(
+                f"version {aggregate.version} of {aggregate.name} is what the main job writes: only a new version is"
+                " handed over to"
+            )
+
+
+def caught_up(deployment: Deployment, aggregate: Aggregate) -> tuple[bool, str]:
+    """Whether this version's job has written all that the main job had read when asked, and a line that says how far.
+
+    Blocks for three checkpoints at most: both jobs tell how far they are when a checkpoint is complete, and by then
+    what they read is in their tables. Ask right before a swap.
+    """
+    name = second_name(aggregate.name, aggregate.version)
+    goal = _committed(deployment, JOB_NAME, aggregate)
+    deadline = time.monotonic() + 3 * deployment.checkpoint_interval_seconds + 5
+    while True:
+        reached = _committed(deployment, name, aggregate)
+        behind = sum(max(0, offset - reached.get(place, 0)) for place, offset in goal.items())
+        if not behind and FlinkRest(deployment.flink_url).active_job(name):
+            return True, f"{name} has written what the main job had read"
+        if time.monotonic() > deadline:
+            return False, f"{name} is {behind:,} records behind where the main job was" if behind else f"{name} is down"
+        time.sleep(0.2)
+
+
+def written_versions(deployment: Deployment, aggregate: Aggregate) -> set[int]:
+    """Versions that a live job writes: those that readers may be given, forth and back."""
+    jobs = kept_jobs(deployment)
+    return {a.version for job in jobs for a in job.aggregates if a.name == aggregate.name and job.writes(*_of(a))}
+
+
+def _of(aggregate: Aggregate) -> tuple[str, int]:
+    return aggregate.name, aggregate.version
+
+
+def retire(deployment: Deployment, aggregate: Aggregate, version: int) -> None:
+    """Nobody writes this version any more. Blocks, some seconds when the main job wrote it: that starts again.
+
+    Raises Misconfigured when readers see it.
+    """
+    with connected(deployment) as connection:
+        if seen_version(connection, aggregate.name) == version:
+            raise Misconfigured(f"version {version} of {aggregate.name} is what readers see: swap to another first")
+    with one_at_a_time(deployment):
+        second = second_name(aggregate.name, version)
+        if kept(deployment, second):
+            forget(deployment, second)
+            cancel(deployment, second)
+            shutil.rmtree(snapshots_of(deployment, second), ignore_errors=True)
+        main = kept(deployment)
+        if main and any((a.name, a.version) == (aggregate.name, version) for a in main.aggregates):
+            _retire_from_main(deployment, with_retired(main, aggregate.name))
+
+
+def _retire_from_main(deployment: Deployment, main: LiveJob) -> None:
+    """The same job, with nothing behind what it wrote: its state goes by the shape of its plan."""
+    keep(deployment, main)  # first, so that whoever submits it from here on submits this
+    running = FlinkRest(deployment.flink_url).active_job(JOB_NAME)
+    if running and any(f"versions.{name}_v" in _sinks(deployment, running) for name in main.retired):
+        stop_one(deployment, JOB_NAME, running)
+        submit_deployed(deployment)
+
+
+def _sinks(deployment: Deployment, job: str) -> str:
+    return " ".join(vertex.name for vertex in FlinkRest(deployment.flink_url).vertices(job))
+
+
+def drop_version(deployment: Deployment, aggregate: Aggregate, version: int) -> None:
+    """Drops the table of a retired version. Raises Misconfigured when a live job writes it or readers see it."""
+    if version in written_versions(deployment, aggregate):
+        raise Misconfigured(f"version {version} of {aggregate.name} is still written: retire it first")
+    with connected(deployment) as connection:
+        if seen_version(connection, aggregate.name) == version:
+            raise Misconfigured(f"version {version} of {aggregate.name} is what readers see: swap to another first")
+        connection.execute(f"drop table if exists versions.{aggregate.name}_v{version}")
+        connection.execute("delete from ops.versions where aggregate = %s and version = %s", (aggregate.name, version))
+
+
+# Kafka ----------------------------------------------------------------------------------------------------------------
+
+
+def _places(aggregate: Aggregate) -> list[TopicPartition]:
+    topics = [event(name) for name in aggregate.inputs]
+    return [TopicPartition(e.topic, number) for e in topics for number in range(e.partitions)]
+
+
+def _committed(deployment: Deployment, group: str, aggregate: Aggregate) -> Offsets:
+    """Offsets that the group committed, of the aggregate's partitions that it did any for. Raises BrokerUnavailable."""
+    admin = AdminClient({"bootstrap.servers": deployment.kafka, "log_level": 0})
+    asked = ConsumerGroupTopicPartitions(group, _places(aggregate))
+    try:
+        answer = admin.list_consumer_group_offsets([asked], request_timeout=KAFKA_SECONDS)[group].result()
+    except KafkaException as error:
+        raise BrokerUnavailable(f"Kafka at {deployment.kafka} did not tell how far {group} is: {error}") from error
+    return {(p.topic, p.partition): p.offset for p in answer.topic_partitions or () if p.offset >= 0}
+
+
+def _forget_group(deployment: Deployment, group: str) -> None:
+    """An earlier try of this version may have left how far it was."""
+    admin = AdminClient({"bootstrap.servers": deployment.kafka, "log_level": 0})
+    try:
+        admin.delete_consumer_groups([group], request_timeout=KAFKA_SECONDS)[group].result()
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+            raise BrokerUnavailable(f"Kafka at {deployment.kafka} did not forget {group}: {error}") from error
+
+
+def _refuse_lost_log(deployment: Deployment, job: LiveJob) -> None:
+    """Raises LogIncomplete when retention has removed records that the job would have to read."""
+    (aggregate,) = job.aggregates
+    line_at = job.from_line or EPOCH
+    since = first_published(job) or line_at - timedelta(days=1)
+    for place in _places(aggregate):
+        at = _first_published_at(deployment, place)
+        if at is not None and at > since:
+            raise LogIncomplete(
+                f"the log of {place.topic}, partition {place.partition}, begins at {at.isoformat()}: {job.name} would"
+                f" lack what was published between {since.isoformat()} and then. Nothing was changed"
+            )
+
+
+def _first_published_at(deployment: Deployment, place: TopicPartition) -> datetime | None:
+    """When the first record that is left was published; None when none was removed, or none is left."""
+    settings = {"bootstrap.servers": deployment.kafka, "group.id": f"{JOB_NAME}-beginnings", "log_level": 0}
+    consumer = Consumer({**settings, "enable.auto.commit": False})
+    try:
+        low, high = consumer.get_watermark_offsets(place, timeout=KAFKA_SECONDS)
+        if low == 0 or low == high:
+            return None
+        consumer.assign([TopicPartition(place.topic, place.partition, OFFSET_BEGINNING)])
+        message = consumer.poll(KAFKA_SECONDS)
+        if message is None or message.error():
+            raise BrokerUnavailable(f"Kafka at {deployment.kafka} gave no record of {place.topic}")
+        return datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+    except KafkaException as error:
+        raise BrokerUnavailable(f"Kafka at {deployment.kafka} gave no record of {place.topic}: {error}") from error
+    finally:
+        consumer.close()

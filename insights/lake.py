@@ -1,0 +1,49 @@
+"""``insights lake``: the lake's tables, and what keeps them tidy. The embedded stack does that by itself every hour."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from insights import front
+from insights.settings import load_settings
+
+app = front.group("The lake: what is in it, and its upkeep.", example="insights lake list")
+DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Say what would be done, and do nothing.")]
+KeepHours = Annotated[
+    float, typer.Option(min=0, metavar="HOURS", help="How long a snapshot stays for whoever reads it. Default: 3.")
+]
+
+
+@app.command()
+def maintain(dry_run: DryRun = False, keep_hours: KeepHours = 3.0) -> None:
+    """Make small files few, and remove old snapshots and files that nobody knows. The live job may run.
+
+    Example: insights lake maintain --dry-run
+    """
+    from flink.maintenance import maintain as tidied
+    from flink.maintenance import rules
+    from insights.deployment import deployment
+    from insights.views import tidied_table
+
+    # That another commit came first, or has removed the same old metadata file, is all in order.
+    logging.getLogger("pyiceberg").setLevel(logging.ERROR)
+    target = deployment(load_settings())
+    done = list(tidied(target, rules(target, datetime.now(UTC), keep_hours), dry=dry_run))
+    front.show(tidied_table(done, is_plan=dry_run))
+
+
+@app.command("list")
+def list_() -> None:
+    """List the lake's tables with their files, bytes and snapshots.
+
+    Example: insights lake list
+    """
+    from flink.maintenance import sizes
+    from insights.deployment import deployment
+    from insights.views import lake_table
+
+    front.show(lake_table(sizes(deployment(load_settings()))))

@@ -1,0 +1,118 @@
+"""Promotes a new version of an aggregate: its history from a replay, its windows from a line on from a job of its own.
+
+Readers see the old version until the new one is whole, and then the new one, by one transaction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from psycopg.errors import LockNotAvailable
+
+from aggregates.catalogue import Aggregate, aggregate
+from flink import handover
+from flink.postgres import Connection
+from flink.versions import seen_version
+from replay.compare import comparable, totals
+from replay.plan import PlannedAggregate
+from replay.records import NotNow, Run, staging
+from replay.run import COUNTED
+from replay.site import Say, Site
+from replay.swap import differing, final_part, swap
+from schemas.errors import Retryable
+
+CATCH_UP_SECONDS = 600.0
+SWAP_SECONDS = 60.0
+PAUSE_SECONDS = 0.05
+
+
+def hand_over(
+    site: Site, connection: Connection, record: Run, new: Sequence[PlannedAggregate], say: Say
+) -> dict[str, Any]:
+    """Makes the new version what readers see when the caller commits, at once; what changed. Blocks, maybe for minutes.
+
+    Each step may be done again. Raises NotNow when the plan does not hold a whole history, Retryable when the new
+    version's job does not catch up or readers leave no moment to swap in.
+    """
+    planned = _only(record, new)
+    a = aggregate(planned.name)
+    line = planned.final_until
+    if line is None:
+        raise NotNow(f"no window of {a.name} was final when {record.run} was planned: plan it again when one is")
+    handover.prepare_version(site.deployment, a)
+    say(f"writing the history of version {a.version} up to {line:%Y-%m-%d %H:%M}")
+    with site.postgres() as writing:
+        old = seen_version(writing, a.name)
+        written = swap(writing, a, a.table, staging(record.run, a.name, COUNTED), final_part(planned))
+        both = comparable(writing, a, a.sink)
+        was, now = (totals(writing, both, table, final_part(planned)) for table in (a.sink, a.table))
+    say(f"a live job takes over version {a.version} from there")
+    handover.start_version(site.deployment, a, line)
+    _await_caught_up(site, a, say)
+    _swap(connection, a, record.run)
+    return {
+        "rows_removed": written.removed,
+        "rows_added": written.added,
+        "by_measure": differing(was, now),
+        "handed_over": {"from_version": old, "to_version": a.version, "line": line.isoformat()},
+    }
+
+
+def _only(record: Run, new: Sequence[PlannedAggregate]) -> PlannedAggregate:
+    if len(record.plan.aggregates) > 1:
+        raise NotNow(
+            f"{record.run} has several aggregates, of which {new[0].name} is a new version: plan it by itself, for it"
+            " is handed over to a live job of its own"
+        )
+    if record.scope != "beginning":
+        raise NotNow(
+            f"version {new[0].version} of {new[0].name} is new and needs its whole history: plan it with"
+            " --from-beginning"
+        )
+    return new[0]
+
+
+def _await_caught_up(site: Site, a: Aggregate, say: Say) -> None:
+    deadline = time.monotonic() + CATCH_UP_SECONDS
+    while True:
+        is_there, words = handover.caught_up(site.deployment, a)
+        say(words)
+        if is_there:
+            return
+        if time.monotonic() > deadline:
+            raise Retryable(f"{words} after {CATCH_UP_SECONDS / 60:.0f} minutes; promote the same run again later")
+
+
+def _swap(connection: Connection, a: Aggregate, run: str) -> None:
+    """As soon as no reader holds the view: whoever comes meanwhile does not queue behind us."""
+    deadline = time.monotonic() + SWAP_SECONDS
+    while True:
+        try:
+            handover.swap(connection, a, a.version, run)
+            return
+        except LockNotAvailable as error:
+            connection.rollback()
+            if time.monotonic() > deadline:
+                raise Retryable(
+                    f"{a.sink} was read without a pause for {SWAP_SECONDS:.0f} s: promote the same run again later"
+                ) from error
+            time.sleep(PAUSE_SECONDS)
+
+
+def hand_back(connection: Connection, record: Run) -> bool:
+    """Readers see the version before a hand-over again, when the caller commits; False when the run was none."""
+    for name, change in (record.changes or {}).items():
+        if handed := change.get("handed_over"):
+            handover.swap(connection, aggregate(name), handed["from_version"], None)
+            return True
+    return False
+
+
+def retire_old(site: Site, record: Run) -> None:
+    """Nobody writes the version before a hand-over any more, and its table goes. Restarts the main job."""
+    for name, change in (record.changes or {}).items():
+        if handed := change.get("handed_over"):
+            handover.retire(site.deployment, aggregate(name), handed["from_version"])
+            handover.drop_version(site.deployment, aggregate(name), handed["from_version"])

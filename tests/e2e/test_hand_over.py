@@ -1,0 +1,217 @@
+"""A new version of an aggregate takes over under load, and nobody who reads it sees a gap."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from aggregates.catalogue import Aggregate, aggregate, read_aggregate
+from flink import handover, versions
+from flink.deploy import newest_snapshot
+from flink.live_job import JOB_NAME, second_name
+from insights.deployment import deployment
+from schemas.errors import Misconfigured
+from tests.conftest import own_settings, wait_until
+from tests.e2e import ledgers
+from tests.e2e.hub import Hub, assert_exact, connect, open_hub
+from tests.e2e.made_events import now
+
+HORIZON = timedelta(hours=2)
+SECOND = second_name("sales_per_minute", 2)
+LARGEST = "largest_line_amount"
+pytestmark = pytest.mark.timeout(1500)
+
+HISTORY = """
+insert into versions.sales_per_minute_v2
+select date_trunc('minute', occurred_at, 'UTC'), region, category, max(quantity * unit_price),
+    count(distinct order_id), sum(quantity), sum(quantity * unit_price), sum(discount_amount), sum(net_amount)
+from events.order_lines where occurred_at < %s group by 1, 2, 3
+on conflict do nothing
+"""  # noqa: S608
+FROM_FACTS = f"""
+select date_trunc('minute', occurred_at, 'UTC'), region, category, max(quantity * unit_price) as {LARGEST}
+from events.order_lines group by 1, 2, 3
+"""  # noqa: S608
+LONG_CLOSED = """
+select count(*), sum(orders), sum(net_amount) from live.sales_per_minute where window_start < %s and region <> 'made'
+"""
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory, my_turn: None) -> Iterator[Hub]:
+    folder = tmp_path_factory.mktemp("hand-over")
+    hours = HORIZON // timedelta(hours=1)
+    settings = own_settings(
+        folder / "home", checkpoint_interval_seconds=2, idle_timeout_seconds=20, horizon_hours=hours
+    )
+    with ExitStack() as resources:
+        yield open_hub(settings, folder, resources, seed=12, rate=3.0, history="4h")
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Aggregate:
+    """sales_per_minute, version 2: one more column, and not at the end, so that the view can't just be replaced."""
+    folder = tmp_path_factory.mktemp("aggregates") / "sales_per_minute"
+    shutil.copytree(aggregate("sales_per_minute").folder, folder)
+    orders = "    count(distinct order_id)"
+    write(folder / "query.sql", orders, f"    {{{{ money('max(gross_amount)') }}}} as {LARGEST},\n{orders}")
+    write(folder / "aggregate.toml", "window = ", "version = 2\nwindow = ")
+    column = f'{LARGEST} = {{ type = "money", doc = "The largest line." }}'
+    write(folder / "aggregate.toml", "\norders = ", f"\n{column}\norders = ")
+    return read_aggregate(folder)
+
+
+def write(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert text.count(old) == 1, f"{file}: {old}"
+    file.write_text(text.replace(old, new))
+
+
+class Reader:
+    """Asks for windows that nothing changes any more, all the while; a wait for a lock of 100 ms is an error."""
+
+    def __init__(self, hub: Hub, closed: datetime) -> None:
+        self._hub, self._closed = hub, closed
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self.answers: list[tuple[object, ...]] = []
+        self.error = ""
+
+    def _read(self) -> None:
+        with connect(self._hub.settings) as connection:
+            connection.execute("set lock_timeout = '100ms'")
+            while not self._stop.wait(0.005):
+                try:
+                    self.answers += connection.execute(LONG_CLOSED, (self._closed,)).fetchall()
+                except psycopg.Error as error:
+                    self.error = self.error or f"after {len(self.answers)} answers: {error}"
+
+    @contextmanager
+    def reading(self) -> Iterator[Reader]:
+        self._thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            self._thread.join(30)
+
+
+def swap(hub: Hub, to: Aggregate, version: int, run: str | None) -> None:
+    """As a promotion does it: again and again until no reader holds the view."""
+
+    def done() -> bool:
+        with psycopg.connect(hub.settings.postgres_dsn) as connection:
+            try:
+                handover.swap(connection, to, version, run)
+            except psycopg.errors.LockNotAvailable:
+                connection.rollback()
+                return False
+        return True
+
+    wait_until(done, seconds=60, what=f"version {version} is swapped in")
+
+
+def await_caught_up(hub: Hub, v2: Aggregate) -> None:
+    hub.until(lambda: handover.caught_up(deployment(hub.settings), v2)[0], f"{SECOND} has caught up")
+
+
+def test_a_second_version_takes_over_under_load_and_readers_see_no_gap(hub: Hub, second: Aggregate) -> None:
+    target = deployment(hub.settings)
+    hub.shop.start()
+    hub.until(lambda: hub.shop.is_live, "all of the past is published")
+    hub.until(lambda: is_recent(handover_line(hub, second)), "windows of the past are final")
+    handover.prepare_version(target, second)
+    line = handover.line(target, second)
+    job = handover.start_version(target, second, line)
+    assert handover.start_version(target, second, line) == job, "to start it twice is to start it once"
+    with connect(hub.settings) as connection:
+        inserted = connection.execute(HISTORY, (line,)).rowcount
+        assert inserted > 100, "there must be history before the line"
+    await_caught_up(hub, second)
+    with Reader(hub, now() - timedelta(minutes=3)).reading() as reader:
+        wait_until(lambda: len(reader.answers) > 20, what="the reader reads")
+        for version in (2, 1, 2):
+            await_caught_up(hub, second)
+            swap(hub, second, version, "run-1" if version == 2 else None)
+            seen = len(reader.answers)
+            wait_until(lambda seen=seen: len(reader.answers) > seen + 20 or reader.error, what="the reader reads on")
+    assert not reader.error, reader.error
+    assert len(set(reader.answers)) == 1, f"closed windows changed: {set(reader.answers)}"
+    with pytest.raises(Misconfigured, match="is what readers see"):
+        handover.retire(target, second, 2)
+    hub.shop.stop()
+    await_caught_up(hub, second)
+    assert_exact(hub)
+    assert_second_is_exact(hub)
+
+
+def test_the_first_version_is_retired_and_the_state_of_all_else_is_kept(hub: Hub, second: Aggregate) -> None:
+    target = deployment(hub.settings)
+    with pytest.raises(Misconfigured, match="still written"):
+        handover.drop_version(target, second, 1)
+    hub.shop.start()
+    handover.retire(target, second, 1)
+    assert "savepoint-" in hub.restored_from()
+    job = hub.rest.active_job(JOB_NAME)
+    handover.retire(target, second, 1)
+    assert hub.rest.active_job(JOB_NAME) == job, "to retire it twice is to retire it once"
+    handover.drop_version(target, second, 1)
+    hub.shop.stop()
+    await_caught_up(hub, second)
+    assert_exact(hub)
+    assert_second_is_exact(hub)
+
+
+@pytest.mark.parametrize("part", ["taskmanager", "jobmanager"])
+def test_both_jobs_are_back_after_a_kill_and_every_number_is_exact(hub: Hub, second: Aggregate, part: str) -> None:
+    hub.shop.start()
+    hub.until(lambda: newest_snapshot(deployment(hub.settings), SECOND), "the second job has a checkpoint")
+    hub.kill(part)
+    hub.until(lambda: {JOB_NAME, SECOND} <= hub.rest.active_jobs().keys(), "both jobs run")
+    hub.shop.stop()
+    await_caught_up(hub, second)
+    assert_exact(hub)
+    assert_second_is_exact(hub)
+
+
+def test_finality_goes_by_the_job_that_writes_what_readers_see(hub: Hub, second: Aggregate) -> None:
+    before = handover_line(hub, second)
+    hub.until(lambda: (handover_line(hub, second) or now()) > (before or now()), "more windows are final")
+
+
+def test_a_job_from_the_beginning_takes_all_in_and_leaves_the_folders_versions(hub: Hub, second: Aggregate) -> None:
+    said = hub.command("flink", "submit")
+    assert "sales_per_minute: version 1 in aggregates/, version 2 is live: `insights replay` hands over" in said
+    hub.command("flink", "submit", "--from-beginning")
+    assert SECOND not in hub.rest.active_jobs()
+    with connect(hub.settings) as connection:
+        assert versions.seen_version(connection, "sales_per_minute") == 1
+        assert versions.kind_of(connection, "versions.sales_per_minute_v2") is None
+    assert_exact(hub)
+
+
+def handover_line(hub: Hub, of: Aggregate) -> datetime | None:
+    try:
+        return handover.line(deployment(hub.settings), of)
+    except handover.NotReady:
+        return None
+
+
+def is_recent(line: datetime | None) -> bool:
+    return line is not None and line > now() - HORIZON - timedelta(minutes=3)
+
+
+def assert_second_is_exact(hub: Hub) -> None:
+    with connect(hub.settings) as connection:
+        wanted = {row[:3]: row[3:] for row in connection.execute(FROM_FACTS)}
+        rows = connection.execute(f"select window_start, region, category, {LARGEST} from live.sales_per_minute")
+        wrong = ledgers.difference(wanted, {row[:3]: row[3:] for row in rows}, expected_is="from facts")
+    assert not wrong, wrong
+    assert wanted
