@@ -102,9 +102,13 @@ def line(deployment: Deployment, aggregate: Aggregate) -> datetime:
             f"no window of {aggregate.name} is final yet: that is known when its topics have been read for a horizon"
             f" ({deployment.horizon_hours} h). `insights status` shows it under `final until`"
         )
+    return _edge(aggregate, row[0])
+
+
+def _edge(aggregate: Aggregate, at: datetime) -> datetime:
+    """The start of the window that a time is in."""
     step = WINDOW[aggregate.window]
-    final_until: datetime = row[0]
-    return EPOCH + (final_until - EPOCH) // step * step
+    return EPOCH + (at - EPOCH) // step * step
 
 
 def start_version(deployment: Deployment, aggregate: Aggregate, from_line: datetime) -> str:
@@ -112,8 +116,12 @@ def start_version(deployment: Deployment, aggregate: Aggregate, from_line: datet
 
     Does nothing but answer when it runs. It is kept running like the main job from then on. Raises NotReady when the
     windows before the line are not final, LogIncomplete when the log has lost what it must read, Misconfigured when
-    this version is live from another line, JobFailed with Flink's reason.
+    the line cuts a window or this version is live from another line, JobFailed with Flink's reason.
     """
+    if aggregate.window and from_line != _edge(aggregate, from_line):
+        raise Misconfigured(
+            f"{from_line.isoformat()} cuts a {aggregate.window} of {aggregate.name}: name an edge of one"
+        )
     job = handed_over(aggregate, from_line)
     with one_at_a_time(deployment):
         _refuse_other(deployment, job)

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aggregates.catalogue import Aggregate, Column
+from aggregates.catalogue import Aggregate, Column, aggregates
 from aggregates.render import Engine, render
 from flink.columns import DEAD_LETTER_COLUMNS, FLINK, flink_type, is_nullable, lake_columns, sink_column
 from flink.deployment import Deployment
@@ -341,9 +341,9 @@ def _count_events() -> str:
     )
 
 
-def touched_by(e: Event, among: Iterable[Aggregate]) -> list[str]:
-    """Names of what this event counts in."""
-    return [a.name for a in among if e.name in a.inputs]
+def touched_by(e: Event, among: Iterable[Aggregate] | None = None) -> list[str]:
+    """Names of what this event counts in, of the folders' unless others are given."""
+    return [a.name for a in (aggregates() if among is None else among) if e.name in a.inputs]
 
 
 def _keep_late_events(among: Iterable[Aggregate]) -> str:

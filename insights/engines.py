@@ -11,7 +11,7 @@ from insights.deployment import spark_runtime
 from insights.settings import Settings
 from replay.run import ComputeEngine, Heard
 from schemas.errors import Misconfigured
-from spark import local
+from spark import emr, local
 from spark.task import Task
 
 Say = Callable[[str], None]
@@ -39,6 +39,45 @@ class LocalSpark:
             heard=heard,
             said=self._say,
         )
+
+
+class EmrSpark:
+    """Spark on EMR Serverless, with the same job as on this machine."""
+
+    name = "emr"
+    dialect = Engine.SPARK
+    reads_log = True
+
+    def __init__(self, settings: Settings, say: Say) -> None:
+        self._settings = settings
+        self._target = emr_target(settings)
+        self._say = say
+
+    def compute(self, task: Task, heard: Heard) -> None:
+        """Blocks until all is computed and here. Raises what spark.emr.compute does, and JarUnavailable."""
+        emr.check_reachable(task)
+        emr.compute(self._target, task, self._jars(), heard=heard, said=self._say)
+
+    def _jars(self) -> tuple[Path, ...]:
+        from insights.stack import jars
+
+        folder = self._settings.jars
+        jars.fetch(folder, parts=("flink", "spark", "emr"), repository=self._settings.maven_repository)
+        return (*spark_runtime(self._settings, folder).jars, *jars.of_part("emr", folder))
+
+
+def emr_target(settings: Settings) -> emr.EmrServerless:
+    """Where on AWS jobs run. Raises Misconfigured naming all settings that are missing."""
+    given = {name: getattr(settings, name) for name in ("emr_application", "emr_role", "emr_bucket", "emr_region")}
+    if missing := [Settings.variable(name) for name, value in given.items() if not value]:
+        raise Misconfigured(f"--engine emr needs {', '.join(missing)} (docs/emr.md), in the environment or in .env")
+    return emr.EmrServerless(
+        application_id=given["emr_application"],
+        execution_role_arn=given["emr_role"],
+        bucket=given["emr_bucket"],
+        region=given["emr_region"],
+        max_executors=settings.emr_max_executors,
+    )
 
 
 class DuckDb:
@@ -69,6 +108,7 @@ def engine_of(settings: Settings, name: str, say: Say) -> ComputeEngine:
     engines: dict[str, Callable[[], ComputeEngine]] = {
         "local": lambda: LocalSpark(settings, say),
         "duckdb": lambda: DuckDb(say),
+        "emr": lambda: EmrSpark(settings, say),
     }
     if name not in engines:
         raise Misconfigured(f"there is no engine {name!r}; --engine is one of {', '.join(engines)}")

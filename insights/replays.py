@@ -138,6 +138,26 @@ def run(plan_file: PlanFile, engine: EngineName = "local") -> None:
 
 
 @app.command()
+def cancel(run: RunName) -> None:
+    """End the job of a run on EMR Serverless. What it finished stays: the same plan goes on from there.
+
+    Example: insights replay cancel r7
+    """
+    from insights.deployment import replay_site
+    from insights.engines import emr_target
+    from spark import emr
+    from spark.task import read_task
+
+    settings = load_settings()
+    target = emr_target(settings)
+    path = replay_site(settings).run_dir(run) / "task.json"
+    if not path.exists():
+        raise Misconfigured(f"there is no task of {run} here; `insights replay list` names the runs")
+    job = emr.cancel(target, read_task(path.read_text()))
+    front.say(f"EMR Serverless ends job {job}." if job else f"{run} has no job on EMR Serverless that runs.")
+
+
+@app.command()
 def verify(run: RunName) -> None:
     """Compare a run with what is live, cell by cell, and write its certificate.
 

@@ -73,6 +73,12 @@ class Settings(BaseSettings):
     restate_late_minutes: int = Field(60, ge=1, description="time between two runs that make late events count")
     parallelism: Parallelism = 1
 
+    emr_application: str | None = Field(None, pattern=r"^[0-9a-z]+$", description="id of EMR Serverless' application")
+    emr_role: str | None = Field(None, pattern=r"^arn:\S+:role/\S+$", description="ARN of the role that a job runs as")
+    emr_bucket: str | None = Field(None, pattern=r"^s3://[\w.-]+(/[\w./=-]+)?$", description="where a job's files are")
+    emr_region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="AWS region of all of these")
+    emr_max_executors: int = Field(2, ge=1, description="executors of 4 vCPU and 16 GB, beside a driver of the same")
+
     @property
     def kafka(self) -> str:
         return f"{HOST}:{self.kafka_port}"

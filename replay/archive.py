@@ -152,7 +152,7 @@ def rows(catalog: Catalog, event: Event, places: Collection[Place]) -> pa.Table:
         scan = source.scan(row_filter=f"kafka_offset >= {least} and kafka_offset <= {most}")
         connection.register("arrived", scan.to_arrow_batch_reader())
         connection.register("wanted", wanted)
-        picked: pa.Table = connection.execute(
+        picked: pa.Table = connection.sql(
             "select a.* from arrived as a join wanted as w on a.kafka_partition = w.p and a.kafka_offset = w.o"
         ).to_arrow_table()
     if picked.num_rows != len(places):

@@ -70,7 +70,7 @@ class Cells:
             event = catalogue.event(name)
             define_views(connection, event, self._tables.get(name, empty(event)))
         kinds = {name: column.type for name, column in a.columns.items()}
-        found: pa.Table = connection.execute(result(render(a, Engine.DUCKDB), kinds)).to_arrow_table()
+        found: pa.Table = connection.sql(result(render(a, Engine.DUCKDB), kinds)).to_arrow_table()
         return list(found.to_pylist())
 
 

@@ -66,7 +66,7 @@ def main(path):
     spark = session()
     try:
         task = read_task(spark.read.text(path, wholetext=True).first()[0])
-        recompute(spark, task, lambda topic: log_records(spark, task.kafka, topic), say)
+        recompute(spark, task, lambda topic: log_records(spark, task, topic), say)
     except Exception as error:
         say(event="failed", reason=reason(error))
         raise
@@ -333,7 +333,7 @@ def schema_of(spark, avro):
 # ---- the log ----
 
 
-def log_records(spark, kafka, i):
+def log_records(spark, task, i):
     """The records of the log's slices as Kafka has them. No group's offsets are touched."""
     bounds = {}
     for s in i.log:
@@ -342,7 +342,8 @@ def log_records(spark, kafka, i):
             bounds[s.partition] = (min(least, s.from_offset), max(most, s.until_offset))
     return (
         spark.read.format("kafka")
-        .option("kafka.bootstrap.servers", kafka)
+        .options(**{f"kafka.{name}": value for name, value in task.kafka_options.items()})
+        .option("kafka.bootstrap.servers", task.kafka)
         .option("assign", json.dumps({i.topic: sorted(bounds)}))
         .option("startingOffsets", json.dumps({i.topic: {str(p): least for p, (least, _) in bounds.items()}}))
         .option("endingOffsets", json.dumps({i.topic: {str(p): most for p, (_, most) in bounds.items()}}))

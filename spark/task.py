@@ -9,7 +9,7 @@ beside them. A chunk that has one is not computed again.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -70,7 +70,10 @@ class Computation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """All of it. ``lake`` are pyiceberg's properties of the catalog; ``output`` is an URI."""
+    """All of it. ``lake`` are pyiceberg's properties of the catalog; ``output`` is an URI.
+
+    ``kafka`` are the brokers, ``kafka_options`` what else Kafka's own consumer is to be told, as ``security.protocol``.
+    """
 
     run: str
     kafka: str
@@ -79,6 +82,7 @@ class Task:
     variants: tuple[str, ...]
     computations: tuple[Computation, ...]
     output: str
+    kafka_options: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1)

@@ -86,7 +86,8 @@ def _fetch_jars(settings: Settings, report: Report) -> None:
     came = jars.fetch(settings.jars, repository=settings.maven_repository, report=progress)
     jars.unpacked_registry(settings.jars)
     jars.link_flink(settings.jars, flink_home(), settings.flink_lib_dir)
-    report(Step(name="jars", state="done", detail=f"{came} downloaded, {len(jars.locked_jars()) - came} were here"))
+    needed = sum(jar.part in jars.STACK for jar in jars.locked_jars())
+    report(Step(name="jars", state="done", detail=f"{came} downloaded, {needed - came} were here"))
 
 
 def supervisor_process(settings: Settings) -> psutil.Process | None:

@@ -9,7 +9,7 @@ import hashlib
 import tarfile
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +23,8 @@ from schemas.errors import InsightsError, Misconfigured
 
 LOCK = Path(__file__).parent / "jars.toml"
 PARALLEL_DOWNLOADS = 4
+STACK = ("kafka", "registry", "flink", "spark")
+"""Parts of the lock that a stack on this machine runs with."""
 
 Report = Callable[[int, int], None]
 """Told the bytes downloaded so far and the total, from several threads."""
@@ -91,21 +93,27 @@ def of_part(part: str, folder: Path) -> tuple[Path, ...]:
     return tuple(folder / jar.file_name for jar in locked_jars() if jar.part == part)
 
 
-def missing(folder: Path) -> tuple[Jar, ...]:
-    """The locked jars that are not in the folder. A file of the right name and size was verified when it came."""
-    return tuple(jar for jar in locked_jars() if not _is_there(folder / jar.file_name, jar))
+def missing(folder: Path, parts: Collection[str] = STACK) -> tuple[Jar, ...]:
+    """The parts' jars that are not in the folder. A file of the right name and size was verified when it came."""
+    return tuple(jar for jar in locked_jars() if jar.part in parts and not _is_there(folder / jar.file_name, jar))
 
 
 def _is_there(path: Path, jar: Jar) -> bool:
     return path.is_file() and path.stat().st_size == jar.bytes
 
 
-def fetch(folder: Path, *, repository: str | None = None, report: Report = lambda done, total: None) -> int:
-    """Downloads what is missing, a few files at once, and returns how many came. Blocks.
+def fetch(
+    folder: Path,
+    *,
+    parts: Collection[str] = STACK,
+    repository: str | None = None,
+    report: Report = lambda done, total: None,
+) -> int:
+    """Downloads what the parts are missing, a few files at once, and returns how many came. Blocks.
 
     Raises JarUnavailable when a repository does not answer, or its file has another hash than the lock.
     """
-    wanted = missing(folder)
+    wanted = missing(folder, parts)
     if not wanted:
         return 0
     folder.mkdir(parents=True, exist_ok=True)

@@ -223,12 +223,12 @@ class Hub:
     def _others_answers(self) -> list[Answers]:
         return [answers(path) for path in (self.shop.state, *self.answer_files) if path.exists()]
 
-    def command(self, *arguments: str) -> str:
-        """What ``insights …`` prints."""
+    def command(self, *arguments: str, project: Path = PROJECT) -> str:
+        """What ``insights …`` prints, of this project or of a copy of it."""
         done = subprocess.run(
             [sys.executable, "-m", "insights", *arguments],
-            env={**os.environ, **environment_of(self.settings)},
-            cwd=PROJECT,
+            env={**os.environ, **environment_of(self.settings), "PYTHONPATH": str(project)},
+            cwd=project,
             capture_output=True,
             text=True,
             check=False,

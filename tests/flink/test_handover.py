@@ -13,9 +13,10 @@ import pytest
 
 from aggregates.catalogue import Aggregate, Column, aggregate, aggregates
 from flink import live_job
-from flink.handover import WINDOW
+from flink.handover import WINDOW, start_version
 from flink.plan import first_published, live_plan
 from schemas.catalogue import MOST_AHEAD
+from schemas.errors import Misconfigured
 from tests.aggregates import oracle
 from tests.aggregates.any_events import any_log
 from tests.flink.live_on_files import DEPLOYMENT, Arrival, created, final_rows, on_files, plan, settings
@@ -108,6 +109,12 @@ def test_a_second_job_reads_its_own_topics_alone_from_what_may_be_of_its_windows
     assert f"'scan.startup.timestamp-millis' = '{since}'" in source
     assert [i.split("\n")[0] for i in found.inserts] == ["insert into `versions.sales_per_minute_v2`"]
     assert found.settings["execution.checkpointing.dir"].endswith("/jobs/insights-live-sales_per_minute-v2/checkpoints")
+
+
+def test_a_line_that_cuts_a_window_is_refused() -> None:
+    """Its job would overwrite a whole window with a part of it."""
+    with pytest.raises(Misconfigured, match="cuts a minute of sales_per_minute"):
+        start_version(DEPLOYMENT, SALES, LINE + timedelta(seconds=1))
 
 
 def test_what_goes_by_another_time_than_the_events_own_is_read_from_the_beginning() -> None:
