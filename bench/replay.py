@@ -44,11 +44,12 @@ from insights.deployment import spark_runtime
 from insights.settings import load_settings
 from replay.duck import compute
 from replay.result import load
+from replay.site import Site
 from spark import local
 from spark.task import Chunk, Computation, Task
 
 TABLES = ("funnel_per_hour", "sales_per_minute", "sessions")
-DAYS_A_CHUNK = 7
+CHUNK_RECORDS = Site.chunk_records
 SCHEMA, CATALOG = "bench_replay", "bench_lake"
 SLOPE_EVENTS = (1_000_000, 3_000_000, 10_000_000)
 
@@ -104,8 +105,9 @@ def load_all(task: Task, dsn: str) -> None:
 
 
 def task_of(archive: Archive, output: Path, dialect: Engine) -> Task:
-    """The three tables, a chunk a week."""
-    edges = [archive.first_day + timedelta(days=n) for n in range(0, archive.days + DAYS_A_CHUNK, DAYS_A_CHUNK)]
+    """The three tables, in chunks of about as many records as a run has."""
+    step = max(1, archive.days * CHUNK_RECORDS // archive.events)
+    edges = [archive.first_day + timedelta(days=n) for n in range(0, archive.days + step, step)]
     chunks = tuple(
         Chunk(name=f"{n:04}", from_time=since.isoformat(), until_time=until.isoformat())
         for n, (since, until) in enumerate(zip(edges, edges[1:], strict=False))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -302,6 +302,10 @@ def _topic(
     readers = [(aggregate(p.name), p) for p in planned if event.name in aggregate(p.name).inputs]
     since = _published_since(readers)
     with site.lake() as catalog:
+        if event.cleanup == "compact":
+            # What compaction takes from the log has been counted, and the lake still has it.
+            there = archive.ends(catalog, event, extents)
+            extents = {n: replace(e, begin=max(e.begin, min(there[n], e.end))) for n, e in extents.items()}
         archived = archive.first_since(catalog, event, since) if since else {}
         kept = site.log.first_since(event, since) if since else {}
         partitions = {

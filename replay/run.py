@@ -249,6 +249,7 @@ def _input(
         log=planned.slices("log"),
         lake=planned.slices("lake"),
         late={variant: excluded[event.name, variant] for variant in (COUNTED, RESTATED)},
+        compacted=event.cleanup == "compact",
     )
 
 

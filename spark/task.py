@@ -31,7 +31,8 @@ class Input:
     """One topic. ``schemas`` has the writer's schema for each id met in it; ``schema`` is the contract's own.
 
     ``late`` is, by variant, the path of a Parquet file (``partition`` int, ``offset`` long) of records that do not
-    count in it, or an empty text when all do.
+    count in it, or an empty text when all do. The lake of a ``compacted`` topic may lack what was compacted away before
+    anybody read it.
     """
 
     event: str
@@ -42,6 +43,7 @@ class Input:
     log: tuple[Slice, ...]
     lake: tuple[Slice, ...]
     late: dict[str, str]
+    compacted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
