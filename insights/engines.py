@@ -98,7 +98,7 @@ class DuckDb:
 
         def report(progress: duck.Progress) -> None:
             self._say(progress.doing)
-            heard({"event": "progress", "records": records * progress.done // progress.total, "of": records})
+            heard({"event": "progress", "records": records * progress.done // max(1, progress.total), "of": records})
 
         duck.compute(task, report)
 

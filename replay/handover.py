@@ -51,7 +51,7 @@ def hand_over(
     say(f"a live job takes over version {a.version} from there")
     handover.start_version(site.deployment, a, line)
     _await_caught_up(site, a, say)
-    _swap(connection, a, record.run)
+    _swap(connection, a, a.version, record.run)
     return {
         "rows_removed": written.removed,
         "rows_added": written.added,
@@ -85,27 +85,33 @@ def _await_caught_up(site: Site, a: Aggregate, say: Say) -> None:
             raise Retryable(f"{words} after {CATCH_UP_SECONDS / 60:.0f} minutes; promote the same run again later")
 
 
-def _swap(connection: Connection, a: Aggregate, run: str) -> None:
+def _swap(connection: Connection, a: Aggregate, version: int, run: str | None) -> None:
     """As soon as no reader holds the view: whoever comes meanwhile does not queue behind us."""
     deadline = time.monotonic() + SWAP_SECONDS
     while True:
         try:
-            handover.swap(connection, a, a.version, run)
+            handover.swap(connection, a, version, run)
             return
         except LockNotAvailable as error:
             connection.rollback()
             if time.monotonic() > deadline:
                 raise Retryable(
-                    f"{a.sink} was read without a pause for {SWAP_SECONDS:.0f} s: promote the same run again later"
+                    f"{a.sink} was read without a pause for {SWAP_SECONDS:.0f} s: do the same again later"
                 ) from error
             time.sleep(PAUSE_SECONDS)
 
 
-def hand_back(connection: Connection, record: Run) -> bool:
-    """Readers see the version before a hand-over again, when the caller commits; False when the run was none."""
+def hand_back(site: Site, connection: Connection, record: Run) -> bool:
+    """Readers see the version before a hand-over again, when the caller commits; False when the run was none.
+
+    Raises NotNow when nobody writes that version any more: its numbers stand still.
+    """
     for name, change in (record.changes or {}).items():
         if handed := change.get("handed_over"):
-            handover.swap(connection, aggregate(name), handed["from_version"], None)
+            old = handed["from_version"]
+            if old not in handover.written_versions(site.deployment, aggregate(name)):
+                raise NotNow(f"version {old} of {name} was retired after {record.run}, and can't be gone back to")
+            _swap(connection, aggregate(name), old, None)
             return True
     return False
 

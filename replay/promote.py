@@ -137,7 +137,7 @@ def rollback(site: Site, run: str, *, say: Say) -> Run:
         if later := _promoted_after(connection, record):
             raise NotNow(f"{later} was promoted over {run}: roll that one back first")
         _refuse_pruned(connection, record)
-        if not hand_back(connection, record):
+        if not hand_back(site, connection, record):
             for planned in record.plan.aggregates:
                 a = aggregate(planned.name)
                 swap(connection, a, a.table, before(run, a.name), final_part(planned))
