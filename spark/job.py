@@ -159,6 +159,7 @@ class Topic:
         self.columns = schema_of(spark, self.reader)
         self.left_out = {}
         self.parts = []
+        self.places = []
         self.persisted = []
         if count(i.log):
             decoded_log = decoded(raw(i), i, json.dumps(self.reader)).where(within(i.log))
@@ -166,10 +167,15 @@ class Topic:
             check_whole(spark, decoded_log, i.log, f"the log of {i.topic}")
             # Flink passes over a record without a value too.
             self.parts.append(decoded_log.where("event_id is not null"))
+            self.places.append(self.parts[-1].select("event_id", *POSITION))
         if count(i.lake):
             archived = lake_records(spark, i, self.columns)
-            check_whole(spark, archived, i.lake, f"the lake's table events.{i.table}", may_have_holes=i.compacted)
+            # These columns of all records are read three times.
+            places = archived.select("event_id", *POSITION)
+            self.persisted.append(places.persist(StorageLevel.DISK_ONLY))
+            check_whole(spark, places, i.lake, f"the lake's table events.{i.table}", may_have_holes=i.compacted)
             self.parts.append(archived)
+            self.places.append(places)
 
     def show(self, variant, computation, chunk):
         """Makes the views that a query reads: what counts in the variant, in the time of the chunk."""
@@ -202,8 +208,7 @@ class Topic:
         """Places of the records that do not count; None when all do."""
         if not self.parts:
             return None
-        narrow = [part.select("event_id", *POSITION) for part in self.parts]
-        records = reduce(lambda a, b: a.unionByName(b), narrow)
+        records = reduce(lambda a, b: a.unionByName(b), self.places)
         late = self.input.late[variant]
         late_places = (
             self.spark.read.parquet(late).selectExpr("partition as kafka_partition", "offset as kafka_offset")

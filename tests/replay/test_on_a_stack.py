@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -371,6 +372,50 @@ def test_late_events_come_to_count_in_facts_and_aggregates_at_once_and_in_no_oth
         rollback(site, done.run, say=said)
         assert connection.execute(facts, (ids,)).fetchone() == (0, 0)
         assert connection.execute(sold, span).fetchone() == (0,)
+
+
+def cdnow() -> Path:
+    """The file inside the package ``lifetimes``, which is locked in requirements/cdnow.txt and never imported."""
+    package = find_spec("lifetimes")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent / "datasets" / "CDNOW_master.txt"
+
+
+def bought(path: Path) -> dict[tuple[datetime, str], tuple[int, int, Decimal]]:
+    """What the file says, read without any of the project's code: by day and customer orders, CDs and dollars."""
+    found: dict[tuple[datetime, str], tuple[int, int, Decimal]] = {}
+    for line in path.read_text().splitlines()[1:]:
+        customer, date, cds, dollars = line.split()
+        day = datetime.strptime(date, "%Y%m%d").replace(tzinfo=UTC)
+        orders, units, net = found.get((day, customer), (0, 0, Decimal(0)))
+        found[day, customer] = (orders + 1, units + int(cds), net + Decimal(dollars))
+    return found
+
+
+def test_a_real_shops_old_history_imported_into_a_running_system_comes_to_count_to_the_cent(
+    hub: Hub, site: Site
+) -> None:
+    wanted = bought(cdnow())
+    mapping = str(PROJECT / "producers" / "mappings" / "cdnow.toml")
+    hub.command("produce", "orders", "--from-file", str(cdnow()), "--mapping", mapping)
+    before = hub.come_to_rest()[ORDER_PLACED.topic]
+    assert (before.late or 0) >= 69_659
+    query = (
+        "select window_start, customer_id, orders, units, net_amount from live.customer_orders_per_day"
+        " where window_start < '1999-01-01'"
+    )
+    with connect(hub.settings) as connection:
+        assert connection.execute(query).fetchall() == []
+        assert "proven: without them every cell equals live" in hub.command("replay", "late")
+        rows = connection.execute(query).fetchall()
+        found = {(day, customer): tuple(measures) for day, customer, *measures in rows}
+        assert found == wanted
+        facts = "select count(distinct order_id), sum(quantity), sum(net_amount) from events.order_lines"
+        totals = connection.execute(f"{facts} where occurred_at < '1999-01-01'").fetchone()
+    assert totals == (69_659, 167_881, Decimal("2500315.63"))
+    found_again = proven(hub, site, make_plan(site, Wish(names=("customer_orders_per_day",), scope="beginning")))
+    assert found_again.status is Status.VERIFIED, problems(found_again)
 
 
 def test_the_command_line_goes_from_plan_to_promotion_and_says_what_it_did(hub: Hub, tmp_path: Path) -> None:
