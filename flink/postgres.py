@@ -21,6 +21,5 @@ def connected(deployment: Deployment) -> Iterator[Connection]:
         with psycopg.connect(deployment.postgres_dsn, connect_timeout=10) as connection:
             yield connection
     except psycopg.OperationalError as error:
-        raise Retryable(
-            f"Postgres at {deployment.postgres_host}:{deployment.postgres_port} is away: {error}"
-        ) from error
+        what = "did not do it" if error.sqlstate else "is away"
+        raise Retryable(f"Postgres at {deployment.postgres_host}:{deployment.postgres_port} {what}: {error}") from error

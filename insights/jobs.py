@@ -41,12 +41,16 @@ def _start_over(settings: Settings) -> str:
     from flink import deploy
     from insights.deployment import deployment, replay_site
     from replay import records
+    from replay.plan import everything
 
-    job = deploy.start_over(deployment(settings))
-    with replay_site(settings).postgres() as connection:
+    site = replay_site(settings)
+    with site.postgres() as connection:
         records.set_up(connection)
-        records.supersede(connection)
-    return job
+    with records.alone(site, everything()):
+        deploy.refuse_incomplete(deploy.log_beginnings(settings.kafka))
+        with site.postgres() as connection:
+            records.supersede(connection)
+        return deploy.start_over(deployment(settings))
 
 
 @app.command("list")

@@ -70,10 +70,10 @@ def plan(
     wish = wish_of(names or [], every=all_, since=since, until=until, from_beginning=from_beginning, late=late)
     if offsets:
         wish = replace(wish, ends=read_offsets(offsets))
+    path = out or Path(f"replay-{datetime.now(UTC):%Y%m%d-%H%M%S}.yaml")
+    if path.exists() or not path.absolute().parent.is_dir():
+        raise Misconfigured(f"{path} is there already, or its folder is not; name another file with --out")
     found = make_plan(replay_site(load_settings()), wish)
-    path = out or Path(f"replay-{found.made_at:%Y%m%d-%H%M%S}.yaml")
-    if path.exists():
-        raise Misconfigured(f"{path} is there already; name another file with --out")
     path.write_text(found.to_yaml())
     for sheet in plan_sheets(found):
         front.show(sheet)
@@ -87,6 +87,8 @@ def wish_of(
     """What the options ask for. Raises Misconfigured when they contradict each other or say too little."""
     from replay.plan import Wish, everything
 
+    if late and (names or every):
+        raise Misconfigured("--late takes no names: an event comes to count everywhere at once")
     if every == bool(names) and not late:
         raise Misconfigured("name the aggregates to recompute, as sales_per_minute, or give --all")
     if [bool(since or until), from_beginning, late].count(True) != 1:
@@ -174,9 +176,9 @@ def verify(run: RunName) -> None:
     if certificate["result"] != "equal":
         front.say(f"{run} differs from what is live.", style="bold red")
         raise typer.Exit(1)
-    front.say(
-        f"{run} equals what is live in every cell; `insights replay promote {run}` swaps it in.", style="bold green"
-    )
+    excluded = sum(sum(one["excluded"].values()) for one in certificate["aggregates"])
+    but = f", but {excluded:,} rows that newer events touch" if excluded else ""
+    front.say(f"{run} equals what is live in every cell{but}: `insights replay promote {run}`.", style="bold green")
 
 
 @app.command()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from psycopg import sql
 
 from aggregates.catalogue import Aggregate
+from flink.columns import POSTGRES
 from flink.postgres import Connection
 from replay.plan import Stretch
 from schemas.errors import Misconfigured
@@ -45,21 +47,23 @@ class Comparison:
 
 
 def comparable(connection: Connection, a: Aggregate, relation: str) -> Aggregate:
-    """The aggregate with those of its columns alone that the relation has too: a new version may have others.
+    """The aggregate with those of its columns alone that the relation has too, of the same type.
 
     Raises Misconfigured when the relation lacks a column of the key: then no row of one is a row of the other.
     """
     rows = connection.execute(
-        "select attname from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",
+        "select attname, format_type(atttypid, atttypmod) from pg_attribute"
+        " where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped",
         (relation,),
     ).fetchall()
-    there = {name for (name,) in rows}
-    if missing := [name for name in a.key if name not in there]:
+    there = set(rows)
+    both = {name: column for name, column in a.columns.items() if (name, POSTGRES[column.type]) in there}
+    if missing := [name for name in a.key if name not in both]:
         raise Misconfigured(
-            f"version {a.version} of {a.name} has {', '.join(missing)} in its key and {relation} has not: their rows"
-            " can't be compared. Give what has another grain another name"
+            f"version {a.version} of {a.name} has {', '.join(missing)} in its key and {relation} has not, or of another"
+            " type: their rows can't be compared. Give what has another grain another name"
         )
-    return replace(a, columns={name: column for name, column in a.columns.items() if name in there})
+    return replace(a, columns=both)
 
 
 def name_of(table: str) -> sql.Identifier:
@@ -116,9 +120,13 @@ def compare(
     there: str,
     stretches: Sequence[Stretch],
     touched: str | None = None,
+    touched_from: datetime | None = None,
 ) -> Comparison:
-    """Every row of both whose window lies in the stretches, but those whose key stands in the table ``touched``."""
-    joined = _joined(a, here, there, stretches, touched)
+    """Every row of both whose window lies in the stretches, but those whose key stands in the table ``touched``.
+
+    Windows that start before ``touched_from`` are never left out.
+    """
+    joined = _joined(a, here, there, stretches, touched, touched_from)
     counts = sql.SQL(
         """
         with joined as ({joined})
@@ -156,7 +164,14 @@ def _unequal(name: str) -> Composed:
     )
 
 
-def _joined(a: Aggregate, here: str, there: str, stretches: Sequence[Stretch], touched: str | None) -> Composed:
+def _joined(
+    a: Aggregate,
+    here: str,
+    there: str,
+    stretches: Sequence[Stretch],
+    touched: str | None,
+    touched_from: datetime | None,
+) -> Composed:
     def side(table: str, alias: str) -> Composed:
         return sql.SQL("(select *, true as is_there from {} as s where {}) as {}").format(
             name_of(table), in_stretches("s", a, stretches), sql.Identifier(alias)
@@ -185,6 +200,9 @@ def _joined(a: Aggregate, here: str, there: str, stretches: Sequence[Stretch], t
         if touched
         else sql.SQL("false")
     )
+    if touched and touched_from:
+        moment = sql.SQL("coalesce({}, {})").format(sql.Identifier("h", a.moment), sql.Identifier("t", a.moment))
+        excluded = sql.SQL("({} >= {} and {})").format(moment, sql.Literal(touched_from), excluded)
     return sql.SQL(
         "select {columns}, h.is_there is true as here, t.is_there is true as there, {same} as is_same,"
         " {excluded} as is_excluded from {left} full outer join {right} on {on}"

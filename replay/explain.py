@@ -15,7 +15,7 @@ from psycopg import sql
 from aggregates.catalogue import Aggregate, aggregate
 from replay import archive, late
 from replay.cells import Cells, arrow_schema, from_log
-from replay.compare import measures, name_of
+from replay.compare import comparable, measures, name_of
 from replay.log import slices
 from replay.site import Site
 from replay.windows import end_of, floored
@@ -63,6 +63,8 @@ def explain(site: Site, name: str, text: str) -> Explanation:
     places = [(event, row) for event, table in records.tables.items() for row in range(table.num_rows)]
     counted = _narrowed(records, a, key, places)
     chosen = _picked(records, counted)
+    with site.postgres() as connection:
+        a = comparable(connection, a, a.sink)
     return Explanation(
         aggregate=name,
         key=key,

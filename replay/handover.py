@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from psycopg.errors import LockNotAvailable
 
 from aggregates.catalogue import Aggregate, aggregate
 from flink import handover
+from flink.live_job import kept, second_name
 from flink.postgres import Connection
 from flink.versions import seen_version
 from replay.compare import comparable, totals
@@ -38,9 +40,9 @@ def hand_over(
     """
     planned = _only(record, new)
     a = aggregate(planned.name)
-    line = planned.final_until
-    if line is None:
+    if planned.final_until is None:
         raise NotNow(f"no window of {a.name} was final when {record.run} was planned: plan it again when one is")
+    line = _line(site, a, planned.final_until)
     handover.prepare_version(site.deployment, a)
     say(f"writing the history of version {a.version} up to {line:%Y-%m-%d %H:%M}")
     with site.postgres() as writing:
@@ -58,6 +60,15 @@ def hand_over(
         "by_measure": differing(was, now),
         "handed_over": {"from_version": old, "to_version": a.version, "line": line.isoformat()},
     }
+
+
+def _line(site: Site, a: Aggregate, final_until: datetime) -> datetime:
+    """Where the new version's job takes over: where it did already, if an earlier try got so far."""
+    begun = kept(site.deployment, second_name(a.name, a.version))
+    is_same = begun is not None and begun.aggregates[0].fingerprint == a.fingerprint
+    if begun and begun.from_line and is_same and begun.from_line <= final_until:
+        return begun.from_line
+    return final_until
 
 
 def _only(record: Run, new: Sequence[PlannedAggregate]) -> PlannedAggregate:
@@ -114,6 +125,18 @@ def hand_back(site: Site, connection: Connection, record: Run) -> bool:
             _swap(connection, aggregate(name), old, None)
             return True
     return False
+
+
+def give_up(site: Site, record: Run) -> None:
+    """Ends the job of a new version that readers do not see, with its table."""
+    for planned in record.plan.aggregates:
+        if not kept(site.deployment, second_name(planned.name, planned.version)):
+            continue
+        with site.postgres() as connection:
+            is_seen = seen_version(connection, planned.name) == planned.version
+        if not is_seen:
+            handover.retire(site.deployment, aggregate(planned.name), planned.version)
+            handover.drop_version(site.deployment, aggregate(planned.name), planned.version)
 
 
 def retire_old(site: Site, record: Run) -> None:

@@ -5,6 +5,7 @@ Every call may block for some seconds and raise BrokerUnavailable. No group is j
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,8 +106,15 @@ class Log:
 
     def _slice(self, consumer: Consumer, event: Event, piece: Slice) -> Iterator[LogRecord]:
         consumer.assign([TopicPartition(event.topic, piece.partition, piece.from_offset)])
+        last = time.monotonic()
         while True:
             messages = consumer.consume(BATCH, timeout=1)
+            if messages:
+                last = time.monotonic()
+            elif time.monotonic() - last > SECONDS:
+                raise BrokerUnavailable(
+                    f"Kafka at {self._kafka} gave nothing of {event.topic} partition {piece.partition} for {SECONDS} s"
+                )
             for message in messages:
                 if message.error():
                     if message.error().name() == "_PARTITION_EOF":

@@ -11,14 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aggregates.catalogue import Aggregate, Window, aggregate, aggregates
 from flink.plan import touched_by
 from flink.postgres import Connection
+from flink.versions import seen_version
 from replay import archive, late
 from replay.late import Touched
 from replay.log import Extent, slices
@@ -80,6 +81,15 @@ class PlannedPartition(_Model):
 
     lake: tuple[int, int] | None = None
     log: tuple[int, int] | None = None
+
+    @model_validator(mode="after")
+    def _meets(self) -> Self:
+        for piece in (self.lake, self.log):
+            if piece and not 0 <= piece[0] <= piece[1]:
+                raise ValueError(f"{piece} are no offsets [first, after the last]")
+        if self.lake and self.log and self.lake[1] != self.log[0]:
+            raise ValueError(f"the lake's part {self.lake} and the log's {self.log} do not meet")
+        return self
 
     @property
     def until(self) -> int:
@@ -157,7 +167,7 @@ def read_offsets(path: Path) -> dict[str, dict[int, int]]:
         return {topic: {int(n): _end(p) for n, p in _partitions_of(found).items()} for topic, found in topics.items()}
     except OSError as error:
         raise Misconfigured(f"{path} can't be read: {error}") from error
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError, KeyError) as error:
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError, LookupError) as error:
         raise Misconfigured(
             f"{path} does not say up to which offsets to read ({error}); give a plan, a certificate, or lines like"
             " `sales.order_placed.v1: {0: 1200, 1: 1300}`"
@@ -182,14 +192,15 @@ def read_plan(path: Path) -> ReplayPlan:
         return ReplayPlan.model_validate(yaml.safe_load(path.read_text()))
     except OSError as error:
         raise Misconfigured(f"the plan {path} can't be read: {error}; `insights replay plan` makes one") from error
-    except (yaml.YAMLError, ValidationError) as error:
+    except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
         raise Misconfigured(f"{path} is not a plan: {error}") from error
 
 
 def check_current(plan: ReplayPlan) -> None:
     """Raises Misconfigured when an aggregate is no longer defined as it was when the plan was made."""
     for planned in plan.aggregates:
-        if aggregate(planned.name).fingerprint != planned.fingerprint:
+        a = aggregate(planned.name)
+        if (a.version, a.fingerprint) != (planned.version, planned.fingerprint):
             raise Misconfigured(
                 f"{planned.name} is defined otherwise now than when this plan was made: make a new plan, or take the"
                 " change back"
@@ -205,6 +216,8 @@ def make_plan(site: Site, wish: Wish) -> ReplayPlan:
     wanted = [aggregate(name) for name in wish.names]
     for a in wanted:
         check_edges(a, wish)
+    if wish.scope == "late":
+        _check_late(site, wish)
     final = _final_until(site)
     # Finality first, offsets after it: what is final has all its events before these offsets.
     extents = {name: site.log.extents(catalogue.event(name)) for name in sorted({n for a in wanted for n in a.inputs})}
@@ -241,10 +254,24 @@ def make_plan(site: Site, wish: Wish) -> ReplayPlan:
     )
 
 
+def _check_late(site: Site, wish: Wish) -> None:
+    """Late events come to count everywhere at once, as far as all is final now, in the versions that readers see."""
+    if wish.ends is not None:
+        raise Misconfigured("--late goes by what is final now, and takes no --offsets")
+    with site.postgres() as connection:
+        for name in wish.names:
+            seen = seen_version(connection, name)
+            if seen is not None and seen != aggregate(name).version:
+                raise NothingToDo(
+                    f"version {aggregate(name).version} of {name} is in aggregates/, and readers see version {seen}:"
+                    " late events wait until it is promoted, or the folder is what it was"
+                )
+
+
 def check_edges(a: Aggregate, wish: Wish) -> None:
     """Raises Misconfigured when a time lies within a window: half of one can't be recomputed."""
     for moment in (wish.since, wish.until):
-        if moment is not None and floored(moment, a.window) != moment:
+        if moment is not None and a.window and floored(moment, a.window) != moment:
             raise Misconfigured(
                 f"{moment:%Y-%m-%d %H:%M:%S} is within a window of {a.name}, whose windows are a {a.window} each: name"
                 f" a time at which one starts, for example {floored(moment, a.window):%Y-%m-%d %H:%M}"
@@ -279,7 +306,8 @@ def _planned(a: Aggregate, wish: Wish, final: datetime | None, chosen: Sequence[
         version=a.version,
         fingerprint=a.fingerprint,
         table=a.sink,
-        final_until=floored(final, a.window) if final else None,
+        # A fact has no window; its line between replays and the live job is a minute's edge.
+        final_until=floored(final, a.window or "minute") if final else None,
         windows=windows,
     )
 
@@ -317,7 +345,8 @@ def _topic(
             raise _gone(event, from_lake, since)
         known = archive.coverage(catalog, event, [*topic.slices("lake"), *topic.slices("log")])
     in_log = sum(piece.records for piece in topic.slices("log"))
-    ids = {*known.schema_ids, *_ids_only_in_log(site, event, known.missing)}
+    fresh = topic.slices("log") if event.cleanup == "compact" else known.missing
+    ids = {*known.schema_ids, *_ids_only_in_log(site, event, fresh)}
     return topic.model_copy(
         update={
             "records": from_lake.records + in_log,
@@ -334,7 +363,7 @@ def _ending(
     if ends is None:
         return dict(extents)
     asked = ends.get(event.topic)
-    if asked is None or set(asked) - set(extents):
+    if asked is None or set(asked) != set(extents):
         raise Misconfigured(
             f"--offsets does not say where to end in {event.topic}, whose partitions are {', '.join(map(str, extents))}"
         )
@@ -370,7 +399,10 @@ def _first(since: datetime | None, extent: Extent, archived: int | None, kept: i
 def _partition(extent: Extent, first: int) -> PlannedPartition:
     from_lake = (first, min(extent.begin, extent.end)) if first < extent.begin else None
     from_log = (max(first, extent.begin), extent.end)
-    return PlannedPartition(lake=from_lake, log=from_log if from_log[1] > from_log[0] else None)
+    if from_log[1] > from_log[0]:
+        return PlannedPartition(lake=from_lake, log=from_log)
+    # Nothing to read is known to end somewhere as well.
+    return PlannedPartition(lake=from_lake, log=None if from_lake else (extent.end, extent.end))
 
 
 def _gone(event: Event, found: archive.Coverage, since: datetime | None) -> OffsetsGone:

@@ -18,14 +18,14 @@ from flink.postgres import Connection
 from flink.versions import seen_version
 from replay import records
 from replay.compare import in_stretches, name_of, totals
-from replay.handover import hand_back, hand_over, retire_old
+from replay.handover import give_up, hand_back, hand_over, retire_old
 from replay.plan import PlannedAggregate, Stretch, check_current
 from replay.records import NotNow, Run, Status, before, staging
-from replay.run import COUNTED, RESTATED, restated_places
+from replay.run import COUNTED, RESTATED, finals_of, restated_places
 from replay.site import Say, Site
 from replay.swap import differing, final_part, swap
 from schemas import catalogue
-from schemas.errors import InsightsError, Misconfigured
+from schemas.errors import InsightsError
 
 
 class NotProven(InsightsError):
@@ -40,13 +40,11 @@ def promote(site: Site, run: str, *, reason: str | None, by: str, say: Say) -> R
     without one a clean certificate is needed. Raises NotProven, NotNow, ReplayBusy or Retryable; then readers see what
     they saw, and it can be done again.
     """
-    with site.postgres() as connection:
-        records.set_up(connection)
-        record = records.find(connection, run)
+    with records.held(site, run) as record, site.postgres() as connection:
+        check_promotable(record, reason)
+        check_current(record.plan)
+        check_unchanged(site, connection, record)
         new = [p for p in record.plan.aggregates if seen_version(connection, p.name) != p.version]
-    check_promotable(record, reason)
-    check_current(record.plan)
-    with records.alone(site, record.aggregates), site.postgres() as connection:
         began = time.monotonic()
         if new:
             changes = {new[0].name: hand_over(site, connection, record, new, say)}
@@ -59,7 +57,7 @@ def promote(site: Site, run: str, *, reason: str | None, by: str, say: Say) -> R
             promoted_at=True,
             promote_seconds=time.monotonic() - began,
             reason=reason,
-            requested_by=by,
+            promoted_by=by,
             changes=changes,
         )
         connection.commit()
@@ -70,6 +68,8 @@ def _swap_all(site: Site, connection: Connection, record: Run, say: Say) -> dict
     final = {p.name: final_part(p) for p in record.plan.aggregates}
     for planned in record.plan.aggregates:
         _say_if_cut(planned, final[planned.name], say)
+    if record.scope == "late" and any(list(final[p.name]) != list(p.windows) for p in record.plan.aggregates):
+        raise NotNow(f"not all windows of {record.run} were final: late events come to count everywhere, or not at all")
     changes = {p.name: _swap_in(connection, record, p, final[p.name]) for p in record.plan.aggregates}
     if record.scope == "late":
         _mark_restated(connection, site, record)
@@ -87,6 +87,16 @@ def check_promotable(record: Run, reason: str | None) -> None:
         step = {Status.RUNNING: "run", Status.FAILED: "run", Status.COMPUTED: "verify"}.get(record.status)
         hint = f"; `insights replay {step}` comes first" if step else ""
         raise NotNow(f"{record.run} is {record.status}, and only a verified run can be promoted{hint}")
+
+
+def check_unchanged(site: Site, connection: Connection, record: Run) -> None:
+    """Raises NotNow when the certificate is no longer of what readers see, or the plan says more is final than is."""
+    if other := records.changed_since(connection, record):
+        raise NotNow(f"{other} changed what readers see after {record.run} was verified: verify {record.run} again")
+    final = finals_of(site)
+    for planned in record.plan.aggregates:
+        if planned.final_until and (planned.name not in final or planned.final_until > final[planned.name]):
+            raise NotNow(f"windows of {planned.name} are not final up to {planned.final_until}, as planned: plan again")
 
 
 def _say_if_cut(planned: PlannedAggregate, final: Sequence[Stretch], say: Say) -> None:
@@ -128,23 +138,30 @@ def _mark_restated(connection: Connection, site: Site, record: Run) -> None:
 
 def rollback(site: Site, run: str, *, say: Say) -> Run:
     """Makes what readers saw before a promotion what they see again. Blocks. Raises NotNow when it can't be done."""
-    with site.postgres() as connection:
-        records.set_up(connection)
-        record = records.find(connection, run)
-    if record.status is not Status.PROMOTED:
-        raise NotNow(f"{run} is {record.status}, and only a promoted run can be rolled back")
-    with records.alone(site, record.aggregates), site.postgres() as connection:
+    with records.held(site, run) as record, site.postgres() as connection:
+        if record.status is not Status.PROMOTED:
+            raise NotNow(f"{run} is {record.status}, and only a promoted run can be rolled back")
         if later := _promoted_after(connection, record):
             raise NotNow(f"{later} was promoted over {run}: roll that one back first")
         _refuse_pruned(connection, record)
         if not hand_back(site, connection, record):
             for planned in record.plan.aggregates:
+                _refuse_other_version(connection, record, planned)
                 a = aggregate(planned.name)
                 swap(connection, a, a.table, before(run, a.name), final_part(planned))
         connection.execute("delete from ops.restated_events where run = %s", (run,))
         records.note(connection, run, status=Status.ROLLED_BACK, rolled_back_at=True)
         connection.commit()
         return records.find(connection, run)
+
+
+def _refuse_other_version(connection: Connection, record: Run, planned: PlannedAggregate) -> None:
+    seen, folder = seen_version(connection, planned.name), aggregate(planned.name).version
+    if not seen == planned.version == folder:
+        raise NotNow(
+            f"{record.run} wrote version {planned.version} of {planned.name}; readers see version {seen} and its folder"
+            f" has {folder}: it can only be rolled back where all three are the same"
+        )
 
 
 def _refuse_pruned(connection: Connection, record: Run) -> None:
@@ -167,17 +184,14 @@ def _promoted_after(connection: Connection, record: Run) -> str | None:
 def prune(site: Site, run: str) -> Run:
     """Removes what a run left: its staging tables, what it replaced, its files. The record and certificate stay.
 
-    After a hand-over the old version goes: nobody writes it any more, and its table is dropped. Blocks. Raises
-    Misconfigured for a run that is going on.
+    After a hand-over the old version goes: nobody writes it any more, and its table is dropped. So does a new version
+    that was not kept. Blocks. Raises ReplayBusy for a run that is going on.
     """
-    with site.postgres() as connection:
-        records.set_up(connection)
-        record = records.find(connection, run)
-    if record.status is Status.RUNNING:
-        raise Misconfigured(f"{run} is running; end it first")
-    with records.alone(site, record.aggregates):
+    with records.held(site, run) as record:
         if record.status is Status.PROMOTED:
             retire_old(site, record)
+        else:
+            give_up(site, record)
         with site.postgres() as connection:
             _drop_tables(connection, run)
             if record.status is not Status.PROMOTED:
@@ -187,9 +201,17 @@ def prune(site: Site, run: str) -> Run:
             return records.find(connection, run)
 
 
-def _drop_tables(connection: Connection, run: str) -> None:
+def tidy(site: Site, run: str) -> None:
+    """Removes what a promoted run no longer needs: all but its record and what it replaced."""
+    with site.postgres() as connection:
+        _drop_tables(connection, run, but=f"{run}\\_before\\_%")
+    shutil.rmtree(site.run_dir(run), ignore_errors=True)
+
+
+def _drop_tables(connection: Connection, run: str, but: str = "") -> None:
     for (table,) in connection.execute(
-        "select table_name from information_schema.tables where table_schema = %s and table_name like %s",
-        (records.SCHEMA, f"{run}\\_%"),
+        "select table_name from information_schema.tables"
+        " where table_schema = %s and table_name not like %s and table_name like %s",
+        (records.SCHEMA, but, f"{run}\\_%"),
     ).fetchall():
         connection.execute(sql.SQL("drop table {}").format(sql.Identifier(records.SCHEMA, table)))

@@ -32,6 +32,7 @@ create table if not exists ops.replays (
     plan_digest text not null,
     certificate jsonb,
     requested_by text not null,
+    promoted_by text,
     reason text,
     error text,
     records bigint not null,
@@ -50,9 +51,9 @@ comment on table ops.replays is 'Every replay: its plan, how far it came, its ce
 """
 LOCK = "select pg_try_advisory_lock(hashtextextended('insights.replay.' || %s, 0))"
 COLUMNS = (
-    "run, status, scope, aggregates, engine, plan, plan_digest, certificate, requested_by, reason, error, records,"
-    " rows_computed, created_at, computed_at, verified_at, promoted_at, rolled_back_at, compute_seconds,"
-    " verify_seconds, promote_seconds, changes"
+    "run, status, scope, aggregates, engine, plan, plan_digest, certificate, requested_by, promoted_by, reason,"
+    " error, records, rows_computed, created_at, computed_at, verified_at, promoted_at, rolled_back_at,"
+    " compute_seconds, verify_seconds, promote_seconds, changes"
 )
 
 
@@ -91,6 +92,7 @@ class Run:
     plan_digest: str
     certificate: dict[str, Any] | None
     requested_by: str
+    promoted_by: str | None
     reason: str | None
     error: str | None
     records: int
@@ -196,6 +198,28 @@ def alone(site: Site, aggregates: Sequence[str]) -> Iterator[None]:
                 raise ReplayBusy(_holder(connection, name))
         connection.commit()
         yield
+
+
+@contextmanager
+def held(site: Site, run: str) -> Iterator[Run]:
+    """The run as it is now, with its aggregates held. Raises ReplayBusy, Misconfigured when there is no such run."""
+    with site.postgres() as connection:
+        set_up(connection)
+        names = find(connection, run).aggregates
+    with alone(site, names):
+        with site.postgres() as connection:
+            record = find(connection, run)
+        yield record
+
+
+def changed_since(connection: Connection, record: Run) -> str | None:
+    """A run that changed what readers see of the same aggregates after this one was verified, or None."""
+    row = connection.execute(
+        "select run from ops.replays where aggregates && %s and run <> %s"
+        " and greatest(promoted_at, rolled_back_at) > %s order by created_at desc limit 1",
+        (list(record.aggregates), record.run, record.verified_at),
+    ).fetchone()
+    return str(row[0]) if row else None
 
 
 def _holder(connection: Connection, name: str) -> str:

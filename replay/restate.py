@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from replay import records
 from replay.plan import NothingToDo, ReplayPlan, Wish, everything, make_plan
-from replay.promote import NotProven, promote
+from replay.promote import NotProven, promote, prune, tidy
 from replay.records import Run, Status
 from replay.run import ComputeEngine, Heard, run
 from replay.site import Say, Site
@@ -23,6 +24,7 @@ def restate_late(site: Site, engine: ComputeEngine, *, by: str, say: Say, heard:
     except NothingToDo as nothing:
         say(str(nothing))
         return None
+    forget_failed(site)
     return carry_out(site, plan, engine, by=by, say=say, heard=heard)
 
 
@@ -36,4 +38,16 @@ def carry_out(site: Site, plan: ReplayPlan, engine: ComputeEngine, *, by: str, s
             f"{done.run} can't be swapped in: what it computed differs from what is live, or more than the late events'"
             f" cells would change. `insights replay show {done.run}` shows where; nothing was changed"
         )
-    return promote(site, done.run, reason=REASON, by=by, say=say)
+    promoted = promote(site, done.run, reason=REASON, by=by, say=say)
+    tidy(site, done.run)
+    return promoted
+
+
+def forget_failed(site: Site) -> None:
+    """Removes what earlier runs of late events left that came to nothing."""
+    with site.postgres() as connection:
+        records.set_up(connection)
+        runs = [r for r in records.newest(connection, 50) if r.scope == "late"]
+    for earlier in runs:
+        if earlier.status in (Status.FAILED, Status.DIFFERS):
+            prune(site, earlier.run)

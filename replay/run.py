@@ -9,10 +9,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
 from psycopg import sql
+from pyiceberg.catalog import Catalog
 
 from aggregates.catalogue import Aggregate, aggregate
 from aggregates.render import Engine, render
@@ -23,14 +25,14 @@ from flink.tables import sink_ddl
 from flink.versions import seen_version
 from replay import archive, late, records
 from replay.log import Log
-from replay.plan import PlannedAggregate, ReplayPlan, Stretch, check_current
+from replay.plan import OffsetsGone, PlannedAggregate, ReplayPlan, Stretch, check_current
 from replay.records import Run, Status, staging
 from replay.result import copy_parquet
 from replay.site import Say, Site
 from replay.windows import floored
 from schemas import catalogue
 from schemas.errors import InsightsError, Retryable
-from spark.task import Chunk, Computation, Input, Task, read_task
+from spark.task import Chunk, Computation, Input, Slice, Task, read_task
 
 # The live job reads on while a plan is made; it takes a checkpoint every few seconds.
 CATCH_UP_SECONDS = 300.0
@@ -66,7 +68,9 @@ def run(site: Site, plan: ReplayPlan, engine: ComputeEngine, *, by: str, say: Sa
     names = [a.name for a in plan.aggregates]
     with records.alone(site, names):
         record = _begin(site, plan, engine, by)
+        started = time.monotonic()
         try:
+            check_still_there(site, plan)
             await_live_job(site, plan, say)
             task = make_task(site, record, engine)
             began = time.monotonic()
@@ -74,7 +78,7 @@ def run(site: Site, plan: ReplayPlan, engine: ComputeEngine, *, by: str, say: Sa
             say("filling the staging tables")
             rows = _fill(site, record, task)
         except BaseException as error:
-            _note_failure(site, record, error)
+            _note_failure(site, record, error, time.monotonic() - started)
             raise
         with site.postgres() as connection:
             seconds = record.compute_seconds + time.monotonic() - began
@@ -98,11 +102,24 @@ def _begin(site: Site, plan: ReplayPlan, engine: ComputeEngine, by: str) -> Run:
         return record
 
 
-def _note_failure(site: Site, record: Run, error: BaseException) -> None:
+def check_still_there(site: Site, plan: ReplayPlan) -> None:
+    """Raises OffsetsGone when retention has taken what the plan reads from the log."""
+    for topic, planned in plan.topics.items():
+        begins = {n: e.begin for n, e in site.log.extents(catalogue.event(planned.event)).items()}
+        gone = [s for s in planned.slices("log") if s.from_offset < begins[s.partition]]
+        if gone:
+            raise OffsetsGone(
+                f"the log has lost records that this plan reads: {archive.named({topic: gone})}. Plan again: the lake"
+                " has them, or that plan says what is missing"
+            )
+
+
+def _note_failure(site: Site, record: Run, error: BaseException, seconds: float) -> None:
     reason = str(error) if isinstance(error, InsightsError) else type(error).__name__
     try:
         with site.postgres() as connection:
-            records.note(connection, record.run, status=Status.FAILED, error=reason)
+            spent = record.compute_seconds + seconds
+            records.note(connection, record.run, status=Status.FAILED, error=reason, compute_seconds=spent)
     except Retryable:
         # Postgres is what failed: the record says running, and a run of the same plan goes on from it.
         return
@@ -157,9 +174,11 @@ def _behind(log: Log, plan: ReplayPlan, writers: Mapping[str, set[str]]) -> str:
 def make_task(site: Site, record: Run, engine: ComputeEngine) -> Task:
     """The engine's task, with the files that it names. A run that goes on with the same engine has the same."""
     folder = site.run_dir(record.run)
-    path = folder / "task.json"
-    if path.exists() and (begun := read_task(path.read_text())) and (folder / engine.name).exists():
-        return begun
+    path, mark = folder / "task.json", folder / f"begun-{engine.name}"
+    if path.exists() and mark.exists() and mark.read_text() == record.plan_digest:
+        begun = read_task(path.read_text())
+        # Servers may have moved since.
+        return replace(begun, kafka=site.deployment.kafka, lake=site.deployment.lake_properties)
     shutil.rmtree(folder, ignore_errors=True)
     plan = record.plan
     variants = (COUNTED, RESTATED) if plan.scope == "late" else (COUNTED,)
@@ -177,7 +196,7 @@ def make_task(site: Site, record: Run, engine: ComputeEngine) -> Task:
         _check_lake_has_all(site, task)
     path.touch(mode=0o600)  # the lake's password is in it
     path.write_text(task.to_json())
-    (folder / engine.name).touch()
+    mark.write_text(record.plan_digest)
     return task
 
 
@@ -304,11 +323,22 @@ def _check_lake_has_all(site: Site, task: Task) -> None:
             for i in task.inputs
             if (found := archive.coverage(catalog, catalogue.event(i.event), [*i.lake, *i.log])).missing
         }
+        missing |= {i.topic: behind for i in task.inputs if i.compacted and (behind := _behind_in_lake(catalog, i))}
     if missing:
         raise LiveJobBehind(
             f"the lake does not have these records yet: {archive.named(missing)}. It gets them with the live job's next"
             " checkpoint; run the same plan again then, or with --engine local, which reads the log as well"
         )
+
+
+def _behind_in_lake(catalog: Catalog, i: Input) -> tuple[Slice, ...]:
+    """What the lake lacks at the end of a compacted topic, whose newest record is never compacted away."""
+    there = archive.ends(catalog, catalogue.event(i.event), {s.partition for s in i.log})
+    return tuple(
+        Slice(partition=s.partition, from_offset=max(there[s.partition], s.from_offset), until_offset=s.until_offset)
+        for s in i.log
+        if there[s.partition] < s.until_offset
+    )
 
 
 def _fill(site: Site, record: Run, task: Task) -> int:

@@ -23,7 +23,7 @@ from replay import records
 from replay.cells import Cells
 from replay.compare import Comparison, canonical_hash, comparable, compare, name_of
 from replay.log import slices
-from replay.plan import PlannedAggregate, ReplayPlan
+from replay.plan import PlannedAggregate, ReplayPlan, check_current
 from replay.records import NotNow, Run, Status, staging
 from replay.run import COUNTED, RESTATED, await_live_job, restated_places
 from replay.site import Say, Site
@@ -38,15 +38,23 @@ def verify(site: Site, run: str, *, say: Say) -> Run:
 
     Changes nothing but the record. Raises NotNow when the run isn't computed, LiveJobBehind, or Retryable.
     """
-    with site.postgres() as connection:
-        records.set_up(connection)
-        record = records.find(connection, run)
+    with records.held(site, run) as record:
+        check_verifiable(record)
+        check_current(record.plan)
+        await_live_job(site, record.plan, say)
+        return _verified(site, record, say)
+
+
+def check_verifiable(record: Run) -> None:
+    """Raises NotNow unless the run is computed and not yet swapped in."""
+    if record.status in (Status.PROMOTED, Status.ROLLED_BACK, Status.SUPERSEDED):
+        raise NotNow(f"{record.run} is {record.status}; its certificate: `insights replay show {record.run}`")
     if record.computed_at is None or record.status in (Status.RUNNING, Status.FAILED, Status.PRUNED):
-        raise NotNow(f"{run} is {record.status}: there is nothing to verify before `insights replay run` has ended")
-    if record.status in (Status.PROMOTED, Status.ROLLED_BACK):
-        raise NotNow(f"{run} is {record.status}; its certificate is from before: `insights replay show {run}`")
-    await_live_job(site, record.plan, say)
-    began = time.monotonic()
+        raise NotNow(f"{record.run} is {record.status}: there is nothing to verify before a run has ended")
+
+
+def _verified(site: Site, record: Run, say: Say) -> Run:
+    run, began = record.run, time.monotonic()
     with site.postgres() as connection:
         found = _certificate(site, connection, record, say)
         is_equal = found["result"] == "equal"
@@ -65,8 +73,9 @@ def verify(site: Site, run: str, *, say: Say) -> Run:
 def _certificate(site: Site, connection: Connection, record: Run, say: Say) -> dict[str, Any]:
     plan = record.plan
     _take_snapshot(connection)
-    after = _slices_after(site, plan)
-    cells = Cells.from_log(site, after) if any(after.values()) and _has_open_windows(plan) else None
+    is_open = _has_open_windows(plan)
+    after = _slices_after(site, plan, has_open_windows=is_open)
+    cells = Cells.from_log(site, after) if any(after.values()) and is_open else None
     found = [_one(connection, record, p, cells, say) for p in plan.aggregates]
     equal = all(one["mismatches"] == 0 for one in found)
     certificate: dict[str, Any] = {
@@ -105,13 +114,18 @@ def _take_snapshot(connection: Connection) -> None:
     connection.execute("select count(*) from ops.replays")
 
 
-def _slices_after(site: Site, plan: ReplayPlan) -> dict[str, tuple[Slice, ...]]:
+def _slices_after(site: Site, plan: ReplayPlan, *, has_open_windows: bool) -> dict[str, tuple[Slice, ...]]:
     """By event, what has come onto the log since the plan was made. Read after the snapshot, so that it has all."""
     found = {}
     for planned in plan.topics.values():
-        ends = {n: extent.end for n, extent in site.log.extents(catalogue.event(planned.event)).items()}
+        extents = site.log.extents(catalogue.event(planned.event))
         known = {n: p.until for n, p in planned.partitions.items()}
-        found[planned.event] = slices({n: (known.get(n, 0), end) for n, end in ends.items()})
+        if gone := [n for n, extent in extents.items() if known.get(n, 0) < extent.begin] if has_open_windows else []:
+            raise NotNow(
+                f"the log of {catalogue.event(planned.event).topic} begins after this plan ends, in partition"
+                f" {gone[0]}: which windows newer events touch can't be told any more. Plan again, or what is final"
+            )
+        found[planned.event] = slices({n: (known.get(n, 0), extent.end) for n, extent in extents.items()})
     return found
 
 
@@ -130,7 +144,8 @@ def _one(
     here = staging(record.run, a.name, COUNTED)
     touched = _touched_table(connection, a, cells) if cells else None
     both = comparable(connection, a, planned.table)
-    found = compare(connection, both, here, planned.table, planned.windows, touched)
+    # All events of a window that is final are in the plan: what comes for it later is late, and counts nowhere.
+    found = compare(connection, both, here, planned.table, planned.windows, touched, planned.final_until)
     rows, digest = canonical_hash(connection, a, here, planned.windows)
     return {
         "name": a.name,
