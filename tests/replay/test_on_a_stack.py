@@ -34,7 +34,7 @@ from replay.plan import OffsetsGone, ReplayPlan, Wish, everything, make_plan
 from replay.promote import NotProven, promote, rollback
 from replay.records import NotNow, ReplayBusy, Run, Status
 from replay.restate import restate_late
-from replay.run import run
+from replay.run import await_live_job, run
 from replay.site import Site
 from replay.verify import verify
 from schemas.catalogue import avro_events, event
@@ -101,8 +101,9 @@ def problems(found: Run) -> list[Any]:
 def test_on_a_quiet_log_both_engines_compute_every_cell_that_is_live_and_touch_no_consumer_group(
     hub: Hub, site: Site
 ) -> None:
-    groups = site.log.committed(JOB_NAME, avro_events())
     plan = make_plan(site, Wish(names=everything(), scope="beginning"))
+    await_live_job(site, plan, said)
+    groups = site.log.committed(JOB_NAME, avro_events())
     of_spark, of_duckdb = (proven(hub, site, plan, engine) for engine in ("local", "duckdb"))
     for found in (of_spark, of_duckdb):
         assert found.status is Status.VERIFIED, problems(found)
@@ -212,7 +213,7 @@ from insights.deployment import replay_site
 from insights.engines import engine_of
 from insights.settings import load_settings
 from replay.plan import read_plan
-from replay.run import run
+from replay.run import await_live_job, run
 settings, plan, engine, stop_after = load_settings(), read_plan(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
 site = dataclasses.replace(replay_site(settings), chunk_records=2_000)
 chunks = 0

@@ -39,6 +39,8 @@ def test_the_commands_are_those_of_the_readme() -> None:
         *("up", "down", "clean", "status", "doctor", "logs", "produce"),
         *("schemas check", "schemas register", "schemas list"),
         *("lake maintain", "lake list"),
+        *("replay plan", "replay run", "replay verify", "replay promote", "replay rollback", "replay prune"),
+        *("replay list", "replay show", "replay explain", "replay late", "replay cancel"),
         *("flink submit", "flink list", "flink stop", "flink savepoint"),
     }
 
