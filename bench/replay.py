@@ -37,16 +37,17 @@ import psycopg
 import pyiceberg
 
 from aggregates.catalogue import aggregate
-from aggregates.render import Engine, render
+from aggregates.render import Engine
 from bench.archive import Archive, make_archive
 from flink.columns import postgres_type
 from insights.deployment import spark_runtime
 from insights.settings import load_settings
 from replay.duck import compute
 from replay.result import load
+from replay.run import computation
 from replay.site import Site
 from spark import local
-from spark.task import Chunk, Computation, Task
+from spark.task import Chunk, Task
 
 TABLES = ("funnel_per_hour", "sales_per_minute", "sessions")
 CHUNK_RECORDS = Site.chunk_records
@@ -112,17 +113,7 @@ def task_of(archive: Archive, output: Path, dialect: Engine) -> Task:
         Chunk(name=f"{n:04}", from_time=since.isoformat(), until_time=until.isoformat())
         for n, (since, until) in enumerate(zip(edges, edges[1:], strict=False))
     )
-    computations = tuple(
-        Computation(
-            aggregate=a.name,
-            sql=render(a, dialect),
-            inputs=a.inputs,
-            time_column=a.time,
-            columns={name: column.type for name, column in a.columns.items()},
-            chunks=chunks,
-        )
-        for a in map(aggregate, TABLES)
-    )
+    computations = tuple(computation(aggregate(name), dialect, chunks) for name in TABLES)
     return Task(
         run="bench",
         kafka="",

@@ -48,6 +48,7 @@ from flink.postgres import connected
 from flink.rest import FlinkRest
 from flink.tables import make_version
 from flink.versions import note_deployed, seen_version, swap
+from schemas.binary import EPOCH
 from schemas.catalogue import event
 from schemas.errors import BrokerUnavailable, InsightsError, Misconfigured
 
@@ -69,7 +70,6 @@ WINDOW: Mapping[Window | None, timedelta] = {
     "day": timedelta(days=1),
     None: timedelta(minutes=1),
 }
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 KAFKA_SECONDS = 10.0
 Offsets = Mapping[tuple[str, int], int]
 

@@ -18,7 +18,7 @@ from pyiceberg.table import Table
 
 from flink.tables import NAMESPACE
 from replay.duck_files import within
-from replay.windows import EPOCH
+from schemas.binary import EPOCH
 from schemas.catalogue import Event
 from schemas.errors import Retryable
 from spark.task import Slice
@@ -94,31 +94,25 @@ def _holes(connection: duckdb.DuckDBPyConnection, wanted: Iterable[Slice]) -> It
 
 def first_since(catalog: Catalog, event: Event, moment: datetime) -> dict[int, int]:
     """By partition, the lake's first offset published at ``moment`` or later; partitions without one are left out."""
-    return _least(catalog, event, f"kafka_timestamp >= '{moment.isoformat()}'")
+    return _by_partition(catalog, event, "min(kafka_offset)", f"kafka_timestamp >= '{moment.isoformat()}'")
 
 
 def ends(catalog: Catalog, event: Event, partitions: Iterable[int]) -> dict[int, int]:
     """By partition, the offset after the last that the lake holds; 0 for those of which it has nothing."""
-    source = table(catalog, event)
-    found = dict.fromkeys(partitions, 0)
-    if source is None:
-        return found
-    rows = source.scan(selected_fields=("kafka_partition", "kafka_offset")).to_arrow_batch_reader()
-    with duckdb.connect() as connection:
-        connection.register("arrived", rows)
-        last = "select kafka_partition, max(kafka_offset) + 1 from arrived group by all"
-        return found | dict(connection.execute(last).fetchall())
+    return dict.fromkeys(partitions, 0) | _by_partition(catalog, event, "max(kafka_offset) + 1")
 
 
-def _least(catalog: Catalog, event: Event, condition: str) -> dict[int, int]:
+def _by_partition(catalog: Catalog, event: Event, wanted: str, condition: str | None = None) -> dict[int, int]:
+    """By partition, an expression over the offsets that the lake holds."""
     source = table(catalog, event)
     if source is None:
         return {}
-    scan = source.scan(row_filter=condition, selected_fields=("kafka_partition", "kafka_offset"))
+    scan = source.scan(selected_fields=("kafka_partition", "kafka_offset"))
+    if condition:
+        scan = scan.filter(condition)
     with duckdb.connect() as connection:
         connection.register("arrived", scan.to_arrow_batch_reader())
-        least = "select kafka_partition, min(kafka_offset) from arrived group by all"
-        return dict(connection.execute(least).fetchall())
+        return dict(connection.execute(f"select kafka_partition, {wanted} from arrived group by all").fetchall())
 
 
 def times(catalog: Catalog, event: Event, places: Iterable[Place], column: str) -> dict[Place, datetime]:
@@ -132,9 +126,7 @@ def times(catalog: Catalog, event: Event, places: Iterable[Place], column: str) 
     scan = source.scan(row_filter=near, selected_fields=fields)
     found: dict[Place, datetime] = {}
     for batch in scan.to_arrow_batch_reader():
-        rows = zip(
-            *(batch.column(name).to_pylist() for name in ("kafka_partition", "kafka_offset", column)), strict=True
-        )
+        rows = zip(*(batch.column(name).to_pylist() for name in fields), strict=True)
         found |= {(p, o): at for p, o, at in rows if (p, o) in wanted}
     return found
 

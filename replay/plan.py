@@ -218,7 +218,7 @@ def make_plan(site: Site, wish: Wish) -> ReplayPlan:
         check_edges(a, wish)
     if wish.scope == "late":
         _check_late(site, wish)
-    final = _final_until(site)
+    final = final_until(site)
     # Finality first, offsets after it: what is final has all its events before these offsets.
     extents = {name: site.log.extents(catalogue.event(name)) for name in sorted({n for a in wanted for n in a.inputs})}
     extents = {name: _ending(catalogue.event(name), found, wish.ends) for name, found in extents.items()}
@@ -280,7 +280,8 @@ def check_edges(a: Aggregate, wish: Wish) -> None:
         raise Misconfigured(f"--from {wish.since:%Y-%m-%d %H:%M} is not before --to {wish.until:%Y-%m-%d %H:%M}")
 
 
-def _final_until(site: Site) -> dict[str, datetime]:
+def final_until(site: Site) -> dict[str, datetime]:
+    """By aggregate, up to when its windows are final now."""
     with site.postgres() as connection:
         return dict(connection.execute("select aggregate, final_until from ops.finality").fetchall())
 

@@ -19,9 +19,9 @@ from flink.versions import seen_version
 from replay import records
 from replay.compare import in_stretches, name_of, totals
 from replay.handover import give_up, hand_back, hand_over, retire_old
-from replay.plan import PlannedAggregate, Stretch, check_current
+from replay.plan import PlannedAggregate, Stretch, check_current, final_until
 from replay.records import NotNow, Run, Status, before, staging
-from replay.run import COUNTED, RESTATED, finals_of, restated_places
+from replay.run import COUNTED, RESTATED, restated_places
 from replay.site import Say, Site
 from replay.swap import differing, final_part, swap
 from schemas import catalogue
@@ -93,7 +93,7 @@ def check_unchanged(site: Site, connection: Connection, record: Run) -> None:
     """Raises NotNow when the certificate is no longer of what readers see, or the plan says more is final than is."""
     if other := records.changed_since(connection, record):
         raise NotNow(f"{other} changed what readers see after {record.run} was verified: verify {record.run} again")
-    final = finals_of(site)
+    final = final_until(site)
     for planned in record.plan.aggregates:
         if planned.final_until and (planned.name not in final or planned.final_until > final[planned.name]):
             raise NotNow(f"windows of {planned.name} are not final up to {planned.final_until}, as planned: plan again")

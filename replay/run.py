@@ -25,7 +25,7 @@ from flink.tables import sink_ddl
 from flink.versions import seen_version
 from replay import archive, late, records
 from replay.log import Log
-from replay.plan import OffsetsGone, PlannedAggregate, ReplayPlan, Stretch, check_current
+from replay.plan import OffsetsGone, PlannedAggregate, ReplayPlan, Stretch, check_current, final_until
 from replay.records import Run, Status, staging
 from replay.result import copy_parquet
 from replay.site import Say, Site
@@ -205,7 +205,7 @@ def _late_files(site: Site, record: Run) -> dict[tuple[str, str], str]:
     plan = record.plan
     ends = ends_of(plan)
     touched = late.pending(site, ends)
-    ripe = late.ripe(touched, finals_of(site)) if plan.scope == "late" else []
+    ripe = late.ripe(touched, final_until(site)) if plan.scope == "late" else []
     # What became final only after the plan was made is not in its windows.
     chosen = [t for t in ripe if _is_planned(plan, t)]
     files: dict[tuple[str, str], str] = {}
@@ -244,12 +244,6 @@ def restated_places(site: Site, record: Run) -> dict[str, set[archive.Place]]:
     }
 
 
-def finals_of(site: Site) -> dict[str, Any]:
-    """By aggregate, up to when its windows are final now."""
-    with site.postgres() as connection:
-        return dict(connection.execute("select aggregate, final_until from ops.finality").fetchall())
-
-
 def ends_of(plan: ReplayPlan) -> dict[str, dict[int, int]]:
     """By event name and partition, the offset after the last that the plan reads."""
     return {t.event: {n: p.until for n, p in t.partitions.items()} for t in plan.topics.values()}
@@ -275,13 +269,18 @@ def _input(
 def _computation(site: Site, plan: ReplayPlan, planned: PlannedAggregate, engine: ComputeEngine) -> Computation:
     a = aggregate(planned.name)
     stretches = list(split(planned.windows, _edges(site, plan, a)))
+    return computation(a, engine.dialect, tuple(_chunk(number, stretch) for number, stretch in enumerate(stretches)))
+
+
+def computation(a: Aggregate, dialect: Engine, chunks: tuple[Chunk, ...]) -> Computation:
+    """What an engine that takes this SQL is asked of an aggregate."""
     return Computation(
         aggregate=a.name,
-        sql=render(a, engine.dialect),
+        sql=render(a, dialect),
         inputs=a.inputs,
         time_column=a.time,
         columns={name: column.type for name, column in a.columns.items()},
-        chunks=tuple(_chunk(number, stretch) for number, stretch in enumerate(stretches)),
+        chunks=chunks,
     )
 
 

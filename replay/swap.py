@@ -12,7 +12,7 @@ from aggregates.catalogue import Aggregate
 from flink.postgres import Connection
 from replay.compare import in_stretches, key_join, measures, name_of, same
 from replay.plan import PlannedAggregate, Stretch
-from replay.windows import EPOCH
+from schemas.binary import EPOCH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

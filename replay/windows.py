@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from aggregates.catalogue import Window
+from schemas.binary import EPOCH
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LENGTH: dict[Window | None, timedelta] = {
     "minute": timedelta(minutes=1),
     "hour": timedelta(hours=1),

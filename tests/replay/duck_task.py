@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aggregates.catalogue import Aggregate
-from aggregates.render import Engine, render
+from aggregates.render import Engine
+from replay import run as replay_run
 from replay.result import ARROW
 from schemas.catalogue import event
 from spark.task import Chunk, Computation, Input, Slice, Task
@@ -74,14 +75,7 @@ def input_of(name: str, records: Sequence[Mapping[str, Any]], folder: Path) -> I
 
 
 def computation(a: Aggregate, chunks: tuple[Chunk, ...] = ALL) -> Computation:
-    return Computation(
-        aggregate=a.name,
-        sql=render(a, Engine.DUCKDB),
-        inputs=a.inputs,
-        time_column=a.time,
-        columns={name: column.type for name, column in a.columns.items()},
-        chunks=chunks,
-    )
+    return replay_run.computation(a, Engine.DUCKDB, chunks)
 
 
 def task_of(folder: Path, inputs: Sequence[Input], computations: Sequence[Computation]) -> Task:

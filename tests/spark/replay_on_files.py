@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aggregates.catalogue import Aggregate
-from aggregates.render import Engine, render
+from aggregates.render import Engine
+from replay import run as replay_run
 from schemas.catalogue import Event, event
 from schemas.codec import Encoder
 from spark.task import Chunk, Computation, Input, Slice, Task
@@ -160,14 +161,7 @@ def with_late(read: Input, late: Iterable[Place], folder: Path) -> Input:
 
 
 def computation(a: Aggregate, chunks: tuple[Chunk, ...] = EVER) -> Computation:
-    return Computation(
-        aggregate=a.name,
-        sql=render(a, Engine.SPARK),
-        inputs=a.inputs,
-        time_column=a.time,
-        columns={name: column.type for name, column in a.columns.items()},
-        chunks=chunks,
-    )
+    return replay_run.computation(a, Engine.SPARK, chunks)
 
 
 def task(folder: Path, inputs: Iterable[Input], computations: Iterable[Computation]) -> Task:
