@@ -83,7 +83,7 @@ def replay_site(settings: Settings) -> Site:
         deployment=deployment(settings),
         work_dir=settings.home / "replay",
         code=_commit(),
-        texts=tuple(sorted([*PROJECT.glob("dashboards/*.yaml"), *PROJECT.glob("dbt/models/**/*.sql")])),
+        texts=tuple(PROJECT.glob("dashboards/*.yaml")) + tuple(PROJECT.glob("dbt/models/**/*.sql")),
     )
 
 
