@@ -125,6 +125,18 @@ class Trouble:
     problem: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """All of it in a few numbers. ``checked_at`` is the newest check of any rule, None before the first."""
+
+    critical: int
+    warning: int
+    info: int
+    broken: int
+    untold: int
+    checked_at: datetime | None
+
+
 def set_up(connection: Connection) -> None:
     """Makes the tables that are missing."""
     with connection.transaction():
@@ -281,6 +293,23 @@ def troubles(connection: Connection, since: datetime) -> list[Trouble]:
             (since,),
         )
         return list(cursor)
+
+
+def summary(connection: Connection) -> Summary:
+    """What fires by severity, rules that are broken, messages that a channel has refused so far."""
+    with connection.cursor(row_factory=class_row(Summary)) as cursor:
+        cursor.execute(
+            "select"
+            " (select count(*) from ops.alerts where state = 'firing' and severity = 'critical') as critical,"
+            " (select count(*) from ops.alerts where state = 'firing' and severity = 'warning') as warning,"
+            " (select count(*) from ops.alerts where state = 'firing' and severity = 'info') as info,"
+            " (select count(*) from ops.alert_rules where outcome = 'broken') as broken,"
+            f" (select count(*) from ops.alert_messages where {WAITING} and attempts > 0) as untold,"
+            " (select max(checked_at) from ops.alert_rules) as checked_at".encode()
+        )
+        found = cursor.fetchone()
+    assert found is not None
+    return found
 
 
 def forget_rules(connection: Connection, names: Sequence[str], now: datetime) -> None:

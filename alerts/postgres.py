@@ -54,7 +54,8 @@ def ask(connection: Connection, rule: Rule, now: datetime) -> Answer:
             columns = tuple(column.name for column in cursor.description or ())
             return Answer(columns=columns, rows=cursor.fetchall())
     except NOT_THERE as error:
-        raise NotKnownYet(f"not known yet: {error.diag.message_primary}") from error
+        missing = re.search(r'"(.+)"', error.diag.message_primary or "")
+        raise NotKnownYet(f"not known yet: there is no {missing[1] if missing else 'such table'}") from error
     except psycopg.errors.QueryCanceled as error:
         raise RuleBroken(rule.name, "sql", f"took longer than {STATEMENT_SECONDS:.0f} s and was stopped") from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:

@@ -18,6 +18,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPar
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from aggregates.catalogue import aggregates
+from alerts import ledger
+from alerts.ledger import Summary
 from flink import deploy
 from flink.live_job import JOB_NAME, differences, kept_jobs
 from flink.rest import FlinkUnavailable, JobFailed
@@ -82,6 +84,7 @@ class Books:
     final_until: Mapping[str, datetime]
     replayed: Replayed = NO_REPLAYS
     versions: Mapping[str, int] = field(default_factory=dict)
+    alerts: Summary | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +131,7 @@ class Status:
     replayed: Replayed = NO_REPLAYS
     versions: Mapping[str, int] = field(default_factory=dict)
     differences: tuple[str, ...] = ()
+    alerts: Summary | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Endpoints, topics, jobs, freshness_seconds and final_until; null where the part that knows is away."""
@@ -157,6 +161,7 @@ def judge(observed: Observed, endpoints: Mapping[str, Any], sinks: Mapping[str, 
         away=observed.away,
         replayed=observed.books.replayed if observed.books else NO_REPLAYS,
         versions=observed.books.versions if observed.books else {},
+        alerts=observed.books.alerts if observed.books else None,
     )
 
 
@@ -321,6 +326,7 @@ def read_books(connection: psycopg.Connection[tuple[Any, ...]]) -> Books:
         final_until={str(name): at for name, at in final},
         versions={str(name): int(version) for name, version in seen},
         replayed=_read_replayed(connection),
+        alerts=ledger.summary(connection) if ledger.is_there(connection) else None,
     )
 
 
