@@ -271,7 +271,7 @@ def _smtp_words(error: Exception) -> str:
             return f"answered {error.smtp_code}: {_short(' '.join(str(said).split()), 200)}"
         case ssl.SSLCertVerificationError():
             return f"has a certificate that is not trusted: {error.verify_message}"
-        case TimeoutError():
+        case _ if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
             return f"did not answer in {TIMEOUT_SECONDS:.0f} s"
         case _:
             return f"does not answer: {_short(str(error), 200)}"

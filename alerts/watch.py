@@ -16,7 +16,7 @@ from alerts.channels import Channel, ChannelFailed
 from alerts.evaluate import Alert, Finding, RuleBroken, Transition, findings, transitions
 from alerts.ledger import Check, Waiting
 from alerts.message import Message, Told, iso, messages
-from alerts.postgres import Connection, NotKnownYet, PostgresAway, ask, connect
+from alerts.postgres import STATEMENT_SECONDS, Connection, NotKnownYet, PostgresAway, ask, connect
 from alerts.rule import RULES, Empty, Rule, Rules, read_rules
 from alerts.words import span
 
@@ -93,11 +93,13 @@ class Watch:
         channels: Sequence[Channel],
         rules: Path = RULES,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        statement_seconds: float = STATEMENT_SECONDS,
     ) -> None:
         self._dsn = dsn
         self._channels = tuple(channels)
         self._folder = rules
         self._clock = clock
+        self._statement_seconds = statement_seconds
         self._ledger: Connection | None = None
         self._asking: Connection | None = None
         self._checked: dict[str, datetime] = {}
@@ -137,7 +139,7 @@ class Watch:
         try:
             ledger.set_up(opened)
             if ledger.take_watch(opened):
-                self._asking = connect(self._dsn, read_only=True)
+                self._asking = connect(self._dsn, read_only=True, statement_seconds=self._statement_seconds)
                 self._ledger = opened
         finally:
             if self._ledger is not opened:
@@ -196,21 +198,22 @@ class Watch:
 
     def _send(self, now: datetime) -> None:
         """Each channel by itself, so that one that hangs keeps no other waiting; one that fails is left until later."""
-        ready: Sequence[Channel] = self._channels
-        while waiting := {c: first for c in ready if (first := next(ledger.due(self._book, c.name, now), None))}:
+        ready = {channel.name: channel for channel in self._channels}
+        while waiting := {name: first for name in ready if (first := next(ledger.due(self._book, name, now), None))}:
             with ThreadPoolExecutor(max_workers=len(waiting)) as pool:
-                sent = {pool.submit(_sent, channel, each.message): channel for channel, each in waiting.items()}
-                problems = {sent[done]: self._note(waiting[sent[done]], done.result()) for done in as_completed(sent)}
-            ready = [channel for channel, problem in problems.items() if problem is None]
+                sent = {pool.submit(_sent, ready[name], each.message): each for name, each in waiting.items()}
+                took = [sent[done].channel for done in as_completed(sent) if self._note(sent[done], done.result())]
+            ready = {name: channel for name, channel in ready.items() if name in took}
 
-    def _note(self, sent: Waiting, problem: str | None) -> str | None:
+    def _note(self, sent: Waiting, problem: str | None) -> bool:
+        """Writes down what became of it; whether the channel took it."""
         if problem is None:
             ledger.note_sent(self._book, sent, self._clock())
             LOG.info("sent", channel=sent.channel, id=sent.message.id, rule=sent.message.rule)
         else:
             ledger.note_failed(self._book, sent, problem, self._clock())
             LOG.warning("not_sent", channel=sent.channel, id=sent.message.id, problem=problem)
-        return problem
+        return problem is None
 
     def _tidy(self, read: Rules, now: datetime) -> None:
         if self._pruned_at is None or now - self._pruned_at >= PRUNE_EVERY:
