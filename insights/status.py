@@ -15,6 +15,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from aggregates.catalogue import aggregates
+from alerts import ledger
+from alerts.ledger import Summary
 from flink import deploy
 from flink.live_job import JOB_NAME, differences, kept_jobs
 from flink.rest import FlinkUnavailable, JobFailed
@@ -61,6 +63,7 @@ class Observed:
     books: Books | None
     jobs: tuple[Job, ...] | None
     away: tuple[str, ...]
+    alerts: Summary | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +80,7 @@ class Status:
     replayed: Replayed = NO_REPLAYS
     versions: Mapping[str, int] = field(default_factory=dict)
     differences: tuple[str, ...] = ()
+    alerts: Summary | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Endpoints, topics, jobs, freshness_seconds and final_until; null where the part that knows is away."""
@@ -106,6 +110,7 @@ def judge(observed: Observed, endpoints: Mapping[str, Any], sinks: Mapping[str, 
         away=observed.away,
         replayed=observed.books.replayed if observed.books else NO_REPLAYS,
         versions=observed.books.versions if observed.books else {},
+        alerts=observed.alerts,
     )
 
 
@@ -130,11 +135,18 @@ class Observer:
         """One look. Never raises because a part is away."""
         away: list[str] = []
         # Postgres first: read the other way round, events counted in between would be more than were published.
-        books = self._try(away, f"Postgres at 127.0.0.1:{self._settings.postgres_port}", self._read_books)
+        kept = self._try(away, f"Postgres at 127.0.0.1:{self._settings.postgres_port}", self._read_postgres)
+        books, alerts = kept or (None, None)
         log = self._try(away, f"Kafka at {self._settings.kafka}", self._read_log)
         jobs = self._try(away, f"Flink at {self._settings.flink_url}", self._read_jobs)
         return Observed(
-            at=now, parts=tuple(part_states(self._settings)), log=log, books=books, jobs=jobs, away=tuple(away)
+            at=now,
+            parts=tuple(part_states(self._settings)),
+            log=log,
+            books=books,
+            jobs=jobs,
+            away=tuple(away),
+            alerts=alerts,
         )
 
     def close(self) -> None:
@@ -149,13 +161,14 @@ class Observer:
             away.append(f"{what} is away: {' '.join(str(problem).split())[:200]}")
             return None
 
-    def _read_books(self) -> Books:
+    def _read_postgres(self) -> tuple[Books, Summary | None]:
         if self._postgres is None or self._postgres.closed or self._postgres.broken:
             _knock(self._settings.postgres_port)
             self._postgres = psycopg.connect(
                 self._settings.postgres_dsn, autocommit=True, connect_timeout=POSTGRES_SECONDS
             )
-        return read_books(self._postgres)
+        alerts = ledger.summary(self._postgres) if ledger.is_there(self._postgres) else None
+        return read_books(self._postgres), alerts
 
     def _read_log(self) -> Log:
         _knock(self._settings.kafka_port)
