@@ -19,7 +19,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from dashboards.model import PLACEHOLDER
+from dashboards.model import PLACEHOLDER, chosen
 from schemas.errors import InsightsError, Retryable
 
 Row = dict[str, Any]
@@ -45,8 +45,9 @@ class Question:
 
 def question(sql: str, values: Mapping[str, str]) -> Question:
     """A Question from SQL with ``{{name}}`` in it (snippets put in before) and the parameters' values."""
-    text = PLACEHOLDER.sub(lambda m: f"%({m['name']})s", sql.replace("%", "%%"))
-    used = {m["name"] for m in PLACEHOLDER.finditer(sql)}
+    asked = chosen(sql, values)
+    text = PLACEHOLDER.sub(lambda m: f"%({m['name']})s", asked.replace("%", "%%"))
+    used = {m["name"] for m in PLACEHOLDER.finditer(asked)}
     return Question(text, tuple(sorted((k, v) for k, v in values.items() if k in used)))
 
 
