@@ -38,6 +38,7 @@ NumberFormat = Literal[
     "currency",
     "currency_exact",
     "percent",
+    "percent_0",
     "text",
     "ago",
     "duration",
