@@ -47,6 +47,7 @@ NumberFormat = Literal[
     "hash",
 ]
 Tone = Literal["gain", "loss", "warn", "accent", "quiet"]
+AreaTone = Literal["accent", "second", "third", "gain", "loss", "quiet"]
 
 
 class _Model(BaseModel):
@@ -292,7 +293,7 @@ class TreemapCard(_Card):
     value: Name = "value"
     note: Name | None = None
     format: NumberFormat = "integer"
-    tones: dict[str, Tone] = {}
+    tones: dict[str, AreaTone] = {}
 
 
 class TableColumn(_Model):
