@@ -20,7 +20,7 @@ OLDEST, NEWEST = (3, 11), (3, 12)
 # Name: the folder it lives in, the files that lock it.
 ENVIRONMENTS = {
     "main": (".venv", ("main.txt",)),
-    "dev": (".venv", ("dev.txt", "cdnow.txt")),
+    "dev": (".venv", ("dev.txt", "cdnow.txt", "axe.txt")),
     "flink": (".venv-flink", ("flink.txt",)),
     "spark": (".venv-spark", ("spark.txt",)),
     "dbt": (".venv-dbt", ("dbt.txt",)),
@@ -38,6 +38,7 @@ LOCKS = {
     "spark.txt": ("--group", "spark"),
     "dbt.txt": ("--group", "dbt"),
     "cdnow.txt": ("--group", "cdnow", "--no-deps"),
+    "axe.txt": ("--group", "axe", "--no-deps"),
 }
 LOCK_OPTIONS = (
     *("--universal", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header"),
