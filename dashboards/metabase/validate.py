@@ -1,0 +1,130 @@
+"""Every body checked without a Metabase: by the vendor's own command line, which knows Metabase's schemas.
+
+It reads a body, checks it, and only then asks the server. There is none at the address that it is given, so a body that
+is well ends in the error of an unreachable server, and one that is not in an error of its own before that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dashboards.metabase.reader import SCHEMAS
+from dashboards.metabase.render import Body, MetabaseDashboard, missing_targets
+from dashboards.model import relations
+from schemas.errors import InsightsError, Misconfigured
+
+NOWHERE = "http://127.0.0.1:9"
+AT_ONCE = 2
+ENVIRONMENT = {
+    "MB_URL": NOWHERE,
+    "MB_API_KEY": "none",
+    "MB_CLI_DISABLE_KEYRING": "1",
+    "MB_CLI_SKIP_PREFLIGHT": "1",
+}
+
+
+class ValidatorMissing(Misconfigured):
+    """The vendor's command line isn't installed, or does not run: nothing was validated."""
+
+
+class ValidatorFailed(InsightsError):
+    """The vendor's command line said something that is neither yes nor no."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One body, and what it would make. ``name`` is for people."""
+
+    kind: Literal["card", "dashboard"]
+    name: str
+    body: Body
+
+
+def requests(dashboards: Iterable[MetabaseDashboard]) -> Iterator[Request]:
+    """The body of everything that would be made, with numbers as Metabase would give them."""
+    known = list(dashboards)
+    files = {dashboard.name: place for place, dashboard in enumerate(known, start=1)}
+    numbers = {card.key: n for n, card in enumerate((c for d in known for c in d.all_cards), start=1)}
+    for dashboard in known:
+        for card in dashboard.all_cards:
+            yield Request(kind="card", name=card.key, body=card.payload(database=1, collection=1))
+        body = dashboard.payload(collection=1)
+        body |= {"parameters": dashboard.filters(numbers), "dashcards": dashboard.dashcards(numbers, files)}
+        yield Request(kind="dashboard", name=dashboard.name, body=body)
+
+
+def own_problems(dashboards: Iterable[MetabaseDashboard]) -> list[str]:
+    """What the vendor can't know: links that lead nowhere, and tables that Metabase's user may not read."""
+    known = list(dashboards)
+    return missing_targets(known) + [
+        f"card {card.key} reads {relation}, and Metabase's user may read {', '.join(SCHEMAS)} only"
+        for dashboard in known
+        for card in dashboard.all_cards
+        for relation in relations(card.query.sql)
+        if relation.partition(".")[0] not in SCHEMAS
+    ]
+
+
+def refusals(command: Path, asked: Iterable[Request]) -> list[str]:
+    """What the vendor's command line finds wrong, a line a body; none when all is well. Takes half a second each.
+
+    Raises ValidatorMissing when ``command`` can't be run, so that nobody takes silence for a yes.
+    """
+    with ThreadPoolExecutor(AT_ONCE) as executor:
+        found = executor.map(lambda request: _refusal(command, request), asked)
+        return [problem for problem in found if problem]
+
+
+def _refusal(command: Path, request: Request) -> str | None:
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(request.body, file)
+        file.flush()
+        said = _run([str(command), request.kind, "create", "--file", file.name, "--json"])
+    category = _category(said.stderr)
+    if category == "network":
+        return None
+    if category in ("config", "validation"):
+        return f"{request.kind} {request.name}: {_reasons(said)}"
+    raise ValidatorFailed(
+        f"Metabase's command line said of {request.kind} {request.name}: {(said.stderr or said.stdout)[:300]!r}; it is"
+        " installed anew by: rm -r .metabase-cli && python3 bootstrap.py metabase"
+    )
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False, timeout=120
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ValidatorMissing(
+            f"nothing was validated: Metabase's command line can't be run ({error}); `python3 bootstrap.py metabase`"
+            " installs it"
+        ) from error
+
+
+def _category(text: str) -> str | None:
+    for line in text.splitlines():
+        if line.startswith("{"):
+            error: dict[str, Any] = json.loads(line).get("error") or {}
+            return error.get("category")
+    return None
+
+
+def _reasons(said: subprocess.CompletedProcess[str]) -> str:
+    """The places in the body and what is wrong there, or the error's own words."""
+    for line in said.stdout.splitlines():
+        if line.startswith("{") and (errors := json.loads(line).get("errors")):
+            return "; ".join(f"{error['path']} {error['message']}" for error in errors)
+    for line in said.stderr.splitlines():
+        if line.startswith("{"):
+            return str(json.loads(line)["error"]["message"])
+    return said.stderr.strip()
