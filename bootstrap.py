@@ -108,6 +108,8 @@ def ensure_metabase_cli() -> None:
     run([*npm, "ci", *options], registry="npm_config_registry for npm")
     program = folder / "node_modules" / "@metabase" / "cli" / "dist" / "cli.mjs"
     launcher.write_text('#!/bin/sh\nexec %s %s "$@"\n' % (shlex.quote(str(node)), shlex.quote(str(program))))
+    (folder / "node").unlink(missing_ok=True)
+    (folder / "node").symlink_to(node)
     launcher.chmod(0o755)
     (folder / ".installed").write_text(stamp)
 

@@ -11,10 +11,9 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from dashboards.metabase.reader import SCHEMAS
 from dashboards.metabase.render import Body, MetabaseDashboard, missing_targets
@@ -22,13 +21,21 @@ from dashboards.model import relations
 from schemas.errors import InsightsError, Misconfigured
 
 NOWHERE = "http://127.0.0.1:9"
-AT_ONCE = 2
+MANY = Path(__file__).with_name("many.mjs")
+ANEW = "it is installed anew by: rm -r .metabase-cli && python3 bootstrap.py metabase"
 ENVIRONMENT = {
     "MB_URL": NOWHERE,
     "MB_API_KEY": "none",
     "MB_CLI_DISABLE_KEYRING": "1",
     "MB_CLI_SKIP_PREFLIGHT": "1",
 }
+
+
+class Answer(TypedDict):
+    """What the command line wrote."""
+
+    stdout: str
+    stderr: str
 
 
 class ValidatorMissing(Misconfigured):
@@ -73,42 +80,60 @@ def own_problems(dashboards: Iterable[MetabaseDashboard]) -> list[str]:
     ]
 
 
-def refusals(command: Path, asked: Iterable[Request]) -> list[str]:
-    """What the vendor's command line finds wrong, a line a body; none when all is well. Takes half a second each.
+def refusals(installed: Path, asked: Iterable[Request]) -> list[str]:
+    """What the vendor's command line finds wrong, a line a body; none when all is well. Blocks for some seconds.
 
-    Raises ValidatorMissing when ``command`` can't be run, so that nobody takes silence for a yes.
+    ``installed`` is the folder that bootstrap.py put it into. Raises ValidatorMissing when it can't be run, so that
+    nobody takes silence for a yes.
     """
-    with ThreadPoolExecutor(AT_ONCE) as executor:
-        found = executor.map(lambda request: _refusal(command, request), asked)
-        return [problem for problem in found if problem]
+    with tempfile.TemporaryDirectory() as folder:
+        bodies = list(asked)
+        calls = []
+        for place, request in enumerate(bodies):
+            file = Path(folder) / f"{place}.json"
+            file.write_text(json.dumps(request.body))
+            calls.append([request.kind, "create", "--file", str(file), "--json"])
+        answers = _run(installed, calls)
+    found = [_refusal(request, answer) for request, answer in zip(bodies, answers, strict=True)]
+    return [problem for problem in found if problem]
 
 
-def _refusal(command: Path, request: Request) -> str | None:
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(request.body, file)
-        file.flush()
-        said = _run([str(command), request.kind, "create", "--file", file.name, "--json"])
-    category = _category(said.stderr)
+def _refusal(request: Request, said: Answer) -> str | None:
+    category = _category(said["stderr"])
     if category == "network":
         return None
     if category in ("config", "validation"):
         return f"{request.kind} {request.name}: {_reasons(said)}"
     raise ValidatorFailed(
-        f"Metabase's command line said of {request.kind} {request.name}: {(said.stderr or said.stdout)[:300]!r}; it is"
-        " installed anew by: rm -r .metabase-cli && python3 bootstrap.py metabase"
+        f"Metabase's command line said of {request.kind} {request.name}: {(said['stderr'] or said['stdout'])[:300]!r};"
+        f" {ANEW}"
     )
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+def _run(installed: Path, calls: list[list[str]]) -> list[Answer]:
+    command = [str(installed / "node"), str(MANY), str(installed / "node_modules/@metabase/cli/dist/cli.mjs")]
+    asked = "".join(json.dumps(call) + "\n" for call in calls)
     try:
-        return subprocess.run(
-            command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, check=False, timeout=120
+        done = subprocess.run(
+            command,
+            env={**os.environ, **ENVIRONMENT},
+            input=asked,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ValidatorMissing(
             f"nothing was validated: Metabase's command line can't be run ({error}); `python3 bootstrap.py metabase`"
             " installs it"
         ) from error
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    if done.returncode or len(answers) != len(calls):
+        raise ValidatorMissing(
+            f"not everything was validated: Metabase's command line ended early ({done.stderr.strip()[-300:]!r}); {ANEW}"
+        )
+    return answers
 
 
 def _category(text: str) -> str | None:
@@ -119,12 +144,12 @@ def _category(text: str) -> str | None:
     return None
 
 
-def _reasons(said: subprocess.CompletedProcess[str]) -> str:
+def _reasons(said: Answer) -> str:
     """The places in the body and what is wrong there, or the error's own words."""
-    for line in said.stdout.splitlines():
+    for line in said["stdout"].splitlines():
         if line.startswith("{") and (errors := json.loads(line).get("errors")):
             return "; ".join(f"{error['path']} {error['message']}" for error in errors)
-    for line in said.stderr.splitlines():
+    for line in said["stderr"].splitlines():
         if line.startswith("{"):
             return str(json.loads(line)["error"]["message"])
-    return said.stderr.strip()
+    return said["stderr"].strip()
