@@ -131,7 +131,7 @@ def _run(installed: Path, calls: list[list[str]]) -> list[Answer]:
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     if done.returncode or len(answers) != len(calls):
         raise ValidatorMissing(
-            f"not everything was validated: Metabase's command line ended early ({done.stderr.strip()[-300:]!r}); {ANEW}"
+            f"not all was validated: Metabase's command line ended early ({done.stderr.strip()[-300:]!r}); {ANEW}"
         )
     return answers
 
