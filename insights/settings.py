@@ -89,6 +89,15 @@ class Settings(BaseSettings):
     emr_region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="AWS region of all of these")
     emr_max_executors: int = Field(2, ge=1, description="executors of 4 vCPU and 16 GB, beside a driver of the same")
 
+    metabase_url: str | None = Field(None, pattern=r"^https?://\S+$", description="where Metabase is, for `dashboards`")
+    metabase_user: str | None = Field(None, description="e-mail address of one of its administrators, or of its first")
+    metabase_password: str | None = Field(None, min_length=1)
+    metabase_api_key: str | None = Field(None, min_length=1, description="of an administrator, instead of a user")
+    metabase_reader_password: str | None = Field(None, min_length=1, description="of the user it reads Postgres as")
+    metabase_postgres: str | None = Field(
+        None, pattern=r"^[\w.-]+:\d+$", description="Postgres as Metabase reaches it, as host:port"
+    )
+
     @property
     def kafka(self) -> str:
         return f"{HOST}:{self.kafka_port}"
