@@ -79,6 +79,11 @@ class Settings(BaseSettings):
     emr_region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="AWS region of all of these")
     emr_max_executors: int = Field(2, ge=1, description="executors of 4 vCPU and 16 GB, beside a driver of the same")
 
+    glue_warehouse: str | None = Field(
+        None, pattern=r"^s3://[\w.-]+(/[\w./=-]+)?$", description="where tables that Athena reads are, with AWS Glue"
+    )
+    glue_region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="AWS region of both")
+
     @property
     def kafka(self) -> str:
         return f"{HOST}:{self.kafka_port}"
