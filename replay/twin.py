@@ -22,7 +22,8 @@ from schemas.errors import Misconfigured
 # Any number that no column has: the catalog numbers them itself.
 LIST_ELEMENT = 10_000
 TYPES: dict[str, iceberg.IcebergType] = {
-    "timestamp with time zone": iceberg.TimestamptzType(),
+    # Athena makes neither table nor view with a time that has a zone, so the marts could not hold what they read here.
+    "timestamp with time zone": iceberg.TimestampType(),
     "date": iceberg.DateType(),
     "text": iceberg.StringType(),
     "bytea": iceberg.BinaryType(),
@@ -71,7 +72,13 @@ class Column:
     def expression(self) -> sql.Composable:
         """What is selected."""
         name = sql.Identifier(self.name)
-        return sql.SQL("{}::text").format(name) if self.postgres == "jsonb" else name
+        match self.postgres:
+            case "jsonb":
+                return sql.SQL("{}::text").format(name)
+            case "timestamp with time zone":
+                return sql.SQL("{} at time zone 'UTC'").format(name)
+            case _:
+                return name
 
 
 def columns_of(connection: Connection, relation: str) -> list[Column]:
