@@ -23,11 +23,12 @@ ENVIRONMENTS = {
     "dev": (".venv", ("dev.txt", "cdnow.txt")),
     "flink": (".venv-flink", ("flink.txt",)),
     "spark": (".venv-spark", ("spark.txt",)),
+    "dbt": (".venv-dbt", ("dbt.txt",)),
     "trino": (".venv-trino", ("trino.txt",)),
 }
 TOOLS = (".venv-tools", ("uv.txt",))
 # What satisfies a wish for an environment: dev holds everything that main does, at the same versions.
-GOOD_ENOUGH = {"main": ("main", "dev"), "dev": ("dev",), "flink": ("flink",), "spark": ("spark",), "trino": ("trino",)}
+GOOD_ENOUGH = {"main": ("main", "dev")}
 
 # make lock: the file, what goes into it. uv keeps the versions that a file names already, where they still fit.
 LOCKS = {
@@ -36,6 +37,7 @@ LOCKS = {
     "dev.txt": ("pyproject.toml", "--group", "dev", "-c", "requirements/main.txt"),
     "flink.txt": ("--group", "flink"),
     "spark.txt": ("--group", "spark"),
+    "dbt.txt": ("--group", "dbt"),
     "trino.txt": ("--group", "trino"),
     "cdnow.txt": ("--group", "cdnow", "--no-deps"),
 }
@@ -66,7 +68,7 @@ def main(wishes: list[str]) -> None:
 def ensure(name: str) -> None:
     """Make one environment unless its stamp says that it is as locked."""
     folder, files = ENVIRONMENTS[name]
-    if stamp_of(folder) in [fingerprint(ENVIRONMENTS[good][1]) for good in GOOD_ENOUGH[name]]:
+    if stamp_of(folder) in [fingerprint(ENVIRONMENTS[good][1]) for good in GOOD_ENOUGH.get(name, (name,))]:
         return
     uv = ensure_uv()
     python = ROOT / folder / "bin" / "python"
