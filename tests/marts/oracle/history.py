@@ -103,11 +103,12 @@ class Session:
 
     @property
     def ended_at(self) -> datetime:
-        return max(i["occurred_at"] for i in self.interactions)
+        times: list[datetime] = [i["occurred_at"] for i in self.interactions]
+        return max(times)
 
     @property
     def region(self) -> str:
-        return min(i["region"] for i in self.interactions)
+        return min(str(i["region"]) for i in self.interactions)
 
     @property
     def campaign(self) -> str:
