@@ -31,6 +31,8 @@ def wrong_ledgers(connection: Connection, books: Books, names: Collection[str] =
 
 def wrong(connection: Connection, name: str, grain: Sequence[str], expected: Sequence[Row]) -> str:
     """How the table ``marts.<name>`` differs, in columns or rows; an empty text when it does not."""
+    if connection.execute("select to_regclass(%s)", (f"marts.{name}",)).fetchone() == (None,):
+        return f"there is no marts.{name}"
     columns, rows = _read(connection, name)
     if not expected:
         return f"marts.{name} should be empty and has {len(rows):,} rows" if rows else ""
