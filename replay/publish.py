@@ -26,6 +26,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table, WriteTask
 
 from aggregates.catalogue import Aggregate, aggregates
+from flink import sinks
 from flink.compaction import day_of, write
 from flink.postgres import Connection
 from flink.retention import PUBLISHED
@@ -34,10 +35,7 @@ from replay.records import promoted_or_rolled_back
 from replay.twin import Column, columns_of, make_or_bring_up
 from schemas.errors import Retryable
 
-BOOKS = (
-    *("ops.event_counts", "ops.late_events", "ops.restated_events", "ops.finality", "ops.versions", "ops.replays"),
-    *("ops.log_counts", "ops.dead_letters"),
-)
+BOOKS = (*(sink.table for sink in sinks.BOOKS), "ops.replays")
 # Rows that are held in memory at once, and the most in one file.
 FILE_ROWS = 200_000
 ATTEMPTS = 5

@@ -18,6 +18,7 @@ from typing import Any
 
 import trino
 
+from tests.marts.own_aws import client
 from tests.marts.own_trino import CATALOG
 
 JSON = "application/x-amz-json-1.1"
@@ -30,6 +31,10 @@ DDL = re.compile(
     re.I | re.S,
 )
 RENAME = re.compile(r"alter table (?P<old>\S+) rename to (?P<new>\S+)", re.I)
+PRESTO_VIEW = "Presto View"
+OF_A_TABLE = {"Name", "Description", "TableType", "Parameters", "StorageDescriptor"} | {
+    *("ViewOriginalText", "ViewExpandedText")
+}
 KEPT = ("location", "format", "partitioning")
 
 
@@ -53,8 +58,10 @@ class Athena:
     """What was asked is in ``log``, in order."""
 
     port: int
+    aws: str
     log: list[str] = field(default_factory=list)
     queries: dict[str, Query] = field(default_factory=dict)
+    views: set[str] = field(default_factory=set)
 
     def ask(self, action: str, request: dict[str, Any]) -> dict[str, Any]:
         match action:
@@ -82,6 +89,7 @@ class Athena:
         sql = without_comments(text).strip().rstrip(";")
         if ";" in re.sub(r"'[^']*'", "", sql):
             raise Refused(f"Only one sql statement is allowed. Got: {text}")
+        self._keep_views()
         with trino.dbapi.connect(
             host="127.0.0.1", port=self.port, user="dbt", catalog=CATALOG, schema=database, timezone="UTC"
         ) as connection:
@@ -91,11 +99,39 @@ class Athena:
                 _check_types(cursor, sql[made.end() :])
             cursor.execute(in_trinos_words(sql))
             rows = cursor.fetchall()
+            if view := VIEW.match(sql):
+                self._tell_columns(cursor, view["name"])
             columns = [(c[0], str(c[1])) for c in cursor.description or []]
             is_query = re.match(r"\(*\s*(select|with|show|describe|values)\b", sql, re.I) is not None
             if not is_query:
                 return Query(changed=cursor.rowcount, is_ddl=re.match(r"(create|alter|drop)", sql, re.I) is not None)
             return Query(columns=columns, rows=[[as_text(value) for value in row] for row in rows])
+
+    def _tell_columns(self, cursor: trino.dbapi.Cursor, name: str) -> None:
+        """As Athena, and not as Trino, a view's columns are told to Glue, in Hive's types."""
+        columns = cursor.execute(f"show columns from {name}").fetchall()
+        hive = {"varchar": "string", "integer": "int", "varbinary": "binary", "timestamp(6)": "timestamp"}
+        view = self._view(name)
+        view["StorageDescriptor"] = {"Columns": [{"Name": c[0], "Type": hive.get(c[1], c[1])} for c in columns]}
+        self._change_view(name, view)
+        self.views.add(name)
+
+    def _keep_views(self) -> None:
+        """dbt writes a view's description where Trino, and not Athena, looks for the word that it is a view."""
+        for name in sorted(self.views):
+            view = self._view(name)
+            if view["Parameters"].get("comment") != PRESTO_VIEW:
+                view["Parameters"]["comment"] = PRESTO_VIEW
+                self._change_view(name, view)
+                self.views.discard(name)
+
+    def _view(self, name: str) -> dict[str, Any]:
+        schema, table = _parts(name)
+        there = client("glue", self.aws).get_table(DatabaseName=schema, Name=table)["Table"]
+        return {key: there[key] for key in there.keys() & OF_A_TABLE}
+
+    def _change_view(self, name: str, view: dict[str, Any]) -> None:
+        client("glue", self.aws).update_table(DatabaseName=_parts(name)[0], TableInput=view)
 
     def _state(self, number: str) -> dict[str, Any]:
         query = self.queries[number]
@@ -151,6 +187,10 @@ def in_trinos_words(sql: str) -> str:
     return sql
 
 
+def _parts(name: str) -> list[str]:
+    return name.replace('"', "").split(".")[-2:]
+
+
 def _quoted(sql: str) -> str:
     return sql.replace("`", '"')
 
@@ -180,9 +220,9 @@ def as_text(value: Any) -> str | None:
 
 
 @contextmanager
-def own_athena(trino_port: int) -> Iterator[tuple[str, Athena]]:
+def own_athena(trino_port: int, aws: str) -> Iterator[tuple[str, Athena]]:
     """The address of an Athena whose queries that Trino runs, and what it was asked, from here until it is left."""
-    athena = Athena(port=trino_port)
+    athena = Athena(port=trino_port, aws=aws)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
