@@ -1,5 +1,3 @@
-{{ config(materialized='view') }}
-
 select
     activity.day,
     activity.product_id,
