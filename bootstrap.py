@@ -26,6 +26,7 @@ ENVIRONMENTS = {
     "spark": (".venv-spark", ("spark.txt",)),
     "dbt": (".venv-dbt", ("dbt.txt",)),
     "node": (".venv-node", ("node.txt",)),
+    "trino": (".venv-trino", ("trino.txt",)),
 }
 TOOLS = (".venv-tools", ("uv.txt",))
 # What else satisfies a wish for an environment: dev holds everything that main does, at the same versions.
@@ -43,6 +44,7 @@ LOCKS = {
     "flink.txt": ("--group", "flink"),
     "spark.txt": ("--group", "spark"),
     "dbt.txt": ("--group", "dbt"),
+    "trino.txt": ("--group", "trino"),
     "cdnow.txt": ("--group", "cdnow", "--no-deps"),
     "axe.txt": ("--group", "axe", "--no-deps"),
     "node.txt": ("--group", "node"),

@@ -98,6 +98,11 @@ class Settings(BaseSettings):
         None, pattern=r"^[\w.-]+:\d+$", description="Postgres as Metabase reaches it, as host:port"
     )
 
+    glue_warehouse: str | None = Field(
+        None, pattern=r"^s3://[\w.-]+(/[\w./=-]+)?$", description="where tables that Athena reads are, with AWS Glue"
+    )
+    glue_region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="AWS region of both")
+
     @property
     def kafka(self) -> str:
         return f"{HOST}:{self.kafka_port}"

@@ -18,6 +18,7 @@ from insights.status import Job, Status, lake_folder
 if TYPE_CHECKING:
     from alerts.ledger import Summary
     from flink.maintenance import Size, Tidied  # brings the lake's library, which takes a second to load
+    from replay.publish import Published
 
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 BALANCE = "✓ published = counted + duplicate + late + dead   → on their way   ✗ too many"
@@ -227,6 +228,15 @@ def tidied_table(tables: Sequence[Tidied], *, is_plan: bool) -> Sheet:
             f"{t.before.snapshots:,} → {t.after.snapshots:,}",
             *(number(t.expired), number(t.orphans)),
         )
+    return sheet
+
+
+def published_table(tables: Sequence[Published]) -> Sheet:
+    """What became of each table that is copied to the lake."""
+    sheet = Sheet("lake", Column(), *(Column(name=name, right=True) for name in ("rows", "days")), Column())
+    for t in tables:
+        outcome = {"missing": "not in Postgres yet", "unchanged": "up to date"}.get(t.outcome, "copied")
+        sheet.add(t.table, number(t.rows), number(t.days), outcome)
     return sheet
 
 

@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from flink.postgres import Connection
-from replay.plan import ReplayPlan
+from replay.plan import ReplayPlan, Stretch
 from replay.site import Site
 from schemas.errors import InsightsError, Misconfigured, Retryable
 
@@ -156,6 +156,18 @@ def find(connection: Connection, run: str) -> Run:
 def newest(connection: Connection, limit: int) -> list[Run]:
     """The newest runs, newest first."""
     return list(_select(connection, "order by created_at desc limit %s", [limit]))
+
+
+def promoted_or_rolled_back(connection: Connection, aggregate: str, since: datetime) -> list[Stretch]:
+    """Windows of an aggregate that runs changed for readers since then, or may have."""
+    if connection.execute("select to_regclass('ops.replays')").fetchone() == (None,):
+        return []
+    runs = _select(
+        connection,
+        "where %s = any(aggregates) and greatest(promoted_at, rolled_back_at) >= %s order by created_at",
+        [aggregate, since],
+    )
+    return [stretch for run in runs for a in run.plan.aggregates if a.name == aggregate for stretch in a.windows]
 
 
 def _select(connection: Connection, condition: str, values: Sequence[object]) -> Iterator[Run]:
