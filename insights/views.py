@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from insights.accounting import TopicCounts
 from insights.doctor import Finding
 from insights.sheet import Column, Sheet
 from insights.stack import PartState
-from insights.status import Job, Status, TopicCounts, lake_folder
+from insights.status import Job, Status, lake_folder
 
 if TYPE_CHECKING:
     from flink.maintenance import Size, Tidied  # brings the lake's library, which takes a second to load

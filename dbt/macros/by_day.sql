@@ -35,7 +35,8 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
     {% do day_lock() %}
     {%- set sources = day_sources(model) -%}
     {%- set known = day_known(sources) -%}
-    {%- set is_new = existing is none or not existing.is_table or not day_same_columns(existing, sql) -%}
+    {%- set columns = get_column_schema_from_query(sql) | map(attribute='name') | list -%}
+    {%- set is_new = existing is none or not existing.is_table or not day_has_columns(existing, columns) -%}
     {%- set ranges = day_ranges(sources, known, reach) -%}
     {%- if is_new or should_full_refresh() -%}
         {%- set ranges = day_everything() -%}
@@ -55,7 +56,8 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
             delete from {{ relation }} where {{ day_condition('day', day, ranges) }}
         {% endcall %}
         {% call statement('main') %}
-            {{ day_insert(relation, day_filled(sql, ranges)) }}
+            insert into {{ relation }} ({{ columns | join(', ') }})
+            {{ day_filled(sql, ranges) }}
         {% endcall %}
     {% else %}
         {% call noop_statement('main', 'NOTHING TO DO') %}{{ sql }}{% endcall %}
@@ -215,16 +217,10 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
     {{ return(words | join(', ') or 'none') }}
 {% endmacro %}
 
-{#- Whether the table has the columns that the SQL gives, in its order. -#}
-{% macro day_same_columns(existing, sql) %}
-    {%- set wanted = get_column_schema_from_query(sql) | map(attribute='name') | map('lower') | list -%}
-    {%- set there = adapter.get_columns_in_relation(existing) | map(attribute='name') | map('lower') | list -%}
-    {{ return(wanted == there) }}
-{% endmacro %}
-
-{% macro day_insert(relation, sql) %}
-    insert into {{ relation }}
-    {{ sql }}
+{#- Whether the table has these columns and no others. -#}
+{% macro day_has_columns(existing, columns) %}
+    {%- set there = adapter.get_columns_in_relation(existing) | map(attribute='name') | sort -%}
+    {{ return(there == columns | sort) }}
 {% endmacro %}
 
 {% macro day_book(name) %}

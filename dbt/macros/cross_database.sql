@@ -127,3 +127,19 @@ filter (where ...), grouping sets, row_number(), coalesce, interval '30' day, ex
 {% macro athena__as_text(value) -%}
     cast({{ value }} as varchar)
 {%- endmacro %}
+
+{#- A table of the whole numbers from 0 to 999, in its column n. -#}
+{% macro whole_numbers() -%}
+    (
+        with digits as (
+            {% for digit in range(10) -%}
+            select {{ digit }} as digit{{ ' union all' if not loop.last }}
+            {% endfor -%}
+        )
+
+        select cast(100 * hundreds.digit + 10 * tens.digit + ones.digit as bigint) as n
+        from digits as hundreds
+        cross join digits as tens
+        cross join digits as ones
+    )
+{%- endmacro %}

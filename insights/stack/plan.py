@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from dashboards import launch
 from flink import deploy
 from flink.finality import FinalityRecorder
+from insights.books import BooksRecorder
 from insights.deployment import deployment, replay_site
 from insights.settings import PROJECT, Settings
 from insights.stack.part import Part, Task, http_ok
@@ -54,7 +55,7 @@ def everything(settings: Settings, plan: UpPlan) -> list[Part | Task]:
 def tasks(settings: Settings) -> list[Task]:
     """What makes servers into a stack: topics, contracts, tables, the live job, and what is kept up."""
     target = deployment(settings)
-    finality = FinalityRecorder(target)
+    finality, books = FinalityRecorder(target), BooksRecorder(target)
     return [
         Task(name="topics", run=partial(create_topics, settings.kafka), after=("kafka",)),
         Task(name="contracts", run=partial(_register, settings.registry_url), after=("registry",)),
@@ -71,6 +72,13 @@ def tasks(settings: Settings) -> list[Task]:
             still_done=finality.step,
             after=("job",),
             every_seconds=1.0,
+        ),
+        Task(
+            name="books",
+            run=lambda: "kept in ops.log_counts and ops.dead_letters" if books.step() else "",
+            still_done=books.step,
+            after=("topics", "tables"),
+            every_seconds=60.0,
         ),
         _upkeep(settings, "lake", "tidied", settings.lake_maintenance_minutes, ("lake", "maintain")),
         _upkeep(settings, "late", "late events counted", settings.restate_late_minutes, ("replay", "late")),
