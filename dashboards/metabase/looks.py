@@ -107,8 +107,8 @@ def number_format(kind: NumberFormat, currency: str) -> dict[str, Any]:
             return {"number_style": "decimal", "decimals": 1}
         case "decimal":
             return {"number_style": "decimal", "decimals": 2}
-        case "percent":
-            return {"number_style": "percent", "decimals": 1}
+        case "percent" | "percent_0":
+            return {"number_style": "percent", "decimals": 0 if kind == "percent_0" else 1}
         case "currency" | "currency_exact":
             digits = 2 if kind == "currency_exact" else 0
             shown = {"currency": currency, "currency_style": "symbol", "currency_in_header": False}
