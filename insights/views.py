@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from insights.accounting import TopicCounts
+from insights.dbt_run import Failure
 from insights.doctor import Finding
 from insights.sheet import Column, Sheet
 from insights.stack import PartState
@@ -225,6 +226,15 @@ def findings_table(findings: Sequence[Finding]) -> Sheet:
         mark, style = MARKS[finding.level]
         advice = f". {finding.advice}." if finding.advice else ""
         sheet.add(Text(mark, style=style), Text.assemble(finding.what, (advice, style)))
+    return sheet
+
+
+def failures_lines(failures: Sequence[Failure]) -> Sheet:
+    """Each model or test that failed, dbt's words, and where its SQL is."""
+    sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
+    for failure in failures:
+        where = f" (its SQL: {failure.compiled})" if failure.compiled else ""
+        sheet.add(Text("✗", style="red"), Text(f"{failure.kind} {failure.name}: {failure.message}{where}"))
     return sheet
 
 
