@@ -69,7 +69,7 @@ def alerts_line(alerts: Summary) -> Sheet:
     firing = [(alerts.critical, "critical"), (alerts.warning, "warning"), (alerts.info, "info")]
     said = [f"{count:,} {severity}" for count, severity in firing if count]
     said += [f"{alerts.broken:,} rules are wrong"] if alerts.broken else []
-    said += [f"{alerts.untold:,} messages were not taken yet"] if alerts.untold else []
+    said += [f"{alerts.untold:,} messages not taken yet"] if alerts.untold else []
     style = "bold red" if alerts.critical else "yellow" if said else "dim"
     if alerts.checked_at is None:
         said = ["no rule was checked yet"]
