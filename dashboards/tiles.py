@@ -144,7 +144,7 @@ def table(card: TableCard, rows: Sequence[Row], currency: str, address: Address 
             hint = escape(str(row[c.hint] or "") if c.hint else exact(row[c.column], c.format, currency))
             cells.append(f'<td class="{kinds[c.column]}" title="{hint}">{text}</td>')
         lines.append(f"<tr>{''.join(cells)}</tr>")
-    ranks = '<th class="ih-place"></th>' if card.ranked else ""
+    ranks = '<th scope="col" class="ih-place">#</th>' if card.ranked else ""
     head = f"<thead><tr>{ranks}{''.join(names)}</tr></thead>" if any(c.title for c in card.columns) else ""
     rest = f'<p class="ih-rest">{more:,} more in the CSV</p>' if more else ""
     return (
