@@ -21,7 +21,7 @@ OLDEST, NEWEST = (3, 11), (3, 12)
 # Name: the folder it lives in, the files that lock it.
 ENVIRONMENTS = {
     "main": (".venv", ("main.txt",)),
-    "dev": (".venv", ("dev.txt", "cdnow.txt")),
+    "dev": (".venv", ("dev.txt", "cdnow.txt", "axe.txt")),
     "flink": (".venv-flink", ("flink.txt",)),
     "spark": (".venv-spark", ("spark.txt",)),
     "node": (".venv-node", ("node.txt",)),
@@ -43,6 +43,7 @@ LOCKS = {
     "spark.txt": ("--group", "spark"),
     "cdnow.txt": ("--group", "cdnow", "--no-deps"),
     "node.txt": ("--group", "node"),
+    "axe.txt": ("--group", "axe", "--no-deps"),
 }
 LOCK_OPTIONS = (
     *("--universal", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header"),

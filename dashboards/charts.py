@@ -5,7 +5,7 @@ place instead of drawing it anew, which would flicker.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import altair as alt
@@ -35,7 +35,7 @@ def has_numbers(rows: Sequence[Row], columns: Sequence[str]) -> bool:
 def line(card: LineCard, rows: Sequence[Row], currency: str, mode: Mode, height: int) -> Chart:
     """Lines over time with a rule that follows the pointer and names every series' value."""
     frame = _frame(card.series, rows, card.format, currency)
-    times = [row[card.x] for row in rows]
+    times = [_at(row[card.x]) for row in rows]
     extent = (times[-1] - times[0]).total_seconds()
     frame["at"] = pa.array([_naive(at) for at in times], pa.timestamp("ms"))
     frame["when"] = [moment(at, extent) for at in times]
@@ -161,6 +161,13 @@ def _colour(series: Series, colours: Palette) -> str:
     return str(getattr(colours, series.tone))
 
 
+def _at(day_or_time: date) -> datetime:
+    """The beginning of a day; a time as it is."""
+    if isinstance(day_or_time, datetime):
+        return day_or_time
+    return datetime.combine(day_or_time, time(), UTC)
+
+
 def _naive(at: datetime) -> datetime:
     # Arrow hands a zoned time over as it is, a plain one as UTC: the charts' scale is UTC.
     return at.replace(tzinfo=None)
@@ -168,6 +175,6 @@ def _naive(at: datetime) -> datetime:
 
 def _finished(chart: Chart, mode: Mode, height: int | alt.Step) -> Chart:
     config = chart_config(mode)
-    padding = {"left": 0, "right": 4, "top": 6, "bottom": 0}
+    padding = {"left": 0, "right": 4, "top": 6, "bottom": 5}
     finished: Chart = chart.properties(height=height, padding=padding).configure(**config)
     return finished

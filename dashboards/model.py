@@ -38,6 +38,7 @@ NumberFormat = Literal[
     "currency",
     "currency_exact",
     "percent",
+    "percent_0",
     "text",
     "ago",
     "duration",
@@ -46,6 +47,7 @@ NumberFormat = Literal[
     "hash",
 ]
 Tone = Literal["gain", "loss", "warn", "accent", "quiet"]
+AreaTone = Literal["accent", "second", "third", "gain", "loss", "quiet"]
 
 
 class _Model(BaseModel):
@@ -291,7 +293,7 @@ class TreemapCard(_Card):
     value: Name = "value"
     note: Name | None = None
     format: NumberFormat = "integer"
-    tones: dict[str, Tone] = {}
+    tones: dict[str, AreaTone] = {}
 
 
 class TableColumn(_Model):

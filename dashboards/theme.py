@@ -81,7 +81,8 @@ def style(mode: Mode) -> str:
     """The page's style sheet with the mode's colours as custom properties."""
     colours = "".join(f"--{name.replace('_', '-')}:{value};" for name, value in asdict(PALETTES[mode]).items())
     sheet = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-    return f"<style>:root{{{colours}color-scheme:{mode}}}\n{sheet}</style>"
+    heat = "78%" if mode == "light" else "46%"  # of the accent, at most, behind the text of a heat map
+    return f"<style>:root{{{colours}--heat:{heat};color-scheme:{mode}}}\n{sheet}</style>"
 
 
 def chart_config(mode: Mode) -> dict[str, Any]:

@@ -107,8 +107,8 @@ def number_format(kind: NumberFormat, currency: str) -> dict[str, Any]:
             return {"number_style": "decimal", "decimals": 1}
         case "decimal":
             return {"number_style": "decimal", "decimals": 2}
-        case "percent":
-            return {"number_style": "percent", "decimals": 1}
+        case "percent" | "percent_0":
+            return {"number_style": "percent", "decimals": 1 if kind == "percent" else 0}
         case "currency" | "currency_exact":
             digits = 2 if kind == "currency_exact" else 0
             shown = {"currency": currency, "currency_style": "symbol", "currency_in_header": False}
