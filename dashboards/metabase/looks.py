@@ -7,6 +7,7 @@ columns of the SQL. What has no counterpart there is left out: docs/metabase.md 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
@@ -48,6 +49,9 @@ FRESHNESS_COLUMNS: tuple[tuple[str, str, NumberFormat], ...] = (
     ("last_event_at", "Newest event, UTC", "time"),
     ("events", "Events today", "integer"),
 )
+PREVIOUS = re.compile(r"\bas previous\b", re.IGNORECASE)
+"""What a number's SQL says when it has something to compare with."""
+
 FRESHNESS_HIDDEN = ("source", "fresh_seconds", "stale_seconds")
 
 
@@ -126,7 +130,7 @@ def _formats(columns: Mapping[str, tuple[NumberFormat, str | None]], currency: s
 
 def _number(card: NumberCard, currency: str) -> Look:
     formats = _formats({"value": (card.format, None)}, currency)
-    if not card.compare:
+    if not (card.compare and PREVIOUS.search(card.sql)):
         return Look(display="scalar", settings={"scalar.field": "value", **formats})
     # Its trend wants a column of time, of which it takes the newest row: ours is one row, as of now.
     comparison = {"id": "previous", "type": "anotherColumn", "column": "previous", "label": _compared_with(card)}
