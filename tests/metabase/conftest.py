@@ -34,10 +34,10 @@ def folder(tmp_path: Path) -> Path:
     """Two dashboards: sales with three cards and a filter, and stock with one."""
     sales = a_dashboard(
         a_card("orders"),
-        a_card("revenue", row=3, sql="select 5 as value where {{region}} <> ''"),
+        a_card("revenue", at_row=3, sql="select 5 as value where {{region}} <> ''"),
         a_card(
             "regions",
-            row=6,
+            at_row=6,
             kind="table",
             sql="select 'north' as region [[where 'north' = {{region}}]]",
             columns=[{"column": "region", "title": "Region", "sets": "region"}],

@@ -19,8 +19,8 @@ READER_PASSWORD = "only for reading"
 
 
 def a_card(name: str, **changes: Any) -> dict[str, Any]:
-    """A number, unless ``changes`` say otherwise; its ``row`` is its place."""
-    row = changes.pop("row", 0)
+    """A number, unless ``changes`` say otherwise; ``at_row`` is its place."""
+    row = changes.pop("at_row", 0)
     card = {
         "id": name,
         "kind": "number",

@@ -90,7 +90,7 @@ def test_a_diff_of_what_is_there_is_empty_and_ends_well(command: Command, metaba
 def test_a_diff_tells_what_would_change_and_changes_nothing(command: Command, metabase: StandIn) -> None:
     command.apply()
     changed(command, "sales", lambda d: d["cards"][0].update(sql="select 2 as value", title="Orders now"))
-    changed(command, "stock", lambda d: d["cards"].append(a_card("cover", row=3)))
+    changed(command, "stock", lambda d: d["cards"].append(a_card("cover", at_row=3)))
     before, metabase.asked[:] = deepcopy((metabase.cards, metabase.dashboards)), []
     done = command("diff")
     assert done.exit_code == 1
@@ -188,7 +188,7 @@ def test_a_tab_that_somebody_made_stays(command: Command, metabase: StandIn) -> 
     sales["tabs"] = [{"id": 77, "name": "First"}]
     for dashcard in sales["dashcards"]:
         dashcard["dashboard_tab_id"] = 77
-    changed(command, "sales", lambda d: d["cards"].append(a_card("units", row=9)))
+    changed(command, "sales", lambda d: d["cards"].append(a_card("units", at_row=9)))
     command.apply()
     assert [tab["name"] for tab in sales["tabs"]] == ["First"]
     assert {d["dashboard_tab_id"] for d in sales["dashcards"]} == {77}
