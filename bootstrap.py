@@ -24,11 +24,13 @@ ENVIRONMENTS = {
     "dev": (".venv", ("dev.txt", "cdnow.txt", "axe.txt")),
     "flink": (".venv-flink", ("flink.txt",)),
     "spark": (".venv-spark", ("spark.txt",)),
+    "dbt": (".venv-dbt", ("dbt.txt",)),
     "node": (".venv-node", ("node.txt",)),
+    "trino": (".venv-trino", ("trino.txt",)),
 }
 TOOLS = (".venv-tools", ("uv.txt",))
-# What satisfies a wish for an environment: dev holds everything that main does, at the same versions.
-GOOD_ENOUGH = {"main": ("main", "dev"), "dev": ("dev",), "flink": ("flink",), "spark": ("spark",), "node": ("node",)}
+# What else satisfies a wish for an environment: dev holds everything that main does, at the same versions.
+GOOD_ENOUGH = {"main": ("main", "dev")}
 # Metabase's own command line, a program of Node's. Its folder, what locks it, and the oldest Node that runs it.
 METABASE_CLI = ".metabase-cli"
 METABASE_CLI_LOCK = "requirements/metabase-cli"
@@ -41,9 +43,16 @@ LOCKS = {
     "dev.txt": ("pyproject.toml", "--group", "dev", "-c", "requirements/main.txt"),
     "flink.txt": ("--group", "flink"),
     "spark.txt": ("--group", "spark"),
+    "dbt.txt": ("--group", "dbt"),
+    "trino.txt": ("--group", "trino"),
     "cdnow.txt": ("--group", "cdnow", "--no-deps"),
+<<<<<<< HEAD
     "node.txt": ("--group", "node"),
     "axe.txt": ("--group", "axe", "--no-deps"),
+=======
+    "axe.txt": ("--group", "axe", "--no-deps"),
+    "node.txt": ("--group", "node"),
+>>>>>>> 29f1e0919ab8f679122cf8d9affe2d9eb9d37eea
 }
 LOCK_OPTIONS = (
     *("--universal", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header"),
@@ -76,7 +85,7 @@ def main(wishes: list[str]) -> None:
 def ensure(name: str) -> None:
     """Make one environment unless its stamp says that it is as locked."""
     folder, files = ENVIRONMENTS[name]
-    if stamp_of(folder) in [fingerprint(ENVIRONMENTS[good][1]) for good in GOOD_ENOUGH[name]]:
+    if stamp_of(folder) in [fingerprint(ENVIRONMENTS[good][1]) for good in GOOD_ENOUGH.get(name, (name,))]:
         return
     uv = ensure_uv()
     python = ROOT / folder / "bin" / "python"

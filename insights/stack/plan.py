@@ -16,7 +16,8 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from dashboards import launch
 from flink import deploy
 from flink.finality import FinalityRecorder
-from insights.deployment import deployment, replay_site
+from insights.books import BooksRecorder
+from insights.deployment import alert_config, deployment, replay_site
 from insights.settings import PROJECT, Settings
 from insights.stack.part import Part, Task, http_ok
 from insights.stack.servers import SYSTEM_PATH, servers
@@ -54,7 +55,7 @@ def everything(settings: Settings, plan: UpPlan) -> list[Part | Task]:
 def tasks(settings: Settings) -> list[Task]:
     """What makes servers into a stack: topics, contracts, tables, the live job, and what is kept up."""
     target = deployment(settings)
-    finality = FinalityRecorder(target)
+    finality, books = FinalityRecorder(target), BooksRecorder(target)
     return [
         Task(name="topics", run=partial(create_topics, settings.kafka), after=("kafka",)),
         Task(name="contracts", run=partial(_register, settings.registry_url), after=("registry",)),
@@ -72,6 +73,13 @@ def tasks(settings: Settings) -> list[Task]:
             after=("job",),
             every_seconds=1.0,
         ),
+        Task(
+            name="books",
+            run=lambda: "kept in ops.log_counts and ops.dead_letters" if books.step() else "",
+            still_done=books.step,
+            after=("topics", "tables"),
+            every_seconds=60.0,
+        ),
         _upkeep(settings, "lake", "tidied", settings.lake_maintenance_minutes, ("lake", "maintain")),
         _upkeep(settings, "late", "late events counted", settings.restate_late_minutes, ("replay", "late")),
     ]
@@ -88,7 +96,7 @@ def _upkeep(settings: Settings, name: str, done: str, minutes: int, arguments: t
 
 
 def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
-    """The page, the demo shop and the producers."""
+    """The page, the demo shop, the alert daemon and the producers."""
     python = _python_environment()
     seed = settings.seed if plan.seed is None else plan.seed
     rate = settings.rate if plan.rate is None else plan.rate
@@ -111,6 +119,7 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
             endpoint=settings.shop_url,
             cwd=PROJECT,
         ),
+        _alerts(settings, python),
         _producer(settings, "catalog", settings.catalog_metrics_port, ["--url", settings.shop_url], ("job", "shop")),
     ]
     synthetic = ["--rate", str(rate), "--seed", str(seed)]
@@ -120,6 +129,21 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
         return [*found, _producer(settings, "orders", settings.metrics_port, arguments, ("job",))]
     arguments = [*synthetic, "--history", plan.history or settings.history]
     return [*found, _producer(settings, "shop", settings.metrics_port, arguments, ("job",), name="shop-events")]
+
+
+def _alerts(settings: Settings, python: dict[str, str]) -> Part:
+    config = alert_config(settings)
+    file = settings.run_dir / "alerts.json"
+    return Part(
+        name="alerts",
+        command=[sys.executable, "-m", "alerts", "--config", str(file), "--port", str(settings.alerts_port)],
+        environment=python,
+        healthy=partial(http_ok, f"{settings.alerts_url}/health"),
+        endpoint=f"{settings.alerts_url}/health",
+        after=("tables",),
+        prepare=partial(config.write, file),
+        cwd=PROJECT,
+    )
 
 
 def _producer(
@@ -152,12 +176,14 @@ def _register(url: str) -> str:
 
 
 def _create_tables(settings: Settings) -> str:
+    from alerts import ledger
     from flink.tables import create_tables  # the same
     from replay import records
 
     create_tables(deployment(settings))
     with replay_site(settings).postgres() as connection:
         records.set_up(connection)
+        ledger.set_up(connection)
     return "Postgres and lake tables are there"
 
 

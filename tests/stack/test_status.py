@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flink.live_job import JOB_NAME
-from insights.status import Books, Job, Log, Observed, Status, Tally, TopicCounts, judge
+from insights.accounting import Books, Log, Tally, TopicCounts
+from insights.status import Job, Observed, Status, judge
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ORDERS = "sales.order_placed.v1"
