@@ -41,7 +41,7 @@ def line(card: LineCard, rows: Sequence[Row], currency: str, mode: Mode, height:
     frame["when"] = [moment(at, extent) for at in times]
     x = alt.X("at:T", scale=alt.Scale(type="utc"), axis=alt.Axis(labelExpr=TIME_LABELS, tickCount=8))
     base = alt.Chart(pa.table(frame)).encode(x=x)
-    layers = [mark for series in card.series for mark in _line_marks(base, series, card.format, currency, mode)]
+    layers = [mark for series in card.series for mark in _line_marks(base, series, card, currency, mode)]
     hover = alt.selection_point(fields=["at"], nearest=True, on="pointerover", empty=False, clear="pointerout")
     tooltip = [alt.Tooltip("when:N", title="From")]
     tooltip += [alt.Tooltip(f"{s.column}_text:N", title=s.title) for s in reversed(card.series)]
@@ -112,8 +112,8 @@ def bar(card: BarCard, rows: Sequence[Row], currency: str, mode: Mode) -> Chart:
     return _finished(alt.layer(bars, name, number, moved), mode, alt.Step(BAR_PIXELS))
 
 
-def _line_marks(base: alt.Chart, series: Series, kind: NumberFormat, currency: str, mode: Mode) -> list[alt.Chart]:
-    colour, y = _colour(series, PALETTES[mode]), _y(series.column, kind, currency)
+def _line_marks(base: alt.Chart, series: Series, card: LineCard, currency: str, mode: Mode) -> list[alt.Chart]:
+    colour, y = _colour(series, PALETTES[mode]), _y(series.column, card.format, currency, zero=card.zero)
     dash = {"strokeDash": [4, 4], "strokeWidth": 1.5} if series.style == "dashed" else {"strokeWidth": 2.25}
     marks = [base.mark_line(color=colour, interpolate="monotone", **dash).encode(y=y)]
     if series.style == "area":
@@ -148,13 +148,13 @@ def _stacked(series: Sequence[Series], rows: Sequence[Row]) -> dict[str, list[fl
     return columns
 
 
-def _y(name: str, kind: NumberFormat, currency: str) -> alt.Y:
+def _y(name: str, kind: NumberFormat, currency: str, *, zero: bool = True) -> alt.Y:
     sign = symbol(currency) if kind.startswith("currency") else ""
     number = "replace(format(abs(datum.value), '~s'), 'G', 'B')"
     text = f"(datum.value < 0 ? '\N{MINUS SIGN}' : '') + '{sign}' + {number}"
     if kind == "percent":
         text = "format(datum.value, '~%')"
-    return alt.Y(f"{name}:Q", stack=None, axis=alt.Axis(labelExpr=text), scale=alt.Scale(nice=True, zero=True))
+    return alt.Y(f"{name}:Q", stack=None, axis=alt.Axis(labelExpr=text), scale=alt.Scale(nice=True, zero=zero))
 
 
 def _colour(series: Series, colours: Palette) -> str:

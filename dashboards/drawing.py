@@ -90,10 +90,11 @@ def _card(card: Card, scene: Scene) -> None:
     ages = [scene.ages[source] for source in card.reads if source in scene.ages] + behind.ages(scene.now)
     age = oldest(ages)
     _about(card, scene, answer, tiles.behind(behind, ages, lambda run: address(CERTIFICATES, {"run": run})))
-    if isinstance(card, NumberCard) and not (answer.rows is None and answer.problem):
+    if isinstance(card, NumberCard):
         trend = scene.answer(card.trend_sql).rows if card.trend_sql else ()
         row = answer.rows[0] if answer.rows else None
-        st.html(tiles.number(card, row, trend or (), scene.currency, age))
+        problem = _stuck(answer) if answer.rows else _why(answer.problem) if answer.rows is None else ""
+        st.html(tiles.number(card, row, trend or (), scene.currency, age, problem))
         return
     st.html(tiles.head(card, age, _stuck(answer)))
     if answer.rows is None:
@@ -153,7 +154,7 @@ def _drawing(card: Card, rows: Sequence[Row], scene: Scene) -> None:
     elif isinstance(card, BarCard):
         _chart(card, charts.bar(card, rows, scene.currency, scene.mode))
     elif isinstance(card, HeatmapCard):
-        st.html(shapes.heatmap(card, rows, scene.currency))
+        st.html(shapes.heatmap(card, rows, scene.currency, height))
     elif isinstance(card, FunnelCard):
         st.html(shapes.funnel(card, rows, scene.currency))
     elif isinstance(card, TreemapCard):

@@ -221,9 +221,13 @@ class Series(_Model):
 
 
 class LineCard(_Card):
-    """Rows by time: column ``x`` (timestamptz, oldest first) and the columns of ``series``; null leaves a gap."""
+    """Rows by time: column ``x`` (timestamptz or date, oldest first) and the columns of ``series``; null leaves a gap.
+
+    ``zero`` False: the axis begins where the numbers do, for those whose changes are small beside them (prices).
+    """
 
     kind: Literal["line"]
+    zero: bool = True
     x: Name = "at"
     series: tuple[Series, ...] = Field(min_length=1, max_length=5)
     format: NumberFormat = "integer"

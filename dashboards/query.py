@@ -118,7 +118,7 @@ def _missing(said: str) -> str:
     """What to do about a missing table, from what Postgres says: ``relation "marts.rfm" does not exist``."""
     found = re.search(r'"([^"]+)"', said)
     name = found[1] if found else "a table"
-    if name.startswith(("marts", "snapshots")):
+    if name.startswith(("marts", "snapshots", "ops.dbt_")):
         return f"{name} is not built yet: `insights dbt build` builds it"
     return f"{name} is not there yet: `insights up` makes it"
 

@@ -11,12 +11,13 @@ from dashboards.model import FunnelCard, HeatmapCard, TreemapCard
 from dashboards.query import Row
 from dashboards.tiles import scrolled
 
+HEAT_HEAD_PIXELS = 64
 PHONE_ASPECT = 0.85
 TREE_TONES = ("accent", "third", "second", "gain", "quiet")
 
 
-def heatmap(card: HeatmapCard, rows: Sequence[Row], currency: str) -> str:
-    """A table whose cells are coloured by their share of the largest value."""
+def heatmap(card: HeatmapCard, rows: Sequence[Row], currency: str, height: int) -> str:
+    """A table whose cells are coloured by their share of the largest value; its rows share ``height`` pixels."""
     down = list(dict.fromkeys(str(row[card.row]) for row in rows))
     across = list(dict.fromkeys(str(row[card.column]) for row in rows))
     cells = {(str(row[card.row]), str(row[card.column])): row for row in rows}
@@ -35,7 +36,9 @@ def heatmap(card: HeatmapCard, rows: Sequence[Row], currency: str) -> str:
         lines.append(f"<tr>{line}</tr>")
     above = f'<p class="ih-across">{escape(card.column_title)}</p>' if card.column_title else ""
     body = f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody>"
-    return above + scrolled(card.title, f'<table class="ih-heat" data-card="{card.id}">{body}</table>')
+    pixels = max(28, min(62, (height - HEAT_HEAD_PIXELS) // max(len(down), 1)))
+    table = f'<table class="ih-heat" data-card="{card.id}" style="--row:{pixels}px">{body}</table>'
+    return above + scrolled(card.title, table)
 
 
 def _heat(card: HeatmapCard, row: Row | None, largest: float, currency: str) -> str:

@@ -22,6 +22,7 @@ Address = Callable[[str, str, str | None], str]  # parameter, value, dashboard (
 BREAKS = re.compile(r"_(?=\w)|\.(?=[a-z])|[^\s_]{12}(?=[^\s_]{12})")
 BREAK = "\0"  # Postgres can't hold it in a text
 CODE = re.compile(r"`([^`]+)`")
+SHORT = 16  # letters that a cell keeps on one line
 CURRENT = ' aria-current="page"'
 
 
@@ -54,20 +55,23 @@ def _dot(age: Age | None) -> str:
     return f'<span class="ih-dot ih-{age.level}" title="{escape(age.title)}">{text}</span>'
 
 
-def number(card: NumberCard, row: Row | None, trend: Sequence[Row], currency: str, age: Age | None) -> str:
-    """A tile: label, number, change, sparkline. ``row`` None or a null value: the card's empty text."""
+def number(
+    card: NumberCard, row: Row | None, trend: Sequence[Row], currency: str, age: Age | None, problem: str = ""
+) -> str:
+    """A tile: label, number, change, sparkline. ``row`` None or a null value: the problem, or the card's empty text."""
     value = row.get("value") if row else None
     label = f'<div class="ih-label" title="{escape(card.description)}">{escape(card.title)}{_dot(age)}</div>'
     live = " ih-live" if card.live else ""
     if value is None:
-        body = f'<div class="ih-number ih-none">–</div><div class="ih-under">{escape(card.empty)}</div>'
+        body = f'<div class="ih-number ih-none">–</div><div class="ih-under">{_said(problem or card.empty)}</div>'
         return f'<div class="ih-tile{live}" data-card="{card.id}" data-value="">{label}{body}</div>'
     figure = (
         f'<div class="ih-number" title="{escape(exact(value, card.format, currency))}">'
         f"{escape(shown(value, card.format, currency))}</div>"
     )
-    under = f'<div class="ih-under">{_change(card, value, (row or {}).get("previous"))}</div>'
-    drawn = spark([float(r["value"] or 0) for r in trend], card.trend)
+    said = f'<span class="ih-stuck">{_said(problem)}</span>' if problem else ""
+    under = f'<div class="ih-under">{said or _change(card, value, (row or {}).get("previous"))}</div>'
+    drawn = spark([float(r["value"] or 0) for r in trend], card.trend) if card.trend_sql else f"<p>{note(card)}</p>"
     return f'<div class="ih-tile{live}" data-card="{card.id}" data-value="{value}">{label}{figure}{under}{drawn}</div>'
 
 
@@ -126,7 +130,8 @@ def table(card: TableCard, rows: Sequence[Row], currency: str, address: Address 
     """
     more = len(rows) - len(rows[: card.first])
     rows = rows[: card.first]
-    names = [f'<th class="{_cell(c)}">{escape(c.title)}</th>' for c in card.columns]
+    kinds = {c.column: _cell(c, rows) for c in card.columns}
+    names = [f'<th scope="col" class="{kinds[c.column]}">{escape(c.title)}</th>' for c in card.columns]
     largest = {c.column: max((float(r[c.column] or 0) for r in rows), default=0.0) for c in card.columns if c.bar}
     lines = []
     for place, row in enumerate(rows, 1):
@@ -137,9 +142,9 @@ def table(card: TableCard, rows: Sequence[Row], currency: str, address: Address 
                 share = max(float(row[c.column] or 0), 0) / largest[c.column] * 100
                 text = f'<div><span class="ih-share"><i style="width:{share:.1f}%"></i></span><b>{text}</b></div>'
             hint = escape(str(row[c.hint] or "") if c.hint else exact(row[c.column], c.format, currency))
-            cells.append(f'<td class="{_cell(c)}" title="{hint}">{text}</td>')
+            cells.append(f'<td class="{kinds[c.column]}" title="{hint}">{text}</td>')
         lines.append(f"<tr>{''.join(cells)}</tr>")
-    ranks = '<th class="ih-place"></th>' if card.ranked else ""
+    ranks = '<th scope="col" class="ih-place">#</th>' if card.ranked else ""
     head = f"<thead><tr>{ranks}{''.join(names)}</tr></thead>" if any(c.title for c in card.columns) else ""
     rest = f'<p class="ih-rest">{more:,} more in the CSV</p>' if more else ""
     return (
@@ -175,8 +180,10 @@ def _breakable(text: str) -> str:
     return escape(BREAKS.sub(f"\\g<0>{BREAK}", text)).replace(BREAK, "<wbr>")
 
 
-def _cell(c: TableColumn) -> str:
-    kind = {"text": "ih-text", "hash": "ih-code", "time": "ih-time"}.get(c.format, "ih-figure")
+def _cell(c: TableColumn, rows: Sequence[Row]) -> str:
+    kind = {"text": "ih-text", "hash": "ih-code", "time": "ih-time", "date": "ih-time"}.get(c.format, "ih-figure")
+    if kind == "ih-text" and all(len(str(row[c.column] or "")) <= SHORT for row in rows):
+        kind += " ih-short"
     return kind + ("" if c.phone else " ih-wide")
 
 
