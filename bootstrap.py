@@ -46,13 +46,8 @@ LOCKS = {
     "dbt.txt": ("--group", "dbt"),
     "trino.txt": ("--group", "trino"),
     "cdnow.txt": ("--group", "cdnow", "--no-deps"),
-<<<<<<< HEAD
     "node.txt": ("--group", "node"),
     "axe.txt": ("--group", "axe", "--no-deps"),
-=======
-    "axe.txt": ("--group", "axe", "--no-deps"),
-    "node.txt": ("--group", "node"),
->>>>>>> 29f1e0919ab8f679122cf8d9affe2d9eb9d37eea
 }
 LOCK_OPTIONS = (
     *("--universal", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header"),
