@@ -112,7 +112,8 @@ class Athena:
         columns = cursor.execute(f"show columns from {name}").fetchall()
         hive = {"varchar": "string", "integer": "int", "varbinary": "binary", "timestamp(6)": "timestamp"}
         view = self._view(name)
-        view["StorageDescriptor"] = {"Columns": [{"Name": c[0], "Type": hive.get(c[1], c[1])} for c in columns]}
+        shown = [{"Name": c[0], "Type": hive.get(c[1], c[1])} for c in columns]
+        view["StorageDescriptor"] = {"Columns": shown, "Location": ""}
         self._change_view(name, view)
         self.views.add(name)
 
