@@ -98,7 +98,7 @@ def _finality(counting: Log) -> list[Record]:
     return [
         {
             "aggregate": a.name,
-            "final_until": newest - FINAL_UNTIL_IS_BEHIND,
+            "final_until": newest - FINAL_UNTIL_IS_BEHIND - timedelta(hours=a.overrun_hours),
             "watermark": newest,
             "checkpoint_id": 1,
             "recorded_at": newest,
