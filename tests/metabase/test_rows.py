@@ -1,4 +1,4 @@
-"""Every card's SQL on a real Postgres with real marts: as Metabase sends it, it returns the rows that the page shows."""
+"""Every card on a real Postgres with real marts: as Metabase sends its SQL, it returns the rows that the page shows."""
 
 from __future__ import annotations
 
