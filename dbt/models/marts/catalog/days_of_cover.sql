@@ -31,7 +31,7 @@ rates as (
         stock.on_hand,
         shop.as_of_day,
         coalesce(sales.units_28d, 0) as units_28d,
-        least(28, {{ days_between('shop.first_day', 'shop.as_of_day') }} + 1) as days
+        coalesce(least(28, {{ days_between('shop.first_day', 'shop.as_of_day') }} + 1), 28) as days
     from stock
     cross join shop
     left join sales
@@ -44,7 +44,7 @@ covers as (
         on_hand,
         as_of_day,
         units_28d,
-        coalesce({{ ratio('units_28d', 'days', 4) }}, 0) as units_per_day,
+        {{ ratio('units_28d', 'days', 4) }} as units_per_day,
         {{ ratio('on_hand * days', 'units_28d', 1) }} as days_of_cover
     from rates
 )

@@ -34,7 +34,7 @@ select
     name,
     category,
     price,
-    previous_price,
+    {{ money('previous_price') }} as previous_price,
     currency,
     valid_from,
     valid_to,
