@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,42 @@ class Built:
         if any(model.status in ("failed", "skipped") for model in self.models):
             return "failed"
         return "failed tests" if self.failures else "ok"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastBuild:
+    """The newest build that ended. ``outcome``: ok, failed tests, or failed."""
+
+    outcome: str
+    ended_at: datetime
+    seconds: float
+    models: int
+    tests: int
+    failures: int
+    message: str
+
+
+def last_build(connection: Connection) -> LastBuild | None:
+    """None before there was one. May raise psycopg.Error."""
+    try:
+        row = connection.execute(
+            "select outcome, ended_at, extract(epoch from ended_at - started_at)::float8, models, tests, failures,"
+            " message from ops.dbt_builds where ended_at is not null order by started_at desc limit 1"
+        ).fetchone()
+    except psycopg.errors.UndefinedTable:
+        return None
+    if row is None:
+        return None
+    outcome, ended_at, seconds, models, tests, failures, message = row
+    return LastBuild(
+        outcome=outcome,
+        ended_at=ended_at,
+        seconds=round(seconds, 1),
+        models=models or 0,
+        tests=tests or 0,
+        failures=failures or 0,
+        message=message or "",
+    )
 
 
 def set_up(connection: Connection) -> None:

@@ -30,6 +30,7 @@ from insights.accounting import (
     read_books,
     read_log,
 )
+from insights.dbt_run import LastBuild, last_build
 from insights.dead_letters import DeadLetters
 from insights.deployment import deployment
 from insights.settings import Settings
@@ -61,6 +62,7 @@ class Observed:
     books: Books | None
     jobs: tuple[Job, ...] | None
     away: tuple[str, ...]
+    marts: LastBuild | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,15 +79,20 @@ class Status:
     replayed: Replayed = NO_REPLAYS
     versions: Mapping[str, int] = field(default_factory=dict)
     differences: tuple[str, ...] = ()
+    marts: LastBuild | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Endpoints, topics, jobs, freshness_seconds and final_until; null where the part that knows is away."""
+        """Endpoints, topics, jobs, freshness_seconds, final_until and marts, the last build of them that ended.
+
+        Null where the part that knows is away.
+        """
         return {
             "endpoints": dict(self.endpoints),
             "topics": {topic: asdict(counts) for topic, counts in self.topics.items()},
             "jobs": [asdict(job) for job in self.jobs],
             "freshness_seconds": dict(self.freshness_seconds),
             "final_until": {name: at and _iso(at) for name, at in self.final_until.items()},
+            "marts": self.marts and {**asdict(self.marts), "ended_at": _iso(self.marts.ended_at)},
         }
 
 
@@ -106,6 +113,7 @@ def judge(observed: Observed, endpoints: Mapping[str, Any], sinks: Mapping[str, 
         away=observed.away,
         replayed=observed.books.replayed if observed.books else NO_REPLAYS,
         versions=observed.books.versions if observed.books else {},
+        marts=observed.marts,
     )
 
 
@@ -134,7 +142,13 @@ class Observer:
         log = self._try(away, f"Kafka at {self._settings.kafka}", self._read_log)
         jobs = self._try(away, f"Flink at {self._settings.flink_url}", self._read_jobs)
         return Observed(
-            at=now, parts=tuple(part_states(self._settings)), log=log, books=books, jobs=jobs, away=tuple(away)
+            at=now,
+            parts=tuple(part_states(self._settings)),
+            log=log,
+            books=books,
+            jobs=jobs,
+            away=tuple(away),
+            marts=self._try([], "", self._read_marts) if books else None,
         )
 
     def close(self) -> None:
@@ -156,6 +170,9 @@ class Observer:
                 self._settings.postgres_dsn, autocommit=True, connect_timeout=POSTGRES_SECONDS
             )
         return read_books(self._postgres)
+
+    def _read_marts(self) -> LastBuild | None:
+        return last_build(self._postgres) if self._postgres else None
 
     def _read_log(self) -> Log:
         _knock(self._settings.kafka_port)

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from insights.accounting import TopicCounts
-from insights.dbt_run import Failure
+from insights.dbt_run import Failure, LastBuild
 from insights.doctor import Finding
 from insights.sheet import Column, Sheet
 from insights.stack import PartState
@@ -53,6 +53,7 @@ def overview(status: Status) -> RenderableType:
         *tasks_tables([part for part in status.parts if part.is_task]),
         topics_table(status.topics, status.replayed.restated),
         jobs_table(status.jobs),
+        marts_line(status.marts),
         *([noted_lines(status.differences)] if status.differences else []),
         tables_table(status),
     ]
@@ -151,6 +152,20 @@ def _checkpoint(job: Job) -> Text:
     if job.last_checkpoint_age_seconds is not None:
         return Text(f"{span(job.last_checkpoint_age_seconds)} ago")
     return Text("none yet", style="dim") if job.state else unknown()
+
+
+def marts_line(build: LastBuild | None) -> Sheet:
+    """How the newest build of the marts went."""
+    sheet = Sheet("marts", Column(), Column(flows=True))
+    if build is None:
+        sheet.add(Text("not built yet", style="dim"))
+        return sheet
+    counts = f"{build.models:,} models and {build.tests:,} tests in {build.seconds:.1f} s"
+    when = f"{build.ended_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    style = "green" if build.outcome == "ok" else "red"
+    failed = f", {build.failures:,} failed: {build.message[:300]}" if build.outcome != "ok" else ""
+    sheet.add(Text(build.outcome, style=style), Text(f"{when}, {counts}{failed}"))
+    return sheet
 
 
 def tables_table(status: Status) -> Sheet:
