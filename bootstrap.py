@@ -23,10 +23,11 @@ ENVIRONMENTS = {
     "dev": (".venv", ("dev.txt", "cdnow.txt")),
     "flink": (".venv-flink", ("flink.txt",)),
     "spark": (".venv-spark", ("spark.txt",)),
+    "tableau": (".venv-tableau", ("tableau.txt",)),
 }
 TOOLS = (".venv-tools", ("uv.txt",))
 # What satisfies a wish for an environment: dev holds everything that main does, at the same versions.
-GOOD_ENOUGH = {"main": ("main", "dev"), "dev": ("dev",), "flink": ("flink",), "spark": ("spark",)}
+GOOD_ENOUGH = {**{name: (name,) for name in ENVIRONMENTS}, "main": ("main", "dev")}
 
 # make lock: the file, what goes into it. uv keeps the versions that a file names already, where they still fit.
 LOCKS = {
@@ -35,6 +36,7 @@ LOCKS = {
     "dev.txt": ("pyproject.toml", "--group", "dev", "-c", "requirements/main.txt"),
     "flink.txt": ("--group", "flink"),
     "spark.txt": ("--group", "spark"),
+    "tableau.txt": ("--group", "tableau"),
     "cdnow.txt": ("--group", "cdnow", "--no-deps"),
 }
 LOCK_OPTIONS = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from insights import alerts, contracts, front, jobs, lake, replays
+from insights import alerts, contracts, exports, front, jobs, lake, replays
 from insights.settings import PROJECT, Settings, load_settings
 from schemas.errors import Misconfigured
 
@@ -31,6 +31,7 @@ app.add_typer(jobs.app, name="flink")
 app.add_typer(replays.app, name="replay")
 app.add_typer(lake.app, name="lake")
 app.add_typer(alerts.app, name="alerts")
+app.add_typer(exports.app, name="export")
 
 
 def _default(field: str) -> str:
