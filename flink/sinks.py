@@ -80,7 +80,38 @@ RESTATED_EVENTS = Sink(
     },
     key=("topic", "kafka_partition", "kafka_offset"),
 )
-BOOKS = (EVENT_COUNTS, LATE_EVENTS, FINALITY, VERSIONS, RESTATED_EVENTS)
+LOG_COUNTS = Sink(
+    table="ops.log_counts",
+    description="Each topic's sum, all of one moment: published = counted + duplicate + late + dead, once all is read.",
+    columns={
+        "topic": Column(type="string", doc="The topic."),
+        "published": Column(type="count", doc="Records ever appended, and dead letters that were meant for it."),
+        "counted": Column(type="count", doc="Events that passed de-duplication."),
+        "duplicate": Column(type="count", doc="Copies of events that were counted."),
+        "late": Column(type="count", doc="Events in the late ledger, restated ones too."),
+        "dead": Column(type="count", doc="Dead letters that were meant for it."),
+        "recorded_at": Column(type="timestamp", doc="The moment."),
+    },
+    key=("topic",),
+)
+DEAD_LETTERS = Sink(
+    table="ops.dead_letters",
+    description="Every dead letter, without what it holds: bytes and key stay on the log.",
+    columns={
+        "kafka_partition": Column(type="int", doc="Its partition of the dead-letter topic."),
+        "kafka_offset": Column(type="count", doc="Its offset there."),
+        "dead_at": Column(type="timestamp", doc="When it was put there."),
+        "topic": Column(type="string", doc="The topic that it was meant for; empty when nothing says so."),
+        "error": Column(type="string", doc="Class of the error."),
+        "reason": Column(type="string", doc="The error's message; an ellipsis stands for each value quoted in it."),
+        "source_partition": Column(type="int", doc="Partition that it was read from, if any.", nullable=True),
+        "source_offset": Column(type="count", doc="Offset that it was read from, if any.", nullable=True),
+    },
+    key=("kafka_partition", "kafka_offset"),
+)
+# What the log says whatever a job has read of it (insights/books.py).
+OF_THE_LOG = (LOG_COUNTS, DEAD_LETTERS)
+BOOKS = (EVENT_COUNTS, LATE_EVENTS, FINALITY, VERSIONS, RESTATED_EVENTS, *OF_THE_LOG)
 
 
 def sinks() -> tuple[Sink, ...]:

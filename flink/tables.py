@@ -23,7 +23,7 @@ from flink.columns import lake_schema, postgres_type
 from flink.deployment import Deployment
 from flink.live_job import kept_jobs
 from flink.postgres import Connection, connected
-from flink.sinks import BOOKS, VERSIONS, Sink, sink_of, sinks
+from flink.sinks import BOOKS, OF_THE_LOG, VERSIONS, Sink, sink_of, sinks
 from flink.versions import drop_others, move_rows_of_old, note_version, show, show_where_nothing_is_shown
 from schemas.catalogue import Event, event, events
 from schemas.errors import Misconfigured
@@ -93,11 +93,13 @@ def empty_tables(deployment: Deployment) -> None:
     """
     with connected(deployment) as connection:
         make_postgres_tables(connection)
-        connection.execute(f"truncate {', '.join(sink.table for sink in sinks() if sink is not VERSIONS)}")
+        kept = (VERSIONS, *OF_THE_LOG)
+        connection.execute(f"truncate {', '.join(sink.table for sink in sinks() if sink not in kept)}")
         for aggregate in aggregates():
             show(connection, aggregate, aggregate.version, None)
         drop_others(connection, aggregates())
-        connection.execute("update ops.versions set run = null")
+        # Readers see other rows since now: who keeps what it read before (dbt) must read all of it anew.
+        connection.execute("update ops.versions set run = null, since = now() where since is not null")
     with open_lake(deployment) as catalog:
         for e in events():
             catalog.drop_table(f"{NAMESPACE}.{e.table}")

@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     checkpoint_interval_seconds: int = Field(10, ge=1)
     lake_maintenance_minutes: int = Field(60, ge=1, description="time between two runs that tidy the lake")
     restate_late_minutes: int = Field(60, ge=1, description="time between two runs that make late events count")
+    dbt_minutes: int = Field(5, ge=1, description="time between two builds of the marts")
     parallelism: Parallelism = 1
 
     alert_webhook_url: Secret = Field(None, description="alerts are posted here as JSON")
@@ -88,6 +89,20 @@ class Settings(BaseSettings):
     emr_bucket: str | None = Field(None, pattern=r"^s3://[\w.-]+(/[\w./=-]+)?$", description="where a job's files are")
     emr_region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="AWS region of all of these")
     emr_max_executors: int = Field(2, ge=1, description="executors of 4 vCPU and 16 GB, beside a driver of the same")
+
+    metabase_url: str | None = Field(None, pattern=r"^https?://\S+$", description="where Metabase is, for `dashboards`")
+    metabase_user: str | None = Field(None, description="e-mail address of one of its administrators, or of its first")
+    metabase_password: str | None = Field(None, min_length=1)
+    metabase_api_key: str | None = Field(None, min_length=1, description="of an administrator, instead of a user")
+    metabase_reader_password: str | None = Field(None, min_length=1, description="of the user it reads Postgres as")
+    metabase_postgres: str | None = Field(
+        None, pattern=r"^[\w.-]+:\d+$", description="Postgres as Metabase reaches it, as host:port"
+    )
+
+    glue_warehouse: str | None = Field(
+        None, pattern=r"^s3://[\w.-]+(/[\w./=-]+)?$", description="where tables that Athena reads are, with AWS Glue"
+    )
+    glue_region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="AWS region of both")
 
     @property
     def kafka(self) -> str:
@@ -134,6 +149,11 @@ class Settings(BaseSettings):
     def producers_dir(self) -> Path:
         """Cursors, keys and answer keys of the producers."""
         return self.home / "producers"
+
+    @property
+    def dbt_dir(self) -> Path:
+        """What dbt compiled and wrote of its last build."""
+        return self.home / "dbt"
 
     @property
     def flink_lib_dir(self) -> Path:

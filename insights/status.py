@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlparse
 
 import psycopg
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
 from aggregates.catalogue import aggregates
 from alerts import ledger
@@ -23,76 +20,28 @@ from alerts.ledger import Summary
 from flink import deploy
 from flink.live_job import JOB_NAME, differences, kept_jobs
 from flink.rest import FlinkUnavailable, JobFailed
+from insights.accounting import (
+    KAFKA_SECONDS,
+    NO_REPLAYS,
+    QUIET,
+    Books,
+    Log,
+    Replayed,
+    TopicCounts,
+    count,
+    read_books,
+    read_log,
+)
+from insights.dbt_run import LastBuild, last_build
+from insights.dead_letters import DeadLetters
 from insights.deployment import deployment
 from insights.settings import Settings
 from insights.stack import PartState, part_states
 from schemas.catalogue import event, events
 from schemas.errors import Misconfigured
 
-KAFKA_SECONDS = 3.0
 POSTGRES_SECONDS = 3
-ORIGIN_HEADER = "__connect.errors.topic"
-QUIET = {"log_level": 0, "logger": None}
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TopicCounts:
-    """What became of one topic's events; None where the part that knows is away."""
-
-    published: int | None
-    counted: int | None
-    duplicate: int | None
-    late: int | None
-    dead: int | None
-
-    @property
-    def unaccounted(self) -> int | None:
-        """Published and not yet counted, known as a duplicate, late or dead: 0 at rest. None when not known."""
-        fates = (self.counted, self.duplicate, self.late, self.dead)
-        if self.published is None or None in fates:
-            return None
-        return self.published - sum(fate or 0 for fate in fates)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """A topic's row of ops.event_counts, over all days. ``on_time`` holds duplicates, ``counted`` does not."""
-
-    on_time: int
-    counted: int
-    last_event_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replayed:
-    """What replays have done: late events that count since a restatement, by topic; newest run by table's name."""
-
-    restated: Mapping[str, int]
-    newest: Mapping[str, str]
-
-
-NO_REPLAYS = Replayed(restated={}, newest={})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Books:
-    """What Postgres knows: tallies and late events by topic, by aggregate finality and the version that readers see."""
-
-    tallies: Mapping[str, Tally]
-    late: Mapping[str, int]
-    final_until: Mapping[str, datetime]
-    replayed: Replayed = NO_REPLAYS
-    versions: Mapping[str, int] = field(default_factory=dict)
-    alerts: Summary | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Log:
-    """What Kafka knows: records by topic, since each topic's beginning, and dead letters by the topic they were for."""
-
-    records: Mapping[str, int]
-    dead: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +64,8 @@ class Observed:
     books: Books | None
     jobs: tuple[Job, ...] | None
     away: tuple[str, ...]
+    alerts: Summary | None = None
+    marts: LastBuild | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,15 +83,20 @@ class Status:
     versions: Mapping[str, int] = field(default_factory=dict)
     differences: tuple[str, ...] = ()
     alerts: Summary | None = None
+    marts: LastBuild | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Endpoints, topics, jobs, freshness_seconds and final_until; null where the part that knows is away."""
+        """Endpoints, topics, jobs, freshness_seconds, final_until and marts, the last build of them that ended.
+
+        Null where the part that knows is away.
+        """
         return {
             "endpoints": dict(self.endpoints),
             "topics": {topic: asdict(counts) for topic, counts in self.topics.items()},
             "jobs": [asdict(job) for job in self.jobs],
             "freshness_seconds": dict(self.freshness_seconds),
             "final_until": {name: at and _iso(at) for name, at in self.final_until.items()},
+            "marts": self.marts and {**asdict(self.marts), "ended_at": _iso(self.marts.ended_at)},
         }
 
 
@@ -161,23 +117,8 @@ def judge(observed: Observed, endpoints: Mapping[str, Any], sinks: Mapping[str, 
         away=observed.away,
         replayed=observed.books.replayed if observed.books else NO_REPLAYS,
         versions=observed.books.versions if observed.books else {},
-        alerts=observed.books.alerts if observed.books else None,
-    )
-
-
-def count(topic: str, log: Log | None, books: Books | None, *, avro: bool) -> TopicCounts:
-    """One topic's sum. A dead letter never reached the topic that it was for, so that topic's published adds it."""
-    if not avro:
-        records = log.records.get(topic, 0) if log else None
-        return TopicCounts(published=records, counted=records, duplicate=0, late=0, dead=0)
-    dead = log.dead.get(topic, 0) if log else None
-    tally = books.tallies.get(topic) if books else None
-    return TopicCounts(
-        published=None if log is None else log.records.get(topic, 0) + log.dead.get(topic, 0),
-        counted=None if books is None else tally.counted if tally else 0,
-        duplicate=None if books is None else tally.on_time - tally.counted if tally else 0,
-        late=None if books is None else books.late.get(topic, 0),
-        dead=dead,
+        alerts=observed.alerts,
+        marts=observed.marts,
     )
 
 
@@ -187,67 +128,6 @@ def freshness(topics: tuple[str, ...], books: Books | None, now: datetime) -> fl
     if not tallies:
         return None
     return round(max(0.0, (now - max(tally.last_event_at for tally in tallies)).total_seconds()), 3)
-
-
-class DeadLetters:
-    """Counts the dead letters by the topic they were for, each read once: where it got to is kept in a file.
-
-    So their number stays whole after the topic's retention has taken the oldest.
-    """
-
-    def __init__(self, bootstrap: str, memory: Path) -> None:
-        self._bootstrap = bootstrap
-        self._memory = memory
-        self._partition = TopicPartition(event("ops.dead_letter").topic, 0)
-
-    def count(self, end: int) -> dict[str, int]:
-        """By topic, up to the offset ``end``. May raise KafkaException."""
-        offset, counts = self._remembered(end)
-        if offset < end:
-            for origin in self._origins(offset, end):
-                counts[origin] = counts.get(origin, 0) + 1
-            self._remember(end, counts)
-        return counts
-
-    def _remembered(self, end: int) -> tuple[int, dict[str, int]]:
-        try:
-            kept = json.loads(self._memory.read_text())
-            # A log that is shorter than what was read of it is another log.
-            return (kept["offset"], kept["counts"]) if kept["offset"] <= end else (0, {})
-        except (OSError, ValueError, KeyError):
-            return 0, {}
-
-    def _remember(self, offset: int, counts: Mapping[str, int]) -> None:
-        try:
-            part = self._memory.with_suffix(f".{threading.get_ident()}.part")
-            part.write_text(json.dumps({"offset": offset, "counts": counts}))
-            part.replace(self._memory)
-        except OSError:
-            pass  # read-only for whoever looks; it is only slower next time
-
-    def _origins(self, offset: int, end: int) -> Iterator[str]:
-        consumer = Consumer({"bootstrap.servers": self._bootstrap, "group.id": "insights-status", **_READING, **QUIET})
-        start = TopicPartition(self._partition.topic, 0, offset or OFFSET_BEGINNING)
-        try:
-            consumer.assign([start])
-            reached = offset
-            while reached < end:
-                # It waits for as many as it is asked for.
-                messages = consumer.consume(min(1000, end - reached), timeout=KAFKA_SECONDS)
-                if not messages:
-                    raise KafkaException(f"dead letters from offset {reached} did not come in {KAFKA_SECONDS:.0f} s")
-                for message in messages:
-                    reached = (message.offset() or 0) + 1
-                    yield _origin(message.headers())
-        finally:
-            consumer.close()
-
-
-_READING = {"enable.auto.commit": False, "auto.offset.reset": "earliest"}
-
-
-def _origin(headers: Any) -> str:
-    return next((bytes(value).decode() for name, value in headers or () if name == ORIGIN_HEADER), "")
 
 
 class Observer:
@@ -267,7 +147,14 @@ class Observer:
         log = self._try(away, f"Kafka at {self._settings.kafka}", self._read_log)
         jobs = self._try(away, f"Flink at {self._settings.flink_url}", self._read_jobs)
         return Observed(
-            at=now, parts=tuple(part_states(self._settings)), log=log, books=books, jobs=jobs, away=tuple(away)
+            at=now,
+            parts=tuple(part_states(self._settings)),
+            log=log,
+            books=books,
+            jobs=jobs,
+            away=tuple(away),
+            alerts=self._try([], "", self._read_alerts) if books else None,
+            marts=self._try([], "", self._read_marts) if books else None,
         )
 
     def close(self) -> None:
@@ -290,6 +177,12 @@ class Observer:
             )
         return read_books(self._postgres)
 
+    def _read_alerts(self) -> Summary | None:
+        return ledger.summary(self._postgres) if self._postgres and ledger.is_there(self._postgres) else None
+
+    def _read_marts(self) -> LastBuild | None:
+        return last_build(self._postgres) if self._postgres else None
+
     def _read_log(self) -> Log:
         _knock(self._settings.kafka_port)
         if self._admin is None:
@@ -306,59 +199,6 @@ class Observer:
 def _knock(port: int) -> None:
     """Raises ConnectionRefusedError at once where nothing listens: the clients would try again for seconds."""
     socket.create_connection(("127.0.0.1", port), timeout=KAFKA_SECONDS).close()
-
-
-def read_books(connection: psycopg.Connection[tuple[Any, ...]]) -> Books:
-    """The books as they stand; empty before the tables are there. May raise psycopg.Error."""
-    try:
-        tallies = connection.execute(
-            "select topic, sum(on_time)::bigint, sum(counted)::bigint, max(last_event_at)"
-            " from ops.event_counts group by topic"
-        ).fetchall()
-        late = connection.execute("select topic, count(*) from ops.late_events group by topic").fetchall()
-        final = connection.execute("select aggregate, final_until from ops.finality").fetchall()
-        seen = connection.execute("select aggregate, version from ops.versions where since is not null").fetchall()
-    except psycopg.errors.UndefinedTable:
-        return Books(tallies={}, late={}, final_until={})
-    return Books(
-        tallies={topic: Tally(on_time=on, counted=counted, last_event_at=at) for topic, on, counted, at in tallies},
-        late={str(topic): int(number) for topic, number in late},
-        final_until={str(name): at for name, at in final},
-        versions={str(name): int(version) for name, version in seen},
-        replayed=_read_replayed(connection),
-        alerts=ledger.summary(connection) if ledger.is_there(connection) else None,
-    )
-
-
-def _read_replayed(connection: psycopg.Connection[tuple[Any, ...]]) -> Replayed:
-    try:
-        restated = connection.execute("select topic, count(*) from ops.restated_events group by topic").fetchall()
-        newest = connection.execute(
-            "select distinct on (name) name, run || ' ' || status from ops.replays"
-            " cross join lateral unnest(aggregates) as replayed (name) order by name, created_at desc"
-        ).fetchall()
-    except psycopg.errors.UndefinedTable:
-        return NO_REPLAYS
-    return Replayed(
-        restated={str(topic): int(number) for topic, number in restated},
-        newest={str(name): str(run) for name, run in newest},
-    )
-
-
-def read_log(admin: AdminClient) -> dict[str, int]:
-    """Records ever appended, by topic: its end offsets, which retention does not lower. Raises KafkaException."""
-    there = admin.list_topics(timeout=KAFKA_SECONDS).topics
-    ends = {
-        TopicPartition(e.topic, partition): OffsetSpec.latest()
-        for e in events()
-        if e.topic in there
-        for partition in there[e.topic].partitions
-    }
-    totals: dict[str, int] = {}
-    if ends:
-        for partition, future in admin.list_offsets(ends, request_timeout=KAFKA_SECONDS).items():
-            totals[partition.topic] = totals.get(partition.topic, 0) + int(future.result().offset)
-    return totals
 
 
 def endpoints(settings: Settings) -> dict[str, Any]:

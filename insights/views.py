@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from insights.accounting import TopicCounts
+from insights.dbt_run import Failure, LastBuild
 from insights.doctor import Finding
 from insights.sheet import Column, Sheet
 from insights.stack import PartState
-from insights.status import Job, Status, TopicCounts, lake_folder
+from insights.status import Job, Status, lake_folder
 
 if TYPE_CHECKING:
     from alerts.ledger import Summary
     from flink.maintenance import Size, Tidied  # brings the lake's library, which takes a second to load
+    from replay.publish import Published
 
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 BALANCE = "✓ published = counted + duplicate + late + dead   → on their way   ✗ too many"
@@ -52,6 +55,7 @@ def overview(status: Status) -> RenderableType:
         *tasks_tables([part for part in status.parts if part.is_task]),
         topics_table(status.topics, status.replayed.restated),
         jobs_table(status.jobs),
+        marts_line(status.marts),
         *([noted_lines(status.differences)] if status.differences else []),
         tables_table(status),
         *([alerts_line(status.alerts)] if status.alerts else []),
@@ -168,6 +172,20 @@ def _checkpoint(job: Job) -> Text:
     return Text("none yet", style="dim") if job.state else unknown()
 
 
+def marts_line(build: LastBuild | None) -> Sheet:
+    """How the newest build of the marts went."""
+    sheet = Sheet("marts", Column(), Column(flows=True))
+    if build is None:
+        sheet.add(Text("not built yet", style="dim"))
+        return sheet
+    counts = f"{build.models:,} models and {build.tests:,} tests in {build.seconds:.1f} s"
+    when = f"{build.ended_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    style = "green" if build.outcome == "ok" else "red"
+    failed = f", {build.failures:,} failed: {build.message[:300]}" if build.outcome != "ok" else ""
+    sheet.add(Text(build.outcome, style=style), Text(f"{when}, {counts}{failed}"))
+    return sheet
+
+
 def tables_table(status: Status) -> Sheet:
     """How fresh each table is, until when an aggregate's windows are final, and the newest replay of it."""
     newest = status.replayed.newest
@@ -229,6 +247,15 @@ def tidied_table(tables: Sequence[Tidied], *, is_plan: bool) -> Sheet:
     return sheet
 
 
+def published_table(tables: Sequence[Published]) -> Sheet:
+    """What became of each table that is copied to the lake."""
+    sheet = Sheet("lake", Column(), *(Column(name=name, right=True) for name in ("rows", "days")), Column())
+    for t in tables:
+        outcome = {"missing": "not in Postgres yet", "unchanged": "up to date"}.get(t.outcome, "copied")
+        sheet.add(t.table, number(t.rows), number(t.days), outcome)
+    return sheet
+
+
 def megabytes(size_bytes: int) -> str:
     """``1.2 MB``."""
     return f"{size_bytes / 1e6:,.1f} MB"
@@ -241,6 +268,15 @@ def findings_table(findings: Sequence[Finding]) -> Sheet:
         mark, style = MARKS[finding.level]
         advice = f". {finding.advice}." if finding.advice else ""
         sheet.add(Text(mark, style=style), Text.assemble(finding.what, (advice, style)))
+    return sheet
+
+
+def failures_lines(failures: Sequence[Failure]) -> Sheet:
+    """Each model or test that failed, dbt's words, and where its SQL is."""
+    sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
+    for failure in failures:
+        where = f" (its SQL: {failure.compiled})" if failure.compiled else ""
+        sheet.add(Text("✗", style="red"), Text(f"{failure.kind} {failure.name}: {failure.message}{where}"))
     return sheet
 
 

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from dashboards import launch
 from flink import deploy
 from flink.finality import FinalityRecorder
+from insights.books import BooksRecorder
 from insights.deployment import alert_config, deployment, replay_site
 from insights.settings import PROJECT, Settings
 from insights.stack.part import Part, Task, http_ok
@@ -54,7 +55,7 @@ def everything(settings: Settings, plan: UpPlan) -> list[Part | Task]:
 def tasks(settings: Settings) -> list[Task]:
     """What makes servers into a stack: topics, contracts, tables, the live job, and what is kept up."""
     target = deployment(settings)
-    finality = FinalityRecorder(target)
+    finality, books = FinalityRecorder(target), BooksRecorder(target)
     return [
         Task(name="topics", run=partial(create_topics, settings.kafka), after=("kafka",)),
         Task(name="contracts", run=partial(_register, settings.registry_url), after=("registry",)),
@@ -72,16 +73,33 @@ def tasks(settings: Settings) -> list[Task]:
             after=("job",),
             every_seconds=1.0,
         ),
+        Task(
+            name="books",
+            run=lambda: "kept in ops.log_counts and ops.dead_letters" if books.step() else "",
+            still_done=books.step,
+            after=("topics", "tables"),
+            every_seconds=60.0,
+        ),
         _upkeep(settings, "lake", "tidied", settings.lake_maintenance_minutes, ("lake", "maintain")),
         _upkeep(settings, "late", "late events counted", settings.restate_late_minutes, ("replay", "late")),
+        # Soon after the start: whoever looks at a dashboard first shall see something.
+        _upkeep(settings, "marts", "built", settings.dbt_minutes, ("dbt", "build"), first_after_seconds=60.0),
     ]
 
 
-def _upkeep(settings: Settings, name: str, done: str, minutes: int, arguments: tuple[str, ...]) -> Task:
+def _upkeep(
+    settings: Settings,
+    name: str,
+    done: str,
+    minutes: int,
+    arguments: tuple[str, ...],
+    first_after_seconds: float | None = None,
+) -> Task:
+    command = (*INSIGHTS, *arguments)
     return Task(
         name=name,
         run=lambda: f"{done} every {minutes} minutes",
-        still_done=Upkeep(settings, name, minutes, (*INSIGHTS, *arguments)).step,
+        still_done=Upkeep(settings, name, minutes, command, first_after_seconds=first_after_seconds).step,
         after=("tables",),
         every_seconds=30.0,
     )
@@ -170,12 +188,14 @@ def _register(url: str) -> str:
 def _create_tables(settings: Settings) -> str:
     from alerts import ledger
     from flink.tables import create_tables  # the same
+    from insights import dbt_run
     from replay import records
 
     create_tables(deployment(settings))
     with replay_site(settings).postgres() as connection:
         records.set_up(connection)
         ledger.set_up(connection)
+        dbt_run.set_up(connection)
     return "Postgres and lake tables are there"
 
 

@@ -150,7 +150,8 @@ QUIET = Summary(critical=0, warning=0, info=0, broken=0, untold=0, checked_at=da
         (replace(QUIET, checked_at=None), "alerts no rule was checked yet"),
         (
             replace(QUIET, critical=1, warning=2, broken=4, untold=3),
-            "alerts 1 critical, 2 warning, rules that are wrong: 4, messages not taken yet: 3. See `insights alerts list`",
+            "alerts 1 critical, 2 warning, rules that are wrong: 4, messages not taken yet: 3."
+            " See `insights alerts list`",
         ),
     ],
 )

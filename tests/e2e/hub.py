@@ -20,9 +20,10 @@ import requests
 from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest, FlinkUnavailable, JobFailed
 from insights import stack as embedded
+from insights.accounting import TopicCounts
 from insights.settings import PROJECT, Settings
 from insights.stack.control import StackNotUp
-from insights.status import Status, TopicCounts, watching
+from insights.status import Status, watching
 from producers.answer_key import Answers, answers
 from producers.publisher import Publisher
 from schemas.catalogue import Event, avro_events, events

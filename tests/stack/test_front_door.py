@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -16,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from insights.cli import app
 from insights.settings import Settings
-from insights.status import DeadLetters, status
+from insights.status import status
 from schemas.catalogue import event, events
 
 RUNNER = CliRunner()
@@ -35,7 +34,7 @@ def test_status_tells_programs_all_that_they_rely_on(run: Callable[..., Result],
     shown = run("status", "--json")
     assert (shown.exit_code, shown.stderr) == (0, "")
     found = json.loads(shown.stdout)
-    assert set(found) == {"endpoints", "topics", "jobs", "freshness_seconds", "final_until"}
+    assert set(found) == {"endpoints", "topics", "jobs", "freshness_seconds", "final_until", "marts"}
     assert set(found["topics"]) == {e.topic for e in events()}
     for counts in found["topics"].values():
         assert set(counts) == {"published", "counted", "duplicate", "late", "dead"}
@@ -96,21 +95,3 @@ def test_a_dead_letter_counts_as_published_and_dead_for_the_topic_it_was_for(sta
 
 def difference(after: Any, before: Any) -> dict[str, int]:
     return {name: getattr(after, name) - getattr(before, name) for name in ("published", "counted", "dead")}
-
-
-def test_dead_letters_that_were_counted_are_not_read_again(stack: Settings, tmp_path: Any) -> None:
-    dead_letter(stack, EDITS)
-    end = status(stack).topics[LETTERS].published
-    assert end
-    counted = DeadLetters(stack.kafka, tmp_path / "memory.json").count(end)
-    nowhere = DeadLetters("127.0.0.1:1", tmp_path / "memory.json")
-    assert nowhere.count(end) == counted
-
-
-def test_dead_letters_of_a_log_that_began_anew_are_counted_anew(stack: Settings, tmp_path: Any) -> None:
-    dead_letter(stack, EDITS)
-    end = status(stack).topics[LETTERS].published
-    assert end
-    memory = tmp_path / "memory.json"
-    memory.write_text(json.dumps({"offset": end + 1_000, "counts": {str(uuid.uuid4()): 1_000}}))
-    assert sum(DeadLetters(stack.kafka, memory).count(end).values()) == end

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flink.live_job import JOB_NAME
-from insights.status import Books, Job, Log, Observed, Status, Tally, TopicCounts, judge
+from insights.accounting import Books, Log, Tally, TopicCounts
+from insights.status import Job, Observed, Status, judge
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ORDERS = "sales.order_placed.v1"
@@ -103,7 +104,7 @@ def test_every_aggregate_says_until_when_it_is_final_or_null() -> None:
 def test_the_json_has_the_shape_that_programs_rely_on() -> None:
     log = Log(records={}, dead={})
     found = json.loads(json.dumps(judged(log=log, books=books(), jobs=(Job(name="j", state="RUNNING"),)).as_json()))
-    assert set(found) == {"endpoints", "topics", "jobs", "freshness_seconds", "final_until"}
+    assert set(found) == {"endpoints", "topics", "jobs", "freshness_seconds", "final_until", "marts"}
     assert set(found["endpoints"]) == {"kafka", "registry", "postgres", "flink", "lake", "page", "shop"}
     for counts in found["topics"].values():
         assert set(counts) == {"published", "counted", "duplicate", "late", "dead"}

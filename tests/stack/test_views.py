@@ -13,10 +13,11 @@ from rich.console import Console, RenderableType
 
 from aggregates.catalogue import aggregates
 from insights import front, views
+from insights.accounting import Replayed, TopicCounts
 from insights.doctor import Finding
 from insights.settings import Settings
 from insights.stack import PartState
-from insights.status import Job, Replayed, Status, TopicCounts, endpoints
+from insights.status import Job, Status, endpoints
 from schemas.catalogue import events
 
 SETTINGS = Settings(home=Path("/srv/shops/insights-hub/.insights"))

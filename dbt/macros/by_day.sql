@@ -1,0 +1,330 @@
+{#-
+Heavy models are built by day: `materialized='by_day', day='order_day'`, and `where {{ touched('occurred_at') }}` over
+what they read. A build computes anew the days that may have changed since the last one, and no others:
+
+- days that were not final then, for a source (ops.finality),
+- days within windows that a replay has changed since (ops.replays; promoted, restated late events, rolled back),
+- all, when readers see another version of a source or its tables were made anew (ops.versions), when the model's SQL
+  changed, and with --full-refresh.
+
+On Postgres the days are deleted and written again in one transaction, which also records what was known when they were
+read. So a build that is killed leaves everything as it was, one that is done again changes nothing, and of two at once
+the second waits. What changes while a build reads is not in what it records: the next one computes it.
+
+For that to hold, such a model reads sources alone, by way of views (staging), and no table that a build made before.
+-#}
+
+{#- True for rows whose time is in a touched day, or so many days before or after one. -#}
+{% macro touched(moment, before=0, after=0) -%}
+    /* touched time {{ moment }} {{ before }} {{ after }} */ true
+{%- endmacro %}
+
+{#- The same for a column that is a day. -#}
+{% macro touched_day(day, before=0, after=0) -%}
+    /* touched day {{ day }} {{ before }} {{ after }} */ true
+{%- endmacro %}
+
+{% materialization by_day, default %}
+    {%- set day = config.require('day') -%}
+    {%- set reach = config.get('reach', {}) -%}
+    {%- set relation = this.incorporate(type='table') -%}
+    {%- set existing = load_cached_relation(this) -%}
+
+    {{ run_hooks(pre_hooks, inside_transaction=False) }}
+    {{ run_hooks(pre_hooks, inside_transaction=True) }}
+    {% do day_lock() %}
+    {%- set sources = day_sources(model) -%}
+    {%- set known = day_known(sources) -%}
+    {%- set columns = get_column_schema_from_query(sql) | map(attribute='name') | list -%}
+    {%- set is_new = existing is none or not existing.is_table or not day_has_columns(existing, columns) -%}
+    {%- set ranges = day_ranges(sources, known, reach) -%}
+    {%- if is_new or should_full_refresh() -%}
+        {%- set ranges = day_everything() -%}
+    {%- endif -%}
+    {%- if config.get('onwards', false) and ranges -%}
+        {%- set ranges = [[ranges[0][0], day_everything()[0][1]]] -%}
+    {%- endif -%}
+    {% do log(this.render() ~ ' by day: ' ~ day_words(ranges), info=false) %}
+
+    {% if is_new %}
+        {% if existing is not none %}{% do adapter.drop_relation(existing) %}{% endif %}
+        {% call statement('main') %}{{ get_create_table_as_sql(False, relation, sql) }}{% endcall %}
+        {% do create_indexes(relation) %}
+        {% do persist_docs(relation, model) %}
+    {% elif ranges %}
+        {% call statement('delete_days') %}
+            delete from {{ relation }} where {{ day_condition('day', day, ranges) }}
+        {% endcall %}
+        {% call statement('main') %}
+            insert into {{ relation }} ({{ columns | join(', ') }})
+            {{ day_filled(sql, ranges) }}
+        {% endcall %}
+    {% else %}
+        {% call noop_statement('main', 'NOTHING TO DO') %}{{ sql }}{% endcall %}
+    {% endif %}
+    {% if is_new or ranges == day_everything() %}{% do day_analyze(relation) %}{% endif %}
+    {% do day_record(sources, known) %}
+
+    {{ run_hooks(post_hooks, inside_transaction=True) }}
+    {% do adapter.commit() %}
+    {{ run_hooks(post_hooks, inside_transaction=False) }}
+    {{ return({'relations': [relation]}) }}
+{% endmaterialization %}
+
+{#- Names of the aggregates and facts that a model reads, through views. -#}
+{% macro day_sources(node) %}
+    {%- set found, left = [], node.depends_on.nodes | list -%}
+    {%- for _ in range(100) if left -%}
+        {%- set id = left.pop() -%}
+        {%- if id in graph.sources -%}
+            {%- if graph.sources[id].name not in found -%}{%- do found.append(graph.sources[id].name) -%}{%- endif -%}
+        {%- elif id in graph.nodes and graph.nodes[id].config.materialized in ('view', 'ephemeral') -%}
+            {%- do left.extend(graph.nodes[id].depends_on.nodes) -%}
+        {%- elif id in graph.nodes and graph.nodes[id].resource_type == 'model' -%}
+            {%- do exceptions.raise_compiler_error(
+                node.name ~ ' is built by day and reads ' ~ graph.nodes[id].name ~ ', a table that a build makes: it'
+                ~ ' would not see what changes between the two. Read sources through views, or make it a table'
+            ) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(found | sort) }}
+{% endmacro %}
+
+{#- What is known of the sources now, read before anything else is. -#}
+{% macro day_known(sources) %}
+    {%- set names = "'" ~ sources | join("', '") ~ "'" -%}
+    {%- set states = run_query(
+        "select v.aggregate, v.version, " ~ day_text('v.since') ~ ", " ~ day_text('f.final_until')
+        ~ " from " ~ source('ops', 'versions') ~ " as v left join " ~ source('ops', 'finality')
+        ~ " as f on f.aggregate = v.aggregate where v.since is not null and v.aggregate in (" ~ names ~ ")"
+    ) -%}
+    {%- set changed = "greatest(coalesce(promoted_at, rolled_back_at), coalesce(rolled_back_at, promoted_at))" -%}
+    {%- set runs = run_query(
+        "select r.run, " ~ day_text(changed) ~ ", " ~ day_text('r.plan') ~ ", " ~ day_text('r.changes')
+        ~ " from " ~ source('ops', 'replays') ~ " as r where " ~ changed ~ " is not null and not exists ("
+        ~ "select 1 from " ~ day_book('day_replays') ~ " as d where d.model = '" ~ this.name ~ "' and d.run = r.run"
+        ~ " and d.changed_at = " ~ day_text(changed) ~ ")"
+    ) -%}
+    {%- set built = run_query(
+        "select source, code, version, since, final_until from " ~ day_book('day_builds')
+        ~ " where model = '" ~ this.name ~ "'"
+    ) -%}
+    {{ return({'states': states.rows, 'runs': runs.rows, 'built': built.rows}) }}
+{% endmacro %}
+
+{#- The touched days as [[first, after the last], ...] in order, as texts; '' and '9999-12-31' are without end. -#}
+{% macro day_ranges(sources, known, reach) %}
+    {%- set built, now, found = {}, {}, [] -%}
+    {%- for row in known.built -%}{%- do built.update({row[0]: row}) -%}{%- endfor -%}
+    {%- for row in known.states -%}{%- do now.update({row[0]: row}) -%}{%- endfor -%}
+    {%- if not sources or built.keys() | sort != sources -%}{{ return(day_everything()) }}{%- endif -%}
+    {%- for name in sources -%}
+        {%- set was, wider = built[name], reach.get(name, [0, 0]) -%}
+        {%- set is_same = name in now and was[2] == now[name][1] and was[3] == now[name][2] -%}
+        {%- if was[1] != day_code() or not is_same or was[4] is none -%}{{ return(day_everything()) }}{%- endif -%}
+        {%- do found.append([day_add(was[4], -wider[0]), day_everything()[0][1]]) -%}
+    {%- endfor -%}
+    {%- for run in known.runs -%}
+        {%- do found.extend(day_ranges_of_run(fromjson(run[2]), fromjson(run[3] or '{}'), sources, reach)) -%}
+    {%- endfor -%}
+    {{ return(day_merged(found)) }}
+{% endmacro %}
+
+{% macro day_everything() %}
+    {{ return([['', '9999-12-31']]) }}
+{% endmacro %}
+
+{#- The days that a replay has changed. One that only proved that all is equal has changed none. -#}
+{% macro day_ranges_of_run(plan, changes, sources, reach) %}
+    {%- set found = [] -%}
+    {%- for planned in plan.aggregates if planned.name in sources -%}
+        {%- set change, wider = changes.get(planned.name, {}), reach.get(planned.name, [0, 0]) -%}
+        {%- set is_equal = change.get('rows_added') == 0 and change.get('rows_removed') == 0 -%}
+        {%- for window in planned.windows if not is_equal -%}
+            {%- set is_midnight = (window.until or '')[11:19] == '00:00:00' -%}
+            {%- do found.append([
+                day_add(window.since, -wider[0]) if window.since else '',
+                day_add(window.until, wider[1] + (0 if is_midnight else 1)) if window.until else '9999-12-31',
+            ]) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {{ return(found) }}
+{% endmacro %}
+
+{#- Ranges that meet or overlap as one. -#}
+{% macro day_merged(ranges) %}
+    {%- set merged = [] -%}
+    {%- for first, last in ranges | sort -%}
+        {%- if merged and first <= merged[-1][1] -%}
+            {%- set before = merged.pop() -%}
+            {%- do merged.append([before[0], [before[1], last] | max]) -%}
+        {%- else -%}
+            {%- do merged.append([first, last]) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(merged) }}
+{% endmacro %}
+
+{#- The day of a time written as text (UTC, ISO 8601), some days later, as text. -#}
+{% macro day_add(moment, days) %}
+    {%- set day = modules.datetime.datetime.strptime(moment[:10], '%Y-%m-%d') -%}
+    {{ return((day + modules.datetime.timedelta(days=days)).strftime('%Y-%m-%d')) }}
+{% endmacro %}
+
+{#- The model's SQL with the conditions in the place of each touched(...). -#}
+{% macro day_filled(sql, ranges) %}
+    {%- set filled, pattern = [sql], '(/\* touched (time|day) (\S+) (\d+) (\d+) \*/ true)' -%}
+    {%- for text, kind, column, before, after in modules.re.findall(pattern, sql) -%}
+        {%- set condition = day_condition(kind, column, ranges, before | int, after | int) -%}
+        {%- do filled.append(filled[-1].replace(text, condition)) -%}
+    {%- endfor -%}
+    {{ return(filled[-1]) }}
+{% endmacro %}
+
+{#- A condition: the time, or day, in the column is within the ranges, or so many days before or after one. -#}
+{% macro day_condition(kind, column, ranges, before=0, after=0) %}
+    {%- set found, ends = [], [] -%}
+    {%- for first, last in ranges -%}
+        {%- set from_first = column ~ ' >= ' ~ day_literal(kind, day_add(first, -before)) if first else none -%}
+        {%- set to_last = column ~ ' < ' ~ day_literal(kind, day_add(last, after)) if last < '9999' else none -%}
+        {%- do found.append('(' ~ ([from_first, to_last] | select | join(' and ') or 'true') ~ ')') -%}
+    {%- endfor -%}
+    {{ return('(' ~ found | join(' or ') ~ ')') }}
+{% endmacro %}
+
+{% macro day_literal(kind, day) %}
+    {{ return(adapter.dispatch('day_literal')(kind, day)) }}
+{% endmacro %}
+
+{% macro postgres__day_literal(kind, day) %}
+    {{ return("date '" ~ day ~ "'" if kind == 'day' else "timestamptz '" ~ day ~ " 00:00:00+00'") }}
+{% endmacro %}
+
+{% macro athena__day_literal(kind, day) %}
+    {{ return("date '" ~ day ~ "'" if kind == 'day' else "timestamp '" ~ day ~ " 00:00:00'") }}
+{% endmacro %}
+
+{#- What a model's numbers depend on, of its own. -#}
+{% macro day_code() %}
+    {{ return(local_md5(model.raw_code ~ model.config.get('reach', {}) ~ model.config.get('onwards', ''))) }}
+{% endmacro %}
+
+{% macro day_words(ranges) %}
+    {%- set words = [] -%}
+    {%- for first, last in ranges -%}
+        {%- do words.append((first or 'all') ~ ' to ' ~ (last if last < '9999' else 'the end')) -%}
+    {%- endfor -%}
+    {{ return(words | join(', ') or 'none') }}
+{% endmacro %}
+
+{#- Whether the table has these columns and no others. -#}
+{% macro day_has_columns(existing, columns) %}
+    {%- set there = adapter.get_columns_in_relation(existing) | map(attribute='name') | sort -%}
+    {{ return(there == columns | sort) }}
+{% endmacro %}
+
+{% macro day_book(name) %}
+    {{ return('intermediate.' ~ name) }}
+{% endmacro %}
+
+{#- A value as text that compares and parses alike everywhere: a time as 2026-03-02 10:15:00.000000, UTC. -#}
+{% macro day_text(value) %}
+    {{ return(adapter.dispatch('day_text')(value)) }}
+{% endmacro %}
+
+{% macro postgres__day_text(value) %}
+    {%- if value in ('r.plan', 'r.changes') -%}{{ return('cast(' ~ value ~ ' as text)') }}{%- endif -%}
+    {{ return("to_char(" ~ value ~ " at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')") }}
+{% endmacro %}
+
+{% macro athena__day_text(value) %}
+    {%- if value in ('r.plan', 'r.changes') -%}{{ return('cast(' ~ value ~ ' as varchar)') }}{%- endif -%}
+    {{ return("date_format(" ~ value ~ ", '%Y-%m-%d %H:%i:%s.%f')") }}
+{% endmacro %}
+
+{#- Two builds of one model take turns. Athena has no lock: there, whoever schedules builds sees to it. -#}
+{% macro day_lock() %}
+    {{ return(adapter.dispatch('day_lock')()) }}
+{% endmacro %}
+
+{% macro postgres__day_lock() %}
+    {% call statement('lock', fetch_result=true) %}
+        select pg_advisory_xact_lock(hashtextextended('insights.dbt.' || '{{ this.name }}', 0))
+    {% endcall %}
+{% endmacro %}
+
+{% macro athena__day_lock() %}{% endmacro %}
+
+{% macro day_analyze(relation) %}
+    {{ return(adapter.dispatch('day_analyze')(relation)) }}
+{% endmacro %}
+
+{% macro postgres__day_analyze(relation) %}
+    {% call statement('analyze') %}analyze {{ relation }}{% endcall %}
+{% endmacro %}
+
+{% macro athena__day_analyze(relation) %}{% endmacro %}
+
+{#- Writes down what was known when the days were read. On Athena last of all: a build killed before is done again. -#}
+{% macro day_record(sources, known) %}
+    {%- set builds, replays = [], [] -%}
+    {%- for name in sources -%}
+        {%- set now = known.states | selectattr(0, 'equalto', name) | list | first -%}
+        {%- do builds.append(
+            "(" ~ [day_quoted(this.name), day_quoted(name), day_quoted(day_code()), now[1] if now else 'null',
+            day_quoted(now[2] if now else none), day_quoted(now[3] if now else none)] | join(', ') ~ ")"
+        ) -%}
+    {%- endfor -%}
+    {%- for run in known.runs -%}
+        {%- do replays.append("(" ~ [day_quoted(this.name), day_quoted(run[0]), day_quoted(run[1])] | join(', ') ~ ")") -%}
+    {%- endfor -%}
+    {% call statement('forget') %}delete from {{ day_book('day_builds') }} where model = '{{ this.name }}'{% endcall %}
+    {% if builds %}
+        {% call statement('record') %}
+            insert into {{ day_book('day_builds') }} (model, source, code, version, since, final_until)
+            values {{ builds | join(', ') }}
+        {% endcall %}
+    {% endif %}
+    {% if replays %}
+        {% call statement('record_replays') %}
+            insert into {{ day_book('day_replays') }} (model, run, changed_at) values {{ replays | join(', ') }}
+        {% endcall %}
+    {% endif %}
+{% endmacro %}
+
+{% macro day_quoted(value) %}
+    {{ return('null' if value is none else "'" ~ value ~ "'") }}
+{% endmacro %}
+
+{#- The two tables in which builds by day write down what they knew. -#}
+{% macro make_day_books() %}
+    {% if execute and flags.WHICH in ('build', 'run', 'test') %}{{ adapter.dispatch('make_day_books')() }}{% endif %}
+{% endmacro %}
+
+{% macro postgres__make_day_books() %}
+    select pg_advisory_xact_lock(hashtextextended('insights.dbt.books', 0));
+    create schema if not exists intermediate;
+    create table if not exists intermediate.day_builds (
+        model text, source text, code text, version integer, since text, final_until text, primary key (model, source)
+    );
+    create table if not exists intermediate.day_replays (
+        model text, run text, changed_at text, primary key (model, run, changed_at)
+    );
+    comment on table intermediate.day_builds is 'What each model built by day knew of its sources at its last build.';
+    comment on table intermediate.day_replays is 'The replays that each model built by day has taken in.';
+{% endmacro %}
+
+{% macro athena__make_day_books() %}
+    {% do adapter.create_schema(api.Relation.create(database=target.database, schema='intermediate')) %}
+    {% for ddl in [
+        "day_builds (model string, source string, code string, version int, since string, final_until string)",
+        "day_replays (model string, run string, changed_at string)"
+    ] %}
+        {%- set name = ddl.split(' ')[0] -%}
+        {% do run_query(
+            "create table if not exists intermediate." ~ ddl ~ " location '" ~ target.s3_data_dir ~ "books/" ~ name
+            ~ "/' tblproperties ('table_type' = 'iceberg')"
+        ) %}
+    {% endfor %}
+    select 1
+{% endmacro %}

@@ -1,0 +1,102 @@
+with changes as (
+    select
+        history.product_id,
+        {{ utc_day('history.valid_from') }} as day,
+        history.price,
+        history.previous_price,
+        row_number() over (
+            partition by history.product_id, {{ utc_day('history.valid_from') }}
+            order by history.valid_from desc
+        ) as nth_from_last
+    from {{ ref('price_history') }} as history
+    inner join {{ ref('dim_products') }} as products
+        on
+            history.product_id = products.product_id
+            and history.shop = products.shop
+),
+
+prices as (
+    select
+        day,
+        product_id,
+        max(case when nth_from_last = 1 then price end) as price,
+        count(previous_price) as price_changes
+    from changes
+    group by
+        day,
+        product_id
+),
+
+days as (
+    select
+        coalesce(prices.day, sales.day) as day,
+        coalesce(prices.product_id, sales.product_id) as product_id,
+        prices.price,
+        coalesce(prices.price_changes, 0) as price_changes,
+        coalesce(sales.units, 0) as units,
+        {{ ratio('sales.gross_amount', 'sales.units', 2) }} as charged_price,
+        {{ ratio('sales.net_amount', 'sales.units', 2) }} as paid_price
+    from prices
+    full outer join {{ ref('int_product_sales') }} as sales
+        on
+            prices.day = sales.day
+            and prices.product_id = sales.product_id
+),
+
+-- A price holds until the next one: the days from one to the next have its number.
+numbered as (
+    select
+        day,
+        product_id,
+        price,
+        price_changes,
+        units,
+        charged_price,
+        paid_price,
+        count(price) over (partition by product_id order by day) as price_number
+    from days
+),
+
+filled as (
+    select
+        day,
+        product_id,
+        max(price) over (partition by product_id, price_number) as scraped_price,
+        price_changes,
+        units,
+        charged_price,
+        paid_price
+    from numbered
+),
+
+compared as (
+    select
+        day,
+        product_id,
+        scraped_price,
+        lag(scraped_price) over (partition by product_id order by day) as scraped_price_before,
+        price_changes,
+        units,
+        charged_price,
+        paid_price
+    from filled
+)
+
+select
+    compared.day,
+    compared.product_id,
+    products.name,
+    products.category,
+    {{ money('compared.scraped_price') }} as scraped_price,
+    {{ money('compared.charged_price') }} as charged_price,
+    {{ money('compared.paid_price') }} as paid_price,
+    compared.units,
+    compared.price_changes,
+    {{ ratio('compared.scraped_price - compared.scraped_price_before', 'compared.scraped_price_before') }} as price_move,
+    {{ money('compared.charged_price - compared.scraped_price') }} as price_gap
+from compared
+left join {{ ref('dim_products') }} as products
+    on compared.product_id = products.product_id
+where
+    compared.units > 0
+    or compared.price_changes > 0

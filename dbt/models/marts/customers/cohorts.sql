@@ -1,0 +1,66 @@
+with months as (
+    select
+        customer_id,
+        {{ month_of('order_day') }} as order_month,
+        count(*) as orders,
+        sum(net_amount) as revenue
+    from {{ ref('int_orders') }}
+    group by
+        customer_id,
+        {{ month_of('order_day') }}
+),
+
+months_of_customers as (
+    select
+        customer_id,
+        min(order_month) over (partition by customer_id) as cohort_month,
+        order_month,
+        orders,
+        revenue
+    from months
+),
+
+active as (
+    select
+        cohort_month,
+        {{ months_between('cohort_month', 'order_month') }} as months_since,
+        count(*) as active_customers,
+        sum(orders) as orders,
+        sum(revenue) as revenue
+    from months_of_customers
+    group by
+        cohort_month,
+        {{ months_between('cohort_month', 'order_month') }}
+),
+
+newest as (
+    select max(order_month) as newest_month
+    from months
+),
+
+{#- In its first month everybody of a cohort is active. -#}
+cells as (
+    select
+        active.cohort_month,
+        numbers.n as months_since,
+        active.active_customers as cohort_customers
+    from active
+    cross join newest
+    inner join {{ whole_numbers() }} as numbers
+        on numbers.n <= {{ months_between('active.cohort_month', 'newest.newest_month') }}
+    where active.months_since = 0
+)
+
+select
+    cells.cohort_month,
+    cells.months_since,
+    cells.cohort_customers,
+    coalesce(active.active_customers, 0) as active_customers,
+    {{ ratio('coalesce(active.active_customers, 0)', 'cells.cohort_customers') }} as retention,
+    cast(coalesce(active.orders, 0) as bigint) as orders,
+    {{ money('coalesce(active.revenue, 0)') }} as revenue
+from cells
+left join active
+    on
+        cells.cohort_month = active.cohort_month
+        and cells.months_since = active.months_since

@@ -1,0 +1,142 @@
+with sales as (
+    select
+        order_day as day,
+        region,
+        category,
+        orders,
+        units,
+        gross_amount,
+        discount_amount,
+        {{ money('0') }} as refund_amount,
+        customers,
+        new_customers,
+        0 as checkouts,
+        0 as abandoned_checkouts
+    from {{ ref('int_sales_by_day') }}
+),
+
+refunds as (
+    select
+        refund_day as day,
+        coalesce(region, '(all)') as region,
+        coalesce(category, '(all)') as category,
+        0 as orders,
+        0 as units,
+        {{ money('0') }} as gross_amount,
+        {{ money('0') }} as discount_amount,
+        {{ total_money('amount') }} as refund_amount,
+        0 as customers,
+        0 as new_customers,
+        0 as checkouts,
+        0 as abandoned_checkouts
+    from {{ ref('stg_refunds') }}
+    group by
+        grouping sets (
+            (refund_day, region, category),
+            (refund_day, region),
+            (refund_day, category),
+            (refund_day)
+        )
+),
+
+carts as (
+    select
+        checkouts.session_day,
+        checkouts.region,
+        products.category,
+        checkouts.session_id,
+        case when checkouts.is_abandoned then checkouts.session_id end as abandoned_session_id
+    from {{ ref('int_checkouts') }} as checkouts
+    left join {{ ref('dim_products') }} as products on checkouts.product_id = products.product_id
+),
+
+checkouts_of_regions as (
+    select
+        session_day as day,
+        coalesce(region, '(all)') as region,
+        '(all)' as category,
+        count(distinct session_id) as checkouts,
+        count(distinct abandoned_session_id) as abandoned_checkouts
+    from carts
+    group by
+        grouping sets ((session_day, region), (session_day))
+),
+
+checkouts_of_categories as (
+    select
+        session_day as day,
+        coalesce(region, '(all)') as region,
+        category,
+        count(distinct session_id) as checkouts,
+        count(distinct abandoned_session_id) as abandoned_checkouts
+    from carts
+    where category is not null
+    group by
+        grouping sets ((session_day, region, category), (session_day, category))
+),
+
+checkouts as (
+    select * from checkouts_of_regions
+    union all
+    select * from checkouts_of_categories
+),
+
+cells as (
+    select * from sales
+    union all
+    select * from refunds
+    union all
+    select
+        day,
+        region,
+        category,
+        0 as orders,
+        0 as units,
+        {{ money('0') }} as gross_amount,
+        {{ money('0') }} as discount_amount,
+        {{ money('0') }} as refund_amount,
+        0 as customers,
+        0 as new_customers,
+        checkouts,
+        abandoned_checkouts
+    from checkouts
+),
+
+totals as (
+    select
+        day,
+        region,
+        category,
+        {{ total_count('orders') }} as orders,
+        {{ total_count('units') }} as units,
+        {{ total_money('gross_amount') }} as gross_amount,
+        {{ total_money('discount_amount') }} as discount_amount,
+        {{ total_money('refund_amount') }} as refund_amount,
+        {{ total_count('customers') }} as customers,
+        {{ total_count('new_customers') }} as new_customers,
+        {{ total_count('checkouts') }} as checkouts,
+        {{ total_count('abandoned_checkouts') }} as abandoned_checkouts
+    from cells
+    group by
+        day,
+        region,
+        category
+)
+
+select
+    day,
+    region,
+    category,
+    orders,
+    units,
+    gross_amount,
+    discount_amount,
+    refund_amount,
+    {{ money('gross_amount - discount_amount - refund_amount') }} as net_amount,
+    {{ ratio('(gross_amount - discount_amount)', 'orders', 2) }} as average_order_amount,
+    customers,
+    new_customers,
+    customers - new_customers as returning_customers,
+    checkouts,
+    abandoned_checkouts
+from totals

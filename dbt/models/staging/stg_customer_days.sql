@@ -1,0 +1,9 @@
+select
+    customer_id,
+    {{ utc_day('window_start') }} as order_day,
+    orders,
+    units,
+    net_amount,
+    first_order_at,
+    last_order_at
+from {{ source('live', 'customer_orders_per_day') }}

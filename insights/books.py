@@ -1,0 +1,108 @@
+"""What the log says, kept in Postgres for those who can't ask Kafka: each topic's sum, and every dead letter.
+
+It is counted as `insights status` counts (insights/accounting.py). What a letter holds is not copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import chain
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from flink.deployment import Deployment
+from flink.postgres import Connection, connected
+from insights import dead_letters
+from insights.accounting import QUIET, Log, TopicCounts, count, read_books, read_log
+from insights.dead_letters import PARTITION, DeadLetter
+from schemas.catalogue import events
+from schemas.errors import BrokerUnavailable
+
+NEWEST = "select kafka_offset, dead_at, topic from ops.dead_letters order by kafka_offset desc limit 1"
+COPY = """
+copy ops.dead_letters
+    (kafka_partition, kafka_offset, dead_at, topic, error, reason, source_partition, source_offset)
+from stdin
+"""
+UPSERT = """
+insert into ops.log_counts (topic, published, counted, duplicate, late, dead, recorded_at)
+values (%s, %s, %s, %s, %s, %s, %s)
+on conflict (topic) do update
+set published = excluded.published, counted = excluded.counted, duplicate = excluded.duplicate,
+    late = excluded.late, dead = excluded.dead, recorded_at = excluded.recorded_at
+"""
+
+
+class BooksRecorder:
+    """Keeps ops.log_counts and ops.dead_letters. ``step`` is called every minute; it blocks while it reads Kafka."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._admin: AdminClient | None = None
+
+    def step(self) -> bool:
+        """Always True. Raises Retryable when a server is away, and nothing is written."""
+        if self._admin is None:
+            self._admin = AdminClient({"bootstrap.servers": self._deployment.kafka, **QUIET})
+        try:
+            with connected(self._deployment) as connection:
+                self._keep(connection, self._admin)
+        except KafkaException as error:
+            raise BrokerUnavailable(f"Kafka at {self._deployment.kafka} did not tell what it has: {error}") from error
+        return True
+
+    def _keep(self, connection: Connection, admin: AdminClient) -> None:
+        connection.execute("lock table ops.dead_letters in exclusive mode")  # one copies at a time
+        # Postgres first: read the other way round, events counted in between would be more than were published.
+        books, at = read_books(connection), datetime.now(UTC)
+        records = read_log(admin)
+        copy_dead_letters(connection, self._deployment.kafka, records.get(dead_letters.TOPIC, 0))
+        log = Log(records=records, dead=_dead(connection))
+        for e in events():
+            _record(connection, e.topic, count(e.topic, log, books, avro=e.format == "avro"), at)
+
+
+def copy_dead_letters(connection: Connection, kafka: str, end: int) -> None:
+    """Copies those up to the offset ``end`` that are not there, in the caller's transaction. May raise KafkaException.
+
+    Letters of another log, which was there before this one, go.
+    """
+    newest = connection.execute(NEWEST).fetchone()
+    # From the newest on, which must be the same again: else the log is not the one that it was copied from.
+    letters = dead_letters.read(kafka, newest[0] if newest else 0, end)
+    first = next(letters, None)
+    if newest and _is_other_log(newest, first, end):
+        connection.execute("delete from ops.dead_letters")
+        _insert(connection, dead_letters.read(kafka, 0, end))
+    elif first:
+        _insert(connection, letters if newest and first.offset == newest[0] else chain([first], letters))
+
+
+def _is_other_log(newest: tuple[int, datetime, str], first: DeadLetter | None, end: int) -> bool:
+    offset, dead_at, topic = newest
+    if first and first.offset == offset:
+        return (first.dead_at, first.topic) != (dead_at, topic)
+    return offset >= end
+
+
+def _insert(connection: Connection, letters: Iterator[DeadLetter]) -> None:
+    with connection.cursor() as cursor, cursor.copy(COPY) as copy:
+        for letter in letters:
+            copy.write_row(
+                (
+                    *(PARTITION, letter.offset, letter.dead_at, letter.topic, letter.error, letter.reason),
+                    *(letter.source_partition, letter.source_offset),
+                )
+            )
+
+
+def _dead(connection: Connection) -> dict[str, int]:
+    return dict(connection.execute("select topic, count(*) from ops.dead_letters group by topic").fetchall())
+
+
+def _record(connection: Connection, topic: str, counts: TopicCounts, at: datetime) -> None:
+    connection.execute(
+        UPSERT, (topic, counts.published, counts.counted, counts.duplicate, counts.late, counts.dead, at)
+    )

@@ -1,0 +1,127 @@
+"""The dead-letter topic, read: what each letter was meant for, and why it is dead. What it holds is never looked at."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from producers.publisher import ERROR_HEADERS
+from schemas.catalogue import event
+
+TOPIC = event("ops.dead_letter").topic
+PARTITION = 0  # its contract gives it one
+KAFKA_SECONDS = 3.0
+READING = {
+    "group.id": "insights-dead-letters",  # never joined: partitions are assigned, and nothing is committed
+    "enable.auto.commit": False,
+    "auto.offset.reset": "earliest",
+    "log_level": 0,
+    "logger": None,
+}
+LONGEST_REASON = 500
+# Messages quote what did not fit: as Python writes texts, or a number or time in plain.
+QUOTED = re.compile(r"""(?:\bb|(?<!\w))(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|(?<!\w)[-+]?\d[\d.,:TZ+-]*""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """One letter. ``topic`` is what it was meant for, empty when no header says so; ``dead_at`` when it was sent."""
+
+    offset: int
+    dead_at: datetime
+    topic: str
+    error: str
+    reason: str
+    source_partition: int | None
+    source_offset: int | None
+
+
+def read(bootstrap: str, start: int, end: int) -> Iterator[DeadLetter]:
+    """Letters from offset ``start`` up to, not with, ``end``; those that retention took are passed over. Blocks.
+
+    Raises KafkaException when nothing comes for a few seconds before the end.
+    """
+    consumer = Consumer({"bootstrap.servers": bootstrap, **READING})
+    try:
+        oldest, _ = consumer.get_watermark_offsets(TopicPartition(TOPIC, PARTITION), timeout=KAFKA_SECONDS)
+        reached = max(start, oldest)
+        consumer.assign([TopicPartition(TOPIC, PARTITION, reached)])
+        while reached < end:
+            # It waits for as many as it is asked for.
+            messages = consumer.consume(min(1000, end - reached), timeout=KAFKA_SECONDS)
+            if not messages:
+                raise KafkaException(f"dead letters from offset {reached} did not come in {KAFKA_SECONDS:.0f} s")
+            for message in messages:
+                reached = (message.offset() or 0) + 1
+                if reached <= end:
+                    yield _letter(message)
+    finally:
+        consumer.close()
+
+
+def _letter(message: Any) -> DeadLetter:
+    # A letter that failed again somewhere has a header twice: the first says what it was meant for.
+    told = {name: bytes(value or b"").decode(errors="replace") for name, value in reversed(message.headers() or [])}
+    _, milliseconds = message.timestamp()
+    return DeadLetter(
+        offset=message.offset(),
+        dead_at=datetime.fromtimestamp(milliseconds / 1000, UTC),
+        topic=told.get(ERROR_HEADERS + "topic", ""),
+        error=told.get(ERROR_HEADERS + "exception.class.name", ""),
+        reason=without_values(told.get(ERROR_HEADERS + "exception.message", "")),
+        source_partition=_number(told.get(ERROR_HEADERS + "partition")),
+        source_offset=_number(told.get(ERROR_HEADERS + "offset")),
+    )
+
+
+def without_values(message: str) -> str:
+    """The message with an ellipsis for each value that it quotes: it may be a person's, and equal reasons add up."""
+    return QUOTED.sub("…", message.replace("\0", ""))[:LONGEST_REASON]
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and re.fullmatch(r"\d{1,18}", text, re.ASCII) else None
+
+
+class DeadLetters:
+    """Counts the dead letters by the topic they were for, each read once: where it got to is kept in a file.
+
+    So their number stays whole after the topic's retention has taken the oldest.
+    """
+
+    def __init__(self, bootstrap: str, memory: Path) -> None:
+        self._bootstrap = bootstrap
+        self._memory = memory
+
+    def count(self, end: int) -> dict[str, int]:
+        """By topic, up to the offset ``end``. May raise KafkaException."""
+        offset, counts = self._remembered(end)
+        if offset < end:
+            for letter in read(self._bootstrap, offset, end):
+                counts[letter.topic] = counts.get(letter.topic, 0) + 1
+            self._remember(end, counts)
+        return counts
+
+    def _remembered(self, end: int) -> tuple[int, dict[str, int]]:
+        try:
+            kept = json.loads(self._memory.read_text())
+            # A log that is shorter than what was read of it is another log.
+            return (kept["offset"], kept["counts"]) if kept["offset"] <= end else (0, {})
+        except (OSError, ValueError, KeyError):
+            return 0, {}
+
+    def _remember(self, offset: int, counts: Mapping[str, int]) -> None:
+        try:
+            part = self._memory.with_suffix(f".{threading.get_ident()}.part")
+            part.write_text(json.dumps({"offset": offset, "counts": counts}))
+            part.replace(self._memory)
+        except OSError:
+            pass  # read-only for whoever looks; it is only slower next time

@@ -1,0 +1,207 @@
+"""Histories of a shop by the seed: some months, few of everything so that things meet, and awkward where it hurts.
+
+Ties at one moment, edges of midnights, months and windows, one product in several lines, refunds on later days and of
+orders that nobody knows, customers who were never announced or never bought, products that no page shows or two shops
+show, visits of nobody, any script. They fit their contracts, the unwritten half too: an order's number is its own, and
+a session has one start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+Record = dict[str, Any]
+Log = dict[str, list[Record]]
+
+BEGINNING = date(2026, 1, 18)
+DAYS = 75
+BUSY = (3, 14, 33, 34, 73)
+MILLISECOND = timedelta(milliseconds=1)
+ONE_DAY = timedelta(days=1)
+LOOKBACK = timedelta(days=30)
+
+REGIONS = ("EU", "US", "日本", "eu")
+CATEGORIES = ("Bikes", "Vélos", "Ve\u0301los", 'it\'s "so"')
+CUSTOMERS = tuple(f"C-{n}" for n in range(9)) + ("c-1", "C-３", "ü")
+PRODUCTS = tuple(f"P-{n}" for n in range(7)) + ("p-1", "P-１")
+UNSEEN = PRODUCTS[4:7]
+CAMPAIGNS = (None, None, None, "spring", "été 🚲", "brand", "")
+SHOPS = ("shop.example", "zweites.example")
+STEPS = ("page_view", "product_view", "add_to_cart", "checkout", "purchase")
+REASONS = ("damaged", "wrong_item", "changed_mind")
+
+
+def any_shop(seed: int, *, size: int = 60) -> Log:
+    """Records by event name, oldest first. ``size`` is the number of visits, and about that of orders."""
+    rng = Random(f"shop {seed}")
+    visits = [_visit(rng, n) for n in range(size)]
+    orders = [_order(rng, n, rng.choice(visits)[0]) for n in range(size)]
+    log = {
+        "web.interaction": [interaction for visit in visits for interaction in visit],
+        "sales.order_placed": orders,
+        "sales.order_refunded": [_refund(rng, n, rng.choice(orders)) for n in range(size // 4)],
+        "customers.customer_changed": [_change(rng) for _ in range(10)],
+        "catalog.product_observed": _looks(rng, size),
+        "inventory.stock_moved": [_move(rng) for _ in range(size)],
+    }
+    for name, records in log.items():
+        for record in records:
+            record |= {"event_id": f"{rng.getrandbits(64):016x}", "source": "any", "trace": None}
+        log[name] = sorted(records, key=lambda record: record["occurred_at"])
+    return log
+
+
+def _moment(rng: Random) -> datetime:
+    day = datetime.combine(BEGINNING + rng.choice((*BUSY, rng.randrange(DAYS))) * ONE_DAY, time(), UTC)
+    within = (timedelta(0), ONE_DAY - MILLISECOND, timedelta(hours=12), rng.randrange(86_400_000) * MILLISECOND)
+    return day + rng.choices(within, (1, 1, 2, 6))[0]
+
+
+def _amount(rng: Random) -> Decimal:
+    return Decimal(rng.choice((1, 999, 1000, rng.randrange(1, 30_000)))).scaleb(-2)
+
+
+def _visit(rng: Random, number: int) -> list[Record]:
+    started_at = _moment(rng)
+    common = {
+        "session_id": f"S-{number}",
+        "session_started_at": started_at,
+        "order_id": None,
+        "page": "/",
+        "referrer": None,
+        "campaign": rng.choice(CAMPAIGNS),
+        "region": rng.choice(REGIONS),
+    }
+    who = rng.choice((None, *CUSTOMERS))
+    at, found = started_at, []
+    for _ in range(rng.choice((1, 1, 2, 4, 9))):
+        step = rng.choice(STEPS)
+        product = rng.choice((None, *PRODUCTS, *PRODUCTS)) if step in STEPS[1:3] else None
+        known = {"user_id": who if rng.random() < 0.7 else None, "product_id": product}
+        found.append({**common, **known, "interaction": step, "occurred_at": at})
+        pauses = (timedelta(0), MILLISECOND, timedelta(minutes=3), timedelta(hours=11), ONE_DAY)
+        at = rng.choices((*(at + pause for pause in pauses), started_at + ONE_DAY - MILLISECOND), (4, 4, 20, 2, 1, 1))[
+            0
+        ]
+    return found
+
+
+def _order(rng: Random, number: int, visit: Record) -> Record:
+    """Some from the visit, some at the edges of when the visit is still thought to have led to it."""
+    began = visit["session_started_at"]
+    edges = (LOOKBACK, LOOKBACK - MILLISECOND, timedelta(0), -MILLISECOND, timedelta(minutes=9), timedelta(days=2))
+    at = rng.choice((_moment(rng), _moment(rng), *(began + edge for edge in edges)))
+    return {
+        "occurred_at": at,
+        "order_id": f"O-{number}",
+        "customer_id": rng.choice((visit["user_id"] or CUSTOMERS[0], rng.choice(CUSTOMERS))),
+        "region": rng.choice(REGIONS),
+        "currency": "EUR",
+        "channel": rng.choice(("web", "app", "store")),
+        "session_id": rng.choice((None, visit["session_id"], f"S-{rng.randrange(90)}")),
+        "lines": [_line(rng) for _ in range(rng.choice((0, 1, 1, 1, 2, 2, 5)))],
+        "shipping_amount": Decimal("4.90"),
+        "tax_amount": Decimal("0.00"),
+    }
+
+
+def _line(rng: Random) -> Record:
+    quantity, price = rng.choice((1, 1, 2, 3)), _amount(rng)
+    return {
+        "product_id": rng.choice(PRODUCTS),
+        "category": rng.choice(CATEGORIES),
+        "brand": rng.choice((None, "Ünder")),
+        "quantity": quantity,
+        "unit_price": price,
+        "discount_amount": rng.choice((Decimal("0.00"), Decimal("0.01"), quantity * price)),
+    }
+
+
+def _refund(rng: Random, number: int, order: Record) -> Record:
+    later = rng.choice((timedelta(0), timedelta(hours=7), timedelta(days=rng.randrange(1, 40))))
+    lines = [
+        {**{name: line[name] for name in ("product_id", "category", "quantity")}, "amount": _amount(rng)}
+        for line in order["lines"][: rng.choice((0, 1, 1, 5))]
+    ]
+    return {
+        "occurred_at": order["occurred_at"] + later,
+        "refund_id": f"R-{number}",
+        "order_id": rng.choices((order["order_id"], "unknown"), (9, 1))[0],
+        "customer_id": order["customer_id"],
+        "region": order["region"],
+        "currency": "EUR",
+        "lines": lines,
+        "amount": sum((line["amount"] for line in lines), Decimal("0.00")),
+        "reason": rng.choice(REASONS),
+    }
+
+
+def _change(rng: Random) -> Record:
+    return {
+        "occurred_at": _moment(rng),
+        "customer_id": rng.choice((*CUSTOMERS[:6], "only announced")),
+        "region": rng.choice(REGIONS),
+        "signup_date": BEGINNING - rng.randrange(400) * ONE_DAY,
+        "age_band": rng.choice(("unknown", "under_25", "over_64")),
+        "name_encrypted": rng.choice((None, rng.randbytes(9))),
+        "email_encrypted": None,
+    }
+
+
+def _looks(rng: Random, number: int) -> list[Record]:
+    """Of one page often the same price; now and then two looks at one moment, by two observers."""
+    found: list[Record] = []
+    prices: dict[tuple[str, str], Decimal] = {}
+    moments = sorted(_moment(rng) for _ in range(number))
+    for at in moments:
+        shop, product = rng.choices(SHOPS, (9, 1))[0], rng.choice([p for p in PRODUCTS if p not in UNSEEN])
+        for _ in range(rng.choices((1, 2), (9, 1))[0]):
+            before = prices.get((shop, product))
+            price = before if before is not None and rng.random() < 0.5 else _amount(rng)
+            prices[shop, product] = price
+            found.append(_look(rng, at, shop, product, before, price))
+    return found
+
+
+def _look(rng: Random, at: datetime, shop: str, product: str, before: Decimal | None, price: Decimal) -> Record:
+    return {
+        "occurred_at": at,
+        "shop": shop,
+        "product_id": product,
+        "sku": rng.choice((None, "sku")),
+        "name": f"{product} {rng.choice(('one', 'two', 'drei ß'))}",
+        "brand": rng.choice((None, "Brand")),
+        "category_path": list(_some(rng, CATEGORIES)),
+        "price": price,
+        "list_price": rng.choice((None, price + 1)),
+        "previous_price": before,
+        "currency": "EUR",
+        "availability": rng.choice(("in_stock", "out_of_stock")),
+        "stock_quantity": rng.choice((None, 0, 12)),
+        "image_urls": [],
+        "description": "",
+        "specs": {},
+        "url": f"https://{shop}/{product}",
+        "content_hash": f"{rng.getrandbits(32):x}",
+    }
+
+
+def _some(rng: Random, of: Sequence[str]) -> Sequence[str]:
+    return rng.sample(of, rng.choice((0, 1, 1, 2)))
+
+
+def _move(rng: Random) -> Record:
+    reason = rng.choice(("sale", "restock", "adjustment"))
+    units = rng.randrange(1, 30)
+    return {
+        "occurred_at": _moment(rng),
+        "product_id": rng.choice((*PRODUCTS, "only in stock")),
+        "delta": {"sale": -units, "restock": units, "adjustment": rng.choice((units, -units))}[reason],
+        "reason": reason,
+        "warehouse": rng.choice(("Paris", "Łódź")),
+        "order_id": None,
+    }

@@ -1,0 +1,166 @@
+"""The marts of the folder sales."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import date
+
+from tests.marts.oracle.exact import cents, day, mean_money, money
+from tests.marts.oracle.history import History, Row
+
+ALL = "(all)"
+Cell = tuple[date, str, str]
+
+
+def fct_order_lines(h: History) -> list[Row]:
+    return [
+        {
+            "order_id": order.order_id,
+            "line": line.number,
+            "ordered_at": order.at,
+            "order_day": order.day,
+            "customer_id": order.customer_id,
+            "region": order.region,
+            "channel": order.channel,
+            "currency": order.currency,
+            "session_id": order.session_id,
+            "product_id": line.product_id,
+            "category": line.category,
+            "brand": line.brand,
+            "quantity": line.quantity,
+            "unit_price": money(line.unit_price),
+            "gross_amount": money(line.gross),
+            "discount_amount": money(line.discount),
+            "net_amount": money(line.net),
+        }
+        for order in h.orders
+        for line in order.lines
+    ]
+
+
+def fct_orders(h: History) -> list[Row]:
+    return [
+        {
+            "order_id": order.order_id,
+            "ordered_at": order.at,
+            "order_day": order.day,
+            "customer_id": order.customer_id,
+            "region": order.region,
+            "channel": order.channel,
+            "currency": order.currency,
+            "session_id": order.session_id,
+            "lines": len(order.lines),
+            "units": order.units,
+            "gross_amount": money(order.gross),
+            "discount_amount": money(order.discount),
+            "net_amount": money(order.net),
+            "refund_amount": money(h.paid_back.get(order.order_id, 0)),
+            "kept_amount": money(order.net - h.paid_back.get(order.order_id, 0)),
+            "order_number": number,
+            "is_first_order": number == 1,
+        }
+        for orders in h.orders_of.values()
+        for number, order in enumerate(orders, start=1)
+    ]
+
+
+def fct_refunds(h: History) -> list[Row]:
+    return [
+        {
+            "refund_id": refund["refund_id"],
+            "line": number,
+            "refunded_at": refund["occurred_at"],
+            "refund_day": day(refund["occurred_at"]),
+            "order_id": refund["order_id"],
+            "customer_id": refund["customer_id"],
+            "region": refund["region"],
+            "currency": refund["currency"],
+            "product_id": line["product_id"],
+            "category": line["category"],
+            "quantity": line["quantity"],
+            "amount": line["amount"],
+            "reason": refund["reason"],
+        }
+        for refund in h.refunds
+        for number, line in enumerate(refund["lines"], start=1)
+    ]
+
+
+@dataclass(slots=True)
+class Sold:
+    """What is added up in a cell of daily_sales; amounts in cents."""
+
+    orders: set[str] = field(default_factory=set)
+    customers: set[str] = field(default_factory=set)
+    units: int = 0
+    gross: int = 0
+    discount: int = 0
+    refunded: int = 0
+    checkouts: set[str] = field(default_factory=set)
+    abandoned: set[str] = field(default_factory=set)
+
+
+def daily_sales(h: History) -> list[Row]:
+    cells: dict[Cell, Sold] = defaultdict(Sold)
+    _add_orders(cells, h)
+    _add_refunds(cells, h)
+    _add_checkouts(cells, h)
+    first_day = {customer: orders[0].day for customer, orders in h.orders_of.items()}
+    return [
+        {
+            "day": on,
+            "region": region,
+            "category": category,
+            "orders": len(sold.orders),
+            "units": sold.units,
+            "gross_amount": money(sold.gross),
+            "discount_amount": money(sold.discount),
+            "refund_amount": money(sold.refunded),
+            "net_amount": money(sold.gross - sold.discount - sold.refunded),
+            "average_order_amount": mean_money(sold.gross - sold.discount, len(sold.orders)),
+            "customers": len(sold.customers),
+            "new_customers": sum(first_day[customer] == on for customer in sold.customers),
+            "returning_customers": sum(first_day[customer] != on for customer in sold.customers),
+            "checkouts": len(sold.checkouts),
+            "abandoned_checkouts": len(sold.abandoned),
+        }
+        for (on, region, category), sold in cells.items()
+    ]
+
+
+def _with_rollups(on: date, region: str, category: str) -> set[Cell]:
+    return {(on, r, c) for r in (region, ALL) for c in (category, ALL)}
+
+
+def _add_orders(cells: dict[Cell, Sold], h: History) -> None:
+    for order in h.orders:
+        for line in order.lines:
+            for cell in _with_rollups(order.day, order.region, line.category):
+                sold = cells[cell]
+                sold.orders.add(order.order_id)
+                sold.customers.add(order.customer_id)
+                sold.units += line.quantity
+                sold.gross += line.gross
+                sold.discount += line.discount
+
+
+def _add_refunds(cells: dict[Cell, Sold], h: History) -> None:
+    for refund in h.refunds:
+        for line in refund["lines"]:
+            for cell in _with_rollups(day(refund["occurred_at"]), refund["region"], line["category"]):
+                cells[cell].refunded += cents(line["amount"])
+
+
+def _add_checkouts(cells: dict[Cell, Sold], h: History) -> None:
+    """A session without a cart, or with nothing in it whose category is known, is in the rollups over all alone."""
+    for session in h.sessions:
+        if not session.checked_out:
+            continue
+        categories = {h.category_of(product) for product in session.carted} - {None}
+        for category in {ALL, *categories}:
+            for region in (session.region, ALL):
+                cell = cells[session.day, region, str(category)]
+                cell.checkouts.add(session.session_id)
+                if not session.bought:
+                    cell.abandoned.add(session.session_id)

@@ -1,0 +1,106 @@
+"""A real shop's history in the marts, against the figures that papers print of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.marts import cdnow, sources
+from tests.marts.building import Place, own_place
+from tests.marts.compare import wrong_marts
+from tests.marts.oracle.exact import rounded
+from tests.marts.oracle.history import History
+from tests.marts.sources import Came
+
+ORDER_PLACED = "sales.order_placed"
+BUILT = ("fct_orders", "daily_sales", "dim_customers", "rfm", "rfm_segments", "cohorts", "clv_inputs")
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """All of the file, in the marts."""
+    with own_place(tmp_path_factory.mktemp("cdnow")) as found:
+        with psycopg.connect(found.dsn) as connection:
+            sources.make(connection)
+        build(found, cdnow.orders())
+        yield found
+
+
+def build(place: Place, orders: list[dict[str, Any]]) -> None:
+    with psycopg.connect(place.dsn) as connection:
+        sources.fill(connection, Came({ORDER_PLACED: orders}))
+    place.build("--full-refresh", "--select", *(f"+{name}" for name in BUILT))
+
+
+def ask(place: Place, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(place.dsn) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_daily_sales_add_up_to_what_the_papers_count(place: Place) -> None:
+    totals = (
+        "select sum(orders), sum(units), sum(gross_amount), sum(net_amount), sum(new_customers)"
+        " from marts.daily_sales where region = '{}' and category = '{}'"
+    )
+    for cell in (("(all)", "(all)"), ("NA", "Music")):
+        ((orders, cds, gross, net, customers),) = ask(place, totals.format(*cell))
+        assert (orders, customers, cds) == (cdnow.ORDERS, cdnow.CUSTOMERS, cdnow.CDS)
+        assert (gross, net) == (cdnow.DOLLARS, cdnow.DOLLARS)
+
+
+def test_rfm_has_every_customer_order_and_dollar(place: Place) -> None:
+    query = "select count(*), sum(frequency), sum(monetary), min(as_of_day), max(as_of_day) from marts.rfm"
+    last_day = date(1998, 6, 30)
+    assert ask(place, query) == [(cdnow.CUSTOMERS, cdnow.ORDERS, cdnow.DOLLARS, last_day, last_day)]
+    query = "select sum(customers), sum(revenue), sum(share_of_customers) from marts.rfm_segments"
+    ((customers, revenue, share),) = ask(place, query)
+    assert (customers, revenue) == (cdnow.CUSTOMERS, cdnow.DOLLARS)
+    assert abs(share - 1) < Decimal("0.00001")
+
+
+def test_cohorts_are_the_three_months_in_which_its_customers_came(place: Place) -> None:
+    found = ask(
+        place,
+        "select cohort_month, max(cohort_customers), max(months_since), sum(orders), sum(revenue) from marts.cohorts"
+        " group by cohort_month order by cohort_month",
+    )
+    assert [(month.month, last) for month, _, last, _, _ in found] == [(1, 17), (2, 16), (3, 15)]
+    assert sum(size for _, size, _, _, _ in found) == cdnow.CUSTOMERS
+    assert sum(orders for _, _, _, orders, _ in found) == cdnow.ORDERS
+    assert sum(revenue for _, _, _, _, revenue in found) == cdnow.DOLLARS
+
+
+def test_every_row_is_what_plain_python_makes_of_the_file(place: Place) -> None:
+    with psycopg.connect(place.dsn) as connection:
+        problems = wrong_marts(connection, History({ORDER_PLACED: cdnow.orders()}), BUILT)
+    assert not problems, "\n\n".join(problems)
+
+
+def test_clv_inputs_are_those_that_the_model_was_published_with(place: Place) -> None:
+    """The 1/10th sample after 39 weeks, customer by customer; and its likelihood under the published parameters."""
+    build(place, cdnow.orders(until=cdnow.CALIBRATED_UNTIL))
+    rows = ask(place, "select customer_id, frequency, recency_days, t_days, monetary_value from marts.clv_inputs")
+    inputs = {customer: cdnow.Inputs(
+        frequency=frequency, recency_weeks=weeks(recency), t_weeks=weeks(t), monetary_value=value or Decimal(0)
+    ) for customer, frequency, recency, t, value in rows}  # fmt: skip
+    sample = cdnow.sample()
+    assert len(sample) == cdnow.SAMPLED
+    assert {customer: inputs[customer] for customer in sample} == sample
+    assert sum(one.frequency for one in sample.values()) == cdnow.REPEATS
+    likelihoods = [
+        cdnow.log_likelihood(frequency, recency / 7, t / 7)
+        for customer, frequency, recency, t, _ in rows
+        if customer in sample
+    ]
+    assert round(sum(likelihoods), 1) == cdnow.LOG_LIKELIHOOD
+
+
+def weeks(days: int) -> Decimal:
+    return rounded(Fraction(days, 7), 2)
