@@ -46,8 +46,8 @@ LOCKS = {
     "dbt.txt": ("--group", "dbt"),
     "trino.txt": ("--group", "trino"),
     "cdnow.txt": ("--group", "cdnow", "--no-deps"),
-    "axe.txt": ("--group", "axe", "--no-deps"),
     "node.txt": ("--group", "node"),
+    "axe.txt": ("--group", "axe", "--no-deps"),
 }
 LOCK_OPTIONS = (
     *("--universal", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header"),

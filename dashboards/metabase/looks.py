@@ -7,6 +7,7 @@ columns of the SQL. What has no counterpart there is left out: docs/metabase.md 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
@@ -48,6 +49,9 @@ FRESHNESS_COLUMNS: tuple[tuple[str, str, NumberFormat], ...] = (
     ("last_event_at", "Newest event, UTC", "time"),
     ("events", "Events today", "integer"),
 )
+PREVIOUS = re.compile(r"\bas previous\b", re.IGNORECASE)
+"""What a number's SQL says when it has something to compare with."""
+
 FRESHNESS_HIDDEN = ("source", "fresh_seconds", "stale_seconds")
 
 
@@ -60,16 +64,8 @@ class Look:
     wrap: str = "{sql}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeatScale:
-    """What a heat map's data says: its columns in order, and the value that has the full colour."""
-
-    columns: tuple[str, ...]
-    most: float
-
-
-def look(card: Card, currency: str, scale: HeatScale | None = None) -> Look:
-    """The look of a card. A heat map without a ``scale`` has no colours."""
+def look(card: Card, currency: str) -> Look:
+    """The look of a card, with money in ``currency``, an ISO 4217 code."""
     match card:
         case NumberCard():
             return _number(card, currency)
@@ -83,7 +79,7 @@ def look(card: Card, currency: str, scale: HeatScale | None = None) -> Look:
             settings = {"funnel.dimension": card.step, "funnel.metric": card.value}
             return Look(display="funnel", settings=settings | _formats({card.value: (card.format, None)}, currency))
         case HeatmapCard():
-            return _heatmap(card, currency, scale)
+            return _heatmap(card, currency)
         case TableCard():
             return Look(display="table", settings=_table(card, currency))
         case FreshnessCard():
@@ -108,7 +104,7 @@ def number_format(kind: NumberFormat, currency: str) -> dict[str, Any]:
         case "decimal":
             return {"number_style": "decimal", "decimals": 2}
         case "percent" | "percent_0":
-            return {"number_style": "percent", "decimals": 0 if kind == "percent_0" else 1}
+            return {"number_style": "percent", "decimals": 1 if kind == "percent" else 0}
         case "currency" | "currency_exact":
             digits = 2 if kind == "currency_exact" else 0
             shown = {"currency": currency, "currency_style": "symbol", "currency_in_header": False}
@@ -134,7 +130,7 @@ def _formats(columns: Mapping[str, tuple[NumberFormat, str | None]], currency: s
 
 def _number(card: NumberCard, currency: str) -> Look:
     formats = _formats({"value": (card.format, None)}, currency)
-    if not card.compare:
+    if not (card.compare and PREVIOUS.search(card.sql)):
         return Look(display="scalar", settings={"scalar.field": "value", **formats})
     # Its trend wants a column of time, of which it takes the newest row: ours is one row, as of now.
     comparison = {"id": "previous", "type": "anotherColumn", "column": "previous", "label": _compared_with(card)}
@@ -194,34 +190,29 @@ def _bars(card: BarCard | TreemapCard, currency: str) -> dict[str, Any]:
     return {**chart, "series_settings": {card.value: {"title": card.title, "color": LIGHT.accent}}}
 
 
-def _heatmap(card: HeatmapCard, currency: str, scale: HeatScale | None) -> Look:
+def _heatmap(card: HeatmapCard, currency: str) -> Look:
+    most = {"max_type": "custom", "max_value": card.most} if card.most else {"max_type": "all"}
     settings: dict[str, Any] = {
         "table.pivot": True,
         "table.pivot_column": "column",
         "table.cell_column": "value",
-        **_formats({"row": ("text", card.row_title or None), "value": (card.format, None)}, currency),
-    }
-    if scale and scale.columns:
-        # A cell's colour goes by the name of the column that the pivot makes, which is the column's value.
-        settings["table.column_formatting"] = [
+        "table.column_formatting": [
             {
-                "columns": list(scale.columns),
+                # Every cell of the pivot goes by the name of the column that its value comes from.
+                "columns": ["value"],
                 "type": "range",
                 "colors": [LIGHT.card, LIGHT.accent],
                 "min_type": "custom",
                 "min_value": 0,
-                "max_type": "custom",
-                "max_value": scale.most,
+                **most,
             }
-        ]
-    # It pivots three columns only. A number keeps its place among numbers: as text, 10 would stand before 2.
-    columns = scale.columns if scale else ()
-    numbers = bool(columns) and all(name.isdecimal() for name in columns)
-    column = f'heat."{card.column}"'
-    named = f"cast({column} as int)" if numbers else column
+        ],
+        **_formats({"row": ("text", card.row_title or None), "value": (card.format, None)}, currency),
+    }
+    # It pivots three columns only, and keeps rows and columns in the order in which they come.
     wrap = (
-        f'select\n    heat."{card.row}" as "row",\n    {named} as "column",\n    heat."{card.value}" as value\n'
-        "from (\n{sql}\n) as heat"
+        f'select\n    heat."{card.row}" as "row",\n    heat."{card.column}" as "column",\n'
+        f'    heat."{card.value}" as value\nfrom (\n{{sql}}\n) as heat'
     )
     return Look(display="table", settings=settings, wrap=wrap)
 

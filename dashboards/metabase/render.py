@@ -7,24 +7,16 @@ made.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dashboards.metabase.identity import dashboard_description, entity_id
-from dashboards.metabase.looks import HeatScale, column_key, look
+from dashboards.metabase.looks import column_key, look
 from dashboards.metabase.native import NativeQuery, native, stands_for_a_value
 from dashboards.model import Card, Dashboard, Layout, Parameter, TableCard, TableColumn
 from schemas.errors import Misconfigured
 
 Body = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """What the data says of a dashboard: its currency, and the scale of each heat map by the card's id."""
-
-    currency: str
-    scales: Mapping[str, HeatScale] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,21 +144,24 @@ def _click(column: TableColumn, dashboards: Mapping[str, int]) -> Body:
     return {"type": "link", **target, "parameterMapping": mapping}
 
 
-def render(name: str, dashboard: Dashboard, facts: Facts) -> MetabaseDashboard:
-    """The dashboard of the file ``name``. Raises Misconfigured for SQL that Metabase would read otherwise."""
+def render(name: str, dashboard: Dashboard, currency: str) -> MetabaseDashboard:
+    """The dashboard of the file ``name``, with money in ``currency``.
+
+    Raises Misconfigured for SQL that Metabase would read otherwise.
+    """
     return MetabaseDashboard(
         name=name,
         title=dashboard.title,
         description=dashboard.description,
-        cards=tuple(_card(name, dashboard, card, facts) for card in dashboard.cards),
+        cards=tuple(_card(name, dashboard, card, currency) for card in dashboard.cards),
         choices={p.name: _choices(name, dashboard, p, p.choices_sql) for p in dashboard.parameters if p.choices_sql},
         parameters=dashboard.parameters,
     )
 
 
-def _card(name: str, dashboard: Dashboard, card: Card, facts: Facts) -> MetabaseCard:
+def _card(name: str, dashboard: Dashboard, card: Card, currency: str) -> MetabaseCard:
     key = f"{name}/{card.id}"
-    looks = look(card, facts.currency, facts.scales.get(card.id))
+    looks = look(card, currency)
     clicks = [column for column in card.columns if column.sets] if isinstance(card, TableCard) else []
     return MetabaseCard(
         key=key,
