@@ -226,7 +226,7 @@ def test_a_click_on_a_customer_shows_what_they_bought(page: str, shop: Shop, bro
 def test_an_order_is_on_the_page_three_seconds_after_it_is_in_the_table(page: str, shop: Shop, browse: Any) -> None:
     browser = browse()
     browser.show(page)
-    browser.run("window.loadedOnce = true")
+    browser.run("window.drawnBefore = [...document.querySelectorAll('canvas, .vega-embed svg')]")
     before = int(browser.value("orders_now") or 0)
     now = datetime.now(UTC)
     shop.postgres.execute(
@@ -236,7 +236,7 @@ def test_an_order_is_on_the_page_three_seconds_after_it_is_in_the_table(page: st
         (now,),
     )
     wait_until(lambda: int(browser.value("orders_now") or 0) == before + 1, seconds=3, what="one order more")
-    assert browser.run("return window.loadedOnce")
+    assert browser.run("return window.drawnBefore.length > 3 && window.drawnBefore.every(chart => chart.isConnected)")
     shop.postgres.execute("delete from versions.order_lines_v1 where order_id = 'live'")
 
 
