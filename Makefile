@@ -17,7 +17,7 @@ help:  ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
 up:  ## start everything, and wait until the first live numbers are in
-	$(bootstrap) main flink
+	$(bootstrap) main flink dbt
 	@$(python) -m insights up $(ARGS)
 
 down:  ## stop everything; the data stays
@@ -33,11 +33,11 @@ status:  ## what runs, what was counted, how fresh it is
 	@$(python) -m insights status $(ARGS)
 
 test:  ## every test, on the real parts (ARGS="-k late" picks some)
-	$(bootstrap) dev flink spark metabase
+	$(bootstrap) dev flink spark dbt metabase trino
 	@.venv/bin/pytest $(ARGS)
 
 check:  ## lint, types, imports, dependencies, SQL, and the contracts
-	$(bootstrap) dev flink spark
+	$(bootstrap) dev flink spark dbt
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target \
 		check-plans check-types check-lint check-format check-imports check-dependencies check-sql check-yaml \
 		check-contracts

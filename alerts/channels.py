@@ -146,7 +146,7 @@ class Webhook:
 
     def send(self, message: Message) -> None:
         body = json.dumps(webhook_payload(message), ensure_ascii=False).encode()
-        headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "insights-hub"}
+        headers = {"Content-Type": "application/json; charset=utf-8"}
         if self.secret:
             at = str(int(self.clock().timestamp()))
             headers |= {TIMESTAMP: at, SIGNATURE: signature(self.secret, at, body)}
@@ -313,7 +313,13 @@ def _host(url: str) -> str:
 def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
     # An error's own text would tell the path, which is a secret.
     try:
-        answer = requests.post(url, data=body, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False)
+        answer = requests.post(
+            url,
+            data=body,
+            headers={"User-Agent": "insights-hub", **headers},
+            timeout=TIMEOUT_SECONDS,
+            allow_redirects=False,
+        )
     except requests.exceptions.SSLError:
         raise ChannelFailed(f"{_host(url)} has a certificate that is not trusted") from None
     except requests.exceptions.Timeout:

@@ -98,7 +98,8 @@ def empty_tables(deployment: Deployment) -> None:
         for aggregate in aggregates():
             show(connection, aggregate, aggregate.version, None)
         drop_others(connection, aggregates())
-        connection.execute("update ops.versions set run = null")
+        # Readers see other rows since now: who keeps what it read before (dbt) must read all of it anew.
+        connection.execute("update ops.versions set run = null, since = now() where since is not null")
     with open_lake(deployment) as catalog:
         for e in events():
             catalog.drop_table(f"{NAMESPACE}.{e.table}")

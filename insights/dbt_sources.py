@@ -37,31 +37,6 @@ MORE_BOOKS: dict[str, tuple[str, dict[str, str]]] = {
             "changes": "By aggregate, the rows that the promotion changed.",
         },
     ),
-    "log_counts": (
-        "By topic, what became of its events, all as of one moment.",
-        {
-            "topic": "The topic.",
-            "published": "Events published, dead letters included.",
-            "counted": "Events that passed de-duplication.",
-            "duplicate": "Copies of those.",
-            "late": "Events in the late ledger.",
-            "dead": "Dead letters that were meant for the topic.",
-            "recorded_at": "The moment.",
-        },
-    ),
-    "dead_letters": (
-        "Every dead letter.",
-        {
-            "kafka_partition": "Partition of the dead-letter topic.",
-            "kafka_offset": "Offset in it.",
-            "dead_at": "When it was put there.",
-            "topic": "The topic that it was meant for.",
-            "error": "Class of the error.",
-            "reason": "What was wrong, without values.",
-            "source_partition": "Partition that it came from; null when it had none.",
-            "source_offset": "Offset that it came from; null when it had none.",
-        },
-    ),
 }
 
 

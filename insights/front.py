@@ -6,11 +6,13 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import typer
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.text import Text
 from typer.core import TyperGroup
 
@@ -81,6 +83,16 @@ def keep_showing(
         while True:
             wait(every_seconds)
             live.update(Screenful(look()), refresh=True)
+
+
+@contextmanager
+def progressing(what: str) -> Iterator[Callable[[str], None]]:
+    """Gives a function that shows what is under way, in place on a terminal and nowhere else."""
+    if not out.is_terminal:
+        yield lambda text: None
+        return
+    with out.status(what) as status:
+        yield lambda text: status.update(f"{what}: {escape(text)}")
 
 
 def say(text: str | Text, style: str = "") -> None:

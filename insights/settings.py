@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     checkpoint_interval_seconds: int = Field(10, ge=1)
     lake_maintenance_minutes: int = Field(60, ge=1, description="time between two runs that tidy the lake")
     restate_late_minutes: int = Field(60, ge=1, description="time between two runs that make late events count")
+    dbt_minutes: int = Field(5, ge=1, description="time between two builds of the marts")
     parallelism: Parallelism = 1
 
     alert_webhook_url: Secret = Field(None, description="alerts are posted here as JSON")
@@ -148,6 +149,11 @@ class Settings(BaseSettings):
     def producers_dir(self) -> Path:
         """Cursors, keys and answer keys of the producers."""
         return self.home / "producers"
+
+    @property
+    def dbt_dir(self) -> Path:
+        """What dbt compiled and wrote of its last build."""
+        return self.home / "dbt"
 
     @property
     def flink_lib_dir(self) -> Path:

@@ -32,6 +32,7 @@ from insights.accounting import (
     read_books,
     read_log,
 )
+from insights.dbt_run import LastBuild, last_build
 from insights.dead_letters import DeadLetters
 from insights.deployment import deployment
 from insights.settings import Settings
@@ -64,6 +65,7 @@ class Observed:
     jobs: tuple[Job, ...] | None
     away: tuple[str, ...]
     alerts: Summary | None = None
+    marts: LastBuild | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,15 +83,20 @@ class Status:
     versions: Mapping[str, int] = field(default_factory=dict)
     differences: tuple[str, ...] = ()
     alerts: Summary | None = None
+    marts: LastBuild | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Endpoints, topics, jobs, freshness_seconds and final_until; null where the part that knows is away."""
+        """Endpoints, topics, jobs, freshness_seconds, final_until and marts, the last build of them that ended.
+
+        Null where the part that knows is away.
+        """
         return {
             "endpoints": dict(self.endpoints),
             "topics": {topic: asdict(counts) for topic, counts in self.topics.items()},
             "jobs": [asdict(job) for job in self.jobs],
             "freshness_seconds": dict(self.freshness_seconds),
             "final_until": {name: at and _iso(at) for name, at in self.final_until.items()},
+            "marts": self.marts and {**asdict(self.marts), "ended_at": _iso(self.marts.ended_at)},
         }
 
 
@@ -111,6 +118,7 @@ def judge(observed: Observed, endpoints: Mapping[str, Any], sinks: Mapping[str, 
         replayed=observed.books.replayed if observed.books else NO_REPLAYS,
         versions=observed.books.versions if observed.books else {},
         alerts=observed.alerts,
+        marts=observed.marts,
     )
 
 
@@ -135,8 +143,7 @@ class Observer:
         """One look. Never raises because a part is away."""
         away: list[str] = []
         # Postgres first: read the other way round, events counted in between would be more than were published.
-        kept = self._try(away, f"Postgres at 127.0.0.1:{self._settings.postgres_port}", self._read_postgres)
-        books, alerts = kept or (None, None)
+        books = self._try(away, f"Postgres at 127.0.0.1:{self._settings.postgres_port}", self._read_books)
         log = self._try(away, f"Kafka at {self._settings.kafka}", self._read_log)
         jobs = self._try(away, f"Flink at {self._settings.flink_url}", self._read_jobs)
         return Observed(
@@ -146,7 +153,8 @@ class Observer:
             books=books,
             jobs=jobs,
             away=tuple(away),
-            alerts=alerts,
+            alerts=self._try([], "", self._read_alerts) if books else None,
+            marts=self._try([], "", self._read_marts) if books else None,
         )
 
     def close(self) -> None:
@@ -161,14 +169,19 @@ class Observer:
             away.append(f"{what} is away: {' '.join(str(problem).split())[:200]}")
             return None
 
-    def _read_postgres(self) -> tuple[Books, Summary | None]:
+    def _read_books(self) -> Books:
         if self._postgres is None or self._postgres.closed or self._postgres.broken:
             _knock(self._settings.postgres_port)
             self._postgres = psycopg.connect(
                 self._settings.postgres_dsn, autocommit=True, connect_timeout=POSTGRES_SECONDS
             )
-        alerts = ledger.summary(self._postgres) if ledger.is_there(self._postgres) else None
-        return read_books(self._postgres), alerts
+        return read_books(self._postgres)
+
+    def _read_alerts(self) -> Summary | None:
+        return ledger.summary(self._postgres) if self._postgres and ledger.is_there(self._postgres) else None
+
+    def _read_marts(self) -> LastBuild | None:
+        return last_build(self._postgres) if self._postgres else None
 
     def _read_log(self) -> Log:
         _knock(self._settings.kafka_port)

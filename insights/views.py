@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from insights.accounting import TopicCounts
+from insights.dbt_run import Failure, LastBuild
 from insights.doctor import Finding
 from insights.sheet import Column, Sheet
 from insights.stack import PartState
@@ -54,6 +55,7 @@ def overview(status: Status) -> RenderableType:
         *tasks_tables([part for part in status.parts if part.is_task]),
         topics_table(status.topics, status.replayed.restated),
         jobs_table(status.jobs),
+        marts_line(status.marts),
         *([noted_lines(status.differences)] if status.differences else []),
         tables_table(status),
         *([alerts_line(status.alerts)] if status.alerts else []),
@@ -67,7 +69,7 @@ def alerts_line(alerts: Summary) -> Sheet:
     firing = [(alerts.critical, "critical"), (alerts.warning, "warning"), (alerts.info, "info")]
     said = [f"{count:,} {severity}" for count, severity in firing if count]
     said += [f"{alerts.broken:,} rules are wrong"] if alerts.broken else []
-    said += [f"{alerts.untold:,} messages were not taken yet"] if alerts.untold else []
+    said += [f"{alerts.untold:,} messages not taken yet"] if alerts.untold else []
     style = "bold red" if alerts.critical else "yellow" if said else "dim"
     if alerts.checked_at is None:
         said = ["no rule was checked yet"]
@@ -170,6 +172,20 @@ def _checkpoint(job: Job) -> Text:
     return Text("none yet", style="dim") if job.state else unknown()
 
 
+def marts_line(build: LastBuild | None) -> Sheet:
+    """How the newest build of the marts went."""
+    sheet = Sheet("marts", Column(), Column(flows=True))
+    if build is None:
+        sheet.add(Text("not built yet", style="dim"))
+        return sheet
+    counts = f"{build.models:,} models and {build.tests:,} tests in {build.seconds:.1f} s"
+    when = f"{build.ended_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    style = "green" if build.outcome == "ok" else "red"
+    failed = f", {build.failures:,} failed: {build.message[:300]}" if build.outcome != "ok" else ""
+    sheet.add(Text(build.outcome, style=style), Text(f"{when}, {counts}{failed}"))
+    return sheet
+
+
 def tables_table(status: Status) -> Sheet:
     """How fresh each table is, until when an aggregate's windows are final, and the newest replay of it."""
     newest = status.replayed.newest
@@ -252,6 +268,15 @@ def findings_table(findings: Sequence[Finding]) -> Sheet:
         mark, style = MARKS[finding.level]
         advice = f". {finding.advice}." if finding.advice else ""
         sheet.add(Text(mark, style=style), Text.assemble(finding.what, (advice, style)))
+    return sheet
+
+
+def failures_lines(failures: Sequence[Failure]) -> Sheet:
+    """Each model or test that failed, dbt's words, and where its SQL is."""
+    sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
+    for failure in failures:
+        where = f" (its SQL: {failure.compiled})" if failure.compiled else ""
+        sheet.add(Text("✗", style="red"), Text(f"{failure.kind} {failure.name}: {failure.message}{where}"))
     return sheet
 
 

@@ -104,11 +104,11 @@ def _one_moment(connection: Connection) -> Iterator[datetime]:
     """Everything that is read inside is of one moment, and nobody else publishes meanwhile."""
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
     connection.read_only = True
-    # Before the first look at a table: what another process copied until now must be in what is seen.
-    connection.execute("set time zone 'UTC'")
-    if connection.execute(LOCK).fetchone() != (True,):
-        raise PublishRuns("the tables are being copied to the lake by another process; wait until that one has ended")
+    # In a transaction of its own: what is seen begins after another process, if there was one, has ended.
+    is_ours = connection.execute(LOCK).fetchone() == (True,)
     connection.rollback()
+    if not is_ours:
+        raise PublishRuns("the tables are being copied to the lake by another process; wait until that one has ended")
     try:
         connection.execute("set time zone 'UTC'")
         (at,) = connection.execute("select now()").fetchone() or (datetime.now(UTC),)

@@ -298,7 +298,7 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
 
 {#- The two tables in which builds by day write down what they knew. -#}
 {% macro make_day_books() %}
-    {% if execute and flags.WHICH in ('build', 'run') %}{{ adapter.dispatch('make_day_books')() }}{% endif %}
+    {% if execute and flags.WHICH in ('build', 'run', 'test') %}{{ adapter.dispatch('make_day_books')() }}{% endif %}
 {% endmacro %}
 
 {% macro postgres__make_day_books() %}

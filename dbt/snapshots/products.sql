@@ -1,6 +1,7 @@
 {#-
-What was known of each product, and from when to when (SCD 2). A version begins when its shop's page was looked at, not
-when dbt ran. Stock and the time of the newest look are no part of it: they change all the time.
+What was known of each product, and from when to when (SCD 2). A version begins with the build that first saw it, and not
+with the look: a replay may add looks of long ago and take them back, and what was known until then stays known.
+Stock and the time of the newest look make no version: they change all the time.
 -#}
 {% snapshot products %}
     {{
@@ -9,8 +10,7 @@ when dbt ran. Stock and the time of the newest look are no part of it: they chan
             strategy='check',
             check_cols=[
                 'shop', 'sku', 'name', 'brand', 'category', 'price', 'list_price', 'currency', 'availability', 'url'
-            ],
-            updated_at='known_at'
+            ]
         )
     }}
 

@@ -82,14 +82,24 @@ def tasks(settings: Settings) -> list[Task]:
         ),
         _upkeep(settings, "lake", "tidied", settings.lake_maintenance_minutes, ("lake", "maintain")),
         _upkeep(settings, "late", "late events counted", settings.restate_late_minutes, ("replay", "late")),
+        # Soon after the start: whoever looks at a dashboard first shall see something.
+        _upkeep(settings, "marts", "built", settings.dbt_minutes, ("dbt", "build"), first_after_seconds=60.0),
     ]
 
 
-def _upkeep(settings: Settings, name: str, done: str, minutes: int, arguments: tuple[str, ...]) -> Task:
+def _upkeep(
+    settings: Settings,
+    name: str,
+    done: str,
+    minutes: int,
+    arguments: tuple[str, ...],
+    first_after_seconds: float | None = None,
+) -> Task:
+    command = (*INSIGHTS, *arguments)
     return Task(
         name=name,
         run=lambda: f"{done} every {minutes} minutes",
-        still_done=Upkeep(settings, name, minutes, (*INSIGHTS, *arguments)).step,
+        still_done=Upkeep(settings, name, minutes, command, first_after_seconds=first_after_seconds).step,
         after=("tables",),
         every_seconds=30.0,
     )
@@ -178,12 +188,14 @@ def _register(url: str) -> str:
 def _create_tables(settings: Settings) -> str:
     from alerts import ledger
     from flink.tables import create_tables  # the same
+    from insights import dbt_run
     from replay import records
 
     create_tables(deployment(settings))
     with replay_site(settings).postgres() as connection:
         records.set_up(connection)
         ledger.set_up(connection)
+        dbt_run.set_up(connection)
     return "Postgres and lake tables are there"
 
 

@@ -18,8 +18,17 @@ KINDER = 10
 class Upkeep:
     """``step`` is called every minute or so and blocks while the command runs. Its words: ``logs/NAME.out``."""
 
-    def __init__(self, settings: Settings, name: str, every_minutes: float, command: Sequence[str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        every_minutes: float,
+        command: Sequence[str],
+        *,
+        first_after_seconds: float | None = None,
+    ) -> None:
         self._command = command
+        self._first_after_seconds = first_after_seconds
         self._every_seconds = every_minutes * 60
         self._began = settings.run_dir / f"upkeep-{name}"
         self._log = settings.logs_dir / f"{name}.out"
@@ -35,9 +44,12 @@ class Upkeep:
         return True
 
     def _is_due(self, now: float) -> bool:
-        """The first time is so long after the stack was first up, however often it was down since."""
+        """The first time is that long after the stack was first up, or sooner; however often it was down since."""
         if not self._began.exists():
             self._began.touch()
+            if self._first_after_seconds is not None:
+                as_if = now - self._every_seconds + self._first_after_seconds
+                os.utime(self._began, (as_if, as_if))
         return now - self._began.stat().st_mtime >= self._every_seconds
 
     def _run(self) -> None:

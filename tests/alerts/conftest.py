@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -18,14 +18,23 @@ def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield dsn
 
 
+@pytest.fixture(scope="session")
+def make_database(server_dsn: str) -> Callable[[], str]:
+    """The DSN of a new database, empty."""
+
+    def make() -> str:
+        name = f"alerts_{next(NUMBERS)}"
+        with psycopg.connect(server_dsn, autocommit=True) as connection:
+            connection.execute(f"create database {name}".encode())
+        return server_dsn.rsplit("/", 1)[0] + f"/{name}"
+
+    return make
+
+
 @pytest.fixture
-def dsn(server_dsn: str) -> Iterator[str]:
+def dsn(make_database: Callable[[], str]) -> str:
     """A database of the test's own."""
-    name = f"alerts_{next(NUMBERS)}"
-    with psycopg.connect(server_dsn, autocommit=True) as connection:
-        connection.execute(f"create database {name}".encode())
-        yield server_dsn.rsplit("/", 1)[0] + f"/{name}"
-        connection.execute(f"drop database {name} with (force)".encode())
+    return make_database()
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ class Desk:
 
     def begin(self) -> Watch:
         watch = Watch(
-            dsn=self.dsn, channels=self.channels, rules=self.rules, clock=lambda: self.now, statement_seconds=1
+            dsn=self.dsn, channels=self.channels, rules=self.rules, clock=lambda: self.now, statement_seconds=0.2
         )
         self.watches.append(watch)
         return watch

@@ -112,7 +112,8 @@ class Athena:
         columns = cursor.execute(f"show columns from {name}").fetchall()
         hive = {"varchar": "string", "integer": "int", "varbinary": "binary", "timestamp(6)": "timestamp"}
         view = self._view(name)
-        view["StorageDescriptor"] = {"Columns": [{"Name": c[0], "Type": hive.get(c[1], c[1])} for c in columns]}
+        shown = [{"Name": c[0], "Type": hive.get(c[1], c[1])} for c in columns]
+        view["StorageDescriptor"] = {"Columns": shown, "Location": ""}
         self._change_view(name, view)
         self.views.add(name)
 
@@ -173,8 +174,11 @@ def in_trinos_words(sql: str) -> str:
     """Athena's DDL as Trino takes it, all else as it is. Raises Refused for a table that is not Iceberg's."""
     if found := CTAS.match(sql):
         properties = _properties(found["properties"])
-        if properties.get("table_type") != "'iceberg'":
+        # What dbt makes for a unit test it asks for its columns alone: Hive will do.
+        if properties.get("table_type") != "'iceberg'" and not _parts(found["name"])[1].endswith("__dbt_tmp"):
             raise Refused(f"{found['name']} would be a table of Hive's: its type is {properties.get('table_type')}")
+        if "external_location" in properties:
+            properties["location"] = properties["external_location"]
         kept = ", ".join(f"{name} = {value}" for name, value in properties.items() if name in KEPT)
         return f"create table {found['name']} with ({kept}) as {sql[found.end() :]}"
     if found := DDL.match(sql):

@@ -23,15 +23,24 @@ from tests.marts.oracle.history import History
 from tests.marts.sources import Came
 
 pytestmark = pytest.mark.timeout(600)
+BUILT_SCHEMAS = ("staging", "intermediate", "marts", "snapshots")
 STILL_OPEN = timedelta(hours=24)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with own_place(tmp_path_factory.mktemp("marts")) as found:
-        with psycopg.connect(found.dsn) as connection:
-            sources.make(connection)
         yield found
+
+
+@pytest.fixture
+def place(server: Place) -> Place:
+    """Sources without a row, and nothing built."""
+    with psycopg.connect(server.dsn) as connection:
+        for schema in ("ops", "live", "events", "versions", *BUILT_SCHEMAS):
+            connection.execute(f"drop schema if exists {schema} cascade")
+        sources.make(connection)
+    return server
 
 
 def has(place: Place, came: Came) -> None:

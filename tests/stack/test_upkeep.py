@@ -46,6 +46,17 @@ def test_a_command_runs_when_it_is_due_and_not_before(settings: Settings) -> Non
     assert log.read_text() == f"tidied {settings.home}\n"
 
 
+def test_a_first_run_may_come_sooner_than_the_others(settings: Settings) -> None:
+    upkeep = Upkeep(settings, "marts", 30, SAYS, first_after_seconds=60.0)
+    log = settings.logs_dir / "marts.out"
+    upkeep.step()
+    assert not log.exists()
+    minutes_pass(settings, 1.1)
+    upkeep.step()
+    upkeep.step()
+    assert log.read_text() == f"tidied {settings.home}\n"
+
+
 def test_a_run_that_fails_says_so_in_its_log_and_is_due_again_as_any_other(settings: Settings) -> None:
     fails = upkeep_of(settings, (sys.executable, "-c", "import sys; sys.exit('insights: Postgres is away')"))
     fails.step()

@@ -1,0 +1,33 @@
+{#- An order has one region: orders add up over regions, and money and units over both. -#}
+with sums as (
+    select
+        day,
+        sum(units) filter (where region <> '(all)' and category <> '(all)') as units,
+        sum(net_amount) filter (where region <> '(all)' and category <> '(all)') as net_amount,
+        sum(units) filter (where region = '(all)' and category <> '(all)') as units_of_categories,
+        sum(net_amount) filter (where region = '(all)' and category <> '(all)') as net_of_categories,
+        sum(units) filter (where region <> '(all)' and category = '(all)') as units_of_regions,
+        sum(net_amount) filter (where region <> '(all)' and category = '(all)') as net_of_regions,
+        sum(orders) filter (where region <> '(all)' and category = '(all)') as orders_of_regions,
+        sum(checkouts) filter (where region <> '(all)' and category = '(all)') as checkouts_of_regions
+    from {{ ref('daily_sales') }}
+    group by
+        day
+)
+
+select totals.day
+from {{ ref('daily_sales') }} as totals
+inner join sums on totals.day = sums.day
+where
+    totals.region = '(all)'
+    and totals.category = '(all)'
+    and (
+        totals.units <> coalesce(sums.units, 0)
+        or totals.units <> coalesce(sums.units_of_categories, 0)
+        or totals.units <> coalesce(sums.units_of_regions, 0)
+        or totals.net_amount <> coalesce(sums.net_amount, 0)
+        or totals.net_amount <> coalesce(sums.net_of_categories, 0)
+        or totals.net_amount <> coalesce(sums.net_of_regions, 0)
+        or totals.orders <> coalesce(sums.orders_of_regions, 0)
+        or totals.checkouts <> coalesce(sums.checkouts_of_regions, 0)
+    )

@@ -1,0 +1,73 @@
+"""``insights dbt``: builds the marts and documents them. The stack builds them by itself, every 5 minutes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from insights import front
+from insights.settings import load_settings
+
+app = front.group("The marts: what dbt makes of the tables.", example="insights dbt build")
+Select = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODELS", help="Only these, as dbt selects them: daily_sales, +rfm, marts.web. Default: all of them."
+    ),
+]
+FullRefresh = Annotated[
+    bool, typer.Option("--full-refresh", metavar="", help="Build every day anew, not only those that may have changed.")
+]
+
+
+@app.command()
+def build(select: Select = None, full_refresh: FullRefresh = False) -> None:
+    """Build the marts and run their tests. What is built by day computes the days that may have changed.
+
+    Example: insights dbt build --select +daily_sales
+    """
+    from insights import dbt_run
+    from insights.views import failures_lines
+
+    settings = load_settings()
+    with front.progressing("dbt") as said:
+        built = dbt_run.build(settings, select, full_refresh=full_refresh, said=said)
+    models = sum(model.status in ("ok", "failed tests") for model in built.models)
+    tests = f"{built.tests:,} tests" if built.tests else "no test"
+    if built.outcome == "ok":
+        front.say(f"{models:,} models were built and {tests} passed, in {built.seconds:.1f} s.", style="bold green")
+        return
+    front.show(failures_lines(built.failures))
+    skipped = sum(model.status == "skipped" for model in built.models)
+    front.say(
+        f"{models:,} models were built, {skipped:,} skipped; {len(built.failures):,} of models and tests failed, in"
+        f" {built.seconds:.1f} s. dbt's log is {dbt_run.log_path(settings)}",
+        style="bold red",
+    )
+    raise typer.Exit(1)
+
+
+@app.command()
+def docs() -> None:
+    """Write the marts' documentation, with every column and what comes from what, as one HTML file.
+
+    Example: insights dbt docs
+    """
+    from insights import dbt_run
+
+    with front.progressing("dbt") as said:
+        page = dbt_run.documents(load_settings(), said)
+    front.say(f"The documentation is {page}; open it in a browser.")
+
+
+@app.command()
+def sources() -> None:
+    """Tell dbt of its sources anew, after a change in aggregates/. It writes a file of the project.
+
+    Example: insights dbt sources
+    """
+    from insights.dbt_sources import FILE, sources_yaml
+
+    FILE.write_text(sources_yaml())
+    front.say(f"{FILE} is written.")

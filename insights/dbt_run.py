@@ -1,0 +1,396 @@
+"""Runs dbt in its own environment, with this stack's settings, and writes down in Postgres how it went.
+
+dbt's folder of compiled SQL is in the stack's own (``INSIGHTS_HOME/dbt``), its log with the others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from insights.settings import HOST, PROJECT, Settings
+from schemas.errors import InsightsError, Misconfigured, Retryable
+from spark.local import LEASH
+
+PYTHON = PROJECT / ".venv-dbt" / "bin" / "python"
+DBT = PYTHON.parent / "dbt"
+KINDER = 10
+LOCK = "select pg_try_advisory_lock(hashtextextended('insights.dbt', 0))"
+KEPT_DAYS = 30
+DDL = """
+create schema if not exists ops;
+create table if not exists ops.dbt_builds (
+    invocation text primary key,
+    started_at timestamptz not null,
+    ended_at timestamptz,
+    outcome text,
+    models bigint,
+    tests bigint,
+    failures bigint,
+    selection text,
+    message text
+);
+create table if not exists ops.dbt_models (
+    relation text primary key,
+    kind text not null,
+    description text not null,
+    built_at timestamptz not null,
+    seconds double precision not null,
+    status text not null,
+    upstream text[] not null
+);
+comment on table ops.dbt_builds is 'Builds of the marts: ok, failed tests, or failed; null while one goes on.';
+comment on table ops.dbt_models is 'Models of the marts: when each was built last, how it went, its sources.';
+"""
+Connection = psycopg.Connection[tuple[Any, ...]]
+Said = Callable[[str], None]
+"""Told each line of progress."""
+
+
+class DbtBusy(Retryable):
+    """Another build is going on."""
+
+
+class DbtFailed(InsightsError):
+    """dbt came to no result at all; the text says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A model or test that failed: dbt's words, and the file with its SQL as it was run; None when it never was."""
+
+    name: str
+    kind: str
+    message: str
+    compiled: Path | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelResult:
+    """One model or snapshot of a build. ``status``: ok, failed, skipped, or failed tests."""
+
+    relation: str
+    kind: str
+    description: str
+    seconds: float
+    status: str
+    upstream: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What came of a build. ``known`` are the relations of all models that there are, built now or not."""
+
+    invocation: str
+    models: tuple[ModelResult, ...]
+    tests: int
+    failures: tuple[Failure, ...]
+    seconds: float
+    known: frozenset[str]
+
+    @property
+    def outcome(self) -> str:
+        if any(model.status in ("failed", "skipped") for model in self.models):
+            return "failed"
+        return "failed tests" if self.failures else "ok"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastBuild:
+    """The newest build that ended. ``outcome``: ok, failed tests, or failed."""
+
+    outcome: str
+    ended_at: datetime
+    seconds: float
+    models: int
+    tests: int
+    failures: int
+    message: str
+
+
+def last_build(connection: Connection) -> LastBuild | None:
+    """None before there was one. May raise psycopg.Error."""
+    try:
+        row = connection.execute(
+            "select outcome, ended_at, extract(epoch from ended_at - started_at)::float8, models, tests, failures,"
+            " message from ops.dbt_builds where ended_at is not null order by started_at desc limit 1"
+        ).fetchone()
+    except psycopg.errors.UndefinedTable:
+        return None
+    if row is None:
+        return None
+    outcome, ended_at, seconds, models, tests, failures, message = row
+    return LastBuild(
+        outcome=outcome,
+        ended_at=ended_at,
+        seconds=round(seconds, 1),
+        models=models or 0,
+        tests=tests or 0,
+        failures=failures or 0,
+        message=message or "",
+    )
+
+
+def set_up(connection: Connection) -> None:
+    """Makes the tables of this module that are missing."""
+    with connection.transaction():
+        connection.execute("select pg_advisory_xact_lock(hashtextextended('insights.dbt.ddl', 0))")
+        connection.execute(DDL)
+
+
+def build(settings: Settings, select: str | None, *, full_refresh: bool, said: Said) -> Built:
+    """Builds and tests the marts, or those selected, and records it. Blocks, for as long as it takes.
+
+    Raises DbtBusy when a build is going on, DbtFailed when dbt does not get as far as building, Misconfigured when its
+    environment is missing, Retryable when Postgres is away.
+    """
+    _require_environment()
+    arguments = ["build", *(["--select", *select.split()] if select else [])]
+    arguments += ["--full-refresh"] if full_refresh else []
+    with _alone(settings) as connection:
+        number = _begin(connection, " ".join(arguments[1:]))
+        results = settings.dbt_dir / "target" / "run_results.json"
+        results.unlink(missing_ok=True)
+        try:
+            words = run(settings, arguments, said)
+            if not results.exists():
+                raise DbtFailed(f"dbt built nothing: {words or 'it said no word'}. Its log is {log_path(settings)}")
+            built = read_results(settings.dbt_dir / "target")
+        except InsightsError as error:
+            _end(connection, number, "failed", 0, 0, 0, str(error))
+            raise
+        record(connection, number, built)
+    return built
+
+
+def documents(settings: Settings, said: Said) -> Path:
+    """Writes the marts' documentation as one HTML file and returns its path. Blocks. Raises as ``build`` does."""
+    _require_environment()
+    words = run(settings, ["docs", "generate", "--static"], said)
+    page = settings.dbt_dir / "target" / "static_index.html"
+    if words or not page.exists():
+        raise DbtFailed(f"dbt wrote no documents: {words}. Its log is {log_path(settings)}")
+    return page.replace(settings.dbt_dir / "marts.html")
+
+
+def log_path(settings: Settings) -> Path:
+    """The log that dbt writes itself."""
+    return settings.logs_dir / "dbt.log"
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What dbt must be told: where things are, and to keep to itself."""
+    return {
+        **os.environ,
+        "DBT_PROJECT_DIR": str(PROJECT / "dbt"),
+        "DBT_PROFILES_DIR": str(PROJECT / "dbt"),
+        "DBT_TARGET_PATH": str(settings.dbt_dir / "target"),
+        "DBT_LOG_PATH": str(settings.logs_dir),
+        "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+        "DBT_USE_COLORS": "false",
+        "INSIGHTS_DBT_TARGET": "dev",
+        "INSIGHTS_POSTGRES_HOST": HOST,
+        "INSIGHTS_POSTGRES_PORT": str(settings.postgres_port),
+        "INSIGHTS_POSTGRES_PASSWORD": settings.postgres_password,
+    }
+
+
+def run(settings: Settings, arguments: Sequence[str], said: Said) -> str:
+    """Runs dbt, on a leash: it ends when this process does. What it said went wrong before any model; empty if nothing.
+
+    Blocks. The live job goes first: dbt is the nicer process.
+    """
+    settings.dbt_dir.mkdir(parents=True, exist_ok=True)
+    settings.logs_dir.mkdir(parents=True, exist_ok=True)
+    nice = ["nice", "-n", str(KINDER), str(PYTHON), str(LEASH), str(DBT)]
+    options = ["--log-format", "json", "--log-format-file", "text", "--log-file-max-bytes", "5000000"]
+    with subprocess.Popen(
+        [*nice, *options, *arguments],
+        env=environment(settings),
+        cwd=settings.dbt_dir,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            return "; ".join(_listen(process.stdout or (), said))
+        finally:
+            if process.stdin:
+                process.stdin.close()
+
+
+def _listen(lines: Iterator[str] | Sequence[str] | Any, said: Said) -> list[str]:
+    """Hands on what is under way, and returns what stopped dbt before it ran anything."""
+    wrong: list[str] = []
+    for line in lines:
+        try:
+            event = json.loads(line)
+            info, data = event["info"], event["data"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if info["name"] in ("LogModelResult", "LogTestResult", "LogSnapshotResult", "LogStartLine"):
+            said(f"{data.get('index')} of {data.get('total') or data.get('num_models')}: {_node(data)}")
+        elif info["name"] in ("MainEncounteredError", "GenericExceptionOnRun") or info["level"] == "error":
+            wrong += [" ".join(info["msg"].split())] if info["msg"].strip() else []
+    return wrong
+
+
+def _node(data: dict[str, Any]) -> str:
+    return str(data.get("node_info", {}).get("node_name", ""))
+
+
+def _require_environment() -> None:
+    if not DBT.exists():
+        raise Misconfigured(
+            f"dbt's environment is missing: {DBT.parent.parent} is made by `python3 bootstrap.py dbt`, or by `make up`"
+        )
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[Connection]:
+    """A connection that holds the builds' lock, which the server lets go of when this process ends."""
+    try:
+        with psycopg.connect(settings.postgres_dsn, autocommit=True, connect_timeout=10) as connection:
+            set_up(connection)
+            if connection.execute(LOCK).fetchone() != (True,):
+                raise DbtBusy(_who(connection))
+            yield connection
+    except psycopg.OperationalError as error:
+        raise Retryable(f"Postgres at {HOST}:{settings.postgres_port} is away: {error}") from error
+
+
+def _who(connection: Connection) -> str:
+    row = connection.execute(
+        "select to_char(started_at at time zone 'UTC', 'HH24:MI:SS') from ops.dbt_builds where ended_at is null"
+        " order by started_at desc limit 1"
+    ).fetchone()
+    since = f" since {row[0]} UTC" if row else ""
+    return f"a build of the marts is going on{since}, and two would be in each other's way: wait for its end"
+
+
+def _begin(connection: Connection, selection: str) -> str:
+    """The new build's number. One that was killed is said to have failed: the lock is ours, so none is going on."""
+    connection.execute(
+        "update ops.dbt_builds set ended_at = now(), outcome = 'failed', message = 'it was ended before it was done'"
+        " where ended_at is null"
+    )
+    connection.execute(f"delete from ops.dbt_builds where started_at < now() - interval '{KEPT_DAYS} days'")  # noqa: S608
+    row = connection.execute(
+        "insert into ops.dbt_builds (invocation, started_at, selection)"
+        " values (gen_random_uuid()::text, now(), %s) returning invocation",
+        (selection,),
+    ).fetchone()
+    assert row
+    return str(row[0])
+
+
+def _end(
+    connection: Connection, invocation: str, outcome: str, models: int, tests: int, failures: int, message: str
+) -> None:
+    connection.execute(
+        "update ops.dbt_builds set ended_at = now(), outcome = %s, models = %s, tests = %s, failures = %s, message = %s"
+        " where invocation = %s",
+        (outcome, models, tests, failures, message, invocation),
+    )
+
+
+def record(connection: Connection, invocation: str, built: Built) -> None:
+    """Writes down a build and its models, in one transaction."""
+    message = "; ".join(f"{failure.name}: {failure.message}" for failure in built.failures)[:2000]
+    with connection.transaction():
+        counts = (len(built.models), built.tests, len(built.failures))
+        _end(connection, invocation, built.outcome, *counts, message)
+        connection.execute("delete from ops.dbt_models where relation <> all(%s)", (list(built.known),))
+        for m in built.models:
+            connection.execute(
+                "insert into ops.dbt_models values (%s, %s, %s, now(), %s, %s, %s)"
+                " on conflict (relation) do update set kind = excluded.kind, description = excluded.description,"
+                " built_at = case when excluded.status in ('ok', 'failed tests') then excluded.built_at"
+                " else ops.dbt_models.built_at end,"
+                " seconds = excluded.seconds, status = excluded.status, upstream = excluded.upstream",
+                (m.relation, m.kind, m.description, m.seconds, m.status, list(m.upstream)),
+            )
+
+
+def read_results(target: Path) -> Built:
+    """What dbt wrote down of its last build. Raises DbtFailed when that can't be read."""
+    try:
+        results = json.loads((target / "run_results.json").read_text())
+        manifest = json.loads((target / "manifest.json").read_text())
+    except (OSError, ValueError) as error:
+        raise DbtFailed(f"what dbt wrote down of its build can't be read: {error}") from error
+    nodes = manifest["nodes"] | manifest.get("unit_tests", {})
+    by_id = {result["unique_id"]: result for result in results["results"] if result["unique_id"] in nodes}
+    failed = {i for i, result in by_id.items() if result["status"] in ("error", "fail", "runtime error")}
+    tests = [i for i in by_id if nodes[i]["resource_type"] in ("test", "unit_test")]
+    doubted = {parent for i in failed & set(tests) for parent in nodes[i]["depends_on"]["nodes"]}
+    return Built(
+        invocation=results["metadata"]["invocation_id"],
+        models=tuple(
+            _model(nodes[i], result, doubted, manifest)
+            for i, result in by_id.items()
+            if nodes[i]["resource_type"] in ("model", "snapshot")
+        ),
+        tests=len(tests),
+        failures=tuple(_failure(nodes[i], by_id[i], target) for i in by_id if i in failed),
+        seconds=results["elapsed_time"],
+        known=frozenset(_relation(n) for n in nodes.values() if n["resource_type"] in ("model", "snapshot")),
+    )
+
+
+def _relation(node: dict[str, Any]) -> str:
+    return f"{node['schema']}.{node['alias']}"
+
+
+def _model(node: dict[str, Any], result: dict[str, Any], doubted: set[str], manifest: dict[str, Any]) -> ModelResult:
+    status = {"success": "ok", "skipped": "skipped"}.get(result["status"], "failed")
+    if status == "ok" and node["unique_id"] in doubted:
+        status = "failed tests"
+    return ModelResult(
+        relation=_relation(node),
+        kind=node["config"]["materialized"].replace("_", " "),
+        description=node["description"],
+        seconds=result["execution_time"],
+        status=status,
+        upstream=tuple(sorted(_sources(node["unique_id"], manifest))),
+    )
+
+
+def _sources(unique_id: str, manifest: dict[str, Any]) -> set[str]:
+    """The sources that a node depends on, by way of others too."""
+    found: set[str] = set()
+    left = [unique_id]
+    seen: set[str] = set()
+    while left:
+        for parent in manifest["parent_map"].get(left.pop(), ()):
+            if parent in manifest["sources"]:
+                source = manifest["sources"][parent]
+                found.add(f"{source['schema']}.{source['identifier']}")
+            elif parent not in seen:
+                seen.add(parent)
+                left.append(parent)
+    return found
+
+
+def _failure(node: dict[str, Any], result: dict[str, Any], target: Path) -> Failure:
+    folder = target / ("run" if result["status"] == "error" else "compiled") / node["package_name"]
+    compiled = folder / node["original_file_path"]
+    if node["resource_type"] == "test" and node.get("test_metadata"):
+        compiled = compiled / node["path"]
+    return Failure(
+        name=node["name"],
+        kind=node["resource_type"].replace("_", " "),
+        message=" ".join((result["message"] or "").split()),
+        compiled=compiled if compiled.exists() else None,
+    )
