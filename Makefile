@@ -33,7 +33,7 @@ status:  ## what runs, what was counted, how fresh it is
 	@$(python) -m insights status $(ARGS)
 
 test:  ## every test, on the real parts (ARGS="-k late" picks some)
-	$(bootstrap) dev flink spark dbt
+	$(bootstrap) dev flink spark dbt metabase trino
 	@.venv/bin/pytest $(ARGS)
 
 check:  ## lint, types, imports, dependencies, SQL, and the contracts

@@ -5,7 +5,7 @@ place instead of drawing it anew, which would flicker.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import altair as alt
@@ -35,13 +35,13 @@ def has_numbers(rows: Sequence[Row], columns: Sequence[str]) -> bool:
 def line(card: LineCard, rows: Sequence[Row], currency: str, mode: Mode, height: int) -> Chart:
     """Lines over time with a rule that follows the pointer and names every series' value."""
     frame = _frame(card.series, rows, card.format, currency)
-    times = [row[card.x] for row in rows]
+    times = [_at(row[card.x]) for row in rows]
     extent = (times[-1] - times[0]).total_seconds()
     frame["at"] = pa.array([_naive(at) for at in times], pa.timestamp("ms"))
     frame["when"] = [moment(at, extent) for at in times]
     x = alt.X("at:T", scale=alt.Scale(type="utc"), axis=alt.Axis(labelExpr=TIME_LABELS, tickCount=8))
     base = alt.Chart(pa.table(frame)).encode(x=x)
-    layers = [mark for series in card.series for mark in _line_marks(base, series, card.format, currency, mode)]
+    layers = [mark for series in card.series for mark in _line_marks(base, series, card, currency, mode)]
     hover = alt.selection_point(fields=["at"], nearest=True, on="pointerover", empty=False, clear="pointerout")
     tooltip = [alt.Tooltip("when:N", title="From")]
     tooltip += [alt.Tooltip(f"{s.column}_text:N", title=s.title) for s in reversed(card.series)]
@@ -112,8 +112,8 @@ def bar(card: BarCard, rows: Sequence[Row], currency: str, mode: Mode) -> Chart:
     return _finished(alt.layer(bars, name, number, moved), mode, alt.Step(BAR_PIXELS))
 
 
-def _line_marks(base: alt.Chart, series: Series, kind: NumberFormat, currency: str, mode: Mode) -> list[alt.Chart]:
-    colour, y = _colour(series, PALETTES[mode]), _y(series.column, kind, currency)
+def _line_marks(base: alt.Chart, series: Series, card: LineCard, currency: str, mode: Mode) -> list[alt.Chart]:
+    colour, y = _colour(series, PALETTES[mode]), _y(series.column, card.format, currency, zero=card.zero)
     dash = {"strokeDash": [4, 4], "strokeWidth": 1.5} if series.style == "dashed" else {"strokeWidth": 2.25}
     marks = [base.mark_line(color=colour, interpolate="monotone", **dash).encode(y=y)]
     if series.style == "area":
@@ -148,17 +148,24 @@ def _stacked(series: Sequence[Series], rows: Sequence[Row]) -> dict[str, list[fl
     return columns
 
 
-def _y(name: str, kind: NumberFormat, currency: str) -> alt.Y:
+def _y(name: str, kind: NumberFormat, currency: str, *, zero: bool = True) -> alt.Y:
     sign = symbol(currency) if kind.startswith("currency") else ""
     number = "replace(format(abs(datum.value), '~s'), 'G', 'B')"
     text = f"(datum.value < 0 ? '\N{MINUS SIGN}' : '') + '{sign}' + {number}"
     if kind == "percent":
         text = "format(datum.value, '~%')"
-    return alt.Y(f"{name}:Q", stack=None, axis=alt.Axis(labelExpr=text), scale=alt.Scale(nice=True, zero=True))
+    return alt.Y(f"{name}:Q", stack=None, axis=alt.Axis(labelExpr=text), scale=alt.Scale(nice=True, zero=zero))
 
 
 def _colour(series: Series, colours: Palette) -> str:
     return str(getattr(colours, series.tone))
+
+
+def _at(day_or_time: date) -> datetime:
+    """The beginning of a day; a time as it is."""
+    if isinstance(day_or_time, datetime):
+        return day_or_time
+    return datetime.combine(day_or_time, time(), UTC)
 
 
 def _naive(at: datetime) -> datetime:
@@ -168,6 +175,6 @@ def _naive(at: datetime) -> datetime:
 
 def _finished(chart: Chart, mode: Mode, height: int | alt.Step) -> Chart:
     config = chart_config(mode)
-    padding = {"left": 0, "right": 4, "top": 6, "bottom": 0}
+    padding = {"left": 0, "right": 4, "top": 6, "bottom": 5}
     finished: Chart = chart.properties(height=height, padding=padding).configure(**config)
     return finished

@@ -98,10 +98,11 @@ def _small_files(table: Table) -> Iterator[SmallFile]:
         if fill(file) > 0.5 or task.delete_files or file.spec_id != table.spec().spec_id:
             continue
         first_us: Any = from_bytes(microseconds, file.lower_bounds[at])
-        yield SmallFile(file=file, day=_day(file), first_at=EPOCH + timedelta(microseconds=first_us))
+        yield SmallFile(file=file, day=day_of(file), first_at=EPOCH + timedelta(microseconds=first_us))
 
 
-def _day(file: DataFile) -> date:
+def day_of(file: DataFile) -> date:
+    """The day that a file of a table in days is of."""
     value = file.partition[0]
     return value if isinstance(value, date) else EPOCH_DAY + timedelta(days=value)
 
@@ -130,7 +131,7 @@ def compact(catalog: Catalog, identifier: tuple[str, ...], group: Sequence[DataF
 
 
 def _write(table: Table, group: Sequence[DataFile]) -> list[DataFile]:
-    day = _day(group[0])
+    day = day_of(group[0])
     return [write(table, rows.sort_by([(name, "ascending") for name in PLACE]), day) for rows in _read(table, group)]
 
 

@@ -15,11 +15,12 @@ from datetime import datetime, timedelta
 
 import psycopg
 from pyiceberg.catalog import Catalog
+from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 from flink import compaction, retention
 from flink.deployment import Deployment
-from flink.tables import NAMESPACE, open_lake
+from flink.tables import open_lake
 from schemas.errors import Retryable
 
 # As long as this a reader may hold on to a snapshot that it has not pinned.
@@ -82,14 +83,18 @@ def maintain(deployment: Deployment, rule: Rules, *, dry: bool = False) -> Itera
     came first, LakeDamaged when files hold other rows than the table says.
     """
     with _one_at_a_time(deployment), _catalog(deployment) as catalog:
-        for identifier in sorted(catalog.list_tables(NAMESPACE)):
+        for identifier in _tables(catalog):
             yield look(catalog, identifier, rule) if dry else tidy(catalog, identifier, rule)
 
 
 def sizes(deployment: Deployment) -> dict[str, Size]:
     """Every table of the lake by name. Raises Retryable when Postgres is away."""
     with _catalog(deployment) as catalog:
-        return {".".join(i): size(catalog.load_table(i)) for i in sorted(catalog.list_tables(NAMESPACE))}
+        return {".".join(i): size(catalog.load_table(i)) for i in _tables(catalog)}
+
+
+def _tables(catalog: Catalog) -> list[tuple[str, ...]]:
+    return sorted(i for namespace in catalog.list_namespaces() for i in catalog.list_tables(namespace))
 
 
 @contextmanager
@@ -139,7 +144,7 @@ def size(table: Table) -> Size:
 def tidy(catalog: Catalog, identifier: tuple[str, ...], rule: Rules) -> Tidied:
     """Compacts first, so that what it replaced may expire with the rest; then snapshots; then orphans."""
     before = size(catalog.load_table(identifier))
-    for group in compaction.plan(catalog.load_table(identifier), rule.now.date()):
+    for group in _to_compact(catalog.load_table(identifier), rule):
         compaction.compact(catalog, identifier, group)
     expired, removed = retention.expire(catalog, identifier, rule.expire_before)
     table = catalog.load_table(identifier)
@@ -160,7 +165,7 @@ def tidy(catalog: Catalog, identifier: tuple[str, ...], rule: Rules) -> Tidied:
 def look(catalog: Catalog, identifier: tuple[str, ...], rule: Rules) -> Tidied:
     """What ``tidy`` would do now. Bytes after it aren't known before the files are written, and stay as they are."""
     table = catalog.load_table(identifier)
-    before, groups = size(table), compaction.plan(table, rule.now.date())
+    before, groups = size(table), _to_compact(table, rule)
     expired = retention.expired(table, rule.expire_before)
     orphans = retention.strays(table, rule.strays_before)
     fewer = sum(len(group) - 1 for group in groups)
@@ -173,3 +178,8 @@ def look(catalog: Catalog, identifier: tuple[str, ...], rule: Rules) -> Tidied:
         orphans=len(orphans),
         orphan_bytes=sum(orphan.size_bytes for orphan in orphans),
     )
+
+
+def _to_compact(table: Table, rule: Rules) -> list[list[DataFile]]:
+    """A copy of Postgres is written a day at once, and needs none of it."""
+    return [] if retention.PUBLISHED in table.properties else compaction.plan(table, rule.now.date())

@@ -29,6 +29,8 @@ JOB_ID = "flink.job-id"
 AT_ONCE = 500
 ATTEMPTS = 20
 PIN = "replay-"
+PUBLISHED = "insights.published"
+"""Property of a table that is a copy of one in Postgres (replay/publish.py). No job writes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +52,8 @@ def expired(table: Table, before: datetime) -> list[Snapshot]:
 
 def _way_back(table: Table) -> Iterator[Snapshot]:
     """From the newest snapshot to the newest one of a Flink job; all when there is none, for then nobody knows more."""
+    if PUBLISHED in table.properties:
+        return
     for snapshot in ancestors_of(table.snapshot_by_name(MAIN_BRANCH), table.metadata):
         yield snapshot
         if snapshot.summary is not None and JOB_ID in snapshot.summary.additional_properties:

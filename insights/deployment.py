@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,9 @@ from schemas.errors import Misconfigured
 from spark.local import SparkRuntime
 
 if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+
+    from alerts.config import DaemonConfig
     from replay.site import Site
 
 FLINK_ENVIRONMENT = PROJECT / ".venv-flink"
@@ -61,6 +66,23 @@ def deployment(settings: Settings) -> Deployment:
     )
 
 
+@contextmanager
+def published_catalog(settings: Settings) -> Iterator[Catalog]:
+    """Where ``insights lake publish`` puts its tables: AWS Glue where that is set, else the stack's own lake.
+
+    AWS' own settings (AWS_PROFILE and the like) say who we are. Raises Retryable when the catalog is away.
+    """
+    from replay.duck_files import open_catalog
+
+    properties = deployment(settings).lake_properties
+    if settings.glue_warehouse:
+        properties = {"type": "glue", "warehouse": settings.glue_warehouse}
+        if settings.glue_region:
+            properties |= {"client.region": settings.glue_region}
+    with open_catalog(properties) as catalog:
+        yield catalog
+
+
 def spark_runtime(settings: Settings, work_dir: Path) -> SparkRuntime:
     """Spark on this machine; ``work_dir`` takes what one run leaves on disk."""
     from insights.stack import jars  # the stack itself asks this module where Flink is
@@ -83,8 +105,20 @@ def replay_site(settings: Settings) -> Site:
         deployment=deployment(settings),
         work_dir=settings.home / "replay",
         code=_commit(),
-        texts=tuple(sorted([*PROJECT.glob("dashboards/*.yaml"), *PROJECT.glob("dbt/models/**/*.sql")])),
+        texts=tuple(PROJECT.glob("dashboards/*.yaml")) + tuple(PROJECT.glob("dbt/models/**/*.sql")),
     )
+
+
+def alert_config(settings: Settings) -> DaemonConfig:
+    """What the alert daemon is told. Raises Misconfigured naming a setting of a channel that is wrong."""
+    # They load every channel, which only who tells or checks should pay.
+    from alerts.channels import ChannelSettings
+    from alerts.config import DaemonConfig
+
+    channels = {name: getattr(settings, f"alert_{name}") for name in ChannelSettings.model_fields}
+    config = DaemonConfig(dsn=settings.postgres_dsn, channels=ChannelSettings(**channels))
+    config.open_channels()
+    return config
 
 
 def _commit() -> str:

@@ -16,6 +16,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Say what wo
 KeepHours = Annotated[
     float, typer.Option(min=0, metavar="HOURS", help="How long a snapshot stays for whoever reads it. Default: 3.")
 ]
+Only = Annotated[
+    list[str] | None, typer.Option("--table", metavar="NAME", help="Only this one (live.sessions); may be repeated.")
+]
 
 
 @app.command()
@@ -34,6 +37,25 @@ def maintain(dry_run: DryRun = False, keep_hours: KeepHours = 3.0) -> None:
     target = deployment(load_settings())
     done = list(tidied(target, rules(target, datetime.now(UTC), keep_hours), dry=dry_run))
     front.show(tidied_table(done, is_plan=dry_run))
+
+
+@app.command()
+def publish(only: Only = None) -> None:
+    """Copy facts, aggregates and books to the lake, as tables of the same names: what Athena reads.
+
+    A day is copied again while it may change, and when a replay changed it. The stack may run. With
+    INSIGHTS_GLUE_WAREHOUSE set, the tables are in AWS Glue; else in this stack's own lake.
+
+    Example: insights lake publish
+    """
+    from flink.postgres import connected
+    from insights.deployment import deployment, published_catalog
+    from insights.views import published_table
+    from replay.publish import publish as published
+
+    settings = load_settings()
+    with connected(deployment(settings)) as connection, published_catalog(settings) as catalog:
+        front.show(published_table(list(published(connection, catalog, only=only or ()))))
 
 
 @app.command("list")

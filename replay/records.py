@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from flink.postgres import Connection
-from replay.plan import ReplayPlan
+from replay.plan import ReplayPlan, Stretch
 from replay.site import Site
 from schemas.errors import InsightsError, Misconfigured, Retryable
 
@@ -73,6 +74,10 @@ class Status(StrEnum):
 
 class ReplayBusy(Retryable):
     """Another replay of one of these aggregates is going on."""
+
+
+class HoldLost(Retryable):
+    """The server that held this replay's aggregates for it did not stay up."""
 
 
 class NotNow(InsightsError):
@@ -153,6 +158,18 @@ def newest(connection: Connection, limit: int) -> list[Run]:
     return list(_select(connection, "order by created_at desc limit %s", [limit]))
 
 
+def promoted_or_rolled_back(connection: Connection, aggregate: str, since: datetime) -> list[Stretch]:
+    """Windows of an aggregate that runs changed for readers since then, or may have."""
+    if connection.execute("select to_regclass('ops.replays')").fetchone() == (None,):
+        return []
+    runs = _select(
+        connection,
+        "where %s = any(aggregates) and greatest(promoted_at, rolled_back_at) >= %s order by created_at",
+        [aggregate, since],
+    )
+    return [stretch for run in runs for a in run.plan.aggregates if a.name == aggregate for stretch in a.windows]
+
+
 def _select(connection: Connection, condition: str, values: Sequence[object]) -> Iterator[Run]:
     rows = connection.execute(f"select {COLUMNS} from ops.replays {condition}", values).fetchall()
     for row in rows:
@@ -187,17 +204,29 @@ def supersede(connection: Connection) -> None:
 
 
 @contextmanager
-def alone(site: Site, aggregates: Sequence[str]) -> Iterator[None]:
+def alone(site: Site, aggregates: Sequence[str]) -> Iterator[Callable[[], None]]:
     """Holds the aggregates for one replay. Raises ReplayBusy naming the run that has one of them.
 
-    The server lets go of them when this process ends, however it ends.
+    The server lets go of them when this process ends, however it ends, and when the server itself does. What is handed
+    out raises HoldLost after that; whoever does not write in a transaction begun before asks it first.
     """
     with site.postgres() as connection:
         for name in sorted(aggregates):
             if connection.execute(LOCK, (name,)).fetchone() != (True,):
                 raise ReplayBusy(_holder(connection, name))
         connection.commit()
-        yield
+
+        def still_held() -> None:
+            try:
+                connection.execute("select 1")
+                connection.commit()
+            except psycopg.OperationalError as error:
+                raise HoldLost(
+                    "Postgres was restarted in mid-run, and another replay may have begun meanwhile; nothing was"
+                    " changed. What is computed stays: run the same plan again"
+                ) from error
+
+        yield still_held
 
 
 @contextmanager

@@ -201,7 +201,7 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
 {% endmacro %}
 
 {% macro athena__day_literal(kind, day) %}
-    {{ return("date '" ~ day ~ "'" if kind == 'day' else "timestamp '" ~ day ~ " 00:00:00 UTC'") }}
+    {{ return("date '" ~ day ~ "'" if kind == 'day' else "timestamp '" ~ day ~ " 00:00:00'") }}
 {% endmacro %}
 
 {#- What a model's numbers depend on, of its own. -#}
@@ -239,7 +239,7 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
 
 {% macro athena__day_text(value) %}
     {%- if value in ('r.plan', 'r.changes') -%}{{ return('cast(' ~ value ~ ' as varchar)') }}{%- endif -%}
-    {{ return("date_format(" ~ value ~ " at time zone 'UTC', '%Y-%m-%d %H:%i:%s.%f')") }}
+    {{ return("date_format(" ~ value ~ ", '%Y-%m-%d %H:%i:%s.%f')") }}
 {% endmacro %}
 
 {#- Two builds of one model take turns. Athena has no lock: there, whoever schedules builds sees to it. -#}

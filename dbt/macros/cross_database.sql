@@ -3,9 +3,17 @@ What Postgres and Athena (Trino) say differently, each once. Models use these an
 filter (where ...), grouping sets, row_number(), coalesce, interval '30' day, extract(... from ...).
 -#}
 
-{#- The day (UTC) of a time with a zone. -#}
+{#- The day (UTC) of a time. Athena's have no zone and are in UTC: it makes no table with one that has. -#}
 {% macro utc_day(moment) -%}
+    {{ adapter.dispatch('utc_day')(moment) }}
+{%- endmacro %}
+
+{% macro postgres__utc_day(moment) -%}
     cast({{ moment }} at time zone 'UTC' as date)
+{%- endmacro %}
+
+{% macro athena__utc_day(moment) -%}
+    cast({{ moment }} as date)
 {%- endmacro %}
 
 {#- The first of the month of a day. -#}

@@ -6,12 +6,14 @@ Nothing is resolved at run time: what a jar needs was worked out once, with Mave
 from __future__ import annotations
 
 import hashlib
+import re
 import tarfile
 import tempfile
 import tomllib
+import zipfile
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +27,7 @@ LOCK = Path(__file__).parent / "jars.toml"
 PARALLEL_DOWNLOADS = 4
 STACK = ("kafka", "registry", "flink", "spark")
 """Parts of the lock that a stack on this machine runs with."""
+NOT_FOR_TRINO = re.compile(r"snowflake|rocksdb|google-cloud|grpc|azure|alluxio|-(windows|osx)-")
 
 Report = Callable[[int, int], None]
 """Told the bytes downloaded so far and the total, from several threads."""
@@ -54,12 +57,13 @@ class Jar:
 
     @property
     def coordinate(self) -> str:
-        extra = f":{self.classifier}@{self.packaging}" if self.classifier else ""
-        return f"{self.group}:{self.artifact}:{self.version}{extra}"
+        classifier = f":{self.classifier}" if self.classifier else ""
+        packaging = f"@{self.packaging}" if self.classifier or self.packaging != "jar" else ""
+        return f"{self.group}:{self.artifact}:{self.version}{classifier}{packaging}"
 
 
 def parse_jar(part: str, coordinate: str, sha256: str, size: int) -> Jar:
-    """A Jar from ``group:artifact:version`` or ``group:artifact:version:classifier@packaging``."""
+    """A Jar from ``group:artifact:version``, and ``:classifier`` and ``@packaging`` where it has them."""
     plain, _, packaging = coordinate.partition("@")
     group, artifact, version, *rest = plain.split(":")
     return Jar(
@@ -176,12 +180,40 @@ def sha256_of(path: Path) -> str:
 def unpacked_registry(folder: Path) -> Path:
     """The folder of the registry's unpacked files, unpacking them the first time."""
     (archive,) = of_part("registry", folder)
-    target = folder / archive.name.removesuffix(".tar.gz")
+
+    def unpack(target: Path) -> None:
+        with tarfile.open(archive) as tar:
+            tar.extractall(target, filter="data")
+
+    return _unpacked(folder / archive.name.removesuffix(".tar.gz"), unpack)
+
+
+def unpacked_trino(folder: Path) -> Path:
+    """The folder of Trino's ``lib`` and ``plugin/iceberg``, without what reads nothing here (half of their size)."""
+    server, plugin = of_part("trino", folder)
+
+    def unpack(target: Path) -> None:
+        with tarfile.open(server) as tar:
+            tar.extractall(target, [m for m in tar if "/lib/" in m.name], filter="data")
+        with zipfile.ZipFile(plugin) as archive:
+            for name in archive.namelist():
+                if not NOT_FOR_TRINO.search(name):
+                    archive.extract(name, target / "plugin")
+        inner = target / server.name.removesuffix(".tar.gz")
+        (inner / "lib").rename(target / "lib")
+        inner.rmdir()
+        (target / "plugin" / plugin.name.removesuffix(".zip")).rename(target / "plugin" / "iceberg")
+
+    return _unpacked(folder / server.name.removesuffix(".tar.gz"), unpack)
+
+
+def _unpacked(target: Path, unpack: Callable[[Path], None]) -> Path:
     if not target.is_dir():
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as staging:
-            with tarfile.open(archive) as tar:
-                tar.extractall(Path(staging) / "all", filter="data")
-            (Path(staging) / "all").rename(target)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as staging:
+            unpack(Path(staging) / "all")
+            # Somebody else may have been faster.
+            with suppress(OSError):
+                (Path(staging) / "all").rename(target)
     return target
 
 

@@ -1,0 +1,152 @@
+"""A table of Postgres as a table of the lake: columns, types and comments, made or brought up to what Postgres has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+from pyiceberg import types as iceberg
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import NoSuchTableError
+from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table
+from pyiceberg.transforms import DayTransform
+
+from flink.postgres import Connection
+from flink.retention import PUBLISHED
+from schemas.errors import Misconfigured
+
+# Any number that no column has: the catalog numbers them itself.
+LIST_ELEMENT = 10_000
+TYPES: dict[str, iceberg.IcebergType] = {
+    # Athena makes neither table nor view with a time that has a zone, so the marts could not hold what they read here.
+    "timestamp with time zone": iceberg.TimestampType(),
+    "date": iceberg.DateType(),
+    "text": iceberg.StringType(),
+    "bytea": iceberg.BinaryType(),
+    "integer": iceberg.IntegerType(),
+    "bigint": iceberg.LongType(),
+    "boolean": iceberg.BooleanType(),
+    "double precision": iceberg.DoubleType(),
+    # Athena has functions for JSON in text, and no type for it in a table.
+    "jsonb": iceberg.StringType(),
+    "text[]": iceberg.ListType(LIST_ELEMENT, iceberg.StringType(), element_required=False),
+}
+COLUMNS = """
+select
+    a.attname,
+    format_type(a.atttypid, a.atttypmod),
+    coalesce(col_description(a.attrelid, a.attnum), '')
+from pg_attribute as a
+where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped
+order by a.attnum
+"""
+PROPERTIES = {
+    "format-version": "2",
+    "write.parquet.compression-codec": "zstd",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+    PUBLISHED: "",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of Postgres, with the lake's type for it. What may be null is not told: a view does not know it."""
+
+    name: str
+    postgres: str
+    doc: str
+
+    @property
+    def kind(self) -> iceberg.IcebergType:
+        """The lake's type. Raises LookupError when there is none."""
+        if found := re.fullmatch(r"numeric\((\d+),(\d+)\)", self.postgres):
+            return iceberg.DecimalType(int(found[1]), int(found[2]))
+        return TYPES[self.postgres]
+
+    @property
+    def expression(self) -> sql.Composable:
+        """What is selected."""
+        name = sql.Identifier(self.name)
+        match self.postgres:
+            case "jsonb":
+                return sql.SQL("{}::text").format(name)
+            case "timestamp with time zone":
+                return sql.SQL("{} at time zone 'UTC'").format(name)
+            case _:
+                return name
+
+
+def columns_of(connection: Connection, relation: str) -> list[Column]:
+    """Columns of a table or view; none when it is not there. Raises Misconfigured for a type that the lake has not."""
+    found = [Column(name=n, postgres=t, doc=d) for n, t, d in connection.execute(COLUMNS, (relation,)).fetchall()]
+    for column in found:
+        try:
+            _ = column.kind
+        except LookupError:
+            raise Misconfigured(
+                f"{relation}.{column.name} is {column.postgres}, which has no twin in the lake: give it a type that"
+                " replay/twin.py knows, or add one there"
+            ) from None
+    return found
+
+
+def make_or_bring_up(catalog: Catalog, name: str, columns: Sequence[Column], *, day: str | None = None) -> Table:
+    """The table of this name with these columns, in days of ``day`` where one is named.
+
+    When columns of one that is there differ, they are exchanged, and it forgets what it was made from: the next commit
+    brings all rows. Raises Misconfigured when it is not in such days.
+    """
+    schema = _schema(columns)
+    try:
+        table = catalog.load_table(name)
+    except NoSuchTableError:
+        catalog.create_namespace_if_not_exists(name.split(".")[0])
+        return catalog.create_table(name, schema, partition_spec=_days(schema, day), properties=PROPERTIES)
+    _exchange_columns(table, schema)
+    there, wanted = (_places(t, s) for t, s in ((table.schema(), table.spec()), (schema, _days(schema, day))))
+    if there != wanted:
+        raise Misconfigured(
+            f"the lake's table {name} is in parts by {there or 'nothing'} and should be by {wanted or 'nothing'}; "
+            "nothing was copied into it. Drop it, and copy again"
+        )
+    return table
+
+
+def _schema(columns: Sequence[Column]) -> Schema:
+    return Schema(*(iceberg.NestedField(i, c.name, c.kind, doc=c.doc) for i, c in enumerate(columns, 1)))
+
+
+def _days(schema: Schema, moment: str | None) -> PartitionSpec:
+    if moment is None:
+        return UNPARTITIONED_PARTITION_SPEC
+    return PartitionSpec(PartitionField(schema.find_field(moment).field_id, 1000, DayTransform(), f"{moment}_day"))
+
+
+def _places(schema: Schema, spec: PartitionSpec) -> str:
+    return ", ".join(f"{f.transform}({schema.find_column_name(f.source_id)})" for f in spec.fields)
+
+
+def _exchange_columns(table: Table, schema: Schema) -> None:
+    there, wanted = ({f.name: _kind(f.field_type) for f in s.fields} for s in (table.schema(), schema))
+    gone = [name for name, kind in there.items() if wanted.get(name) != kind]
+    new = [field for field in schema.fields if there.get(field.name) != wanted[field.name]]
+    if not gone and not new:
+        return
+    with table.transaction() as transaction:
+        transaction.set_properties({PUBLISHED: ""})
+        with transaction.update_schema(allow_incompatible_changes=True) as update:
+            for name in gone:
+                update.delete_column(name)
+        with transaction.update_schema() as update:
+            for field in new:
+                update.add_column(field.name, field.field_type, field.doc)
+
+
+def _kind(kind: iceberg.IcebergType) -> str:
+    """Without the numbers that a catalog gives."""
+    return "list" if isinstance(kind, iceberg.ListType) else str(kind)

@@ -1,0 +1,82 @@
+"""The target ``prod`` of the dbt project: what is in a Postgres published to Glue, and built by dbt as for Athena."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import trino
+
+from insights.settings import PROJECT
+from replay.publish import publish
+from tests.marts.athena import Athena, own_athena
+from tests.marts.own_aws import BUCKET, KEY, REGION, SECRET, glue_catalog, own_aws
+from tests.marts.own_trino import CATALOG, own_trino
+
+
+@dataclass(frozen=True, slots=True)
+class Prod:
+    """Where it is: addresses of AWS and Athena, the port of Trino, a folder for what a build leaves behind."""
+
+    aws: str
+    athena: str
+    asked: Athena
+    trino: int
+    folder: Path
+
+    def publish(self, dsn: str) -> None:
+        """As ``insights lake publish`` does."""
+        with psycopg.connect(dsn) as connection:
+            list(publish(connection, glue_catalog(self.aws)))
+
+    def dbt(self, *arguments: str) -> str:
+        """Runs dbt with the adapter for Athena, and gives what it said. Fails when dbt does."""
+        environment = {
+            **os.environ,
+            "AWS_ENDPOINT_URL": self.aws,
+            "AWS_ENDPOINT_URL_ATHENA": self.athena,
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "INSIGHTS_DBT_TARGET": "prod",
+            "INSIGHTS_ATHENA_REGION": REGION,
+            "INSIGHTS_ATHENA_STAGING": f"s3://{BUCKET}/staging/",
+            "INSIGHTS_ATHENA_DATA": f"s3://{BUCKET}/marts/",
+            "DBT_PROFILES_DIR": str(PROJECT / "dbt"),
+            "DBT_PROJECT_DIR": str(PROJECT / "dbt"),
+            "DBT_TARGET_PATH": str(self.folder / "target"),
+            "DBT_LOG_PATH": str(self.folder / "log"),
+        }
+        done = subprocess.run(
+            [str(PROJECT / ".venv-dbt" / "bin" / "dbt"), "--no-use-colors", *arguments],
+            env=environment,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+        )
+        assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+        return done.stdout
+
+    def rows(self, sql: str) -> list[list[Any]]:
+        """What Trino answers."""
+        with trino.dbapi.connect(
+            host="127.0.0.1", port=self.trino, user="test", catalog=CATALOG, timezone="UTC"
+        ) as connection:
+            found: list[list[Any]] = connection.cursor().execute(sql).fetchall()
+            return found
+
+
+@contextmanager
+def own_prod(folder: Path) -> Iterator[Prod]:
+    """An AWS without a table, from here until it is left."""
+    folder.mkdir()
+    with own_aws(folder) as aws, own_trino(folder / "trino", aws) as port, own_athena(port, aws) as (athena, asked):
+        yield Prod(aws=aws, athena=athena, asked=asked, trino=port, folder=folder)

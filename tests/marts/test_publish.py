@@ -1,0 +1,300 @@
+"""What is copied to the lake is what Postgres has, and only what may have changed is copied again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.expressions import EqualTo
+
+from aggregates.catalogue import aggregate
+from flink.compaction import day_of
+from flink.maintenance import Rules, tidy
+from replay import publish as publishing
+from replay.publish import BOOKS, Outcome, PublishRuns, publish
+from schemas.errors import Misconfigured
+from tests.marts import sources
+from tests.marts.any_shop import any_shop
+from tests.marts.sources import Came
+from tests.replay import own_lake
+from tests.replay.own_postgres import own_postgres
+
+pytestmark = pytest.mark.timeout(300)
+LINES = aggregate("order_lines")
+LOG = any_shop(3)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with own_postgres(tmp_path_factory.mktemp("publish") / "home") as dsn:
+        with psycopg.connect(dsn) as connection:
+            sources.make(connection)
+        yield dsn
+
+
+@pytest.fixture
+def dsn(server: str) -> str:
+    """All of the log has come, and the books say so."""
+    with psycopg.connect(server) as connection:
+        connection.execute("truncate ops.replays")
+        sources.fill(connection, Came(LOG))
+    return server
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Iterator[Catalog]:
+    catalog = load_catalog("lake", **own_lake.properties(tmp_path))
+    yield catalog
+    catalog.close()
+
+
+def published(dsn: str, lake: Catalog, *only: str) -> dict[str, tuple[Outcome, int]]:
+    """Copies, and gives by table what became of it and how many days were copied."""
+    with psycopg.connect(dsn) as connection:
+        return {done.table: (done.outcome, done.days) for done in publish(connection, lake, only=only)}
+
+
+def in_lake(lake: Catalog, name: str) -> Counter[str]:
+    return Counter(str(list(row.values())) for row in lake.load_table(name).scan().to_arrow().to_pylist())
+
+
+def in_postgres(dsn: str, name: str) -> Counter[str]:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("set time zone 'UTC'")
+        rows = connection.execute(f"select * from {name}").fetchall()
+    return Counter(str([in_the_lakes_words(value) for value in row]) for row in rows)
+
+
+def in_the_lakes_words(value: Any) -> Any:
+    return value.astimezone(UTC).replace(tzinfo=None) if isinstance(value, datetime) else value
+
+
+def assert_same(dsn: str, lake: Catalog, *names: str) -> None:
+    for name in names:
+        assert in_lake(lake, name) == in_postgres(dsn, name), name
+
+
+def files_of(lake: Catalog, name: str) -> dict[date, set[str]]:
+    found: dict[date, set[str]] = {}
+    for task in lake.load_table(name).scan().plan_files():
+        found.setdefault(day_of(task.file), set()).add(task.file.file_path)
+    return found
+
+
+def days_of(dsn: str) -> list[date]:
+    with psycopg.connect(dsn) as connection:
+        days = connection.execute("select distinct (occurred_at at time zone 'UTC')::date from events.order_lines")
+        return sorted(day for (day,) in days)
+
+
+def set_finality(dsn: str, until: datetime) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("update ops.finality set final_until = %s", (until,))
+
+
+def change(dsn: str, day: date) -> None:
+    """Another amount in each line of that day, as a replay or the live job would write it."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            f"update {LINES.table} set net_amount = net_amount + 0.01"
+            " where (occurred_at at time zone 'UTC')::date = %s",
+            (day,),
+        )
+
+
+def test_every_table_is_copied_with_its_types_nulls_and_bytes(dsn: str, lake: Catalog) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "insert into ops.dead_letters values (0, 7, now(), '', 'ContractBroken', 'ü', null, null)"
+            " on conflict do nothing"
+        )
+    done = published(dsn, lake)
+    assert {outcome for outcome, _ in done.values()} == {"written"}
+    assert len(done) == len(BOOKS) + 13
+    assert_same(dsn, lake, *(name for name in done if name != "ops.replays"))
+    assert sum(in_lake(lake, "events.customers").values()) > 5
+    schema = lake.load_table("events.order_lines").schema()
+    assert str(schema.find_type("net_amount")) == "decimal(38, 2)"
+    assert str(schema.find_type("occurred_at")) == "timestamp"
+    assert schema.find_field("line").doc == "Place of the line in the order, from 1."
+
+
+def test_copying_again_what_has_not_changed_writes_nothing(dsn: str, lake: Catalog) -> None:
+    done = published(dsn, lake)
+    before = {name: lake.load_table(name).metadata_location for name in done}
+    assert {outcome for outcome, _ in published(dsn, lake).values()} == {"unchanged"}
+    assert {name: lake.load_table(name).metadata_location for name in done} == before
+
+
+def test_of_a_table_only_days_that_were_not_final_are_copied_again(dsn: str, lake: Catalog) -> None:
+    days = days_of(dsn)
+    set_finality(dsn, datetime(days[-2].year, days[-2].month, days[-2].day, 9, tzinfo=UTC))
+    published(dsn, lake, LINES.sink)
+    before = files_of(lake, LINES.sink)
+    change(dsn, days[-1])
+    assert published(dsn, lake, LINES.sink) == {LINES.sink: ("written", 1)}
+    after = files_of(lake, LINES.sink)
+    assert [day for day in after if after[day] != before[day]] == [days[-1]]
+    assert_same(dsn, lake, LINES.sink)
+
+
+def test_a_day_whose_rows_are_gone_is_gone(dsn: str, lake: Catalog) -> None:
+    days = days_of(dsn)
+    set_finality(dsn, datetime(days[-2].year, days[-2].month, days[-2].day, tzinfo=UTC))
+    published(dsn, lake, LINES.sink)
+    with psycopg.connect(dsn) as connection:
+        connection.execute(f"delete from {LINES.table} where (occurred_at at time zone 'UTC')::date = %s", (days[-1],))
+    assert published(dsn, lake, LINES.sink)[LINES.sink][0] == "written"
+    assert days[-1] not in files_of(lake, LINES.sink)
+    assert_same(dsn, lake, LINES.sink)
+
+
+def promoted(dsn: str, windows: Sequence[tuple[str | None, str | None]]) -> None:
+    """As a promotion notes itself."""
+    plan = {
+        "made_at": "2026-05-01T00:00:00Z",
+        "scope": "windows",
+        "aggregates": [
+            {
+                "name": LINES.name,
+                "version": 1,
+                "fingerprint": LINES.fingerprint,
+                "table": LINES.sink,
+                "final_until": None,
+                "windows": [{"since": since, "until": until} for since, until in windows],
+            }
+        ],
+        "topics": {},
+        "late_events": 0,
+        "waiting_events": 0,
+        "dashboards": [],
+        "models": [],
+        "estimate": {"spark_seconds": 1, "duckdb_seconds": 1, "emr_usd": 0},
+    }
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "insert into ops.replays (run, status, scope, aggregates, engine, plan, plan_digest, requested_by, records,"
+            " promoted_at) values ('r1', 'promoted', 'windows', %s, 'duckdb', %s, '', 'a test', 0, now())",
+            ([LINES.name], Jsonb(plan)),
+        )
+
+
+def test_days_within_windows_that_a_replay_changed_are_copied_again(dsn: str, lake: Catalog) -> None:
+    days = days_of(dsn)
+    published(dsn, lake, LINES.sink)
+    before = files_of(lake, LINES.sink)
+    change(dsn, days[0])
+    change(dsn, days[3])
+    assert published(dsn, lake, LINES.sink)[LINES.sink][0] == "unchanged", "nothing says that final days changed"
+    promoted(dsn, [(f"{day}T10:00:00Z", f"{day}T11:00:00Z") for day in (days[0], days[3])])
+    assert published(dsn, lake, LINES.sink) == {LINES.sink: ("written", 2)}
+    after = files_of(lake, LINES.sink)
+    assert [day for day in sorted(after) if after[day] != before[day]] == [days[0], days[3]]
+    assert_same(dsn, lake, LINES.sink)
+    assert published(dsn, lake, LINES.sink)[LINES.sink][0] == "unchanged"
+
+
+@pytest.mark.parametrize("what", ["another version is shown", "the job began anew"])
+def test_all_days_are_looked_at_again_when(what: str, dsn: str, lake: Catalog) -> None:
+    published(dsn, lake, LINES.sink)
+    change(dsn, days_of(dsn)[0])
+    if what == "another version is shown":
+        with psycopg.connect(dsn) as connection:
+            connection.execute("update ops.versions set since = now() where aggregate = %s", (LINES.name,))
+    else:
+        set_finality(dsn, datetime(2026, 1, 1, tzinfo=UTC))
+    assert published(dsn, lake, LINES.sink) == {LINES.sink: ("written", 1)}
+    assert_same(dsn, lake, LINES.sink)
+
+
+def test_a_copy_that_is_killed_leaves_the_one_before_and_the_next_completes_it(
+    dsn: str, lake: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(dsn, lake, LINES.sink)
+    before = in_postgres(dsn, LINES.sink)
+    days = days_of(dsn)
+    for day in days[:9]:
+        change(dsn, day)
+    promoted(dsn, [(None, None)])
+    written: list[Any] = []
+    write = publishing.write
+
+    def dies_half_way(*arguments: Any) -> Any:
+        if len(written) == 4:
+            raise KeyboardInterrupt
+        written.append(write(*arguments))
+        return written[-1]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(publishing, "write", dies_half_way)
+        with pytest.raises(KeyboardInterrupt):
+            published(dsn, lake, LINES.sink)
+    assert len(written) == 4
+    assert in_lake(lake, LINES.sink) == before
+    assert published(dsn, lake, LINES.sink)[LINES.sink][0] == "written"
+    assert_same(dsn, lake, LINES.sink)
+
+
+def test_rows_are_held_a_few_at_a_time_and_a_day_may_be_several_files(
+    dsn: str, lake: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "FILE_ROWS", 3)
+    published(dsn, lake, LINES.sink, "ops.event_counts")
+    assert max(len(files) for files in files_of(lake, LINES.sink).values()) > 1
+    tasks = lake.load_table("ops.event_counts").scan().plan_files()
+    assert max(task.file.record_count for task in tasks) == 3
+    assert_same(dsn, lake, LINES.sink, "ops.event_counts")
+
+
+def test_a_book_with_another_column_is_copied_with_it(dsn: str, lake: Catalog) -> None:
+    published(dsn, lake, "ops.event_counts")
+    with psycopg.connect(dsn) as connection:
+        connection.execute("alter table ops.event_counts add column note text default 'new', drop column on_time")
+        try:
+            connection.commit()
+            assert published(dsn, lake, "ops.event_counts")["ops.event_counts"][0] == "written"
+            assert sorted(lake.load_table("ops.event_counts").schema().column_names) == [
+                *("counted", "last_event_at", "note", "topic", "window_start")
+            ]
+            assert lake.load_table("ops.event_counts").scan(EqualTo("note", "new")).to_arrow().num_rows > 5
+        finally:
+            connection.execute("alter table ops.event_counts drop column note, add column on_time bigint default 0")
+
+
+def test_a_type_that_the_lake_does_not_know_is_refused_by_name(dsn: str, lake: Catalog) -> None:
+    with psycopg.connect(dsn) as connection:
+        connection.execute("alter table ops.event_counts add column place point")
+        try:
+            connection.commit()
+            with pytest.raises(Misconfigured, match=r"ops.event_counts.place is point"):
+                published(dsn, lake, "ops.event_counts")
+        finally:
+            connection.execute("alter table ops.event_counts drop column place")
+
+
+def test_two_do_not_copy_at_once(dsn: str, lake: Catalog) -> None:
+    with psycopg.connect(dsn) as one, psycopg.connect(dsn) as other:
+        first = publish(one, lake)
+        next(first)
+        with pytest.raises(PublishRuns):
+            next(publish(other, lake))
+        first.close()
+        assert next(publish(other, lake)).outcome == "unchanged"
+
+
+def test_upkeep_lets_old_copies_go_and_leaves_the_newest(dsn: str, lake: Catalog) -> None:
+    published(dsn, lake, LINES.sink)
+    change(dsn, days_of(dsn)[-1])
+    published(dsn, lake, LINES.sink)
+    assert len(lake.load_table(LINES.sink).metadata.snapshots) == 2
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    done = tidy(lake, ("events", "order_lines"), Rules(now=soon, expire_before=soon, strays_before=soon))
+    assert (done.expired, done.after.snapshots, done.orphans) == (1, 1, 0)
+    assert_same(dsn, lake, LINES.sink)
