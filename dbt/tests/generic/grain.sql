@@ -1,6 +1,6 @@
 {#-
-A row for each combination of these columns, and none of them null. `newest_days: [day, 7]` looks at the rows of the newest
-seven days in the column `day` alone, unless everything is built anew: for what is large and has no other guard.
+A row for each combination of these columns, and none of them null. `newest_days: [day, 7]` looks at the rows of the
+newest seven days in the column `day` alone, unless everything is built anew: for what is large.
 -#}
 {% test grain(model, columns, newest_days=none) %}
     select
@@ -8,7 +8,8 @@ seven days in the column `day` alone, unless everything is built anew: for what 
         count(*) as found
     from {{ model }}
     {% if newest_days and not flags.FULL_REFRESH %}
-    where {{ newest_days[0] }} > {{ days_after('(select max(' ~ newest_days[0] ~ ') from ' ~ model ~ ')', -newest_days[1]) }}
+    {%- set newest = '(select max(' ~ newest_days[0] ~ ') from ' ~ model ~ ' as every_row)' %}
+    where {{ newest_days[0] }} > {{ days_after(newest, -newest_days[1]) }}
     {% endif %}
     group by
         {{ columns | join(',\n        ') }}
