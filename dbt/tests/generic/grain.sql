@@ -3,13 +3,21 @@ A row for each combination of these columns, and none of them null. `newest_days
 newest seven days in the column `day` alone, unless everything is built anew: for what is large.
 -#}
 {% test grain(model, columns, newest_days=none) %}
+    {%- set is_cut = newest_days and not flags.FULL_REFRESH -%}
+    {% if is_cut %}
+    with newest as (
+        select max({{ newest_days[0] }}) as newest_day
+        from {{ model }}
+    )
+
+    {% endif %}
     select
         {{ columns | join(',\n        ') }},
         count(*) as found
     from {{ model }}
-    {% if newest_days and not flags.FULL_REFRESH %}
-    {%- set newest = '(select max(' ~ newest_days[0] ~ ') from ' ~ model ~ ' as every_row)' %}
-    where {{ newest_days[0] }} > {{ days_after(newest, -newest_days[1]) }}
+    {% if is_cut %}
+    cross join newest
+    where {{ newest_days[0] }} > {{ days_after('newest_day', -newest_days[1]) }}
     {% endif %}
     group by
         {{ columns | join(',\n        ') }}
