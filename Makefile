@@ -33,7 +33,7 @@ status:  ## what runs, what was counted, how fresh it is
 	@$(python) -m insights status $(ARGS)
 
 test:  ## every test, on the real parts (ARGS="-k late" picks some)
-	$(bootstrap) dev flink spark dbt metabase trino
+	$(bootstrap) dev flink spark dbt metabase trino tableau
 	@.venv/bin/pytest $(ARGS)
 
 check:  ## lint, types, imports, dependencies, SQL, and the contracts
@@ -58,7 +58,7 @@ check-sql:
 check-plans:
 	@echo "==> every query planned by Flink and by Spark" && .venv/bin/python -W ignore:XDG_RUNTIME_DIR .ci/plan_sql.py
 check-yaml:
-	@echo "==> yamllint" && .venv/bin/yamllint --strict .github dashboards .pre-commit-config.yaml
+	@echo "==> yamllint" && .venv/bin/yamllint --strict .github alerts dashboards .pre-commit-config.yaml
 check-contracts:
 	@echo "==> compatibility with the released contracts" && $(python) -m insights schemas check --offline > /dev/null
 
