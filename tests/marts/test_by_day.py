@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import psycopg
 import pytest
 
 from insights.settings import PROJECT
+from tests.conftest import wait_until
 from tests.marts.made_shop import DAY, FIRST_DAY, Shop, opened
 from tests.marts.process import Dbt, copied, dbt_on, make_tables, relations
 from tests.replay.own_postgres import own_postgres
@@ -211,3 +213,29 @@ def test_what_a_build_by_day_must_not_read_is_refused_by_name(dbt: Dbt, shop: Sh
     )
     dbt.run("shop", "run", "--select", "int_wrong", "--project-dir", str(project), expect=False)
     assert "int_wrong is built by day and reads int_orders" in dbt.results["int_wrong"]["message"]
+
+
+def test_two_builds_of_one_model_take_turns(shop: Shop, dbt: Dbt) -> None:
+    """The second waits until the first has committed, and then sees what that knew."""
+    waiting = "select count(*) = 1 from pg_locks where locktype = 'advisory' and not granted"
+    with psycopg.connect(shop.dsn, autocommit=True) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("select pg_advisory_lock(hashtextextended('insights.dbt.int_orders', 0))")
+        build = pool.submit(dbt.run, "shop", "run", "--select", "int_orders")
+        wait_until(lambda: (other.execute(waiting).fetchone() or (False,))[0], what="a build waits for the other one")
+        assert not build.done()
+        other.execute("select pg_advisory_unlock_all()")
+        assert build.result()["int_orders"]["status"] == "success"
+
+
+def test_a_view_stays_through_builds_and_one_that_is_gone_comes_back_with_all_that_read_it(
+    shop: Shop, dbt: Dbt
+) -> None:
+    query = "select 'marts.fct_order_lines'::regclass::oid, to_regclass('marts.fct_orders') is not null"
+    with psycopg.connect(shop.dsn, autocommit=True) as connection:
+        before = connection.execute(query).fetchone()
+        dbt.run("shop", "run", "--full-refresh", "--select", "staging")
+        # Views that read it were not dropped with it.
+        assert connection.execute(query).fetchone() == before
+        connection.execute("drop view staging.stg_order_lines cascade")
+    dbt.run("shop", "run")
+    assert_as_if_built_whole(shop, dbt)
