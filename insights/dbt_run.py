@@ -169,6 +169,11 @@ def build(settings: Settings, select: str | None, *, full_refresh: bool, said: S
             if not results.exists():
                 raise DbtFailed(f"dbt built nothing: {words or 'it said no word'}. Its log is {log_path(settings)}")
             built = read_results(settings.dbt_dir / "target")
+            if not built.models and not built.tests:
+                raise DbtFailed(
+                    f"there is nothing called {select}: --select takes names of models (daily_sales), with a + for all"
+                    " before or after (+daily_sales), or folders (marts.web)"
+                )
         except InsightsError as error:
             _end(connection, number, "failed", 0, 0, 0, str(error))
             raise
