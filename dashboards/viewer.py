@@ -15,6 +15,7 @@ from html import escape
 from pathlib import Path
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboards import tiles
 from dashboards.behind import MODELS_SQL, VERSIONS_SQL, Age, Books, age_of
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     except Misconfigured as error:
         st.set_page_config(page_title="Dashboard", layout="wide")
         st.html(style(_mode()))
-        st.html(_navigation(folder, "", {}))
+        _navigate(st.empty(), folder, "", {})
         st.html(tiles.notice("This dashboard can't be drawn", str(error)))
         return
     st.set_page_config(page_title=dashboard.title, page_icon=str(Path(__file__).parent / "icon.svg"), layout="wide")
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str]) -> None:
         links = st.empty()
         choices = _choices(dashboard, answers)
         values = _top(dashboard, choices)
-        links.html(_navigation(folder, name, values))
+        _navigate(links, folder, name, values)
 
     def live() -> None:
         if _choices(dashboard, answers) != choices:
@@ -81,10 +82,12 @@ def _answers(dsn: str) -> Answers:
     return Answers(Postgres(dsn, connections=CONNECTIONS).rows, ThreadPoolExecutor(CONNECTIONS, "page-query"))
 
 
-def _navigation(folder: Folder, chosen: str, values: Mapping[str, str]) -> str:
+def _navigate(place: DeltaGenerator, folder: Folder, chosen: str, values: Mapping[str, str]) -> None:
     """Links that keep what is chosen here where the other dashboard knows it as well."""
     titles = folder.titles()
-    return tiles.navigation(titles, {name: address(name, _shared(folder, name, values)) for name in titles}, chosen)
+    if len(titles) > 1:
+        addresses = {name: address(name, _shared(folder, name, values)) for name in titles}
+        place.html(tiles.navigation(titles, addresses, chosen))
 
 
 def _shared(folder: Folder, name: str, values: Mapping[str, str]) -> dict[str, str]:

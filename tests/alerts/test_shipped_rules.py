@@ -320,7 +320,7 @@ def test_books_that_do_not_come_out_are_found(shop: Shop, found: Callable[[str],
     healthy(shop)
     shop.log_counts(ORDERS, published=100, counted=101)
     assert found("accounting") == [
-        "sales.order_placed.v1: 100 published, less counted, duplicate, late and dead, is -1 and should be 0"
+        "sales.order_placed.v1: of 100 published, -1 are not counted, duplicate, late or dead: it should be 0"
     ]
     # One that is left is on its way while events flow, and lost when they don't.
     shop.log_counts(ORDERS, published=101, counted=100)

@@ -1,4 +1,4 @@
-"""Every card on a real Postgres with real marts: as Metabase sends its SQL, it returns the rows that the page shows."""
+"""Every card's SQL on a real Postgres with real marts: as Metabase sends it, it returns what the page shows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import DictRow, dict_row
+from tests.marts.building import Place, own_place
 
 from alerts import ledger
 from dashboards.metabase.reader import provide_reader
@@ -18,7 +19,6 @@ from dashboards.query import question
 from insights import dbt_run
 from tests.marts import sources
 from tests.marts.any_shop import any_shop
-from tests.marts.building import Place, own_place
 from tests.marts.sources import Came
 from tests.metabase.as_metabase import run
 from tests.metabase.folders import READER_PASSWORD, Command
@@ -28,10 +28,21 @@ from tests.web import made_runs
 FOLDER = Path(__file__).parents[2] / "dashboards"
 FILES = sorted(FOLDER.glob("*.yaml"))
 VALUES_TRIED = 3
-SELDOM = {
-    # Their tables are empty in a shop without these troubles, or they look at the last minutes only.
-    *("operations/alerts", "operations/builds", "operations/marts"),
-}
+OF_THE_LAST_MINUTES = {"operations/events_today", "sales_overview/orders_now", "sales_overview/visitors_now"}
+"""A shop of months ago has none, and null is what both say."""
+
+# What goes wrong or is watched: nothing of it is in a shop that only trades.
+BOOKS = """
+insert into ops.log_counts (topic, published, counted, duplicate, late, dead, recorded_at)
+select topic, sum(counted) + 3, sum(counted), 1, 1, 1, now() from ops.event_counts group by topic;
+insert into ops.dead_letters (kafka_partition, kafka_offset, dead_at, topic, error, reason)
+select 0, n, timestamptz '2026-03-01 10:00Z' + n * interval '9 hours', 'sales.order_placed.v1', 'Broken', 'no id'
+from generate_series(1, 7) as n;
+insert into ops.alerts (rule, fingerprint, label, title, severity, state, since, last_seen, detail)
+values ('low_stock', 'f1', 'P-1', 'Low stock', 'warning', 'firing', now(), now(), '2 left');
+insert into ops.dbt_builds values ('i1', now(), now(), 'ok', 30, 90, 0, null, null);
+insert into ops.dbt_models values ('marts.rfm', 'table', 'Scores', now(), 1.5, 'ok', '{live.sessions}');
+"""
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -45,6 +56,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             sources.fill(connection, Came(any_shop(3, size=150)))
             ledger.set_up(connection)
             dbt_run.set_up(connection)
+            connection.execute(BOOKS)
         place.build("--full-refresh")
         with psycopg.connect(place.dsn, autocommit=True) as connection:
             made_runs.fill(connection)
@@ -116,7 +128,7 @@ def test_a_card_returns_what_the_page_shows_whatever_is_picked(
             assert metabase == page, (there.key, selection)
             if any(value is not None for row in page for value in row.values()):
                 empty.discard(there.key)
-    assert empty <= SELDOM
+    assert empty <= OF_THE_LAST_MINUTES
 
 
 def test_every_card_runs_in_a_metabase_that_the_dashboards_were_brought_to(shop: Place, metabase: StandIn) -> None:
