@@ -58,6 +58,7 @@ class StandIn:
     zone: str = "Europe/Vienna"
     url: str = ""
     starting: bool = False
+    changes_left: int | None = None
     users: dict[str, str] = field(default_factory=dict)
     sessions: set[str] = field(default_factory=set)
     databases: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -76,8 +77,10 @@ class StandIn:
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any, headers: Mapping[str, str]) -> Any:
         self.asked.append((method, path))
-        if self.starting:
+        if self.starting or self.changes_left == 0:
             raise Refusal(503, "Metabase is still starting")
+        if self.changes_left and method in ("POST", "PUT"):
+            self.changes_left -= 1
         template, parts = self._route(path)
         operation = API["paths"][template].get(method.lower())
         if operation is None:

@@ -34,6 +34,21 @@ def changed(command: Command, file: str, change: Any) -> None:
     path.write_text(yaml.safe_dump(document, sort_keys=False))
 
 
+@pytest.mark.parametrize("changes", [4, 7, 9, 12, 14])
+def test_one_that_was_broken_off_is_taken_up_where_it_was_and_nothing_is_double(
+    command: Command, metabase: StandIn, changes: int
+) -> None:
+    metabase.changes_left = changes
+    assert command("apply").exit_code == 1
+    metabase.changes_left = None
+    command.apply()
+    assert len(metabase.databases) == 1
+    assert sorted(c["name"] for c in metabase.collections.values()) == ["Cards", "Insights Hub"]
+    assert sorted(d["name"] for d in metabase.dashboards.values()) == ["Sales", "Stock"]
+    assert len(metabase.cards) == 5
+    assert command.apply() == ["Metabase had it all already; nothing was changed."]
+
+
 def test_a_new_metabase_gets_its_administrator_its_database_and_every_dashboard(
     command: Command, metabase: StandIn
 ) -> None:
