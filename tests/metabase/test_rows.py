@@ -9,7 +9,6 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import DictRow, dict_row
-from tests.marts.building import Place, own_place
 
 from alerts import ledger
 from dashboards.metabase.reader import provide_reader
@@ -19,6 +18,7 @@ from dashboards.query import question
 from insights import dbt_run
 from tests.marts import sources
 from tests.marts.any_shop import any_shop
+from tests.marts.building import Place, own_place
 from tests.marts.sources import Came
 from tests.metabase.as_metabase import run
 from tests.metabase.folders import READER_PASSWORD, Command
