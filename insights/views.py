@@ -68,8 +68,8 @@ def alerts_line(alerts: Summary) -> Sheet:
     sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
     firing = [(alerts.critical, "critical"), (alerts.warning, "warning"), (alerts.info, "info")]
     said = [f"{count:,} {severity}" for count, severity in firing if count]
-    said += [f"{alerts.broken:,} rules are wrong"] if alerts.broken else []
-    said += [f"{alerts.untold:,} messages not taken yet"] if alerts.untold else []
+    said += [f"rules that are wrong: {alerts.broken:,}"] if alerts.broken else []
+    said += [f"messages not taken yet: {alerts.untold:,}"] if alerts.untold else []
     style = "bold red" if alerts.critical else "yellow" if said else "dim"
     if alerts.checked_at is None:
         said = ["no rule was checked yet"]

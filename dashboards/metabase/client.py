@@ -66,15 +66,6 @@ class Metabase:
         """The JSON at ``/api/<path>``."""
         return _asked(self._client, "GET", path, query=query)
 
-    def find(self, path: str) -> Any:
-        """As ``get``, and None when there is no such thing."""
-        try:
-            return self.get(path)
-        except MetabaseRefused as refused:
-            if refused.status == httpx.codes.NOT_FOUND:
-                return None
-            raise
-
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Makes a thing, and gives it back."""
         return _asked(self._client, "POST", path, body=body)

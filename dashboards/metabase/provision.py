@@ -12,13 +12,14 @@ from itertools import count
 from typing import Any
 
 from dashboards.metabase.client import SITE_NAME, Metabase, MetabaseRefused
-from dashboards.metabase.identity import COLLECTION_NOTE, dashboard_name, is_ours
+from dashboards.metabase.identity import COLLECTION_NOTE, key_of
 from dashboards.metabase.reader import READER, SCHEMAS
 from dashboards.metabase.render import Body, MetabaseCard, MetabaseDashboard, merged
 from schemas.errors import InsightsError
 
 COLLECTION = "Insights Hub"
 CARDS_COLLECTION = "Cards"
+PAGE = 200
 
 
 class DatabaseUnreachable(InsightsError):
@@ -68,6 +69,15 @@ class Change:
         return f"{self.action} {self.kind} {self.name}{differing}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A card or dashboard of ours that is there, perhaps in the trash."""
+
+    number: int
+    name: str
+    in_trash: bool
+
+
 @dataclass(slots=True)
 class Outcome:
     """What was changed, or would be; what people should know besides; and each dashboard's number by its file."""
@@ -96,24 +106,30 @@ class _Provisioner:
         database = self._database(wanted)
         collection = self._collection(COLLECTION, None)
         cards_collection = self._collection(CARDS_COLLECTION, collection)
-        found = self._dashboards_there(collection)
+        trash = self._metabase.get("collection/trash")["id"]
+        boards = self._ours("dashboard", collection, trash)
+        cards = self._ours("card", cards_collection, trash)
         for dashboard in dashboards:
-            self._outcome.dashboards[dashboard.name] = found.get(dashboard.name) or self._create(
-                "dashboard", dashboard.title, dashboard.payload(collection=collection)
+            there = boards.get(dashboard.name)
+            self._outcome.dashboards[dashboard.name] = (
+                there.number
+                if there
+                else self._create("dashboard", dashboard.title, dashboard.payload(collection=collection))
             )
         numbers = {
-            card.key: self._card(card, card.payload(database=database, collection=cards_collection))
+            card.key: self._card(
+                card, card.payload(database=database, collection=cards_collection), cards.get(card.key)
+            )
             for dashboard in dashboards
             for card in dashboard.all_cards
         }
-        there = self._cards_there(cards_collection)
-        ours = frozenset({*there, *numbers.values()})
+        ours = frozenset({*numbers.values(), *(found.number for found in cards.values())})
         for dashboard in dashboards:
             self._dashboard(dashboard, collection, numbers, ours)
-        self._remove_dashboards({n: i for n, i in found.items() if n not in self._outcome.dashboards}, ours)
-        for number, name in there.items():
-            if number not in numbers.values():
-                self._archive("card", number, name)
+        self._remove_dashboards({n: f for n, f in boards.items() if n not in self._outcome.dashboards}, ours)
+        for key, found in cards.items():
+            if key not in numbers and not found.in_trash:
+                self._archive("card", found.number, found.name)
         self._note_time_zone()
         return self._outcome
 
@@ -188,7 +204,7 @@ class _Provisioner:
         if parent is None or parent > 0:
             listed = self._metabase.get(
                 "collection",
-                **{"archived": "false", "exclude-other-user-collections": "false", "personal-only": "false"},
+                **{"archived": False, "exclude-other-user-collections": False, "personal-only": False},
             )
             there = [c for c in listed if isinstance(c["id"], int) and _parent(c) == parent and not c.get("archived")]
             marked = [int(c["id"]) for c in there if COLLECTION_NOTE in (c.get("description") or "")]
@@ -199,18 +215,32 @@ class _Provisioner:
         body: Body = {"name": name, "description": COLLECTION_NOTE}
         return self._create("collection", name, body | ({"parent_id": parent} if parent else {}))
 
-    def _items(self, collection: int, model: str) -> list[Mapping[str, Any]]:
-        if collection < 0:
-            return []
+    def _ours(self, model: str, collection: int, trash: int) -> dict[str, _Found]:
+        """Ours of this kind by key, those in the trash included; the eldest when several claim to be one."""
+        items = [] if collection < 0 else [(item, False) for item in self._items(collection, model, archived=False)]
+        items += [(item, True) for item in self._items(trash, model, archived=True)]
+        found: dict[str, _Found] = {}
+        for item, in_trash in sorted(items, key=lambda one: int(one[0]["id"])):
+            if (key := key_of(item.get("description"))) is None:
+                continue
+            if key in found and not in_trash:
+                self._outcome.notes.append(
+                    f"{model} {item['id']} ({item['name']}) is a copy of {found[key].number}: it is left as it is. Take"
+                    f" the words 'Written by Insights Hub ({key})' out of its description"
+                )
+            found.setdefault(key, _Found(number=int(item["id"]), name=str(item["name"]), in_trash=in_trash))
+        return found
+
+    def _items(self, collection: int, model: str, *, archived: bool) -> list[Mapping[str, Any]]:
         found: list[Mapping[str, Any]] = []
         while True:
             page = self._metabase.get(
                 f"collection/{collection}/items",
                 models=model,
-                archived="false",
-                include_can_run_adhoc_query="false",
-                show_dashboard_questions="false",
-                limit=200,
+                archived=archived,
+                include_can_run_adhoc_query=False,
+                show_dashboard_questions=False,
+                limit=PAGE,
                 offset=len(found),
             )
             found += page["data"]
@@ -219,38 +249,18 @@ class _Provisioner:
 
     # -- cards --------------------------------------------------------------------------------------------------------
 
-    def _card(self, card: MetabaseCard, wanted: Body) -> int:
-        found = self._metabase.find(f"card/{card.entity_id}")
-        if found is None:
+    def _card(self, card: MetabaseCard, wanted: Body, there: _Found | None) -> int:
+        if there is None:
             return self._create("card", card.key, wanted)
-        number = int(found["id"])
-        body = {name: value for name, value in wanted.items() if name != "entity_id"} | {"archived": False}
+        found = self._metabase.get(f"card/{there.number}")
+        body = wanted | {"archived": False}
         fields = _differing(found, {name: v for name, v in body.items() if name != "visualization_settings"})
         if _without_nothing(found["visualization_settings"]) != _without_nothing(card.settings):
             fields.append("visualization_settings")
-        self._update("card", number, card.key, body, fields)
-        return number
-
-    def _cards_there(self, collection: int) -> dict[int, str]:
-        """Ours in our collection, by number."""
-        items = self._items(collection, "card")
-        return {int(item["id"]): str(item["name"]) for item in items if is_ours(item.get("entity_id"))}
+        self._update("card", there.number, card.key, body, fields)
+        return there.number
 
     # -- dashboards ---------------------------------------------------------------------------------------------------
-
-    def _dashboards_there(self, collection: int) -> dict[str, int]:
-        """Ours in our collection, by their file's name; the eldest when several claim to be one."""
-        found: dict[str, int] = {}
-        for item in sorted(self._items(collection, "dashboard"), key=lambda item: int(item["id"])):
-            if (name := dashboard_name(item.get("description"))) is None:
-                continue
-            if name in found:
-                self._outcome.notes.append(
-                    f"dashboard {item['id']} ({item['name']}) is a copy of {found[name]}: it is left as it is. Take"
-                    f" the sentence that begins with 'Written by' out of its description"
-                )
-            found.setdefault(name, int(item["id"]))
-        return found
 
     def _dashboard(
         self, dashboard: MetabaseDashboard, collection: int, numbers: Mapping[str, int], ours: frozenset[int]
@@ -271,15 +281,17 @@ class _Provisioner:
         else:
             self._update("dashboard", number, dashboard.title, sent, fields)
 
-    def _remove_dashboards(self, found: Mapping[str, int], ours: frozenset[int]) -> None:
+    def _remove_dashboards(self, gone: Mapping[str, _Found], ours: frozenset[int]) -> None:
         """Those whose file is gone, unless somebody put something of their own on them."""
-        for name, number in found.items():
-            dashboard = self._metabase.get(f"dashboard/{number}")
-            if all(card["card_id"] in ours for card in dashboard["dashcards"]):
-                self._archive("dashboard", number, str(dashboard["name"]))
+        for name, found in gone.items():
+            if found.in_trash:
+                continue
+            dashcards = self._metabase.get(f"dashboard/{found.number}")["dashcards"]
+            if all(card["card_id"] in ours for card in dashcards):
+                self._archive("dashboard", found.number, found.name)
             else:
                 self._outcome.notes.append(
-                    f"dashboard {number} ({dashboard['name']}) has no file {name}.yaml any more; it is left, for there"
+                    f"dashboard {found.number} ({found.name}) has no file {name}.yaml any more; it is left, for there"
                     " are cards of others on it"
                 )
 

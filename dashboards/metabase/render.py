@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dashboards.metabase.identity import dashboard_description, entity_id
+from dashboards.metabase.identity import described
 from dashboards.metabase.looks import column_key, look
 from dashboards.metabase.native import NativeQuery, native, stands_for_a_value
 from dashboards.model import Card, Dashboard, Layout, Parameter, TableCard, TableColumn
@@ -32,21 +32,16 @@ class MetabaseCard:
     layout: Layout | None = None
     clicks: tuple[TableColumn, ...] = ()
 
-    @property
-    def entity_id(self) -> str:
-        return entity_id(self.key)
-
     def payload(self, *, database: int, collection: int) -> Body:
         """The body that makes it."""
         return {
             "name": self.name,
-            "description": self.description or None,
+            "description": described(self.key, self.description),
             "type": "question",
             "display": self.display,
             "visualization_settings": self.settings,
             "dataset_query": self.query.payload(self.key, database),
             "collection_id": collection,
-            "entity_id": self.entity_id,
         }
 
 
@@ -69,7 +64,7 @@ class MetabaseDashboard:
         """The body that makes it, empty."""
         return {
             "name": self.title,
-            "description": dashboard_description(self.name, self.description),
+            "description": described(self.name, self.description),
             "collection_id": collection,
         }
 

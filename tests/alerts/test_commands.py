@@ -87,6 +87,15 @@ def test_check_tells_every_problem_of_every_rule(shop: psycopg.Connection[Any], 
     assert "shelves" in shown
 
 
+def test_a_database_that_is_away_is_said_in_a_sentence(
+    rules: Path, apart: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INSIGHTS_POSTGRES_PORT", str(apart(tmp_path).postgres_port))
+    for command in ("check", "list"):
+        code, shown = run(command)
+        assert (code, "Postgres does not answer" in shown, "Traceback" in shown) == (1, True, False)
+
+
 def test_list_shows_rules_open_alerts_and_channels_before_and_after_anything_was_checked(
     shop: psycopg.Connection[Any], dsn: str, rules: Path, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,7 +150,8 @@ QUIET = Summary(critical=0, warning=0, info=0, broken=0, untold=0, checked_at=da
         (replace(QUIET, checked_at=None), "alerts no rule was checked yet"),
         (
             replace(QUIET, critical=1, warning=2, broken=4, untold=3),
-            "alerts 1 critical, 2 warning, 4 rules are wrong, 3 messages not taken yet. See `insights alerts list`",
+            "alerts 1 critical, 2 warning, rules that are wrong: 4, messages not taken yet: 3."
+            " See `insights alerts list`",
         ),
     ],
 )

@@ -238,8 +238,8 @@ def test_a_product_that_is_soon_sold_out_is_found(shop: Shop, found: Callable[[s
     shop.cover("p4", 7)
     shop.cover("p5", 0, on_hand=0, name=None)
     assert found("low_stock") == [
-        "a product without a name (p5) lasts 0 days more: 0 on hand, 1 sold a day",
-        "Lamp (p3) lasts 2.5 days more: 7 on hand, 1 sold a day",
+        "a product without a name (p5) lasts 0 days more: 0 on hand, 1.0 sold a day",
+        "Lamp (p3) lasts 2.5 days more: 7 on hand, 1.0 sold a day",
     ]
 
 
@@ -344,7 +344,7 @@ def test_books_that_do_not_come_out_are_found(shop: Shop, found: Callable[[str],
     healthy(shop)
     shop.log_counts(ORDERS, published=100, counted=101)
     assert found("accounting") == [
-        "sales.order_placed.v1: 100 published, less what was counted, duplicate, late or dead, is -1 and should be 0"
+        "sales.order_placed.v1: of 100 published, -1 are not counted, duplicate, late or dead: it should be 0"
     ]
     # One that is left is on its way while events flow, and lost when they don't.
     shop.log_counts(ORDERS, published=101, counted=100)
@@ -371,7 +371,7 @@ def test_late_events_that_could_be_counted_are_found(shop: Shop, found: Callable
     assert found("late_events") == []
     ready = shop.late(ago(hours=55))
     assert found("late_events") == [
-        "1 late events of sales.order_placed.v1 could be counted by now and are not; the oldest is from"
+        "sales.order_placed.v1: 1 late, which could be counted by now and are not; the oldest is from"
         " 2026-11-22 05:30 UTC"
     ]
     shop.insert("ops.restated_events", topic=ORDERS, kafka_partition=0, kafka_offset=ready, run="r1")

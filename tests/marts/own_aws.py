@@ -11,7 +11,6 @@ from typing import Any
 
 import boto3
 import requests
-from pyiceberg.catalog import Catalog, load_catalog
 
 from tests.conftest import free_ports, wait_until
 
@@ -47,20 +46,4 @@ def client(service: str, address: str) -> Any:
     """boto3's client of a service there."""
     return boto3.client(
         service, endpoint_url=address, region_name=REGION, aws_access_key_id=KEY, aws_secret_access_key=SECRET
-    )
-
-
-def glue_catalog(address: str) -> Catalog:
-    """Iceberg tables in Glue there, with their files in its bucket."""
-    return load_catalog(
-        "glue",
-        **{
-            "type": "glue",
-            "warehouse": f"s3://{BUCKET}/published",
-            "glue.endpoint": address,
-            "s3.endpoint": address,
-            "client.region": REGION,
-            "client.access-key-id": KEY,
-            "client.secret-access-key": SECRET,
-        },
     )

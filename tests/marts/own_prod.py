@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import trino
+from psycopg.conninfo import conninfo_to_dict
 
 from insights.settings import PROJECT
-from replay.publish import publish
 from tests.marts.athena import Athena, own_athena
-from tests.marts.own_aws import BUCKET, KEY, REGION, SECRET, glue_catalog, own_aws
+from tests.marts.own_aws import BUCKET, KEY, REGION, SECRET, own_aws
 from tests.marts.own_trino import CATALOG, own_trino
 
 
@@ -30,37 +30,40 @@ class Prod:
     trino: int
     folder: Path
 
-    def publish(self, dsn: str) -> None:
-        """As ``insights lake publish`` does."""
-        with psycopg.connect(dsn) as connection:
-            list(publish(connection, glue_catalog(self.aws)))
+    def publish(self, dsn: str) -> str:
+        """Runs ``insights lake publish``, and gives what it said."""
+        port = str(conninfo_to_dict(dsn)["port"])
+        warehouse = {"INSIGHTS_GLUE_WAREHOUSE": f"s3://{BUCKET}/published", "INSIGHTS_GLUE_REGION": REGION}
+        command = [sys.executable, "-m", "insights", "lake", "publish"]
+        return self._run(command, PROJECT, INSIGHTS_POSTGRES_PORT=port, **warehouse)
 
     def dbt(self, *arguments: str) -> str:
         """Runs dbt with the adapter for Athena, and gives what it said. Fails when dbt does."""
-        environment = {
-            **os.environ,
+        return self._run(
+            [str(PROJECT / ".venv-dbt" / "bin" / "dbt"), "--no-use-colors", *arguments],
+            self.folder,
+            INSIGHTS_DBT_TARGET="prod",
+            INSIGHTS_ATHENA_REGION=REGION,
+            INSIGHTS_ATHENA_STAGING=f"s3://{BUCKET}/staging/",
+            INSIGHTS_ATHENA_DATA=f"s3://{BUCKET}/marts/",
+            DBT_PROFILES_DIR=str(PROJECT / "dbt"),
+            DBT_PROJECT_DIR=str(PROJECT / "dbt"),
+            DBT_TARGET_PATH=str(self.folder / "target"),
+            DBT_LOG_PATH=str(self.folder / "log"),
+        )
+
+    def _run(self, command: list[str], cwd: Path, **more: str) -> str:
+        aws = {
             "AWS_ENDPOINT_URL": self.aws,
             "AWS_ENDPOINT_URL_ATHENA": self.athena,
+            "PYICEBERG_CATALOG__LAKE__S3__ENDPOINT": self.aws,  # the library of its files knows no other way
+            "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_ACCESS_KEY_ID": KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "INSIGHTS_DBT_TARGET": "prod",
-            "INSIGHTS_ATHENA_REGION": REGION,
-            "INSIGHTS_ATHENA_STAGING": f"s3://{BUCKET}/staging/",
-            "INSIGHTS_ATHENA_DATA": f"s3://{BUCKET}/marts/",
-            "DBT_PROFILES_DIR": str(PROJECT / "dbt"),
-            "DBT_PROJECT_DIR": str(PROJECT / "dbt"),
-            "DBT_TARGET_PATH": str(self.folder / "target"),
-            "DBT_LOG_PATH": str(self.folder / "log"),
         }
+        environment = {**os.environ, **aws, **more}
         done = subprocess.run(
-            [str(PROJECT / ".venv-dbt" / "bin" / "dbt"), "--no-use-colors", *arguments],
-            env=environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=900,
+            command, env=environment, cwd=cwd, capture_output=True, text=True, check=False, timeout=900
         )
         assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
         return done.stdout

@@ -58,6 +58,7 @@ class StandIn:
     zone: str = "Europe/Vienna"
     url: str = ""
     starting: bool = False
+    changes_left: int | None = None
     users: dict[str, str] = field(default_factory=dict)
     sessions: set[str] = field(default_factory=set)
     databases: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -65,7 +66,8 @@ class StandIn:
     cards: dict[int, dict[str, Any]] = field(default_factory=dict)
     dashboards: dict[int, dict[str, Any]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
-    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    numbers: Iterator[int] = field(default_factory=lambda: count(2))
+    trash: int = 1
     setup_token: str = field(default_factory=entity_id)
 
     @property
@@ -75,8 +77,10 @@ class StandIn:
 
     def answer(self, method: str, path: str, query: dict[str, str], body: Any, headers: Mapping[str, str]) -> Any:
         self.asked.append((method, path))
-        if self.starting:
+        if self.starting or self.changes_left == 0:
             raise Refusal(503, "Metabase is still starting")
+        if self.changes_left and method in ("POST", "PUT"):
+            self.changes_left -= 1
         template, parts = self._route(path)
         operation = API["paths"][template].get(method.lower())
         if operation is None:
@@ -192,6 +196,9 @@ class StandIn:
     def _get_collection(self, **_: Any) -> Any:
         return [{"id": "root", "name": "Our analytics"}, *(c for c in self.collections.values() if not c["archived"])]
 
+    def _get_collection_trash(self, **_: Any) -> Any:
+        return {"id": self.trash, "name": "Trash", "type": "trash", "location": "/"}
+
     def _get_collection_of(self, number: str, **_: Any) -> Any:
         return self._there(self.collections, number)
 
@@ -217,14 +224,17 @@ class StandIn:
         return found
 
     def _get_collection_of_items(self, number: str, query: Mapping[str, str], **_: Any) -> Any:
-        self._there(self.collections, number)
+        in_trash = int(number) == self.trash
+        if not in_trash:
+            self._there(self.collections, number)
         model = query.get("models")
         kept = {"card": self.cards, "dashboard": self.dashboards}
         items = [
             {n: one[n] for n in ("id", "name", "description", "entity_id", "archived")} | {"model": kind}
             for kind, things in kept.items()
             for one in things.values()
-            if one["collection_id"] == int(number) and not one["archived"] and model in (kind, None)
+            if model in (kind, None)
+            and (one["archived"] if in_trash else one["collection_id"] == int(number) and not one["archived"])
         ]
         since, most = int(query.get("offset", 0)), int(query.get("limit", 1000))
         return {"data": items[since : since + most], "total": len(items), "models": [model]}
@@ -238,8 +248,6 @@ class StandIn:
         return self._there(self.cards, number)
 
     def _post_card(self, body: Any, **_: Any) -> Any:
-        if any(card["entity_id"] == body.get("entity_id") for card in self.cards.values()):
-            raise Refusal(500, "duplicate key value violates unique constraint report_card_entity_id_key")
         made = {
             "type": "question",
             "description": None,
@@ -251,7 +259,8 @@ class StandIn:
             "database_id": body["dataset_query"]["database"],
             "table_id": None,
             "creator_id": 1,
-            "entity_id": body.get("entity_id") or entity_id(),
+            # Its document lets one be given, and Metabase makes one of its own all the same.
+            "entity_id": entity_id(),
         }
         self._settle_card(made)
         self.cards[made["id"]] = made

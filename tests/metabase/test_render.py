@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from dashboards.metabase.identity import dashboard_description, dashboard_name, entity_id
+from dashboards.metabase.identity import described, key_of
 from dashboards.metabase.looks import column_key
 from dashboards.metabase.render import MetabaseDashboard, merged, missing_targets, render
 from dashboards.metabase.validate import own_problems
@@ -189,19 +189,18 @@ def test_dashcards_keep_their_numbers_and_tabs_and_those_of_others_stay() -> Non
     ]
 
 
-def test_a_dashboard_is_known_by_its_description_whatever_else_it_says() -> None:
-    assert dashboard_name(dashboard_description("sales_overview", "Net of refunds")) == "sales_overview"
-    assert dashboard_name(f"Ours. {dashboard_description('stock', '')} Ask Ada.") == "stock"
-    assert dashboard_name("Written by Ada") is None
-    assert dashboard_name(None) is None
+def test_a_thing_is_known_by_its_description_whatever_else_it_says() -> None:
+    assert key_of(described("sales_overview", "Net of refunds")) == "sales_overview"
+    assert key_of(f"Ours. {described('stock/cover', '')} Ask Ada.") == "stock/cover"
+    assert key_of("Written by Ada") is None
+    assert key_of(None) is None
 
 
-def test_every_card_of_every_dashboard_has_an_id_of_its_own() -> None:
+def test_every_card_of_every_dashboard_has_a_key_of_its_own() -> None:
     cards = [c for path in FILES for c in render(path.stem, load(path), "EUR").all_cards]
-    ids = [card.entity_id for card in cards]
-    assert len(set(ids)) == len(cards) > 50
-    assert all(re.fullmatch(r"[A-Za-z0-9_-]{21}", one) for one in ids)
-    assert entity_id("sales_overview/orders") == entity_id("sales_overview/orders")
+    keys = [key_of(card.payload(database=1, collection=1)["description"]) for card in cards]
+    assert keys == [card.key for card in cards]
+    assert len(set(keys)) == len(cards) > 50
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -1,0 +1,122 @@
+"""The project as dbt builds it for Athena, run on Trino over the published tables, gives the marts that Postgres has.
+
+dbt's own adapter for Athena speaks to AWS as moto plays it, and to a stand-in of Athena's API whose queries Trino runs
+(tests/marts/athena.py): so its materializations, the DDL, Glue and S3 take part, and not the compiled SQL alone.
+docs/marts.md says what is left for AWS to show.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import psycopg
+import pytest
+
+from aggregates.catalogue import aggregates
+from replay.plan import Stretch, merged
+from replay.windows import floored
+from schemas.catalogue import event
+from tests.marts import sources
+from tests.marts.any_shop import any_shop
+from tests.marts.building import Place, own_place
+from tests.marts.own_prod import Prod, own_prod
+from tests.marts.process import make_tables
+from tests.marts.promotions import promoted
+from tests.marts.same import difference, marts_of
+from tests.marts.sources import Came
+
+pytestmark = pytest.mark.timeout(1200)
+LOG = any_shop(11, size=120)
+NEWEST = max(record["occurred_at"] for records in LOG.values() for record in records)
+LINE = NEWEST - timedelta(days=12)
+LATE = {
+    name: {n for n, r in enumerate(records) if n % 13 == 5 and r["occurred_at"] < LINE - timedelta(days=2)}
+    for name, records in LOG.items()
+}
+LETTERS = """
+insert into ops.dead_letters values
+    (0, 1, '2026-02-28 23:59:59.999+00', 'sales.order_placed.v1', 'ContractBroken', 'l''été "ü" 🚲', 0, 7),
+    (0, 2, '2026-03-01 00:00:00+00', '', 'DecodingFailed', '', null, null),
+    (0, 3, '2026-03-01 12:00:00+00', 'sales.order_placed.v1', 'ContractBroken', '', 1, 8)
+on conflict do nothing;
+insert into ops.log_counts values
+    ('sales.order_placed.v1', 10, 5, 2, 1, 2, '2026-03-02 10:00:00+00'),
+    ('web.interaction.v1', 0, 0, 0, 0, 0, '2026-03-02 10:00:00.123456+00')
+on conflict do nothing;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """One history of a shop, and the two targets that are built from it."""
+
+    dev: Place
+    prod: Prod
+
+    def has(self, came: Came) -> None:
+        with psycopg.connect(self.dev.dsn) as connection:
+            sources.fill(connection, came)
+            connection.execute(LETTERS)
+
+    def wrong_marts(self) -> list[str]:
+        """How each mart that differs does."""
+        found = (difference(self.dev.dsn, self.prod, *mart) for mart in marts_of(self.dev.dsn).items())
+        return [text for text in found if text]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    home = tmp_path_factory.mktemp("prod")
+    with own_place(home / "dev") as dev, own_prod(home / "aws") as prod:
+        make_tables(dev.dsn)
+        yield Both(dev=dev, prod=prod)
+
+
+@pytest.fixture(scope="module")
+def built(both: Both) -> Both:
+    """Both targets built whole, from what had come until some days before the end, with every test of dbt's own."""
+    earlier = {name: [r for r in records if r["occurred_at"] < LINE] for name, records in LOG.items()}
+    both.has(Came(earlier, LATE))
+    promoted(both.dev.dsn, "r0", {a.name: [Stretch(since=None, until=LINE)] for a in aggregates()[:5]})
+    both.dev.build()
+    both.prod.publish(both.dev.dsn)
+    both.prod.dbt("build")
+    return both
+
+
+def test_every_mart_built_for_athena_is_the_one_in_postgres(built: Both) -> None:
+    with psycopg.connect(built.dev.dsn) as connection:
+        rows = {
+            mart: connection.execute(f"select count(*) from marts.{mart}").fetchone()
+            for mart in marts_of(built.dev.dsn)
+        }
+    assert len(rows) >= 23
+    assert not [mart for mart, count in rows.items() if count == (0,)], "an empty mart proves nothing"
+    wrong = built.wrong_marts()
+    assert not wrong, "\n\n".join(wrong)
+
+
+def test_marts_on_athena_are_brought_up_to_date_by_day_when_events_come_and_a_replay_restates(built: Both) -> None:
+    restated = Came(LOG, LATE, restated=LATE)
+    built.has(restated)
+    promoted(built.dev.dsn, "r1", {a.name: touched(a.name, restated) for a in aggregates()})
+    built.dev.build("--exclude", "test_type:unit")
+    built.prod.publish(built.dev.dsn)
+    built.prod.asked.log.clear()
+    built.prod.dbt("run")
+    wrong = built.wrong_marts()
+    assert not wrong, "\n\n".join(wrong)
+    asked = "\n;\n".join(built.prod.asked.log)
+    assert not re.search(r'create table "awsdatacatalog"."intermediate"."int_orders', asked), "it was built whole"
+    (deleted,) = [text for text in built.prod.asked.log if re.match(r'\s*delete from .*"int_orders"', text)]
+    assert len(re.findall(r"order_day >=", deleted)) > 1, "not one stretch to the end: the days that were restated"
+
+
+def touched(name: str, came: Came) -> list[Stretch]:
+    """Windows of an aggregate that the late events are in."""
+    (a,) = [a for a in aggregates() if a.name == name]
+    moments: list[datetime] = [came.log[event(i).name][n][a.time] for i in a.inputs for n in came.late.get(i, ())]
+    return list(merged(sorted({floored(moment, a.window) for moment in moments}), a.window))
