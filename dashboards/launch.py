@@ -20,7 +20,7 @@ def command(*, port: int, dsn: str, dashboard: Path | None = None, python: str =
         "server.fileWatcherType": "none",
         "server.runOnSave": "false",
         "browser.gatherUsageStats": "false",
-        "client.toolbarMode": "minimal",
+        "client.toolbarMode": "viewer",
         "client.showErrorDetails": "none",
         "logger.hideWelcomeMessage": "true",
     }

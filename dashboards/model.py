@@ -3,7 +3,9 @@
 The page draws them, and other tools (Metabase) can be fed from them, so nothing here knows how a card is drawn:
 
 - SQL is plain Postgres, one read-only statement. ``{{name}}`` stands for a parameter's value, ``{{snippet: name}}``
-  for text from ``snippets``, both as Metabase writes them.
+  for text from ``snippets``, and ``[[and region = {{region}}]]`` is left out while a parameter in it has no value: all
+  three as Metabase writes them.
+- What a card reads is what its SQL names: ``live.…``, ``events.…``, ``marts.…``, ``ops.…``.
 - Cards lie on Metabase's grid: 24 columns, rows of one unit, by the place of their upper left corner.
 - What each kind's SQL must return is said at its class.
 """
@@ -11,6 +13,7 @@ The page draws them, and other tools (Metabase) can be fed from them, so nothing
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -22,13 +25,29 @@ from schemas.errors import Misconfigured
 
 GRID_COLUMNS = 24
 PLACEHOLDER = re.compile(r"\{\{\s*(?P<snippet>snippet:)?\s*(?P<name>[A-Za-z_][A-Za-z0-9_ ]*?)\s*\}\}")
+OPTIONAL = re.compile(r"\[\[(?P<clause>.*?)\]\]", re.DOTALL)
+RELATION = re.compile(r"(?<![\w.])(?:live|events|marts|snapshots|ops)\.[a-z_][a-z0-9_]*")
+NO_RELATION = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'", re.DOTALL)  # comments and texts
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Text = Annotated[str, Field(min_length=1)]
 NumberFormat = Literal[
-    "integer", "decimal", "currency", "currency_exact", "percent", "text", "ago", "duration", "time", "hash"
+    "integer",
+    "decimal_1",
+    "decimal",
+    "currency",
+    "currency_exact",
+    "percent",
+    "percent_0",
+    "text",
+    "ago",
+    "duration",
+    "date",
+    "time",
+    "hash",
 ]
 Tone = Literal["gain", "loss", "warn", "accent", "quiet"]
+AreaTone = Literal["accent", "second", "third", "gain", "loss", "quiet"]
 
 
 class _Model(BaseModel):
@@ -75,6 +94,11 @@ class Parameter(_Model):
     A short list stands in ``choices``, and ``default`` is one of its values. One that grows is asked of the data:
     ``choices_sql`` returns ``value`` and ``title``, both text, and the first row is the default. While there is no row,
     the value is an empty text.
+
+    Attributes:
+        all: what the choice of no value is called (``All regions``); it is then the first choice and the default, its
+            value is an empty text, and SQL names the parameter in optional clauses only.
+        free: a value that is not in the list may be typed, or be linked to.
     """
 
     name: Name
@@ -82,6 +106,8 @@ class Parameter(_Model):
     choices: tuple[Choice, ...] = ()
     choices_sql: str | None = None
     default: str = ""
+    all: Text | None = None
+    free: bool = False
 
     @field_validator("choices_sql")
     @classmethod
@@ -93,7 +119,9 @@ class Parameter(_Model):
         values = [choice.value for choice in self.choices]
         if bool(values) == bool(self.choices_sql):
             raise ValueError("its list is in 'choices' or comes from 'choices_sql'; give one of the two")
-        if values and self.default not in values:
+        if self.all and self.default:
+            raise ValueError("the choice of 'all' is the default; remove 'default' or 'all'")
+        if values and not self.all and self.default not in values:
             raise ValueError(f"default {self.default!r} is none of the choices ({', '.join(values)}); name one of them")
         if self.choices_sql and self.default:
             raise ValueError("the first row of 'choices_sql' is the default; remove 'default'")
@@ -106,7 +134,34 @@ def _one_statement(sql: str) -> str:
         raise ValueError("is not a query: it must start with 'with' or 'select'")
     if ";" in text:
         raise ValueError("has a semicolon: give one statement, without one at its end")
-    return text
+    return _closed(text)
+
+
+def _closed(sql: str) -> str:
+    """``sql``, whose optional clauses are closed, hold no other and name a parameter each. Raises ValueError."""
+    for found in OPTIONAL.finditer(sql):
+        if "[[" in found["clause"]:
+            raise ValueError(f"has an optional clause within another: [[{found['clause']}]]; put them side by side")
+        if not any(not m["snippet"] for m in PLACEHOLDER.finditer(found["clause"])):
+            raise ValueError(f"has an optional clause without a parameter: {found[0]}; remove its brackets")
+    if "[[" in OPTIONAL.sub("", sql):
+        raise ValueError("has a [[ that no ]] closes; add it")
+    return sql
+
+
+def chosen(sql: str, values: Mapping[str, str]) -> str:
+    """``sql`` without the optional clauses in which a parameter has no value, and the others without their brackets."""
+
+    def kept(found: re.Match[str]) -> str:
+        names = [m["name"] for m in PLACEHOLDER.finditer(found["clause"]) if not m["snippet"]]
+        return found["clause"] if all(values.get(name) for name in names) else ""
+
+    return OPTIONAL.sub(kept, sql)
+
+
+def relations(sql: str) -> tuple[str, ...]:
+    """The tables and views that a text of SQL names, sorted: ``live.sessions``, ``marts.daily_sales``."""
+    return tuple(sorted(set(RELATION.findall(NO_RELATION.sub(" ", sql)))))
 
 
 class _Card(_Model):
@@ -166,9 +221,13 @@ class Series(_Model):
 
 
 class LineCard(_Card):
-    """Rows by time: column ``x`` (timestamptz, oldest first) and the columns of ``series``; null leaves a gap."""
+    """Rows by time: column ``x`` (timestamptz or date, oldest first) and the columns of ``series``; null leaves a gap.
+
+    ``zero`` False: the axis begins where the numbers do, for those whose changes are small beside them (prices).
+    """
 
     kind: Literal["line"]
+    zero: bool = True
     x: Name = "at"
     series: tuple[Series, ...] = Field(min_length=1, max_length=5)
     format: NumberFormat = "integer"
@@ -192,6 +251,55 @@ class BarCard(_Card):
     format: NumberFormat = "integer"
 
 
+class HeatmapCard(_Card):
+    """A row a cell: ``row`` and ``column`` (text, each in the order they first come), and ``value``, which colours it.
+
+    Cells without a row stay empty.
+
+    Attributes:
+        size: column with a number of the whole row, shown beside its name under ``size_title``.
+        hint: column with the cell's tooltip; without one it is the value in full.
+        most: value that has the full colour; without one it is the largest that occurs.
+    """
+
+    kind: Literal["heatmap"]
+    row: Name = "row"
+    column: Name = "column"
+    value: Name = "value"
+    row_title: str = ""
+    column_title: str = ""
+    size: Name | None = None
+    size_title: str = ""
+    hint: Name | None = None
+    most: float | None = Field(default=None, gt=0)
+    format: NumberFormat = "integer"
+
+
+class FunnelCard(_Card):
+    """Steps in their order, of which none is larger than the one before: columns ``step`` (text) and ``value``."""
+
+    kind: Literal["funnel"]
+    step: Name = "step"
+    value: Name = "value"
+    format: NumberFormat = "integer"
+
+
+class TreemapCard(_Card):
+    """Parts of a whole as areas: columns ``label`` (text) and ``value`` (number, its area), largest first.
+
+    Attributes:
+        note: column with a text below the name.
+        tones: colours by label.
+    """
+
+    kind: Literal["treemap"]
+    label: Name = "label"
+    value: Name = "value"
+    note: Name | None = None
+    format: NumberFormat = "integer"
+    tones: dict[str, AreaTone] = {}
+
+
 class TableColumn(_Model):
     """One column of a table.
 
@@ -202,6 +310,8 @@ class TableColumn(_Model):
         under: column with a text that stands small beneath the value.
         hint: column with the tooltip; without one it is the value in full.
         sets: parameter that a click on the value sets to it.
+        opens: dashboard on which it is set, by its file's name; without one it is this dashboard.
+        key: column with the value that is set; without one it is the value that is shown.
     """
 
     column: Name
@@ -213,14 +323,26 @@ class TableColumn(_Model):
     under: Name | None = None
     hint: Name | None = None
     sets: Name | None = None
+    opens: Name | None = None
+    key: Name | None = None
+
+    @model_validator(mode="after")
+    def _led_somewhere(self) -> Self:
+        if (self.opens or self.key) and not self.sets:
+            raise ValueError("'opens' and 'key' say where 'sets' leads; add 'sets' or remove them")
+        return self
 
 
 class TableCard(_Card):
-    """Rows as they come, with their rank before them when ``ranked``; ``columns`` are shown in order."""
+    """Rows as they come, with their rank before them when ``ranked``; ``columns`` are shown in order.
+
+    With ``first``, a page without room for all of them shows so many; all are in what it exports.
+    """
 
     kind: Literal["table"]
     columns: tuple[TableColumn, ...] = Field(min_length=1)
     ranked: bool = True
+    first: int | None = Field(default=None, ge=1)
 
 
 class FreshnessCard(_Card):
@@ -229,14 +351,21 @@ class FreshnessCard(_Card):
     kind: Literal["freshness"]
 
 
-Card = Annotated[NumberCard | LineCard | ColumnCard | BarCard | TableCard | FreshnessCard, Field(discriminator="kind")]
-KINDS = ("number", "line", "column", "bar", "table", "freshness")
+Card = Annotated[
+    NumberCard | LineCard | ColumnCard | BarCard | HeatmapCard | FunnelCard | TreemapCard | TableCard | FreshnessCard,
+    Field(discriminator="kind"),
+]
+KINDS = ("number", "line", "column", "bar", "heatmap", "funnel", "treemap", "table", "freshness")
 
 
 class Dashboard(_Model):
-    """One dashboard. ``currency`` is an ISO 4217 code; ``currency_sql`` asks the data for it first."""
+    """One dashboard. ``currency`` is an ISO 4217 code; ``currency_sql`` asks the data for it first.
+
+    ``place`` orders the dashboards where they are listed, least first.
+    """
 
     title: Text
+    place: int = 100
     description: str = ""
     refresh_seconds: float = Field(ge=0.5, le=3600)
     currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
@@ -248,6 +377,7 @@ class Dashboard(_Model):
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
         problems = [*self._repeated_ids(), *self._overlaps(), *self._unknown_names(), *self._unknown_targets()]
+        problems += self._without_a_value()
         if sum(card.kind == "freshness" for card in self.cards) > 1:
             problems.append("there is more than one freshness card; keep one")
         if problems:
@@ -291,7 +421,19 @@ class Dashboard(_Model):
             for card in self.cards
             if isinstance(card, TableCard)
             for column in card.columns
-            if column.sets and column.sets not in known
+            if column.sets and not column.opens and column.sets not in known
+        ]
+
+    def _without_a_value(self) -> list[str]:
+        """Places where a parameter that may have no value is named outside of an optional clause."""
+        optional = {p.name for p in self.parameters if p.all}
+        named = [
+            (where, m["name"]) for where, sql in self._texts() for m in PLACEHOLDER.finditer(OPTIONAL.sub("", sql))
+        ]
+        return [
+            f"{where}: {{{{{name}}}}} may have no value; write it in an optional clause, [[and x = {{{{{name}}}}}]]"
+            for where, name in named
+            if name in optional
         ]
 
     def _texts(self) -> list[tuple[str, str]]:
@@ -307,6 +449,10 @@ class Dashboard(_Model):
                 return sql
             sql = PLACEHOLDER.sub(lambda m: self.snippets[m["name"]] if m["snippet"] else m[0], sql)
         raise Misconfigured("snippets contain each other; break the circle")
+
+    def relations(self, card: Card) -> tuple[str, ...]:
+        """The tables and views that a card reads, sorted, whatever its parameters."""
+        return relations("\n".join(self.expanded(sql) for sql in card.statements.values()))
 
 
 def load(path: Path) -> Dashboard:

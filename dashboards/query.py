@@ -7,6 +7,7 @@ the time: one that took 3 s is next asked 30 s later. Nobody waits for a slow on
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +20,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from dashboards.model import PLACEHOLDER
+from dashboards.model import PLACEHOLDER, chosen
 from schemas.errors import InsightsError, Retryable
 
 Row = dict[str, Any]
@@ -35,6 +36,10 @@ class QueryFailed(InsightsError):
     """Postgres refused the SQL, or stopped it at the statement timeout."""
 
 
+class NotThere(QueryFailed):
+    """A table that the SQL reads does not exist yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """SQL with psycopg's placeholders, and its values as sorted pairs. Equal ones share an answer."""
@@ -45,8 +50,9 @@ class Question:
 
 def question(sql: str, values: Mapping[str, str]) -> Question:
     """A Question from SQL with ``{{name}}`` in it (snippets put in before) and the parameters' values."""
-    text = PLACEHOLDER.sub(lambda m: f"%({m['name']})s", sql.replace("%", "%%"))
-    used = {m["name"] for m in PLACEHOLDER.finditer(sql)}
+    asked = chosen(sql, values)
+    text = PLACEHOLDER.sub(lambda m: f"%({m['name']})s", asked.replace("%", "%%"))
+    used = {m["name"] for m in PLACEHOLDER.finditer(asked)}
     return Question(text, tuple(sorted((k, v) for k, v in values.items() if k in used)))
 
 
@@ -96,6 +102,8 @@ class Postgres:
                 return tuple(cursor.execute(asked.sql.encode(), dict(asked.values)).fetchall())
         except psycopg.errors.QueryCanceled as error:
             raise QueryFailed("took longer than the statement timeout and was stopped; pick a shorter range") from error
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise NotThere(_missing(error.diag.message_primary or str(error))) from error
         except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise DatabaseAway(f"Postgres does not answer: {error}") from error
         except psycopg.Error as error:
@@ -104,6 +112,15 @@ class Postgres:
     def close(self) -> None:
         """Close the connections. Later questions raise DatabaseAway."""
         self._pool.close()
+
+
+def _missing(said: str) -> str:
+    """What to do about a missing table, from what Postgres says: ``relation "marts.rfm" does not exist``."""
+    found = re.search(r'"([^"]+)"', said)
+    name = found[1] if found else "a table"
+    if name.startswith(("marts", "snapshots", "ops.dbt_")):
+        return f"{name} is not built yet: `insights dbt build` builds it"
+    return f"{name} is not there yet: `insights up` makes it"
 
 
 @dataclass(slots=True)

@@ -40,7 +40,7 @@ LIGHT = Palette(
     edge="#e2e8e6",
     grid="#edf1f0",
     text="#14211f",
-    muted="#5a6a67",
+    muted="#566663",
     faint="#8b9a97",
     accent="#0f766e",
     accent_soft="#d5ece8",
@@ -49,7 +49,7 @@ LIGHT = Palette(
     third="#4f5fc4",
     gain="#12734b",
     gain_soft="#e0f3e9",
-    loss="#bf4431",
+    loss="#a93a28",
     loss_soft="#fbe8e4",
     warn="#c98a12",
     shadow="0 1px 2px rgba(20,33,31,.04), 0 4px 16px -8px rgba(20,33,31,.10)",
@@ -81,7 +81,8 @@ def style(mode: Mode) -> str:
     """The page's style sheet with the mode's colours as custom properties."""
     colours = "".join(f"--{name.replace('_', '-')}:{value};" for name, value in asdict(PALETTES[mode]).items())
     sheet = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-    return f"<style>:root{{{colours}color-scheme:{mode}}}\n{sheet}</style>"
+    heat = "74%" if mode == "light" else "46%"  # of the accent, at most, behind the text of a heat map
+    return f"<style>:root{{{colours}--heat:{heat};color-scheme:{mode}}}\n{sheet}</style>"
 
 
 def chart_config(mode: Mode) -> dict[str, Any]:

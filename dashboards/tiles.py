@@ -8,61 +8,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from typing import Any, Literal
 from urllib.parse import quote
 
-from dashboards.format import change, change_shown, clock, exact, shown, span
+from dashboards.behind import Age, Behind, Source, age_of, ago
+from dashboards.format import change, change_shown, exact, shown, span
 from dashboards.model import Card, ColumnCard, LineCard, NumberCard, TableCard, TableColumn
 from dashboards.query import Row
 
-Level = Literal["fresh", "quiet", "stale", "none"]
-Address = Callable[[str, str], str]
+Address = Callable[[str, str, str | None], str]  # parameter, value, dashboard (None: this one)
 BREAKS = re.compile(r"_(?=\w)|\.(?=[a-z])|[^\s_]{12}(?=[^\s_]{12})")
 BREAK = "\0"  # Postgres can't hold it in a text
 CODE = re.compile(r"`([^`]+)`")
+SHORT = 16  # letters that a cell keeps on one line
 CURRENT = ' aria-current="page"'
-LEVELS: tuple[Level, ...] = ("fresh", "quiet", "stale", "none")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Age:
-    """How long ago a card's sources last counted an event, and how good that is."""
-
-    seconds: float | None
-    level: Level
-    title: str
+def note(card: Card) -> str:
+    """What a card means, below its name; empty when its name says it."""
+    return f'<span class="ih-note">{escape(card.description)}</span>' if card.description else ""
 
 
-def age_of(row: Row, now: datetime) -> Age:
-    """The Age of one row of the freshness card."""
-    last = row["last_event_at"]
-    if last is None:
-        return Age(seconds=None, level="none", title=f"{row['title']}: no event yet")
-    seconds = max((now - last).total_seconds(), 0.0)
-    level: Level = (
-        "fresh" if seconds <= row["fresh_seconds"] else "quiet" if seconds <= row["stale_seconds"] else "stale"
-    )
-    return Age(seconds=seconds, level=level, title=f"{row['title']}: newest event {clock(last)}, {ago(seconds)}")
+def head(card: Card, age: Age | None, stuck: str = "") -> str:
+    """A card's title line: name, what it means, legend, and the dot that says how fresh it is.
 
-
-def oldest(reads: Sequence[str], ages: Mapping[str, Age]) -> Age | None:
-    """The worst of the sources that a card reads, or None when none of them is known."""
-    known = [ages[source] for source in reads if source in ages]
-    return max(known, key=lambda a: (LEVELS.index(a.level), a.seconds or 0.0), default=None)
-
-
-def ago(seconds: float) -> str:
-    """``now`` or ``12 s ago``."""
-    text = span(seconds)
-    return text if text == "now" else f"{text} ago"
-
-
-def head(card: Card, age: Age | None) -> str:
-    """A card's title line: name, what it means, legend, and the dot that says how fresh it is."""
-    note = f'<span class="ih-note">{escape(card.description)}</span>' if card.description else ""
+    ``stuck`` says why the numbers below are old.
+    """
     legend = ""
     if isinstance(card, LineCard | ColumnCard):
         keys = "".join(
@@ -70,9 +43,9 @@ def head(card: Card, age: Age | None) -> str:
             for s in reversed(card.series)
         )
         legend = f'<span class="ih-legend">{keys}</span>'
-    return (
-        f'<div class="ih-head"><div class="ih-names"><h3>{escape(card.title)}</h3>{note}</div>{legend}{_dot(age)}</div>'
-    )
+    names = f'<div class="ih-names"><h2>{escape(card.title)}</h2>{note(card)}</div>'
+    problem = f'<p class="ih-stuck">{_said(stuck)}</p>' if stuck else ""
+    return f'<div class="ih-head">{names}{legend}{_dot(age)}</div>{problem}'
 
 
 def _dot(age: Age | None) -> str:
@@ -82,20 +55,23 @@ def _dot(age: Age | None) -> str:
     return f'<span class="ih-dot ih-{age.level}" title="{escape(age.title)}">{text}</span>'
 
 
-def number(card: NumberCard, row: Row | None, trend: Sequence[Row], currency: str, age: Age | None) -> str:
-    """A tile: label, number, change, sparkline. ``row`` None or a null value: the card's empty text."""
+def number(
+    card: NumberCard, row: Row | None, trend: Sequence[Row], currency: str, age: Age | None, problem: str = ""
+) -> str:
+    """A tile: label, number, change, sparkline. ``row`` None or a null value: the problem, or the card's empty text."""
     value = row.get("value") if row else None
     label = f'<div class="ih-label" title="{escape(card.description)}">{escape(card.title)}{_dot(age)}</div>'
     live = " ih-live" if card.live else ""
     if value is None:
-        body = f'<div class="ih-number ih-none">–</div><div class="ih-under">{escape(card.empty)}</div>'
+        body = f'<div class="ih-number ih-none">–</div><div class="ih-under">{_said(problem or card.empty)}</div>'
         return f'<div class="ih-tile{live}" data-card="{card.id}" data-value="">{label}{body}</div>'
     figure = (
         f'<div class="ih-number" title="{escape(exact(value, card.format, currency))}">'
         f"{escape(shown(value, card.format, currency))}</div>"
     )
-    under = f'<div class="ih-under">{_change(card, value, (row or {}).get("previous"))}</div>'
-    drawn = spark([float(r["value"] or 0) for r in trend], card.trend)
+    said = f'<span class="ih-stuck">{_said(problem)}</span>' if problem else ""
+    under = f'<div class="ih-under">{said or _change(card, value, (row or {}).get("previous"))}</div>'
+    drawn = spark([float(r["value"] or 0) for r in trend], card.trend) if card.trend_sql else f"<p>{note(card)}</p>"
     return f'<div class="ih-tile{live}" data-card="{card.id}" data-value="{value}">{label}{figure}{under}{drawn}</div>'
 
 
@@ -147,12 +123,15 @@ def _mask(shapes: str) -> str:
     return f"-webkit-mask-image:{url};mask-image:{url};-webkit-mask-size:100% 100%;mask-size:100% 100%"
 
 
-def table(card: TableCard, rows: Sequence[Row], currency: str, address: Address = lambda _, __: "") -> str:
+def table(card: TableCard, rows: Sequence[Row], currency: str, address: Address = lambda _, __, ___: "") -> str:
     """Rows with aligned numbers; a bar behind a number is its share of the column's largest.
 
-    ``address`` is the page's with a parameter set to a value, for columns that set one.
+    ``address`` is a dashboard's with a parameter set to a value, for columns that set one.
     """
-    names = [f'<th class="{_cell(c)}">{escape(c.title)}</th>' for c in card.columns]
+    more = len(rows) - len(rows[: card.first])
+    rows = rows[: card.first]
+    kinds = {c.column: _cell(c, rows) for c in card.columns}
+    names = [f'<th scope="col" class="{kinds[c.column]}">{escape(c.title)}</th>' for c in card.columns]
     largest = {c.column: max((float(r[c.column] or 0) for r in rows), default=0.0) for c in card.columns if c.bar}
     lines = []
     for place, row in enumerate(rows, 1):
@@ -163,14 +142,22 @@ def table(card: TableCard, rows: Sequence[Row], currency: str, address: Address 
                 share = max(float(row[c.column] or 0), 0) / largest[c.column] * 100
                 text = f'<div><span class="ih-share"><i style="width:{share:.1f}%"></i></span><b>{text}</b></div>'
             hint = escape(str(row[c.hint] or "") if c.hint else exact(row[c.column], c.format, currency))
-            cells.append(f'<td class="{_cell(c)}" title="{hint}">{text}</td>')
+            cells.append(f'<td class="{kinds[c.column]}" title="{hint}">{text}</td>')
         lines.append(f"<tr>{''.join(cells)}</tr>")
-    ranks = '<th class="ih-place"></th>' if card.ranked else ""
+    ranks = '<th scope="col" class="ih-place">#</th>' if card.ranked else ""
     head = f"<thead><tr>{ranks}{''.join(names)}</tr></thead>" if any(c.title for c in card.columns) else ""
+    rest = f'<p class="ih-rest">{more:,} more in the CSV</p>' if more else ""
     return (
-        f'<div class="ih-rows"><table class="ih-table" data-card="{card.id}">{head}'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
+        scrolled(
+            card.title, f'<table class="ih-table" data-card="{card.id}">{head}<tbody>{"".join(lines)}</tbody></table>'
+        )
+        + rest
     )
+
+
+def scrolled(title: str, table: str) -> str:
+    """A table that may be wider than its card: it can be reached and moved with the keyboard, too."""
+    return f'<div class="ih-rows" role="region" tabindex="0" aria-label="{escape(title)}">{table}</div>'
 
 
 def _value(c: TableColumn, row: Row, currency: str, address: Address) -> str:
@@ -181,7 +168,8 @@ def _value(c: TableColumn, row: Row, currency: str, address: Address) -> str:
     if tone := c.tones.get(str(value)):
         text = f'<span class="ih-badge ih-badge-{tone}">{text}</span>'
     if c.sets and value is not None:
-        text = f'<a href="{escape(address(c.sets, str(value)))}">{text}</a>'
+        key = str(row[c.key] if c.key else value)
+        text = f'<a href="{escape(address(c.sets, key, c.opens))}">{text}</a>'
     if c.under and row[c.under] is not None:
         text += f'<span class="ih-beneath">{_breakable(str(row[c.under]))}</span>'
     return text
@@ -192,8 +180,10 @@ def _breakable(text: str) -> str:
     return escape(BREAKS.sub(f"\\g<0>{BREAK}", text)).replace(BREAK, "<wbr>")
 
 
-def _cell(c: TableColumn) -> str:
-    kind = {"text": "ih-text", "hash": "ih-code", "time": "ih-time"}.get(c.format, "ih-figure")
+def _cell(c: TableColumn, rows: Sequence[Row]) -> str:
+    kind = {"text": "ih-text", "hash": "ih-code", "time": "ih-time", "date": "ih-time"}.get(c.format, "ih-figure")
+    if kind == "ih-text" and all(len(str(row[c.column] or "")) <= SHORT for row in rows):
+        kind += " ih-short"
     return kind + ("" if c.phone else " ih-wide")
 
 
@@ -226,15 +216,55 @@ def _said(text: str) -> str:
     return CODE.sub(r"<code>\1</code>", escape(text))
 
 
-def navigation(titles: Mapping[str, str], chosen: str) -> str:
-    """Links to the dashboards, by their names; empty when there is one."""
-    if len(titles) < 2:
-        return ""
+def navigation(titles: Mapping[str, str], addresses: Mapping[str, str], chosen: str) -> str:
+    """Links to the dashboards, by their names."""
     links = "".join(
-        f'<a href="?dashboard={quote(name)}"{CURRENT if name == chosen else ""}>{escape(title)}</a>'
+        f'<a href="{escape(addresses[name])}"{CURRENT if name == chosen else ""}>{escape(title)}</a>'
         for name, title in titles.items()
     )
-    return f'<nav class="ih-nav">{links}</nav>'
+    return f'<nav class="ih-nav" aria-label="Dashboards">{links}</nav>'
+
+
+def behind(found: Behind, ages: Sequence[Age], certificate: Callable[[str], str]) -> str:
+    """How fresh a card is, and which builds, versions and certificates stand behind it, a line each.
+
+    ``certificate`` is the address of a run's.
+    """
+    lines = [f'<li><span class="ih-dot ih-{age.level}">{escape(age.title)}</span></li>' for age in ages]
+    lines += [
+        f"<li><b>{_breakable(mart.relation)}</b>{_mart_badge(mart.status)}"
+        f'<span class="ih-beneath">{_built(mart.built_at)}</span></li>'
+        for mart in found.marts
+    ]
+    lines += [
+        f"<li><b>{_breakable(source.relation)}</b><span>v{source.version}</span>"
+        f"{_certificate(source, certificate)}</li>"
+        for source in found.sources
+    ]
+    if found.others:
+        lines.append(f'<li class="ih-beneath">Also reads {_breakable(", ".join(found.others))}</li>')
+    return f'<ul class="ih-behind">{"".join(lines)}</ul>'
+
+
+def _built(at: datetime | None) -> str:
+    return f"Built by dbt {shown(at, 'time')} UTC" if at else "dbt has noted no build of it"
+
+
+def _mart_badge(status: str) -> str:
+    tone = "gain" if status == "ok" else "warn"
+    return f'<span class="ih-badge ih-badge-{tone}">{escape(status)}</span>'
+
+
+def _certificate(source: Source, address: Callable[[str], str]) -> str:
+    if source.run is None or source.verified_at is None:
+        return '<span class="ih-beneath">No certificate of this version yet</span>'
+    tone, said = ("gain", "equal") if not source.mismatches else ("loss", f"{source.mismatches:,} rows differ")
+    scope = {"beginning": "all of history", "late": "late events"}.get(source.scope, "some windows")
+    return (
+        f'<span class="ih-badge ih-badge-{tone}">{said}</span>'
+        f'<span class="ih-beneath"><a href="{escape(address(source.run))}">Certificate of {escape(source.run)}</a>,'
+        f" {scope}, {shown(source.verified_at, 'time')} UTC</span>"
+    )
 
 
 def notice(title: str, text: str, kind: Literal["loss", "warn"] = "loss") -> str:

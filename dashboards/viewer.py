@@ -10,38 +10,28 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from urllib.parse import urlencode
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from dashboards import charts, tiles
+from dashboards import tiles
+from dashboards.behind import MODELS_SQL, VERSIONS_SQL, Age, Books, age_of
+from dashboards.drawing import CHOICE, Scene, address, draw
 from dashboards.folder import Folder
 from dashboards.format import clock
-from dashboards.layout import Band, bands
-from dashboards.model import (
-    BarCard,
-    Card,
-    ColumnCard,
-    Dashboard,
-    FreshnessCard,
-    LineCard,
-    NumberCard,
-    Parameter,
-    TableCard,
-)
-from dashboards.query import Answer, Answers, Postgres, Question, Row, away, question
+from dashboards.model import Dashboard, FreshnessCard, Parameter
+from dashboards.query import Answer, Answers, Postgres, Question, away, question
 from dashboards.theme import Mode, style
-from schemas.errors import InsightsError, Misconfigured
+from schemas.errors import Misconfigured
 
-ROW_PIXELS = 48
-CARD_HEAD_PIXELS = 84
 FIRST_WAIT_SECONDS = 4.0
+BOOKS_SECONDS = 15.0  # versions, certificates and builds change by hand or every five minutes
+CURRENCY_SECONDS = 60.0
 CONNECTIONS = 4
-CHOICE = "dashboard"  # the address' parameter that names one
+VERSIONS, MODELS = question(VERSIONS_SQL, {}), question(MODELS_SQL, {})
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -62,16 +52,17 @@ def main(arguments: Sequence[str]) -> None:
     except Misconfigured as error:
         st.set_page_config(page_title="Dashboard", layout="wide")
         st.html(style(_mode()))
-        st.html(tiles.navigation(folder.titles(), ""))
+        _navigate(st.empty(), folder, "", {})
         st.html(tiles.notice("This dashboard can't be drawn", str(error)))
         return
     st.set_page_config(page_title=dashboard.title, page_icon=str(Path(__file__).parent / "icon.svg"), layout="wide")
     st.html(style(_mode()))
     answers = _answers(options.dsn)
     with st.container(key="top"):
-        st.html(tiles.navigation(folder.titles(), name))
+        links = st.empty()
         choices = _choices(dashboard, answers)
         values = _top(dashboard, choices)
+        _navigate(links, folder, name, values)
 
     def live() -> None:
         if _choices(dashboard, answers) != choices:
@@ -91,33 +82,63 @@ def _answers(dsn: str) -> Answers:
     return Answers(Postgres(dsn, connections=CONNECTIONS).rows, ThreadPoolExecutor(CONNECTIONS, "page-query"))
 
 
+def _navigate(place: DeltaGenerator, folder: Folder, chosen: str, values: Mapping[str, str]) -> None:
+    """Links that keep what is chosen here where the other dashboard knows it as well."""
+    titles = folder.titles()
+    if len(titles) > 1:
+        addresses = {name: address(name, _shared(folder, name, values)) for name in titles}
+        place.html(tiles.navigation(titles, addresses, chosen))
+
+
+def _shared(folder: Folder, name: str, values: Mapping[str, str]) -> dict[str, str]:
+    try:
+        known = {parameter.name for parameter in folder.dashboard(name).parameters}
+    except Misconfigured:
+        return {}
+    return {parameter: value for parameter, value in values.items() if parameter in known}
+
+
 def _choices(dashboard: Dashboard, answers: Answers) -> dict[str, dict[str, str]]:
     """What there is to pick from, by parameter: titles by value."""
     asked = {p.name: question(dashboard.expanded(p.choices_sql), {}) for p in dashboard.parameters if p.choices_sql}
     found = answers.newest(dict.fromkeys(asked.values(), dashboard.refresh_seconds), wait_seconds=FIRST_WAIT_SECONDS)
-    fixed = {p.name: {choice.value: choice.title for choice in p.choices} for p in dashboard.parameters}
-    return fixed | {name: {row["value"]: row["title"] for row in found[q].rows or ()} for name, q in asked.items()}
+    choices = {}
+    for p in dashboard.parameters:
+        first = {"": p.all} if p.all else {}
+        fixed = {choice.value: choice.title for choice in p.choices}
+        rows = (found[asked[p.name]].rows or ()) if p.name in asked else ()
+        choices[p.name] = first | fixed | {row["value"]: row["title"] for row in rows}
+    return choices
 
 
 def _top(dashboard: Dashboard, choices: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Title and parameters; a parameter's value is kept in the page's address, so that it can be sent to others."""
     values = {}
-    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    left, right = st.columns([2, 3], vertical_alignment="bottom")
     left.html(f'<div class="ih-title"><h1>{escape(dashboard.title)}</h1><p>{escape(dashboard.description)}</p></div>')
-    with right:
+    with right.container(key="filters", horizontal=True, horizontal_alignment="right", vertical_alignment="bottom"):
         for parameter in dashboard.parameters:
-            titles = choices[parameter.name]
+            titles = dict(choices[parameter.name])
             default = parameter.default or next(iter(titles), "")
             asked = st.query_params.get(parameter.name, default)
+            if parameter.free and asked:
+                titles.setdefault(asked, asked)
             picked = _picked(parameter, titles, asked if asked in titles else default)
             values[parameter.name] = picked or default
-            if values[parameter.name] != asked:
-                st.query_params[parameter.name] = values[parameter.name]
+            _remember(parameter.name, values[parameter.name], default)
     return values
 
 
+def _remember(parameter: str, value: str, default: str) -> None:
+    """In the address; what is chosen when it says nothing is not said."""
+    if value != st.query_params.get(parameter, default):
+        st.query_params[parameter] = value
+    if value == default and parameter in st.query_params:
+        del st.query_params[parameter]
+
+
 def _picked(parameter: Parameter, titles: Mapping[str, str], at_first: str) -> str | None:
-    if parameter.choices:
+    if parameter.choices and not parameter.all:
         return st.segmented_control(
             parameter.title,
             list(titles),
@@ -125,7 +146,6 @@ def _picked(parameter: Parameter, titles: Mapping[str, str], at_first: str) -> s
             format_func=titles.__getitem__,
             key=f"parameter-{parameter.name}",
             label_visibility="collapsed",
-            width="stretch",
             required=True,
         )
     if not titles:
@@ -136,29 +156,9 @@ def _picked(parameter: Parameter, titles: Mapping[str, str], at_first: str) -> s
         index=list(titles).index(at_first),
         format_func=lambda value: titles.get(value, value),
         key=f"parameter-{parameter.name}",
+        label_visibility="collapsed" if parameter.all else "visible",
+        accept_new_options=parameter.free,
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """All that drawing needs: the answers of one moment."""
-
-    answers: Mapping[Question, Answer]
-    dashboard: Dashboard
-    values: Mapping[str, str]
-    ages: Mapping[str, tiles.Age]
-    currency: str
-    now: datetime
-    mode: Mode
-    name: str
-
-    def address(self, parameter: str, value: str) -> str:
-        """Of this dashboard with the parameter set to the value."""
-        return f"?{urlencode({CHOICE: self.name} | dict(self.values) | {parameter: value})}"
-
-    def answer(self, sql: str) -> Answer:
-        """The newest answer to a card's SQL."""
-        return self.answers[question(self.dashboard.expanded(sql), self.values)]
 
 
 def _live(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[str, str]) -> None:
@@ -172,8 +172,7 @@ def _live(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[str
         since = f"The numbers below are from {clock(read_at)}. " if read_at else ""
         again = f"{since}This page asks again every {dashboard.refresh_seconds:g} s and goes on by itself."
         above.html(tiles.notice("Postgres does not answer", f"{again} ({fault.__cause__ or fault})"))
-    for place, band in enumerate(bands(dashboard.cards)):
-        _band(band, place, scene)
+    draw(scene)
     st.html(_foot(scene, fault is None, read_at))
 
 
@@ -184,21 +183,18 @@ def _scene(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[st
         for sql in card.statements.values()
     }
     money = question(dashboard.expanded(dashboard.currency_sql), values) if dashboard.currency_sql else None
+    wanted |= {VERSIONS: BOOKS_SECONDS, MODELS: BOOKS_SECONDS}
     if money:
-        wanted[money] = 60.0
+        wanted[money] = CURRENCY_SECONDS
     found = answers.newest(wanted, wait_seconds=min(FIRST_WAIT_SECONDS, dashboard.refresh_seconds * 0.8))
     rows = found[money].rows if money else ()
     now = datetime.now(UTC)
-    ages = {}
-    for card in dashboard.cards:
-        if isinstance(card, FreshnessCard):
-            fresh = found[question(dashboard.expanded(card.sql), values)].rows or ()
-            ages = {row["source"]: tiles.age_of(row, now) for row in fresh}
     return Scene(
         answers=found,
         dashboard=dashboard,
         values=values,
-        ages=ages,
+        ages=_ages(dashboard, values, found, now),
+        books=Books(found[VERSIONS].rows or (), found[MODELS].rows or ()),
         currency=str(next(iter(rows[0].values()))) if rows else dashboard.currency,
         now=now,
         mode=_mode(),
@@ -206,61 +202,15 @@ def _scene(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[st
     )
 
 
-def _band(band: Band, place: int, scene: Scene) -> None:
-    with st.container(key=f"{'tiles' if band.tiles else 'band'}-{place}"):
-        drawn = st.columns([column.width for column in band.columns], gap="small")
-        for column, spot in zip(band.columns, drawn, strict=True):
-            with spot:
-                for card in column.cards:
-                    with st.container(key=f"card-{card.id}"):
-                        _card(card, scene)
-
-
-def _card(card: Card, scene: Scene) -> None:
-    answer = scene.answer(card.sql)
-    age = tiles.oldest(card.reads, scene.ages)
-    if isinstance(card, NumberCard) and not (answer.rows is None and answer.problem):
-        trend = scene.answer(card.trend_sql).rows if card.trend_sql else ()
-        row = answer.rows[0] if answer.rows else None
-        st.html(tiles.number(card, row, trend or (), scene.currency, age))
-        return
-    st.html(tiles.head(card, age))
-    if answer.rows is None:
-        st.html(tiles.empty(_why(answer.problem)))
-    elif not _drawable(card, answer.rows):
-        st.html(tiles.nothing(card.empty) if isinstance(card, TableCard) else tiles.empty(card.empty))
-    else:
-        _drawing(card, answer.rows, scene)
-
-
-def _why(problem: InsightsError | None) -> str:
-    return "Reading …" if problem is None else str(problem)
-
-
-def _drawable(card: Card, rows: Sequence[Row]) -> bool:
-    if isinstance(card, LineCard | ColumnCard):
-        return len(rows) > 1 - isinstance(card, ColumnCard) and charts.has_numbers(
-            rows, [s.column for s in card.series]
-        )
-    return bool(rows)
-
-
-def _drawing(card: Card, rows: Sequence[Row], scene: Scene) -> None:
-    height = card.layout.height * ROW_PIXELS - CARD_HEAD_PIXELS
-    if isinstance(card, LineCard):
-        _chart(card, charts.line(card, rows, scene.currency, scene.mode, height))
-    elif isinstance(card, ColumnCard):
-        _chart(card, charts.column(card, rows, scene.currency, scene.mode, height))
-    elif isinstance(card, BarCard):
-        _chart(card, charts.bar(card, rows, scene.currency, scene.mode))
-    elif isinstance(card, TableCard):
-        st.html(tiles.table(card, rows, scene.currency, scene.address))
-    elif isinstance(card, FreshnessCard):
-        st.html(tiles.freshness(rows, scene.now))
-
-
-def _chart(card: Card, chart: charts.Chart) -> None:
-    st.altair_chart(chart, theme=None, width="stretch", key=f"chart-{card.id}", alt=card.title)
+def _ages(
+    dashboard: Dashboard, values: Mapping[str, str], found: Mapping[Question, Answer], now: datetime
+) -> dict[str, Age]:
+    """By source, from the freshness card if there is one."""
+    for card in dashboard.cards:
+        if isinstance(card, FreshnessCard):
+            rows = found[question(dashboard.expanded(card.sql), values)].rows or ()
+            return {row["source"]: age_of(row, now) for row in rows}
+    return {}
 
 
 def _foot(scene: Scene, healthy: bool, read_at: datetime | None) -> str:

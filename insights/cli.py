@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from insights import contracts, dbt, front, jobs, lake, replays
+from insights import alerts, contracts, dbt, exports, front, jobs, lake, replays
+from insights import dashboards as dashboard_commands
 from insights.settings import PROJECT, Settings, load_settings
 from schemas.errors import Misconfigured
 
@@ -30,6 +31,9 @@ app.add_typer(contracts.app, name="schemas")
 app.add_typer(jobs.app, name="flink")
 app.add_typer(replays.app, name="replay")
 app.add_typer(lake.app, name="lake")
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(exports.app, name="export")
+app.add_typer(dashboard_commands.app, name="dashboards")
 app.add_typer(dbt.app, name="dbt")
 
 

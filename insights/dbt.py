@@ -63,11 +63,12 @@ def docs() -> None:
 
 @app.command()
 def sources() -> None:
-    """Tell dbt of its sources anew, after a change in aggregates/. It writes a file of the project.
+    """Tell dbt anew what it reads and who reads it, after a change in aggregates/ or dashboards/.
 
     Example: insights dbt sources
     """
-    from insights.dbt_sources import FILE, sources_yaml
+    from insights.dbt_files import files
 
-    FILE.write_text(sources_yaml())
-    front.say(f"{FILE} is written.")
+    for path, text in files().items():
+        path.write_text(text)
+        front.say(f"{path} is written.")

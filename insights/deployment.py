@@ -18,6 +18,7 @@ from spark.local import SparkRuntime
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
+    from alerts.config import DaemonConfig
     from replay.site import Site
 
 FLINK_ENVIRONMENT = PROJECT / ".venv-flink"
@@ -104,8 +105,20 @@ def replay_site(settings: Settings) -> Site:
         deployment=deployment(settings),
         work_dir=settings.home / "replay",
         code=_commit(),
-        texts=tuple(sorted([*PROJECT.glob("dashboards/*.yaml"), *PROJECT.glob("dbt/models/**/*.sql")])),
+        texts=tuple(PROJECT.glob("dashboards/*.yaml")) + tuple(PROJECT.glob("dbt/models/**/*.sql")),
     )
+
+
+def alert_config(settings: Settings) -> DaemonConfig:
+    """What the alert daemon is told. Raises Misconfigured naming a setting of a channel that is wrong."""
+    # They load every channel, which only who tells or checks should pay.
+    from alerts.channels import ChannelSettings
+    from alerts.config import DaemonConfig
+
+    channels = {name: getattr(settings, f"alert_{name}") for name in ChannelSettings.model_fields}
+    config = DaemonConfig(dsn=settings.postgres_dsn, channels=ChannelSettings(**channels))
+    config.open_channels()
+    return config
 
 
 def _commit() -> str:

@@ -25,6 +25,8 @@ def _has_partitions(parallelism: int) -> int:
 
 
 Parallelism = Annotated[int, Field(ge=1), AfterValidator(_has_partitions)]
+# Its value is shown nowhere. Not pydantic's SecretStr: the settings are handed to the supervisor as JSON.
+Secret = Annotated[str | None, Field(repr=False, json_schema_extra={"secret": True})]
 Folder = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
@@ -50,6 +52,7 @@ class Settings(BaseSettings):
     shop_port: Port = 19300
     metrics_port: Port = Field(19400, description="metrics of the producer of orders")
     catalog_metrics_port: Port = Field(19401, description="metrics of the catalog scraper")
+    alerts_port: Port = Field(19402, description="health of the alert daemon")
 
     postgres_password: str = Field("insights", min_length=1)
     kafka_heap_mb: int = Field(512, ge=256)
@@ -74,11 +77,27 @@ class Settings(BaseSettings):
     dbt_minutes: int = Field(5, ge=1, description="time between two builds of the marts")
     parallelism: Parallelism = 1
 
+    alert_webhook_url: Secret = Field(None, description="alerts are posted here as JSON")
+    alert_webhook_secret: Secret = Field(None, description="signs what is posted there, by HMAC-SHA256")
+    alert_slack_url: Secret = Field(None, description="an incoming webhook of Slack")
+    alert_smtp_url: Secret = Field(None, description="smtp://user:password@host:587, or smtps://…")
+    alert_email_from: str | None = Field(None, description="sender of alerts by e-mail")
+    alert_email_to: str | None = Field(None, description="recipients of alerts by e-mail, with commas")
+
     emr_application: str | None = Field(None, pattern=r"^[0-9a-z]+$", description="id of EMR Serverless' application")
     emr_role: str | None = Field(None, pattern=r"^arn:\S+:role/\S+$", description="ARN of the role that a job runs as")
     emr_bucket: str | None = Field(None, pattern=r"^s3://[\w.-]+(/[\w./=-]+)?$", description="where a job's files are")
     emr_region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="AWS region of all of these")
     emr_max_executors: int = Field(2, ge=1, description="executors of 4 vCPU and 16 GB, beside a driver of the same")
+
+    metabase_url: str | None = Field(None, pattern=r"^https?://\S+$", description="where Metabase is, for `dashboards`")
+    metabase_user: str | None = Field(None, description="e-mail address of one of its administrators, or of its first")
+    metabase_password: str | None = Field(None, min_length=1)
+    metabase_api_key: str | None = Field(None, min_length=1, description="of an administrator, instead of a user")
+    metabase_reader_password: str | None = Field(None, min_length=1, description="of the user it reads Postgres as")
+    metabase_postgres: str | None = Field(
+        None, pattern=r"^[\w.-]+:\d+$", description="Postgres as Metabase reaches it, as host:port"
+    )
 
     glue_warehouse: str | None = Field(
         None, pattern=r"^s3://[\w.-]+(/[\w./=-]+)?$", description="where tables that Athena reads are, with AWS Glue"
@@ -108,6 +127,10 @@ class Settings(BaseSettings):
     @property
     def shop_url(self) -> str:
         return f"http://{HOST}:{self.shop_port}"
+
+    @property
+    def alerts_url(self) -> str:
+        return f"http://{HOST}:{self.alerts_port}"
 
     @property
     def run_dir(self) -> Path:
@@ -147,15 +170,23 @@ class Settings(BaseSettings):
         return f"{cls.model_config.get('env_prefix', '')}{field}".upper()
 
 
+def _explain(problem: dict[str, Any]) -> str:
+    """``INSIGHTS_KAFKA_PORT=x: …``. A secret's value is left out, and that of a name that may be one misspelt."""
+    name = "_".join(str(step) for step in problem["loc"])
+    field = Settings.model_fields.get(name)
+    is_told = field is not None and not (
+        isinstance(field.json_schema_extra, dict) and "secret" in field.json_schema_extra
+    )
+    value = f"={problem['input']}" if is_told else ""
+    return f"{Settings.variable(name)}{value}: {problem['msg']}"
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment and ``.env``; ``overrides`` win. Raises Misconfigured naming the variable."""
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{Settings.variable('_'.join(str(step) for step in problem['loc']))}={problem['input']}: {problem['msg']}"
-            for problem in error.errors(include_url=False)
-        )
+        problems = "; ".join(_explain(dict(problem)) for problem in error.errors(include_url=False))
         raise Misconfigured(f"a setting is wrong, in the environment or in {PROJECT / '.env'}: {problems}") from error
     for folder in (settings.home, *settings.home.parents):
         if folder.exists() and not folder.is_dir():

@@ -15,6 +15,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from aggregates.catalogue import aggregates
+from alerts import ledger
+from alerts.ledger import Summary
 from flink import deploy
 from flink.live_job import JOB_NAME, differences, kept_jobs
 from flink.rest import FlinkUnavailable, JobFailed
@@ -62,6 +64,7 @@ class Observed:
     books: Books | None
     jobs: tuple[Job, ...] | None
     away: tuple[str, ...]
+    alerts: Summary | None = None
     marts: LastBuild | None = None
 
 
@@ -79,6 +82,7 @@ class Status:
     replayed: Replayed = NO_REPLAYS
     versions: Mapping[str, int] = field(default_factory=dict)
     differences: tuple[str, ...] = ()
+    alerts: Summary | None = None
     marts: LastBuild | None = None
 
     def as_json(self) -> dict[str, Any]:
@@ -113,6 +117,7 @@ def judge(observed: Observed, endpoints: Mapping[str, Any], sinks: Mapping[str, 
         away=observed.away,
         replayed=observed.books.replayed if observed.books else NO_REPLAYS,
         versions=observed.books.versions if observed.books else {},
+        alerts=observed.alerts,
         marts=observed.marts,
     )
 
@@ -148,6 +153,7 @@ class Observer:
             books=books,
             jobs=jobs,
             away=tuple(away),
+            alerts=self._try([], "", self._read_alerts) if books else None,
             marts=self._try([], "", self._read_marts) if books else None,
         )
 
@@ -170,6 +176,9 @@ class Observer:
                 self._settings.postgres_dsn, autocommit=True, connect_timeout=POSTGRES_SECONDS
             )
         return read_books(self._postgres)
+
+    def _read_alerts(self) -> Summary | None:
+        return ledger.summary(self._postgres) if self._postgres and ledger.is_there(self._postgres) else None
 
     def _read_marts(self) -> LastBuild | None:
         return last_build(self._postgres) if self._postgres else None

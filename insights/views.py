@@ -17,6 +17,7 @@ from insights.stack import PartState
 from insights.status import Job, Status, lake_folder
 
 if TYPE_CHECKING:
+    from alerts.ledger import Summary
     from flink.maintenance import Size, Tidied  # brings the lake's library, which takes a second to load
     from replay.publish import Published
 
@@ -57,8 +58,24 @@ def overview(status: Status) -> RenderableType:
         marts_line(status.marts),
         *([noted_lines(status.differences)] if status.differences else []),
         tables_table(status),
+        *([alerts_line(status.alerts)] if status.alerts else []),
     ]
     return Group(shown[0], *(each for table in shown[1:] for each in (Text(), table)))
+
+
+def alerts_line(alerts: Summary) -> Sheet:
+    """What fires, in one line, and whether it could be told."""
+    sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
+    firing = [(alerts.critical, "critical"), (alerts.warning, "warning"), (alerts.info, "info")]
+    said = [f"{count:,} {severity}" for count, severity in firing if count]
+    said += [f"rules that are wrong: {alerts.broken:,}"] if alerts.broken else []
+    said += [f"messages not taken yet: {alerts.untold:,}"] if alerts.untold else []
+    style = "bold red" if alerts.critical else "yellow" if said else "dim"
+    if alerts.checked_at is None:
+        said = ["no rule was checked yet"]
+    more = ". See `insights alerts list`" if style != "dim" else ""
+    sheet.add(Text("alerts", style="bold cyan"), Text(f"{', '.join(said) or 'none'}{more}", style=style))
+    return sheet
 
 
 def noted_lines(away: Sequence[str]) -> Sheet:

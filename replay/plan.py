@@ -21,6 +21,7 @@ from flink.plan import touched_by
 from flink.postgres import Connection
 from flink.versions import seen_version
 from replay import archive, late
+from replay.downstream import downstream
 from replay.late import Touched
 from replay.log import Extent, slices
 from replay.site import Site
@@ -239,8 +240,7 @@ def make_plan(site: Site, wish: Wish) -> ReplayPlan:
         catalogue.event(name).topic: _topic(site, catalogue.event(name), extents[name], planned) for name in names
     }
     records = sum(topic.records for topic in topics.values())
-    tables = [p.table for p in planned]
-    readers = sorted({path for table in tables for path in site.mentions(table)})
+    readers = downstream([p.table for p in planned], {path: path.read_text() for path in site.texts})
     return ReplayPlan(
         made_at=datetime.now(UTC),
         scope=wish.scope,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
@@ -73,6 +74,10 @@ class Status(StrEnum):
 
 class ReplayBusy(Retryable):
     """Another replay of one of these aggregates is going on."""
+
+
+class HoldLost(Retryable):
+    """The server that held this replay's aggregates for it did not stay up."""
 
 
 class NotNow(InsightsError):
@@ -199,17 +204,29 @@ def supersede(connection: Connection) -> None:
 
 
 @contextmanager
-def alone(site: Site, aggregates: Sequence[str]) -> Iterator[None]:
+def alone(site: Site, aggregates: Sequence[str]) -> Iterator[Callable[[], None]]:
     """Holds the aggregates for one replay. Raises ReplayBusy naming the run that has one of them.
 
-    The server lets go of them when this process ends, however it ends.
+    The server lets go of them when this process ends, however it ends, and when the server itself does. What is handed
+    out raises HoldLost after that; whoever does not write in a transaction begun before asks it first.
     """
     with site.postgres() as connection:
         for name in sorted(aggregates):
             if connection.execute(LOCK, (name,)).fetchone() != (True,):
                 raise ReplayBusy(_holder(connection, name))
         connection.commit()
-        yield
+
+        def still_held() -> None:
+            try:
+                connection.execute("select 1")
+                connection.commit()
+            except psycopg.OperationalError as error:
+                raise HoldLost(
+                    "Postgres was restarted in mid-run, and another replay may have begun meanwhile; nothing was"
+                    " changed. What is computed stays: run the same plan again"
+                ) from error
+
+        yield still_held
 
 
 @contextmanager

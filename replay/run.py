@@ -66,7 +66,7 @@ def run(site: Site, plan: ReplayPlan, engine: ComputeEngine, *, by: str, say: Sa
     """
     check_current(plan)
     names = [a.name for a in plan.aggregates]
-    with records.alone(site, names):
+    with records.alone(site, names) as still_held:
         record = _begin(site, plan, engine, by)
         started = time.monotonic()
         try:
@@ -75,6 +75,7 @@ def run(site: Site, plan: ReplayPlan, engine: ComputeEngine, *, by: str, say: Sa
             task = make_task(site, record, engine)
             began = time.monotonic()
             engine.compute(task, heard)
+            still_held()
             say("filling the staging tables")
             rows = _fill(site, record, task)
         except BaseException as error:

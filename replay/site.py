@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -58,7 +58,3 @@ class Site:
         """The lake's catalog. Raises Retryable when it can't be reached."""
         with open_catalog(self.deployment.lake_properties) as catalog:
             yield catalog
-
-    def mentions(self, name: str) -> Iterable[Path]:
-        """Files among ``texts`` (dashboards, models) that name a table."""
-        return (path for path in self.texts if name in path.read_text())

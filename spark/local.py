@@ -88,7 +88,10 @@ def run(
     with started(runtime, [str(LEASH), str(script), *arguments], said=said) as process:
         reason = _listen(process, heard)
         if process.wait() or reason:
-            raise SparkFailed(f"{reason or _last_words(runtime.log)} (Spark's log is {runtime.log})")
+            raise SparkFailed(
+                f"{(reason or _last_words(runtime.log)).rstrip('.')}. Spark's log is {runtime.log}. What is done stays:"
+                " mend the cause and run it again"
+            )
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("aggregates", "dashboards", "flink", "insights", "producers", "replay", "schemas", "spark")
+PACKAGES = ("aggregates", "alerts", "dashboards", "flink", "insights", "producers", "replay", "schemas", "spark")
 
 
 @pytest.mark.parametrize("folder", ["dbt", "docker", "terraform", "tests"])

@@ -70,8 +70,8 @@ def up(settings: Settings, plan: UpPlan, report: Report) -> None:
     for folder in (settings.run_dir, settings.logs_dir, settings.conf_dir, settings.producers_dir):
         folder.mkdir(parents=True, exist_ok=True)
     _fetch_jars(settings, report)
+    things = everything(settings, plan)  # first: what is wrong in the settings is told here, and nothing started
     _start_supervisor(settings, plan)
-    things = everything(settings, plan)
     _await_all(settings, [thing.name for thing in things], report)
     if any(isinstance(t, Part) and t.name in ("shop-events", "orders") for t in things):
         _await_numbers(settings, report)

@@ -17,7 +17,7 @@ from dashboards import launch
 from flink import deploy
 from flink.finality import FinalityRecorder
 from insights.books import BooksRecorder
-from insights.deployment import deployment, replay_site
+from insights.deployment import alert_config, deployment, replay_site
 from insights.settings import PROJECT, Settings
 from insights.stack.part import Part, Task, http_ok
 from insights.stack.servers import SYSTEM_PATH, servers
@@ -106,7 +106,7 @@ def _upkeep(
 
 
 def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
-    """The page, the demo shop and the producers."""
+    """The page, the demo shop, the alert daemon and the producers."""
     python = _python_environment()
     seed = settings.seed if plan.seed is None else plan.seed
     rate = settings.rate if plan.rate is None else plan.rate
@@ -129,6 +129,7 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
             endpoint=settings.shop_url,
             cwd=PROJECT,
         ),
+        _alerts(settings, python),
         _producer(settings, "catalog", settings.catalog_metrics_port, ["--url", settings.shop_url], ("job", "shop")),
     ]
     synthetic = ["--rate", str(rate), "--seed", str(seed)]
@@ -138,6 +139,21 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
         return [*found, _producer(settings, "orders", settings.metrics_port, arguments, ("job",))]
     arguments = [*synthetic, "--history", plan.history or settings.history]
     return [*found, _producer(settings, "shop", settings.metrics_port, arguments, ("job",), name="shop-events")]
+
+
+def _alerts(settings: Settings, python: dict[str, str]) -> Part:
+    config = alert_config(settings)
+    file = settings.run_dir / "alerts.json"
+    return Part(
+        name="alerts",
+        command=[sys.executable, "-m", "alerts", "--config", str(file), "--port", str(settings.alerts_port)],
+        environment=python,
+        healthy=partial(http_ok, f"{settings.alerts_url}/health"),
+        endpoint=f"{settings.alerts_url}/health",
+        after=("tables",),
+        prepare=partial(config.write, file),
+        cwd=PROJECT,
+    )
 
 
 def _producer(
@@ -170,6 +186,7 @@ def _register(url: str) -> str:
 
 
 def _create_tables(settings: Settings) -> str:
+    from alerts import ledger
     from flink.tables import create_tables  # the same
     from insights import dbt_run
     from replay import records
@@ -177,6 +194,7 @@ def _create_tables(settings: Settings) -> str:
     create_tables(deployment(settings))
     with replay_site(settings).postgres() as connection:
         records.set_up(connection)
+        ledger.set_up(connection)
         dbt_run.set_up(connection)
     return "Postgres and lake tables are there"
 

@@ -217,8 +217,7 @@ def _format_kafka(server: Path, class_path: str) -> None:
         class_path,
         "kafka.tools.StorageTool",
         "format",
-        "-t",
-        cluster,
+        f"--cluster-id={cluster}",  # in one word, for one in 64 begins with a minus
         "-c",
         str(server),
     ]

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -18,20 +17,15 @@ from flink.live_job import JOB_NAME
 from flink.maintenance import Size, sizes
 from flink.rest import NO_WATERMARK
 from insights import stack as embedded
-from insights.books import BooksRecorder
 from insights.deployment import deployment
 from insights.stack.supervisor import read_state
 from schemas.catalogue import Event, avro_events, event
 from tests.conftest import own_settings
-from tests.e2e import ledgers
+from tests.e2e import ledgers, marts
 from tests.e2e.hub import Hub, assert_exact, connect, open_hub
 from tests.e2e.late_story import Story
 from tests.e2e.made_events import made, now
 from tests.marts import lake
-from tests.marts.building import Place
-from tests.marts.compare import wrong_ledgers, wrong_marts
-from tests.marts.oracle.history import Row
-from tests.marts.oracle.marts import MARTS
 
 ORDER_PLACED = event("sales.order_placed")
 ON_TIME, HORIZON = 40, timedelta(hours=24)
@@ -271,7 +265,7 @@ def test_down_and_up_again_on_the_same_home_goes_on_from_where_the_data_is(hub: 
 
 
 def test_every_mart_is_what_plain_python_makes_of_the_lake_and_all_change_when_late_events_come_to_count(
-    hub: Hub, tmp_path: Path
+    hub: Hub,
 ) -> None:
     """Last: what a restatement makes count is in no answer key."""
     hub.shop.start()
@@ -290,33 +284,24 @@ def test_every_mart_is_what_plain_python_makes_of_the_lake_and_all_change_when_l
     hub.flush()
     hub.come_to_rest()
 
-    before = assert_marts_are_right(hub, tmp_path)
+    marts.bring_up_to_date(hub.settings)
+    before = marts.assert_as_the_log_says(hub.settings)
     hub.until(lambda: all_final_until(hub) > story.at + timedelta(days=1), "the windows of the story are final")
     assert "is what readers see" in hub.command("replay", "late", "--engine", "duckdb")
-    after = assert_marts_are_right(hub, tmp_path)
-    unchanged = [name for name in MARTS if before[name] == after[name]]
+    marts.bring_up_to_date(hub.settings)
+    after = marts.assert_as_the_log_says(hub.settings)
+    unchanged = [name for name in before if before[name] == after[name]]
     assert not unchanged, f"late events of every kind came to count, and not in {unchanged}"
 
 
 def some_story(hub: Hub) -> Story:
     """Of the shop's newest order."""
-    log = lake.history(lake.books(hub.settings))
+    with connect(hub.settings) as connection:
+        log = lake.history(lake.books(hub.settings, connection))
     sold = [order for order in log.orders if not order.order_id.startswith("made")]
     newest = max(sold, key=lambda order: (order.at, order.order_id))
     lies = next(m["warehouse"] for m in log.moves if m["product_id"] == newest.lines[0].product_id)
     return Story(order=newest, warehouse=lies, at=now() - timedelta(days=5))
-
-
-def assert_marts_are_right(hub: Hub, folder: Path) -> dict[str, list[Row]]:
-    """Brings the marts up to date and compares all of them; what they must hold, by name."""
-    BooksRecorder(deployment(hub.settings)).step()
-    Place(hub.settings.postgres_dsn, folder).build()
-    books = lake.books(hub.settings)
-    history = lake.history(books)
-    with connect(hub.settings) as connection:
-        problems = [*wrong_marts(connection, history), *wrong_ledgers(connection, books)]
-    assert not problems, "\n\n".join(problems)
-    return {name: mart.rows(history) for name, mart in MARTS.items()}
 
 
 def all_final_until(hub: Hub) -> datetime:

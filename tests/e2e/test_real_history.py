@@ -19,10 +19,14 @@ from insights.stack.control import StackNotUp
 from insights.status import watching
 from schemas.catalogue import event
 from tests.conftest import own_settings, wait_until
-from tests.e2e import ledgers
+from tests.e2e import ledgers, marts
+from tests.marts.cdnow import CDS, CUSTOMERS, DOLLARS, ORDERS
+from tests.marts.cdnow import orders as cdnow_orders
+from tests.marts.compare import wrong_marts
+from tests.marts.oracle.history import History
 
 ORDER_PLACED = event("sales.order_placed")
-ORDERS, CUSTOMERS, CDS, DOLLARS = 69_659, 23_570, 167_881, Decimal("2500315.63")
+FROM_FILE = ("daily_sales", "dim_customers", "rfm", "rfm_segments", "cohorts", "clv_inputs")
 pytestmark = pytest.mark.timeout(1500)
 
 
@@ -126,3 +130,19 @@ def test_the_lake_has_every_order_once(settings: Settings) -> None:
     wait_until(lambda: len(ledgers.lake(settings, ORDER_PLACED)) >= ORDERS, seconds=120, what="the lake has them all")
     problems = ledgers.lake_problems(ledgers.lake(settings, ORDER_PLACED), ends)
     assert not problems, "\n".join(problems)
+
+
+def test_the_marts_of_a_real_history_give_the_figures_that_papers_print(settings: Settings) -> None:
+    """Against the file, read without the project's code; and, order by order, against the lake."""
+    marts.bring_up_to_date(settings)
+    marts.assert_as_the_log_says(settings, (*FROM_FILE, "fct_orders", "fct_order_lines"), ledgers=())
+    with psycopg.connect(settings.postgres_dsn) as connection:
+        problems = wrong_marts(connection, History({ORDER_PLACED.name: cdnow_orders()}), FROM_FILE)
+        sold = connection.execute(
+            "select sum(orders), sum(new_customers), sum(units), sum(net_amount) from marts.daily_sales"
+            " where region = '(all)' and category = '(all)'"
+        ).fetchone()
+        scored = connection.execute("select sum(frequency), count(*), sum(monetary) from marts.rfm").fetchone()
+    assert not problems, "\n\n".join(problems)
+    assert sold == (ORDERS, CUSTOMERS, CDS, DOLLARS)
+    assert scored == (ORDERS, CUSTOMERS, DOLLARS)

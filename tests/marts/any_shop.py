@@ -40,11 +40,12 @@ def any_shop(seed: int, *, size: int = 60) -> Log:
     rng = Random(f"shop {seed}")
     visits = [_visit(rng, n) for n in range(size)]
     orders = [_order(rng, n, rng.choice(visits)[0]) for n in range(size)]
+    _sell_weeks_before_the_newest(rng, orders)
     log = {
         "web.interaction": [interaction for visit in visits for interaction in visit],
         "sales.order_placed": orders,
         "sales.order_refunded": [_refund(rng, n, rng.choice(orders)) for n in range(size // 4)],
-        "customers.customer_changed": [_change(rng) for _ in range(10)],
+        "customers.customer_changed": [change for _ in range(10) for change in _changes(rng)],
         "catalog.product_observed": _looks(rng, size),
         "inventory.stock_moved": [_move(rng) for _ in range(size)],
     }
@@ -77,16 +78,21 @@ def _visit(rng: Random, number: int) -> list[Record]:
         "region": rng.choice(REGIONS),
     }
     who = rng.choice((None, *CUSTOMERS))
-    at, found = started_at, []
-    for _ in range(rng.choice((1, 1, 2, 4, 9))):
-        step = rng.choice(STEPS)
-        product = rng.choice((None, *PRODUCTS, *PRODUCTS)) if step in STEPS[1:3] else None
+    found: list[Record] = []
+
+    def step(kind: str, at: datetime) -> None:
+        product = rng.choice((None, *PRODUCTS, *PRODUCTS)) if kind in STEPS[1:3] else None
         known = {"user_id": who if rng.random() < 0.7 else None, "product_id": product}
-        found.append({**common, **known, "interaction": step, "occurred_at": at})
+        found.append({**common, **known, "interaction": kind, "occurred_at": at})
+
+    at = started_at
+    for _ in range(rng.choice((1, 1, 2, 4, 9))):
+        step(rng.choice(STEPS), at)
         pauses = (timedelta(0), MILLISECOND, timedelta(minutes=3), timedelta(hours=11), ONE_DAY)
-        at = rng.choices((*(at + pause for pause in pauses), started_at + ONE_DAY - MILLISECOND), (4, 4, 20, 2, 1, 1))[
-            0
-        ]
+        at += rng.choices(pauses, (4, 4, 20, 2, 1))[0]
+    if rng.random() < 0.2:  # a day after its start a session is over
+        step("checkout", started_at)
+        step("add_to_cart", started_at + ONE_DAY - rng.choice((MILLISECOND, timedelta(0))))
     return found
 
 
@@ -107,6 +113,15 @@ def _order(rng: Random, number: int, visit: Record) -> Record:
         "shipping_amount": Decimal("4.90"),
         "tax_amount": Decimal("0.00"),
     }
+
+
+def _sell_weeks_before_the_newest(rng: Random, orders: list[Record]) -> None:
+    """Days of cover look back four weeks: some of the orders are at the edge of that."""
+    newest = max(order["occurred_at"] for order in orders if order["lines"])
+    midnight = newest.replace(hour=0, minute=0, second=0, microsecond=0)
+    edges = (midnight - 27 * ONE_DAY, midnight - 27 * ONE_DAY - MILLISECOND, midnight + ONE_DAY - MILLISECOND)
+    for order in rng.sample(orders, len(orders) // 10):
+        order["occurred_at"] = rng.choice(edges)
 
 
 def _line(rng: Random) -> Record:
@@ -140,10 +155,16 @@ def _refund(rng: Random, number: int, order: Record) -> Record:
     }
 
 
-def _change(rng: Random) -> Record:
+def _changes(rng: Random) -> list[Record]:
+    """One, or two of one moment."""
+    at, who = _moment(rng), rng.choice((*CUSTOMERS[:6], "only announced"))
+    return [_change(rng, at, who) for _ in range(rng.choice((1, 2)))]
+
+
+def _change(rng: Random, at: datetime, who: str) -> Record:
     return {
-        "occurred_at": _moment(rng),
-        "customer_id": rng.choice((*CUSTOMERS[:6], "only announced")),
+        "occurred_at": at,
+        "customer_id": who,
         "region": rng.choice(REGIONS),
         "signup_date": BEGINNING - rng.randrange(400) * ONE_DAY,
         "age_band": rng.choice(("unknown", "under_25", "over_64")),

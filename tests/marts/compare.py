@@ -51,7 +51,6 @@ def _read(connection: Connection, name: str) -> tuple[Mapping[str, int], list[Ro
         cursor.execute(sql.SQL("select * from marts.{}").format(sql.Identifier(name)))
         names = [column.name for column in cursor.description or ()]
         rows = [dict(zip(names, map(_plain, row), strict=True)) for row in cursor]
-    connection.rollback()
     return {column: place for place, column in enumerate(names)}, rows
 
 

@@ -17,11 +17,13 @@ from schemas.catalogue import avro_events, event
 from tests.marts.oracle.history import History, Place, Record, counted
 from tests.marts.oracle.quality import Books, DeadLetter
 
+Connection = psycopg.Connection[tuple[Any, ...]]
+Cursor = psycopg.Cursor[dict[str, Any]]
 TOPIC_HEADER = "__connect.errors.topic"
 
 
-def books(settings: Settings) -> Books:
-    """Every record of the lake, in the order in which they came, and the late ledger's places."""
+def books(settings: Settings, connection: Connection) -> Books:
+    """Every record of the lake, in the order in which they came, and what Postgres' books say of them."""
     with closing(open_lake(deployment(settings))) as catalog:
 
         def archived(table: str) -> list[dict[str, Any]]:
@@ -30,18 +32,16 @@ def books(settings: Settings) -> Books:
 
         records = {e.topic: archived(e.table) for e in avro_events()}
         letters = archived(event("ops.dead_letter").table)
-    with psycopg.connect(settings.postgres_dsn, row_factory=dict_row) as connection:
-        return Books(
-            records=records,
-            late=_places(connection, "ops.late_events"),
-            restated=_places(connection, "ops.restated_events"),
-            dead=_letters(connection, letters),
-            recorded_at={
-                row["topic"]: row["recorded_at"].astimezone(UTC)
-                for row in connection.execute("select topic, recorded_at from ops.log_counts")
-            },
-            runs=[_in_utc(row) for row in connection.execute("select * from ops.replays")],
-        )
+    cursor = connection.cursor(row_factory=dict_row)
+    counts = cursor.execute("select topic, recorded_at from ops.log_counts").fetchall()
+    return Books(
+        records=records,
+        late=_places(cursor, "ops.late_events"),
+        restated=_places(cursor, "ops.restated_events"),
+        dead=_letters(cursor, letters),
+        recorded_at={row["topic"]: row["recorded_at"].astimezone(UTC) for row in counts},
+        runs=[_in_utc(row) for row in cursor.execute("select * from ops.replays").fetchall()],
+    )
 
 
 def history(of: Books) -> History:
@@ -53,16 +53,16 @@ def history(of: Books) -> History:
     return History(found)
 
 
-def _places(connection: psycopg.Connection[dict[str, Any]], table: str) -> dict[str, set[Place]]:
+def _places(cursor: Cursor, table: str) -> dict[str, set[Place]]:
     found: dict[str, set[Place]] = {}
-    for row in connection.execute(f"select topic, kafka_partition, kafka_offset from {table}"):  # noqa: S608
+    for row in cursor.execute(f"select topic, kafka_partition, kafka_offset from {table}"):  # noqa: S608
         found.setdefault(row["topic"], set()).add((row["kafka_partition"], row["kafka_offset"]))
     return found
 
 
-def _letters(connection: psycopg.Connection[dict[str, Any]], archived: Sequence[Mapping[str, Any]]) -> list[DeadLetter]:
+def _letters(cursor: Cursor, archived: Sequence[Mapping[str, Any]]) -> list[DeadLetter]:
     """The lake's, each with the reason that the books give: without what it quotes of the letter."""
-    found = connection.execute("select kafka_offset, reason from ops.dead_letters")
+    found = cursor.execute("select kafka_offset, reason from ops.dead_letters")
     reasons = {row["kafka_offset"]: row["reason"] for row in found}
     return [
         DeadLetter(

@@ -36,8 +36,13 @@ class Dbt:
         assert self.process.stdin
         assert self.process.stdout
         asked = {
-            "arguments": ["--quiet", *arguments],
-            "environment": environment(self.settings) | {"INSIGHTS_POSTGRES_DATABASE": database},
+            "arguments": ["--quiet", "--log-level-file", "none", *arguments],
+            # A database's name is in all that dbt has parsed: with a folder for each, it is parsed once for each.
+            "environment": environment(self.settings)
+            | {
+                "INSIGHTS_POSTGRES_DATABASE": database,
+                "DBT_TARGET_PATH": str(self.settings.dbt_dir / database),
+            },
         }
         self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()

@@ -9,26 +9,34 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
-from aggregates.catalogue import aggregates
+from aggregates.catalogue import Aggregate, aggregates
 from flink.plan import touched_by
-from flink.tables import make_postgres_tables, schemas_ddl
-from replay import records
+from replay.plan import merged
+from replay.windows import floored
 from schemas.catalogue import event
 from tests.aggregates import oracle as tables
 from tests.marts.any_shop import Log, Record
+from tests.marts.oracle.quality import Books, DeadLetter
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 FINAL_UNTIL_IS_BEHIND = timedelta(hours=24)
+COUNTED_AT = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
 @dataclass(slots=True)
 class Came:
-    """A log, some of whose records came late. Every record has its place: partition 0, in the order of the list."""
+    """A log, some of whose records came late. Every record has its place: partition 0, in the order of the list.
+
+    ``runs`` are rows of ops.replays.
+    """
 
     log: Log
     late: dict[str, set[int]] = field(default_factory=dict)
     restated: dict[str, set[int]] = field(default_factory=dict)
+    dead: Sequence[DeadLetter] = ()
+    runs: Sequence[Record] = ()
 
     def counts(self) -> Log:
         """What is in facts and aggregates."""
@@ -42,15 +50,6 @@ class Came:
         }
 
 
-def make(connection: Connection) -> None:
-    """All tables, empty."""
-    for statement in schemas_ddl():
-        connection.execute(statement)
-    make_postgres_tables(connection)
-    records.set_up(connection)
-    connection.commit()
-
-
 def fill(connection: Connection, came: Came) -> None:
     """Facts, aggregates and books as they are when all of the log has come, in place of what was there."""
     counting = came.counts()
@@ -60,8 +59,52 @@ def fill(connection: Connection, came: Came) -> None:
     topics = {name: event(name).topic for name in came.log}
     put(connection, "ops.event_counts", None, tables.event_counts(topics, counting))
     put(connection, "ops.late_events", None, [row for name in came.log for row in _late(name, came)])
+    put(connection, "ops.restated_events", None, [row for name in came.log for row in _restated(name, came)])
     put(connection, "ops.finality", None, _finality(counting))
+    put(connection, "ops.dead_letters", None, [_dead(n, letter) for n, letter in enumerate(came.dead)])
+    put(connection, "ops.log_counts", None, [_counts(name, came) for name in came.log])
+    put(connection, "ops.replays", None, came.runs)
     connection.commit()
+
+
+def books(came: Came) -> Books:
+    """The same for the marts' oracle."""
+    topics = {name: event(name).topic for name in came.log}
+    return Books(
+        records={
+            topics[name]: [{**r, "kafka_partition": 0, "kafka_offset": n} for n, r in enumerate(records_)]
+            for name, records_ in came.log.items()
+        },
+        late={topics[name]: {(0, n) for n in offsets} for name, offsets in came.late.items()},
+        restated={topics[name]: {(0, n) for n in offsets} for name, offsets in came.restated.items()},
+        dead=came.dead,
+        recorded_at=dict.fromkeys(topics.values(), COUNTED_AT),
+        runs=came.runs,
+    )
+
+
+def late_run(came: Came, at: datetime) -> Record:
+    """A promoted run that made the late events count; its windows are those that they touch."""
+    windows = {a.name: _touched(a, came) for a in aggregates()}
+    named = {name: found for name, found in windows.items() if found}
+    certified = [
+        {"name": name, "equal": 10, "mismatches": n % 2, "excluded": {"a": n, "b": 1}, "sha256": f"{n}"}
+        for n, name in enumerate(named)
+    ]
+    return {
+        **{"run": "r1", "status": "promoted", "scope": "late", "aggregates": list(named), "engine": "duckdb"},
+        "plan": {"aggregates": [{"name": name, "windows": found} for name, found in named.items()]},
+        **{"plan_digest": "", "requested_by": "a test", "reason": "late events counted", "records": 1},
+        "certificate": {"aggregates": certified},
+        "changes": {name: {"rows_added": 1, "rows_removed": 1} for name in named},
+        **{"created_at": at, "verified_at": at, "promoted_at": at, "rolled_back_at": None, "compute_seconds": 1.0},
+    }
+
+
+def _touched(a: Aggregate, came: Came) -> list[dict[str, Any]]:
+    moments = [came.log[name][offset][a.time] for name in a.inputs for offset in came.late.get(name, ())]
+    starts = sorted({floored(moment, a.window) for moment in moments})
+    return [stretch.model_dump(mode="json") for stretch in merged(starts, a.window)]
 
 
 def put(connection: Connection, table: str, columns: Sequence[str] | None, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -74,7 +117,7 @@ def put(connection: Connection, table: str, columns: Sequence[str] | None, rows:
     copy = sql.SQL("copy {} ({}) from stdin").format(target, sql.SQL(", ").join(map(sql.Identifier, names)))
     with connection.cursor() as cursor, cursor.copy(copy) as out:
         for row in rows:
-            out.write_row([row[name] for name in names])
+            out.write_row([Jsonb(row[name]) if isinstance(row[name], dict) else row[name] for name in names])
 
 
 def _late(name: str, came: Came) -> list[Record]:
@@ -91,6 +134,31 @@ def _late(name: str, came: Came) -> list[Record]:
         }
         for offset in came.late.get(name, ())
     ]
+
+
+def _restated(name: str, came: Came) -> list[Record]:
+    return [
+        {"topic": event(name).topic, "kafka_partition": 0, "kafka_offset": offset, "run": "r1"}
+        for offset in came.restated.get(name, ())
+    ]
+
+
+def _dead(number: int, letter: DeadLetter) -> Record:
+    return {
+        **{"kafka_partition": 0, "kafka_offset": number, "dead_at": letter.at, "topic": letter.topic},
+        **{"error": "an.Error", "reason": letter.reason, "source_partition": None, "source_offset": None},
+    }
+
+
+def _counts(name: str, came: Came) -> Record:
+    """As the stack counts: a restated event stays a late one."""
+    late = len(came.late.get(name, ()))
+    dead = sum(letter.topic == event(name).topic for letter in came.dead)
+    counted = len(came.log[name]) - late
+    return {
+        **{"topic": event(name).topic, "published": counted + late + dead, "counted": counted, "duplicate": 0},
+        **{"late": late, "dead": dead, "recorded_at": COUNTED_AT},
+    }
 
 
 def _finality(counting: Log) -> list[Record]:

@@ -12,11 +12,12 @@ import psycopg
 import pytest
 
 from tests.marts import cdnow, sources
-from tests.marts.building import Place, own_place
 from tests.marts.compare import wrong_marts
 from tests.marts.oracle.exact import rounded
 from tests.marts.oracle.history import History
+from tests.marts.process import Dbt, copied, dbt_on, make_tables
 from tests.marts.sources import Came
+from tests.replay.own_postgres import own_postgres
 
 ORDER_PLACED = "sales.order_placed"
 BUILT = ("fct_orders", "daily_sales", "dim_customers", "rfm", "rfm_segments", "cohorts", "clv_inputs")
@@ -24,50 +25,57 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """All of the file, in the marts."""
-    with own_place(tmp_path_factory.mktemp("cdnow")) as found:
-        with psycopg.connect(found.dsn) as connection:
-            sources.make(connection)
-        build(found, cdnow.orders())
-        yield found
+def dbt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dbt]:
+    folder = tmp_path_factory.mktemp("cdnow")
+    with own_postgres(folder / "postgres") as dsn:
+        make_tables(dsn)
+        with dbt_on(dsn, folder / "dbt") as found:
+            yield found
 
 
-def build(place: Place, orders: list[dict[str, Any]]) -> None:
-    with psycopg.connect(place.dsn) as connection:
+@pytest.fixture(scope="module")
+def marts(dbt: Dbt) -> str:
+    """DSN of the marts of all of the file."""
+    return built(dbt, cdnow.orders(), "cdnow")
+
+
+def built(dbt: Dbt, orders: list[dict[str, Any]], database: str) -> str:
+    dsn = copied(dbt.settings.postgres_dsn, "insights", database)
+    with psycopg.connect(dsn) as connection:
         sources.fill(connection, Came({ORDER_PLACED: orders}))
-    place.build("--full-refresh", "--select", *(f"+{name}" for name in BUILT))
+    dbt.run(database, "build", "--select", *(f"+{name}" for name in BUILT))
+    return dsn
 
 
-def ask(place: Place, query: str) -> list[tuple[Any, ...]]:
-    with psycopg.connect(place.dsn) as connection:
+def ask(marts: str, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(marts) as connection:
         return connection.execute(query).fetchall()
 
 
-def test_daily_sales_add_up_to_what_the_papers_count(place: Place) -> None:
+def test_daily_sales_add_up_to_what_the_papers_count(marts: str) -> None:
     totals = (
         "select sum(orders), sum(units), sum(gross_amount), sum(net_amount), sum(new_customers)"
         " from marts.daily_sales where region = '{}' and category = '{}'"
     )
     for cell in (("(all)", "(all)"), ("NA", "Music")):
-        ((orders, cds, gross, net, customers),) = ask(place, totals.format(*cell))
+        ((orders, cds, gross, net, customers),) = ask(marts, totals.format(*cell))
         assert (orders, customers, cds) == (cdnow.ORDERS, cdnow.CUSTOMERS, cdnow.CDS)
         assert (gross, net) == (cdnow.DOLLARS, cdnow.DOLLARS)
 
 
-def test_rfm_has_every_customer_order_and_dollar(place: Place) -> None:
+def test_rfm_has_every_customer_order_and_dollar(marts: str) -> None:
     query = "select count(*), sum(frequency), sum(monetary), min(as_of_day), max(as_of_day) from marts.rfm"
     last_day = date(1998, 6, 30)
-    assert ask(place, query) == [(cdnow.CUSTOMERS, cdnow.ORDERS, cdnow.DOLLARS, last_day, last_day)]
+    assert ask(marts, query) == [(cdnow.CUSTOMERS, cdnow.ORDERS, cdnow.DOLLARS, last_day, last_day)]
     query = "select sum(customers), sum(revenue), sum(share_of_customers) from marts.rfm_segments"
-    ((customers, revenue, share),) = ask(place, query)
+    ((customers, revenue, share),) = ask(marts, query)
     assert (customers, revenue) == (cdnow.CUSTOMERS, cdnow.DOLLARS)
     assert abs(share - 1) < Decimal("0.00001")
 
 
-def test_cohorts_are_the_three_months_in_which_its_customers_came(place: Place) -> None:
+def test_cohorts_are_the_three_months_in_which_its_customers_came(marts: str) -> None:
     found = ask(
-        place,
+        marts,
         "select cohort_month, max(cohort_customers), max(months_since), sum(orders), sum(revenue) from marts.cohorts"
         " group by cohort_month order by cohort_month",
     )
@@ -77,16 +85,16 @@ def test_cohorts_are_the_three_months_in_which_its_customers_came(place: Place) 
     assert sum(revenue for _, _, _, _, revenue in found) == cdnow.DOLLARS
 
 
-def test_every_row_is_what_plain_python_makes_of_the_file(place: Place) -> None:
-    with psycopg.connect(place.dsn) as connection:
+def test_every_row_is_what_plain_python_makes_of_the_file(marts: str) -> None:
+    with psycopg.connect(marts) as connection:
         problems = wrong_marts(connection, History({ORDER_PLACED: cdnow.orders()}), BUILT)
     assert not problems, "\n\n".join(problems)
 
 
-def test_clv_inputs_are_those_that_the_model_was_published_with(place: Place) -> None:
+def test_clv_inputs_are_those_that_the_model_was_published_with(dbt: Dbt) -> None:
     """The 1/10th sample after 39 weeks, customer by customer; and its likelihood under the published parameters."""
-    build(place, cdnow.orders(until=cdnow.CALIBRATED_UNTIL))
-    rows = ask(place, "select customer_id, frequency, recency_days, t_days, monetary_value from marts.clv_inputs")
+    calibrated = built(dbt, cdnow.orders(until=cdnow.CALIBRATED_UNTIL), "calibrated")
+    rows = ask(calibrated, "select customer_id, frequency, recency_days, t_days, monetary_value from marts.clv_inputs")
     inputs = {customer: cdnow.Inputs(
         frequency=frequency, recency_weeks=weeks(recency), t_weeks=weeks(t), monetary_value=value or Decimal(0)
     ) for customer, frequency, recency, t, value in rows}  # fmt: skip

@@ -23,6 +23,7 @@ from tests.marts import sources
 from tests.marts.any_shop import any_shop
 from tests.marts.building import Place, own_place
 from tests.marts.own_prod import Prod, own_prod
+from tests.marts.process import make_tables
 from tests.marts.promotions import promoted
 from tests.marts.same import difference, marts_of
 from tests.marts.sources import Came
@@ -70,8 +71,7 @@ class Both:
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     home = tmp_path_factory.mktemp("prod")
     with own_place(home / "dev") as dev, own_prod(home / "aws") as prod:
-        with psycopg.connect(dev.dsn) as connection:
-            sources.make(connection)
+        make_tables(dev.dsn)
         yield Both(dev=dev, prod=prod)
 
 

@@ -289,6 +289,40 @@ def test_killed_in_the_middle_and_run_again_it_comes_to_the_same(tmp_path: Path)
     assert {step.total for step in steps} == {7}
 
 
+ON_A_FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from replay.duck import NotEnoughRoom, compute
+from spark.task import read_task
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+try:
+    compute(read_task(Path(sys.argv[1]).read_text()), lambda progress: None)
+except NotEnoughRoom as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_full_disk_ends_it_with_the_file_named_and_with_room_it_comes_to_the_same(tmp_path: Path) -> None:
+    task = archived_orders(tmp_path)
+    (tmp_path / "task.json").write_text(task.to_json())
+    # No file may grow past this: small for the results, as a full disk is.
+    full = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ON_A_FULL_DISK, str(tmp_path / "task.json"), "4000"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+    )
+    assert full.returncode == 1
+    assert "part-0.parquet" in full.stderr
+    assert "Then take the run up again" in full.stderr
+    assert not list((tmp_path / "out").rglob("_SUCCESS")), "a chunk that is not whole says that it is"
+    quietly(task)
+    for a in (LINES, SALES):
+        assert rows_of(task, a) == oracle.table(a.name, a.key, {ORDER: EVERY_ORDER})
+
+
 def test_a_run_that_is_finished_reads_nothing(tmp_path: Path) -> None:
     task = moved(tmp_path, archived_rows(moves("a")))
     quietly(task)

@@ -52,7 +52,7 @@ def test_an_environment_as_locked_is_left_alone(project: Path) -> None:
 
 
 def test_the_development_environment_will_do_for_running(project: Path) -> None:
-    stamp(project, "dev.txt", "cdnow.txt")
+    stamp(project, "dev.txt", "cdnow.txt", "axe.txt")
     done = bootstrap(project, "bootstrap.main(['main'])")
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -41,6 +41,7 @@ def test_the_commands_are_those_of_the_readme() -> None:
         *("lake maintain", "lake list"),
         *("replay plan", "replay run", "replay verify", "replay promote", "replay rollback", "replay prune"),
         *("replay list", "replay show", "replay explain", "replay late", "replay cancel"),
+        *("alerts check", "alerts list", "alerts test", "export tableau"),
         *("flink submit", "flink list", "flink stop", "flink savepoint"),
     }
 

@@ -11,6 +11,7 @@ import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,6 +26,20 @@ SCREENSHOTS = PROJECT / "test-results" / "screenshots"
 DESKTOP, PHONE = (1440, 900), (390, 844)
 CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
 ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}
+
+AXE = Path(str(find_spec("axe_playwright_python").submodule_search_locations[0])) / "axe.min.js"  # type: ignore[union-attr,index]
+RUN_AXE = """
+const done = arguments[arguments.length - 1]
+axe.run(document, {resultTypes: ['violations']}).then(found => done(found.violations
+    .filter(v => ['serious', 'critical'].includes(v.impact))
+    .map(v => ({rule: v.id, impact: v.impact, where: v.nodes.map(n => n.target.join(' ') + ': ' + n.failureSummary)}))))
+"""
+# The page's last line is there, no card still reads, and every chart has its canvas.
+DRAWN = """
+return !!document.querySelector('.ih-clock') && ![...document.querySelectorAll('.ih-empty')].some(
+    e => e.innerText.includes('Reading')) && [...document.querySelectorAll('[data-testid="stVegaLiteChart"]')].every(
+    c => c.querySelector('canvas, svg')) && !document.querySelector('[data-testid="stSkeleton"]')
+"""
 
 needs_browser = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="NO BROWSER: install chromium and chromium-driver; the page is NOT TESTED"
@@ -56,11 +71,15 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def running_page(dsn: str) -> Iterator[str]:
-    """Address of the page's server, from here until it is left."""
+def running_page(dsn: str, dashboard: Path | None = None) -> Iterator[str]:
+    """Address of the page's server, from here until it is left. ``dashboard`` is shown first, beside its neighbours."""
     port = free_port()
     server = subprocess.Popen(
-        command(port=port, dsn=dsn), cwd=PROJECT, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(port=port, dsn=dsn, dashboard=dashboard),
+        cwd=PROJECT,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         health = f"http://127.0.0.1:{port}/_stcore/health"
@@ -88,8 +107,8 @@ class Browser:
         options.add_argument(f"--user-data-dir={profile}")
         options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
         self.chrome = webdriver.Chrome(options=options, service=Service(DRIVER))
-        self._width = size[0]
-        self._resize(size[1])
+        self._width, self._height = size
+        self._resize(self._height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
 
@@ -108,6 +127,16 @@ class Browser:
             lambda: self.run("return document.querySelectorAll('canvas, .vega-embed svg, .ih-empty').length") >= 4,
             seconds=90,
         )
+
+    def show(self, url: str) -> None:
+        """Any dashboard, until all of its cards have something to show and nothing moves any more."""
+        self.chrome.get(url)
+        wait_until(lambda: self.run(DRAWN), seconds=90, what=f"every card of {url}")
+
+    def axe(self) -> list[dict[str, Any]]:
+        """What axe-core finds that keeps people out: violations of serious and critical impact."""
+        self.run(AXE.read_text(encoding="utf-8"))
+        return list(self.chrome.execute_async_script(RUN_AXE))
 
     def console_errors(self) -> list[str]:
         return [entry["message"] for entry in self.chrome.get_log("browser") if entry["level"] == "SEVERE"]
@@ -138,9 +167,10 @@ class Browser:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         height = int(self.run("return document.querySelector('.stMain').scrollHeight"))
         self._resize(height + 8)
-        read_at = self.read_at()
-        wait_until(lambda: self.read_at() != read_at, seconds=90, what="the page is drawn again in its new size")
+        # Two frames later it is drawn in its new size.
+        self.chrome.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
         self.chrome.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
+        self._resize(self._height)
 
 
 @contextmanager

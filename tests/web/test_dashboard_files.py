@@ -14,6 +14,9 @@ FOLDER = Path(__file__).parents[2] / "dashboards"
 FILES = sorted(FOLDER.glob("*.yaml"))
 
 
+REGION = {"name": "region", "title": "Region", "all": "All regions", "choices": [{"title": "Europe", "value": "EU"}]}
+
+
 def a_card(**changes: Any) -> dict[str, Any]:
     card = {
         "id": "orders",
@@ -85,6 +88,27 @@ def test_every_dashboard_here_is_valid_and_lies_within_the_grid(path: Path) -> N
             ),
             "parameter run, field choices_sql: is not a query",
         ),
+        (
+            a_dashboard(a_card(sql="select {{region}}"), parameters=[REGION]),
+            "card orders, field sql: {{region}} may have no value; write it in an optional clause, [[and",
+        ),
+        (a_dashboard(a_card(sql="select 1 [[and {{x}}")), "card orders, field sql: has a [[ that no ]] closes"),
+        (
+            a_dashboard(a_card(sql="select 1 [[and 2]]")),
+            "field sql: has an optional clause without a parameter: [[and 2]]",
+        ),
+        (
+            a_dashboard(a_card(sql="select 1 [[and {{x}} [[or {{y}}]] ]]")),
+            "card orders, field sql: has an optional clause within another",
+        ),
+        (
+            a_dashboard(a_card(sql="select 1 [[{{region}}]]"), parameters=[REGION | {"default": "EU"}]),
+            "parameter region: the choice of 'all' is the default; remove 'default' or 'all'",
+        ),
+        (
+            a_dashboard(a_card(kind="table", columns=[{"column": "run", "title": "Run", "opens": "replays"}])),
+            "card orders, field columns.0: 'opens' and 'key' say where 'sets' leads; add 'sets'",
+        ),
         ({"title": "Test", "refresh_seconds": 2}, "field cards: is missing; add it"),
         ("just a text", "holds no mapping"),
         ("cards: [", "is not YAML"),
@@ -108,6 +132,34 @@ def test_snippets_may_hold_snippets_but_no_circle() -> None:
         circle.expanded(circle.cards[0].sql)
 
 
+def test_an_optional_clause_is_left_out_while_a_parameter_in_it_has_no_value() -> None:
+    sql = "select 1 where true [[and region = {{region}}]] [[and c = {{category}} and r = {{region}}]]"
+    both = question(sql, {"region": "EU", "category": "x"})
+    assert both.sql == "select 1 where true and region = %(region)s and c = %(category)s and r = %(region)s"
+    assert question(sql, {"region": "EU", "category": ""}).sql == "select 1 where true and region = %(region)s "
+    assert question(sql, {"region": "", "category": "x"}) == question(sql, {})
+    assert question(sql, {}).values == ()
+
+
+def test_what_a_card_reads_is_what_its_sql_names_in_any_of_its_parts() -> None:
+    sql = """
+        with {{snippet: sold}} -- not live.sessions
+        select 'not live.funnel_per_hour' as value, versions.since from marts.daily_sales
+        left join ops.versions as versions on true [[where region = {{region}} and 1 in (select 1 from events.refunds)]]
+    """
+    trend = "select x.live.value, 1 as at from snapshots.products as x"
+    card = a_card(sql=sql, trend_sql=trend)
+    sold = "sold as (select * from live.sales_per_minute)"
+    dashboard = Dashboard.model_validate(a_dashboard(card, snippets={"sold": sold}, parameters=[REGION]))
+    assert dashboard.relations(dashboard.cards[0]) == (
+        "events.refunds",
+        "live.sales_per_minute",
+        "marts.daily_sales",
+        "ops.versions",
+        "snapshots.products",
+    )
+
+
 def test_a_parameter_goes_beside_the_sql_and_never_into_it() -> None:
     asked = question("select {{range}} like '5%'", {"range": "1'; drop table x", "other": "y"})
     assert asked.sql == "select %(range)s like '5%%'"
@@ -125,12 +177,13 @@ def test_cards_of_one_column_stand_one_above_the_other() -> None:
 
 
 def test_a_folder_has_the_first_dashboard_and_all_beside_it(tmp_path: Path) -> None:
-    for name in ("marts", "first", "books"):
-        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(a_dashboard(title=f"The {name}")))
+    for name, place in (("marts", 2), ("first", 9), ("books", 3), ("late", 2)):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(a_dashboard(title=f"The {name}", place=place)))
     folder = Folder(tmp_path / "first.yaml")
-    assert folder.titles() == {"first": "The first", "books": "The books", "marts": "The marts"}
+    titles = {"first": "The first", "late": "The late", "marts": "The marts", "books": "The books"}
+    assert list(folder.titles().items()) == list(titles.items())
     assert (folder.chosen(None), folder.chosen("marts")) == ("first", "marts")
-    with pytest.raises(Misconfigured, match="there is no dashboard 'mart' here; there are: first, books, marts"):
+    with pytest.raises(Misconfigured, match="there is no dashboard 'mart' here; there are: first, late, marts, books"):
         folder.chosen("mart")
 
 

@@ -97,7 +97,7 @@ def test_a_value_may_be_a_badge_a_link_and_have_more_beneath_it() -> None:
         {"id": "t", "kind": "table", "title": "T", "sql": "select 1", "layout": LAYOUT, "columns": columns}
     )
     rows = [{"run": "r&1", "by": "a_<b>", "status": "failed", "sha256": "f" * 64}]
-    html = table(card, rows, "EUR", lambda name, value: f"?{name}={value}")
+    html = table(card, rows, "EUR", lambda name, value, _: f"?{name}={value}")
     assert '<a href="?run=r&amp;1">r&amp;1</a><span class="ih-beneath">a_&lt;b&gt;</span>' in html
     assert '<span class="ih-badge ih-badge-loss">failed</span>' in html
     assert f'title="{"f" * 64}">ffffffffff</td>' in html

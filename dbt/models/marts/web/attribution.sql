@@ -49,8 +49,8 @@ visits_before as (
     inner join visits
         on
             orders.customer_id = visits.customer_id
-            and visits.started_at > orders.ordered_at - interval '30' day
-            and visits.started_at <= orders.ordered_at
+            and orders.ordered_at - interval '30' day < visits.started_at
+            and orders.ordered_at >= visits.started_at
 ),
 
 touches as (

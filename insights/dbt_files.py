@@ -1,21 +1,23 @@
-"""What dbt is told of its sources: the tables and columns that aggregates/ and flink/sinks.py define, as dbt's YAML.
+"""What dbt is told of its neighbours: its sources, which aggregates/ and flink/sinks.py define, and who reads marts.
 
-The file is committed, so that dbt runs by itself; a test holds it against the definitions.
+The files are committed, so that dbt runs by itself; a test holds them against what they are written from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from aggregates.catalogue import Aggregate, aggregates
+from dashboards.model import load
 from flink.sinks import BOOKS
 from insights.settings import PROJECT
 
-FILE = PROJECT / "dbt" / "models" / "sources.yml"
-HEAD = "# Written by `insights dbt sources`, from aggregates/*/aggregate.toml and flink/sinks.py.\n"
+MODELS = PROJECT / "dbt" / "models"
+HEAD = "# Written by `insights dbt sources`, from {}.\n"
 # How old the newest row may be, in hours, before `dbt source freshness` warns: an open window's row has its start.
 WARN_HOURS = {"minute": 1, "hour": 3, "day": 48, None: 24}
 MORE_BOOKS: dict[str, tuple[str, dict[str, str]]] = {
@@ -40,8 +42,53 @@ MORE_BOOKS: dict[str, tuple[str, dict[str, str]]] = {
 }
 
 
+def files() -> dict[Path, str]:
+    """Each file with what it should hold."""
+    return {MODELS / "sources.yml": sources_yaml(), MODELS / "exposures.yml": exposures_yaml()}
+
+
+def exposures_yaml() -> str:
+    """Each dashboard, with the marts and sources that its cards read."""
+    found = []
+    for path in sorted((PROJECT / "dashboards").glob("*.yaml")):
+        board = load(path)
+        read = {relation for card in board.cards for relation in board.relations(card)}
+        depends = sorted(filter(None, map(_reference, read)))
+        found.append(
+            {
+                "name": path.stem,
+                "label": board.title,
+                "type": "dashboard",
+                "description": board.description or board.title,
+                "owner": {"name": "the shop"},
+                "depends_on": depends,
+            }
+        )
+    return _written({"exposures": found}, "dashboards/*.yaml")
+
+
+def _reference(relation: str) -> str | None:
+    """As dbt names it; None for a table that dbt neither reads nor makes."""
+    schema, _, name = relation.partition(".")
+    if (schema, name) in _known_sources():
+        return f"source('{schema}', '{name}')"
+    return f"ref('{name}')" if schema in ("marts", "intermediate", "staging", "snapshots") else None
+
+
+def _known_sources() -> set[tuple[str, str]]:
+    return {(source["name"], table["name"]) for source in _sources() for table in source["tables"]}
+
+
+def _written(document: dict[str, Any], origin: str) -> str:
+    return HEAD.format(origin) + yaml.safe_dump(document, sort_keys=False, width=120, allow_unicode=True)
+
+
 def sources_yaml() -> str:
-    """The whole file."""
+    """Every table and column that there is to read."""
+    return _written({"version": 2, "sources": _sources()}, "aggregates/*/aggregate.toml and flink/sinks.py")
+
+
+def _sources() -> list[dict[str, Any]]:
     found: dict[str, list[dict[str, Any]]] = {"live": [], "events": []}
     for a in aggregates():
         found["events" if a.is_fact else "live"].append(_of_aggregate(a))
@@ -49,13 +96,11 @@ def sources_yaml() -> str:
         *(_table(s.table.split(".")[1], s.description, {n: c.doc for n, c in s.columns.items()}) for s in BOOKS),
         *(_table(name, description, columns) for name, (description, columns) in MORE_BOOKS.items()),
     ]
-    sources = [
+    return [
         _source("live", "Aggregates: what the live job and replays count, by window.", found["live"]),
         _source("events", "Facts: one row an event or a line of one.", found["events"]),
         _source("ops", "The books: what was counted, what is final, what replays did.", books),
     ]
-    text = yaml.safe_dump({"version": 2, "sources": sources}, sort_keys=False, width=120, allow_unicode=True)
-    return HEAD + text
 
 
 def _source(name: str, description: str, tables: Iterable[dict[str, Any]]) -> dict[str, Any]:

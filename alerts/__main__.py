@@ -1,0 +1,57 @@
+"""The alert daemon: ``python -m alerts --config FILE --port 19402``. The config is a DaemonConfig, as JSON.
+
+It holds secrets, so it is a file that only its owner can read, and not the command line, which everybody can.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import structlog
+
+from alerts.config import DaemonConfig
+from alerts.health import serving
+from alerts.watch import Watch
+from schemas.errors import InsightsError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Watches until it is told to end. Exits with a paragraph when the config is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m alerts", description="Checks the alert rules, and tells.")
+    parser.add_argument("--config", type=Path, required=True, help="JSON file: where Postgres is, and the channels")
+    parser.add_argument("--port", type=int, required=True, help="of GET /health, on 127.0.0.1")
+    options = parser.parse_args(arguments)
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+    )
+    try:
+        watch_until_told(DaemonConfig.read(options.config), options.port)
+    except InsightsError as error:
+        sys.exit(f"insights alerts: {error}")
+
+
+def watch_until_told(config: DaemonConfig, port: int) -> None:
+    """Blocks until SIGTERM or SIGINT; a step that goes on is finished first. Raises Misconfigured."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    watch = Watch(dsn=config.dsn, channels=config.open_channels(), rules=config.rules)
+    with serving(watch, port):
+        while not stop.is_set():
+            watch.step()
+            stop.wait(config.step_seconds)
+    watch.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,286 @@
+"""The daemon's work: checks the rules that are due, writes down what came of it, sends what waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import structlog
+
+from alerts import ledger
+from alerts.channels import Channel, ChannelFailed
+from alerts.evaluate import Alert, Finding, RuleBroken, Transition, findings, transitions
+from alerts.ledger import Check, Waiting
+from alerts.message import Message, Told, iso, messages
+from alerts.postgres import STATEMENT_SECONDS, Connection, NotKnownYet, PostgresAway, ask, connect
+from alerts.rule import RULES, Empty, Rule, Rules, read_rules
+from alerts.words import span
+
+LOG = structlog.get_logger("alerts")
+AWAY_AFTER = timedelta(minutes=3)
+PRUNE_EVERY = timedelta(hours=1)
+
+# What goes wrong with the watch itself is told like anything else.
+ITSELF = Empty.model_validate(
+    {
+        "name": "alerts_themselves",
+        "title": "Alerts don't work as they should",
+        "kind": "empty",
+        "sql": "select '' as problem",
+        "for": "10m",
+        "clear": "0s",
+        "message": "{problem}",
+        "runbook": "`insights alerts check` names each problem of a rule; `insights alerts test` tries each channel.",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """One look at one rule: what it finds, or in ``detail`` why that is not known or the rule is broken."""
+
+    rule: Rule
+    outcome: str
+    found: tuple[Finding, ...] = ()
+    detail: str = ""
+
+
+def look(connection: Connection, rule: Rule, now: datetime) -> Looked:
+    """Asks one rule now, whatever was before. Raises PostgresAway."""
+    try:
+        found = findings(rule, ask(connection, rule, now), now)
+    except NotKnownYet as unknown:
+        return Looked(rule=rule, outcome="not known", detail=str(unknown))
+    except RuleBroken as problem:
+        return Looked(rule=rule, outcome="broken", detail=str(problem))
+    return Looked(rule=rule, outcome="finds" if found else "quiet", found=found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How the watch is: for whoever asks whether the daemon is well."""
+
+    at: datetime
+    watching: bool
+    problem: str = ""
+    rules: int = 0
+    broken: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Outage:
+    """Postgres is away. That is kept here alone, as there is nowhere else; a restart in between tells it again."""
+
+    since: datetime | None = None
+    message: Message | None = None
+    untold: list[Channel] = field(default_factory=list)
+
+
+class Watch:
+    """``step`` is called every few seconds. ``clock`` says when it is.
+
+    One process watches at a time: another one waits until the first has gone.
+    """
+
+    def __init__(
+        self,
+        *,
+        dsn: str,
+        channels: Sequence[Channel],
+        rules: Path = RULES,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        statement_seconds: float = STATEMENT_SECONDS,
+    ) -> None:
+        self._dsn = dsn
+        self._channels = tuple(channels)
+        self._folder = rules
+        self._clock = clock
+        self._statement_seconds = statement_seconds
+        self._ledger: Connection | None = None
+        self._asking: Connection | None = None
+        self._checked: dict[str, datetime] = {}
+        self._broken: dict[str, str] = {}
+        self._pruned_at: datetime | None = None
+        self._outage = _Outage()
+        self.health = Health(at=clock(), watching=False, problem="it has just begun")
+
+    def step(self) -> None:
+        """Checks what is due, then sends what waits. Blocks for that. Raises nothing that it could foresee."""
+        now = self._clock()
+        try:
+            if not self._connected():
+                self.health = Health(at=now, watching=False, problem="another process watches")
+                return
+            self._after_outage(now)
+            read = read_rules(self._folder)
+            self._check(read, now)
+            self._send(now)
+            self._tidy(read, now)
+            broken = (*read.problems, *self._broken.values())
+            self.health = Health(at=now, watching=True, rules=len(read.rules), broken=broken)
+        except (PostgresAway, psycopg.OperationalError, psycopg.InterfaceError) as error:
+            self._away(error, now)
+
+    def close(self) -> None:
+        """Ends the connections."""
+        for connection in (self._ledger, self._asking):
+            if connection is not None:
+                connection.close()
+        self._ledger = self._asking = None
+
+    def _connected(self) -> bool:
+        if self._ledger is not None and not self._ledger.closed:
+            return True
+        opened = connect(self._dsn, read_only=False)
+        try:
+            ledger.set_up(opened)
+            if ledger.take_watch(opened):
+                self._asking = connect(self._dsn, read_only=True, statement_seconds=self._statement_seconds)
+                self._ledger = opened
+        finally:
+            if self._ledger is not opened:
+                opened.close()
+        return self._ledger is opened
+
+    def _check(self, read: Rules, now: datetime) -> None:
+        for rule in read.rules:
+            checked = self._checked.get(rule.name)
+            if checked is None or now - checked >= rule.every:
+                self._check_rule(rule, now)
+                self._checked[rule.name] = now
+        names = {rule.name for rule in read.rules}
+        self._broken = {name: problem for name, problem in self._broken.items() if name in names}
+        checked = self._checked.get(ITSELF.name)
+        if checked is None or now - checked >= ITSELF.every:
+            self._write(ITSELF, transitions(ITSELF, self._own_problems(read, now), now, self._known(ITSELF)), now)
+            self._checked[ITSELF.name] = now
+
+    def _check_rule(self, rule: Rule, now: datetime) -> None:
+        assert self._asking is not None
+        looked = look(self._asking, rule, now)
+        if looked.outcome in ("quiet", "finds"):
+            # A rule that can't be asked changes nothing: what fired before may well go on.
+            self._write(rule, transitions(rule, looked.found, now, self._known(rule)), now)
+        self._broken.pop(rule.name, None)
+        if looked.outcome == "broken":
+            LOG.warning("rule_broken", rule=rule.name, problem=looked.detail)
+            self._broken[rule.name] = looked.detail
+        check = Check(rule=rule.name, checked_at=now, outcome=looked.outcome, detail=looked.detail)
+        ledger.note_check(self._book, check)
+
+    @property
+    def _book(self) -> Connection:
+        assert self._ledger is not None
+        return self._ledger
+
+    def _known(self, rule: Rule) -> list[Alert]:
+        return ledger.alerts_of(self._book, rule.name)
+
+    def _write(self, rule: Rule, changes: Sequence[Transition], now: datetime) -> None:
+        names = [c.name for c in self._channels if not rule.channels or c.name in rule.channels]
+        told = [(message, names) for message in messages(rule, changes, now)]
+        ledger.write(self._book, changes, told, now)
+        for message, _ in told:
+            LOG.info(message.kind, rule=rule.name, head=message.head, findings=len(message.findings) + message.more)
+
+    def _own_problems(self, read: Rules, now: datetime) -> list[Finding]:
+        rules = [*read.problems, *self._broken.values()]
+        found = [Finding(label=line.split(": ")[0], text=line) for line in rules]
+        for trouble in ledger.troubles(self._book, now - timedelta(days=1)):
+            if trouble.waiting:
+                text = f"The channel {trouble.channel} takes no messages: {trouble.problem}"
+                found.append(Finding(label=f"channel {trouble.channel}", text=text))
+        return list({finding.label: finding for finding in found}.values())
+
+    def _send(self, now: datetime) -> None:
+        """Each channel by itself, so that one that hangs keeps no other waiting; one that fails is left until later."""
+        ready = {channel.name: channel for channel in self._channels}
+        while waiting := {name: first for name in ready if (first := next(ledger.due(self._book, name, now), None))}:
+            with ThreadPoolExecutor(max_workers=len(waiting)) as pool:
+                sent = {pool.submit(_sent, ready[name], each.message): each for name, each in waiting.items()}
+                took = [sent[done].channel for done in as_completed(sent) if self._note(sent[done], done.result())]
+            ready = {name: channel for name, channel in ready.items() if name in took}
+
+    def _note(self, sent: Waiting, problem: str | None) -> bool:
+        """Writes down what became of it; whether the channel took it."""
+        if problem is None:
+            ledger.note_sent(self._book, sent, self._clock())
+            LOG.info("sent", channel=sent.channel, id=sent.message.id, rule=sent.message.rule)
+        else:
+            ledger.note_failed(self._book, sent, problem, self._clock())
+            LOG.warning("not_sent", channel=sent.channel, id=sent.message.id, problem=problem)
+        return problem is None
+
+    def _tidy(self, read: Rules, now: datetime) -> None:
+        if self._pruned_at is None or now - self._pruned_at >= PRUNE_EVERY:
+            self._pruned_at = now
+            ledger.prune(self._book, now)
+            ledger.give_up_others(self._book, [channel.name for channel in self._channels], now)
+        if not read.problems:
+            # A file that can't be read may be that of an alert's rule.
+            ledger.forget_rules(self._book, [*(rule.name for rule in read.rules), ITSELF.name], now)
+
+    def _away(self, error: Exception, now: datetime) -> None:
+        self.close()
+        self.health = Health(at=now, watching=False, problem=" ".join(str(error).split()))
+        outage = self._outage
+        if outage.since is None:
+            outage.since = now
+            LOG.warning("postgres_away", problem=self.health.problem)
+        if outage.message is None and now - outage.since >= AWAY_AFTER:
+            outage.message = _outage_message("fired", outage.since, now)
+            outage.untold = list(self._channels)
+        self._tell_of_outage()
+
+    def _after_outage(self, now: datetime) -> None:
+        outage = self._outage
+        if outage.since is None:
+            return
+        LOG.info("postgres_back", away_for=span(now - outage.since))
+        told = [c for c in self._channels if outage.message and c not in outage.untold]
+        if told and outage.message and outage.message.kind == "fired":
+            over = _outage_message("recovered", outage.since, now)
+            ledger.write(self._book, (), [(over, [channel.name for channel in told])], now)
+        self._outage = _Outage()
+
+    def _tell_of_outage(self) -> None:
+        message = self._outage.message
+        if message is not None:
+            self._outage.untold = [channel for channel in self._outage.untold if _sent(channel, message) is not None]
+
+
+def _sent(channel: Channel, message: Message) -> str | None:
+    """Sends it; why it could not, in words. A channel's defect must not stop the others."""
+    try:
+        channel.send(message)
+    except ChannelFailed as failed:
+        return str(failed)
+    except Exception as error:  # its own words could hold a secret
+        LOG.error("channel_defect", channel=channel.name, kind=type(error).__name__)
+        return f"{type(error).__name__}, which was not foreseen"
+    return None
+
+
+def _outage_message(kind: str, since: datetime, now: datetime) -> Message:
+    return Message(
+        id=f"postgres-away-{kind}-{int(since.timestamp())}",
+        kind="fired" if kind == "fired" else "recovered",
+        rule="postgres_away",
+        title="The database does not answer",
+        severity="critical",
+        at=iso(now),
+        runbook="No rule can be checked, and no number is kept up. `insights status`, then `insights logs postgres`.",
+        findings=(
+            Told(
+                label="",
+                fingerprint="",
+                text=f"Postgres has not answered since {iso(since)}.",
+                since=iso(since),
+                lasted=None if kind == "fired" else span(now - since),
+            ),
+        ),
+    )

@@ -1,0 +1,90 @@
+"""How quick the page is: every dashboard's first paint, and every statement of its cards, on a database with marts.
+
+    .venv/bin/python -m bench.page --dsn postgresql://insights:insights@127.0.0.1:19432/insights
+
+First paint is from asking for the page to the last card with its content, in a headless Chromium that has loaded the
+page's scripts before, as a reader's has. A statement is asked as the page asks it, alone, with the whole period and
+with every filter set; the median of five. Needs chromium and chromedriver on the path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from dashboards.folder import Folder
+from dashboards.model import Dashboard
+from dashboards.query import Postgres, question
+from tests.web.browser import DESKTOP, DRAWN, Browser, running_page, wait_until
+
+FOLDER = Path(__file__).parents[1] / "dashboards"
+ALL_TIME = {"range": "73000 days", "period": "73000 days"}
+TIMES = 5
+
+
+def main() -> None:
+    """Print both, the slowest first."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--dsn", required=True, help="of a Postgres with marts")
+    options = parser.parse_args()
+    folder = Folder(FOLDER / "sales_overview.yaml")
+    postgres = Postgres(options.dsn, connections=1, statement_timeout_seconds=60)
+    (lines,) = postgres.rows(question("select count(*) as n from events.order_lines", {}))
+    print(f"{lines['n']:,} order lines")
+    for name, seconds in first_paints(options.dsn, folder):
+        print(f"first paint {name:<16} {seconds:6.2f} s")
+    timed = [found for name in folder.names for found in statements(postgres, name, folder.dashboard(name))]
+    print(f"\n{len(timed)} statements; the slowest ten:")
+    for milliseconds, what in sorted(timed, reverse=True)[:10]:
+        print(f"{milliseconds:7.0f} ms  {what}")
+
+
+def first_paints(dsn: str, folder: Folder) -> Iterator[tuple[str, float]]:
+    """Seconds of each dashboard, the median of three, after one that loads the page's scripts."""
+    with running_page(dsn) as address, tempfile.TemporaryDirectory() as profile:
+        browser = Browser(Path(profile), DESKTOP, dark=False)
+        try:
+            browser.show(address)
+            for name in folder.names:
+                yield name, statistics.median(_paint(browser, f"{address}?dashboard={name}") for _ in range(3))
+        finally:
+            browser.chrome.quit()
+
+
+def _paint(browser: Browser, url: str) -> float:
+    started = time.monotonic()
+    browser.chrome.get(url)
+    wait_until(lambda: browser.run(DRAWN), seconds=60)
+    return time.monotonic() - started
+
+
+def statements(postgres: Postgres, name: str, dashboard: Dashboard) -> Iterator[tuple[float, str]]:
+    """Milliseconds and what it was, for each statement of each card, whole and filtered."""
+    first = {p.name: _first(postgres, dashboard, p.choices_sql) or p.default for p in dashboard.parameters}
+    optional = {p.name: "" for p in dashboard.parameters if p.all}
+    for kind, values in (("whole", first | optional | ALL_TIME), ("filtered", first | ALL_TIME)):
+        for card in dashboard.cards:
+            for field, sql in card.statements.items():
+                yield _milliseconds(postgres, dashboard.expanded(sql), values), f"{name}.{card.id}.{field}, {kind}"
+
+
+def _first(postgres: Postgres, dashboard: Dashboard, sql: str | None) -> str:
+    rows = postgres.rows(question(dashboard.expanded(sql), {})) if sql else ()
+    return str(rows[0]["value"]) if rows else ""
+
+
+def _milliseconds(postgres: Postgres, sql: str, values: Mapping[str, str]) -> float:
+    asked, taken = question(sql, values), []
+    for _ in range(TIMES):
+        started = time.monotonic()
+        postgres.rows(asked)
+        taken.append((time.monotonic() - started) * 1000)
+    return statistics.median(taken)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""The cards of one moment, drawn with Streamlit: bands of columns, and in each card its head, about and content."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from dashboards import charts, shapes, tiles
+from dashboards.behind import Age, Books, oldest
+from dashboards.export import csv_of, file_name
+from dashboards.format import clock
+from dashboards.layout import Band, bands
+from dashboards.model import (
+    GRID_COLUMNS,
+    BarCard,
+    Card,
+    ColumnCard,
+    Dashboard,
+    FreshnessCard,
+    FunnelCard,
+    HeatmapCard,
+    LineCard,
+    NumberCard,
+    TableCard,
+    TreemapCard,
+)
+from dashboards.query import Answer, Question, Row, question
+from dashboards.theme import Mode
+from schemas.errors import InsightsError
+
+ROW_PIXELS = 48
+CARD_HEAD_PIXELS = 84
+PAGE_PIXELS = 1416  # the content of a wide page; a treemap must know its shape
+CHOICE = "dashboard"  # the address' parameter that names one
+CERTIFICATES = "replays"  # the dashboard that shows a run's certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """All that drawing needs: the answers of one moment."""
+
+    answers: Mapping[Question, Answer]
+    dashboard: Dashboard
+    values: Mapping[str, str]
+    ages: Mapping[str, Age]
+    books: Books
+    currency: str
+    now: datetime
+    mode: Mode
+    name: str
+
+    def address(self, parameter: str, value: str, dashboard: str | None = None) -> str:
+        """Of this dashboard with the parameter set to the value, or of another one."""
+        return address(dashboard or self.name, {**self.values, parameter: value})
+
+    def answer(self, sql: str) -> Answer:
+        """The newest answer to a card's SQL."""
+        return self.answers[question(self.dashboard.expanded(sql), self.values)]
+
+
+def address(dashboard: str, values: Mapping[str, str]) -> str:
+    """The address of a dashboard with its parameters set; those it does not have do no harm."""
+    return f"?{urlencode({CHOICE: dashboard} | {name: value for name, value in values.items() if value})}"
+
+
+def draw(scene: Scene) -> None:
+    """All cards, in reading order."""
+    for place, band in enumerate(bands(scene.dashboard.cards)):
+        _band(band, place, scene)
+
+
+def _band(band: Band, place: int, scene: Scene) -> None:
+    with st.container(key=f"{'tiles' if band.tiles else 'band'}-{place}"):
+        drawn = st.columns([column.width for column in band.columns], gap="small")
+        for column, spot in zip(band.columns, drawn, strict=True):
+            with spot:
+                for card in column.cards:
+                    with st.container(key=f"card-{card.id}"):
+                        _card(card, scene)
+
+
+def _card(card: Card, scene: Scene) -> None:
+    answer = scene.answer(card.sql)
+    behind = scene.books.behind(scene.dashboard.relations(card))
+    ages = [scene.ages[source] for source in card.reads if source in scene.ages] + behind.ages(scene.now)
+    age = oldest(ages)
+    _about(card, scene, answer, tiles.behind(behind, ages, lambda run: address(CERTIFICATES, {"run": run})))
+    if isinstance(card, NumberCard):
+        trend = scene.answer(card.trend_sql).rows if card.trend_sql else ()
+        row = answer.rows[0] if answer.rows else None
+        problem = _stuck(answer) if answer.rows else _why(answer.problem) if answer.rows is None else ""
+        st.html(tiles.number(card, row, trend or (), scene.currency, age, problem))
+        return
+    st.html(tiles.head(card, age, _stuck(answer)))
+    if answer.rows is None:
+        st.html(tiles.empty(_why(answer.problem)))
+    elif not _drawable(card, answer.rows):
+        st.html(tiles.nothing(card.empty) if isinstance(card, TableCard) else tiles.empty(card.empty))
+    else:
+        _drawing(card, answer.rows, scene)
+
+
+def _about(card: Card, scene: Scene, answer: Answer, behind: str) -> None:
+    """A button in the card's corner: how fresh, what stands behind it, and its rows to take away."""
+    with st.popover(f"About {card.title}", key=f"about-{card.id}", type="tertiary"):
+        st.html(f'<div class="ih-about"><b>{escape(card.title)}</b>{tiles.note(card)}</div>{behind}')
+        if answer.rows:
+            rows, chosen = answer.rows, [v for v in scene.values.values() if v]
+            st.download_button(
+                f"Download CSV, {len(rows):,} row{'s' if len(rows) > 1 else ''}",
+                # Made when it is asked for.
+                data=lambda: csv_of(rows),
+                file_name=file_name(scene.name, card.id, chosen, answer.read_at or scene.now),
+                mime="text/csv",
+                key=f"csv-{card.id}",
+                on_click="ignore",
+                icon=":material/download:",
+                width="stretch",
+            )
+
+
+def _why(problem: InsightsError | None) -> str:
+    return "Reading …" if problem is None else str(problem)
+
+
+def _stuck(answer: Answer) -> str:
+    """What is wrong with numbers that are shown and could not be read anew."""
+    if answer.rows is None or answer.problem is None:
+        return ""
+    return f"Still as of {clock(answer.read_at)}: {answer.problem}" if answer.read_at else str(answer.problem)
+
+
+def _drawable(card: Card, rows: Sequence[Row]) -> bool:
+    if isinstance(card, LineCard | ColumnCard):
+        return len(rows) > 1 - isinstance(card, ColumnCard) and charts.has_numbers(
+            rows, [s.column for s in card.series]
+        )
+    if isinstance(card, FunnelCard | TreemapCard | HeatmapCard):
+        return charts.has_numbers(rows, [card.value])
+    return bool(rows)
+
+
+def _drawing(card: Card, rows: Sequence[Row], scene: Scene) -> None:
+    height = card.layout.height * ROW_PIXELS - CARD_HEAD_PIXELS
+    if isinstance(card, LineCard):
+        _chart(card, charts.line(card, rows, scene.currency, scene.mode, height))
+    elif isinstance(card, ColumnCard):
+        _chart(card, charts.column(card, rows, scene.currency, scene.mode, height))
+    elif isinstance(card, BarCard):
+        _chart(card, charts.bar(card, rows, scene.currency, scene.mode))
+    elif isinstance(card, HeatmapCard):
+        st.html(shapes.heatmap(card, rows, scene.currency, height))
+    elif isinstance(card, FunnelCard):
+        st.html(shapes.funnel(card, rows, scene.currency))
+    elif isinstance(card, TreemapCard):
+        aspect = card.layout.width / GRID_COLUMNS * PAGE_PIXELS / height
+        st.html(f'<div style="--height:{height}px">{shapes.treemap(card, rows, scene.currency, aspect)}</div>')
+    elif isinstance(card, TableCard):
+        st.html(tiles.table(card, rows, scene.currency, scene.address))
+    elif isinstance(card, FreshnessCard):
+        st.html(tiles.freshness(rows, scene.now))
+
+
+def _chart(card: Card, chart: charts.Chart) -> None:
+    st.vega_lite_chart(chart.data, chart.spec, theme=None, width="stretch", key=f"chart-{card.id}", alt=card.title)

@@ -1,0 +1,113 @@
+"""``insights alerts``: what the rules find, what is open, and whether people can be reached."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from insights import front
+from insights.settings import load_settings
+from schemas.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from alerts.channels import Channel
+
+app = front.group("Alerts: their rules, what they find, who is told.", example="insights alerts list")
+ChannelOption = Annotated[
+    str | None, typer.Option("--channel", metavar="NAME", help="Only this one: webhook, slack or email.")
+]
+RECENT = timedelta(days=1)
+
+
+@app.command()
+def check() -> None:
+    """Ask every rule now, and show what it finds. Nothing is sent or remembered; `for` is left out.
+
+    Ends with 1 when a rule finds something, or is wrong.
+
+    Example: insights alerts check
+    """
+    from alerts.postgres import connect
+    from alerts.rule import read_rules
+    from alerts.watch import look
+    from insights.alert_views import looked_table
+    from insights.views import noted_lines
+
+    read = read_rules()
+    with connect(load_settings().postgres_dsn, read_only=True) as connection:
+        looked = [look(connection, rule, datetime.now(UTC)) for rule in read.rules]
+    problems = [*read.problems, *(each.detail for each in looked if each.outcome == "broken")]
+    if problems:
+        front.show(noted_lines(problems))
+        front.say("")
+    front.show(looked_table(looked))
+    if problems or any(each.found for each in looked):
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_() -> None:
+    """List the rules with their newest check, the alerts that are open and since when, and the channels.
+
+    Example: insights alerts list
+    """
+    from alerts import ledger
+    from alerts.postgres import connect
+    from alerts.rule import read_rules
+    from insights.alert_views import Known, known_tables
+    from insights.deployment import alert_config
+
+    settings = load_settings()
+    channels = alert_config(settings).open_channels()
+    now = datetime.now(UTC)
+    with connect(settings.postgres_dsn, read_only=True) as connection:
+        is_there = ledger.is_there(connection)
+        known = Known(
+            now=now,
+            rules=read_rules(),
+            checks=ledger.checks(connection) if is_there else {},
+            open=ledger.open_alerts(connection) if is_there else [],
+            recovered=ledger.recovered(connection, now - RECENT) if is_there else [],
+            troubles=ledger.troubles(connection, now - RECENT) if is_there else [],
+            channels=channels,
+        )
+    front.show(known_tables(known))
+
+
+@app.command("test")
+def try_out(channel: ChannelOption = None) -> None:
+    """Send a message that says it is a test to each channel, and say what became of it.
+
+    Ends with 1 when a channel did not take it.
+
+    Example: insights alerts test --channel slack
+    """
+    from alerts.channels import ChannelFailed
+    from alerts.message import trial
+    from insights.deployment import alert_config
+
+    failed = False
+    for each in _chosen(alert_config(load_settings()).open_channels(), channel):
+        try:
+            each.send(trial(each.name, datetime.now(UTC)))
+            front.say(f"{each.name}: taken by {each.where}", style="green")
+        except ChannelFailed as problem:
+            failed = True
+            front.say(f"{each.name}: {problem}", style="bold red")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _chosen(channels: tuple[Channel, ...], name: str | None) -> list[Channel]:
+    there = ", ".join(each.name for each in channels)
+    chosen = [each for each in channels if name in (None, each.name)]
+    if not channels:
+        raise Misconfigured(
+            "no channel is configured: set INSIGHTS_ALERT_WEBHOOK_URL, INSIGHTS_ALERT_SLACK_URL, or"
+            " INSIGHTS_ALERT_SMTP_URL with INSIGHTS_ALERT_EMAIL_FROM and INSIGHTS_ALERT_EMAIL_TO (docs/alerts.md)"
+        )
+    if not chosen:
+        raise Misconfigured(f"the channel {name!r} is not configured; there is {there}")
+    return chosen

@@ -1,0 +1,200 @@
+"""``insights dashboards``: the dashboards' files, in a Metabase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from insights import front
+from insights.settings import HOST, PROJECT, Settings, load_settings
+from schemas.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from dashboards.metabase.client import Account
+    from dashboards.metabase.provision import Database, Outcome
+    from dashboards.metabase.render import MetabaseDashboard
+    from dashboards.model import Dashboard
+    from dashboards.query import Question, Row
+
+    Ask = Callable[[Question], tuple[Row, ...]]
+
+HERE = PROJECT / "dashboards"
+VALIDATOR = PROJECT / ".metabase-cli"
+
+app = front.group(
+    "The dashboards in Metabase: check them, compare, bring them there.", example="insights dashboards diff"
+)
+Url = Annotated[str | None, typer.Option(metavar="URL", help="Where Metabase is. Default: INSIGHTS_METABASE_URL.")]
+User = Annotated[
+    str | None,
+    typer.Option(
+        metavar="EMAIL",
+        help="One of its administrators; the password is INSIGHTS_METABASE_PASSWORD. Default: INSIGHTS_METABASE_USER.",
+    ),
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY", help="A key of an administrator, instead of a user. Default: INSIGHTS_METABASE_API_KEY."
+    ),
+]
+Folder = Annotated[
+    Path, typer.Option(metavar="DIR", help="Folder of the dashboards' files.", show_default="the project's own")
+]
+EXIT_DIFFERS = 1
+
+
+@app.command()
+def validate(folder: Folder = HERE) -> None:
+    """Check what would be sent to Metabase with the vendor's own command line. Needs neither Metabase nor Postgres.
+
+    Example: insights dashboards validate
+    """
+    from dashboards.metabase.render import render
+    from dashboards.metabase.validate import own_problems, refusals, requests
+
+    rendered = [render(name, dashboard, dashboard.currency) for name, dashboard in _read(folder).items()]
+    problems = own_problems(rendered) or refusals(VALIDATOR, list(requests(rendered)))
+    for problem in problems:
+        front.complain(problem)
+    if problems:
+        raise typer.Exit(1)
+    cards = sum(len(dashboard.all_cards) for dashboard in rendered)
+    front.say(f"Dashboards: {len(rendered)}, cards: {cards}. Metabase's schemas allow them all.")
+
+
+@app.command()
+def diff(url: Url = None, user: User = None, api_key: ApiKey = None, folder: Folder = HERE) -> None:
+    """Show what `apply` would change. Ends with 0 when that is nothing, and with 1 when it is something.
+
+    Example: insights dashboards diff --url http://127.0.0.1:3000
+    """
+    outcome = _provision(_settings(url, user, api_key), folder, write=False)
+    _tell(outcome)
+    if outcome.changes:
+        front.say("`insights dashboards apply` makes these changes.")
+        raise typer.Exit(EXIT_DIFFERS)
+    front.say("Metabase has what the files say.")
+
+
+@app.command()
+def apply(url: Url = None, user: User = None, api_key: ApiKey = None, folder: Folder = HERE) -> None:
+    """Bring the dashboards to Metabase: its database, cards, filters and layouts. Done again, it changes nothing.
+
+    A Metabase that is new gets its first administrator. What left the files goes to Metabase's trash.
+
+    Example: insights dashboards apply --url http://127.0.0.1:3000 --user me@shop.example
+    """
+    settings = _settings(url, user, api_key)
+    outcome = _provision(settings, folder, write=True)
+    _tell(outcome)
+    if not outcome.changes:
+        front.say("Metabase had it all already; nothing was changed.")
+    for name, number in outcome.dashboards.items():
+        front.say(f"{name}: {str(settings.metabase_url).rstrip('/')}/dashboard/{number}#refresh=60")
+
+
+def _settings(url: str | None, user: str | None, api_key: str | None) -> Settings:
+    given: dict[str, Any] = {"metabase_url": url, "metabase_user": user, "metabase_api_key": api_key}
+    settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    if not settings.metabase_url:
+        raise Misconfigured("where is Metabase? Say it with --url or INSIGHTS_METABASE_URL, as http://127.0.0.1:3000")
+    if not settings.metabase_reader_password:
+        raise Misconfigured(
+            "INSIGHTS_METABASE_READER_PASSWORD is not set: the password of metabase_reader, the user that Metabase"
+            " reads Postgres as; any will do, `apply` makes the user with it"
+        )
+    return settings
+
+
+def _provision(settings: Settings, folder: Path, *, write: bool) -> Outcome:
+    from dashboards.metabase.client import metabase_at
+    from dashboards.metabase.provision import provision
+    from dashboards.metabase.render import render
+
+    files = _read(folder)
+    with metabase_at(str(settings.metabase_url), _account(settings), set_up=write) as metabase:
+        if write:
+            _provide_reader(settings)
+        with _asking(settings) as ask:
+            rendered = [render(name, dashboard, _currency(dashboard, ask)) for name, dashboard in files.items()]
+        return provision(metabase, _well(rendered), _database(settings), write=write)
+
+
+def _read(folder: Path) -> dict[str, Dashboard]:
+    """Dashboards by their file's name, in the order in which they are listed."""
+    from dashboards.model import load
+
+    paths = sorted(folder.glob("*.yaml"))
+    if not paths:
+        raise Misconfigured(f"there is no dashboard in {folder}; --folder names a folder of YAML files")
+    found = {path.stem: load(path) for path in paths}
+    return dict(sorted(found.items(), key=lambda item: (item[1].place, item[0])))
+
+
+def _well(rendered: list[MetabaseDashboard]) -> list[MetabaseDashboard]:
+    from dashboards.metabase.validate import own_problems
+
+    if problems := own_problems(rendered):
+        raise Misconfigured("; ".join(problems))
+    return rendered
+
+
+def _account(settings: Settings) -> Account:
+    from dashboards.metabase.client import Account
+
+    return Account(api_key=settings.metabase_api_key, user=settings.metabase_user, password=settings.metabase_password)
+
+
+def _database(settings: Settings) -> Database:
+    from dashboards.metabase.provision import Database
+
+    host, _, port = (settings.metabase_postgres or f"{HOST}:{settings.postgres_port}").rpartition(":")
+    return Database(host=host, port=int(port), dbname="insights", password=str(settings.metabase_reader_password))
+
+
+def _provide_reader(settings: Settings) -> None:
+    import psycopg
+
+    from dashboards.metabase.reader import provide_reader
+    from dashboards.query import DatabaseAway
+
+    try:
+        with psycopg.connect(settings.postgres_dsn, autocommit=True, connect_timeout=5) as connection:
+            provide_reader(connection, str(settings.metabase_reader_password))
+    except psycopg.OperationalError as error:
+        raise DatabaseAway(
+            f"Postgres does not answer at {HOST}:{settings.postgres_port} ({error}); `insights up` starts it"
+        ) from error
+
+
+@contextmanager
+def _asking(settings: Settings) -> Iterator[Ask]:
+    from dashboards.query import Postgres
+
+    postgres = Postgres(settings.postgres_dsn, statement_timeout_seconds=60.0)
+    try:
+        yield postgres.rows
+    finally:
+        postgres.close()
+
+
+def _currency(dashboard: Dashboard, ask: Ask) -> str:
+    """The shop's, as the page asks for it."""
+    from dashboards.query import question
+
+    if not dashboard.currency_sql:
+        return dashboard.currency
+    rows = ask(question(dashboard.expanded(dashboard.currency_sql), {}))
+    return str(next(iter(rows[0].values()))) if rows else dashboard.currency
+
+
+def _tell(outcome: Outcome) -> None:
+    for change in outcome.changes:
+        front.say(str(change))
+    for note in outcome.notes:
+        front.say(f"Note: {note}.", style="yellow")

@@ -1,0 +1,45 @@
+"""``insights export``: the marts in files, for other programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from insights import front
+from insights.settings import load_settings
+
+app = front.group("The marts in files, for other programs.", example="insights export tableau")
+OutFolder = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Folder to write to. Default: tableau in INSIGHTS_HOME.")
+]
+MartNames = Annotated[
+    list[str] | None, typer.Option("--mart", metavar="NAME", help="Only this one, as rfm; may be given again.")
+]
+
+
+@app.command()
+def tableau(out: OutFolder = None, mart: MartNames = None) -> None:
+    """Write each mart as a .hyper extract, which Tableau opens. One that is there is replaced at once.
+
+    Example: insights export tableau --mart daily_sales --mart rfm
+    """
+    import psycopg
+
+    from insights.tableau import chosen, ensure_hyper, export, marts
+    from insights.views import megabytes
+    from schemas.errors import Retryable
+
+    settings = load_settings()
+    folder = (out or settings.home / "tableau").expanduser().absolute()
+    options = "-c default_transaction_read_only=on -c timezone=UTC"
+    try:
+        with psycopg.connect(settings.postgres_dsn, autocommit=True, connect_timeout=10, options=options) as connection:
+            wanted = chosen(marts(connection), mart or [])
+            ensure_hyper()
+            for each in wanted:
+                done = export(connection, each, folder)
+                front.say(f"{done.file}: {done.rows:,} rows, {megabytes(done.size_bytes)}")
+    except psycopg.OperationalError as error:
+        raise Retryable(f"Postgres does not answer: {' '.join(str(error).split())}") from error

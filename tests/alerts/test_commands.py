@@ -1,0 +1,198 @@
+"""`insights alerts`, the line in `insights status`, and the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+import alerts.rule
+from alerts import ledger
+from alerts.ledger import Summary
+from alerts.watch import Watch
+from insights.cli import app
+from insights.deployment import alert_config
+from insights.settings import Settings, load_settings
+from insights.stack.plan import UpPlan, daemons
+from insights.status import read_books
+from insights.views import alerts_line
+from schemas.errors import Misconfigured
+from tests.alerts.made_rules import write
+from tests.alerts.made_stack import make_stack
+from tests.alerts.receivers import Inbox
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the test's own in place of the shipped rules."""
+    folder = tmp_path / "rules"
+    write(folder)
+    monkeypatch.setattr(alerts.rule.read_rules, "__defaults__", (folder,))
+    return folder
+
+
+@pytest.fixture
+def shop(dsn: str, rules: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[psycopg.Connection[Any]]:
+    """A database with shelves, which the command takes for the stack's."""
+    monkeypatch.setattr(Settings, "postgres_dsn", dsn)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("create table shelves (label text)")
+        yield connection
+
+
+def run(*words: str) -> tuple[int, str]:
+    done = RUNNER.invoke(app, ["alerts", *words])
+    return done.exit_code, done.output
+
+
+def test_check_shows_what_each_rule_finds_and_ends_with_1_when_one_does(
+    shop: psycopg.Connection[Any], rules: Path
+) -> None:
+    write(rules, "other", sql="select label from cellars", **{"for": "3h"})
+    code, shown = run("check")
+    assert code == 0
+    assert "not known yet: there is no cellars" in shown
+    shop.execute("insert into shelves select 'shelf ' || n from generate_series(10, 30) as n")
+    code, shown = run("check")
+    assert code == 1
+    assert "shelf 10 is out" in shown
+    assert "and 11 more" in shown
+    # It remembers nothing.
+    assert not ledger.is_there(shop)
+
+
+def test_check_tells_every_problem_of_every_rule(shop: psycopg.Connection[Any], rules: Path) -> None:
+    write(rules, "one", titel="x", every="often")
+    write(rules, "two", message="{naem}")
+    write(rules, "three", sql="select lable as label from shelves")
+    code, shown = run("check")
+    assert code == 1
+    for said in (
+        f"{rules}/one.yaml: field titel: is not a field here",
+        f"{rules}/one.yaml: field every: 'often' is no length of time",
+        "rule two, field message: {naem} is no column of its SQL; there are label",
+        'rule three, field sql: Postgres says: column "lable" does not exist',
+    ):
+        assert said in shown
+    assert "shelves" in shown
+
+
+def test_a_database_that_is_away_is_said_in_a_sentence(
+    rules: Path, apart: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INSIGHTS_POSTGRES_PORT", str(apart(tmp_path).postgres_port))
+    for command in ("check", "list"):
+        code, shown = run(command)
+        assert (code, "Postgres does not answer" in shown, "Traceback" in shown) == (1, True, False)
+
+
+def test_list_shows_rules_open_alerts_and_channels_before_and_after_anything_was_checked(
+    shop: psycopg.Connection[Any], dsn: str, rules: Path, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, shown = run("list")
+    assert (code, "nothing was checked yet" in shown, "nobody is told" in shown) == (0, True, True)
+    monkeypatch.setenv("INSIGHTS_ALERT_SLACK_URL", inbox.url)
+    inbox.answers.append(403)
+    shop.execute("insert into shelves values ('helmets')")
+    watch = Watch(dsn=dsn, channels=alert_config(load_settings()).open_channels(), rules=rules)
+    watch.step()
+    watch.close()
+    code, shown = run("list")
+    assert code == 0
+    assert "helmets is out" in shown
+    assert "answered 403" in shown
+    assert "T0SECRET" not in shown
+    make_stack(dsn)
+    books = read_books(shop)
+    assert books.alerts is not None
+    assert (books.alerts.warning, books.alerts.untold) == (1, 1)
+
+
+def test_a_test_message_goes_to_each_channel_and_what_became_of_it_is_said(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, shown = run("test")
+    assert (code, "INSIGHTS_ALERT_WEBHOOK_URL" in shown) == (1, True)
+    monkeypatch.setenv("INSIGHTS_ALERT_WEBHOOK_URL", inbox.url)
+    monkeypatch.setenv("INSIGHTS_ALERT_SLACK_URL", inbox.url)
+    inbox.answers.append(500)
+    code, shown = run("test")
+    assert code == 1
+    assert "webhook: http://127.0.0.1" in shown
+    assert "answered 500" in shown
+    assert "slack: taken by" in shown
+    code, shown = run("test", "--channel", "webhook")
+    assert (code, len(inbox.bodies)) == (0, 2)
+    assert inbox.messages[1]["kind"] == "test"
+    assert inbox.messages[1]["text"].startswith("Test: ")
+    code, shown = run("test", "--channel", "email")
+    assert (code, "there is webhook, slack" in shown) == (1, True)
+    assert "T0SECRET" not in shown
+
+
+QUIET = Summary(critical=0, warning=0, info=0, broken=0, untold=0, checked_at=datetime(2026, 11, 24, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("summary", "line"),
+    [
+        (QUIET, "alerts none"),
+        (replace(QUIET, checked_at=None), "alerts no rule was checked yet"),
+        (
+            replace(QUIET, critical=1, warning=2, broken=4, untold=3),
+            "alerts 1 critical, 2 warning, rules that are wrong: 4, messages not taken yet: 3."
+            " See `insights alerts list`",
+        ),
+    ],
+)
+def test_the_status_has_a_line_for_alerts(summary: Summary, line: str) -> None:
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(alerts_line(summary))
+    assert " ".join(shown.get().split()) == line
+
+
+def test_a_setting_that_is_wrong_is_told_when_the_stack_is_planned_and_no_secret_with_it(
+    tmp_path: Path, apart: Callable[..., Settings]
+) -> None:
+    with pytest.raises(Misconfigured, match="INSIGHTS_ALERT_SLACK_URL") as caught:
+        daemons(apart(tmp_path, alert_slack_url="hooks/T0SECRET"), UpPlan())
+    assert "T0SECRET" not in str(caught.value)
+
+
+def test_the_stack_runs_the_daemon_with_its_secrets_in_a_file_and_on_no_command_line(
+    tmp_path: Path, apart: Callable[..., Settings]
+) -> None:
+    settings = apart(tmp_path, alert_slack_url="https://hooks.example.com/T0SECRET", postgres_password="P0SECRET")
+    (part,) = [part for part in daemons(settings, UpPlan()) if part.name == "alerts"]
+    assert not any(secret in repr((part.command, part.environment)) for secret in ("T0SECRET", "P0SECRET"))
+    assert urlsplit(part.endpoint).port == settings.alerts_port
+    settings.run_dir.mkdir()
+    assert part.prepare
+    part.prepare()
+    written = (settings.run_dir / "alerts.json").read_text()
+    assert "T0SECRET" in written
+    assert "P0SECRET" in written
+
+
+def test_no_message_about_settings_tells_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INSIGHTS_ALERT_SLACK_URL", "https://hooks.example.com/T0SECRET")
+    monkeypatch.setenv("INSIGHTS_KAFKA_PORT", "many")
+    with pytest.raises(Misconfigured, match="INSIGHTS_KAFKA_PORT=many") as caught:
+        load_settings()
+    assert "T0SECRET" not in str(caught.value)
+    monkeypatch.delenv("INSIGHTS_KAFKA_PORT")
+    assert "T0SECRET" not in repr(load_settings())
+    with pytest.raises(Misconfigured, match="INSIGHTS_ALERT_SLACK_ULR: Extra inputs") as caught:
+        load_settings(alert_slack_ulr="https://hooks.example.com/T0SECRET")
+    assert "T0SECRET" not in str(caught.value)

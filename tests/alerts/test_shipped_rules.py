@@ -1,0 +1,426 @@
+"""Every rule that is shipped, on a real Postgres with the stack's tables: quiet when all is well, and not otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from alerts.postgres import connect
+from alerts.rule import RULES, read_rules
+from alerts.watch import Looked, look
+from tests.alerts.made_stack import make_stack
+
+Connection = psycopg.Connection[Any]
+NOON = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
+RULE = {rule.name: rule for rule in read_rules().rules}
+ORDERS, CLICKS = "sales.order_placed.v1", "web.interaction.v1"
+
+# What `insights dbt build`, the task `books` and the marts write; as they are agreed on.
+MADE = """
+create schema if not exists marts;
+create table if not exists ops.log_counts (
+    topic text primary key, published bigint, counted bigint, duplicate bigint, late bigint, dead bigint,
+    recorded_at timestamptz
+);
+create table if not exists ops.dead_letters (
+    kafka_partition int, kafka_offset bigint, dead_at timestamptz, topic text, error text, reason text,
+    source_partition int, source_offset bigint, primary key (kafka_partition, kafka_offset)
+);
+create table if not exists ops.dbt_builds (
+    invocation text primary key, started_at timestamptz, ended_at timestamptz, outcome text, models int, tests int,
+    failures int, selection text, message text
+);
+create view marts.accounting as
+select *, published - counted - duplicate - late - dead as unaccounted from ops.log_counts;
+create table marts.days_of_cover (
+    product_id text, name text, category text, on_hand bigint, as_of_day date, units_28d bigint,
+    units_per_day numeric, days_of_cover numeric, status text
+);
+"""
+
+
+def ago(**length: float) -> datetime:
+    return NOON - timedelta(**length)
+
+
+class Shop:
+    """The stack's tables, and what happens in them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._number = 0
+
+    def sql(self, statement: str, *values: Any) -> None:
+        self._connection.execute(statement.encode(), values)
+
+    def insert(self, table: str, **columns: Any) -> None:
+        names, places = ", ".join(columns), ", ".join(["%s"] * len(columns))
+        self.sql(f"insert into {table} ({names}) values ({places})", *columns.values())
+
+    def newest(self, topic: str, at: datetime, on_time: int = 1000) -> None:
+        """So many events of a topic on a day, the newest at that time."""
+        day = at.replace(hour=0, minute=0)
+        self.sql("delete from ops.event_counts where topic = %s and window_start = %s", topic, day)
+        self.insert(
+            "ops.event_counts", topic=topic, window_start=day, on_time=on_time, counted=on_time, last_event_at=at
+        )
+
+    def log_counts(self, topic: str, published: int, counted: int) -> None:
+        self.sql("delete from ops.log_counts where topic = %s", topic)
+        self.insert(
+            "ops.log_counts",
+            **{"topic": topic, "published": published, "counted": counted, "duplicate": 0, "late": 0, "dead": 0},
+            recorded_at=ago(minutes=1),
+        )
+
+    def finality(self, aggregate: str, recorded_at: datetime, final_until: datetime, watermark: datetime) -> None:
+        self.insert(
+            "ops.finality",
+            **{"aggregate": aggregate, "final_until": final_until, "watermark": watermark, "checkpoint_id": 7},
+            recorded_at=recorded_at,
+        )
+
+    def orders(self, number: int, at: datetime) -> None:
+        """Orders of two lines each, within a minute."""
+        for _ in range(number):
+            self._number += 1
+            for line in (0, 1):
+                self.insert(
+                    "versions.order_lines_v1",
+                    **{"event_id": f"e{self._number}", "line": line, "order_id": f"o{self._number}"},
+                    **{"occurred_at": at, "customer_id": "c", "region": "EU", "currency": "EUR", "channel": "web"},
+                    **{"product_id": "p", "category": "Bells", "brand": "b", "quantity": 1, "unit_price": 1},
+                    discount_amount=0,
+                    net_amount=1,
+                )
+
+    def build(self, outcome: str, minutes_ago: float, message: str | None = None) -> None:
+        self._number += 1
+        self.insert(
+            "ops.dbt_builds",
+            invocation=str(self._number),
+            started_at=ago(minutes=minutes_ago + 1),
+            ended_at=ago(minutes=minutes_ago),
+            **{"outcome": outcome, "models": 30, "tests": 200, "failures": 3, "message": message},
+        )
+
+    def replay(self, run: str, status: str, aggregates: list[str], at: datetime) -> None:
+        self.insert(
+            "ops.replays",
+            **{"run": run, "status": status, "scope": "windows", "aggregates": aggregates, "engine": "spark"},
+            **{"plan": "{}", "plan_digest": "d", "requested_by": "ann", "records": 1, "created_at": at},
+        )
+
+    def dead(self, number: int, at: datetime, topic: str = ORDERS) -> None:
+        for _ in range(number):
+            self._number += 1
+            self.insert(
+                "ops.dead_letters",
+                **{"kafka_partition": 0, "kafka_offset": self._number, "dead_at": at, "topic": topic},
+                **{"error": "ContractBroken", "reason": "field quantity is missing"},
+            )
+
+    def late(self, occurred_at: datetime, *, aggregates: str = "sales_per_minute, order_lines") -> int:
+        self._number += 1
+        self.insert(
+            "ops.late_events",
+            **{"topic": ORDERS, "kafka_partition": 0, "kafka_offset": self._number, "event_id": str(self._number)},
+            **{"occurred_at": occurred_at, "watermark": occurred_at + timedelta(days=2), "aggregates": aggregates},
+        )
+        return self._number
+
+    def cover(self, product_id: str, days: float | None, on_hand: int = 5, name: str | None = "Bell") -> None:
+        self.insert(
+            "marts.days_of_cover",
+            **{"product_id": product_id, "name": name, "on_hand": on_hand, "units_per_day": 1, "days_of_cover": days},
+        )
+
+
+@pytest.fixture(scope="module")
+def tables(make_database: Callable[[], str]) -> str:
+    dsn = make_database()
+    make_stack(dsn)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(MADE.encode())
+    return dsn
+
+
+@pytest.fixture
+def shop(tables: str) -> Iterator[Shop]:
+    """One without any event."""
+    with psycopg.connect(tables, autocommit=True, options="-c synchronous_commit=off") as connection:
+        filled = connection.execute(
+            "select string_agg(schemaname || '.' || tablename, ', ') from pg_tables"
+            " where schemaname in ('marts', 'ops', 'versions') and tablename <> 'versions'"
+        ).fetchone()
+        assert filled
+        connection.execute(f"truncate {filled[0]}".encode())
+        yield Shop(connection)
+
+
+@pytest.fixture
+def asked(tables: str) -> Iterator[Callable[[str], Looked]]:
+    with connect(tables, read_only=True) as connection:
+        yield lambda name: look(connection, RULE[name], NOON)
+
+
+@pytest.fixture
+def found(asked: Callable[[str], Looked]) -> Callable[[str], list[str]]:
+    """Texts of what a rule finds."""
+
+    def texts(name: str) -> list[str]:
+        looked = asked(name)
+        assert looked.outcome in ("quiet", "finds"), looked.detail
+        return [finding.text for finding in looked.found]
+
+    return texts
+
+
+def healthy(shop: Shop) -> None:
+    """An ordinary day."""
+    for topic in (ORDERS, CLICKS):
+        shop.newest(topic, ago(minutes=1))
+        shop.log_counts(topic, published=50_010, counted=50_000)
+    shop.finality("sales_per_minute", ago(seconds=10), ago(hours=24), ago(minutes=1))
+    shop.build("ok", 3)
+    shop.cover("p1", 30)
+    shop.cover("p2", None, on_hand=0)
+    shop.dead(3, ago(minutes=5))
+    shop.late(ago(hours=30))
+    shop.replay("r1", "verified", ["order_lines"], ago(days=1))
+    for week in range(5):
+        shop.orders(30, ago(days=7 * week, hours=1))
+    shop.orders(1, ago(days=40))
+
+
+def test_no_rule_says_anything_of_a_database_without_tables_or_of_a_stack_that_has_just_come_up(
+    make_database: Callable[[], str],
+) -> None:
+    dsn = make_database()
+    with connect(dsn, read_only=True) as connection:
+        for rule in RULE.values():
+            looked = look(connection, rule, NOON)
+            assert (looked.outcome, looked.found) == ("not known", ())
+            assert looked.detail.startswith("not known yet: there is no ")
+        make_stack(dsn)
+        after = {name: look(connection, rule, NOON).outcome for name, rule in RULE.items()}
+    assert set(after.values()) == {"quiet", "not known"}
+    assert after["stale_sources"] == after["orders_fall"] == after["replay_differs"] == "quiet"
+
+
+def test_no_rule_finds_anything_in_empty_tables(shop: Shop, asked: Callable[[str], Looked]) -> None:
+    assert {(asked(name).outcome, asked(name).detail) for name in RULE} == {("quiet", "")}
+
+
+def test_no_rule_finds_anything_on_an_ordinary_day(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    healthy(shop)
+    assert {name: texts for name in RULE if (texts := found(name))} == {}
+
+
+def test_no_rule_finds_anything_in_a_history_of_years_ago(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    """As CDNOW's: read from a file, and all of it is old."""
+    old = datetime(1998, 6, 30, 12, tzinfo=UTC)
+    shop.newest(ORDERS, old)
+    shop.orders(50, old)
+    shop.log_counts(ORDERS, published=1000, counted=1000)
+    shop.finality("sales_per_minute", ago(hours=5), old - timedelta(days=1), old)
+    shop.build("ok", 3)
+    assert {name: texts for name in RULE if (texts := found(name))} == {}
+
+
+def test_a_product_that_is_soon_sold_out_is_found(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    healthy(shop)
+    shop.cover("p3", 2.5, on_hand=7, name="Lamp")
+    shop.cover("p4", 7)
+    shop.cover("p5", 0, on_hand=0, name=None)
+    assert found("low_stock") == [
+        "a product without a name (p5) lasts 0 days more: 0 on hand, 1.0 sold a day",
+        "Lamp (p3) lasts 2.5 days more: 7 on hand, 1.0 sold a day",
+    ]
+
+
+def test_orders_that_fall_are_found(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    healthy(shop)
+    shop.sql("delete from versions.order_lines_v1 where occurred_at > %s", ago(hours=10))
+    shop.orders(10, ago(hours=2))
+    assert found("orders_fall") == [
+        "10 orders in the three hours to 2026-11-24 12:00 UTC, and 30 are usual at this time of the week"
+    ]
+    shop.orders(1, ago(hours=2))
+    assert found("orders_fall") == []
+
+
+def test_no_order_at_all_is_found_while_other_events_come(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    healthy(shop)
+    shop.sql("delete from versions.order_lines_v1 where occurred_at > %s", ago(hours=10))
+    assert len(found("orders_fall")) == 1
+    # While nothing newer than these hours was counted, what is missing may be on its way.
+    for topic in (ORDERS, CLICKS):
+        shop.newest(topic, ago(minutes=31))
+    assert found("orders_fall") == []
+
+
+@pytest.mark.parametrize("usual", [0, 3, 23])
+def test_a_shop_that_is_closed_or_quiet_at_this_hour_is_no_alarm(
+    shop: Shop, found: Callable[[str], list[str]], usual: int
+) -> None:
+    shop.newest(CLICKS, ago(minutes=1))
+    shop.orders(1, ago(days=60))
+    for week in range(1, 5):
+        shop.orders(usual, ago(days=7 * week, hours=1))
+    assert found("orders_fall") == []
+    shop.sql("truncate versions.order_lines_v1")
+    shop.orders(1, ago(days=60))
+    for week in range(1, 5):
+        shop.orders(24, ago(days=7 * week, hours=1))
+    assert len(found("orders_fall")) == 1
+
+
+@pytest.mark.parametrize(("weeks", "is_known"), [(2, False), (3, True)])
+def test_orders_are_compared_with_three_weeks_at_least(
+    shop: Shop, found: Callable[[str], list[str]], weeks: int, is_known: bool
+) -> None:
+    shop.newest(CLICKS, ago(minutes=1))
+    shop.orders(30, ago(days=7 * weeks, hours=4))
+    for week in range(1, weeks + 1):
+        shop.orders(30, ago(days=7 * week, hours=1))
+    assert bool(found("orders_fall")) is is_known
+
+
+def test_one_week_without_orders_does_not_hide_a_fall(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    shop.newest(CLICKS, ago(minutes=1))
+    shop.orders(1, ago(days=60))
+    for week in (1, 2, 4):
+        shop.orders(30, ago(days=7 * week, hours=1))
+    assert len(found("orders_fall")) == 1
+
+
+def test_a_source_that_is_silent_is_found_by_a_limit_of_its_own(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    healthy(shop)
+    shop.newest(CLICKS, ago(hours=3, minutes=5))
+    shop.newest(ORDERS, ago(hours=3, minutes=5))
+    assert found("stale_sources") == [
+        "The newest event of web.interaction.v1 is from 2026-11-24 09:25 UTC, 3 h 5 min ago (limit: 3 h)"
+    ]
+
+
+def test_events_without_a_checkpoint_are_found_and_silence_is_not(
+    shop: Shop, found: Callable[[str], list[str]]
+) -> None:
+    healthy(shop)
+    shop.sql("update ops.finality set recorded_at = %s", ago(minutes=20))
+    assert found("no_checkpoint") == [
+        "Events are counted, and no checkpoint has been complete since 2026-11-24 12:10 UTC, 20 min ago:"
+        " nothing becomes final"
+    ]
+    # An event ahead of the clock has moved the watermark: nothing further is recorded until the clock gets there.
+    shop.sql("update ops.finality set watermark = %s", NOON + timedelta(minutes=40))
+    assert found("no_checkpoint") == []
+    shop.sql("update ops.finality set watermark = %s", ago(minutes=30))
+    assert len(found("no_checkpoint")) == 1
+    for topic in (ORDERS, CLICKS):
+        shop.newest(topic, ago(minutes=25))
+    assert found("no_checkpoint") == []
+
+
+def test_a_job_that_is_behind_is_found_by_what_a_topic_usually_brings(
+    shop: Shop, found: Callable[[str], list[str]]
+) -> None:
+    healthy(shop)
+    shop.log_counts(ORDERS, published=51_001, counted=50_000)
+    assert found("job_behind") == [
+        "1,001 events of sales.order_placed.v1 wait to be counted; the log has 51,001 of them"
+    ]
+    # Ten minutes' worth of a busy topic are more than a thousand.
+    shop.newest(ORDERS, ago(minutes=1), on_time=2880 * 500)
+    assert found("job_behind") == []
+
+
+def test_books_that_do_not_come_out_are_found(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    healthy(shop)
+    shop.log_counts(ORDERS, published=100, counted=101)
+    assert found("accounting") == [
+        "sales.order_placed.v1: of 100 published, -1 are not counted, duplicate, late or dead: it should be 0"
+    ]
+    # One that is left is on its way while events flow, and lost when they don't.
+    shop.log_counts(ORDERS, published=101, counted=100)
+    assert found("accounting") == []
+    shop.newest(ORDERS, ago(minutes=40))
+    assert len(found("accounting")) == 1
+
+
+def test_dead_letters_that_rise_are_found_and_a_trickle_is_not(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    shop.dead(11, ago(minutes=30))
+    shop.dead(10, ago(minutes=30), CLICKS)
+    assert found("dead_letters") == [
+        "11 events for sales.order_placed.v1 were refused in the last hour, 0 are usual; the newest:"
+        " field quantity is missing"
+    ]
+    shop.dead(167 * 4, ago(hours=20))
+    assert found("dead_letters") == []
+
+
+def test_late_events_that_could_be_counted_are_found(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    shop.finality("sales_per_minute", ago(seconds=10), ago(hours=24), ago(minutes=1))
+    shop.finality("order_lines", ago(seconds=10), ago(hours=30), ago(minutes=1))
+    shop.late(ago(hours=53))
+    assert found("late_events") == []
+    ready = shop.late(ago(hours=55))
+    assert found("late_events") == [
+        "sales.order_placed.v1: 1 late, which could be counted by now and are not; the oldest is from"
+        " 2026-11-22 05:30 UTC"
+    ]
+    shop.insert("ops.restated_events", topic=ORDERS, kafka_partition=0, kafka_offset=ready, run="r1")
+    assert found("late_events") == []
+
+
+def test_a_late_event_that_no_aggregate_lacks_waits_for_nothing(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    shop.finality("sales_per_minute", ago(seconds=10), ago(hours=24), ago(minutes=1))
+    shop.late(ago(days=10), aggregates="")
+    assert found("late_events") == []
+
+
+def test_the_newest_build_decides(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    shop.build("failed", 8, "Database Error in model rfm: division by zero")
+    assert found("dbt_build") == [
+        "The build of 2026-11-24 12:21 UTC failed: Database Error in model rfm: division by zero"
+    ]
+    shop.insert("ops.dbt_builds", invocation="going on", started_at=ago(minutes=1))
+    assert len(found("dbt_build")) == 1
+    shop.build("failed tests", 3)
+    assert found("dbt_build") == []
+    assert found("dbt_tests") == ["3 of 200 tests failed in the build of 2026-11-24 12:26 UTC: it left no message"]
+    shop.build("ok", 0)
+    assert (found("dbt_build"), found("dbt_tests")) == ([], [])
+
+
+def test_marts_that_are_old_are_found_and_a_build_that_failed_makes_none_new(
+    shop: Shop, found: Callable[[str], list[str]]
+) -> None:
+    shop.build("failed tests", 31)
+    shop.build("failed", 1)
+    assert found("marts_stale") == ["The marts were last built at 2026-11-24 11:59 UTC, 31 min ago (limit: 30 min)"]
+    shop.build("failed tests", 2)
+    assert found("marts_stale") == []
+
+
+def test_a_replay_that_differs_is_found_until_a_newer_one_of_the_same_is_proven(
+    shop: Shop, found: Callable[[str], list[str]]
+) -> None:
+    shop.replay("r7", "differs", ["order_lines", "refunds"], ago(days=2))
+    shop.replay("r8", "verified", ["order_lines"], ago(days=1))
+    assert found("replay_differs") == [
+        "r7 of order_lines, refunds differs from the live tables (engine spark, asked for by ann)"
+    ]
+    shop.replay("r9", "promoted", ["refunds", "order_lines", "customers"], ago(hours=1))
+    assert found("replay_differs") == []
+
+
+def test_every_rule_fires_in_one_of_these_tests() -> None:
+    """A rule that is added gets a test here in which it finds something."""
+    text = (RULES.parent.parent / "tests" / "alerts" / "test_shipped_rules.py").read_text()
+    assert {name for name in RULE if f'found("{name}")' not in text} == set()

@@ -1,0 +1,128 @@
+"""`insights dbt`, and what it writes down of a build."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from insights import dbt_run
+from insights.dbt_run import last_build
+from insights.settings import PROJECT, Settings
+from schemas.errors import Misconfigured
+from tests.conftest import environment_of
+from tests.marts.process import make_tables
+from tests.replay.own_postgres import own_postgres
+
+BROKEN = "alter view events.refunds rename to hidden"
+MENDED = "alter view events.hidden rename to refunds"
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A Postgres with the tables that the stack makes, and no event."""
+    home = tmp_path_factory.mktemp("command")
+    with own_postgres(home / "postgres") as dsn:
+        make_tables(dsn)
+        yield Settings(home=home / "home", postgres_port=psycopg.conninfo.conninfo_to_dict(dsn)["port"])
+
+
+def insights(settings: Settings, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "insights", *words],
+        env=environment_of(settings) | {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(settings.postgres_dsn) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_a_build_says_what_was_built_and_writes_it_down(settings: Settings) -> None:
+    done = insights(settings, "dbt", "build", "--select", "+daily_sales")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "models were built and" in done.stdout
+    with psycopg.connect(settings.postgres_dsn) as connection:
+        build = last_build(connection)
+    assert build
+    assert (build.outcome, build.failures, build.message) == ("ok", 0, "")
+    assert build.models > 5
+    assert build.tests > 0
+    ((kind, status, upstream),) = rows(
+        settings, "select kind, status, upstream from ops.dbt_models where relation = 'marts.daily_sales'"
+    )
+    assert (kind, status) == ("table", "ok")
+    assert {"events.order_lines", "events.refunds", "live.sessions", "events.product_observations"} <= set(upstream)
+    assert rows(settings, "select selection from ops.dbt_builds") == [("+daily_sales",)]
+    assert {path.name for path in (PROJECT / "dbt").iterdir()} & {"target", "logs"} == set()
+
+
+def test_a_model_that_fails_is_named_with_its_reason_and_its_sql(settings: Settings) -> None:
+    with psycopg.connect(settings.postgres_dsn) as connection:
+        connection.execute("drop schema staging cascade")
+        connection.execute(BROKEN)
+    try:
+        done = insights(settings, "dbt", "build", "--select", "stg_refunds fct_refunds")
+    finally:
+        with psycopg.connect(settings.postgres_dsn) as connection:
+            connection.execute(MENDED)
+    assert done.returncode == 1
+    assert "model stg_refunds: Database Error in model stg_refunds" in done.stdout
+    assert 'relation "events.refunds" does not exist' in done.stdout
+    (path,) = [word.strip("()") for word in done.stdout.split() if word.strip("()").endswith("stg_refunds.sql")][-1:]
+    assert "from" in Path(path).read_text()
+    assert "1 skipped" in done.stdout
+    with psycopg.connect(settings.postgres_dsn) as connection:
+        build = last_build(connection)
+    assert build
+    assert build.outcome == "failed"
+    assert "stg_refunds" in build.message
+
+
+def test_a_second_build_at_once_is_refused_and_one_that_was_killed_is_said_to_have_failed(settings: Settings) -> None:
+    with psycopg.connect(settings.postgres_dsn, autocommit=True) as other:
+        assert other.execute(dbt_run.LOCK).fetchone() == (True,)
+        other.execute(
+            "insert into ops.dbt_builds (invocation, started_at)"
+            " values ('killed', date_trunc('day', now(), 'UTC') - interval '1 day' + time '10:15')"
+        )
+        done = insights(settings, "dbt", "build", "--select", "stg_customers")
+        assert done.returncode == 1
+        assert "a build of the marts is going on since 10:15:00 UTC" in done.stderr
+    done = insights(settings, "dbt", "build", "--select", "stg_customers")
+    assert done.returncode == 0, done.stdout + done.stderr
+    killed = rows(settings, "select outcome, message from ops.dbt_builds where invocation = 'killed'")
+    assert killed == [("failed", "it was ended before it was done")]
+
+
+def test_a_selection_that_is_nothing_and_a_postgres_that_is_away_are_said(settings: Settings, tmp_path: Path) -> None:
+    done = insights(settings, "dbt", "build", "--select", "no_such_mart")
+    assert (done.returncode, "dbt built nothing" in done.stderr) == (1, True), done.stdout + done.stderr
+    away = insights(Settings(home=tmp_path, postgres_port=9), "dbt", "build")
+    assert away.returncode == 1
+    assert "Postgres at 127.0.0.1:9 is away" in away.stderr
+
+
+def test_an_environment_that_is_missing_is_said_with_what_makes_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(dbt_run, "DBT", tmp_path / "bin" / "dbt")
+    with pytest.raises(Misconfigured, match="python3 bootstrap.py dbt"):
+        dbt_run.build(settings, None, full_refresh=False, said=lambda text: None)
+
+
+def test_the_documentation_is_one_file_that_names_every_mart(settings: Settings) -> None:
+    done = insights(settings, "dbt", "docs")
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = settings.dbt_dir / "marts.html"
+    assert str(page) in done.stdout
+    assert all(name in page.read_text() for name in ("daily_sales", "rfm", "order_number", "Sales Overview"))

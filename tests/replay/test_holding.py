@@ -1,0 +1,63 @@
+"""A replay holds its aggregates alone, and notices when the server that held them for it was gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from replay import records
+from replay.records import HoldLost, ReplayBusy
+from replay.site import Site
+from tests.flink.live_on_files import DEPLOYMENT
+from tests.replay.own_postgres import own_postgres
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    home = tmp_path_factory.mktemp("holding")
+    with own_postgres(home / "home") as dsn:
+        where = conninfo_to_dict(dsn)
+        deployment = replace(
+            DEPLOYMENT,
+            postgres_port=int(where["port"]),
+            postgres_database=str(where["dbname"]),
+            postgres_user=str(where["user"]),
+            postgres_password=str(where["password"]),
+        )
+        site = Site(deployment=deployment, work_dir=Path(home), code="unknown", texts=())
+        with site.postgres() as connection:
+            records.set_up(connection)
+        yield site
+
+
+def end_all_others(site: Site) -> None:
+    """As a restart of the server does."""
+    with site.postgres() as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+
+
+def test_while_one_holds_an_aggregate_no_other_may(site: Site) -> None:
+    with records.alone(site, ["sales_per_minute", "sessions"]) as still_held:
+        still_held()
+        with pytest.raises(ReplayBusy, match="a replay of sessions is going on"), records.alone(site, ["sessions"]):
+            pass
+    with records.alone(site, ["sessions"]):
+        pass
+
+
+def test_a_server_that_was_gone_in_between_is_noticed_before_anything_is_written(site: Site) -> None:
+    with suppress(psycopg.OperationalError), records.alone(site, ["sessions"]) as still_held:
+        end_all_others(site)
+        with records.alone(site, ["sessions"]):
+            pass
+        with pytest.raises(HoldLost, match="run the same plan again"):
+            still_held()

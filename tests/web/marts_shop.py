@@ -1,0 +1,48 @@
+"""A shop with all its marts in a Postgres by itself: made events, made runs with certificates, and dbt's real build."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from alerts import ledger
+from insights import dbt_run
+from insights.settings import Settings
+from replay.records import Run
+from tests.marts import sources
+from tests.marts.any_shop import any_shop
+from tests.marts.oracle.history import History
+from tests.marts.process import make_tables
+from tests.marts.sources import Came
+from tests.replay.own_postgres import own_postgres
+from tests.web import made_runs
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """``history`` is what the oracle of the marts computes from; ``runs`` are the replays by what became of them."""
+
+    dsn: str
+    postgres: psycopg.Connection[tuple[Any, ...]]
+    history: History
+    runs: dict[str, Run]
+
+
+@contextmanager
+def marts_shop(home: Path) -> Iterator[Shop]:
+    """From here until it is left."""
+    came = Came(any_shop(11, size=400))
+    with own_postgres(home / "postgres") as dsn, psycopg.connect(dsn, autocommit=True) as postgres:
+        make_tables(dsn)
+        sources.fill(postgres, came)
+        ledger.set_up(postgres)
+        settings = Settings(home=home / "dbt", postgres_port=int(str(conninfo_to_dict(dsn)["port"])))
+        built = dbt_run.build(settings, None, full_refresh=True, said=lambda _: None)
+        assert built.outcome == "ok", built.failures
+        yield Shop(dsn, postgres, History(came.counts()), made_runs.fill(postgres))

@@ -1,0 +1,266 @@
+"""The dashboards on marts that dbt built, in a real browser."""
+
+import csv
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import psycopg
+import pytest
+import yaml
+from selenium.webdriver.common.by import By
+
+from dashboards.folder import Folder
+from dashboards.model import load
+from dashboards.query import question
+from tests.conftest import wait_until
+from tests.marts.oracle.marts import MARTS
+from tests.web.browser import DESKTOP, PHONE, Browser, browsers, needs_browser, running_page
+from tests.web.marts_shop import Shop, marts_shop
+
+pytestmark = needs_browser
+FOLDER = Path(__file__).parents[2] / "dashboards"
+NAMES = Folder(FOLDER / "sales_overview.yaml").names
+ALL_TIME = "range=73000+days&period=73000+days"
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with marts_shop(tmp_path_factory.mktemp("shop")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def page(shop: Shop) -> Iterator[str]:
+    with running_page(shop.dsn) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def browse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Browser]]:
+    with browsers(lambda: tmp_path_factory.mktemp("profile")) as start:
+        yield start
+
+
+def one(shop: Shop, sql: str) -> Any:
+    row = shop.postgres.execute(sql.encode()).fetchone()
+    assert row
+    return row[0]
+
+
+def pick(browser: Browser, parameter: str, title: str) -> None:
+    """Choose from a list as a reader does."""
+    browser.chrome.find_element(By.CSS_SELECTOR, f".st-key-parameter-{parameter} input").click()
+    option = f"[...document.querySelectorAll('[role=option]')].find(o => o.innerText === {title!r})"
+    wait_until(lambda: browser.run(f"return !!{option}"), seconds=20, what=f"{title} among the choices")
+    browser.run(f"{option}.click()")
+
+
+def about(browser: Browser, card: str) -> str:
+    """What a card says of itself when its corner is clicked."""
+    browser.run(f"document.querySelector('.st-key-about-{card} button').click()")
+    wait_until(lambda: browser.run("return !!document.querySelector('.ih-behind')"), seconds=20, what="about the card")
+    return str(browser.run("return document.querySelector('.stPopoverBody, [data-testid=stPopoverBody]').innerText"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize(("device", "size"), [("desktop", DESKTOP), ("phone", PHONE)])
+def test_every_page_is_whole_readable_by_all_and_without_a_fault(
+    page: str, browse: Any, name: str, device: str, size: tuple[int, int], dark: bool
+) -> None:
+    browser = browse(size, dark=dark)
+    browser.show(f"{page}?dashboard={name}&{ALL_TIME}")
+    assert browser.run("return document.documentElement.scrollWidth") <= size[0]
+    drawn = set(browser.run("return [...document.querySelectorAll('[class*=st-key-card-]')].map(c => c.className)"))
+    assert len(drawn) == len(load(FOLDER / f"{name}.yaml").cards)
+    text = browser.text()
+    for fault in ("is not built yet", "is not there yet", "does not exist", "statement timeout", "does not answer"):
+        assert fault not in text
+    assert browser.axe() == []
+    assert browser.console_errors() == []
+    assert browser.hosts() == {"127.0.0.1"}
+    browser.picture(f"{name.replace('_', '-')}-of-marts-{device}-{'dark' if dark else 'light'}")
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_a_card_is_said_to_read_is_what_postgres_sees_it_read(shop: Shop, path: Path) -> None:
+    dashboard = load(path)
+    values = {p.name: p.default or "7 days" for p in dashboard.parameters}
+    for card in dashboard.cards:
+        seen: set[str] = set()
+        for sql in card.statements.values():
+            asked = question(dashboard.expanded(sql), values)
+            text = psycopg.ClientCursor(shop.postgres).mogrify(asked.sql.encode(), dict(asked.values))
+            with shop.postgres.transaction(force_rollback=True):
+                shop.postgres.execute(f"create temp view read_by_a_card as {text}".encode())
+                seen |= {
+                    str(name)
+                    for (name,) in shop.postgres.execute(
+                        "select distinct n.nspname || '.' || c.relname from pg_rewrite r"
+                        " join pg_depend d on d.objid = r.oid and d.refclassid = 'pg_class'::regclass"
+                        " join pg_class c on c.oid = d.refobjid join pg_namespace n on n.oid = c.relnamespace"
+                        " where r.ev_class = 'pg_temp.read_by_a_card'::regclass and c.oid <> r.ev_class"
+                        " and n.nspname <> 'information_schema'"
+                    )
+                }
+        assert set(dashboard.relations(card)) == seen, card.id
+
+
+def test_a_region_that_is_chosen_changes_the_numbers_and_stays_in_the_address(
+    page: str, shop: Shop, browse: Any
+) -> None:
+    browser = browse()
+    browser.show(f"{page}?{ALL_TIME}")
+    sold = "select sum(net_amount) from events.order_lines"
+    back = "select coalesce(sum(amount), 0) from events.refunds"
+    assert Decimal(browser.value("net_sales")) == one(shop, sold) - one(shop, back)
+
+    pick(browser, "region", "日本")
+    here = " where region = '日本'"
+    net = one(shop, sold + here) - one(shop, back + here)
+    wait_until(lambda: Decimal(browser.value("net_sales")) == net, seconds=20, what="net sales of the region")
+    orders = one(shop, f"select count(distinct order_id) from events.order_lines {here}")
+    wait_until(lambda: Decimal(browser.value("orders")) == orders, seconds=20)
+    days = MARTS["daily_sales"].rows(shop.history)
+    new = sum(d["new_customers"] for d in days if (d["region"], d["category"]) == ("日本", "(all)"))
+    wait_until(lambda: Decimal(browser.value("new_customers")) == new, seconds=20, what="new customers of the region")
+
+    address = browser.chrome.current_url
+    assert parse_qs(urlsplit(address).query)["region"] == ["日本"]
+    links = browser.run("return [...document.querySelectorAll('.ih-nav a')].map(a => a.href)")
+    kept = {parse_qs(urlsplit(link).query)["dashboard"][0] for link in links if "region=" in link}
+    assert kept == {"sales_overview", "customers", "web"}
+
+    browser.show(address)
+    assert Decimal(browser.value("net_sales")) == net
+
+
+def test_an_order_counts_once_in_a_category_and_a_choice_of_both_is_of_both(page: str, shop: Shop, browse: Any) -> None:
+    browser = browse()
+    browser.show(f"{page}?{ALL_TIME}&category=Bikes")
+    bikes = "select count(distinct order_id) from events.order_lines where category = 'Bikes'"
+    assert Decimal(browser.value("orders")) == one(shop, bikes)
+    browser.show(f"{page}?{ALL_TIME}&category=Bikes&region=EU")
+    assert Decimal(browser.value("orders")) == one(shop, f"{bikes} and region = 'EU'")
+    browser.show(f"{page}?{ALL_TIME}&category=nothing+of+ours")
+    assert parse_qs(urlsplit(browser.chrome.current_url).query).get("category") is None
+
+
+def test_the_csv_of_a_card_has_its_rows(page: str, shop: Shop, browse: Any, downloads: Path) -> None:
+    browser = browse()
+    browser.chrome.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
+    browser.show(f"{page}?dashboard=customers")
+    about(browser, "segments")
+    browser.run("document.querySelector('.st-key-csv-segments button').click()")
+    found = wait_until(lambda: [*downloads.glob("customers_segments*.csv")], seconds=20, what="the file")
+    text = wait_until(lambda: found[0].read_bytes(), seconds=10).decode("utf-8-sig")
+    rows = list(csv.DictReader(text.splitlines()))
+    expected = {s["segment"]: s for s in MARTS["rfm_segments"].rows(shop.history)}
+    assert {row["segment"]: int(row["customers"]) for row in rows} == {n: s["customers"] for n, s in expected.items()}
+    assert {row["segment"]: Decimal(row["revenue"]) for row in rows} == {n: s["revenue"] for n, s in expected.items()}
+    shown = browser.run(
+        "return [...document.querySelectorAll('table[data-card=segments] tbody tr')].map(r => r.cells[0].innerText)"
+    )
+    assert [row["segment"] for row in rows] == shown
+
+
+def test_a_card_says_when_its_mart_was_built_and_which_certificates_stand_behind_it(
+    page: str, shop: Shop, browse: Any
+) -> None:
+    browser = browse()
+    browser.show(f"{page}?{ALL_TIME}")
+    said = about(browser, "new_customers")
+    assert "marts.daily_sales" in said
+    assert "Built by dbt" in said
+    different, restated = shop.runs["different"].run, shop.runs["restated"].run
+    assert f"Certificate of {restated}" in said  # of order_lines, on which the mart stands
+    link = "[...document.querySelectorAll('.ih-behind a')].find(a => a.innerText.endsWith(RUN))"
+    browser.run(f"{link.replace('RUN', repr(restated))}.click()")
+    wait_until(lambda: f"run={restated}" in browser.chrome.current_url, seconds=30)
+    wait_until(lambda: browser.run("return !!document.querySelector('table[data-card=certificate]')"), seconds=60)
+
+    browser.show(f"{page}?{ALL_TIME}")
+    said = about(browser, "units")
+    assert "live.sales_per_minute" in said
+    assert "2 rows differ" in said
+    assert f"Certificate of {different}" in said
+
+
+def test_the_cohorts_are_those_of_the_log(page: str, shop: Shop, browse: Any) -> None:
+    browser = browse()
+    browser.show(f"{page}?dashboard=customers")
+    cohorts = MARTS["cohorts"].rows(shop.history)
+    cells = browser.run(
+        "return [...document.querySelectorAll('table[data-card=retention] td.ih-cell')].map(c => c.title)"
+    )
+    expected = [
+        f"{c['active_customers']} of {c['cohort_customers']} customers"
+        for c in sorted(cohorts, key=lambda c: (c["cohort_month"], c["months_since"]))
+        if c["months_since"] > 0
+    ]
+    assert cells == expected
+
+
+def test_a_click_on_a_customer_shows_what_they_bought(page: str, shop: Shop, browse: Any) -> None:
+    browser = browse()
+    browser.show(f"{page}?dashboard=customers")
+    best = MARTS["rfm"].rows(shop.history)
+    second = sorted(best, key=lambda c: (-c["monetary"], c["customer_id"]))[1]["customer_id"]
+    links = "[...document.querySelectorAll('table[data-card=best] a')]"
+    browser.run(f"{links}.find(a => a.innerText === {second!r}).click()")
+    orders = sum(1 for o in MARTS["fct_orders"].rows(shop.history) if o["customer_id"] == second)
+    rows = "return document.querySelectorAll('table[data-card=purchases] tbody tr').length"
+    wait_until(lambda: browser.run(rows) == min(orders, 10), seconds=60, what="their orders")
+    assert f"customer={second}" in browser.chrome.current_url
+
+
+def test_an_order_is_on_the_page_three_seconds_after_it_is_in_the_table(page: str, shop: Shop, browse: Any) -> None:
+    browser = browse()
+    browser.show(page)
+    browser.run("window.drawnBefore = [...document.querySelectorAll('canvas, .vega-embed svg')]")
+    before = int(browser.value("orders_now") or 0)
+    now = datetime.now(UTC)
+    shop.postgres.execute(
+        "insert into versions.order_lines_v1 select (jsonb_populate_record(l, jsonb_build_object("
+        "'event_id', 'live', 'order_id', 'live', 'line', 1, 'occurred_at', %s::timestamptz))).*"
+        " from events.order_lines l limit 1",
+        (now,),
+    )
+    wait_until(lambda: int(browser.value("orders_now") or 0) == before + 1, seconds=3, what="one order more")
+    assert browser.run("return window.drawnBefore.length > 3 && window.drawnBefore.every(chart => chart.isConnected)")
+    shop.postgres.execute("delete from versions.order_lines_v1 where order_id = 'live'")
+
+
+def test_a_card_that_can_not_be_read_says_so_alone_and_what_to_do(shop: Shop, browse: Any, tmp_path: Path) -> None:
+    def card(place: int, sql: str) -> dict[str, Any]:
+        layout = {"row": 0, "col": place * 6, "width": 6, "height": 4}
+        return {"id": f"card_{place}", "kind": "number", "title": f"Card {place}", "sql": sql, "layout": layout}
+
+    cards = [
+        card(0, "select 42 as value"),
+        card(1, "select sum(units) as value from marts.not_built"),
+        card(2, "select 1 as value from pg_sleep(60)"),
+        card(3, "select units as value from live.sales_per_minute where no_such_column"),
+    ]
+    path = tmp_path / "broken.yaml"
+    path.write_text(yaml.safe_dump({"title": "Broken", "refresh_seconds": 1, "cards": cards}))
+    with running_page(shop.dsn, path) as address:
+        browser = browse()
+        browser.chrome.get(address)
+        wait_until(
+            lambda: "stopped; pick a shorter range" in browser.text(), seconds=60, what="the slow one is stopped"
+        )
+        text = browser.text()
+        assert browser.value("card_0") == "42"
+        assert "marts.not_built is not built yet: insights dbt build builds it" in text
+        assert 'column "no_such_column" does not exist' in text
+        assert "Postgres does not answer" not in text
