@@ -29,7 +29,7 @@ from tests.marts.same import difference, marts_of
 from tests.marts.sources import Came
 
 pytestmark = pytest.mark.timeout(1200)
-LOG = any_shop(11, size=120)
+LOG = any_shop(11, size=50)
 NEWEST = max(record["occurred_at"] for records in LOG.values() for record in records)
 LINE = NEWEST - timedelta(days=12)
 LATE = {
