@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 
 import psycopg
 import pytest
-from tests.marts.building import Place, own_place
 
 from aggregates.catalogue import aggregates
 from replay.plan import Stretch, merged
@@ -22,6 +21,7 @@ from replay.windows import floored
 from schemas.catalogue import event
 from tests.marts import sources
 from tests.marts.any_shop import any_shop
+from tests.marts.building import Place, own_place
 from tests.marts.own_prod import Prod, own_prod
 from tests.marts.promotions import promoted
 from tests.marts.same import difference, marts_of
