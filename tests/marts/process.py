@@ -12,10 +12,9 @@ from typing import Any
 
 import psycopg
 
-from flink.tables import make_postgres_tables, schemas_ddl
-from insights.dbt_run import PYTHON, environment, set_up
+from insights.dbt_run import PYTHON, environment
 from insights.settings import Settings
-from replay import records
+from tests.marts import sources
 
 SERVER = Path(__file__).parent / "server.py"
 LAYERS = ("intermediate", "marts")
@@ -73,11 +72,7 @@ def dbt_on(dsn: str, home: Path) -> Iterator[Dbt]:
 def make_tables(dsn: str) -> None:
     """The tables that the stack makes before anything is read or built."""
     with psycopg.connect(dsn) as connection:
-        for statement in schemas_ddl():
-            connection.execute(statement)
-        make_postgres_tables(connection)
-        records.set_up(connection)
-        set_up(connection)
+        sources.make(connection)
 
 
 def copied(dsn: str, source: str, name: str) -> str:

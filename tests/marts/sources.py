@@ -13,6 +13,9 @@ from psycopg.types.json import Jsonb
 
 from aggregates.catalogue import Aggregate, aggregates
 from flink.plan import touched_by
+from flink.tables import make_postgres_tables, schemas_ddl
+from insights.dbt_run import set_up
+from replay import records
 from replay.plan import merged
 from replay.windows import floored
 from schemas.catalogue import event
@@ -50,6 +53,16 @@ class Came:
         }
 
 
+def make(connection: Connection) -> None:
+    """All tables, empty: those that the stack makes before anything is read or built."""
+    for statement in schemas_ddl():
+        connection.execute(statement)
+    make_postgres_tables(connection)
+    records.set_up(connection)
+    set_up(connection)
+    connection.commit()
+
+
 def fill(connection: Connection, came: Came) -> None:
     """Facts, aggregates and books as they are when all of the log has come, in place of what was there."""
     counting = came.counts()
@@ -63,7 +76,8 @@ def fill(connection: Connection, came: Came) -> None:
     put(connection, "ops.finality", None, _finality(counting))
     put(connection, "ops.dead_letters", None, [_dead(n, letter) for n, letter in enumerate(came.dead)])
     put(connection, "ops.log_counts", None, [_counts(name, came) for name in came.log])
-    put(connection, "ops.replays", None, came.runs)
+    if came.runs:
+        put(connection, "ops.replays", None, came.runs)
     connection.commit()
 
 
