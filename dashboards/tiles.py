@@ -168,8 +168,8 @@ def _value(c: TableColumn, row: Row, currency: str, address: Address) -> str:
     )
     if tone := c.tones.get(str(value)):
         text = f'<span class="ih-badge ih-badge-{tone}">{text}</span>'
-    if c.sets and value is not None:
-        key = str(row[c.key] if c.key else value)
+    key = str(value if c.key is None else row[c.key]) if value is not None else ""
+    if c.sets and key:  # an empty text would set it to nothing
         text = f'<a href="{escape(address(c.sets, key, c.opens))}">{text}</a>'
     if c.under and row[c.under] is not None:
         text += f'<span class="ih-beneath">{_breakable(str(row[c.under]))}</span>'
