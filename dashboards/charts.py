@@ -1,13 +1,11 @@
 """Charts from rows, with Altair. The shape of a chart never depends on the numbers, so that new numbers move it in
-place instead of drawing it anew, which would flicker; and it is made once, for making it takes longer than all else.
+place instead of drawing it anew, which would flicker.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from functools import lru_cache
 from typing import Any
 
 import altair as alt
@@ -25,16 +23,8 @@ TIME_LABELS = (
 )
 
 
-Spec = dict[str, Any]
+Chart = alt.LayerChart | alt.FacetChart
 BAR_PIXELS = 40
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """Vega-Lite's description of a chart without data, and the data."""
-
-    spec: Spec
-    data: pa.Table
 
 
 def has_numbers(rows: Sequence[Row], columns: Sequence[str]) -> bool:
@@ -49,13 +39,8 @@ def line(card: LineCard, rows: Sequence[Row], currency: str, mode: Mode, height:
     extent = (times[-1] - times[0]).total_seconds()
     frame["at"] = pa.array([_naive(at) for at in times], pa.timestamp("ms"))
     frame["when"] = [moment(at, extent) for at in times]
-    return Chart(spec=_line(card, currency, mode, height), data=pa.table(frame))
-
-
-@lru_cache(maxsize=256)
-def _line(card: LineCard, currency: str, mode: Mode, height: int) -> Spec:
     x = alt.X("at:T", scale=alt.Scale(type="utc"), axis=alt.Axis(labelExpr=TIME_LABELS, tickCount=8))
-    base = alt.Chart().encode(x=x)
+    base = alt.Chart(pa.table(frame)).encode(x=x)
     layers = [mark for series in card.series for mark in _line_marks(base, series, card, currency, mode)]
     hover = alt.selection_point(fields=["at"], nearest=True, on="pointerover", empty=False, clear="pointerout")
     tooltip = [alt.Tooltip("when:N", title="From")]
@@ -72,15 +57,10 @@ def column(card: ColumnCard, rows: Sequence[Row], currency: str, mode: Mode, hei
     """Upright bars, the first series at the baseline and each on the one before it; negative numbers hang below."""
     frame = _frame(card.series, rows, card.format, currency) | _stacked(card.series, rows)
     frame["label"] = [str(row[card.x]) for row in rows]
-    return Chart(spec=_column(card, currency, mode, height), data=pa.table(frame))
-
-
-@lru_cache(maxsize=256)
-def _column(card: ColumnCard, currency: str, mode: Mode, height: int) -> Spec:
     x = alt.X("label:N", sort=None, axis=alt.Axis(labelAngle=0), scale=alt.Scale(paddingInner=0.35, paddingOuter=0.15))
     tooltip = [alt.Tooltip("label:N", title="Day")]
     tooltip += [alt.Tooltip(f"{s.column}_text:N", title=s.title) for s in card.series]
-    base = alt.Chart().encode(x=x, tooltip=tooltip)
+    base = alt.Chart(pa.table(frame)).encode(x=x, tooltip=tooltip)
     slim = alt.ExprRef("min(bandwidth('x'), 44)")
     layers = [
         base.mark_bar(color=_colour(s, PALETTES[mode]), cornerRadiusEnd=3, width=slim).encode(
@@ -93,6 +73,7 @@ def _column(card: ColumnCard, currency: str, mode: Mode, height: int) -> Spec:
 
 def bar(card: BarCard, rows: Sequence[Row], currency: str, mode: Mode) -> Chart:
     """Ranked bars with the name and the number above each, so that long names fit a phone."""
+    colours = PALETTES[mode]
     changes = [change(row[card.value], row.get("previous")) for row in rows]
     frame = {
         "label": [str(row[card.label]) for row in rows],
@@ -102,19 +83,13 @@ def bar(card: BarCard, rows: Sequence[Row], currency: str, mode: Mode) -> Chart:
         "change_text": ["" if c is None else change_shown(c) for c in changes],
         "rising": [c is not None and c > 0 for c in changes],
     }
-    return Chart(spec=_bar(card.title, mode), data=pa.table(frame))
-
-
-@lru_cache(maxsize=256)
-def _bar(title: str, mode: Mode) -> Spec:
-    colours = PALETTES[mode]
     tooltip = [
-        alt.Tooltip("label:N", title=title),
+        alt.Tooltip("label:N", title=card.title),
         alt.Tooltip("exact_text:N", title="Value"),
         alt.Tooltip("change_text:N", title="Change"),
     ]
     y = alt.Y("label:N", sort=None, axis=None, scale=alt.Scale(paddingInner=0, paddingOuter=0))
-    base = alt.Chart().encode(y=y, tooltip=tooltip)
+    base = alt.Chart(pa.table(frame)).encode(y=y, tooltip=tooltip)
     bars = base.mark_bar(color=colours.accent, height=7, yOffset=9, cornerRadius=3.5).encode(
         x=alt.X("value:Q", axis=None, scale=alt.Scale(zero=True, nice=False))
     )
@@ -198,8 +173,8 @@ def _naive(at: datetime) -> datetime:
     return at.replace(tzinfo=None)
 
 
-def _finished(chart: alt.LayerChart | alt.FacetChart, mode: Mode, height: int | alt.Step) -> Spec:
+def _finished(chart: Chart, mode: Mode, height: int | alt.Step) -> Chart:
     config = chart_config(mode)
     padding = {"left": 0, "right": 4, "top": 6, "bottom": 5}
-    spec: Spec = chart.properties(height=height, padding=padding).configure(**config).to_dict()
-    return spec
+    finished: Chart = chart.properties(height=height, padding=padding).configure(**config)
+    return finished

@@ -167,4 +167,4 @@ def _drawing(card: Card, rows: Sequence[Row], scene: Scene) -> None:
 
 
 def _chart(card: Card, chart: charts.Chart) -> None:
-    st.vega_lite_chart(chart.data, chart.spec, theme=None, width="stretch", key=f"chart-{card.id}", alt=card.title)
+    st.altair_chart(chart, theme=None, width="stretch", key=f"chart-{card.id}", alt=card.title)

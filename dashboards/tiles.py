@@ -63,7 +63,8 @@ def number(
     label = f'<div class="ih-label" title="{escape(card.description)}">{escape(card.title)}{_dot(age)}</div>'
     live = " ih-live" if card.live else ""
     if value is None:
-        body = f'<div class="ih-number ih-none">–</div><div class="ih-under">{_said(problem or card.empty)}</div>'
+        why = f'<div class="ih-under"><span>{_said(problem or card.empty)}</span></div>'
+        body = f'<div class="ih-number ih-none">–</div>{why}'
         return f'<div class="ih-tile{live}" data-card="{card.id}" data-value="">{label}{body}</div>'
     figure = (
         f'<div class="ih-number" title="{escape(exact(value, card.format, currency))}">'

@@ -141,8 +141,9 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
         {%- set change, wider = changes.get(planned.name, {}), reach.get(planned.name, [0, 0]) -%}
         {%- set is_equal = change.get('rows_added') == 0 and change.get('rows_removed') == 0 -%}
         {%- for window in planned.windows if not is_equal -%}
-            {#- To the last digit: a fact's window ends a millisecond after its event, be that at midnight. -#}
-            {%- set is_midnight = not modules.re.search('[1-9]', (window.until or '')[11:].split('+')[0]) -%}
+            {#- A window of a fact may end a millisecond after midnight. -#}
+            {%- set time_of_day = (window.until or '')[11:] -%}
+            {%- set is_midnight = modules.re.search('^00:00:00([.]0*)?([Z+]|$)', time_of_day) is not none -%}
             {%- do found.append([
                 day_add(window.since, -wider[0]) if window.since else '',
                 day_add(window.until, wider[1] + (0 if is_midnight else 1)) if window.until else '9999-12-31',

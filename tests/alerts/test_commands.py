@@ -22,7 +22,7 @@ from insights.cli import app
 from insights.deployment import alert_config
 from insights.settings import Settings, load_settings
 from insights.stack.plan import UpPlan, daemons
-from insights.status import read_books
+from insights.status import Observer
 from insights.views import alerts_line
 from schemas.errors import Misconfigured
 from tests.alerts.made_rules import write
@@ -97,7 +97,13 @@ def test_a_database_that_is_away_is_said_in_a_sentence(
 
 
 def test_list_shows_rules_open_alerts_and_channels_before_and_after_anything_was_checked(
-    shop: psycopg.Connection[Any], dsn: str, rules: Path, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+    shop: psycopg.Connection[Any],
+    dsn: str,
+    rules: Path,
+    inbox: Inbox,
+    apart: Callable[..., Settings],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     code, shown = run("list")
     assert (code, "nothing was checked yet" in shown, "nobody is told" in shown) == (0, True, True)
@@ -113,9 +119,12 @@ def test_list_shows_rules_open_alerts_and_channels_before_and_after_anything_was
     assert "answered 403" in shown
     assert "T0SECRET" not in shown
     make_stack(dsn)
-    books = read_books(shop)
-    assert books.alerts is not None
-    assert (books.alerts.warning, books.alerts.untold) == (1, 1)
+    port = urlsplit(dsn).port
+    observer = Observer(apart(tmp_path, postgres_port=port))
+    summary = observer.look(datetime.now(UTC)).alerts
+    observer.close()
+    assert summary is not None
+    assert (summary.warning, summary.untold) == (1, 1)
 
 
 def test_a_test_message_goes_to_each_channel_and_what_became_of_it_is_said(

@@ -12,35 +12,12 @@ import pytest
 from alerts.postgres import connect
 from alerts.rule import RULES, read_rules
 from alerts.watch import Looked, look
-from tests.alerts.made_stack import make_stack
+from tests.alerts.made_stack import make_marts, make_stack
 
 Connection = psycopg.Connection[Any]
 NOON = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
 RULE = {rule.name: rule for rule in read_rules().rules}
 ORDERS, CLICKS = "sales.order_placed.v1", "web.interaction.v1"
-
-# What `insights dbt build`, the task `books` and the marts write; as they are agreed on.
-MADE = """
-create schema if not exists marts;
-create table if not exists ops.log_counts (
-    topic text primary key, published bigint, counted bigint, duplicate bigint, late bigint, dead bigint,
-    recorded_at timestamptz
-);
-create table if not exists ops.dead_letters (
-    kafka_partition int, kafka_offset bigint, dead_at timestamptz, topic text, error text, reason text,
-    source_partition int, source_offset bigint, primary key (kafka_partition, kafka_offset)
-);
-create table if not exists ops.dbt_builds (
-    invocation text primary key, started_at timestamptz, ended_at timestamptz, outcome text, models int, tests int,
-    failures int, selection text, message text
-);
-create view marts.accounting as
-select *, published - counted - duplicate - late - dead as unaccounted from ops.log_counts;
-create table marts.days_of_cover (
-    product_id text, name text, category text, on_hand bigint, as_of_day date, units_28d bigint,
-    units_per_day numeric, days_of_cover numeric, status text
-);
-"""
 
 
 def ago(**length: float) -> datetime:
@@ -70,12 +47,11 @@ class Shop:
         )
 
     def log_counts(self, topic: str, published: int, counted: int) -> None:
-        self.sql("delete from ops.log_counts where topic = %s", topic)
-        self.insert(
-            "ops.log_counts",
-            **{"topic": topic, "published": published, "counted": counted, "duplicate": 0, "late": 0, "dead": 0},
-            recorded_at=ago(minutes=1),
-        )
+        """The books of a topic, and the mart of them."""
+        sums = {"topic": topic, "published": published, "counted": counted, "duplicate": 0, "late": 0, "dead": 0}
+        for table, more in (("ops.log_counts", {}), ("marts.accounting", {"unaccounted": published - counted})):
+            self.sql(f"delete from {table} where topic = %s", topic)
+            self.insert(table, **sums, **more, recorded_at=ago(minutes=1))
 
     def finality(self, aggregate: str, recorded_at: datetime, final_until: datetime, watermark: datetime) -> None:
         self.insert(
@@ -145,7 +121,7 @@ def tables(make_database: Callable[[], str]) -> str:
     dsn = make_database()
     make_stack(dsn)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(MADE.encode())
+        make_marts(connection, "days_of_cover", "accounting")
     return dsn
 
 

@@ -115,7 +115,15 @@ class Athena:
         shown = [{"Name": c[0], "Type": hive.get(c[1], c[1])} for c in columns]
         view["StorageDescriptor"] = {"Columns": shown, "Location": ""}
         self._change_view(name, view)
+        self._forget_versions_without_columns(name)
         self.views.add(name)
+
+    def _forget_versions_without_columns(self, name: str) -> None:
+        """Those that Trino made: Athena makes none, and dbt looks into all."""
+        (schema, table), glue = _parts(name), client("glue", self.aws)
+        for version in glue.get_table_versions(DatabaseName=schema, TableName=table)["TableVersions"]:
+            if "StorageDescriptor" not in version["Table"]:
+                glue.delete_table_version(DatabaseName=schema, TableName=table, VersionId=version["VersionId"])
 
     def _keep_views(self) -> None:
         """dbt writes a view's description where Trino, and not Athena, looks for the word that it is a view."""

@@ -23,12 +23,13 @@ from tests.marts import sources
 from tests.marts.any_shop import any_shop
 from tests.marts.building import Place, own_place
 from tests.marts.own_prod import Prod, own_prod
+from tests.marts.process import make_tables
 from tests.marts.promotions import promoted
 from tests.marts.same import difference, marts_of
 from tests.marts.sources import Came
 
 pytestmark = pytest.mark.timeout(1200)
-LOG = any_shop(11, size=120)
+LOG = any_shop(11, size=50)
 NEWEST = max(record["occurred_at"] for records in LOG.values() for record in records)
 LINE = NEWEST - timedelta(days=12)
 LATE = {
@@ -70,8 +71,7 @@ class Both:
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     home = tmp_path_factory.mktemp("prod")
     with own_place(home / "dev") as dev, own_prod(home / "aws") as prod:
-        with psycopg.connect(dev.dsn) as connection:
-            sources.make(connection)
+        make_tables(dev.dsn)
         yield Both(dev=dev, prod=prod)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
-from tests.marts.building import Place, own_place
 
 from alerts import ledger
 from dashboards.metabase.reader import provide_reader
@@ -17,12 +17,15 @@ from dashboards.metabase.render import render
 from dashboards.model import Card, Dashboard, HeatmapCard, NumberCard, load
 from dashboards.query import question
 from insights import dbt_run
+from insights.settings import Settings
 from tests.marts import sources
 from tests.marts.any_shop import any_shop
+from tests.marts.process import make_tables
 from tests.marts.sources import Came
 from tests.metabase.as_metabase import run
 from tests.metabase.folders import READER_PASSWORD, Command
 from tests.metabase.stand_in import API_KEY, StandIn
+from tests.replay.own_postgres import own_postgres
 from tests.web import made_runs
 
 FOLDER = Path(__file__).parents[2] / "dashboards"
@@ -33,8 +36,6 @@ OF_THE_LAST_MINUTES = {"operations/events_today", "sales_overview/orders_now", "
 
 # What goes wrong or is watched: nothing of it is in a shop that only trades.
 BOOKS = """
-insert into ops.log_counts (topic, published, counted, duplicate, late, dead, recorded_at)
-select topic, sum(counted) + 3, sum(counted), 1, 1, 1, now() from ops.event_counts group by topic;
 insert into ops.dead_letters (kafka_partition, kafka_offset, dead_at, topic, error, reason)
 select 0, n, timestamptz '2026-03-01 10:00Z' + n * interval '9 hours', 'sales.order_placed.v1', 'Broken', 'no id'
 from generate_series(1, 7) as n;
@@ -48,26 +49,28 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A shop of some months with awkward names, its marts as dbt builds them, and runs of replays."""
-    with own_place(tmp_path_factory.mktemp("shop")) as place:
-        with psycopg.connect(place.dsn) as connection:
-            sources.make(connection)
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The DSN of a shop of some months with awkward names, its marts as dbt builds them, and runs of replays."""
+    home = tmp_path_factory.mktemp("shop")
+    with own_postgres(home / "postgres") as dsn:
+        make_tables(dsn)
+        with psycopg.connect(dsn) as connection:
             sources.fill(connection, Came(any_shop(3, size=150)))
             ledger.set_up(connection)
-            dbt_run.set_up(connection)
             connection.execute(BOOKS)
-        place.build("--full-refresh")
-        with psycopg.connect(place.dsn, autocommit=True) as connection:
+        settings = Settings(home=home / "dbt", postgres_port=int(str(conninfo_to_dict(dsn)["port"])))
+        built = dbt_run.build(settings, None, full_refresh=True, said=lambda _: None)
+        assert built.outcome == "ok", built.failures
+        with psycopg.connect(dsn, autocommit=True) as connection:
             made_runs.fill(connection)
             provide_reader(connection, READER_PASSWORD)
-        yield place
+        yield dsn
 
 
 @pytest.fixture
-def connection(shop: Place) -> Iterator[psycopg.Connection[DictRow]]:
+def connection(shop: str) -> Iterator[psycopg.Connection[DictRow]]:
     """With the page's time zone, for both."""
-    with psycopg.connect(shop.dsn, row_factory=dict_row, options="-c timezone=UTC -c jit=off") as found:
+    with psycopg.connect(shop, row_factory=dict_row, options="-c timezone=UTC -c jit=off") as found:
         yield found
 
 
@@ -131,8 +134,8 @@ def test_a_card_returns_what_the_page_shows_whatever_is_picked(
     assert empty <= OF_THE_LAST_MINUTES
 
 
-def test_every_card_runs_in_a_metabase_that_the_dashboards_were_brought_to(shop: Place, metabase: StandIn) -> None:
-    command = Command(metabase, shop.dsn, FOLDER)
+def test_every_card_runs_in_a_metabase_that_the_dashboards_were_brought_to(shop: str, metabase: StandIn) -> None:
+    command = Command(metabase, shop, FOLDER)
     command.apply()
     assert len(metabase.dashboards) == len(FILES)
     metabase.asked.clear()
@@ -144,8 +147,8 @@ def test_every_card_runs_in_a_metabase_that_the_dashboards_were_brought_to(shop:
         assert done["status"] == "completed", (card["name"], done["error"])
 
 
-def test_a_filters_values_are_those_that_its_card_returns(shop: Place, metabase: StandIn) -> None:
-    Command(metabase, shop.dsn, FOLDER).apply()
+def test_a_filters_values_are_those_that_its_card_returns(shop: str, metabase: StandIn) -> None:
+    Command(metabase, shop, FOLDER).apply()
     sources_of = [
         parameter["values_source_config"]["card_id"]
         for dashboard in metabase.dashboards.values()

@@ -38,7 +38,8 @@ def test_the_commands_are_those_of_the_readme() -> None:
     assert {" ".join(path) for path in ALL} == {
         *("up", "down", "clean", "status", "doctor", "logs", "produce"),
         *("schemas check", "schemas register", "schemas list"),
-        *("lake maintain", "lake list"),
+        *("lake maintain", "lake list", "lake publish"),
+        *("dashboards apply", "dashboards diff", "dashboards validate", "dbt build", "dbt docs", "dbt sources"),
         *("replay plan", "replay run", "replay verify", "replay promote", "replay rollback", "replay prune"),
         *("replay list", "replay show", "replay explain", "replay late", "replay cancel"),
         *("alerts check", "alerts list", "alerts test", "export tableau"),

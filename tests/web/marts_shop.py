@@ -18,6 +18,7 @@ from replay.records import Run
 from tests.marts import sources
 from tests.marts.any_shop import any_shop
 from tests.marts.oracle.history import History
+from tests.marts.process import make_tables
 from tests.marts.sources import Came
 from tests.replay.own_postgres import own_postgres
 from tests.web import made_runs
@@ -38,7 +39,7 @@ def marts_shop(home: Path) -> Iterator[Shop]:
     """From here until it is left."""
     came = Came(any_shop(11, size=400))
     with own_postgres(home / "postgres") as dsn, psycopg.connect(dsn, autocommit=True) as postgres:
-        sources.make(postgres)
+        make_tables(dsn)
         sources.fill(postgres, came)
         ledger.set_up(postgres)
         settings = Settings(home=home / "dbt", postgres_port=int(str(conninfo_to_dict(dsn)["port"])))

@@ -39,27 +39,30 @@ refunds as (
         )
 ),
 
-carts as (
+checkouts_of_regions as (
     select
+        day,
+        coalesce(region, '(all)') as region,
+        '(all)' as category,
+        sum(checkout_sessions) as checkouts,
+        sum(abandoned_checkouts) as abandoned_checkouts
+    from {{ ref('cart_abandonment') }}
+    where checkout_sessions > 0
+    group by
+        grouping sets ((day, region), (day))
+),
+
+{#- A session once in each category; it has one day and one region. -#}
+carts as (
+    select distinct
         checkouts.session_day,
         checkouts.region,
         products.category,
         checkouts.session_id,
-        case when checkouts.is_abandoned then checkouts.session_id end as abandoned_session_id
+        checkouts.is_abandoned
     from {{ ref('int_checkouts') }} as checkouts
-    left join {{ ref('dim_products') }} as products on checkouts.product_id = products.product_id
-),
-
-checkouts_of_regions as (
-    select
-        session_day as day,
-        coalesce(region, '(all)') as region,
-        '(all)' as category,
-        count(distinct session_id) as checkouts,
-        count(distinct abandoned_session_id) as abandoned_checkouts
-    from carts
-    group by
-        grouping sets ((session_day, region), (session_day))
+    inner join {{ ref('dim_products') }} as products on checkouts.product_id = products.product_id
+    where products.category is not null
 ),
 
 checkouts_of_categories as (
@@ -67,10 +70,9 @@ checkouts_of_categories as (
         session_day as day,
         coalesce(region, '(all)') as region,
         category,
-        count(distinct session_id) as checkouts,
-        count(distinct abandoned_session_id) as abandoned_checkouts
+        count(*) as checkouts,
+        count(*) filter (where is_abandoned) as abandoned_checkouts
     from carts
-    where category is not null
     group by
         grouping sets ((session_day, region, category), (session_day, category))
 ),
