@@ -161,19 +161,25 @@ class _Provisioner:
             return self._create_database(wanted)
         found = min(there, key=lambda d: int(d["id"]))
         number, details = int(found["id"]), found.get("details") or {}
-        body = {"name": SITE_NAME, "engine": "postgres", "details": wanted.details() | {"password": wanted.password}}
         fields = [f"details.{name}" for name in _differing(details, wanted.details())]
-        self._update("database", number, SITE_NAME, body, fields)
+        self._update_database(number, wanted, fields)
         said = self._health(number)
         if said and self._write and not fields:
             # The password is never shown again; that it is another one can only be seen by this.
-            self._update("database", number, SITE_NAME, body, ["details.password"])
+            self._update_database(number, wanted, ["details.password"])
             said = self._health(number)
         if said:
             raise DatabaseUnreachable(wanted, said)
         if fields and self._write:
             self._metabase.post(f"database/{number}/sync_schema", {})
         return number
+
+    def _update_database(self, number: int, wanted: Database, fields: Sequence[str]) -> None:
+        body = {"name": SITE_NAME, "engine": "postgres", "details": wanted.details() | {"password": wanted.password}}
+        try:
+            self._update("database", number, SITE_NAME, body, fields)
+        except MetabaseRefused as refused:
+            raise DatabaseUnreachable(wanted, refused.said) from refused
 
     def _create_database(self, wanted: Database) -> int:
         body = {

@@ -317,6 +317,8 @@ def test_postgres_that_moved_is_reached_at_its_new_place_and_by_its_new_password
     )
     done = command("apply", metabase_postgres=f"localhost:{port}", metabase_reader_password="another one")
     assert done.output.startswith("update database Insights Hub (details.password)")
+    gone = command("apply", metabase_postgres="127.0.0.1:9", metabase_reader_password="another one")
+    assert "can't reach Postgres at 127.0.0.1:9 as metabase_reader" in gone.stderr
     assert len(metabase.databases) == 1
 
 
