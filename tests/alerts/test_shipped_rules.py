@@ -328,6 +328,14 @@ def test_a_job_that_is_behind_is_found_by_what_a_topic_usually_brings(
     assert found("job_behind") == []
 
 
+def test_books_that_nobody_keeps_are_found(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    healthy(shop)
+    shop.sql("update ops.log_counts set recorded_at = %s", ago(minutes=12))
+    assert found("books_stale") == [
+        "What the log holds was last counted at 2026-11-24 12:18 UTC, 12 min ago (limit: 10 min)"
+    ]
+
+
 def test_books_that_do_not_come_out_are_found(shop: Shop, found: Callable[[str], list[str]]) -> None:
     healthy(shop)
     shop.log_counts(ORDERS, published=100, counted=101)
