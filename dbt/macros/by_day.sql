@@ -324,6 +324,7 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
     comment on table intermediate.day_replays is 'The replays that each model built by day has taken in.';
 {% endmacro %}
 
+{#- By model: of two that write at once, Iceberg refuses one unless each keeps to a partition of its own. -#}
 {% macro athena__make_day_books() %}
     {% do adapter.create_schema(api.Relation.create(database=target.database, schema='intermediate')) %}
     {% for ddl in [
@@ -332,8 +333,8 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
     ] %}
         {%- set name = ddl.split(' ')[0] -%}
         {% do run_query(
-            "create table if not exists intermediate." ~ ddl ~ " location '" ~ target.s3_data_dir ~ "books/" ~ name
-            ~ "/' tblproperties ('table_type' = 'iceberg')"
+            "create table if not exists intermediate." ~ ddl ~ " partitioned by (model) location '"
+            ~ target.s3_data_dir ~ "books/" ~ name ~ "/' tblproperties ('table_type' = 'iceberg')"
         ) %}
     {% endfor %}
     select 1
