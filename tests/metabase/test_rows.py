@@ -73,9 +73,12 @@ def choices(connection: psycopg.Connection[DictRow], dashboard: Dashboard) -> di
 
 
 def selections(offered: dict[str, list[str]]) -> list[dict[str, str]]:
-    """The defaults, each other value of one parameter, and the last value of all at once."""
+    """The defaults, the last other values of each parameter by itself, and the last of all at once.
+
+    Of periods the last is the longest, and all that a shop of months ago has anything in.
+    """
     defaults = {name: values[0] for name, values in offered.items()}
-    one = [defaults | {name: value} for name, values in offered.items() for value in values[1 : 1 + VALUES_TRIED]]
+    one = [defaults | {name: value} for name, values in offered.items() for value in values[1:][-VALUES_TRIED:]]
     last = {name: values[-1] for name, values in offered.items()}
     return [defaults, *one, last]
 
