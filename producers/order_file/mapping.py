@@ -20,7 +20,8 @@ r"""What the columns of an order file are, from a TOML file.
     category = "Music"
 
 Fields are customer_id, occurred_at, quantity, total or unit_price, product_id, category, brand, region, currency,
-channel and order_id. Rows of one order_id are the lines of one order; without it a row is an order.
+channel and order_id. Rows of one order_id are the lines of one order; without it a row is an order, named after the
+source and its line: two files of one source would have the same orders.
 """
 
 from __future__ import annotations

@@ -178,7 +178,9 @@ def put_in_duplicates_and_late_ones(hub: Hub, e: Event, *, duplicates: int, late
 
 def publish_a_file_with_a_bad_row(hub: Hub) -> int:
     """Through the producer of orders, as a user would; how many rows of it are good."""
-    folder = hub.shop.state.parent.parent / f"file-{random.randrange(10**9)}"
+    # Orders without an id are named after their source: a file of its own is a source of its own.
+    source = f"file{random.randrange(10**9)}"
+    folder = hub.shop.state.parent.parent / source
     folder.mkdir()
     at = now().strftime("%Y-%m-%dT%H:%M:%S")
     (folder / "orders.csv").write_text(
@@ -186,14 +188,14 @@ def publish_a_file_with_a_bad_row(hub: Hub) -> int:
         f"made-{folder.name}-3,{at},1,0.01\n"
     )
     (folder / "mapping.toml").write_text(
-        'source = "madefile"\ndelimiter = ","\nheader = true\ndate_format = "%Y-%m-%dT%H:%M:%S"\n'
+        f'source = "{source}"\ndelimiter = ","\nheader = true\ndate_format = "%Y-%m-%dT%H:%M:%S"\n'
         '[columns]\ncustomer_id = "customer"\noccurred_at = "at"\nquantity = "units"\ntotal = "total"\n'
         f'[constants]\nproduct_id = "{folder.name}"\ncategory = "File"\nregion = "{folder.name}"\n'
         'currency = "EUR"\nchannel = "web"\n'
     )
     file, mapping = str(folder / "orders.csv"), str(folder / "mapping.toml")
     hub.command("produce", "orders", "--from-file", file, "--mapping", mapping, "--state", str(folder))
-    hub.answer_files += folder.glob("madefile-*.sqlite")
+    hub.answer_files += folder.glob(f"{source}-*.sqlite")
     hub.book.note_dead(ORDER_PLACED)
     return 2
 
