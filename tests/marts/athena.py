@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -62,6 +61,7 @@ class Athena:
     aws: str
     log: list[str] = field(default_factory=list)
     queries: dict[str, Query] = field(default_factory=dict)
+    turns: dict[str, threading.Lock] = field(default_factory=dict)
     views: set[str] = field(default_factory=set)
 
     def ask(self, action: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -77,14 +77,20 @@ class Athena:
         raise NotImplementedError(action)
 
     def _start(self, request: dict[str, Any]) -> dict[str, Any]:
-        # Answers when the query has ended: who asks for its state afterwards need not wait.
-        number, text = str(uuid.uuid4()), request["QueryString"]
-        self.log.append(text)
-        try:
-            self.queries[number] = self._run(text, request["QueryExecutionContext"].get("Database"))
-        except (Refused, trino.exceptions.TrinoQueryError) as error:
-            self.queries[number] = Query(error=str(getattr(error, "message", error)))
+        # Answers when the query has ended: who asks for its state afterwards need not wait. Whoever did not wait for the
+        # answer asks again with the same token, and the query runs once.
+        number, text = request["ClientRequestToken"], request["QueryString"]
+        with self.turns.setdefault(number, threading.Lock()):
+            if number not in self.queries:
+                self.log.append(text)
+                self.queries[number] = self._answered(text, request["QueryExecutionContext"].get("Database"))
         return {"QueryExecutionId": number}
+
+    def _answered(self, text: str, database: str | None) -> Query:
+        try:
+            return self._run(text, database)
+        except (Refused, trino.exceptions.TrinoQueryError) as error:
+            return Query(error=str(getattr(error, "message", error)))
 
     def _run(self, text: str, database: str | None) -> Query:
         sql = without_comments(text).strip().rstrip(";")
