@@ -77,7 +77,7 @@ class Athena:
         raise NotImplementedError(action)
 
     def _start(self, request: dict[str, Any]) -> dict[str, Any]:
-        # Answers when the query has ended: who asks for its state afterwards need not wait. Whoever did not wait for the
+        # Answers when the query has ended: who asks for its state afterwards need not wait. Who did not wait for the
         # answer asks again with the same token, and the query runs once.
         number, text = request["ClientRequestToken"], request["QueryString"]
         with self.turns.setdefault(number, threading.Lock()):
