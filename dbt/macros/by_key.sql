@@ -1,12 +1,17 @@
 {#-
-Sums over all days of a customer: `materialized='by_key', key='customer_id'`, and `where {{ changed('customer_id') }}` over
-a model that is built by day and names this one in its `feeds`. That one writes down, in the transaction that writes its
-days, whose rows it deleted and wrote (intermediate.changed_keys); this one takes these names and computes their rows anew,
-in one transaction as well. So after each build it is what a build of everything would be, whenever either is killed.
+What is added up over days: `materialized='by_key', key='customer_id'`, and `where {{ changed('customer_id') }}` over a
+model that is built by day and names this one in its `feeds`. That one writes down, in the transaction that writes its
+days, the keys of the rows that it deleted and wrote (intermediate.changed_keys); this one takes these keys and computes
+their rows anew, in one transaction as well. So after each build it is what a build of everything would be, whenever
+either is killed. Rows of the model it reads may be newer than the keys taken: then their keys are there still, for the
+next build.
 
-Rows of the model it reads may be newer than the names taken: then their names are there still, for the next build.
-All are computed when the model is new, its SQL changed, with --full-refresh, or when all days were written.
-On Athena such a model is a table: name it `'by_key' if target.type == 'postgres' else 'table'`.
+- key_type: of the key's column, where it is no text.
+- onwards: whatever comes after the least changed key is changed too, as with a running sum.
+- watches={'dim_products': ['product_id', 'category']}: when any of these values changed, everything is computed anew.
+
+Everything is, as well, when the model is new, its SQL changed, with --full-refresh, and when all days were written.
+On Athena such a model is a table: it says `materialized='by_key' if target.type == 'postgres' else 'table'`.
 -#}
 
 {#- True for rows of a key that has changed. -#}
@@ -18,18 +23,18 @@ On Athena such a model is a table: name it `'by_key' if target.type == 'postgres
     {%- set key = config.require('key') -%}
     {%- set relation = this.incorporate(type='table') -%}
     {%- set existing = load_cached_relation(this) -%}
-    {%- set code = local_md5(model.raw_code) -%}
     {%- set taken = 'taken_by_' ~ this.name -%}
 
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
     {% do day_lock() %}
+    {%- set code = local_md5(model.raw_code ~ key_watched(config.get('watches', {}))) -%}
     {%- set columns = get_column_schema_from_query(sql) | map(attribute='name') | list -%}
     {%- set is_new = existing is none or not existing.is_table or not day_has_columns(existing, columns) -%}
     {% call statement('take') %}
         create temporary table {{ taken }} on commit drop as
         with gone as (delete from {{ day_book('changed_keys') }} where model = '{{ this.name }}' returning key)
-        select distinct key from gone;
+        select distinct cast(key as {{ config.get('key_type', 'text') }}) as key from gone;
         analyze {{ taken }}
     {% endcall %}
     {%- set found = run_query(
@@ -44,11 +49,12 @@ On Athena such a model is a table: name it `'by_key' if target.type == 'postgres
         {% do create_indexes(relation) %}
         {% do persist_docs(relation, model) %}
     {% elif is_whole or found[0] > 0 %}
-        {%- set condition = 'true' if is_whole else key ~ ' in (select key from ' ~ taken ~ ')' -%}
+        {%- set which = (' >= (select min(key) from ' if config.get('onwards') else ' in (select key from ') ~ taken ~ ')' -%}
+        {%- set condition = 'true' if is_whole else key ~ which -%}
         {% call statement('delete_keys') %}delete from {{ relation }} where {{ condition }}{% endcall %}
         {% call statement('main') %}
             insert into {{ relation }} ({{ columns | join(', ') }})
-            {{ sql if is_whole else key_filled(sql, taken) }}
+            {{ sql if is_whole else key_filled(sql, which) }}
         {% endcall %}
     {% else %}
         {% call noop_statement('main', 'NOTHING TO DO') %}{{ sql }}{% endcall %}
@@ -70,8 +76,21 @@ On Athena such a model is a table: name it `'by_key' if target.type == 'postgres
 {% endmaterialization %}
 
 {#- The model's SQL with the condition in the place of each changed(...). -#}
-{% macro key_filled(sql, taken) %}
-    {{ return(modules.re.sub('/\\* changed (\\S+) \\*/ true', '\\1 in (select key from ' ~ taken ~ ')', sql)) }}
+{% macro key_filled(sql, which) %}
+    {{ return(modules.re.sub('/\\* changed (\\S+) \\*/ true', '\\1' ~ which, sql)) }}
+{% endmacro %}
+
+{#- A text that changes with the values watched. -#}
+{% macro key_watched(watches) %}
+    {%- set found = [] -%}
+    {%- for id in model.depends_on.nodes if id in graph.nodes and graph.nodes[id].name in watches -%}
+        {%- set node = graph.nodes[id] -%}
+        {%- do found.append(run_query(
+            "select md5(string_agg(cast(x as text), ',' order by cast(x as text))) from (select "
+            ~ watches[node.name] | join(', ') ~ " from " ~ node.schema ~ "." ~ node.alias ~ ") as x"
+        ).rows[0][0]) -%}
+    {%- endfor -%}
+    {{ return(found | join(' ')) }}
 {% endmacro %}
 
 {#- Writes down whose rows are in these days of a model built by day, for those that it feeds; null is everybody's. -#}
