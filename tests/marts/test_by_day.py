@@ -205,9 +205,7 @@ def test_a_build_that_is_killed_within_a_model_leaves_it_as_it_was(shop: Shop, d
             "create function killed() returns trigger language plpgsql as"
             " 'begin perform pg_terminate_backend(pg_backend_pid()); return new; end'"
         )
-        connection.execute(
-            f"create trigger killed before insert on {table} for each row execute function killed()"
-        )
+        connection.execute(f"create trigger killed before insert on {table} for each row execute function killed()")
     dbt.run("shop", "run", "--select", f"+{model}", expect=False)
     assert relations(shop.dsn)[table] == before[table]
     with psycopg.connect(shop.dsn) as connection:
