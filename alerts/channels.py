@@ -327,5 +327,14 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
     except requests.exceptions.RequestException as error:
         raise ChannelFailed(f"{_host(url)} does not answer ({type(error).__name__})") from None
     if not 200 <= answer.status_code < 300:
-        said = _short(" ".join(answer.text.split()), 200).replace(urlsplit(url).path, "/…")
+        said = _short(_without_secret(url, " ".join(answer.text.split())), 200)
         raise ChannelFailed(f"{_host(url)} answered {answer.status_code}{f': {said}' if said else ''}")
+
+
+def _without_secret(url: str, text: str) -> str:
+    """The text without the address's path and query, which a server's answer may repeat."""
+    parts = urlsplit(url)
+    for secret in (parts.query, parts.path.strip("/")):
+        if secret:
+            text = text.replace(secret, "…")
+    return text

@@ -58,7 +58,7 @@ def column(card: ColumnCard, rows: Sequence[Row], currency: str, mode: Mode, hei
     frame = _frame(card.series, rows, card.format, currency) | _stacked(card.series, rows)
     frame["label"] = [str(row[card.x]) for row in rows]
     x = alt.X("label:N", sort=None, axis=alt.Axis(labelAngle=0), scale=alt.Scale(paddingInner=0.35, paddingOuter=0.15))
-    tooltip = [alt.Tooltip("label:N", title="Day")]
+    tooltip = [alt.Tooltip("label:N", title=card.title)]
     tooltip += [alt.Tooltip(f"{s.column}_text:N", title=s.title) for s in card.series]
     base = alt.Chart(pa.table(frame)).encode(x=x, tooltip=tooltip)
     slim = alt.ExprRef("min(bandwidth('x'), 44)")

@@ -73,7 +73,8 @@ def number(
     said = f'<span class="ih-stuck">{_said(problem)}</span>' if problem else ""
     under = f'<div class="ih-under">{said or _change(card, value, (row or {}).get("previous"))}</div>'
     drawn = spark([float(r["value"] or 0) for r in trend], card.trend) if card.trend_sql else f"<p>{note(card)}</p>"
-    return f'<div class="ih-tile{live}" data-card="{card.id}" data-value="{value}">{label}{figure}{under}{drawn}</div>'
+    whole = escape(str(value))
+    return f'<div class="ih-tile{live}" data-card="{card.id}" data-value="{whole}">{label}{figure}{under}{drawn}</div>'
 
 
 def _change(card: NumberCard, value: Any, previous: Any) -> str:

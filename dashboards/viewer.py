@@ -31,6 +31,7 @@ FIRST_WAIT_SECONDS = 4.0
 BOOKS_SECONDS = 15.0  # versions, certificates and builds change by hand or every five minutes
 CURRENCY_SECONDS = 60.0
 CONNECTIONS = 4
+Choices = dict[str, dict[str, str] | None]
 VERSIONS, MODELS = question(VERSIONS_SQL, {}), question(MODELS_SQL, {})
 
 
@@ -98,27 +99,33 @@ def _shared(folder: Folder, name: str, values: Mapping[str, str]) -> dict[str, s
     return {parameter: value for parameter, value in values.items() if parameter in known}
 
 
-def _choices(dashboard: Dashboard, answers: Answers) -> dict[str, dict[str, str]]:
-    """What there is to pick from, by parameter: titles by value."""
+def _choices(dashboard: Dashboard, answers: Answers) -> Choices:
+    """What there is to pick from, by parameter: titles by value; None while a list has not been read."""
     asked = {p.name: question(dashboard.expanded(p.choices_sql), {}) for p in dashboard.parameters if p.choices_sql}
     found = answers.newest(dict.fromkeys(asked.values(), dashboard.refresh_seconds), wait_seconds=FIRST_WAIT_SECONDS)
-    choices = {}
+    choices: Choices = {}
     for p in dashboard.parameters:
         first = {"": p.all} if p.all else {}
         fixed = {choice.value: choice.title for choice in p.choices}
-        rows = (found[asked[p.name]].rows or ()) if p.name in asked else ()
-        choices[p.name] = first | fixed | {row["value"]: row["title"] for row in rows}
+        rows = found[asked[p.name]].rows if p.name in asked else ()
+        # The first again: an empty text among the data must not take its title.
+        listed = None if rows is None else first | fixed | {row["value"]: row["title"] for row in rows} | first
+        choices[p.name] = listed
     return choices
 
 
-def _top(dashboard: Dashboard, choices: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+def _top(dashboard: Dashboard, choices: Choices) -> dict[str, str]:
     """Title and parameters; a parameter's value is kept in the page's address, so that it can be sent to others."""
     values = {}
     left, right = st.columns([2, 3], vertical_alignment="bottom")
     left.html(f'<div class="ih-title"><h1>{escape(dashboard.title)}</h1><p>{escape(dashboard.description)}</p></div>')
     with right.container(key="filters", horizontal=True, horizontal_alignment="right", vertical_alignment="bottom"):
         for parameter in dashboard.parameters:
-            titles = dict(choices[parameter.name])
+            listed = choices[parameter.name]
+            if listed is None:  # what the address says stays as it is, until there is a list to pick from
+                values[parameter.name] = st.query_params.get(parameter.name, "")
+                continue
+            titles = dict(listed)
             default = parameter.default or next(iter(titles), "")
             asked = st.query_params.get(parameter.name, default)
             if parameter.free and asked:

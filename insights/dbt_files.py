@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from aggregates.catalogue import Aggregate, aggregates
-from dashboards.model import load
+from dashboards.model import load, relations
 from flink.sinks import BOOKS
 from insights.settings import PROJECT
 
@@ -48,11 +48,12 @@ def files() -> dict[Path, str]:
 
 
 def exposures_yaml() -> str:
-    """Each dashboard, with the marts and sources that its cards read."""
+    """Each dashboard, with the marts and sources that its cards and its lists of choices read."""
     found = []
     for path in sorted((PROJECT / "dashboards").glob("*.yaml")):
         board = load(path)
         read = {relation for card in board.cards for relation in board.relations(card)}
+        read |= {r for p in board.parameters if p.choices_sql for r in relations(board.expanded(p.choices_sql))}
         depends = sorted(filter(None, map(_reference, read)))
         found.append(
             {

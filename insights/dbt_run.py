@@ -207,6 +207,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DBT_USE_COLORS": "false",
         "INSIGHTS_DBT_TARGET": "dev",
+        "INSIGHTS_DBT_SEVERITY": "warn",  # what comes after a test that fails is built all the same
         "INSIGHTS_POSTGRES_HOST": HOST,
         "INSIGHTS_POSTGRES_PORT": str(settings.postgres_port),
         "INSIGHTS_POSTGRES_PASSWORD": settings.postgres_password,
@@ -342,7 +343,7 @@ def read_results(target: Path) -> Built:
         raise DbtFailed(f"what dbt wrote down of its build can't be read: {error}") from error
     nodes = manifest["nodes"] | manifest.get("unit_tests", {})
     by_id = {result["unique_id"]: result for result in results["results"] if result["unique_id"] in nodes}
-    failed = {i for i, result in by_id.items() if result["status"] in ("error", "fail", "runtime error")}
+    failed = {i for i, result in by_id.items() if result["status"] in ("error", "fail", "runtime error", "warn")}
     tests = [i for i in by_id if nodes[i]["resource_type"] in ("test", "unit_test")]
     doubted = {parent for i in failed & set(tests) for parent in nodes[i]["depends_on"]["nodes"]}
     return Built(

@@ -60,6 +60,8 @@ def read(bootstrap: str, start: int, end: int) -> Iterator[DeadLetter]:
             if not messages:
                 raise KafkaException(f"dead letters from offset {reached} did not come in {KAFKA_SECONDS:.0f} s")
             for message in messages:
+                if error := message.error():
+                    raise KafkaException(error)
                 reached = (message.offset() or 0) + 1
                 if reached <= end:
                     yield _letter(message)
@@ -69,7 +71,9 @@ def read(bootstrap: str, start: int, end: int) -> Iterator[DeadLetter]:
 
 def _letter(message: Any) -> DeadLetter:
     # A letter that failed again somewhere has a header twice: the first says what it was meant for.
-    told = {name: bytes(value or b"").decode(errors="replace") for name, value in reversed(message.headers() or [])}
+    # Postgres takes no text with a NUL.
+    headers = ((name, bytes(value or b"").replace(b"\0", b"")) for name, value in reversed(message.headers() or []))
+    told = {name: value.decode(errors="replace") for name, value in headers}
     _, milliseconds = message.timestamp()
     return DeadLetter(
         offset=message.offset(),
@@ -84,7 +88,7 @@ def _letter(message: Any) -> DeadLetter:
 
 def without_values(message: str) -> str:
     """The message with an ellipsis for each value that it quotes: it may be a person's, and equal reasons add up."""
-    return QUOTED.sub("…", message.replace("\0", ""))[:LONGEST_REASON]
+    return QUOTED.sub("…", message)[:LONGEST_REASON]
 
 
 def _number(text: str | None) -> int | None:

@@ -92,9 +92,9 @@ class Settings(BaseSettings):
 
     metabase_url: str | None = Field(None, pattern=r"^https?://\S+$", description="where Metabase is, for `dashboards`")
     metabase_user: str | None = Field(None, description="e-mail address of one of its administrators, or of its first")
-    metabase_password: str | None = Field(None, min_length=1)
-    metabase_api_key: str | None = Field(None, min_length=1, description="of an administrator, instead of a user")
-    metabase_reader_password: str | None = Field(None, min_length=1, description="of the user it reads Postgres as")
+    metabase_password: Secret = Field(None, min_length=1)
+    metabase_api_key: Secret = Field(None, min_length=1, description="of an administrator, instead of a user")
+    metabase_reader_password: Secret = Field(None, min_length=1, description="of the user it reads Postgres as")
     metabase_postgres: str | None = Field(
         None, pattern=r"^[\w.-]+:\d+$", description="Postgres as Metabase reaches it, as host:port"
     )

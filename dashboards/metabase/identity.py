@@ -11,7 +11,7 @@ import re
 from uuid import UUID
 
 COLLECTION_NOTE = "Written by Insights Hub: `insights dashboards apply` writes what is in here anew."
-NOTE = re.compile(r"Written by Insights Hub \((?P<key>[a-z0-9_/]+)\)")
+NOTE = re.compile(r"Written by Insights Hub \((?P<key>[^()\n]+)\)")
 
 
 def tag_id(key: str) -> str:

@@ -161,19 +161,25 @@ class _Provisioner:
             return self._create_database(wanted)
         found = min(there, key=lambda d: int(d["id"]))
         number, details = int(found["id"]), found.get("details") or {}
-        body = {"name": SITE_NAME, "engine": "postgres", "details": wanted.details() | {"password": wanted.password}}
         fields = [f"details.{name}" for name in _differing(details, wanted.details())]
-        self._update("database", number, SITE_NAME, body, fields)
+        self._update_database(number, wanted, fields)
         said = self._health(number)
         if said and self._write and not fields:
             # The password is never shown again; that it is another one can only be seen by this.
-            self._update("database", number, SITE_NAME, body, ["details.password"])
+            self._update_database(number, wanted, ["details.password"])
             said = self._health(number)
         if said:
             raise DatabaseUnreachable(wanted, said)
         if fields and self._write:
             self._metabase.post(f"database/{number}/sync_schema", {})
         return number
+
+    def _update_database(self, number: int, wanted: Database, fields: Sequence[str]) -> None:
+        body = {"name": SITE_NAME, "engine": "postgres", "details": wanted.details() | {"password": wanted.password}}
+        try:
+            self._update("database", number, SITE_NAME, body, fields)
+        except MetabaseRefused as refused:
+            raise DatabaseUnreachable(wanted, refused.said) from refused
 
     def _create_database(self, wanted: Database) -> int:
         body = {
@@ -273,6 +279,8 @@ class _Provisioner:
         found = self._metabase.get(f"dashboard/{number}")
         dashcards = merged(cards, found["dashcards"], ours)
         fields = _differing(found, body)
+        if "parameters" not in fields and _defaults(found["parameters"]) != _defaults(body["parameters"]):
+            fields.append("parameters")
         if not _same_cards(found["dashcards"], dashcards):
             fields.append("dashcards")
         sent = body | {"dashcards": dashcards} | ({"tabs": found["tabs"]} if found.get("tabs") else {})
@@ -332,7 +340,21 @@ def _without_nothing(settings: Any) -> Any:
     return settings
 
 
+def _defaults(filters: Sequence[Mapping[str, Any]]) -> list[tuple[Any, bool]]:
+    """What each filter begins with, and whether it must have a value: one that is without must not keep an old one."""
+    return [(one.get("default"), bool(one.get("required"))) for one in filters]
+
+
 def _same_cards(found: Sequence[Mapping[str, Any]], wanted: Sequence[Body]) -> bool:
-    """Whether the dashcards there are these, in whatever order."""
+    """Whether the dashcards there are these, in whatever order; a link that one has lost is a difference, too."""
     by_number = {one["id"]: one for one in found}
-    return len(found) == len(wanted) and all(covers(by_number.get(one["id"]), one) for one in wanted)
+    return len(found) == len(wanted) and all(_same_card(by_number.get(one["id"]), one) for one in wanted)
+
+
+def _same_card(found: Mapping[str, Any] | None, wanted: Body) -> bool:
+    looks = "visualization_settings"
+    return (
+        found is not None
+        and covers(found, wanted)
+        and _without_nothing(found.get(looks)) == _without_nothing(wanted.get(looks))
+    )

@@ -58,7 +58,7 @@ def provide_reader(connection: Connection, password: str) -> None:
             connection.execute(sql.SQL("grant usage on schema {} to {}").format(sql.Identifier(schema), _reader()))
         relations = connection.execute(RELATIONS, {"encrypted": ENCRYPTED, "schemas": list(SCHEMAS)}).fetchall()
         for place, relation, plain, has_encrypted in relations:
-            _grant(connection, str(place), str(relation), plain if has_encrypted else [])
+            _grant(connection, str(place), str(relation), (plain or []) if has_encrypted else None)
         for schema in (s for s in _existing(connection) if s in REBUILT):
             connection.execute(
                 sql.SQL("alter default privileges in schema {} grant select on tables to {}").format(
@@ -92,10 +92,11 @@ def _existing(connection: Connection) -> list[str]:
     return [str(name) for (name,) in rows.fetchall()]
 
 
-def _grant(connection: Connection, schema: str, relation: str, columns: list[str]) -> None:
-    """Select on the relation, or on these of its columns only."""
+def _grant(connection: Connection, schema: str, relation: str, columns: list[str] | None) -> None:
+    """Select on the relation, or on these of its columns only, which may be none."""
     named = sql.Identifier(schema, relation)
-    if columns:
+    if columns is not None:
         connection.execute(sql.SQL("revoke select on {} from {}").format(named, _reader()))
-    which = sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Identifier, columns))) if columns else sql.SQL("")
-    connection.execute(sql.SQL("grant select {} on {} to {}").format(which, named, _reader()))
+    if columns != []:
+        which = sql.SQL("({})").format(sql.SQL(", ").join(map(sql.Identifier, columns))) if columns else sql.SQL("")
+        connection.execute(sql.SQL("grant select {} on {} to {}").format(which, named, _reader()))

@@ -164,7 +164,7 @@ def _card(name: str, dashboard: Dashboard, card: Card, currency: str) -> Metabas
         description=card.description,
         display=looks.display,
         settings=looks.settings,
-        query=native(dashboard, _checked(key, looks.wrap.replace("{sql}", card.sql))),
+        query=_checked(key, native(dashboard, looks.wrap.replace("{sql}", card.sql))),
         layout=card.layout,
         clicks=tuple(clicks),
     )
@@ -179,17 +179,17 @@ def _choices(name: str, dashboard: Dashboard, parameter: Parameter, sql: str) ->
         description="What a filter offers.",
         display="table",
         settings={},
-        query=native(dashboard, _checked(key, sql)),
+        query=_checked(key, native(dashboard, sql)),
     )
 
 
-def _checked(key: str, sql: str) -> str:
-    if found := list(stands_for_a_value(sql)):
+def _checked(key: str, query: NativeQuery) -> NativeQuery:
+    if found := list(stands_for_a_value(query.sql)):
         raise Misconfigured(
             f"card {key}: {found[0]} in its SQL has a question mark, which Metabase's driver takes for the place of a"
             " value; use a function instead (jsonb_exists for ?, jsonb_path_exists for @?)"
         )
-    return sql
+    return query
 
 
 def missing_targets(dashboards: Iterable[MetabaseDashboard]) -> list[str]:

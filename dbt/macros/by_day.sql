@@ -4,8 +4,8 @@ what they read. A build computes anew the days that may have changed since the l
 
 - days that were not final then, for a source (ops.finality),
 - days within windows that a replay has changed since (ops.replays; promoted, restated late events, rolled back),
-- all, when readers see another version of a source or its tables were made anew (ops.versions), when the model's SQL
-  changed, and with --full-refresh.
+- all, when readers see another version of a source or its tables were made anew (ops.versions), when the SQL of the
+  model or of a view that it reads by changed, and with --full-refresh.
 
 On Postgres the days are deleted and written again in one transaction, which also records what was known when they were
 read. So a build that is killed leaves everything as it was, one that is done again changes nothing, and of two at once
@@ -77,12 +77,18 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
 
 {#- Names of the aggregates and facts that a model reads, through views. -#}
 {% macro day_sources(node) %}
-    {%- set found, left = [], node.depends_on.nodes | list -%}
+    {{ return(day_upstream(node).sources) }}
+{% endmacro %}
+
+{#- These, and the views' ids; each in order. -#}
+{% macro day_upstream(node) %}
+    {%- set found, views, left = [], [], node.depends_on.nodes | list -%}
     {%- for _ in range(100) if left -%}
         {%- set id = left.pop() -%}
         {%- if id in graph.sources -%}
             {%- if graph.sources[id].name not in found -%}{%- do found.append(graph.sources[id].name) -%}{%- endif -%}
         {%- elif id in graph.nodes and graph.nodes[id].config.materialized in ('view', 'ephemeral') -%}
+            {%- if id not in views -%}{%- do views.append(id) -%}{%- endif -%}
             {%- do left.extend(graph.nodes[id].depends_on.nodes) -%}
         {%- elif id in graph.nodes and graph.nodes[id].resource_type == 'model' -%}
             {%- do exceptions.raise_compiler_error(
@@ -91,7 +97,7 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
             ) -%}
         {%- endif -%}
     {%- endfor -%}
-    {{ return(found | sort) }}
+    {{ return({'sources': found | sort, 'views': views | sort}) }}
 {% endmacro %}
 
 {#- What is known of the sources now, read before anything else is. -#}
@@ -210,9 +216,11 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
     {{ return("date '" ~ day ~ "'" if kind == 'day' else "timestamp '" ~ day ~ " 00:00:00'") }}
 {% endmacro %}
 
-{#- What a model's numbers depend on, of its own. -#}
+{#- What a model's numbers depend on besides the sources: its own SQL, and that of the views it reads them by. -#}
 {% macro day_code() %}
-    {{ return(local_md5(model.raw_code ~ model.config.get('reach', {}) ~ model.config.get('onwards', ''))) }}
+    {%- set texts = [model.raw_code, model.config.get('reach', {}), model.config.get('onwards', '')] -%}
+    {%- for id in day_upstream(model).views -%}{%- do texts.append(graph.nodes[id].raw_code) -%}{%- endfor -%}
+    {{ return(local_md5(texts | join('\n'))) }}
 {% endmacro %}
 
 {% macro day_words(ranges) %}
@@ -322,6 +330,7 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
     comment on table intermediate.changed_keys is 'Whose rows each model built by key has yet to compute; null: all.';
 {% endmacro %}
 
+{#- By model: of two that write at once, Iceberg refuses one unless each keeps to a partition of its own. -#}
 {% macro athena__make_day_books() %}
     {% do adapter.create_schema(api.Relation.create(database=target.database, schema='intermediate')) %}
     {% for ddl in [
@@ -330,8 +339,8 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
     ] %}
         {%- set name = ddl.split(' ')[0] -%}
         {% do run_query(
-            "create table if not exists intermediate." ~ ddl ~ " location '" ~ target.s3_data_dir ~ "books/" ~ name
-            ~ "/' tblproperties ('table_type' = 'iceberg')"
+            "create table if not exists intermediate." ~ ddl ~ " partitioned by (model) location '"
+            ~ target.s3_data_dir ~ "books/" ~ name ~ "/' tblproperties ('table_type' = 'iceberg')"
         ) %}
     {% endfor %}
     select 1

@@ -54,7 +54,7 @@ def web_server() -> Iterator[Inbox]:
             inbox.bodies.append(body)
             inbox.headers.append(dict(request.headers))
             inbox.on_message(json.loads(body))
-        return web.Response(status=status, text="ok" if status == 200 else f"no, not at {request.path}")
+        return web.Response(status=status, text="ok" if status == 200 else f"no, not at {request.path_qs}")
 
     app = web.Application()
     app.router.add_post("/services/T0SECRET", take)

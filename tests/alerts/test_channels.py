@@ -115,6 +115,14 @@ def test_an_answer_that_is_no_yes_is_told_without_the_secret_path(inbox: Inbox, 
     assert inbox.bodies == []
 
 
+def test_an_answer_is_told_without_a_secret_in_the_query_and_whole_where_there_is_no_path(inbox: Inbox) -> None:
+    inbox.answers.append(403)
+    with pytest.raises(ChannelFailed, match="answered 403: no, not at /…[?]…$"):
+        Webhook(url=f"{inbox.url}?token=T0SECRET").send(MESSAGE)
+    with pytest.raises(ChannelFailed, match="answered 404: 404: Not Found$"):
+        Webhook(url=inbox.url.removesuffix("/services/T0SECRET")).send(MESSAGE)
+
+
 def test_nobody_there_is_told_without_the_secret_path() -> None:
     (port,) = free_ports(1)
     with pytest.raises(ChannelFailed, match="does not answer") as caught:

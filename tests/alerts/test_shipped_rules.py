@@ -240,6 +240,18 @@ def test_no_order_at_all_is_found_while_other_events_come(shop: Shop, found: Cal
     assert found("orders_fall") == []
 
 
+def test_a_fall_goes_on_when_nothing_comes_any_more(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    shop.orders(1, ago(days=60))
+    for week in range(1, 5):
+        shop.orders(30, ago(days=7 * week, hours=4))
+    shop.newest(CLICKS, ago(hours=1, minutes=20))
+    assert found("orders_fall") == [
+        "0 orders in the three hours to 2026-11-24 11:00 UTC, and 30 are usual at this time of the week"
+    ]
+    shop.sql("update ops.event_counts set last_event_at = %s", ago(hours=25))
+    assert found("orders_fall") == []
+
+
 @pytest.mark.parametrize("usual", [0, 3, 23])
 def test_a_shop_that_is_closed_or_quiet_at_this_hour_is_no_alarm(
     shop: Shop, found: Callable[[str], list[str]], usual: int
@@ -314,6 +326,14 @@ def test_a_job_that_is_behind_is_found_by_what_a_topic_usually_brings(
     # Ten minutes' worth of a busy topic are more than a thousand.
     shop.newest(ORDERS, ago(minutes=1), on_time=2880 * 500)
     assert found("job_behind") == []
+
+
+def test_books_that_nobody_keeps_are_found(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    healthy(shop)
+    shop.sql("update ops.log_counts set recorded_at = %s", ago(minutes=12))
+    assert found("books_stale") == [
+        "What the log holds was last counted at 2026-11-24 12:18 UTC, 12 min ago (limit: 10 min)"
+    ]
 
 
 def test_books_that_do_not_come_out_are_found(shop: Shop, found: Callable[[str], list[str]]) -> None:

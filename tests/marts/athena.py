@@ -26,7 +26,8 @@ PAGE = 1000
 CTAS = re.compile(r"(create table\s+(?P<name>\S+)\s+with\s*\()(?P<properties>.*?)\)\s*as\b", re.I | re.S)
 VIEW = re.compile(r"create or replace view\s+(?P<name>\S+)\s+as\b", re.I)
 DDL = re.compile(
-    r"create table if not exists (?P<name>\S+) \((?P<columns>.*)\) location '(?P<location>[^']*)'"
+    r"create table if not exists (?P<name>\S+) \((?P<columns>.*)\) partitioned by \((?P<partition>\w+)\)"
+    r" location '(?P<location>[^']*)'"
     r" tblproperties \('table_type' ?= ?'iceberg'.*\)",
     re.I | re.S,
 )
@@ -191,7 +192,8 @@ def in_trinos_words(sql: str) -> str:
         return f"create table {found['name']} with ({kept}) as {sql[found.end() :]}"
     if found := DDL.match(sql):
         columns = re.sub(r"\bstring\b", "varchar", found["columns"], flags=re.I)
-        return f"create table if not exists {found['name']} ({columns}) with (location = '{found['location']}')"
+        where = f"location = '{found['location']}', partitioning = array['{found['partition']}']"
+        return f"create table if not exists {found['name']} ({columns}) with ({where})"
     if found := RENAME.match(sql):
         return f"alter table {_quoted(found['old'])} rename to {_quoted(found['new'])}"
     if re.match(r"(alter|drop|create schema)", sql, re.I):

@@ -40,6 +40,7 @@ class Dbt:
             "environment": environment(self.settings)
             | {
                 "INSIGHTS_POSTGRES_DATABASE": database,
+                "INSIGHTS_DBT_SEVERITY": "error",
                 "DBT_TARGET_PATH": str(self.settings.dbt_dir / database),
             },
         }

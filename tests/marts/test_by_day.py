@@ -180,6 +180,25 @@ def test_another_version_of_a_source_is_read_from_its_beginning(shop: Shop, dbt:
     assert_as_if_built_whole(shop, dbt)
 
 
+def test_a_view_that_changes_brings_all_days_of_what_is_built_on_it(shop: Shop, dbt: Dbt, tmp_path: Path) -> None:
+    project = tmp_path / "dbt"
+    shutil.copytree(PROJECT / "dbt", project)
+    view = project / "models" / "staging" / "stg_order_lines.sql"
+    text = view.read_text()
+    view.write_text(
+        text.replace("    discount_amount,", "    cast(discount_amount + 1 as numeric(38, 2)) as discount_amount,")
+    )
+    assert view.read_text() != text
+    asked = "select sum(discount_amount), sum(lines) from intermediate.int_orders where order_day < %s"
+    day = (FIRST_DAY + 8 * DAY).date()
+    with psycopg.connect(shop.dsn, autocommit=True) as connection:
+        before, lines = connection.execute(asked, (day,)).fetchone() or (0, 0)
+        dbt.run("shop", "run", "--select", "stg_order_lines", "int_orders", "--project-dir", str(project))
+        after, _ = connection.execute(asked, (day,)).fetchone() or (0, 0)
+    assert lines
+    assert after == before + lines
+
+
 def test_tables_that_were_emptied_and_are_filled_again_are_read_from_the_beginning(shop: Shop, dbt: Dbt) -> None:
     with psycopg.connect(shop.dsn) as connection:
         connection.execute("truncate versions.order_lines_v1, versions.customer_orders_per_day_v1, ops.finality")

@@ -43,7 +43,9 @@ def built(dbt: Dbt, orders: list[dict[str, Any]], database: str) -> str:
     dsn = copied(dbt.settings.postgres_dsn, "insights", database)
     with psycopg.connect(dsn) as connection:
         sources.fill(connection, Came({ORDER_PLACED: orders}))
-    dbt.run(database, "build", "--exclude-resource-type", "unit_test", "--select", *(f"+{name}" for name in BUILT))
+    # As `insights dbt build --select` does: the tests whose models are all among them.
+    options = ("--exclude-resource-type", "unit_test", "--indirect-selection", "cautious")
+    dbt.run(database, "build", *options, "--select", *(f"+{name}" for name in BUILT))
     return dsn
 
 

@@ -20,6 +20,15 @@ from tests.marts.process import make_tables
 from tests.replay.own_postgres import own_postgres
 
 BROKEN = "alter view events.refunds rename to hidden"
+TWICE = """
+insert into versions.order_lines_v1 (
+    event_id, line, occurred_at, order_id, customer_id, region, currency, channel, product_id, category, quantity,
+    unit_price, discount_amount, net_amount
+)
+select
+    event_id, 1, timestamptz '2026-03-02 10:00Z', 'O1', 'C1', 'EU', 'EUR', 'web', 'P1', 'Bells', 1, 2, 0, 2
+from unnest(array['e1', 'e2']) as events (event_id)
+"""
 MENDED = "alter view events.hidden rename to refunds"
 
 
@@ -86,6 +95,28 @@ def test_a_model_that_fails_is_named_with_its_reason_and_its_sql(settings: Setti
     assert build
     assert build.outcome == "failed"
     assert "stg_refunds" in build.message
+
+
+def test_a_test_that_fails_is_named_and_keeps_nothing_from_being_built(settings: Settings) -> None:
+    """An order that was published twice, under two ids of events."""
+    with psycopg.connect(settings.postgres_dsn) as connection:
+        connection.execute(TWICE)
+    try:
+        done = insights(settings, "dbt", "build", "--select", "stg_order_lines fct_order_lines")
+        assert rows(settings, "select count(*) from marts.fct_order_lines") == [(2,)]
+    finally:
+        with psycopg.connect(settings.postgres_dsn) as connection:
+            connection.execute("truncate versions.order_lines_v1")
+    assert done.returncode == 1
+    assert "test grain_stg_order_lines" in done.stdout
+    assert "0 skipped" in done.stdout
+    with psycopg.connect(settings.postgres_dsn) as connection:
+        build = last_build(connection)
+    assert build
+    assert (build.outcome, build.failures, build.models) == ("failed tests", 2, 2)
+    assert "grain_fct_order_lines" in build.message
+    asked = "select status from ops.dbt_models where relation in ('staging.stg_order_lines', 'marts.fct_order_lines')"
+    assert rows(settings, asked) == [("failed tests",), ("failed tests",)]
 
 
 def test_a_second_build_at_once_is_refused_and_one_that_was_killed_is_said_to_have_failed(settings: Settings) -> None:

@@ -237,6 +237,24 @@ def test_a_link_leads_to_the_dashboard_with_its_filter_set(command: Command, met
     assert click["parameterMapping"]["region"]["source"]["id"] == "place"
 
 
+def test_a_link_and_a_default_that_left_the_file_leave_metabase(command: Command, metabase: StandIn) -> None:
+    choices = [{"title": "North", "value": "north"}, {"title": "South", "value": "south"}]
+    region = {"name": "region", "title": "Region", "choices": choices}
+    files = {path.stem: yaml.safe_load(path.read_text()) for path in command.folder.glob("*.yaml")}
+    files["sales"]["cards"][1]["sql"] = "select 5 as value [[where {{region}} <> '']]"
+    files["sales"]["parameters"] = [region | {"default": "north"}]
+    written(command.folder, **files)
+    command.apply()
+    files["sales"]["cards"][2]["columns"] = [{"column": "region", "title": "Region"}]
+    files["sales"]["parameters"] = [region | {"all": "All regions"}]
+    written(command.folder, **files)
+    assert "update dashboard Sales (parameters, dashcards)" in command.apply()
+    sales = named(metabase.dashboards, "Sales")
+    assert "default" not in sales["parameters"][0]
+    assert not any(dashcard["visualization_settings"] for dashcard in sales["dashcards"])
+    assert command.apply() == ["Metabase had it all already; nothing was changed."]
+
+
 def test_a_key_is_enough_where_metabase_is_set_up(command: Command, metabase: StandIn) -> None:
     metabase.users["somebody@else.example"] = "another password"
     done = CliRunner().invoke(app, ["dashboards", "apply", "--folder", str(command.folder)], env=with_key(command))
@@ -299,6 +317,8 @@ def test_postgres_that_moved_is_reached_at_its_new_place_and_by_its_new_password
     )
     done = command("apply", metabase_postgres=f"localhost:{port}", metabase_reader_password="another one")
     assert done.output.startswith("update database Insights Hub (details.password)")
+    gone = command("apply", metabase_postgres="127.0.0.1:9", metabase_reader_password="another one")
+    assert "can't reach Postgres at 127.0.0.1:9 as metabase_reader" in gone.stderr
     assert len(metabase.databases) == 1
 
 

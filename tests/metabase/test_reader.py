@@ -81,13 +81,17 @@ def test_a_view_that_has_encrypted_columns_by_now_is_read_without_them(
     owner: psycopg.Connection, reader: psycopg.Connection
 ) -> None:
     owner.execute("create table live.seen as select 1 as a, 'x' as secret_encrypted")
+    owner.execute("create table live.hidden as select 'x' as secret_encrypted")
     try:
         reader.execute("select * from live.seen")
         provide_reader(owner, PASSWORD)
         assert reader.execute("select a from live.seen").fetchone() == (1,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             reader.execute("select secret_encrypted from live.seen")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute("select count(*) from live.hidden")
     finally:
+        owner.execute("drop table live.hidden")
         owner.execute("drop table live.seen")
 
 

@@ -89,6 +89,9 @@ def test_a_variable_without_a_value_is_an_error_there_as_it_is_in_metabase() -> 
 def test_an_operator_that_metabase_takes_for_a_values_place_is_refused(operator: str) -> None:
     with pytest.raises(Misconfigured, match="has a question mark"):
         rendered(a_card("a", sql=f"select 1 as value where '{{}}'::jsonb {operator} 'a'"))
+    in_a_snippet = {"there": f"'{{}}'::jsonb {operator} 'a'"}
+    with pytest.raises(Misconfigured, match="has a question mark"):
+        rendered(a_card("a", sql="select 1 as value where {{snippet: there}}"), snippets=in_a_snippet)
     assert rendered(a_card("a", sql="select 'why?' as value -- really?"))
 
 
@@ -192,6 +195,7 @@ def test_dashcards_keep_their_numbers_and_tabs_and_those_of_others_stay() -> Non
 def test_a_thing_is_known_by_its_description_whatever_else_it_says() -> None:
     assert key_of(described("sales_overview", "Net of refunds")) == "sales_overview"
     assert key_of(f"Ours. {described('stock/cover', '')} Ask Ada.") == "stock/cover"
+    assert key_of(described("Our shop-2/orders", "")) == "Our shop-2/orders"
     assert key_of("Written by Ada") is None
     assert key_of(None) is None
 

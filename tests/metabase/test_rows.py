@@ -8,25 +8,16 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow, dict_row
 
-from alerts import ledger
 from dashboards.metabase.reader import provide_reader
 from dashboards.metabase.render import render
 from dashboards.model import Card, Dashboard, HeatmapCard, NumberCard, load
 from dashboards.query import question
-from insights import dbt_run
-from insights.settings import Settings
-from tests.marts import sources
-from tests.marts.any_shop import any_shop
-from tests.marts.process import make_tables
-from tests.marts.sources import Came
 from tests.metabase.as_metabase import run
 from tests.metabase.folders import READER_PASSWORD, Command
 from tests.metabase.stand_in import API_KEY, StandIn
-from tests.replay.own_postgres import own_postgres
-from tests.web import made_runs
+from tests.web.marts_shop import marts_shop
 
 FOLDER = Path(__file__).parents[2] / "dashboards"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -51,20 +42,9 @@ pytestmark = pytest.mark.timeout(600)
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The DSN of a shop of some months with awkward names, its marts as dbt builds them, and runs of replays."""
-    home = tmp_path_factory.mktemp("shop")
-    with own_postgres(home / "postgres") as dsn:
-        make_tables(dsn)
-        with psycopg.connect(dsn) as connection:
-            sources.fill(connection, Came(any_shop(3, size=150)))
-            ledger.set_up(connection)
-            connection.execute(BOOKS)
-        settings = Settings(home=home / "dbt", postgres_port=int(str(conninfo_to_dict(dsn)["port"])))
-        built = dbt_run.build(settings, None, full_refresh=True, said=lambda _: None)
-        assert built.outcome == "ok", built.failures
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            made_runs.fill(connection)
-            provide_reader(connection, READER_PASSWORD)
-        yield dsn
+    with marts_shop(tmp_path_factory.mktemp("shop"), seed=3, size=150, books=BOOKS) as found:
+        provide_reader(found.postgres, READER_PASSWORD)
+        yield found.dsn
 
 
 @pytest.fixture
@@ -93,9 +73,12 @@ def choices(connection: psycopg.Connection[DictRow], dashboard: Dashboard) -> di
 
 
 def selections(offered: dict[str, list[str]]) -> list[dict[str, str]]:
-    """The defaults, each other value of one parameter, and the last value of all at once."""
+    """The defaults, the last other values of each parameter by itself, and the last of all at once.
+
+    Of periods the last is the longest, and all that a shop of months ago has anything in.
+    """
     defaults = {name: values[0] for name, values in offered.items()}
-    one = [defaults | {name: value} for name, values in offered.items() for value in values[1 : 1 + VALUES_TRIED]]
+    one = [defaults | {name: value} for name, values in offered.items() for value in values[1:][-VALUES_TRIED:]]
     last = {name: values[-1] for name, values in offered.items()}
     return [defaults, *one, last]
 

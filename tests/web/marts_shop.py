@@ -35,13 +35,14 @@ class Shop:
 
 
 @contextmanager
-def marts_shop(home: Path) -> Iterator[Shop]:
-    """From here until it is left."""
-    came = Came(any_shop(11, size=400))
+def marts_shop(home: Path, *, seed: int = 11, size: int = 400, books: str = "") -> Iterator[Shop]:
+    """From here until it is left. ``books`` is SQL that writes what a shop that only trades does not have."""
+    came = Came(any_shop(seed, size=size))
     with own_postgres(home / "postgres") as dsn, psycopg.connect(dsn, autocommit=True) as postgres:
         make_tables(dsn)
         sources.fill(postgres, came)
         ledger.set_up(postgres)
+        postgres.execute(books.encode())
         settings = Settings(home=home / "dbt", postgres_port=int(str(conninfo_to_dict(dsn)["port"])))
         built = dbt_run.build(settings, None, full_refresh=True, said=lambda _: None)
         assert built.outcome == "ok", built.failures

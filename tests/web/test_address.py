@@ -1,0 +1,29 @@
+"""What a page's address chooses, while there is nothing to choose from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from tests.replay.own_postgres import own_postgres
+
+
+def page(dsn: str) -> None:
+    from dashboards.viewer import main
+
+    main(["--dsn", dsn])
+
+
+def test_what_an_address_chooses_is_kept_while_the_lists_to_choose_from_can_not_be_read(tmp_path: Path) -> None:
+    chosen = {"dashboard": "customers", "region": "EU", "customer": "C-7"}
+    with own_postgres(tmp_path / "without_tables") as dsn:
+        shown = AppTest.from_function(page, args=(dsn,))
+        for name, value in chosen.items():
+            shown.query_params[name] = value
+        shown.run(timeout=60)
+        st.cache_resource.clear()  # it would go on asking
+    assert not shown.exception
+    assert "is not built yet" in " ".join(html.proto.body for html in shown.get("html"))
+    assert {name: "".join(value) for name, value in shown.query_params.items()} == chosen
