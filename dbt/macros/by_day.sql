@@ -27,6 +27,7 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
 {% materialization by_day, default %}
     {%- set day = config.require('day') -%}
     {%- set reach = config.get('reach', {}) -%}
+    {%- set feeds = config.get('feeds', {}) -%}
     {%- set relation = this.incorporate(type='table') -%}
     {%- set existing = load_cached_relation(this) -%}
 
@@ -51,7 +52,9 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
         {% call statement('main') %}{{ get_create_table_as_sql(False, relation, sql) }}{% endcall %}
         {% do create_indexes(relation) %}
         {% do persist_docs(relation, model) %}
+        {% do feed_keys(relation, feeds, day, day_everything()) %}
     {% elif ranges %}
+        {% do feed_keys(relation, feeds, day, ranges) %}
         {% call statement('delete_days') %}
             delete from {{ relation }} where {{ day_condition('day', day, ranges) }}
         {% endcall %}
@@ -59,6 +62,7 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
             insert into {{ relation }} ({{ columns | join(', ') }})
             {{ day_filled(sql, ranges) }}
         {% endcall %}
+        {% do feed_keys(relation, feeds, day, ranges) %}
     {% else %}
         {% call noop_statement('main', 'NOTHING TO DO') %}{{ sql }}{% endcall %}
     {% endif %}
@@ -306,7 +310,7 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
     {{ return('null' if value is none else "'" ~ value ~ "'") }}
 {% endmacro %}
 
-{#- The two tables in which builds by day write down what they knew. -#}
+{#- The tables in which builds by day, and by key, write down what they knew. -#}
 {% macro make_day_books() %}
     {% if execute and flags.WHICH in ('build', 'run', 'test') %}{{ adapter.dispatch('make_day_books')() }}{% endif %}
 {% endmacro %}
@@ -320,8 +324,10 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
     create table if not exists intermediate.day_replays (
         model text, run text, changed_at text, primary key (model, run, changed_at)
     );
+    create table if not exists intermediate.changed_keys (model text not null, key text);
     comment on table intermediate.day_builds is 'What each model built by day knew of its sources at its last build.';
     comment on table intermediate.day_replays is 'The replays that each model built by day has taken in.';
+    comment on table intermediate.changed_keys is 'Whose rows each model built by key has yet to compute; null: all.';
 {% endmacro %}
 
 {#- By model: of two that write at once, Iceberg refuses one unless each keeps to a partition of its own. -#}

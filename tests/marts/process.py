@@ -19,7 +19,7 @@ from tests.marts import sources
 SERVER = Path(__file__).parent / "server.py"
 LAYERS = ("intermediate", "marts")
 # What dbt has in mind of its builds, not what it built.
-BOOKS = ("intermediate.day_builds", "intermediate.day_replays")
+BOOKS = ("intermediate.day_builds", "intermediate.day_replays", "intermediate.changed_keys")
 
 
 @dataclass

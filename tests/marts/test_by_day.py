@@ -107,6 +107,24 @@ def test_a_second_build_changes_nothing_and_writes_no_final_day(shop: Shop, dbt:
     assert written(shop) != were_written
 
 
+def test_only_rows_of_customers_and_days_that_changed_are_written_again(shop: Shop, dbt: Dbt) -> None:
+    """Days that are not final are looked at each time, so their customers are written each time as well."""
+    dbt.run("shop", "run")
+    with psycopg.connect(shop.dsn) as connection:
+        (last,) = connection.execute("select max(xmin::text::bigint) from intermediate.int_orders").fetchone() or (0,)
+        for table, condition in (
+            ("intermediate.int_customers", "last_day >= %s"),
+            ("marts.stock_levels", "day >= %s"),
+            ("marts.product_conversions", "day >= %s"),
+        ):
+            day = (FIRST_DAY + 8 * DAY).date()
+            written = connection.execute(
+                f"select {condition}, bool_or(xmin::text::bigint >= %s) from {table} group by 1 order by 1",  # noqa: S608
+                (day, last),
+            ).fetchall()
+            assert written == [(False, False), (True, True)], table
+
+
 def test_a_restated_window_reaches_every_mart_and_a_lost_day_vanishes(shop: Shop, dbt: Dbt) -> None:
     before = relations(shop.dsn)
     shop.lose(FIRST_DAY + 2 * DAY, FIRST_DAY + 3 * DAY)
@@ -195,20 +213,20 @@ def test_tables_that_were_emptied_and_are_filled_again_are_read_from_the_beginni
     assert_as_if_built_whole(shop, dbt)
 
 
-def test_a_build_that_is_killed_within_a_model_leaves_it_as_it_was(shop: Shop, dbt: Dbt) -> None:
-    """As the server sees it: the connection is gone after the days were deleted and before the commit."""
+@pytest.mark.parametrize("model", ["int_orders", "int_customers", "stock_levels"])
+def test_a_build_that_is_killed_within_a_model_leaves_it_as_it_was(shop: Shop, dbt: Dbt, model: str) -> None:
+    """As the server sees it: the connection is gone after rows were deleted and before the commit."""
     before = relations(shop.dsn)
+    table = next(name for name in before if name.endswith(f".{model}"))
     shop.trade(FIRST_DAY + 8 * DAY, FIRST_DAY + 10 * DAY, visits=20)
     with psycopg.connect(shop.dsn) as connection:
         connection.execute(
             "create function killed() returns trigger language plpgsql as"
             " 'begin perform pg_terminate_backend(pg_backend_pid()); return new; end'"
         )
-        connection.execute(
-            "create trigger killed before insert on intermediate.int_orders for each row execute function killed()"
-        )
-    dbt.run("shop", "run", "--select", "int_orders", expect=False)
-    assert relations(shop.dsn)["intermediate.int_orders"] == before["intermediate.int_orders"]
+        connection.execute(f"create trigger killed before insert on {table} for each row execute function killed()")
+    dbt.run("shop", "run", "--select", f"+{model}", expect=False)
+    assert relations(shop.dsn)[table] == before[table]
     with psycopg.connect(shop.dsn) as connection:
         connection.execute("drop function killed cascade")
     dbt.run("shop", "run")

@@ -1,4 +1,10 @@
-{{ config(materialized='by_day', day='session_day', reach={'interactions': [1, 0]}, indexes=[{'columns': ['session_day']}]) }}
+{{ config(
+    materialized='by_day',
+    day='session_day',
+    reach={'interactions': [1, 0]},
+    indexes=[{'columns': ['session_day']}],
+    feeds={'int_category_checkouts': 'session_day'}
+) }}
 
 with sessions as (
     select

@@ -1,4 +1,9 @@
-{{ config(materialized='by_day', day='order_day', indexes=[{'columns': ['order_day']}, {'columns': ['customer_id']}]) }}
+{{ config(
+    materialized='by_day',
+    day='order_day',
+    indexes=[{'columns': ['order_day']}, {'columns': ['customer_id']}],
+    feeds={'int_customers': 'customer_id', 'int_customer_months': 'customer_id'}
+) }}
 
 with lines as (
     select *

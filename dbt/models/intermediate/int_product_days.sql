@@ -1,4 +1,4 @@
-{{ config(materialized='by_day', day='day', indexes=[{'columns': ['day']}]) }}
+{{ config(materialized='by_day', day='day', indexes=[{'columns': ['day']}], feeds={'product_conversions': 'day'}) }}
 
 select
     day,

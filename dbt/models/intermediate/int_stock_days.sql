@@ -1,4 +1,4 @@
-{{ config(materialized='by_day', day='day', indexes=[{'columns': ['day']}]) }}
+{{ config(materialized='by_day', day='day', indexes=[{'columns': ['day']}], feeds={'stock_levels': 'day'}) }}
 
 select
     day,

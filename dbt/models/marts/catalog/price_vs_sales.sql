@@ -1,3 +1,15 @@
+{{ config(
+    materialized='by_key' if target.type == 'postgres' else 'table',
+    key='day',
+    key_type='date',
+    onwards=true,
+    watches={
+        'price_history': ['shop', 'product_id', 'price', 'valid_from'],
+        'dim_products': ['product_id', 'shop', 'name', 'category']
+    },
+    indexes=[{'columns': ['day']}]
+) }}
+
 with changes as (
     select
         history.product_id,
@@ -27,6 +39,44 @@ prices as (
         product_id
 ),
 
+prices_since as (
+    select
+        day,
+        product_id,
+        price,
+        price_changes
+    from prices
+    where {{ changed('day') }}
+),
+
+sales_since as (
+    select
+        day,
+        product_id,
+        units,
+        gross_amount,
+        net_amount
+    from {{ ref('int_product_sales') }}
+    where {{ changed('day') }}
+),
+
+prices_before as (
+    select
+        product_id,
+        price,
+        row_number() over (partition by product_id order by day desc) as nth_from_last
+    from prices
+    where not {{ changed('day') }}
+),
+
+before as (
+    select
+        product_id,
+        price
+    from prices_before
+    where nth_from_last = 1
+),
+
 days as (
     select
         coalesce(prices.day, sales.day) as day,
@@ -36,8 +86,8 @@ days as (
         coalesce(sales.units, 0) as units,
         {{ ratio('sales.gross_amount', 'sales.units', 2) }} as charged_price,
         {{ ratio('sales.net_amount', 'sales.units', 2) }} as paid_price
-    from prices
-    full outer join {{ ref('int_product_sales') }} as sales
+    from prices_since as prices
+    full outer join sales_since as sales
         on
             prices.day = sales.day
             and prices.product_id = sales.product_id
@@ -59,14 +109,18 @@ numbered as (
 
 filled as (
     select
-        day,
-        product_id,
-        max(price) over (partition by product_id, price_number) as scraped_price,
-        price_changes,
-        units,
-        charged_price,
-        paid_price
+        numbered.day,
+        numbered.product_id,
+        before.price as price_before,
+        coalesce(
+            max(numbered.price) over (partition by numbered.product_id, numbered.price_number), before.price
+        ) as scraped_price,
+        numbered.price_changes,
+        numbered.units,
+        numbered.charged_price,
+        numbered.paid_price
     from numbered
+    left join before on numbered.product_id = before.product_id
 ),
 
 compared as (
@@ -74,7 +128,7 @@ compared as (
         day,
         product_id,
         scraped_price,
-        lag(scraped_price) over (partition by product_id order by day) as scraped_price_before,
+        coalesce(lag(scraped_price) over (partition by product_id order by day), price_before) as scraped_price_before,
         price_changes,
         units,
         charged_price,

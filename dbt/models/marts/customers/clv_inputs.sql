@@ -1,38 +1,16 @@
-with days as (
-    select
-        customer_id,
-        order_day,
-        sum(net_amount) as net_amount
-    from {{ ref('int_orders') }}
-    group by
-        customer_id,
-        order_day
-),
-
-newest as (
-    select max(order_day) as as_of_day
-    from days
-),
-
-numbered as (
-    select
-        customer_id,
-        order_day,
-        net_amount,
-        row_number() over (partition by customer_id order by order_day) as nth
-    from days
+with newest as (
+    select max(last_day) as as_of_day
+    from {{ ref('int_customers') }}
 ),
 
 customers as (
     select
         customer_id,
-        count(*) - 1 as frequency,
-        min(order_day) as first_day,
-        max(order_day) as last_day,
-        sum(net_amount) filter (where nth > 1) as repeat_amount
-    from numbered
-    group by
-        customer_id
+        order_days - 1 as frequency,
+        first_day,
+        last_day,
+        repeat_amount
+    from {{ ref('int_customers') }}
 )
 
 select

@@ -1,33 +1,11 @@
-with months as (
-    select
-        customer_id,
-        {{ month_of('order_day') }} as order_month,
-        count(*) as orders,
-        sum(net_amount) as revenue
-    from {{ ref('int_orders') }}
-    group by
-        customer_id,
-        {{ month_of('order_day') }}
-),
-
-months_of_customers as (
-    select
-        customer_id,
-        min(order_month) over (partition by customer_id) as cohort_month,
-        order_month,
-        orders,
-        revenue
-    from months
-),
-
-active as (
+with active as (
     select
         cohort_month,
         {{ months_between('cohort_month', 'order_month') }} as months_since,
         count(*) as active_customers,
         sum(orders) as orders,
-        sum(revenue) as revenue
-    from months_of_customers
+        sum(net_amount) as revenue
+    from {{ ref('int_customer_months') }}
     group by
         cohort_month,
         {{ months_between('cohort_month', 'order_month') }}
@@ -35,7 +13,7 @@ active as (
 
 newest as (
     select max(order_month) as newest_month
-    from months
+    from {{ ref('int_customer_months') }}
 ),
 
 {#- In its first month everybody of a cohort is active. -#}

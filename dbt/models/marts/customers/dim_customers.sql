@@ -1,25 +1,25 @@
 with refunds as (
     select
-        order_id,
-        {{ total_money('amount') }} as refund_amount
-    from {{ ref('stg_refunds') }}
+        orders.customer_id,
+        {{ total_money('refunds.amount') }} as refund_amount
+    from {{ ref('stg_refunds') }} as refunds
+    inner join {{ ref('int_orders') }} as orders on refunds.order_id = orders.order_id
     group by
-        order_id
+        orders.customer_id
 ),
 
 orders as (
     select
-        orders.customer_id,
-        min(orders.ordered_at) as first_order_at,
-        max(orders.ordered_at) as last_order_at,
-        count(*) as orders,
-        {{ total_count('orders.units') }} as units,
-        {{ total_money('orders.net_amount') }} as net_amount,
-        {{ total_money('refunds.refund_amount') }} as refund_amount
-    from {{ ref('int_orders') }} as orders
-    left join refunds on orders.order_id = refunds.order_id
-    group by
-        orders.customer_id
+        customers.customer_id,
+        customers.last_region,
+        customers.first_order_at,
+        customers.last_order_at,
+        customers.orders,
+        customers.units,
+        customers.net_amount,
+        coalesce(refunds.refund_amount, 0) as refund_amount
+    from {{ ref('int_customers') }} as customers
+    left join refunds on customers.customer_id = refunds.customer_id
 ),
 
 changes as (
@@ -43,32 +43,11 @@ known as (
         age_band
     from changes
     where nth_from_last = 1
-),
-
-orders_of_unknown as (
-    select
-        orders.customer_id,
-        orders.region,
-        row_number() over (
-            partition by orders.customer_id
-            order by orders.ordered_at desc, {{ by_code_point('orders.order_id') }} desc
-        ) as nth_from_last
-    from {{ ref('int_orders') }} as orders
-    left join known on orders.customer_id = known.customer_id
-    where known.customer_id is null
-),
-
-unknown as (
-    select
-        customer_id,
-        region
-    from orders_of_unknown
-    where nth_from_last = 1
 )
 
 select
     coalesce(known.customer_id, orders.customer_id) as customer_id,
-    coalesce(known.region, unknown.region) as region,
+    case when known.customer_id is null then orders.last_region else known.region end as region,
     known.signup_date,
     known.age_band,
     orders.first_order_at,
@@ -81,4 +60,3 @@ select
     {{ ratio('orders.net_amount', 'orders.orders', 2) }} as average_order_amount
 from known
 full outer join orders on known.customer_id = orders.customer_id
-left join unknown on orders.customer_id = unknown.customer_id

@@ -1,6 +1,6 @@
 with newest as (
-    select max(order_day) as as_of_day
-    from {{ ref('int_orders') }}
+    select max(last_day) as as_of_day
+    from {{ ref('int_customers') }}
 ),
 
 customers as (

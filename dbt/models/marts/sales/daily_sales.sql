@@ -52,35 +52,16 @@ checkouts_of_regions as (
         grouping sets ((day, region), (day))
 ),
 
-{#- A session once in each category; it has one day and one region. -#}
-carts as (
-    select distinct
-        checkouts.session_day,
-        checkouts.region,
-        products.category,
-        checkouts.session_id,
-        checkouts.is_abandoned
-    from {{ ref('int_checkouts') }} as checkouts
-    inner join {{ ref('dim_products') }} as products on checkouts.product_id = products.product_id
-    where products.category is not null
-),
-
-checkouts_of_categories as (
-    select
-        session_day as day,
-        coalesce(region, '(all)') as region,
-        category,
-        count(*) as checkouts,
-        count(*) filter (where is_abandoned) as abandoned_checkouts
-    from carts
-    group by
-        grouping sets ((session_day, region, category), (session_day, category))
-),
-
 checkouts as (
     select * from checkouts_of_regions
     union all
-    select * from checkouts_of_categories
+    select
+        session_day as day,
+        region,
+        category,
+        checkouts,
+        abandoned_checkouts
+    from {{ ref('int_category_checkouts') }}
 ),
 
 cells as (
