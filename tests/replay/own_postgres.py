@@ -36,4 +36,4 @@ def own_postgres(home: Path) -> Iterator[str]:
             yield settings.postgres_dsn
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(30)
+            process.wait(120)
