@@ -118,12 +118,11 @@ class LastBuild:
 
 
 def last_build(connection: Connection) -> LastBuild | None:
-    """Of all marts, not of some that somebody selected; None before there was one. May raise psycopg.Error."""
+    """None before there was one. May raise psycopg.Error."""
     try:
         row = connection.execute(
             "select outcome, ended_at, extract(epoch from ended_at - started_at)::float8, models, tests, failures,"
-            " message from ops.dbt_builds where ended_at is not null"
-            " and coalesce(selection, '') in ('', '--full-refresh') order by started_at desc limit 1"
+            " message from ops.dbt_builds where ended_at is not null order by started_at desc limit 1"
         ).fetchone()
     except psycopg.errors.UndefinedTable:
         return None
