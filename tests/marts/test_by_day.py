@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -16,21 +15,7 @@ import pytest
 from insights.settings import PROJECT
 from tests.conftest import wait_until
 from tests.marts.made_shop import DAY, FIRST_DAY, Shop, opened
-from tests.marts.process import Dbt, copied, dbt_on, make_tables, relations
-from tests.replay.own_postgres import own_postgres
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with own_postgres(tmp_path_factory.mktemp("marts") / "postgres") as dsn:
-        make_tables(dsn)
-        yield dsn
-
-
-@pytest.fixture(scope="module")
-def dbt(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dbt]:
-    with dbt_on(server, tmp_path_factory.mktemp("dbt")) as found:
-        yield found
+from tests.marts.process import Dbt, copied, relations
 
 
 @pytest.fixture(scope="module")

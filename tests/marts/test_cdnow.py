@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -15,22 +14,12 @@ from tests.marts import cdnow, sources
 from tests.marts.compare import wrong_marts
 from tests.marts.oracle.exact import rounded
 from tests.marts.oracle.history import History
-from tests.marts.process import Dbt, copied, dbt_on, make_tables
+from tests.marts.process import Dbt, copied
 from tests.marts.sources import Came
-from tests.replay.own_postgres import own_postgres
 
 ORDER_PLACED = "sales.order_placed"
 BUILT = ("fct_orders", "daily_sales", "dim_customers", "rfm", "rfm_segments", "cohorts", "clv_inputs")
 pytestmark = pytest.mark.timeout(600)
-
-
-@pytest.fixture(scope="module")
-def dbt(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dbt]:
-    folder = tmp_path_factory.mktemp("cdnow")
-    with own_postgres(folder / "postgres") as dsn:
-        make_tables(dsn)
-        with dbt_on(dsn, folder / "dbt") as found:
-            yield found
 
 
 @pytest.fixture(scope="module")

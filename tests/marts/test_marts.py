@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
@@ -16,26 +15,12 @@ from tests.marts.any_shop import Log, any_shop
 from tests.marts.compare import wrong_ledgers, wrong_marts
 from tests.marts.oracle.history import History
 from tests.marts.oracle.quality import DeadLetter
-from tests.marts.process import Dbt, copied, dbt_on, make_tables
+from tests.marts.process import Dbt, copied
 from tests.marts.sources import COUNTED_AT, Came
-from tests.replay.own_postgres import own_postgres
 
 pytestmark = pytest.mark.timeout(600)
 STILL_OPEN = timedelta(hours=24)
 DATABASE = "any_shop"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with own_postgres(tmp_path_factory.mktemp("marts") / "postgres") as dsn:
-        make_tables(dsn)
-        yield dsn
-
-
-@pytest.fixture(scope="module")
-def dbt(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dbt]:
-    with dbt_on(server, tmp_path_factory.mktemp("dbt")) as found:
-        yield found
 
 
 @pytest.fixture

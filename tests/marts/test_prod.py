@@ -22,9 +22,8 @@ from schemas.catalogue import event
 from tests.marts import sources
 from tests.marts.any_shop import any_shop
 from tests.marts.athena import without_comments
-from tests.marts.building import Place, own_place
 from tests.marts.own_prod import Prod, own_prod
-from tests.marts.process import make_tables
+from tests.marts.process import Dbt
 from tests.marts.promotions import promoted
 from tests.marts.same import difference, marts_of
 from tests.marts.sources import Came
@@ -55,26 +54,25 @@ on conflict do nothing;
 class Both:
     """One history of a shop, and the two targets that are built from it."""
 
-    dev: Place
+    dsn: str
+    dbt: Dbt
     prod: Prod
 
     def has(self, came: Came) -> None:
-        with psycopg.connect(self.dev.dsn) as connection:
+        with psycopg.connect(self.dsn) as connection:
             sources.fill(connection, came)
             connection.execute(LETTERS)
 
     def wrong_marts(self) -> list[str]:
         """How each mart that differs does."""
-        found = (difference(self.dev.dsn, self.prod, *mart) for mart in marts_of(self.dev.dsn).items())
+        found = (difference(self.dsn, self.prod, *mart) for mart in marts_of(self.dsn).items())
         return [text for text in found if text]
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    home = tmp_path_factory.mktemp("prod")
-    with own_place(home / "dev") as dev, own_prod(home / "aws") as prod:
-        make_tables(dev.dsn)
-        yield Both(dev=dev, prod=prod)
+def both(server: str, dbt: Dbt, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    with own_prod(tmp_path_factory.mktemp("prod") / "aws") as prod:
+        yield Both(dsn=server, dbt=dbt, prod=prod)
 
 
 @pytest.fixture(scope="module")
@@ -82,18 +80,17 @@ def built(both: Both) -> Both:
     """Both targets built whole, from what had come until some days before the end, with every test of dbt's own."""
     earlier = {name: [r for r in records if r["occurred_at"] < LINE] for name, records in LOG.items()}
     both.has(Came(earlier, LATE))
-    promoted(both.dev.dsn, "r0", {a.name: [Stretch(since=None, until=LINE)] for a in aggregates()[:5]})
-    both.dev.build()
-    both.prod.publish(both.dev.dsn)
+    promoted(both.dsn, "r0", {a.name: [Stretch(since=None, until=LINE)] for a in aggregates()[:5]})
+    both.dbt.run("insights", "build")
+    both.prod.publish(both.dsn)
     both.prod.dbt("build")
     return both
 
 
 def test_every_mart_built_for_athena_is_the_one_in_postgres(built: Both) -> None:
-    with psycopg.connect(built.dev.dsn) as connection:
+    with psycopg.connect(built.dsn) as connection:
         rows = {
-            mart: connection.execute(f"select count(*) from marts.{mart}").fetchone()
-            for mart in marts_of(built.dev.dsn)
+            mart: connection.execute(f"select count(*) from marts.{mart}").fetchone() for mart in marts_of(built.dsn)
         }
     assert len(rows) >= 23
     assert not [mart for mart, count in rows.items() if count == (0,)], "an empty mart proves nothing"
@@ -104,9 +101,9 @@ def test_every_mart_built_for_athena_is_the_one_in_postgres(built: Both) -> None
 def test_marts_on_athena_are_brought_up_to_date_by_day_when_events_come_and_a_replay_restates(built: Both) -> None:
     restated = Came(LOG, LATE, restated=LATE)
     built.has(restated)
-    promoted(built.dev.dsn, "r1", {a.name: touched(a.name, restated) for a in aggregates()})
-    built.dev.build("--exclude", "test_type:unit")
-    built.prod.publish(built.dev.dsn)
+    promoted(built.dsn, "r1", {a.name: touched(a.name, restated) for a in aggregates()})
+    built.dbt.run("insights", "build", "--exclude", "test_type:unit")
+    built.prod.publish(built.dsn)
     built.prod.asked.log.clear()
     built.prod.dbt("run")
     wrong = built.wrong_marts()

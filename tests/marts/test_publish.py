@@ -23,22 +23,13 @@ from replay.publish import BOOKS, Outcome, PublishRuns, publish
 from schemas.errors import Misconfigured
 from tests.marts import sources
 from tests.marts.any_shop import any_shop
-from tests.marts.process import make_tables
 from tests.marts.promotions import promoted
 from tests.marts.sources import Came
 from tests.replay import own_lake
-from tests.replay.own_postgres import own_postgres
 
 pytestmark = pytest.mark.timeout(300)
 LINES = aggregate("order_lines")
 LOG = any_shop(3)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with own_postgres(tmp_path_factory.mktemp("publish") / "home") as dsn:
-        make_tables(dsn)
-        yield dsn
 
 
 @pytest.fixture

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import psycopg
-import pytest
 
 from tests.marts.made_shop import DAY, FIRST_DAY, insert
-from tests.marts.process import Dbt, dbt_on, make_tables
-from tests.replay.own_postgres import own_postgres
+from tests.marts.process import Dbt
 
 VERSIONS = """
 select price, dbt_valid_from, dbt_valid_to from snapshots.products where product_id = 'P1' order by dbt_valid_from
 """
 MODELS = ("build", "--select", "+products", "--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with own_postgres(tmp_path_factory.mktemp("snapshot") / "postgres") as dsn:
-        make_tables(dsn)
-        yield dsn
-
-
-@pytest.fixture(scope="module")
-def dbt(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dbt]:
-    with dbt_on(server, tmp_path_factory.mktemp("dbt")) as found:
-        yield found
 
 
 def look(dsn: str, number: int, price: str, stock: int) -> None:
