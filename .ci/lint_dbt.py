@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -12,8 +11,7 @@ from sqlfluff.core import FluffConfig, Linter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from insights.dbt_run import DBT
-from insights.settings import PROJECT
+from insights.dbt_run import DBT, project_environment
 
 DIALECTS = {"dev": "postgres", "prod": "athena"}
 # What is no mistake in SQL that dbt has put together; ambiguous names are Postgres' collation "C".
@@ -22,17 +20,9 @@ NOT_HERE = "layout, references.qualification, structure.subquery"
 
 def compiled(target: str, folder: Path) -> list[Path]:
     """The models' SQL for a target. Ends the program with dbt's words when there is none."""
-    environment = {
-        **os.environ,
-        "DBT_PROJECT_DIR": str(PROJECT / "dbt"),
-        "DBT_PROFILES_DIR": str(PROJECT / "dbt"),
-        "DBT_TARGET_PATH": str(folder),
-        "DBT_LOG_PATH": str(folder),
-        "INSIGHTS_DBT_TARGET": target,
-    }
     done = subprocess.run(
         [DBT, "--quiet", "compile", "--no-introspect", "--no-populate-cache", "--select", "resource_type:model"],
-        env=environment,
+        env=project_environment(target, compiled=folder, logs=folder),
         capture_output=True,
         text=True,
         check=False,

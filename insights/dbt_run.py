@@ -196,17 +196,24 @@ def log_path(settings: Settings) -> Path:
     return settings.logs_dir / "dbt.log"
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """What dbt must be told: where things are, and to keep to itself."""
+def project_environment(target: str, *, compiled: Path, logs: Path) -> dict[str, str]:
+    """What dbt must be told for a target of our project: where things are, and to keep to itself."""
     return {
         **os.environ,
         "DBT_PROJECT_DIR": str(PROJECT / "dbt"),
         "DBT_PROFILES_DIR": str(PROJECT / "dbt"),
-        "DBT_TARGET_PATH": str(settings.dbt_dir / "target"),
-        "DBT_LOG_PATH": str(settings.logs_dir),
+        "DBT_TARGET_PATH": str(compiled),
+        "DBT_LOG_PATH": str(logs),
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DBT_USE_COLORS": "false",
-        "INSIGHTS_DBT_TARGET": "dev",
+        "INSIGHTS_DBT_TARGET": target,
+    }
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What dbt must be told to build this stack's marts."""
+    return {
+        **project_environment("dev", compiled=settings.dbt_dir / "target", logs=settings.logs_dir),
         "INSIGHTS_DBT_SEVERITY": "warn",  # what comes after a test that fails is built all the same
         "INSIGHTS_POSTGRES_HOST": HOST,
         "INSIGHTS_POSTGRES_PORT": str(settings.postgres_port),

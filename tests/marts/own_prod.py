@@ -14,6 +14,7 @@ from typing import Any
 import trino
 from psycopg.conninfo import conninfo_to_dict
 
+from insights.dbt_run import DBT, project_environment
 from insights.settings import PROJECT
 from tests.marts.athena import Athena, own_athena
 from tests.marts.own_aws import BUCKET, KEY, REGION, SECRET, own_aws
@@ -40,16 +41,12 @@ class Prod:
     def dbt(self, *arguments: str) -> str:
         """Runs dbt with the adapter for Athena, and gives what it said. Fails when dbt does."""
         return self._run(
-            [str(PROJECT / ".venv-dbt" / "bin" / "dbt"), "--no-use-colors", *arguments],
+            [str(DBT), *arguments],
             self.folder,
-            INSIGHTS_DBT_TARGET="prod",
+            **project_environment("prod", compiled=self.folder / "target", logs=self.folder / "log"),
             INSIGHTS_ATHENA_REGION=REGION,
             INSIGHTS_ATHENA_STAGING=f"s3://{BUCKET}/staging/",
             INSIGHTS_ATHENA_DATA=f"s3://{BUCKET}/marts/",
-            DBT_PROFILES_DIR=str(PROJECT / "dbt"),
-            DBT_PROJECT_DIR=str(PROJECT / "dbt"),
-            DBT_TARGET_PATH=str(self.folder / "target"),
-            DBT_LOG_PATH=str(self.folder / "log"),
         )
 
     def _run(self, command: list[str], cwd: Path, **more: str) -> str:
