@@ -16,12 +16,7 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
 
 {#- True for rows whose time is in a touched day, or so many days before or after one. -#}
 {% macro touched(moment, before=0, after=0) -%}
-    /* touched time {{ moment }} {{ before }} {{ after }} */ true
-{%- endmacro %}
-
-{#- The same for a column that is a day. -#}
-{% macro touched_day(day, before=0, after=0) -%}
-    /* touched day {{ day }} {{ before }} {{ after }} */ true
+    /* touched {{ moment }} {{ before }} {{ after }} */ true
 {%- endmacro %}
 
 {% materialization by_day, default %}
@@ -108,9 +103,9 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
         ~ " from " ~ source('ops', 'versions') ~ " as v left join " ~ source('ops', 'finality')
         ~ " as f on f.aggregate = v.aggregate where v.since is not null and v.aggregate in (" ~ names ~ ")"
     ) -%}
-    {%- set changed = "greatest(coalesce(promoted_at, rolled_back_at), coalesce(rolled_back_at, promoted_at))" -%}
+    {%- set changed = replay_changed_at() -%}
     {%- set runs = run_query(
-        "select r.run, " ~ day_text(changed) ~ ", " ~ day_text('r.plan') ~ ", " ~ day_text('r.changes')
+        "select r.run, " ~ day_text(changed) ~ ", " ~ as_text('r.plan') ~ ", " ~ as_text('r.changes')
         ~ " from " ~ source('ops', 'replays') ~ " as r where " ~ changed ~ " is not null and not exists ("
         ~ "select 1 from " ~ day_book('day_replays') ~ " as d where d.model = '" ~ this.name ~ "' and d.run = r.run"
         ~ " and d.changed_at = " ~ day_text(changed) ~ ")"
@@ -185,9 +180,9 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
 
 {#- The model's SQL with the conditions in the place of each touched(...). -#}
 {% macro day_filled(sql, ranges) %}
-    {%- set filled, pattern = [sql], '(/\* touched (time|day) (\S+) (\d+) (\d+) \*/ true)' -%}
-    {%- for text, kind, column, before, after in modules.re.findall(pattern, sql) -%}
-        {%- set condition = day_condition(kind, column, ranges, before | int, after | int) -%}
+    {%- set filled, pattern = [sql], '(/\* touched (\S+) (\d+) (\d+) \*/ true)' -%}
+    {%- for text, column, before, after in modules.re.findall(pattern, sql) -%}
+        {%- set condition = day_condition('time', column, ranges, before | int, after | int) -%}
         {%- do filled.append(filled[-1].replace(text, condition)) -%}
     {%- endfor -%}
     {{ return(filled[-1]) }}
@@ -241,18 +236,21 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
     {{ return('intermediate.' ~ name) }}
 {% endmacro %}
 
-{#- A value as text that compares and parses alike everywhere: a time as 2026-03-02 10:15:00.000000, UTC. -#}
+{#- When a replay last changed what readers see; null when it never did. Athena's greatest is null for any null. -#}
+{% macro replay_changed_at() %}
+    {{ return('greatest(coalesce(promoted_at, rolled_back_at), coalesce(rolled_back_at, promoted_at))') }}
+{% endmacro %}
+
+{#- A time as text that compares and parses alike everywhere: 2026-03-02 10:15:00.000000, UTC. -#}
 {% macro day_text(value) %}
     {{ return(adapter.dispatch('day_text')(value)) }}
 {% endmacro %}
 
 {% macro postgres__day_text(value) %}
-    {%- if value in ('r.plan', 'r.changes') -%}{{ return('cast(' ~ value ~ ' as text)') }}{%- endif -%}
     {{ return("to_char(" ~ value ~ " at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')") }}
 {% endmacro %}
 
 {% macro athena__day_text(value) %}
-    {%- if value in ('r.plan', 'r.changes') -%}{{ return('cast(' ~ value ~ ' as varchar)') }}{%- endif -%}
     {{ return("date_format(" ~ value ~ ", '%Y-%m-%d %H:%i:%s.%f')") }}
 {% endmacro %}
 
@@ -304,6 +302,14 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
             insert into {{ day_book('day_replays') }} (model, run, changed_at) values {{ replays | join(', ') }}
         {% endcall %}
     {% endif %}
+{% endmacro %}
+
+{#- The same of a model that looks at its code alone (by_key, view). -#}
+{% macro record_code(code) %}
+    {% call statement('forget') %}delete from {{ day_book('day_builds') }} where model = '{{ this.name }}'{% endcall %}
+    {% call statement('record') %}
+        insert into {{ day_book('day_builds') }} (model, source, code) values ('{{ this.name }}', '', '{{ code }}')
+    {% endcall %}
 {% endmacro %}
 
 {% macro day_quoted(value) %}

@@ -61,12 +61,7 @@ On Athena such a model is a table: it says `materialized='by_key' if target.type
     {% endif %}
     {% if is_new or is_whole %}
         {% do day_analyze(relation) %}
-        {% call statement('forget') %}
-            delete from {{ day_book('day_builds') }} where model = '{{ this.name }}'
-        {% endcall %}
-        {% call statement('record') %}
-            insert into {{ day_book('day_builds') }} (model, source, code) values ('{{ this.name }}', '', '{{ code }}')
-        {% endcall %}
+        {% do record_code(code) %}
     {% endif %}
 
     {{ run_hooks(post_hooks, inside_transaction=True) }}

@@ -17,15 +17,14 @@ is always new looks at these days alone, or it would find every event that came 
         select 1
         from {{ source('ops', 'replays') }} as replays
         where
-            coalesce(promoted_at, rolled_back_at) is not null
+            {{ replay_changed_at() }} is not null
             and not exists (
                 select 1
                 from {{ day_book('day_replays') }} as taken
                 where
                     taken.model = '{{ model_name }}'
                     and taken.run = replays.run
-                    and taken.changed_at
-                    = {{ day_text('greatest(coalesce(promoted_at, rolled_back_at), coalesce(rolled_back_at, promoted_at))') }}
+                    and taken.changed_at = {{ day_text(replay_changed_at()) }}
             )
     )
 {%- endmacro %}

@@ -33,12 +33,7 @@ makes again in the same build, for it looks whether each is there.
             $replace$
         {% endcall %}
         {% do persist_docs(relation, model) %}
-        {% call statement('forget') %}
-            delete from {{ day_book('day_builds') }} where model = '{{ this.name }}'
-        {% endcall %}
-        {% call statement('record') %}
-            insert into {{ day_book('day_builds') }} (model, source, code) values ('{{ this.name }}', '', '{{ code }}')
-        {% endcall %}
+        {% do record_code(code) %}
     {% endif %}
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {% do adapter.commit() %}
