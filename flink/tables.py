@@ -30,6 +30,14 @@ from schemas.errors import Misconfigured
 
 NAMESPACE = "events"
 
+LAKE_PROPERTIES = {
+    "write.parquet.compression-codec": "zstd",
+    # Each commit writes a metadata file: by default those of all commits stay for ever.
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+"""Of every table in the lake, whoever writes it."""
+
 SCHEMAS = ("live", "events", "versions", "ops")
 
 COLUMNS_AND_KEY = """
@@ -200,11 +208,8 @@ def _lake_definition(e: Event) -> tuple[Schema, PartitionSpec]:
 
 def _lake_properties(e: Event) -> dict[str, str]:
     return {
+        **LAKE_PROPERTIES,
         "write.distribution-mode": "none",
-        "write.parquet.compression-codec": "zstd",
-        # Each commit writes a metadata file: by default those of all commits stay for ever.
-        "write.metadata.delete-after-commit.enabled": "true",
-        "write.metadata.previous-versions-max": "20",
         # Never; 0 is refused. By default the sink commits an empty snapshot at every tenth checkpoint without records,
         # and the table of a silent topic gathers them for ever. Nothing needs them (Iceberg 1.11, IcebergFilesCommitter
         # and SinkUtil): a job that is restored walks back from the newest snapshot, however old, to the last one that
@@ -245,8 +250,13 @@ def _may_be_added(name: str, kind: str, there: Shape) -> bool:
 def _lake_shape(schema: Schema, spec: PartitionSpec) -> Shape:
     return Shape(
         columns={name: _lake_kind(schema.find_field(name)) for name in schema.column_names},
-        key=tuple(f"{field.transform}({schema.find_column_name(field.source_id)})" for field in spec.fields),
+        key=partitioning(schema, spec),
     )
+
+
+def partitioning(schema: Schema, spec: PartitionSpec) -> tuple[str, ...]:
+    """``("day(kafka_timestamp)",)``."""
+    return tuple(f"{field.transform}({schema.find_column_name(field.source_id)})" for field in spec.fields)
 
 
 def _lake_kind(field: NestedField) -> str:

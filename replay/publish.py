@@ -33,6 +33,7 @@ from flink.retention import PUBLISHED
 from replay.plan import Stretch
 from replay.records import promoted_or_rolled_back
 from replay.twin import Column, columns_of, make_or_bring_up
+from replay.windows import end_of, floored
 from schemas.errors import Retryable
 
 BOOKS = (*(sink.table for sink in sinks.BOOKS), "ops.replays")
@@ -153,12 +154,8 @@ def _mark_of(connection: Connection, a: Aggregate, at: datetime) -> Mark:
     return Mark(
         at=at.isoformat(),
         version=f"{version[0]} since {version[1].astimezone(UTC).isoformat()}" if version else None,
-        final=_midnight(final[0]).isoformat() if final else None,
+        final=floored(final[0], "day").isoformat() if final else None,
     )
-
-
-def _midnight(moment: datetime) -> datetime:
-    return moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _touched(connection: Connection, a: Aggregate, before: Mark | None, now: Mark) -> list[Stretch]:
@@ -175,8 +172,8 @@ def _touched(connection: Connection, a: Aggregate, before: Mark | None, now: Mar
 
 
 def _whole_days(stretch: Stretch) -> Stretch:
-    until = stretch.until and _midnight(stretch.until - timedelta(microseconds=1)) + DAY
-    return Stretch(since=stretch.since and _midnight(stretch.since), until=until)
+    until = stretch.until and end_of(stretch.until - timedelta(microseconds=1), "day")
+    return Stretch(since=stretch.since and floored(stretch.since, "day"), until=until)
 
 
 def _merged(stretches: Sequence[Stretch]) -> list[Stretch]:

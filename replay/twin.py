@@ -17,6 +17,8 @@ from pyiceberg.transforms import DayTransform
 
 from flink.postgres import Connection
 from flink.retention import PUBLISHED
+from flink.tables import LAKE_PROPERTIES, partitioning
+from flink.versions import COLUMNS
 from schemas.errors import Misconfigured
 
 # Any number that no column has: the catalog numbers them itself.
@@ -35,22 +37,7 @@ TYPES: dict[str, iceberg.IcebergType] = {
     "jsonb": iceberg.StringType(),
     "text[]": iceberg.ListType(LIST_ELEMENT, iceberg.StringType(), element_required=False),
 }
-COLUMNS = """
-select
-    a.attname,
-    format_type(a.atttypid, a.atttypmod),
-    coalesce(col_description(a.attrelid, a.attnum), '')
-from pg_attribute as a
-where a.attrelid = to_regclass(%s) and a.attnum > 0 and not a.attisdropped
-order by a.attnum
-"""
-PROPERTIES = {
-    "format-version": "2",
-    "write.parquet.compression-codec": "zstd",
-    "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "20",
-    PUBLISHED: "",
-}
+PROPERTIES = {"format-version": "2", **LAKE_PROPERTIES, PUBLISHED: ""}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +70,8 @@ class Column:
 
 def columns_of(connection: Connection, relation: str) -> list[Column]:
     """Columns of a table or view; none when it is not there. Raises Misconfigured for a type that the lake has not."""
-    found = [Column(name=n, postgres=t, doc=d) for n, t, d in connection.execute(COLUMNS, (relation,)).fetchall()]
+    rows = connection.execute(COLUMNS, (relation,)).fetchall()
+    found = [Column(name=name, postgres=kind, doc=doc or "") for name, kind, doc in rows]
     for column in found:
         try:
             _ = column.kind
@@ -108,7 +96,8 @@ def make_or_bring_up(catalog: Catalog, name: str, columns: Sequence[Column], *, 
         catalog.create_namespace_if_not_exists(name.split(".")[0])
         return catalog.create_table(name, schema, partition_spec=_days(schema, day), properties=PROPERTIES)
     _exchange_columns(table, schema)
-    there, wanted = (_places(t, s) for t, s in ((table.schema(), table.spec()), (schema, _days(schema, day))))
+    specs = ((table.schema(), table.spec()), (schema, _days(schema, day)))
+    there, wanted = (", ".join(partitioning(s, spec)) for s, spec in specs)
     if there != wanted:
         raise Misconfigured(
             f"the lake's table {name} is in parts by {there or 'nothing'} and should be by {wanted or 'nothing'}; "
@@ -125,10 +114,6 @@ def _days(schema: Schema, moment: str | None) -> PartitionSpec:
     if moment is None:
         return UNPARTITIONED_PARTITION_SPEC
     return PartitionSpec(PartitionField(schema.find_field(moment).field_id, 1000, DayTransform(), f"{moment}_day"))
-
-
-def _places(schema: Schema, spec: PartitionSpec) -> str:
-    return ", ".join(f"{f.transform}({schema.find_column_name(f.source_id)})" for f in spec.fields)
 
 
 def _exchange_columns(table: Table, schema: Schema) -> None:
