@@ -29,7 +29,7 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.errors import Misconfigured
+from schemas.errors import Misconfigured, advice
 
 RULES = Path(__file__).parent / "rules"
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -263,12 +263,4 @@ def _explain(error: dict[str, Any]) -> str:
         return f"{place}{error['ctx']['error']}"
     if error["type"].startswith("union_tag"):
         return f"field kind: is one of {', '.join(KINDS)}"
-    advice = {
-        "missing": "is missing; add it",
-        "extra_forbidden": "is not a field here; remove it or mend its spelling",
-    }.get(error["type"])
-    return f"{place}{advice}" if advice else f"{place}{_lower(error['msg'])}, and it is {error['input']!r}; change it"
-
-
-def _lower(text: str) -> str:
-    return text[0].lower() + text[1:]
+    return f"{place}{advice(error)}"

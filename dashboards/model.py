@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from schemas.errors import Misconfigured
+from schemas.errors import Misconfigured, advice
 
 GRID_COLUMNS = 24
 PLACEHOLDER = re.compile(r"\{\{\s*(?P<snippet>snippet:)?\s*(?P<name>[A-Za-z_][A-Za-z0-9_ ]*?)\s*\}\}")
@@ -476,18 +476,11 @@ def _explain(error: dict[str, Any], document: dict[str, Any]) -> list[str]:
     place = _place(error["loc"], document)
     if error["type"] == "value_error":
         return [f"{place}: {line}" if place else line for line in str(error["ctx"]["error"]).splitlines()]
-    advice = {
-        "missing": "is missing; add it",
-        "extra_forbidden": "is not a field here; remove it or mend its spelling",
+    of_kind = {
         "union_tag_invalid": f"field kind is none of the kinds there are; use one of {', '.join(KINDS)}",
         "union_tag_not_found": f"field kind is missing; add it, one of {', '.join(KINDS)}",
     }.get(error["type"])
-    return [f"{place}{':' if place else ''} {advice or _mend(error)}".strip()]
-
-
-def _mend(error: dict[str, Any]) -> str:
-    said = error["msg"][0].lower() + error["msg"][1:]
-    return f"{said}, and it is {error['input']!r}; change it"
+    return [f"{place}{':' if place else ''} {of_kind or advice(error)}".strip()]
 
 
 def _place(loc: tuple[Any, ...], document: dict[str, Any]) -> str:

@@ -5,6 +5,9 @@ Their text says what happened, where, and what to do next; the CLI prints it as 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class InsightsError(Exception):
     """The root. Anything else that escapes is a defect."""
@@ -57,3 +60,13 @@ class BrokerUnavailable(Retryable):
 
 class RegistryUnavailable(Retryable):
     """The schema registry did not answer in time."""
+
+
+def advice(problem: Mapping[str, Any]) -> str:
+    """What to do about a field of a person's file that pydantic does not take: ``is missing; add it``."""
+    known = {
+        "missing": "is missing; add it",
+        "extra_forbidden": "is not a field here; remove it or mend its spelling",
+    }
+    said = problem["msg"][0].lower() + problem["msg"][1:]
+    return known.get(problem["type"]) or f"{said}, and it is {problem['input']!r}; change it"
