@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -245,10 +246,11 @@ def _part_state(name: str, record: Record, process: psutil.Process | None) -> Pa
     if process is not None:
         try:
             family = [process, *(process.children(recursive=True) if name != "supervisor" else [])]
-            memory = sum(_private_memory(p) for p in family) / 1e6
             uptime = time.time() - process.create_time()
         except psutil.NoSuchProcess:
             process = None
+        else:
+            memory = sum(_private_memory(p) for p in family) / 1e6
     return PartState(
         name=name,
         state=record.state if process or record.is_task or record.state in ("done", "stopped") else "down",
@@ -265,11 +267,15 @@ def _part_state(name: str, record: Record, process: psutil.Process | None) -> Pa
 
 
 def _private_memory(process: psutil.Process) -> int:
-    """Bytes that only this process holds: what Postgres' processes share is not counted once for each."""
-    try:
-        return int(process.memory_full_info().uss)
-    except psutil.AccessDenied:
-        return int(process.memory_info().rss)
+    """Bytes that only this process holds: what Postgres' processes share is not counted once for each. 0 of one that
+    has ended, as a part's children do all the time.
+    """
+    with suppress(psutil.NoSuchProcess):
+        try:
+            return int(process.memory_full_info().uss)
+        except psutil.AccessDenied:
+            return int(process.memory_info().rss)
+    return 0
 
 
 def log_path(settings: Settings, part: str) -> Path:

@@ -40,6 +40,13 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         yield open_hub(settings, folder, resources, seed=11, rate=10.0, history="2h")
 
 
+@pytest.fixture(autouse=True)
+def shop_ends_with_the_test(hub: Hub) -> Iterator[None]:
+    """One that failed leaves no shop that publishes into the next test."""
+    yield
+    hub.shop.end()
+
+
 def test_killing_producer_taskmanager_and_jobmanager_in_mid_history_and_live_loses_and_doubles_nothing(
     hub: Hub,
 ) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from insights.stack import down, part_states
 from insights.stack.part import Part, Task
@@ -38,3 +41,17 @@ def test_a_stopped_stack_still_tells_parts_from_tasks(apart: Any, tmp_path: Path
         ("kafka", "stopped", False),
         ("topics", "stopped", True),
     ]
+
+
+def test_a_part_whose_children_end_while_it_is_looked_at_runs_all_the_same(apart: Any, tmp_path: Path) -> None:
+    """As Postgres' do, one a connection, and a JVM's that asks the system something."""
+    settings = apart(tmp_path / "home")
+    settings.run_dir.mkdir(parents=True)
+    with subprocess.Popen(["/bin/bash", "-c", "while :; do /bin/true & /bin/true; done"]) as parent:
+        try:
+            record = Record(state="running", pid=parent.pid, started=psutil.Process(parent.pid).create_time())
+            (settings.run_dir / "state.json").write_text(json.dumps({"postgres": asdict(record)}))
+            looks = [part_states(settings)[1] for _ in range(100)]
+        finally:
+            parent.kill()
+    assert {(part.state, part.healthy, part.pid) for part in looks} == {("running", True, parent.pid)}
