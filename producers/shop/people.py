@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -31,6 +32,8 @@ AGE_BANDS: Final = (
 )
 AGE_TABLE: Final = tuple(band for band, percent in AGE_BANDS for _ in range(percent))
 NAMES_IN_A_POOL: Final = 250
+OLDER_SHARE: Final = 0.2  # of the visits of customers who come back: by one older than the active ones
+DOUBLINGS: Final = 5
 
 
 def _interleaved() -> tuple[int, ...]:
@@ -97,8 +100,40 @@ def ascii_letters(name: str) -> str:
 
 
 def pick(rng: random.Random, region: int, newest: int, active: int) -> int:
-    """A returning customer of a region: one of the ``active`` numbers up to ``newest``, the newer the likelier."""
-    number = newest - int(active * rng.random() ** 1.5)
+    """A customer of a region who comes back, of the numbers up to ``newest``.
+
+    Mostly one of the ``active`` newest, the newer the likelier; else one of the few older ones that have stayed
+    (``who_may_come_back``).
+    """
     slots = SLOTS_OF_REGION[region]
-    number += slots[int(rng.random() * len(slots))] - number % 100
+    slot = slots[int(rng.random() * len(slots))]
+    if rng.random() < OLDER_SHARE:
+        doubling = int(rng.random() * DOUBLINGS)
+        oldest = newest - int(active * (1 << doubling) * (1 + rng.random()))
+        apart = 100 * _hundreds_per_one_that_stays(doubling)
+        number = -(-oldest // apart) * apart + slot
+        if 0 <= number <= newest:
+            return number
+    number = newest - int(active * rng.random() ** 1.5)
+    number += slot - number % 100
     return number if number <= newest else number - 100
+
+
+def who_may_come_back(newest: int, active: int) -> Iterator[int]:
+    """Everyone whom ``pick`` finds now, or will find as time goes on and who is there already; by number.
+
+    That is each of the ``active`` newest, and of those older than that ever fewer: an eighth of the hundreds up to
+    twice that age, a sixteenth up to four times, and so on for some doublings of the age; so customers that joined
+    together are still there after a year, but few of them.
+    """
+    first = max(0, (newest - (active << DOUBLINGS)) // 100)
+    for hundred in range(first, newest // 100 + 1):
+        age = newest - (hundred * 100 + 99)  # of the newest of them
+        doubling = ((max(age, 1) - 1) // active).bit_length() - 1
+        if doubling < 0 or hundred % _hundreds_per_one_that_stays(doubling) == 0:
+            yield from range(hundred * 100, min(hundred * 100 + 100, newest + 1))
+
+
+def _hundreds_per_one_that_stays(doubling: int) -> int:
+    """Of how many hundreds one is still there, when its age is so many doublings of that of the active ones."""
+    return 8 << doubling

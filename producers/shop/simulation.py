@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from itertools import chain, dropwhile
 from math import ceil
 from typing import Any, Final
 
-from producers.shop import rhythm
+from producers.shop import people, rhythm
 from producers.shop.assortment import CURRENCY, EPOCH
 from producers.shop.chance import mixed, share
 from producers.shop.identifiers import event_id, tail_prefix
@@ -216,10 +217,11 @@ class Simulation:
     def _announcements(self) -> list[Occurrence]:
         """Who the customers are and what lies in the warehouses, at the origin."""
         shop, at_ms = self.shop, self.origin * MINUTE_MS
-        newest = shop.customers_before(self.origin)
-        oldest = max(0, newest - shop.active_customers - 200)
+        newest = shop.newest_customer(self.origin)
+        returning = people.who_may_come_back(newest, shop.active_customers)
+        signing_up = range(max(newest + 1, 0), shop.customers_before(self.origin))
         found = []
-        for number in range(max(oldest, self.customers_from), newest):
+        for number in dropwhile(lambda n: n < self.customers_from, chain(returning, signing_up)):
             this = event_id(at_ms, tail_prefix(mixed(shop.seed, number, at_ms, 32)), 0)
             record = self._visits.customer_record(number, at_ms, this, 0)
             found.append(Occurrence(at_ms, this, CUSTOMER_CHANGED, record))

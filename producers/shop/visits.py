@@ -108,12 +108,16 @@ class Shop:
 
     @cached_property
     def active_customers(self) -> int:
-        """How many of the newest customers still come; older ones have moved on."""
+        """How many of the newest customers all come back; of older ones some do (``people.who_may_come_back``)."""
         return int(min(max(2000 * self.rate, 500), 50_000))
 
     def customers_before(self, minute: int) -> int:
         """How many customers signed up before a minute; their numbers are 0 up to that."""
         return rhythm.count_until(minute, self.sign_ups_per_week)
+
+    def newest_customer(self, minute: int) -> int:
+        """Number of the newest one who may come back in a minute: whose visit of signing up is over."""
+        return self.customers_before(minute - VISIT_MINUTES - 1) - 1
 
     def signup_date(self, number: int) -> date:
         minute = rhythm.minute_of(number, self.sign_ups_per_week)
@@ -143,8 +147,7 @@ class Visits:
         rng = random.Random(mixed(shop.seed, minute, 21))  # noqa: S311 a shop is drawn, no secret is
         newcomers = range(shop.customers_before(minute), shop.customers_before(minute + 1))
         others = _poisson(rng, shop.visits_per_minute * (1 - SIGN_UP_SHARE) * rhythm.intensity(minute))
-        # Whoever comes back must have signed up in a visit that is over.
-        newest = shop.customers_before(minute - VISIT_MINUTES - 1) - 1
+        newest = shop.newest_customer(minute)
         sums = rhythm.region_sums(minute)
         found: list[Occurrence] = []
         for n, number in enumerate(newcomers):

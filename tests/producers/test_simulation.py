@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import uuid
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from producers.shop import people
 from producers.shop.assortment import EPOCH, price_at
 from producers.shop.occurrences import (
     CUSTOMER_CHANGED,
@@ -164,6 +166,37 @@ def test_customers_are_announced_or_sign_up_before_they_buy() -> None:
             assert occurrence.record["customer_id"] in known
     returning = Counter(order["customer_id"] for order in told(ORDER_PLACED))
     assert max(returning.values()) > 1
+
+
+@given(
+    st.integers(0, 4),
+    st.integers(0, 10**7),
+    st.integers(500, 50_000),
+    st.integers(0, 10**6),
+    st.randoms(use_true_random=False),
+)
+def test_whoever_comes_back_was_among_those_who_may_when_the_shop_began(
+    region: int, newest: int, active: int, joined_since: int, rng: random.Random
+) -> None:
+    began_with = set(people.who_may_come_back(newest, active))
+    for _ in range(20):
+        number = people.pick(rng, region, newest + joined_since, active)
+        assert number in began_with or newest < number <= newest + joined_since or number < 0
+        assert people.region_index(number) == region
+
+
+def test_a_few_customers_stay_for_years_and_ever_fewer_of_those_who_joined_together() -> None:
+    """Else cohorts are empty from the second month on."""
+    active, newest = 20_000, 6_500_000
+    share_left = []
+    for doubling in range(6):
+        ages = range(active << doubling >> 1, active << doubling)
+        share_left.append(len({newest - n for n in people.who_may_come_back(newest, active)} & set(ages)) / len(ages))
+    assert share_left == pytest.approx([1, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 128], rel=0.25)
+    signed_up = {record["customer_id"]: record["signup_date"] for record in told(CUSTOMER_CHANGED)}
+    weeks = Counter((o["occurred_at"].date() - signed_up[o["customer_id"]]).days // 28 for o in told(ORDER_PLACED))
+    assert all(weeks[month] > 0 for month in range(12)), weeks
+    assert sum(n for month, n in weeks.items() if month > 0) > sum(weeks.values()) / 10
 
 
 def test_a_customer_has_one_region_and_one_sign_up_date_whatever_changes() -> None:
