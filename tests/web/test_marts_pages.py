@@ -91,6 +91,17 @@ def test_every_page_is_whole_readable_by_all_and_without_a_fault(
     browser.picture(f"{name.replace('_', '-')}-of-marts-{device}-{'dark' if dark else 'light'}")
 
 
+def test_prices_are_those_of_the_shop_that_the_product_is_shown_of(page: str, shop: Shop, browse: Any) -> None:
+    changes = "select count(*) from marts.price_history as p where previous_price is not null"
+    of_its_shop = (
+        " and exists (select from marts.dim_products as d where (d.shop, d.product_id) = (p.shop, p.product_id))"
+    )
+    assert one(shop, changes + of_its_shop) < one(shop, changes), "two shops have a product of the same id"
+    browser = browse()
+    browser.show(f"{page}?dashboard=catalog&{ALL_TIME}")
+    assert Decimal(browser.value("price_changes")) == one(shop, changes + of_its_shop)
+
+
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
 def test_what_a_card_is_said_to_read_is_what_postgres_sees_it_read(shop: Shop, path: Path) -> None:
     dashboard = load(path)
