@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -95,7 +95,7 @@ def fingerprint(rule: str, label: str) -> str:
 
 def evaluate(rule: Rule, answer: Answer, now: datetime, previous: Iterable[Alert]) -> tuple[Transition, ...]:
     """What becomes of the rule's alerts by this answer. Raises RuleBroken when the answer isn't what the rule needs."""
-    return transitions(rule, findings(rule, answer, now), now, previous)
+    return transitions(rule, findings(rule, answer, now), now, previous, unknown=not_known(rule, answer))
 
 
 def findings(rule: Rule, answer: Answer, now: datetime) -> tuple[Finding, ...]:
@@ -110,13 +110,19 @@ def findings(rule: Rule, answer: Answer, now: datetime) -> tuple[Finding, ...]:
     return tuple(found.values())
 
 
+def not_known(rule: Rule, answer: Answer) -> frozenset[str]:
+    """Labels of which the answer does not say whether they are findings: their number or time is null."""
+    judged = {"threshold": "value", "freshness": "at"}.get(rule.kind)
+    return frozenset(_label(row) for row in answer.rows if judged and row.get(judged) is None)
+
+
 def transitions(
-    rule: Rule, found: Sequence[Finding], now: datetime, previous: Iterable[Alert]
+    rule: Rule, found: Sequence[Finding], now: datetime, previous: Iterable[Alert], *, unknown: Container[str] = ()
 ) -> tuple[Transition, ...]:
-    """What the rule's alerts become when this is all that it finds."""
+    """What the rule's alerts become when this is all that it finds; those that are ``unknown`` stay as they are."""
     known = {alert.label: alert for alert in previous}
     there = {finding.label for finding in found}
-    gone = [alert for alert in known.values() if alert.label not in there]
+    gone = [alert for alert in known.values() if alert.label not in there and alert.label not in unknown]
     return (
         *(_present(rule, finding, now, known.get(finding.label)) for finding in found),
         *(t for alert in gone if (t := _absent(rule, alert, now)) is not None),

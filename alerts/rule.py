@@ -167,7 +167,7 @@ class Empty(_Rule):
 
 
 class Threshold(_Rule):
-    """A number for each label, in ``value``. One that is null is not known, and no finding.
+    """A number for each label, in ``value``. One that is null is not known, as in a threshold.
 
     It is a finding when it is ``above`` or ``below`` that. ``message`` may hold ``{limit}``.
     """
@@ -192,7 +192,7 @@ class Threshold(_Rule):
 
 
 class Freshness(_Rule):
-    """The newest time for each label, in ``at`` (timestamptz). One that is null is not known, and no finding.
+    """The newest time for each label, in ``at`` (timestamptz). One that is null is not known, as in a threshold.
 
     It is a finding when it is longer ago than ``limit``, or than what ``limits`` says for that label.
     ``message`` may hold ``{age}`` and ``{limit}``.

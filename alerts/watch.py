@@ -13,7 +13,7 @@ import structlog
 
 from alerts import ledger
 from alerts.channels import Channel, ChannelFailed
-from alerts.evaluate import Alert, Finding, RuleBroken, Transition, findings, transitions
+from alerts.evaluate import Alert, Finding, RuleBroken, Transition, findings, not_known, transitions
 from alerts.ledger import Check, Waiting
 from alerts.message import Message, Told, iso, messages
 from alerts.postgres import STATEMENT_SECONDS, Connection, NotKnownYet, PostgresAway, ask, connect
@@ -41,23 +41,28 @@ ITSELF = Empty.model_validate(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
-    """One look at one rule: what it finds, or in ``detail`` why that is not known or the rule is broken."""
+    """One look at one rule: what it finds, or in ``detail`` why that is not known or the rule is broken.
+
+    ``unknown`` are labels of which it could not be said.
+    """
 
     rule: Rule
     outcome: str
     found: tuple[Finding, ...] = ()
+    unknown: frozenset[str] = frozenset()
     detail: str = ""
 
 
 def look(connection: Connection, rule: Rule, now: datetime) -> Looked:
     """Asks one rule now, whatever was before. Raises PostgresAway."""
     try:
-        found = findings(rule, ask(connection, rule, now), now)
+        answer = ask(connection, rule, now)
+        found = findings(rule, answer, now)
     except NotKnownYet as unknown:
         return Looked(rule=rule, outcome="not known", detail=str(unknown))
     except RuleBroken as problem:
         return Looked(rule=rule, outcome="broken", detail=str(problem))
-    return Looked(rule=rule, outcome="finds" if found else "quiet", found=found)
+    return Looked(rule=rule, outcome="finds" if found else "quiet", found=found, unknown=not_known(rule, answer))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +169,8 @@ class Watch:
         looked = look(self._asking, rule, now)
         if looked.outcome in ("quiet", "finds"):
             # A rule that can't be asked changes nothing: what fired before may well go on.
-            self._write(rule, transitions(rule, looked.found, now, self._known(rule)), now)
+            became = transitions(rule, looked.found, now, self._known(rule), unknown=looked.unknown)
+            self._write(rule, became, now)
         self._broken.pop(rule.name, None)
         if looked.outcome == "broken":
             LOG.warning("rule_broken", rule=rule.name, problem=looked.detail)

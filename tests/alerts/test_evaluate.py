@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from alerts.evaluate import Alert, Answer, RuleBroken, State, Transition, evaluate, findings, fingerprint
+from alerts.evaluate import Alert, Answer, RuleBroken, State, evaluate, findings, fingerprint
 from alerts.message import MOST_FINDINGS, Message, messages
 from alerts.rule import Rule
 from tests.alerts.made_rules import rule
@@ -30,17 +30,17 @@ class Told:
         self.alerts: dict[str, Alert] = {}
 
     def check(self, minute: float, *labels: str) -> list[str]:
-        now = NOON + timedelta(minutes=minute)
-        changes = evaluate(self.rule, answer(*({"label": label} for label in labels)), now, self.alerts.values())
-        self._remember(changes)
-        return [f"{m.kind} {' '.join(told.label for told in m.findings)}" for m in messages(self.rule, changes, now)]
+        return self.check_answer(minute, answer(*({"label": label} for label in labels)))
 
-    def _remember(self, changes: Sequence[Transition]) -> None:
+    def check_answer(self, minute: float, said: Answer) -> list[str]:
+        now = NOON + timedelta(minutes=minute)
+        changes = evaluate(self.rule, said, now, self.alerts.values())
         for change in changes:
             if change.change == "forgotten":
                 del self.alerts[change.alert.label]
             else:
                 self.alerts[change.alert.label] = change.alert
+        return [f"{m.kind} {' '.join(told.label for told in m.findings)}" for m in messages(self.rule, changes, now)]
 
 
 def test_a_finding_is_told_once_and_when_it_is_over(tmp_path: Path) -> None:
@@ -53,6 +53,15 @@ def test_a_finding_is_told_once_and_when_it_is_over(tmp_path: Path) -> None:
     assert told.check(5, "locks") == []
     assert told.check(6) == ["recovered locks"]
     assert told.check(7) == []
+
+
+def test_an_alert_whose_number_is_not_known_any_more_stays_until_it_is(tmp_path: Path) -> None:
+    told = Told(rule(tmp_path, kind="threshold", message="{label}: {value} (limit: {limit})", above=10))
+    numbers = [answer({"label": "helmets", "value": value}) for value in (11, None, None, 11, None, 9)]
+    assert [told.check_answer(minute, said) for minute, said in enumerate(numbers)] == [
+        *(["fired helmets"], [], [], [], []),
+        ["recovered helmets"],
+    ]
 
 
 def test_it_must_hold_for_its_time_before_it_fires(tmp_path: Path) -> None:
