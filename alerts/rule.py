@@ -167,7 +167,7 @@ class Empty(_Rule):
 
 
 class Threshold(_Rule):
-    """A number for each label, in ``value``. One that is null is not known, as in a threshold.
+    """A number for each label, in ``value``. One that is null is not known: no finding, and an alert of it stays.
 
     It is a finding when it is ``above`` or ``below`` that. ``message`` may hold ``{limit}``.
     """
