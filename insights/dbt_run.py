@@ -5,6 +5,7 @@ dbt's folder of compiled SQL is in the stack's own (``INSIGHTS_HOME/dbt``), its 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -196,6 +197,12 @@ def log_path(settings: Settings) -> Path:
     return settings.logs_dir / "dbt.log"
 
 
+def code_of_macros(project: Path) -> str:
+    """Another text when a macro of the dbt project is another: dbt tells no model what its macros say."""
+    texts = [path.read_bytes() for path in sorted((project / "macros").rglob("*.sql"))]
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()
+
+
 def project_environment(target: str, *, compiled: Path, logs: Path) -> dict[str, str]:
     """What dbt must be told for a target of our project: where things are, and to keep to itself."""
     return {
@@ -207,6 +214,7 @@ def project_environment(target: str, *, compiled: Path, logs: Path) -> dict[str,
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DBT_USE_COLORS": "false",
         "INSIGHTS_DBT_TARGET": target,
+        "INSIGHTS_DBT_MACROS": code_of_macros(PROJECT / "dbt"),
     }
 
 

@@ -211,9 +211,14 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
     {{ return("date '" ~ day ~ "'" if kind == 'day' else "timestamp '" ~ day ~ " 00:00:00'") }}
 {% endmacro %}
 
-{#- What a model's numbers depend on besides the sources: its own SQL, and that of the views it reads them by. -#}
+{#- What `insights dbt` says of all macros: any of them may be in a model's SQL. -#}
+{% macro code_of_macros() %}
+    {{ return(env_var('INSIGHTS_DBT_MACROS', '')) }}
+{% endmacro %}
+
+{#- What a model's numbers depend on besides the sources: its own SQL, that of the views it reads them by, and macros. -#}
 {% macro day_code() %}
-    {%- set texts = [model.raw_code, model.config.get('reach', {}), model.config.get('onwards', '')] -%}
+    {%- set texts = [code_of_macros(), model.raw_code, model.config.get('reach', {}), model.config.get('onwards', '')] -%}
     {%- for id in day_upstream(model).views -%}{%- do texts.append(graph.nodes[id].raw_code) -%}{%- endfor -%}
     {{ return(local_md5(texts | join('\n'))) }}
 {% endmacro %}

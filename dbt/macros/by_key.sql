@@ -28,7 +28,7 @@ On Athena such a model is a table: it says `materialized='by_key' if target.type
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
     {% do day_lock() %}
-    {%- set code = local_md5(model.raw_code ~ key_watched(config.get('watches', {}))) -%}
+    {%- set code = local_md5(code_of_macros() ~ model.raw_code ~ key_watched(config.get('watches', {}))) -%}
     {%- set columns = get_column_schema_from_query(sql) | map(attribute='name') | list -%}
     {%- set is_new = existing is none or not existing.is_table or not day_has_columns(existing, columns) -%}
     {% call statement('take') %}

@@ -12,8 +12,8 @@ from typing import Any
 
 import psycopg
 
-from insights.dbt_run import PYTHON, environment
-from insights.settings import Settings
+from insights.dbt_run import PYTHON, code_of_macros, environment
+from insights.settings import PROJECT, Settings
 from tests.marts import sources
 
 SERVER = Path(__file__).parent / "server.py"
@@ -30,8 +30,10 @@ class Dbt:
     process: subprocess.Popen[str]
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def run(self, database: str, *arguments: str, expect: bool = True) -> dict[str, dict[str, Any]]:
-        """dbt with these arguments. Fails when it did not go as expected."""
+    def run(
+        self, database: str, *arguments: str, project: Path = PROJECT / "dbt", expect: bool = True
+    ) -> dict[str, dict[str, Any]]:
+        """dbt with these arguments, of our project or a copy. Fails when it did not go as expected."""
         assert self.process.stdin
         assert self.process.stdout
         asked = {
@@ -41,6 +43,8 @@ class Dbt:
             | {
                 "INSIGHTS_POSTGRES_DATABASE": database,
                 "INSIGHTS_DBT_SEVERITY": "error",
+                "INSIGHTS_DBT_MACROS": code_of_macros(project),
+                "DBT_PROJECT_DIR": str(project),
                 "DBT_TARGET_PATH": str(self.settings.dbt_dir / database),
             },
         }

@@ -165,23 +165,31 @@ def test_another_version_of_a_source_is_read_from_its_beginning(shop: Shop, dbt:
     assert_as_if_built_whole(shop, dbt)
 
 
-def test_a_view_that_changes_brings_all_days_of_what_is_built_on_it(shop: Shop, dbt: Dbt, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "text", "changed"),
+    [
+        ("models/staging/stg_order_lines.sql", "    discount_amount,", "    discount_amount + 1 as discount_amount,"),
+        ("macros/cross_database.sql", "'coalesce(sum(' ~ amount ~ '), 0)'", "'coalesce(sum(' ~ amount ~ ' + 1), 0)'"),
+    ],
+    ids=["view", "macro"],
+)
+def test_a_view_or_a_macro_that_changes_brings_all_days_of_what_is_built_on_it(
+    shop: Shop, dbt: Dbt, tmp_path: Path, path: str, text: str, changed: str
+) -> None:
     project = tmp_path / "dbt"
     shutil.copytree(PROJECT / "dbt", project)
-    view = project / "models" / "staging" / "stg_order_lines.sql"
-    text = view.read_text()
-    view.write_text(
-        text.replace("    discount_amount,", "    cast(discount_amount + 1 as numeric(38, 2)) as discount_amount,")
-    )
-    assert view.read_text() != text
+    before = (project / path).read_text()
+    (project / path).write_text(before.replace(text, changed))
+    assert text in before
     asked = "select sum(discount_amount), sum(lines) from intermediate.int_orders where order_day < %s"
     day = (FIRST_DAY + 8 * DAY).date()
+    dbt.run("shop", "run")
     with psycopg.connect(shop.dsn, autocommit=True) as connection:
-        before, lines = connection.execute(asked, (day,)).fetchone() or (0, 0)
-        dbt.run("shop", "run", "--select", "stg_order_lines", "int_orders", "--project-dir", str(project))
-        after, _ = connection.execute(asked, (day,)).fetchone() or (0, 0)
+        discounts, lines = connection.execute(asked, (day,)).fetchone() or (0, 0)
+        dbt.run("shop", "run", "--select", "stg_order_lines", "int_orders", project=project)
+        now, _ = connection.execute(asked, (day,)).fetchone() or (0, 0)
     assert lines
-    assert after == before + lines
+    assert now == discounts + lines
 
 
 def test_tables_that_were_emptied_and_are_filled_again_are_read_from_the_beginning(shop: Shop, dbt: Dbt) -> None:
@@ -233,7 +241,7 @@ def test_what_a_build_by_day_must_not_read_is_refused_by_name(dbt: Dbt, shop: Sh
     (project / "models" / "intermediate" / "int_wrong.sql").write_text(
         "{{ config(materialized='by_day', day='order_day') }}\nselect order_day from {{ ref('int_orders') }}"
     )
-    dbt.run("shop", "run", "--select", "int_wrong", "--project-dir", str(project), expect=False)
+    dbt.run("shop", "run", "--select", "int_wrong", project=project, expect=False)
     assert "int_wrong is built by day and reads int_orders" in dbt.results["int_wrong"]["message"]
 
 
