@@ -5,7 +5,7 @@ what they read. A build computes anew the days that may have changed since the l
 - days that were not final then, for a source (ops.finality),
 - days within windows that a replay has changed since (ops.replays; promoted, restated late events, rolled back),
 - all, when readers see another version of a source or its tables were made anew (ops.versions), when the SQL of the
-  model or of a view that it reads by changed, and with --full-refresh.
+  model, of a view that it reads by or of any macro changed, and with --full-refresh.
 
 On Postgres the days are deleted and written again in one transaction, which also records what was known when they were
 read. So a build that is killed leaves everything as it was, one that is done again changes nothing, and of two at once

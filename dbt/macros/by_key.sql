@@ -10,7 +10,8 @@ next build.
 - onwards: whatever comes after the least changed key is changed too, as with a running sum.
 - watches={'dim_products': ['product_id', 'category']}: when any of these values changed, everything is computed anew.
 
-Everything is, as well, when the model is new, its SQL changed, with --full-refresh, and when all days were written.
+Everything is, as well, when the model is new, its SQL or a macro changed, with --full-refresh, and when all days were
+written.
 On Athena such a model is a table: it says `materialized='by_key' if target.type == 'postgres' else 'table'`.
 -#}
 

@@ -89,10 +89,10 @@ class Simulation:
 
         Visits that began before ``origin`` are no part of it. ``customers_from`` narrows the announcement to
         customers from that number on; without ``announce`` there is none. Raises Misconfigured for an origin before
-        the shop opened.
+        the shop opened, or when it had fewer customers than come back.
         """
-        if origin <= rhythm.OPENED + rhythm.WEEK_MINUTES:
-            raise Misconfigured("the synthetic shop opened in January 2015; start later than that")
+        if origin <= rhythm.OPENED + rhythm.WEEK_MINUTES or shop.newest_customer(origin) < shop.active_customers:
+            raise Misconfigured("the synthetic shop opened in January 2015 and has few customers yet; start later")
         self.shop = shop
         self.origin = origin
         self.minute = origin if minute is None else minute

@@ -219,6 +219,12 @@ def test_a_product_that_is_soon_sold_out_is_found(shop: Shop, found: Callable[[s
     ]
 
 
+def test_a_product_that_is_not_sold_any_more_is_not_low_nor_unknown(shop: Shop, asked: Callable[[str], Looked]) -> None:
+    healthy(shop)
+    shop.cover("p3", None)
+    assert (asked("low_stock").outcome, asked("low_stock").unknown) == ("quiet", frozenset())
+
+
 def test_orders_that_fall_are_found(shop: Shop, found: Callable[[str], list[str]]) -> None:
     healthy(shop)
     shop.sql("delete from versions.order_lines_v1 where occurred_at > %s", ago(hours=10))

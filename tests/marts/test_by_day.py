@@ -192,6 +192,22 @@ def test_a_view_or_a_macro_that_changes_brings_all_days_of_what_is_built_on_it(
     assert now == discounts + lines
 
 
+def test_a_macro_that_changes_brings_all_keys_of_a_model_that_is_built_by_itself(
+    shop: Shop, dbt: Dbt, tmp_path: Path
+) -> None:
+    project = tmp_path / "dbt"
+    shutil.copytree(PROJECT / "dbt", project)
+    macros = project / "macros" / "cross_database.sql"
+    macros.write_text(macros.read_text().replace("'coalesce(sum(' ~ amount ~ ')", "'coalesce(sum(' ~ amount ~ ' + 1)"))
+    dbt.run("shop", "run")
+    with psycopg.connect(shop.dsn, autocommit=True) as connection:
+        asked = "select sum(net_amount), sum(orders) from intermediate.int_customer_months"
+        before, orders = connection.execute(asked).fetchone() or (0, 0)
+        dbt.run("shop", "run", "--select", "int_customer_months", project=project)
+        assert connection.execute(asked).fetchone() == (before + orders, orders)
+    assert orders
+
+
 def test_tables_that_were_emptied_and_are_filled_again_are_read_from_the_beginning(shop: Shop, dbt: Dbt) -> None:
     with psycopg.connect(shop.dsn) as connection:
         connection.execute("truncate versions.order_lines_v1, versions.customer_orders_per_day_v1, ops.finality")

@@ -168,11 +168,12 @@ def test_customers_are_announced_or_sign_up_before_they_buy() -> None:
     assert max(returning.values()) > 1
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 4),
-    st.integers(0, 10**7),
+    st.integers(50_000, 10**7),
     st.integers(500, 50_000),
-    st.integers(0, 10**6),
+    st.integers(0, 50_000),
     st.randoms(use_true_random=False),
 )
 def test_whoever_comes_back_was_among_those_who_may_when_the_shop_began(
@@ -181,7 +182,7 @@ def test_whoever_comes_back_was_among_those_who_may_when_the_shop_began(
     began_with = set(people.who_may_come_back(newest, active))
     for _ in range(20):
         number = people.pick(rng, region, newest + joined_since, active)
-        assert number in began_with or newest < number <= newest + joined_since or number < 0
+        assert number in began_with or newest < number <= newest + joined_since
         assert people.region_index(number) == region
 
 
@@ -266,5 +267,6 @@ def test_a_shop_that_was_away_tells_who_signed_up_and_pays_what_fell_due() -> No
 
 
 def test_before_it_opened_there_is_no_shop() -> None:
-    with pytest.raises(Misconfigured, match="opened in January 2015"):
-        simulation(origin=0)
+    for origin in (0, int(datetime(2015, 1, 14, tzinfo=UTC).timestamp()) // 60):
+        with pytest.raises(Misconfigured, match="opened in January 2015"):
+            simulation(origin=origin)

@@ -41,26 +41,27 @@ seen as (
     where nth_from_last = 1
 ),
 
-sales as (
+last_sold as (
     select
         product_id,
-        last_category,
-        last_brand,
-        last_currency,
-        last_unit_price,
-        row_number() over (partition by product_id order by day desc) as nth_from_last
+        max(day) as day
     from {{ ref('int_product_sales') }}
+    group by
+        product_id
 ),
 
 sold as (
     select
-        product_id,
-        last_category,
-        last_brand,
-        last_currency,
-        last_unit_price
-    from sales
-    where nth_from_last = 1
+        sales.product_id,
+        sales.last_category,
+        sales.last_brand,
+        sales.last_currency,
+        sales.last_unit_price
+    from {{ ref('int_product_sales') }} as sales
+    inner join last_sold
+        on
+            sales.product_id = last_sold.product_id
+            and sales.day = last_sold.day
 )
 
 select

@@ -1,19 +1,29 @@
-with active as (
+with months as (
     select
         cohort_month,
-        {{ months_between('cohort_month', 'order_month') }} as months_since,
+        order_month,
         count(*) as active_customers,
         sum(orders) as orders,
         sum(net_amount) as revenue
     from {{ ref('int_customer_months') }}
     group by
         cohort_month,
-        {{ months_between('cohort_month', 'order_month') }}
+        order_month
+),
+
+active as (
+    select
+        cohort_month,
+        {{ months_between('cohort_month', 'order_month') }} as months_since,
+        active_customers,
+        orders,
+        revenue
+    from months
 ),
 
 newest as (
     select max(order_month) as newest_month
-    from {{ ref('int_customer_months') }}
+    from months
 ),
 
 {#- In its first month everybody of a cohort is active. -#}

@@ -1,0 +1,97 @@
+"""The Sales Overview's ranges: what is in one, in the one before and in each step, against plain Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import psycopg
+import pytest
+
+from dashboards.model import load
+from dashboards.query import question
+from tests.marts.process import make_tables
+from tests.replay.own_postgres import own_postgres
+
+FOLDER = Path(__file__).parents[2] / "dashboards"
+MINUTE = timedelta(minutes=1)
+SALE = """
+insert into versions.sales_per_minute_v1
+    (window_start, region, category, orders, units, gross_amount, discount_amount, net_amount)
+values (%s, 'EU', 'Bikes', 1, 1, %s, 0, %s)
+"""
+REFUND = """
+insert into versions.refunds_v1
+    (event_id, line, occurred_at, refund_id, order_id, customer_id, region, currency, product_id, category, quantity,
+    amount, reason)
+values (%s, 1, %s, %s, 'o', 'c', 'EU', 'EUR', 'p', 'Bikes', 1, %s, 'damaged')
+"""
+Moves = list[tuple[datetime, Decimal]]
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connection[Any]]:
+    with own_postgres(tmp_path_factory.mktemp("sales") / "postgres") as dsn:
+        make_tables(dsn)
+        with psycopg.connect(dsn) as connection:
+            yield connection
+
+
+@pytest.mark.parametrize(("words", "length"), [("1 hour", 60 * MINUTE), ("24 hours", 1440 * MINUTE)])
+@pytest.mark.parametrize("seed", range(3))
+def test_sales_of_a_range_its_steps_and_the_range_before_are_those_of_plain_python(
+    postgres: psycopg.Connection[Any], words: str, length: timedelta, seed: int
+) -> None:
+    with postgres.transaction(force_rollback=True):  # now() is one moment in all of it
+        (now,) = postgres.execute("select now()").fetchone() or (None,)
+        assert now
+        ends = now.replace(second=0, microsecond=0) + MINUTE
+        sales, refunds = trade(Random(seed), ends, length)
+        with postgres.cursor() as cursor:
+            cursor.executemany(SALE, [(at, amount, amount) for at, amount in sales])
+            rows = [(f"e{n}", at, f"r{n}", amount) for n, (at, amount) in enumerate(refunds)]
+            cursor.executemany(REFUND, rows)
+        moved = [*sales, *((at, -amount) for at, amount in refunds)]
+        since, before = ends - length, ends - 2 * length
+
+        assert answer(postgres, "net_sales", "sql", words) == [
+            (total(moved, since, datetime.max.replace(tzinfo=now.tzinfo)), total(moved, before, since))
+        ]
+        shown = answer(postgres, "sales_over_time", "sql", words)
+        step = shown[1][0] - shown[0][0]
+        assert [at for at, _, _ in shown] == [since + n * step for n in range(length // step)]
+        assert shown == [
+            (at, total(moved, at, at + step), total(moved, at - length, at - length + step)) for at, _, _ in shown
+        ]
+        assert answer(postgres, "net_sales", "trend_sql", words) == [(at, net) for at, net, _ in shown]
+
+
+def trade(rng: Random, ends: datetime, length: timedelta) -> tuple[Moves, Moves]:
+    """Sales and refunds before a range, in it, at its edges, and a few ahead of the clock."""
+    edges = [ends - n * length for n in (0, 1, 2)]
+    minutes = {at + n * MINUTE for at in edges for n in (-1, 0, 1)}
+    minutes |= {ends - rng.randrange(1, int(2.5 * (length / MINUTE))) * MINUTE for _ in range(200)}
+    minutes.add(ends - 3 * length)  # there is a whole range before to compare with
+    moments = [at + timedelta(microseconds=n) for at in edges for n in (-1, 0, 1)]
+    moments += [ends - rng.random() * 2.5 * length for _ in range(200)]
+
+    def amounts(times: list[datetime]) -> Moves:
+        return [(at, Decimal(rng.randrange(1, 10**6)) / 100) for at in times]
+
+    return amounts(sorted(minutes)), amounts(moments)
+
+
+def total(moved: Moves, first: datetime, end: datetime) -> Decimal:
+    return sum((amount for at, amount in moved if first <= at < end), Decimal(0))
+
+
+def answer(postgres: psycopg.Connection[Any], card: str, field: str, words: str) -> list[tuple[Any, ...]]:
+    dashboard = load(FOLDER / "sales_overview.yaml")
+    (sql,) = [c.statements[field] for c in dashboard.cards if c.id == card]
+    values = {p.name: p.default or "" for p in dashboard.parameters} | {"range": words}
+    asked = question(dashboard.expanded(sql), values)
+    return postgres.execute(psycopg.ClientCursor(postgres).mogrify(asked.sql.encode(), dict(asked.values))).fetchall()
