@@ -25,6 +25,8 @@ TIME_LABELS = (
 
 Chart = alt.LayerChart | alt.FacetChart
 BAR_PIXELS = 40
+# Without it names keep the order in which they were first seen, whatever numbers move them later.
+AS_THEY_COME = alt.EncodingSortField(field="place", op="min", order="ascending")
 
 
 def has_numbers(rows: Sequence[Row], columns: Sequence[str]) -> bool:
@@ -56,8 +58,10 @@ def line(card: LineCard, rows: Sequence[Row], currency: str, mode: Mode, height:
 def column(card: ColumnCard, rows: Sequence[Row], currency: str, mode: Mode, height: int) -> Chart:
     """Upright bars, the first series at the baseline and each on the one before it; negative numbers hang below."""
     frame = _frame(card.series, rows, card.format, currency) | _stacked(card.series, rows)
-    frame["label"] = [str(row[card.x]) for row in rows]
-    x = alt.X("label:N", sort=None, axis=alt.Axis(labelAngle=0), scale=alt.Scale(paddingInner=0.35, paddingOuter=0.15))
+    frame |= {"label": [str(row[card.x]) for row in rows], "place": list(range(len(rows)))}
+    x = alt.X(
+        "label:N", sort=AS_THEY_COME, axis=alt.Axis(labelAngle=0), scale=alt.Scale(paddingInner=0.35, paddingOuter=0.15)
+    )
     tooltip = [alt.Tooltip("label:N", title=card.title)]
     tooltip += [alt.Tooltip(f"{s.column}_text:N", title=s.title) for s in card.series]
     base = alt.Chart(pa.table(frame)).encode(x=x, tooltip=tooltip)
@@ -77,6 +81,7 @@ def bar(card: BarCard, rows: Sequence[Row], currency: str, mode: Mode) -> Chart:
     changes = [change(row[card.value], row.get("previous")) for row in rows]
     frame = {
         "label": [str(row[card.label]) for row in rows],
+        "place": list(range(len(rows))),
         "value": [float(row[card.value]) for row in rows],
         "value_text": [shown(row[card.value], card.format, currency) for row in rows],
         "exact_text": [exact(row[card.value], card.format, currency) for row in rows],
@@ -88,7 +93,7 @@ def bar(card: BarCard, rows: Sequence[Row], currency: str, mode: Mode) -> Chart:
         alt.Tooltip("exact_text:N", title="Value"),
         alt.Tooltip("change_text:N", title="Change"),
     ]
-    y = alt.Y("label:N", sort=None, axis=None, scale=alt.Scale(paddingInner=0, paddingOuter=0))
+    y = alt.Y("label:N", sort=AS_THEY_COME, axis=None, scale=alt.Scale(paddingInner=0, paddingOuter=0))
     base = alt.Chart(pa.table(frame)).encode(y=y, tooltip=tooltip)
     bars = base.mark_bar(color=colours.accent, height=7, yOffset=9, cornerRadius=3.5).encode(
         x=alt.X("value:Q", axis=None, scale=alt.Scale(zero=True, nice=False))
@@ -117,12 +122,8 @@ def _line_marks(base: alt.Chart, series: Series, card: LineCard, currency: str, 
     dash = {"strokeDash": [4, 4], "strokeWidth": 1.5} if series.style == "dashed" else {"strokeWidth": 2.25}
     marks = [base.mark_line(color=colour, interpolate="monotone", **dash).encode(y=y)]
     if series.style == "area":
-        stops = [
-            alt.GradientStop(color=colour, offset=1),
-            alt.GradientStop(color=PALETTES[mode].card, offset=0),
-        ]
-        fill = alt.Gradient(gradient="linear", stops=stops, x1=1, x2=1, y1=1, y2=0)  # type: ignore[no-untyped-call]
-        marks.insert(0, base.mark_area(color=fill, opacity=0.22, interpolate="monotone").encode(y=y))
+        # One colour: a gradient has a name that all charts of a page share, and is gone with the chart that made it.
+        marks.insert(0, base.mark_area(color=colour, opacity=0.14, interpolate="monotone").encode(y=y))
     return marks
 
 

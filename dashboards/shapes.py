@@ -125,7 +125,7 @@ def squarified(values: Sequence[float], aspect: float) -> list[Box]:
         while count < len(rest) and _worst(rest[: count + 1], side) <= _worst(rest[:count], side):
             count += 1
         row, rest = rest[:count], rest[count:]
-        depth = sum(row) / side
+        depth = sum(row) / side if rest else max(width, height)  # the last row takes what rounding has left
         at = 0.0
         for area in row:
             length = area / depth

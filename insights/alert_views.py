@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,7 +69,11 @@ def known_tables(known: Known) -> RenderableType:
 
 def _open_table(known: Known) -> Sheet:
     sheet = Sheet("alerts", Column(), Column(name="state"), Column(name="for", right=True), Column(flows=True))
-    for alert in [*known.open, *known.recovered][:100]:
+    shown: Counter[tuple[str, State]] = Counter()
+    for alert in [*known.open, *known.recovered]:
+        shown[alert.rule, alert.state] += 1
+        if shown[alert.rule, alert.state] > MOST_LINES:
+            continue
         style = STYLES.get(alert.severity, "")
         if alert.state == State.FIRING:
             state = Text(alert.severity, style=style)
@@ -76,6 +81,14 @@ def _open_table(known: Known) -> Sheet:
             state = Text("not yet" if alert.state == State.PENDING else "over", style="dim")
         ended = alert.recovered_at or known.now
         sheet.add(alert.rule, state, span(ended - alert.since), alert.detail)
+    for (rule, of), number in shown.items():
+        if number > MOST_LINES:
+            sheet.add(
+                rule,
+                Text(of.value, style="dim"),
+                "",
+                Text(f"… and {number - MOST_LINES:,} more, on the page Operations", style="dim"),
+            )
     if not known.open and not known.recovered:
         advice = "" if known.checks else "nothing was checked yet: the stack does it, once it is up"
         sheet.add(Text("none", style="dim"), "", "", Text(advice, style="dim"))

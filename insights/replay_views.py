@@ -172,7 +172,7 @@ def certificate_sheets(run: Run) -> Iterator[Sheet]:
     yield sheet
     for one in certificate["aggregates"]:
         for reason, number in one["excluded"].items():
-            yield Sheet("", Column(), note=f"{one['name']}: {number:,} rows are left out, {reason}")
+            yield Sheet("", Column(), note=f"{one['name']}: {number:,} rows of either side are left out, {reason}")
         if one["first_differences"]:
             yield _differences(one)
     if late := certificate.get("late"):

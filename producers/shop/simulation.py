@@ -16,7 +16,7 @@ from math import ceil
 from typing import Any, Final
 
 from producers.shop import people, rhythm
-from producers.shop.assortment import CURRENCY, EPOCH
+from producers.shop.assortment import CURRENCY, EPOCH, Product
 from producers.shop.chance import mixed, share
 from producers.shop.identifiers import event_id, tail_prefix
 from producers.shop.occurrences import (
@@ -27,7 +27,7 @@ from producers.shop.occurrences import (
     Occurrence,
     Scheduled,
 )
-from producers.shop.rhythm import REGIONS
+from producers.shop.rhythm import REGIONS, Region
 from producers.shop.visits import SOURCE, VISIT_MINUTES, ZERO, Seal, Shop, Visits, stock_moved
 from schemas.errors import Misconfigured
 
@@ -35,6 +35,7 @@ Place = tuple[str, str]
 """(product id, warehouse)."""
 
 UNITS_PER_EVENT: Final = 0.022  # sold, of all products; sizes the warehouses. Measured.
+SCARCE_OF: Final = 40  # products, one is always soon sold out
 REFUND_COUNTER: Final = 0x8000  # of event ids: far above what a visit counts up to
 RETURNED_TO_STOCK: Final = frozenset({"changed_mind", "wrong_item"})
 
@@ -58,13 +59,19 @@ class Stocking:
 
 
 def stockings(shop: Shop) -> dict[Place, Stocking]:
-    """For every product in every warehouse: enough for most of a day at least, and for some days when full."""
+    """For every product in every warehouse: enough for ten days at least, and for a month when full.
+
+    Of one product in SCARCE_OF suppliers never send more than for some days.
+    """
     per_day = shop.rate * 86_400 * UNITS_PER_EVENT
+
+    def stocking(product: Product, region: Region) -> Stocking:
+        expected = per_day * shop.popularity[product.number] * region.percent / 100
+        low, full = (0.75, 4) if mixed(shop.seed, product.number, 33) % SCARCE_OF == 0 else (10, 30)
+        return Stocking(low=ceil(8 + low * expected), full=ceil(24 + full * expected))
+
     return {
-        (product.product_id, region.warehouse): Stocking(
-            low=ceil(8 + 0.75 * (expected := per_day * shop.popularity[product.number] * region.percent / 100)),
-            full=ceil(24 + 4 * expected),
-        )
+        (product.product_id, region.warehouse): stocking(product, region)
         for product in shop.products
         for region in REGIONS
     }

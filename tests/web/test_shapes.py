@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dashboards.behind import Age, Books, oldest
@@ -22,6 +22,7 @@ CARD = {"id": "c", "title": "C", "sql": "select 1", "layout": LAYOUT}
 
 
 @given(st.lists(st.floats(0.01, 1e6), min_size=1, max_size=30), st.floats(0.3, 4))
+@example([835206.0, 0.0625], 0.3)
 def test_a_treemap_fills_its_place_with_boxes_as_large_as_their_values(values: list[float], aspect: float) -> None:
     values = sorted(values, reverse=True)
     boxes = squarified(values, aspect)
