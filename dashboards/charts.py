@@ -37,11 +37,15 @@ def has_numbers(rows: Sequence[Row], columns: Sequence[str]) -> bool:
 def line(card: LineCard, rows: Sequence[Row], currency: str, mode: Mode, height: int) -> Chart:
     """Lines over time with a rule that follows the pointer and names every series' value."""
     frame = _frame(card.series, rows, card.format, currency)
+    if not card.zero:
+        frame |= {f"{s.column}_alone": _alone([row[s.column] for row in rows]) for s in card.series}
     times = [_at(row[card.x]) for row in rows]
     extent = (times[-1] - times[0]).total_seconds()
     frame["at"] = pa.array([_naive(at) for at in times], pa.timestamp("ms"))
     frame["when"] = [moment(at, extent) for at in times]
-    x = alt.X("at:T", scale=alt.Scale(type="utc"), axis=alt.Axis(labelExpr=TIME_LABELS, tickCount=8))
+    by_day = not isinstance(rows[0][card.x], datetime)
+    ticks = min(8, max(1, len(rows) - 1)) if by_day else 8  # no hours on an axis of a few days
+    x = alt.X("at:T", scale=alt.Scale(type="utc"), axis=alt.Axis(labelExpr=TIME_LABELS, tickCount=ticks))
     base = alt.Chart(pa.table(frame)).encode(x=x)
     layers = [mark for series in card.series for mark in _line_marks(base, series, card, currency, mode)]
     hover = alt.selection_point(fields=["at"], nearest=True, on="pointerover", empty=False, clear="pointerout")
@@ -121,6 +125,9 @@ def _line_marks(base: alt.Chart, series: Series, card: LineCard, currency: str, 
     colour, y = _colour(series, PALETTES[mode]), _y(series.column, card.format, currency, zero=card.zero)
     dash = {"strokeDash": [4, 4], "strokeWidth": 1.5} if series.style == "dashed" else {"strokeWidth": 2.25}
     marks = [base.mark_line(color=colour, interpolate="monotone", **dash).encode(y=y)]
+    if not card.zero:  # a price that was seen on one day alone is no line
+        lonely = _y(f"{series.column}_alone", card.format, currency, zero=False)
+        marks.append(base.mark_circle(color=colour, size=40, opacity=1, aria=False).encode(y=lonely))
     if series.style == "area":
         # One colour: a gradient has a name that all charts of a page share, and is gone with the chart that made it.
         marks.insert(0, base.mark_area(color=colour, opacity=0.14, interpolate="monotone").encode(y=y))
@@ -134,6 +141,16 @@ def _frame(series: Sequence[Series], rows: Sequence[Row], kind: NumberFormat, cu
         columns[s.column] = pa.array([None if v is None else float(v) for v in values], pa.float64())
         columns[f"{s.column}_text"] = [exact(v, kind, currency) for v in values]
     return columns
+
+
+def _alone(values: Sequence[Any]) -> pa.Array:
+    """What has no number before and none after it: no line goes there."""
+    around = [None, *values, None]
+    lonely = [
+        float(values[n]) if values[n] is not None and around[n] is None and around[n + 2] is None else None
+        for n in range(len(values))
+    ]
+    return pa.array(lonely, pa.float64())
 
 
 def _stacked(series: Sequence[Series], rows: Sequence[Row]) -> dict[str, list[float]]:
@@ -151,7 +168,7 @@ def _stacked(series: Sequence[Series], rows: Sequence[Row]) -> dict[str, list[fl
 
 def _y(name: str, kind: NumberFormat, currency: str, *, zero: bool = True) -> alt.Y:
     sign = symbol(currency) if kind.startswith("currency") else ""
-    number = "replace(format(abs(datum.value), '~s'), 'G', 'B')"
+    number = "replace(format(abs(datum.value), '~s'), 'G', 'B')" if zero else "format(abs(datum.value), ',.2f')"
     text = f"(datum.value < 0 ? '\N{MINUS SIGN}' : '') + '{sign}' + {number}"
     if kind == "percent":
         text = "format(datum.value, '~%')"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from html import escape
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
 from dashboards.behind import Age, Behind, Source, age_of, ago
@@ -71,16 +71,19 @@ def number(
         f"{escape(shown(value, card.format, currency))}</div>"
     )
     said = f'<span class="ih-stuck">{_said(problem)}</span>' if problem else ""
-    under = f'<div class="ih-under">{said or _change(card, value, (row or {}).get("previous"))}</div>'
+    under = f'<div class="ih-under">{said or _change(card, row or {})}</div>'
     drawn = spark([float(r["value"] or 0) for r in trend], card.trend) if card.trend_sql else f"<p>{note(card)}</p>"
     whole = escape(str(value))
     return f'<div class="ih-tile{live}" data-card="{card.id}" data-value="{whole}">{label}{figure}{under}{drawn}</div>'
 
 
-def _change(card: NumberCard, value: Any, previous: Any) -> str:
-    share = change(value, previous)
+def _change(card: NumberCard, row: Row) -> str:
+    """The change since ``previous``; what the number is of, when its SQL has nothing to compare it with."""
+    if "previous" not in row:
+        return f"<span>{escape(card.compare)}</span>" if card.compare else ""
+    share = change(row["value"], row["previous"])
     if share is None:
-        return f"<span>{escape(card.compare)}</span>" if card.live else ""
+        return ""
     good = card.better == "neither" or share == 0 or (share > 0) == (card.better == "higher")
     arrow = "▲" if share > 0 else "▼" if share < 0 else "■"
     return (

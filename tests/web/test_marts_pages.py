@@ -155,6 +155,32 @@ def test_a_region_that_is_chosen_changes_the_numbers_and_stays_in_the_address(
     assert Decimal(browser.value("net_sales")) == net
 
 
+def test_bars_are_in_the_order_of_their_numbers_when_a_choice_has_moved_them(
+    page: str, shop: Shop, browse: Any
+) -> None:
+    def wanted(where: str) -> list[str]:
+        moved = (
+            "select category, net_amount from events.order_lines union all select category, -amount from events.refunds"
+        )
+        moved = moved.replace(" union", f" {where} union") + f" {where}"
+        sums = f"select category from ({moved}) as moved group by category order by sum(net_amount) desc, category"
+        return [name for (name,) in shop.postgres.execute(sums.encode())][:10]
+
+    def drawn() -> list[str]:
+        texts = "[...document.querySelectorAll('.st-key-card-by_category svg text')]"
+        found = browser.run(f"return {texts}.map(t => [t.getBoundingClientRect().y, t.textContent])")
+        return [text for _, text in sorted(found) if text in wanted("")]
+
+    regions = shop.postgres.execute("select distinct region from events.order_lines order by region").fetchall()
+    of = {region: wanted(f"where region = '{region}'") for (region,) in regions if "'" not in region}
+    region = next(r for r, names in of.items() if names != [name for name in wanted("") if name in names])
+    browser = browse()
+    browser.show(f"{page}?{ALL_TIME}")
+    wait_until(lambda: drawn() == wanted(""), seconds=20, what="categories by their numbers")
+    pick(browser, "region", region)
+    wait_until(lambda: drawn() == of[region], seconds=20, what=f"{of[region]} in this order")
+
+
 def test_an_order_counts_once_in_a_category_and_a_choice_of_both_is_of_both(page: str, shop: Shop, browse: Any) -> None:
     browser = browse()
     browser.show(f"{page}?{ALL_TIME}&category=Bikes")
