@@ -55,7 +55,8 @@ def overview(status: Status) -> RenderableType:
         *tasks_tables([part for part in status.parts if part.is_task]),
         topics_table(status.topics, status.replayed.restated),
         jobs_table(status.jobs),
-        marts_line(status.marts),
+        # Without Postgres nothing is known of them.
+        *([marts_line(status.marts)] if status.marts or not status.away else []),
         *([noted_lines(status.differences)] if status.differences else []),
         tables_table(status),
         *([alerts_line(status.alerts)] if status.alerts else []),

@@ -252,6 +252,12 @@ def test_tables_are_not_said_to_be_empty_while_postgres_is_away(on_terminal: Sho
     assert any("nothing yet" in line for line in on_terminal(views.tables_table(status(**nothing)), 80))
 
 
+def test_marts_are_not_said_to_be_missing_while_postgres_is_away(on_terminal: Shown) -> None:
+    away = ("Postgres at 127.0.0.1:19432 is away: connection refused",)
+    assert not any("not built yet" in line for line in on_terminal(views.overview(status(away=away)), 80))
+    assert any("not built yet" in line for line in on_terminal(views.overview(status()), 80))
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
