@@ -112,8 +112,7 @@ def findings(rule: Rule, answer: Answer, now: datetime) -> tuple[Finding, ...]:
 
 def not_known(rule: Rule, answer: Answer) -> frozenset[str]:
     """Labels of which the answer does not say whether they are findings: their number or time is null."""
-    judged = {"threshold": "value", "freshness": "at"}.get(rule.kind)
-    return frozenset(_label(row) for row in answer.rows if judged and row.get(judged) is None)
+    return frozenset(_label(row) for row in answer.rows if any(row[column] is None for column in rule.needs))
 
 
 def transitions(
