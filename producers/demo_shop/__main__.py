@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sqlite3
 import time
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,9 +26,7 @@ def stock_of(path: Path | None) -> StockAt:
         nonlocal read_at, levels
         if path is not None and time.monotonic() - read_at > STOCK_SECONDS:
             read_at = time.monotonic()
-            # The shop may be making the file this very moment; then the last levels stay.
-            with suppress(sqlite3.OperationalError):
-                levels = stock_levels(path)
+            levels = stock_levels(path)
         return max(levels[product.product_id], 0) if product.product_id in levels else imagined_stock(product, at)
 
     return stock_at

@@ -7,7 +7,6 @@ that is read again after a kill goes on at the last moved cursor; what is publis
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ from quixstreams.models.topics import TopicConfig
 from quixstreams.sources.base import StatefulSource
 from quixstreams.sources.base.exceptions import SourceException
 
-from producers import metrics, runner
+from producers import metrics, runner, state
 from producers.answer_key import AnswerKey
 from producers.order_file import mapping as mappings
 from producers.order_file.rows import BadRow, OrderFile, Step, read
@@ -179,8 +178,7 @@ class Book:
     """The answer key of an order file, and how far it has counted."""
 
     def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._database.execute("pragma journal_mode=wal")
+        self._database = state.opened(path)
         self._database.execute("pragma synchronous=normal")
         self._database.execute("create table if not exists counted (only integer primary key, steps integer not null)")
         self._database.execute("insert or ignore into counted values (1, 0)")
@@ -207,9 +205,9 @@ class Book:
 
 def published(path: Path) -> int:
     """How many steps of the file whose book is at ``path`` were published; 0 when there is none."""
-    if not path.exists():
+    database = state.to_read(path, "counted")
+    if database is None:
         return 0
-    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
         row = database.execute("select steps from counted").fetchone()
     finally:

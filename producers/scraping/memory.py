@@ -7,13 +7,14 @@ scraper killed in between publishes it again under the same id, which counts onc
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
+
+from producers import state
 
 SCHEMA: Final = """
 create table if not exists products (
@@ -50,8 +51,7 @@ class Memory:
 
     def __init__(self, path: Path) -> None:
         """Opens or makes the file."""
-        self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._database.execute("pragma journal_mode=wal")
+        self._database = state.opened(path)
         self._database.executescript(SCHEMA)
 
     def known(self, shop: str, product_id: str) -> Known | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from producers import state
 from producers.answer_key import AnswerKey
 from producers.shop.occurrences import MINUTE_MS, Scheduled
 from producers.shop.simulation import Minute, Place
@@ -47,8 +47,7 @@ class Ledger:
     def __init__(self, path: Path, identity: Mapping[str, str]) -> None:
         """Opens or makes the file. Raises Misconfigured when it belongs to a shop with another ``identity``."""
         self.path = path
-        self._database = sqlite3.connect(path, timeout=60, isolation_level=None)
-        self._database.execute("pragma journal_mode=wal")
+        self._database = state.opened(path)
         # A lost last commit only publishes some events again, under the same ids.
         self._database.execute("pragma synchronous=normal")
         self._database.executescript(SCHEMA)
@@ -126,10 +125,10 @@ class Ledger:
 
 
 def stock_levels(path: Path) -> dict[str, int]:
-    """Units of each product in all warehouses, as a running shop last wrote them; empty when there is no such file."""
-    if not path.exists():
+    """Units of each product in all warehouses, as a running shop last wrote them; empty when there are none yet."""
+    database = state.to_read(path, "levels")
+    if database is None:
         return {}
-    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
     try:
         return dict(database.execute("select product_id, sum(units) from levels group by product_id"))
     finally:

@@ -1,0 +1,24 @@
+"""Where a source keeps what it knows across restarts: one SQLite file, written by its process, read by others."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+
+def opened(path: Path) -> sqlite3.Connection:
+    """The file, made when there is none. Transactions are the caller's."""
+    database = sqlite3.connect(path, timeout=60, isolation_level=None)
+    database.execute("pragma journal_mode=wal")
+    return database
+
+
+def to_read(path: Path, table: str) -> sqlite3.Connection | None:
+    """The file as it is, or None before its owner made ``table`` in it, which it may be killed at."""
+    if not path.exists():
+        return None
+    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    if database.execute("select 1 from sqlite_master where type = 'table' and name = ?", (table,)).fetchone():
+        return database
+    database.close()
+    return None

@@ -1,0 +1,35 @@
+"""A state file that its owner began and was killed at says nothing yet, to whoever reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from producers import state
+from producers.answer_key import answers
+from producers.order_file.source import Book, published
+from producers.shop.ledger import Ledger, stock_levels
+
+
+@pytest.mark.parametrize("read", [published, stock_levels, lambda path: any(answers(path).values())])
+def test_a_file_without_its_tables_reads_as_one_that_is_not_there(
+    read: Callable[[Path], object], tmp_path: Path
+) -> None:
+    path = tmp_path / "state.sqlite"
+    missing = read(path)
+    state.opened(path).close()
+    assert path.exists()
+    assert read(path) == missing
+    assert not missing
+
+
+def test_an_owner_makes_what_is_missing_in_a_file_that_was_only_begun(tmp_path: Path) -> None:
+    for name in ("book", "ledger"):
+        state.opened(tmp_path / name).close()
+    book, ledger = Book(tmp_path / "book"), Ledger(tmp_path / "ledger", {"seed": "1"})
+    book.commit(3)
+    assert published(tmp_path / "book") == 3
+    assert ledger.cursor() is None
+    ledger.close()
