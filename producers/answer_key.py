@@ -32,6 +32,10 @@ create table if not exists sales (
     minute_ms integer, region text, category text,
     orders integer, units integer, gross_cents integer, discount_cents integer,
     primary key (minute_ms, region, category)) without rowid;
+create table if not exists first_lines (
+    day_ms integer, region text, category text,
+    orders integer,
+    primary key (day_ms, region, category)) without rowid;
 create table if not exists refunds (
     day_ms integer, region text, category text,
     refunds integer, units integer, amount_cents integer,
@@ -59,6 +63,7 @@ create table if not exists published (
 """
 TABLES: Final[Mapping[str, tuple[str, int]]] = {  # name: (column of time, number of key columns)
     "sales": ("minute_ms", 3),
+    "first_lines": ("day_ms", 3),
     "refunds": ("day_ms", 3),
     "activity": ("hour_ms", 2),
     "buyers": ("day_ms", 2),
@@ -116,12 +121,14 @@ class AnswerKey:
         self._clear()
 
     def prune(self, now_ms: int) -> None:
-        """Forget windows older than KEPT_DAYS before a time, in the caller's transaction."""
+        """Forget days older than KEPT_DAYS before a time, in the caller's transaction."""
+        before = now_ms - now_ms % DAY_MS - KEPT_DAYS * DAY_MS
         for table, (column, _) in TABLES.items():
-            self._database.execute(f"delete from {table} where {column} < ?", (now_ms - KEPT_DAYS * DAY_MS,))  # noqa: S608 names are constants
+            self._database.execute(f"delete from {table} where {column} < ?", (before,))  # noqa: S608 names are constants
 
     def _clear(self) -> None:
         self._sales: dict[tuple[int, str, str], Row] = {}
+        self._first_lines: dict[tuple[int, str, str], Row] = {}
         self._refunds: dict[tuple[int, str, str], Row] = {}
         self._activity: dict[tuple[int, str], Row] = {}
         self._buyers: dict[tuple[int, str], Row] = {}
@@ -130,6 +137,7 @@ class AnswerKey:
         self._published: dict[tuple[str, int], Row] = {}
         self._rows: dict[str, Mapping[tuple[Any, ...], Row]] = {
             "sales": self._sales,
+            "first_lines": self._first_lines,
             "refunds": self._refunds,
             "activity": self._activity,
             "buyers": self._buyers,
@@ -141,7 +149,7 @@ class AnswerKey:
     def _order(self, at_ms: int, record: Mapping[str, Any]) -> None:
         minute, hour, day = at_ms - at_ms % MINUTE_MS, at_ms - at_ms % HOUR_MS, at_ms - at_ms % DAY_MS
         region, cents = record["region"], self._cents
-        categories = set()
+        categories: set[str] = set()
         order_units = order_net = 0
         for line in record["lines"]:
             units, category = line["quantity"], line["category"]
@@ -151,6 +159,8 @@ class AnswerKey:
             sale[1] += units
             sale[2] += gross
             sale[3] += off
+            if not categories:
+                self._first_lines.setdefault((day, region, category), [0])[0] += 1
             categories.add(category)
             activity = self._activity.setdefault((hour, line["product_id"]), [0, 0, 0, 0])
             activity[2] += units
@@ -229,6 +239,15 @@ QUESTIONS: Final[Mapping[str, tuple[int, str]]] = {  # aggregate: (number of key
         3,
         "select minute_ms, region, category, orders, units, gross_cents, discount_cents,"
         " gross_cents - discount_cents as net_cents from sales",
+    ),
+    "sales_per_day": (
+        3,
+        f"with days as (select minute_ms - minute_ms % {DAY_MS} as day_ms, region, category, sum(orders) as orders,"  # noqa: S608 a constant
+        " sum(units) as units, sum(gross_cents) as gross_cents, sum(discount_cents) as discount_cents"
+        " from sales group by 1, 2, 3)"
+        " select day_ms, region, category, days.orders, coalesce(first_lines.orders, 0), units, gross_cents,"
+        " discount_cents, gross_cents - discount_cents as net_cents"
+        " from days left join first_lines using (day_ms, region, category)",
     ),
     "refunds_per_day": (3, "select day_ms, region, category, refunds, units, amount_cents from refunds"),
     "product_activity_per_hour": (2, "select hour_ms, product_id, views, carts, units, revenue_cents from activity"),

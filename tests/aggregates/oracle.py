@@ -122,6 +122,26 @@ def sales_per_minute(log: Log) -> list[Row]:
     ]
 
 
+def sales_per_day(log: Log) -> list[Row]:
+    groups: dict[tuple[datetime, str, str], list[tuple[Record, int, Record]]] = defaultdict(list)
+    for e, place, line in _lines(log, "sales.order_placed"):
+        groups[day(e["occurred_at"]), e["region"], line["category"]].append((e, place, line))
+    return [
+        {
+            "window_start": window,
+            "region": region,
+            "category": category,
+            "orders": len({e["order_id"] for e, _, _ in members}),
+            "orders_once": sum(place == 1 for _, place, _ in members),
+            "units": sum(line["quantity"] for _, _, line in members),
+            "gross_amount": amount(sum(line["quantity"] * cents(line["unit_price"]) for _, _, line in members)),
+            "discount_amount": amount(sum(cents(line["discount_amount"]) for _, _, line in members)),
+            "net_amount": amount(sum(_net_cents(line) for _, _, line in members)),
+        }
+        for (window, region, category), members in groups.items()
+    ]
+
+
 def refunds_per_day(log: Log) -> list[Row]:
     groups: dict[tuple[datetime, str, str], list[tuple[Record, Record]]] = defaultdict(list)
     for e, _, line in _lines(log, "sales.order_refunded"):
@@ -329,6 +349,7 @@ TABLES: dict[str, Callable[[Log], list[Row]]] = {
     "product_observations": product_observations,
     "refunds": refunds,
     "refunds_per_day": refunds_per_day,
+    "sales_per_day": sales_per_day,
     "sales_per_minute": sales_per_minute,
     "sessions": sessions,
     "stock_moves_per_hour": stock_moves_per_hour,

@@ -64,6 +64,11 @@ FROM_FACTS: Mapping[str, str] = {
         select date_trunc('minute', occurred_at, 'UTC'), region, category,
             count(distinct order_id), sum(quantity), sum(quantity * unit_price), sum(discount_amount), sum(net_amount)
         from events.order_lines group by 1, 2, 3""",
+    "sales_per_day": """
+        select date_trunc('day', occurred_at, 'UTC'), region, category, count(distinct order_id),
+            count(*) filter (where line = 1), sum(quantity), sum(quantity * unit_price), sum(discount_amount),
+            sum(net_amount)
+        from events.order_lines group by 1, 2, 3""",
     "customer_orders_per_day": """
         select date_trunc('day', occurred_at, 'UTC'), customer_id,
             count(distinct order_id), sum(quantity), sum(net_amount), min(occurred_at), max(occurred_at)

@@ -85,6 +85,23 @@ def test_sales_are_the_orders_by_minute_region_and_category(tmp_path: Path) -> N
     }
 
 
+def test_a_day_of_sales_is_its_minutes_and_counts_an_order_once_where_its_first_line_is(tmp_path: Path) -> None:
+    expected: defaultdict[Any, list[Any]] = defaultdict(lambda: [set(), 0, 0, Decimal(0), Decimal(0), Decimal(0)])
+    for order in records(ORDER_PLACED):
+        for place, line in enumerate(order["lines"]):
+            cell = expected[floor(order["occurred_at"], DAY), order["region"], line["category"]]
+            cell[0].add(order["order_id"])
+            cell[1] += place == 0
+            cell[2] += line["quantity"]
+            cell[3] += line["quantity"] * line["unit_price"]
+            cell[4] += line["discount_amount"]
+            cell[5] += net(line)
+    assert sum(cell[1] for cell in expected.values()) == len([o for o in records(ORDER_PLACED) if o["lines"]])
+    assert in_one_piece(tmp_path)["sales_per_day"] == {
+        key: (len(orders), *measures) for key, (orders, *measures) in expected.items()
+    }
+
+
 def test_refunds_are_counted_on_their_own_day(tmp_path: Path) -> None:
     expected: defaultdict[Any, list[Any]] = defaultdict(lambda: [set(), 0, Decimal(0)])
     for refund in records(ORDER_REFUNDED):

@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from aggregates.catalogue import aggregates
 from replay.records import Run
 from tests.conftest import wait_until
 from tests.replay.own_postgres import own_postgres
@@ -63,7 +64,8 @@ def test_before_the_first_run_the_page_says_how_to_begin_and_is_a_click_away(pag
     browser.run("[...document.querySelectorAll('.ih-nav a')].find(a => a.innerText === 'Replays').click()")
     wait_until(lambda: "No replay has run yet: insights replay plan begins one" in browser.text(), seconds=60)
     assert browser.chrome.current_url.endswith("/?dashboard=replays")
-    wait_until(lambda: len(rows(browser, "behind")) == 13, seconds=30, what="each table, without a certificate")
+    tables = len(aggregates())
+    wait_until(lambda: len(rows(browser, "behind")) == tables, seconds=30, what="each table, without a certificate")
 
 
 def test_the_first_runs_appear_on_a_page_that_is_open(page: str, runs: dict[str, Run], browse: Any) -> None:

@@ -24,6 +24,14 @@ insert into versions.sales_per_minute_v1
     (window_start, region, category, orders, units, gross_amount, discount_amount, net_amount)
 values (%s, 'EU', 'Bikes', 1, 1, %s, 0, %s)
 """
+DAY_OF_SALES = """
+insert into versions.sales_per_day_v1
+    (window_start, region, category, orders, orders_once, units, gross_amount, discount_amount, net_amount)
+select
+    date_trunc('day', window_start, 'UTC'), region, category, sum(orders), sum(orders), sum(units), sum(gross_amount),
+    sum(discount_amount), sum(net_amount)
+from versions.sales_per_minute_v1 group by 1, 2, 3
+"""
 REFUND = """
 insert into versions.refunds_v1
     (event_id, line, occurred_at, refund_id, order_id, customer_id, region, currency, product_id, category, quantity,
@@ -70,6 +78,57 @@ def test_sales_of_a_range_its_steps_and_the_range_before_are_those_of_plain_pyth
         assert answer(postgres, "net_sales", "trend_sql", words) == [(at, net) for at, net, _ in shown]
 
 
+@pytest.mark.parametrize("days", [150, 900])
+def test_a_long_history_is_read_by_the_day_and_adds_up_to_the_same(
+    postgres: psycopg.Connection[Any], days: int
+) -> None:
+    with postgres.transaction(force_rollback=True):
+        (now,) = postgres.execute("select now()").fetchone() or (None,)
+        assert now
+        rng = Random(days)
+        times = {now.replace(second=0, microsecond=0) - rng.randrange(days * 1440) * MINUTE for _ in range(3_000)}
+        sales = [(at, Decimal(rng.randrange(1, 10**6)) / 100) for at in sorted(times)]
+        refunds = [(at, Decimal(rng.randrange(1, 10**4)) / 100) for at, _ in sales[100:300]]
+        with postgres.cursor() as cursor:
+            cursor.executemany(SALE, [(at, amount, amount) for at, amount in sales])
+            rows = [(f"e{n}", at, f"r{n}", amount) for n, (at, amount) in enumerate(refunds)]
+            cursor.executemany(REFUND, rows)
+        postgres.execute(DAY_OF_SALES)
+        moved = [*sales, *((at, -amount) for at, amount in refunds)]
+        net = sum((amount for _, amount in moved), Decimal(0))
+        # What only the day's table has shows which one is read.
+        postgres.execute("update versions.sales_per_minute_v1 set net_amount = 0, units = 0, orders = 0")
+
+        for what, filtered in (("EU", {"region": "EU"}), ("Bikes", {"category": "Bikes"}), ("all", {})):
+            assert answer(postgres, "net_sales", "sql", "73000 days", **filtered) == [(net, None)], what
+            assert answer(postgres, "orders", "sql", "73000 days", **filtered) == [(len(sales), None)], what
+            assert answer(postgres, "units", "sql", "73000 days", **filtered) == [(len(sales), None)], what
+        assert answer(postgres, "by_category", "sql", "73000 days") == [("Bikes", net, None)]
+        shown = answer(postgres, "sales_over_time", "sql", "73000 days")
+        step = shown[1][0] - shown[0][0]
+        assert step >= timedelta(days=7)
+        assert shown[-1][0] + step == midnight_after(sales[-1][0])
+        assert shown == [(at, total(moved, at, at + step), None) for at, _, _ in shown]
+        assert sum(value for _, value in answer(postgres, "orders", "trend_sql", "73000 days")) == len(sales)
+
+
+def test_a_table_of_days_that_lacks_the_beginning_is_not_read(postgres: psycopg.Connection[Any]) -> None:
+    with postgres.transaction(force_rollback=True):
+        (now,) = postgres.execute("select date_trunc('minute', now())").fetchone() or (None,)
+        assert now
+        for days in (0, 200):
+            postgres.execute(SALE, (now - timedelta(days=days), 10, 10))
+        assert answer(postgres, "net_sales", "sql", "73000 days") == [(20, None)], "the table of days is empty"
+        postgres.execute(DAY_OF_SALES)
+        postgres.execute("delete from versions.sales_per_day_v1 where window_start < now() - interval '150 days'")
+        assert answer(postgres, "net_sales", "sql", "73000 days") == [(20, None)], "it began later"
+        assert len(answer(postgres, "sales_over_time", "sql", "73000 days")) > 1
+
+
+def midnight_after(at: datetime) -> datetime:
+    return at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+
+
 def trade(rng: Random, ends: datetime, length: timedelta) -> tuple[Moves, Moves]:
     """Sales and refunds before a range, in it, at its edges, and a few ahead of the clock."""
     edges = [ends - n * length for n in (0, 1, 2)]
@@ -89,9 +148,11 @@ def total(moved: Moves, first: datetime, end: datetime) -> Decimal:
     return sum((amount for at, amount in moved if first <= at < end), Decimal(0))
 
 
-def answer(postgres: psycopg.Connection[Any], card: str, field: str, words: str) -> list[tuple[Any, ...]]:
+def answer(
+    postgres: psycopg.Connection[Any], card: str, field: str, words: str, **chosen: str
+) -> list[tuple[Any, ...]]:
     dashboard = load(FOLDER / "sales_overview.yaml")
     (sql,) = [c.statements[field] for c in dashboard.cards if c.id == card]
-    values = {p.name: p.default or "" for p in dashboard.parameters} | {"range": words}
+    values = {p.name: p.default or "" for p in dashboard.parameters} | {"range": words} | chosen
     asked = question(dashboard.expanded(sql), values)
     return postgres.execute(psycopg.ClientCursor(postgres).mogrify(asked.sql.encode(), dict(asked.values))).fetchall()

@@ -1,0 +1,28 @@
+with lines as (
+    select
+        {{ window_start('day', 'occurred_at') }} as window_start,
+        region,
+        category,
+        order_id,
+        case when line = 1 then 1 else 0 end as first_line,
+        quantity,
+        quantity * unit_price as gross_amount,
+        discount_amount
+    from order_placed_lines
+)
+
+select
+    window_start,
+    region,
+    category,
+    count(distinct order_id) as orders,
+    {{ total('first_line') }} as orders_once,
+    {{ total('quantity') }} as units,
+    {{ money('sum(gross_amount)') }} as gross_amount,
+    {{ money('sum(discount_amount)') }} as discount_amount,
+    {{ money('sum(gross_amount - discount_amount)') }} as net_amount
+from lines
+group by
+    window_start,
+    region,
+    category
