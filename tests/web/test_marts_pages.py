@@ -18,6 +18,7 @@ from dashboards.model import load
 from dashboards.query import question
 from tests.conftest import wait_until
 from tests.marts.oracle.marts import MARTS
+from tests.replay.own_postgres import standing_still
 from tests.web.browser import DESKTOP, PHONE, Browser, browsers, needs_browser, running_page
 from tests.web.marts_shop import Shop, marts_shop
 
@@ -190,6 +191,33 @@ def test_an_order_counts_once_in_a_category_and_a_choice_of_both_is_of_both(page
     assert Decimal(browser.value("orders")) == one(shop, f"{bikes} and region = 'EU'")
     browser.show(f"{page}?{ALL_TIME}&category=nothing+of+ours")
     assert parse_qs(urlsplit(browser.chrome.current_url).query).get("category") is None
+
+
+def test_what_an_address_asks_for_and_is_not_there_is_said_until_something_is_chosen(page: str, browse: Any) -> None:
+    browser = browse()
+    browser.show(f"{page}?{ALL_TIME}&region=XX&category=Bikes")
+    told = browser.run("return [...document.querySelectorAll('.ih-notice')].map(n => n.innerText)")
+    assert told == ["There is no region XX\nShown instead: All regions."]
+    assert browser.axe() == []
+    pick(browser, "category", "All categories")
+    wait_until(lambda: "category" not in browser.chrome.current_url, seconds=20, what="another category")
+    assert "There is no region XX" in browser.text()
+    pick(browser, "region", "EU")
+    wait_until(lambda: "There is no region" not in browser.text(), seconds=20, what="the note is gone")
+
+
+def test_a_postgres_that_stands_still_is_told_within_seconds_and_the_page_heals_by_itself(
+    page: str, shop: Shop, browse: Any
+) -> None:
+    browser = browse()
+    browser.show(f"{page}?dashboard=customers")  # which reads its numbers every fifteen seconds
+    value, places = browser.value("customers"), browser.places()
+    notice = "return (document.querySelector('.ih-notice') || {innerText: ''}).innerText"
+    with standing_still(shop.dsn):
+        wait_until(lambda: "The numbers below are not refreshed" in browser.run(notice), seconds=8, what="the notice")
+        assert browser.value("customers") == value
+        assert browser.places() == places
+    wait_until(lambda: not browser.run(notice), seconds=8, what="the page heals")
 
 
 def test_the_csv_of_a_card_has_its_rows(page: str, shop: Shop, browse: Any, downloads: Path) -> None:
