@@ -42,7 +42,13 @@ class QueryFailed(InsightsError):
 
 
 class NotThere(QueryFailed):
-    """A table that the SQL reads does not exist yet."""
+    """A table that the SQL reads does not exist yet; ``is_mart``: dbt has not built it."""
+
+    def __init__(self, name: str) -> None:
+        self.is_mart = name.startswith(("marts", "snapshots", "ops.dbt_"))
+        super().__init__(
+            f"{name} is not built yet" if self.is_mart else f"{name} is not there yet: `insights up` makes it"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,7 @@ class Postgres:
         except psycopg.errors.QueryCanceled as error:
             raise QueryFailed("took longer than the statement timeout and was stopped; pick a shorter range") from error
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
-            raise NotThere(_missing(error.diag.message_primary or str(error))) from error
+            raise NotThere(_missing(error.diag.message_primary or "")) from error
         except PoolTimeout:
             silence = TimeoutError(f"no connection that answers within {LIFE_SECONDS:g} s")
             raise DatabaseAway(f"Postgres does not answer: {silence}") from silence
@@ -154,12 +160,9 @@ def _hung_up_after(seconds: float, connection: psycopg.Connection[Any]) -> Itera
 
 
 def _missing(said: str) -> str:
-    """What to do about a missing table, from what Postgres says: ``relation "marts.rfm" does not exist``."""
+    """The table, from what Postgres says: ``relation "marts.rfm" does not exist``."""
     found = re.search(r'"([^"]+)"', said)
-    name = found[1] if found else "a table"
-    if name.startswith(("marts", "snapshots", "ops.dbt_")):
-        return f"{name} is not built yet: `insights dbt build` builds it"
-    return f"{name} is not there yet: `insights up` makes it"
+    return found[1] if found else "a table"
 
 
 @dataclass(slots=True)

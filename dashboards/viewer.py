@@ -23,7 +23,7 @@ from dashboards.drawing import CHOICE, Scene, address, draw
 from dashboards.folder import Folder
 from dashboards.format import clock
 from dashboards.model import Dashboard, FreshnessCard, Parameter
-from dashboards.query import Answer, Answers, Postgres, Question, question
+from dashboards.query import Answer, Answers, NotThere, Postgres, Question, question
 from dashboards.theme import Mode, style
 from schemas.errors import Misconfigured
 
@@ -31,6 +31,11 @@ FIRST_WAIT_SECONDS = 4.0
 BOOKS_SECONDS = 15.0  # versions, certificates and builds change by hand or every five minutes
 CURRENCY_SECONDS = 60.0
 PULSE_SECONDS = 1.0
+NOT_BUILT = (
+    "The marts are not built yet",
+    "The stack builds them for the first time in the minutes after its start, and their cards fill by themselves."
+    " `insights dbt build` builds them now.",
+)
 NOT_REFRESHED = "The numbers below are not refreshed until it does; this page goes on asking, and heals by itself."
 CONNECTIONS = 4
 Choices = dict[str, dict[str, str] | None]
@@ -204,6 +209,11 @@ def _pulse(answers: Answers) -> None:
 
 def _live(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[str, str]) -> None:
     scene = _scene(name, dashboard, answers, values)
+    unbuilt = any(isinstance(a.problem, NotThere) and a.problem.is_mart for a in scene.answers.values())
+    if unbuilt:
+        st.html(tiles.notice(*NOT_BUILT, "warn"))
+    else:
+        st.empty()  # for the same reason
     draw(scene)
     read_at = max((a.read_at for a in scene.answers.values() if a.read_at), default=None)
     st.html(_foot(scene, answers.away is None, read_at))

@@ -326,6 +326,8 @@ def test_a_card_that_can_not_be_read_says_so_alone_and_what_to_do(shop: Shop, br
         )
         text = browser.text()
         assert browser.value("card_0") == "42"
-        assert "marts.not_built is not built yet: insights dbt build builds it" in text
+        assert "marts.not_built is not built yet" in text
+        assert "The marts are not built yet" in text
+        assert "insights dbt build builds them now" in text
         assert 'column "no_such_column" does not exist' in text
         assert "Postgres does not answer" not in text
