@@ -97,7 +97,8 @@ def _card(card: Card, scene: Scene) -> None:
         st.html(tiles.number(card, row, trend or (), scene.currency, age, problem))
         return
     rows = answer.rows if answer.rows and _drawable(card, answer.rows) else ()
-    st.html(tiles.head(card, rows, age, _stuck(answer)))
+    cautions = scene.answer(card.caution_sql).rows if rows and card.caution_sql else ()
+    st.html(tiles.head(card, rows, age, _stuck(answer), cautions[0]["said"] if cautions else ""))
     if rows:
         _drawing(card, rows, scene)
     else:

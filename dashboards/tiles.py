@@ -31,10 +31,11 @@ def note(card: Card) -> str:
     return f'<span class="ih-note">{escape(card.description)}</span>' if card.description else ""
 
 
-def head(card: Card, rows: Sequence[Row], age: Age | None, stuck: str = "") -> str:
+def head(card: Card, rows: Sequence[Row], age: Age | None, stuck: str = "", caution: str = "") -> str:
     """A card's title line: name, what it means, legend, and the dot that says how fresh it is.
 
-    ``stuck`` says why the numbers below are old. A series without a number is not in the legend.
+    ``stuck`` says why the numbers below are old, ``caution`` what to know before they are believed. A series without a
+    number is not in the legend.
     """
     legend = ""
     if isinstance(card, LineCard | ColumnCard):
@@ -46,6 +47,7 @@ def head(card: Card, rows: Sequence[Row], age: Age | None, stuck: str = "") -> s
         legend = f'<span class="ih-legend">{keys}</span>'
     names = f'<div class="ih-names"><h2>{escape(card.title)}</h2>{note(card)}</div>'
     problem = f'<p class="ih-stuck">{_said(stuck)}</p>' if stuck else ""
+    problem += f'<p class="ih-caution">{_said(caution)}</p>' if caution else ""
     return f'<div class="ih-head">{names}{legend}{_dot(age)}</div>{problem}'
 
 

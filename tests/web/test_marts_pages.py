@@ -275,6 +275,30 @@ def test_the_cohorts_are_those_of_the_log(page: str, shop: Shop, browse: Any) ->
     assert cells == expected
 
 
+def test_segments_of_a_short_history_say_that_they_mean_little(page: str, shop: Shop, browse: Any) -> None:
+    caution = "There are orders of 2 days so far. Scores rank customers among each other"
+    drawn = "return [...document.querySelectorAll('.ih-caution')].map(c => c.innerText)"
+    browser = browse()
+    browser.show(f"{page}?dashboard=customers")
+    days = one(shop, "select max(last_order_at)::date - min(first_order_at)::date + 1 from marts.dim_customers")
+    assert days >= 30
+    assert browser.run(drawn) == []
+    shop.postgres.execute("create table marts.as_it_was as table marts.dim_customers")
+    try:
+        newest = "(select max(last_order_at) from marts.as_it_was)"
+        shop.postgres.execute(f"update marts.dim_customers set first_order_at = {newest} - interval '1 day'".encode())
+        wait_until(lambda: len(browser.run(drawn)) == 2, seconds=40, what="the caution on two cards")
+        assert all(text.startswith(caution) for text in browser.run(drawn))
+        assert browser.axe() == []
+        browser.picture("customers-short-history")
+    finally:
+        shop.postgres.execute(
+            "update marts.dim_customers as d set first_order_at = w.first_order_at from marts.as_it_was as w"
+            " where d.customer_id = w.customer_id"
+        )
+        shop.postgres.execute("drop table marts.as_it_was")
+
+
 def test_a_click_on_a_customer_shows_what_they_bought(page: str, shop: Shop, browse: Any) -> None:
     browser = browse()
     browser.show(f"{page}?dashboard=customers")
