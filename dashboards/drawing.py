@@ -96,13 +96,13 @@ def _card(card: Card, scene: Scene) -> None:
         problem = _stuck(answer) if answer.rows else _why(answer.problem) if answer.rows is None else ""
         st.html(tiles.number(card, row, trend or (), scene.currency, age, problem))
         return
-    st.html(tiles.head(card, age, _stuck(answer)))
-    if answer.rows is None:
-        st.html(tiles.empty(_why(answer.problem)))
-    elif not _drawable(card, answer.rows):
-        st.html(tiles.nothing(card.empty) if isinstance(card, TableCard) else tiles.empty(card.empty))
+    rows = answer.rows if answer.rows and _drawable(card, answer.rows) else ()
+    cautions = scene.answer(card.caution_sql).rows if rows and card.caution_sql else ()
+    st.html(tiles.head(card, rows, age, _stuck(answer), cautions[0]["said"] if cautions else ""))
+    if rows:
+        _drawing(card, rows, scene)
     else:
-        _drawing(card, answer.rows, scene)
+        st.html(tiles.empty(_why(answer.problem) if answer.rows is None else card.empty))
 
 
 def _about(card: Card, scene: Scene, answer: Answer, behind: str) -> None:

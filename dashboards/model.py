@@ -165,7 +165,13 @@ def relations(sql: str) -> tuple[str, ...]:
 
 
 class _Card(_Model):
-    """What every card has. ``reads`` names sources of the freshness card: the oldest of them is the card's age."""
+    """What every card has.
+
+    Attributes:
+        reads: sources of the freshness card: the oldest of them is the card's age.
+        caution_sql: returns a row with ``said``, what to know before the numbers are believed, or no row. For all kinds
+            but numbers.
+    """
 
     id: Name
     title: Text
@@ -175,16 +181,17 @@ class _Card(_Model):
     reads: tuple[str, ...] = ()
     empty: Text = "Nothing yet in this range"
     refresh_seconds: float | None = Field(default=None, ge=0.5, le=3600)
+    caution_sql: str | None = None
 
-    @field_validator("sql")
+    @field_validator("sql", "caution_sql")
     @classmethod
-    def _query(cls, sql: str) -> str:
-        return _one_statement(sql)
+    def _query(cls, sql: str | None) -> str | None:
+        return None if sql is None else _one_statement(sql)
 
     @property
     def statements(self) -> dict[str, str]:
         """SQL by the name of the field it comes from."""
-        return {"sql": self.sql}
+        return {"sql": self.sql} | ({"caution_sql": self.caution_sql} if self.caution_sql else {})
 
 
 class NumberCard(_Card):
@@ -208,7 +215,7 @@ class NumberCard(_Card):
 
     @property
     def statements(self) -> dict[str, str]:
-        return {"sql": self.sql} | ({"trend_sql": self.trend_sql} if self.trend_sql else {})
+        return super().statements | ({"trend_sql": self.trend_sql} if self.trend_sql else {})
 
 
 class Series(_Model):

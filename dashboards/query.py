@@ -7,11 +7,14 @@ the time: one that took 3 s is next asked 30 s later. Nobody waits for a slow on
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,6 +28,8 @@ from schemas.errors import InsightsError, Retryable
 
 Row = dict[str, Any]
 PAUSE_PER_SECOND_TAKEN = 9.0
+AGAIN_SECONDS = 1.0  # after a database that was away
+LIFE_SECONDS = 2.0  # an empty statement takes a millisecond where Postgres is well
 FORGET_AFTER_SECONDS = 600.0
 
 
@@ -37,7 +42,13 @@ class QueryFailed(InsightsError):
 
 
 class NotThere(QueryFailed):
-    """A table that the SQL reads does not exist yet."""
+    """A table that the SQL reads does not exist yet; ``is_mart``: dbt has not built it."""
+
+    def __init__(self, name: str) -> None:
+        self.is_mart = name.startswith(("marts", "snapshots", "ops.dbt_"))
+        super().__init__(
+            f"{name} is not built yet" if self.is_mart else f"{name} is not there yet: `insights up` makes it"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +97,34 @@ class Postgres:
             kwargs=kwargs,
             min_size=1,
             max_size=connections,
-            timeout=3.0,
+            timeout=LIFE_SECONDS,
             # Short, so that the pool's growing pauses between attempts stay short, too, and a page heals in seconds.
             reconnect_timeout=4.0,
-            check=ConnectionPool.check_connection,
+            check=_check,
             open=False,
         )
+        # One that has not stopped a statement in time, and a second more, stands still.
+        self._patience_seconds = statement_timeout_seconds + 1
 
     def rows(self, asked: Question) -> tuple[Row, ...]:
-        """All rows. Blocks for the statement timeout at most. Raises DatabaseAway or QueryFailed."""
+        """All rows. Blocks for the statement timeout and a few seconds at most. Raises DatabaseAway or QueryFailed."""
         self._pool.open()
         try:
-            with self._pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+            with (
+                self._pool.connection() as connection,
+                _hung_up_after(self._patience_seconds, connection),
+                connection.cursor(row_factory=dict_row) as cursor,
+            ):
                 # The text is the dashboard's own file's, and values go beside it.
                 return tuple(cursor.execute(asked.sql.encode(), dict(asked.values)).fetchall())
         except psycopg.errors.QueryCanceled as error:
             raise QueryFailed("took longer than the statement timeout and was stopped; pick a shorter range") from error
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
-            raise NotThere(_missing(error.diag.message_primary or str(error))) from error
-        except (PoolTimeout, psycopg.OperationalError, psycopg.InterfaceError) as error:
+            raise NotThere(_missing(error.diag.message_primary or "")) from error
+        except PoolTimeout:
+            silence = TimeoutError(f"no connection that answers within {LIFE_SECONDS:g} s")
+            raise DatabaseAway(f"Postgres does not answer: {silence}") from silence
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise DatabaseAway(f"Postgres does not answer: {error}") from error
         except psycopg.Error as error:
             raise QueryFailed(error.diag.message_primary or str(error)) from error
@@ -114,13 +134,35 @@ class Postgres:
         self._pool.close()
 
 
+def _check(connection: psycopg.Connection[Any]) -> None:
+    with _hung_up_after(LIFE_SECONDS, connection):
+        connection.execute("")
+
+
+@contextmanager
+def _hung_up_after(seconds: float, connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """A server that stands still keeps its connections and says nothing: then waiting for it ends here, in an error."""
+    # A line of its own to the socket: the connection may be closed, and its number given away, when time is up.
+    with socket.socket(fileno=os.dup(connection.fileno())) as line:
+
+        def hang_up() -> None:
+            with suppress(OSError):  # the other side was quicker
+                line.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(seconds, hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+
+
 def _missing(said: str) -> str:
-    """What to do about a missing table, from what Postgres says: ``relation "marts.rfm" does not exist``."""
+    """The table, from what Postgres says: ``relation "marts.rfm" does not exist``."""
     found = re.search(r'"([^"]+)"', said)
-    name = found[1] if found else "a table"
-    if name.startswith(("marts", "snapshots", "ops.dbt_")):
-        return f"{name} is not built yet: `insights dbt build` builds it"
-    return f"{name} is not there yet: `insights up` makes it"
+    return found[1] if found else "a table"
 
 
 @dataclass(slots=True)
@@ -145,6 +187,8 @@ class Answers:
         self._clock = clock
         self._entries: dict[Question, _Entry] = {}
         self._lock = threading.Lock()
+        # The fault to show on the whole page, when Postgres did not answer the last question that came to an end.
+        self.away: DatabaseAway | None = None
 
     def newest(self, wanted: Mapping[Question, float], wait_seconds: float) -> dict[Question, Answer]:
         """An answer for each question, asked anew when older than its seconds. Blocks ``wait_seconds`` at most."""
@@ -178,24 +222,17 @@ class Answers:
         now = self._clock()
         took = (now - started).total_seconds()
         with self._lock:
+            self.away = problem if isinstance(problem, DatabaseAway) else None
             if problem:
                 entry.answer = replace(entry.answer, problem=problem)
             else:
                 entry.answer = Answer(rows=rows, read_at=now, took_seconds=took)
             # Counted from the start and a little early: a page that asks every two seconds gets two-second news.
-            pause = max(
-                refresh_seconds * 0.9 - took,
-                0.0 if isinstance(problem, DatabaseAway) else took * PAUSE_PER_SECOND_TAKEN,
-            )
-            entry.due_at = now + timedelta(seconds=pause)
+            pause = max(refresh_seconds * 0.9 - took, took * PAUSE_PER_SECOND_TAKEN)
+            entry.due_at = now + timedelta(seconds=AGAIN_SECONDS if self.away else pause)
             entry.idle.set()
 
     def _forget(self, now: datetime) -> None:
         old = [q for q, e in self._entries.items() if (now - e.asked_at).total_seconds() > FORGET_AFTER_SECONDS]
         for q in old:
             del self._entries[q]
-
-
-def away(answers: Iterable[Answer]) -> DatabaseAway | None:
-    """The fault to show on the whole page, when Postgres was away at the last attempt of any question."""
-    return next((a.problem for a in answers if isinstance(a.problem, DatabaseAway)), None)

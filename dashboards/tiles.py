@@ -31,20 +31,23 @@ def note(card: Card) -> str:
     return f'<span class="ih-note">{escape(card.description)}</span>' if card.description else ""
 
 
-def head(card: Card, age: Age | None, stuck: str = "") -> str:
+def head(card: Card, rows: Sequence[Row], age: Age | None, stuck: str = "", caution: str = "") -> str:
     """A card's title line: name, what it means, legend, and the dot that says how fresh it is.
 
-    ``stuck`` says why the numbers below are old.
+    ``stuck`` says why the numbers below are old, ``caution`` what to know before they are believed. A series without a
+    number is not in the legend.
     """
     legend = ""
     if isinstance(card, LineCard | ColumnCard):
         keys = "".join(
             f'<span class="ih-key ih-tone-{s.tone} ih-{s.style}">{escape(s.title)}</span>'
             for s in reversed(card.series)
+            if any(row[s.column] is not None for row in rows)
         )
         legend = f'<span class="ih-legend">{keys}</span>'
     names = f'<div class="ih-names"><h2>{escape(card.title)}</h2>{note(card)}</div>'
     problem = f'<p class="ih-stuck">{_said(stuck)}</p>' if stuck else ""
+    problem += f'<p class="ih-caution">{_said(caution)}</p>' if caution else ""
     return f'<div class="ih-head">{names}{legend}{_dot(age)}</div>{problem}'
 
 
@@ -207,13 +210,8 @@ def freshness(rows: Sequence[Row], now: datetime) -> str:
 
 
 def empty(text: str) -> str:
-    """What stands where a chart would, when there is nothing to draw."""
-    return f'<div class="ih-empty"><span></span><p>{_said(text)}</p></div>'
-
-
-def nothing(text: str) -> str:
-    """The same in a table's place, and smaller: its rows would not be taller."""
-    return f'<p class="ih-nothing">{_said(text)}</p>'
+    """What stands where a chart or a table would, when there is nothing to draw: a line, for many cards may have it."""
+    return f'<p class="ih-empty">{_said(text)}</p>'
 
 
 def _said(text: str) -> str:
@@ -275,5 +273,5 @@ def _certificate(source: Source, address: Callable[[str], str]) -> str:
 def notice(title: str, text: str, kind: Literal["loss", "warn"] = "loss") -> str:
     """A box above everything, for a fault that the reader should know of."""
     return (
-        f'<div class="ih-notice ih-notice-{kind}" role="alert"><b>{escape(title)}</b><span>{escape(text)}</span></div>'
+        f'<div class="ih-notice ih-notice-{kind}" role="alert"><b>{escape(title)}</b><span>{_said(text)}</span></div>'
     )

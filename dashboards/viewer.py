@@ -23,16 +23,23 @@ from dashboards.drawing import CHOICE, Scene, address, draw
 from dashboards.folder import Folder
 from dashboards.format import clock
 from dashboards.model import Dashboard, FreshnessCard, Parameter
-from dashboards.query import Answer, Answers, Postgres, Question, away, question
+from dashboards.query import Answer, Answers, NotThere, Postgres, Question, question
 from dashboards.theme import Mode, style
 from schemas.errors import Misconfigured
 
 FIRST_WAIT_SECONDS = 4.0
 BOOKS_SECONDS = 15.0  # versions, certificates and builds change by hand or every five minutes
 CURRENCY_SECONDS = 60.0
+PULSE_SECONDS = 1.0
+NOT_BUILT = (
+    "The marts are not built yet",
+    "The stack builds them for the first time in the minutes after its start, and their cards fill by themselves."
+    " `insights dbt build` builds them now.",
+)
+NOT_REFRESHED = "The numbers below are not refreshed until it does; this page goes on asking, and heals by itself."
 CONNECTIONS = 4
 Choices = dict[str, dict[str, str] | None]
-VERSIONS, MODELS = question(VERSIONS_SQL, {}), question(MODELS_SQL, {})
+VERSIONS, MODELS, PULSE = (question(sql, {}) for sql in (VERSIONS_SQL, MODELS_SQL, "select 1"))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -61,12 +68,15 @@ def main(arguments: Sequence[str]) -> None:
     answers = _answers(options.dsn)
     with st.container(key="top"):
         links = st.empty()
-        choices = _choices(dashboard, answers)
+        choices = _choices(dashboard, answers, FIRST_WAIT_SECONDS)
         values = _top(dashboard, choices)
         _navigate(links, folder, name, values)
 
+    with st.container(key="pulse"):
+        st.fragment(lambda: _pulse(answers), run_every=PULSE_SECONDS)()
+
     def live() -> None:
-        if _choices(dashboard, answers) != choices:
+        if _choices(dashboard, answers, 0) != choices:
             st.rerun()
         _live(name, dashboard, answers, values)
 
@@ -99,10 +109,10 @@ def _shared(folder: Folder, name: str, values: Mapping[str, str]) -> dict[str, s
     return {parameter: value for parameter, value in values.items() if parameter in known}
 
 
-def _choices(dashboard: Dashboard, answers: Answers) -> Choices:
+def _choices(dashboard: Dashboard, answers: Answers, wait_seconds: float) -> Choices:
     """What there is to pick from, by parameter: titles by value; None while a list has not been read."""
     asked = {p.name: question(dashboard.expanded(p.choices_sql), {}) for p in dashboard.parameters if p.choices_sql}
-    found = answers.newest(dict.fromkeys(asked.values(), dashboard.refresh_seconds), wait_seconds=FIRST_WAIT_SECONDS)
+    found = answers.newest(dict.fromkeys(asked.values(), dashboard.refresh_seconds), wait_seconds)
     choices: Choices = {}
     for p in dashboard.parameters:
         first = {"": p.all} if p.all else {}
@@ -115,8 +125,11 @@ def _choices(dashboard: Dashboard, answers: Answers) -> Choices:
 
 
 def _top(dashboard: Dashboard, choices: Choices) -> dict[str, str]:
-    """Title and parameters; a parameter's value is kept in the page's address, so that it can be sent to others."""
-    values = {}
+    """Title and parameters; a parameter's value is kept in the page's address, so that it can be sent to others.
+
+    What an address asks for and is not there is said below them.
+    """
+    values, unknown = {}, []
     left, right = st.columns([2, 3], vertical_alignment="bottom")
     left.html(f'<div class="ih-title"><h1>{escape(dashboard.title)}</h1><p>{escape(dashboard.description)}</p></div>')
     with right.container(key="filters", horizontal=True, horizontal_alignment="right", vertical_alignment="bottom"):
@@ -133,7 +146,22 @@ def _top(dashboard: Dashboard, choices: Choices) -> dict[str, str]:
             picked = _picked(parameter, titles, asked if asked in titles else default)
             values[parameter.name] = picked or default
             _remember(parameter.name, values[parameter.name], default)
+            if missing := _missing(parameter.name, asked, titles, changed=values[parameter.name] != default):
+                instead = f"Shown instead: {titles[default]}." if default in titles else "There is none yet."
+                unknown.append(tiles.notice(f"There is no {parameter.title.lower()} {missing}", instead, "warn"))
+    if unknown:
+        st.html("".join(unknown))
     return values
+
+
+def _missing(parameter: str, asked: str, titles: Mapping[str, str], *, changed: bool) -> str:
+    """What the address asked for and is not among the choices, until another is made: the address itself forgets it."""
+    key = f"missing-{parameter}"
+    if asked and asked not in titles:
+        st.session_state[key] = asked
+    if changed:
+        st.session_state.pop(key, None)
+    return str(st.session_state.get(key, ""))
 
 
 def _remember(parameter: str, value: str, default: str) -> None:
@@ -168,19 +196,27 @@ def _picked(parameter: Parameter, titles: Mapping[str, str], at_first: str) -> s
     )
 
 
+def _pulse(answers: Answers) -> None:
+    """Tells within seconds that Postgres is away, or stands still, also where numbers are read four times a minute."""
+    answers.newest({PULSE: PULSE_SECONDS}, wait_seconds=0)
+    # One element, there or not: what comes and goes would move everything behind it to another place, and the page
+    # would for a moment show old cards among new ones.
+    if fault := answers.away:
+        st.html(tiles.notice("Postgres does not answer", f"{NOT_REFRESHED} ({fault.__cause__ or fault})"))
+    else:
+        st.empty()
+
+
 def _live(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[str, str]) -> None:
     scene = _scene(name, dashboard, answers, values)
-    fault = away(scene.answers.values())
-    read_at = max((a.read_at for a in scene.answers.values() if a.read_at), default=None)
-    # A place of its own, there or not: what comes and goes would move everything behind it to another place, and the
-    # page would for a moment show old cards among new ones.
-    above = st.empty()
-    if fault:
-        since = f"The numbers below are from {clock(read_at)}. " if read_at else ""
-        again = f"{since}This page asks again every {dashboard.refresh_seconds:g} s and goes on by itself."
-        above.html(tiles.notice("Postgres does not answer", f"{again} ({fault.__cause__ or fault})"))
+    unbuilt = any(isinstance(a.problem, NotThere) and a.problem.is_mart for a in scene.answers.values())
+    if unbuilt:
+        st.html(tiles.notice(*NOT_BUILT, "warn"))
+    else:
+        st.empty()  # for the same reason
     draw(scene)
-    st.html(_foot(scene, fault is None, read_at))
+    read_at = max((a.read_at for a in scene.answers.values() if a.read_at), default=None)
+    st.html(_foot(scene, answers.away is None, read_at))
 
 
 def _scene(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[str, str]) -> Scene:

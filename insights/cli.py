@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -119,6 +120,8 @@ def up(
     front.show(views.addresses_table(status.endpoints(settings)))
     if not no_producers:
         front.say("")
+        if behind := views.still_counting(stack.counted_until(settings), datetime.now(UTC)):
+            front.say(behind, style="yellow")
         front.say(views.what_next(settings.page_url))
 
 

@@ -155,20 +155,16 @@ def certificate_sheets(run: Run) -> Iterator[Sheet]:
         Column(),
         *(
             Column(name=name, right=True)
-            for name in ("rows", "equal", "different", "only in replay", "only live", "excluded")
+            for name in ("rows", "equal", "different", "only in replay", "only live", "left out")
         ),
-        note=f"{certificate['result']}; code {certificate['code']}; SHA-256 {certificate['sha256']}",
+        note="Rows on either side = equal + different + only in replay + only live + left out."
+        f" {certificate['result']}; code {certificate['code']}; SHA-256 {certificate['sha256']}",
     )
     for one in certificate["aggregates"]:
+        mismatches = [one[name] for name in ("different", "only_in_replay", "only_in_live")]
         excluded = sum(one["excluded"].values())
-        sheet.add(
-            one["name"],
-            *(
-                _mismatch(one[name]) if name in ("different", "only_in_replay", "only_in_live") else f"{one[name]:,}"
-                for name in ("rows", "equal", "different", "only_in_replay", "only_in_live")
-            ),
-            f"{excluded:,}",
-        )
+        rows = one["equal"] + sum(mismatches) + excluded  # certificates of before have no sum of their own
+        sheet.add(one["name"], f"{rows:,}", f"{one['equal']:,}", *map(_mismatch, mismatches), f"{excluded:,}")
     yield sheet
     for one in certificate["aggregates"]:
         for reason, number in one["excluded"].items():

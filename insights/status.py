@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlparse
 
@@ -142,6 +143,14 @@ class Observer:
     def look(self, now: datetime) -> Observed:
         """One look. Never raises because a part is away."""
         away: list[str] = []
+        if other := self._try([], "", self._other_home):
+            said = (
+                f"what answers on port {self._settings.postgres_port} is the Postgres of another stack, of {other}:"
+                f" nothing on these ports is shown. The home of this one is {self._settings.home}; set INSIGHTS_HOME to"
+                " look at the other"
+            )
+            parts = tuple(part_states(self._settings))
+            return Observed(at=now, parts=parts, log=None, books=None, jobs=None, away=(said,))
         # Postgres first: read the other way round, events counted in between would be more than were published.
         books = self._try(away, f"Postgres at 127.0.0.1:{self._settings.postgres_port}", self._read_books)
         log = self._try(away, f"Kafka at {self._settings.kafka}", self._read_log)
@@ -169,13 +178,22 @@ class Observer:
             away.append(f"{what} is away: {' '.join(str(problem).split())[:200]}")
             return None
 
+    def _other_home(self) -> Path | None:
+        """Of the stack whose Postgres answers, when it is not this one."""
+        folder = self._connected().execute("show data_directory").fetchone() or ("",)
+        home = Path(folder[0]).resolve().parent
+        return None if home == self._settings.home.resolve() else home
+
     def _read_books(self) -> Books:
+        return read_books(self._connected())
+
+    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
         if self._postgres is None or self._postgres.closed or self._postgres.broken:
             _knock(self._settings.postgres_port)
             self._postgres = psycopg.connect(
                 self._settings.postgres_dsn, autocommit=True, connect_timeout=POSTGRES_SECONDS
             )
-        return read_books(self._postgres)
+        return self._postgres
 
     def _read_alerts(self) -> Summary | None:
         return ledger.summary(self._postgres) if self._postgres and ledger.is_there(self._postgres) else None

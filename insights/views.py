@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 BALANCE = "✓ published = counted + duplicate + late + dead   → on their way   ✗ too many"
 FRESH_SECONDS, STALE_SECONDS = 10.0, 120.0
+CAUGHT_UP_SECONDS = 300.0
 
 
 def unknown() -> Text:
@@ -296,6 +297,16 @@ def addresses_table(where: Mapping[str, Any]) -> Sheet:
     for name, address, see in rows:
         sheet.add(Text(name, style="bold"), Text(address, style="cyan"), Text(see, style="dim"))
     return sheet
+
+
+def still_counting(until: datetime | None, now: datetime) -> str:
+    """That the past is still being counted, when the newest order counted is minutes old; empty when it is not."""
+    if until is None or (now - until).total_seconds() < CAUGHT_UP_SECONDS:
+        return ""
+    return (
+        f"Orders are counted up to {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC so far. Until what came after is counted"
+        " as well, numbers grow; `insights status` shows how far it is."
+    )
 
 
 def what_next(page: str) -> Text:

@@ -31,8 +31,12 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Rows by key. ``here`` is what a replay computed, ``there`` what readers see; ``columns`` counts unequal cells."""
+    """Rows by key. ``here`` is what a replay computed, ``there`` what readers see; ``columns`` counts unequal cells.
 
+    ``rows`` are those on either side: equal + different + only here + only there + excluded.
+    """
+
+    rows: int
     equal: int
     different: int
     only_here: int
@@ -131,6 +135,7 @@ def compare(
         """
         with joined as ({joined})
         select
+            count(*),
             count(*) filter (where not is_excluded and here and there and is_same),
             count(*) filter (where not is_excluded and here and there and not is_same),
             count(*) filter (where not is_excluded and here and not there),
@@ -141,9 +146,10 @@ def compare(
         """
     ).format(joined=joined, columns=sql.SQL("").join(_unequal(name) for name in measures(a)))
     row = connection.execute(counts).fetchone() or ()
-    equal, different, only_here, only_there, excluded, *by_column = (int(value) for value in row)
+    rows, equal, different, only_here, only_there, excluded, *by_column = (int(value) for value in row)
     unequal = {name: count for name, count in zip(measures(a), by_column, strict=True) if count}
     found = Comparison(
+        rows=rows,
         equal=equal,
         different=different,
         only_here=only_here,

@@ -164,6 +164,7 @@ def _one(
 
 def _counts(found: Comparison) -> dict[str, Any]:
     return {
+        "rows_on_either_side": found.rows,
         "equal": found.equal,
         "different": found.different,
         "only_in_replay": found.only_here,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -194,6 +195,13 @@ def _await_numbers(settings: Settings, report: Report) -> None:
                 )
             time.sleep(POLL_SECONDS)
     report(Step(name="first numbers", state="done", detail="live.sales_per_minute has rows"))
+
+
+def counted_until(settings: Settings) -> datetime | None:
+    """The newest minute with an order that is counted; None before the first. Raises psycopg.Error."""
+    with psycopg.connect(settings.postgres_dsn, autocommit=True) as connection:
+        row = connection.execute("select max(window_start) from live.sales_per_minute").fetchone()
+    return row[0] if row else None
 
 
 def down(settings: Settings, report: Report) -> None:

@@ -120,7 +120,8 @@ def test_list_shows_rules_open_alerts_and_channels_before_and_after_anything_was
     assert "T0SECRET" not in shown
     make_stack(dsn)
     port = urlsplit(dsn).port
-    observer = Observer(apart(tmp_path, postgres_port=port))
+    (folder,) = shop.execute("show data_directory").fetchone() or ("",)
+    observer = Observer(apart(Path(folder).parent, postgres_port=port))
     summary = observer.look(datetime.now(UTC)).alerts
     observer.close()
     assert summary is not None

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from insights.stack.servers import servers
@@ -37,3 +38,20 @@ def own_postgres(home: Path) -> Iterator[str]:
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(120)
+
+
+@contextmanager
+def standing_still(dsn: str) -> Iterator[None]:
+    """From here until it is left no process of that Postgres does anything; connections to it stay, and are silent."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        row = connection.execute("show data_directory").fetchone()
+        assert row
+    server = psutil.Process(int((Path(row[0]) / "postmaster.pid").read_text().split()[0]))
+    processes = [server, *server.children(recursive=True)]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in reversed(processes):
+            process.resume()

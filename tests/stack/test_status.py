@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 
 from flink.live_job import JOB_NAME
 from insights.accounting import Books, Log, Tally, TopicCounts
-from insights.status import Job, Observed, Status, judge
+from insights.status import Job, Observed, Observer, Status, judge
+from tests.conftest import own_settings
+from tests.replay.own_postgres import own_postgres
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ORDERS = "sales.order_placed.v1"
@@ -109,3 +112,18 @@ def test_the_json_has_the_shape_that_programs_rely_on() -> None:
     for counts in found["topics"].values():
         assert set(counts) == {"published", "counted", "duplicate", "late", "dead"}
     assert set(found["jobs"][0]) == {"name", "state", "last_checkpoint_age_seconds", "lag"}
+
+
+def test_what_answers_on_the_ports_and_is_of_another_home_is_named_and_not_shown(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    with own_postgres(theirs) as dsn:
+        port = int(dsn.rpartition(":")[2].split("/")[0])
+        found = {}
+        for home in (ours, theirs):
+            observer = Observer(own_settings(home, postgres_port=port))
+            found[home] = observer.look(NOW)
+            observer.close()
+    (said,) = found[ours].away
+    assert f"port {port} is the Postgres of another stack, of {theirs}" in said
+    assert (found[ours].books, found[ours].log, found[ours].jobs) == (None, None, None)
+    assert not any("another stack" in line for line in found[theirs].away)

@@ -312,3 +312,11 @@ def test_late_events_that_a_replay_has_counted_are_told_and_the_newest_replay_of
     assert "Late, and counted since a replay: 1,234 of sales.order_placed.v1." in " ".join(shown)
     assert [line.split()[-3:] for line in shown if "live.sales_per_minute" in line] == [["r12", "rolled", "back"]]
     assert [line.split()[-2:] for line in shown if "events.order_lines" in line] == [["r7", "promoted"]]
+
+
+def test_what_up_says_last_is_how_far_the_history_is_counted_while_it_is() -> None:
+    said = views.still_counting(NOW - timedelta(hours=6), NOW)
+    assert f"Orders are counted up to {NOW - timedelta(hours=6):%Y-%m-%d %H:%M} UTC so far" in said
+    assert "`insights status`" in said
+    assert views.still_counting(NOW - timedelta(minutes=2), NOW) == ""
+    assert views.still_counting(None, NOW) == ""

@@ -105,6 +105,8 @@ def one(p: PlannedAggregate, different: int, excluded: int) -> dict[str, Any]:
     here, there = {"orders": 4, "net_amount": "118.40"}, {"orders": 4, "net_amount": "121.90"}
     keys = [{"window_start": at, "category": c, "region": "EU"} for c in ("brakes", "wheels")]
     sides = [(here, there), (None, there)]
+    only_live_left_out = excluded // 2
+    equal = rows - different - (excluded - only_live_left_out)
     first = [{"key": key, "here": h, "there": t} for key, (h, t) in zip(keys, sides, strict=True)]
     return {
         "name": p.name,
@@ -115,7 +117,8 @@ def one(p: PlannedAggregate, different: int, excluded: int) -> dict[str, Any]:
         "final_until": p.final_until and p.final_until.isoformat(),
         "rows": rows,
         "sha256": sha256(p.name),
-        "equal": rows - different - excluded,
+        "rows_on_either_side": rows + bool(different) + only_live_left_out,
+        "equal": equal,
         "different": different,
         "only_in_replay": 0,
         "only_in_live": int(bool(different)),

@@ -1,9 +1,12 @@
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from dashboards.query import Answers, DatabaseAway, QueryFailed, Question, away
+from dashboards.query import Answers, DatabaseAway, Postgres, QueryFailed, Question
+from tests.conftest import wait_until
+from tests.replay.own_postgres import own_postgres, standing_still
 
 ASKED = Question("select 1", ())
 
@@ -78,20 +81,51 @@ def test_the_last_numbers_stay_while_postgres_is_away_and_are_replaced_at_once_w
     found = answers.newest({ASKED: 2.0}, 1)
     assert found[ASKED].rows == first.rows
     assert found[ASKED].read_at == first.read_at
-    assert away(found.values()) is database.fault
+    assert answers.away is database.fault
     database.fault = None
     clock.advance(2)
     healed = answers.newest({ASKED: 2.0}, 1)
-    assert away(healed.values()) is None
+    assert answers.away is None
     assert healed[ASKED].rows == ({"value": 3},)
+
+
+def test_what_is_seldom_asked_is_asked_again_soon_after_a_fault() -> None:
+    clock = Clock()
+    database = Database(clock)
+    database.fault = DatabaseAway("gone")
+    answers = Answers(database, AtOnce(), clock)
+    answers.newest({ASKED: 60.0}, 1)
+    database.fault = None
+    clock.advance(2)
+    assert answers.newest({ASKED: 60.0}, 1)[ASKED].rows == ({"value": 2},)
+
+
+def test_a_postgres_that_stands_still_is_away_within_seconds_and_the_statement_it_held_is_soon_asked_again(
+    tmp_path: Path,
+) -> None:
+    long = Question("select 1 as value from pg_sleep(0.7)", ())
+    with own_postgres(tmp_path / "still") as dsn:
+        database = Postgres(dsn, statement_timeout_seconds=1)
+        answers = Answers(database.rows, ThreadPoolExecutor(4))
+        first = answers.newest({ASKED: 1.0}, 10)[ASKED]
+        answers.newest({long: 1.0}, 0)
+        with standing_still(dsn):
+            wait_until(lambda: answers.newest({ASKED: 1.0}, 0) and answers.away, seconds=5, what="it is away")
+            assert answers.newest({ASKED: 1.0}, 0)[ASKED].rows == first.rows
+            wait_until(lambda: answers.newest({long: 1.0}, 0)[long].problem, seconds=5, what="the long one ends")
+        asked = {ASKED: 1.0, long: 1.0}
+        wait_until(lambda: all(a.read_at and not a.problem for a in answers.newest(asked, 0).values()), seconds=8)
+        assert answers.away is None
+        database.close()
 
 
 def test_a_refused_question_is_told_apart_from_a_database_that_is_away() -> None:
     clock = Clock()
     database = Database(clock)
     database.fault = QueryFailed("no such table")
-    found = Answers(database, AtOnce(), clock).newest({ASKED: 2.0}, 1)
-    assert away(found.values()) is None
+    answers = Answers(database, AtOnce(), clock)
+    found = answers.newest({ASKED: 2.0}, 1)
+    assert answers.away is None
     assert found[ASKED].problem is database.fault
 
 

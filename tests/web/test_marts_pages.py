@@ -18,6 +18,7 @@ from dashboards.model import load
 from dashboards.query import question
 from tests.conftest import wait_until
 from tests.marts.oracle.marts import MARTS
+from tests.replay.own_postgres import standing_still
 from tests.web.browser import DESKTOP, PHONE, Browser, browsers, needs_browser, running_page
 from tests.web.marts_shop import Shop, marts_shop
 
@@ -192,6 +193,33 @@ def test_an_order_counts_once_in_a_category_and_a_choice_of_both_is_of_both(page
     assert parse_qs(urlsplit(browser.chrome.current_url).query).get("category") is None
 
 
+def test_what_an_address_asks_for_and_is_not_there_is_said_until_something_is_chosen(page: str, browse: Any) -> None:
+    browser = browse()
+    browser.show(f"{page}?{ALL_TIME}&region=XX&category=Bikes")
+    told = browser.run("return [...document.querySelectorAll('.ih-notice')].map(n => n.innerText)")
+    assert told == ["There is no region XX\nShown instead: All regions."]
+    assert browser.axe() == []
+    pick(browser, "category", "All categories")
+    wait_until(lambda: "category" not in browser.chrome.current_url, seconds=20, what="another category")
+    assert "There is no region XX" in browser.text()
+    pick(browser, "region", "EU")
+    wait_until(lambda: "There is no region" not in browser.text(), seconds=20, what="the note is gone")
+
+
+def test_a_postgres_that_stands_still_is_told_within_seconds_and_the_page_heals_by_itself(
+    page: str, shop: Shop, browse: Any
+) -> None:
+    browser = browse()
+    browser.show(f"{page}?dashboard=customers")  # which reads its numbers every fifteen seconds
+    value, places = browser.value("customers"), browser.places()
+    notice = "return (document.querySelector('.ih-notice') || {innerText: ''}).innerText"
+    with standing_still(shop.dsn):
+        wait_until(lambda: "The numbers below are not refreshed" in browser.run(notice), seconds=8, what="the notice")
+        assert browser.value("customers") == value
+        assert browser.places() == places
+    wait_until(lambda: not browser.run(notice), seconds=8, what="the page heals")
+
+
 def test_the_csv_of_a_card_has_its_rows(page: str, shop: Shop, browse: Any, downloads: Path) -> None:
     browser = browse()
     browser.chrome.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
@@ -247,6 +275,30 @@ def test_the_cohorts_are_those_of_the_log(page: str, shop: Shop, browse: Any) ->
     assert cells == expected
 
 
+def test_segments_of_a_short_history_say_that_they_mean_little(page: str, shop: Shop, browse: Any) -> None:
+    caution = "There are orders of 2 days so far. Scores rank customers among each other"
+    drawn = "return [...document.querySelectorAll('.ih-caution')].map(c => c.innerText)"
+    browser = browse()
+    browser.show(f"{page}?dashboard=customers")
+    days = one(shop, "select max(last_order_at)::date - min(first_order_at)::date + 1 from marts.dim_customers")
+    assert days >= 30
+    assert browser.run(drawn) == []
+    shop.postgres.execute("create table marts.as_it_was as table marts.dim_customers")
+    try:
+        newest = "(select max(last_order_at) from marts.as_it_was)"
+        shop.postgres.execute(f"update marts.dim_customers set first_order_at = {newest} - interval '1 day'".encode())
+        wait_until(lambda: len(browser.run(drawn)) == 2, seconds=40, what="the caution on two cards")
+        assert all(text.startswith(caution) for text in browser.run(drawn))
+        assert browser.axe() == []
+        browser.picture("customers-short-history")
+    finally:
+        shop.postgres.execute(
+            "update marts.dim_customers as d set first_order_at = w.first_order_at from marts.as_it_was as w"
+            " where d.customer_id = w.customer_id"
+        )
+        shop.postgres.execute("drop table marts.as_it_was")
+
+
 def test_a_click_on_a_customer_shows_what_they_bought(page: str, shop: Shop, browse: Any) -> None:
     browser = browse()
     browser.show(f"{page}?dashboard=customers")
@@ -298,6 +350,8 @@ def test_a_card_that_can_not_be_read_says_so_alone_and_what_to_do(shop: Shop, br
         )
         text = browser.text()
         assert browser.value("card_0") == "42"
-        assert "marts.not_built is not built yet: insights dbt build builds it" in text
+        assert "marts.not_built is not built yet" in text
+        assert "The marts are not built yet" in text
+        assert "insights dbt build builds them now" in text
         assert 'column "no_such_column" does not exist' in text
         assert "Postgres does not answer" not in text

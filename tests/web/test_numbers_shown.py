@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboards.format import change, change_shown, compact, exact, shown, span
-from dashboards.model import NumberCard, TableCard
-from dashboards.tiles import age_of, number, spark, table
+from dashboards.model import LineCard, NumberCard, TableCard
+from dashboards.tiles import age_of, head, number, spark, table
 
 MONEY = st.decimals(min_value=Decimal("-1e12"), max_value=Decimal("1e12"), places=2)
 
@@ -49,6 +49,18 @@ def test_a_compact_number_is_short_and_within_one_percent(amount: Decimal) -> No
     scale = {"k": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}.get(text[-1], 1)
     read = Decimal(text.rstrip("kMBT").replace("\N{MINUS SIGN}", "-").replace(",", "")) * scale
     assert abs(read - amount) <= max(abs(amount) / 100, Decimal("0.5"))
+
+
+def test_a_series_without_a_number_is_not_in_the_legend() -> None:
+    series = [{"column": "previous", "title": "Period before"}, {"column": "net", "title": "This period"}]
+    layout = {"row": 0, "col": 0, "width": 6, "height": 4}
+    card = LineCard.model_validate(
+        {"kind": "line", "id": "c", "title": "C", "sql": "select 1", "layout": layout, "series": series}
+    )
+    rows = [{"net": 0, "previous": None}, {"net": 5, "previous": None}]
+    assert "This period" in head(card, rows, None)
+    assert "Period before" not in head(card, rows, None)
+    assert "Period before" in head(card, [*rows, {"net": 0, "previous": 0}], None)
 
 
 def test_growth_has_a_sign_and_nothing_grows_from_nothing() -> None:

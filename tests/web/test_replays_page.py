@@ -126,6 +126,18 @@ def test_a_click_on_a_run_shows_its_whole_certificate(page: str, runs: dict[str,
     wait_until(lambda: {line[0].split("\n")[0] for line in rows(browser, "compared")} == tables, seconds=30)
 
 
+def test_the_rows_of_a_certificate_add_up(page: str, runs: dict[str, Run], browse: Any) -> None:
+    browser = browse()
+    for name in ("equal", "different"):
+        certificate = runs[name].certificate or {}
+        expected = {one["table"]: one["rows_on_either_side"] for one in certificate["aggregates"]}
+        browser.chrome.get(f"{page}?dashboard=replays&run={runs[name].run}")
+        wait_until(lambda wanted=expected: len(rows(browser, "compared")) == len(wanted), seconds=60, what=name)
+        for line in rows(browser, "compared"):
+            total, *parts = (int(cell.split("\n")[0].replace(",", "")) for cell in line[2:8])
+            assert total == sum(parts) == expected[line[0].split("\n")[0]]
+
+
 @pytest.mark.usefixtures("runs")
 def test_a_phone_in_the_dark_has_room_for_it(page: str, browse: Any) -> None:
     browser = browse(PHONE, dark=True)

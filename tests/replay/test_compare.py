@@ -1,0 +1,63 @@
+"""The counts of a comparison, and how a certificate shows them: every row on either side is in one of them."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import psycopg
+from rich.console import Console
+
+from aggregates.catalogue import aggregate
+from insights.replay_views import certificate_sheets
+from replay.compare import compare
+from replay.plan import everything
+from tests.replay.own_postgres import own_postgres
+from tests.web import made_runs
+
+REFUNDS = aggregate("refunds_per_day")
+# Category, units in the replay and in what readers see (None: no such row), and whether newer events touch it.
+ROWS = [
+    ("equal", 1, 1, False),
+    ("different", 1, 2, False),
+    ("only in the replay", 1, None, False),
+    ("only live", None, 1, False),
+    ("touched", 1, 1, True),
+    ("touched, different", 1, 2, True),
+    ("touched, only in the replay", 1, None, True),
+    ("touched, only live", None, 1, True),
+    ("touched, only live, too", None, 1, True),
+]
+
+
+def test_the_counts_of_a_comparison_add_up_to_the_rows_on_either_side(tmp_path: Path) -> None:
+    whole = made_runs.a_plan(["refunds_per_day"], "beginning", 100, made_runs.NOW).aggregates[0].windows
+    with own_postgres(tmp_path / "compare") as dsn, psycopg.connect(dsn) as connection:
+        made_runs.make_tables(connection)
+        connection.execute("create temp table here as select * from live.refunds_per_day")
+        connection.execute("create temp table there as select * from live.refunds_per_day")
+        connection.execute("create temp table touched as select window_start, region, category from here")
+        for category, here, there, is_touched in ROWS:
+            key = (made_runs.MIDNIGHT, "EU", category)
+            for table, units in (("here", here), ("there", there)):
+                if units is not None:
+                    connection.execute(f"insert into {table} values (%s, %s, %s, 1, %s, 1)".encode(), (*key, units))
+            if is_touched:
+                connection.execute("insert into touched values (%s, %s, %s)", key)
+        found = compare(connection, REFUNDS, "pg_temp.here", "pg_temp.there", whole, "pg_temp.touched")
+    assert (found.equal, found.different, found.only_here, found.only_there, found.excluded) == (1, 1, 1, 1, 5)
+    assert found.rows == len(ROWS)
+
+
+def test_the_columns_of_a_certificate_add_up_on_a_terminal(tmp_path: Path) -> None:
+    with own_postgres(tmp_path / "certificate") as dsn, psycopg.connect(dsn) as connection:
+        made_runs.make_tables(connection)
+        plan = made_runs.a_plan(everything(), "beginning", 100, made_runs.NOW)
+        run = made_runs.verified(connection, made_runs.computed(connection, plan, "local", 1), different=1, excluded=9)
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(next(certificate_sheets(run)))
+    assert "Rows on either side = equal + different + only in replay + only live + left out" in shown.getvalue()
+    lines = {name: cells for name, *cells in map(str.split, shown.getvalue().splitlines())}
+    for one in (run.certificate or {})["aggregates"]:
+        total, *parts = (int(cell.replace(",", "")) for cell in lines[one["name"]])
+        assert total == sum(parts) == one["rows_on_either_side"]

@@ -1,0 +1,58 @@
+"""The pages of a stack whose tables are there, and nothing in them, and no mart yet."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from alerts import ledger
+from dashboards.folder import Folder
+from insights import dbt_run
+from tests.replay.own_postgres import own_postgres
+from tests.web import made_runs
+from tests.web.browser import DESKTOP, PHONE, PROJECT, Browser, browsers, needs_browser, running_page
+
+pytestmark = needs_browser
+NAMES = Folder(PROJECT / "dashboards" / "sales_overview.yaml").names
+CARDS = "[...document.querySelectorAll('[class*=st-key-card-]')]"
+EMPTY = f"{CARDS}.filter(c => c.querySelector('.ih-empty, .ih-number.ih-none'))"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with own_postgres(tmp_path_factory.mktemp("new") / "home") as dsn:
+        with psycopg.connect(dsn) as postgres:
+            made_runs.make_tables(postgres)
+            ledger.set_up(postgres)
+            dbt_run.set_up(postgres)
+        with running_page(dsn) as address:
+            yield address
+
+
+@pytest.fixture(scope="module")
+def browse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Browser]]:
+    with browsers(lambda: tmp_path_factory.mktemp("profile")) as start:
+        yield start
+
+
+@pytest.mark.parametrize(("device", "size"), [("desktop", DESKTOP), ("phone", PHONE)])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "replays"])
+def test_cards_without_a_mart_are_small_and_the_page_says_when_it_comes(
+    page: str, browse: Any, name: str, device: str, size: tuple[int, int]
+) -> None:
+    browser = browse(size)
+    browser.show(f"{page}?dashboard={name}")
+    assert "The stack builds them for the first time in the minutes after its start" in browser.text()
+    assert browser.axe() == []
+    heights = browser.run(f"return {EMPTY}.map(c => [...c.children].reduce((sum, e) => sum + e.scrollHeight, 0))")
+    assert heights
+    assert max(heights) < 170
+    assert browser.run("return document.querySelectorAll('.ih-key').length") == 0
+    browser.picture(f"{name.replace('_', '-')}-new-{device}")
+
+
+def test_a_page_that_reads_no_mart_says_nothing_of_them(page: str, browse: Any) -> None:
+    browser = browse()
+    browser.show(f"{page}?dashboard=replays")
+    assert "marts" not in browser.text()
