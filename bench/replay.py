@@ -41,16 +41,16 @@ from aggregates.render import Engine
 from bench.archive import Archive, make_archive
 from flink.columns import postgres_type
 from insights.deployment import spark_runtime
+from insights.engines import DuckDb, LocalSpark
 from insights.settings import load_settings
 from replay.duck import compute
 from replay.result import load
 from replay.run import computation
-from replay.site import Site
 from spark import local
 from spark.task import Chunk, Task
 
 TABLES = ("funnel_per_hour", "sales_per_minute", "sessions")
-CHUNK_RECORDS = Site.chunk_records
+CHUNK_RECORDS = {Engine.DUCKDB: DuckDb.chunk_records, Engine.SPARK: LocalSpark.chunk_records}
 SCHEMA, CATALOG = "bench_replay", "bench_lake"
 SLOPE_EVENTS = (1_000_000, 3_000_000, 10_000_000)
 
@@ -107,7 +107,8 @@ def load_all(task: Task, dsn: str) -> None:
 
 def task_of(archive: Archive, output: Path, dialect: Engine) -> Task:
     """The three tables, in chunks of about as many records as a run has."""
-    step = max(1, archive.days * CHUNK_RECORDS // archive.events)
+    pieces = math.ceil(archive.events / CHUNK_RECORDS[dialect])
+    step = math.ceil(archive.days / pieces)
     edges = [archive.first_day + timedelta(days=n) for n in range(0, archive.days + step, step)]
     chunks = tuple(
         Chunk(name=f"{n:04}", from_time=since.isoformat(), until_time=until.isoformat())

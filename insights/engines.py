@@ -16,6 +16,9 @@ from spark.task import Task
 
 Say = Callable[[str], None]
 
+# What is too much for Spark's memory goes to its disk. It is what a run that is killed does again: a minute's work.
+SPARK_CHUNK_RECORDS = 10_000_000
+
 
 class LocalSpark:
     """Spark on this machine, as a child of this process."""
@@ -23,6 +26,7 @@ class LocalSpark:
     name = "local"
     dialect = Engine.SPARK
     reads_log = True
+    chunk_records = SPARK_CHUNK_RECORDS
 
     def __init__(self, settings: Settings, say: Say) -> None:
         self._settings = settings
@@ -47,6 +51,7 @@ class EmrSpark:
     name = "emr"
     dialect = Engine.SPARK
     reads_log = True
+    chunk_records = SPARK_CHUNK_RECORDS
 
     def __init__(self, settings: Settings, say: Say) -> None:
         self._settings = settings
@@ -86,6 +91,8 @@ class DuckDb:
     name = "duckdb"
     dialect = Engine.DUCKDB
     reads_log = False
+    # With them grows what it holds in memory.
+    chunk_records = 2_000_000
 
     def __init__(self, say: Say) -> None:
         self._say = say

@@ -44,11 +44,15 @@ Heard = Callable[[dict[str, Any]], None]
 
 
 class ComputeEngine(Protocol):
-    """Something that carries out a Task. ``dialect`` is the SQL it takes; ``reads_log`` says whether it reads Kafka."""
+    """Something that carries out a Task. ``dialect`` is the SQL it takes; ``reads_log`` says whether it reads Kafka.
+
+    ``chunk_records`` is about how many records it recomputes at once.
+    """
 
     name: str
     dialect: Engine
     reads_log: bool
+    chunk_records: int
 
     def compute(self, task: Task, heard: Heard) -> None:
         """Computes every chunk that isn't there yet. Blocks. Raises InsightsError with the reason."""
@@ -269,7 +273,7 @@ def _input(
 
 def _computation(site: Site, plan: ReplayPlan, planned: PlannedAggregate, engine: ComputeEngine) -> Computation:
     a = aggregate(planned.name)
-    stretches = list(split(planned.windows, _edges(site, plan, a)))
+    stretches = list(split(planned.windows, _edges(site, plan, a, engine.chunk_records)))
     return computation(a, engine.dialect, tuple(_chunk(number, stretch) for number, stretch in enumerate(stretches)))
 
 
@@ -285,13 +289,13 @@ def computation(a: Aggregate, dialect: Engine, chunks: tuple[Chunk, ...]) -> Com
     )
 
 
-def _edges(site: Site, plan: ReplayPlan, a: Aggregate) -> list[datetime]:
+def _edges(site: Site, plan: ReplayPlan, a: Aggregate, chunk_records: int) -> list[datetime]:
     """Starts of windows between which lie about as many records as may be recomputed at once."""
     found: list[datetime] = []
     with site.lake() as catalog:
         for name in a.inputs:
             records = plan.topics[catalogue.event(name).topic].records
-            pieces = -(-records // site.chunk_records)
+            pieces = -(-records // chunk_records)
             if pieces > 1:
                 found += archive.quantiles(catalog, catalogue.event(name), a.time, pieces)
     return sorted({floored(moment, a.window) for moment in found})

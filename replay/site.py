@@ -31,8 +31,6 @@ class Site:
     work_dir: Path
     code: str
     texts: tuple[Path, ...]
-    # Records that are recomputed at once: with them grows what an engine holds in memory.
-    chunk_records: int = 2_000_000
 
     def run_dir(self, run: str) -> Path:
         """Folder of a run's task and results."""

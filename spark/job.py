@@ -42,6 +42,8 @@ SETTINGS = {
 }
 RECORDS_A_SHUFFLE_PARTITION = 250_000
 OFFSETS_A_ROW = 100_000
+# Of a topic: a place is a number below this and an offset times it.
+MOST_PARTITIONS = 65_536
 PLACE = ("kafka_partition", "kafka_offset")
 POSITION = (*PLACE, "kafka_timestamp")
 TYPES = {
@@ -98,9 +100,9 @@ def recompute(spark, task, raw, said):
                     todo.append((variant, computation, chunk))
     used = {name for _, computation, _ in todo for name in computation.inputs}
     inputs = {i.event: i for i in task.inputs if i.event in used}
-    progress = Progress(
-        spark, said, sum(count(i.log) for i in inputs.values()) + sum(weight(inputs, c) for _, c, _ in todo)
-    )
+    records = sum(count(i.log + i.lake) for i in task.inputs)
+    work = sum(count(i.log) for i in inputs.values()) + sum(weight(inputs, c) for _, c, _ in todo)
+    progress = Progress(spark, said, records, work)
     most = max((count(i.log + i.lake) for i in inputs.values()), default=0)
     spark.conf.set("spark.sql.shuffle.partitions", str(max(4, most // RECORDS_A_SHUFFLE_PARTITION)))
     topics = {}
@@ -133,8 +135,9 @@ def count(slices):
 
 
 def weight(inputs, computation):
-    """Records that a chunk is about, as far as one can tell beforehand."""
-    return sum(count(inputs[name].log + inputs[name].lake) for name in computation.inputs) // len(computation.chunks)
+    """Records that a chunk is about, as far as one can tell beforehand; at least one, for no run is without work."""
+    records = sum(count(inputs[name].log + inputs[name].lake) for name in computation.inputs)
+    return max(1, records // len(computation.chunks))
 
 
 def write(spark, computation, folder):
@@ -159,7 +162,6 @@ class Topic:
         self.columns = schema_of(spark, self.reader)
         self.left_out = {}
         self.parts = []
-        self.places = []
         self.persisted = []
         if count(i.log):
             decoded_log = decoded(raw(i), i, json.dumps(self.reader)).where(within(i.log))
@@ -167,15 +169,10 @@ class Topic:
             check_whole(spark, decoded_log, i.log, f"the log of {i.topic}")
             # Flink passes over a record without a value too.
             self.parts.append(decoded_log.where("event_id is not null"))
-            self.places.append(self.parts[-1].select("event_id", *POSITION))
         if count(i.lake):
             archived = lake_records(spark, i, self.columns)
-            # These columns of all records are read three times.
-            places = archived.select("event_id", *POSITION)
-            self.persisted.append(places.persist(StorageLevel.DISK_ONLY))
-            check_whole(spark, places, i.lake, f"the lake's table events.{i.table}", may_have_holes=i.compacted)
+            check_whole(spark, archived, i.lake, f"the lake's table events.{i.table}", may_have_holes=i.compacted)
             self.parts.append(archived)
-            self.places.append(places)
 
     def show(self, variant, computation, chunk):
         """Makes the views that a query reads: what counts in the variant, in the time of the chunk."""
@@ -202,44 +199,58 @@ class Topic:
 
     def _counted(self, part, variant):
         left_out = self.left_out[variant]
-        return part if left_out is None else part.join(left_out, list(PLACE), "left_anti")
+        return part if left_out is None else without(part, left_out)
 
     def _left_out(self, variant):
         """Places of the records that do not count; None when all do."""
         if not self.parts:
             return None
-        records = reduce(lambda a, b: a.unionByName(b), self.places)
+        records = reduce(lambda a, b: a.unionByName(b), [part.select("event_id", *POSITION) for part in self.parts])
         late = self.input.late[variant]
-        late_places = (
-            self.spark.read.parquet(late).selectExpr("partition as kafka_partition", "offset as kafka_offset")
-            if late
-            else None
-        )
+        late_places = self.spark.read.parquet(late).select(place("partition", "offset")) if late else None
         if late_places is not None:
-            records = records.join(late_places, list(PLACE), "left_anti")
-        found = copies(records)
+            records = without(records, late_places)
+        found = self._copies(records)
         if late_places is not None:
             found = found.unionByName(late_places)
-        self.persisted.append(found.persist(StorageLevel.DISK_ONLY))
-        return found if found.count() else None
+        return found if self._keep(found) else None
+
+    def _copies(self, records):
+        """Places of all records but the first of each event_id.
+
+        Ids that may have come twice are found by their hash, which is all that goes through a shuffle of every record.
+        """
+        hashed = records.withColumn("hash", f.xxhash64("event_id"))
+        twice = hashed.groupBy("hash").count().where("count > 1").select("hash")
+        # Before Spark knows that they are few it would shuffle all records to look for theirs.
+        self._keep(twice)
+        return later_ones(hashed.join(twice, "hash", "left_semi"))
+
+    def _keep(self, frame):
+        """Computes it once and for all; the number of its rows."""
+        self.persisted.append(frame.persist(StorageLevel.DISK_ONLY))
+        return frame.count()
 
 
-def copies(records):
-    """Places of all records but the first of each event_id.
-
-    Ids that may have come twice are found by their hash, which is all that goes through a shuffle of every record.
-    """
-    hashed = records.withColumn("hash", f.xxhash64("event_id"))
-    twice = hashed.groupBy("hash").count().where("count > 1").select("hash")
+def later_ones(records):
+    """Places of all but the first record of each event_id."""
     of_partition = Window.partitionBy("event_id", "kafka_partition")
     in_order = Window.partitionBy("event_id").orderBy("began", *PLACE)
     return (
-        hashed.join(twice, "hash", "left_semi")
-        .withColumn("began", f.min_by("kafka_timestamp", "kafka_offset").over(of_partition))
+        records.withColumn("began", f.min_by("kafka_timestamp", "kafka_offset").over(of_partition))
         .withColumn("copy", f.row_number().over(in_order))
         .where("copy > 1")
-        .select(*PLACE)
+        .select(place())
     )
+
+
+def place(partition="kafka_partition", offset="kafka_offset"):
+    """Both as one number, which is looked up much quicker than two. An offset too large for it fails (ANSI)."""
+    return (f.col(offset) * MOST_PARTITIONS + f.col(partition)).alias("kafka_place")
+
+
+def without(records, places):
+    return records.withColumn("kafka_place", place()).join(places, "kafka_place", "left_anti")
 
 
 def during(frame, time_column, chunk):
@@ -436,19 +447,20 @@ def refuse_overlap(i):
 
 
 def check_whole(spark, frame, slices, where, may_have_holes=False):
-    """Raises Refused unless every offset of the slices is there once."""
-    expected = offsets(spark, slices)
-    said = [fingerprints(expected), fingerprints(frame)]
-    if said[0] == said[1]:
+    """Raises Refused unless every offset of the slices is there once. The frame has no others."""
+    # A row is 64 neighbouring offsets, each of them a bit.
+    rows = frame.groupBy("kafka_partition", f.shiftright("kafka_offset", 6)).agg(
+        f.count("*").alias("records"), f.bit_or(f.expr("shiftleft(1L, cast(kafka_offset & 63 as int))")).alias("bits")
+    )
+    records, places = rows.agg(f.sum("records"), f.sum(f.bit_count("bits"))).first()
+    if records == places and (may_have_holes or places == count(slices)):
         return
     twice = frame.groupBy(*PLACE).count().where("count > 1").orderBy(*PLACE).first()
     if twice is not None:
         raise Refused(
             f"{where} holds partition {twice[0]} offset {twice[1]} {twice[2]} times; a record stands there once"
         )
-    if may_have_holes:
-        return
-    missing = expected.join(frame.select(*PLACE), list(PLACE), "left_anti")
+    missing = offsets(spark, slices).join(frame.select(*PLACE), list(PLACE), "left_anti")
     first = missing.orderBy(*PLACE).first()
     raise Refused(
         f"{where} lacks {missing.count():,} of the {count(slices):,} records that were planned for, the first of them"
@@ -468,30 +480,28 @@ def offsets(spark, slices):
     return ranges.select("kafka_partition", f.explode(f.sequence("first", "last")).alias("kafka_offset"))
 
 
-def fingerprints(frame):
-    """By partition, how many offsets and which: a number that any other set of them is most unlikely to have."""
-    which = f.bit_xor(f.xxhash64("kafka_offset"))
-    return {row[0]: (row[1], row[2]) for row in frame.groupBy("kafka_partition").agg(f.count("*"), which).collect()}
-
-
 # ---- what is said ----
 
 
 class Progress:
-    """Tells how far it is, in records of all steps together; within a step as far as Spark's tasks tell."""
+    """Tells how far it is, in records of the task; within a step as far as Spark's tasks tell.
+
+    ``work`` is what the steps together come to: a record is in several of them.
+    """
 
     EVERY_SECONDS = 1.0
 
-    def __init__(self, spark, said, of):
+    def __init__(self, spark, said, records, work):
         self.tracker = spark.sparkContext.statusTracker()
         self.said = said
-        self.of = of
+        self.records = records
+        self.work = work
         self.done = 0
 
     @contextmanager
-    def step(self, records, doing):
+    def step(self, work, doing):
         ended = threading.Event()
-        thread = threading.Thread(target=self._watch, args=(records, doing, ended), daemon=True)
+        thread = threading.Thread(target=self._watch, args=(work, doing, ended), daemon=True)
         thread.start()
         try:
             yield
@@ -500,14 +510,17 @@ class Progress:
         finally:
             ended.set()
             thread.join()
-        self.done += records
-        self.said(event="progress", records=self.done, of=self.of, doing=doing)
+        self.done += work
+        self._say(self.done, doing)
 
-    def _watch(self, records, doing, ended):
+    def _watch(self, work, doing, ended):
         share = 0.0
         while not ended.wait(self.EVERY_SECONDS):
             share = max(share, self._share())
-            self.said(event="progress", records=self.done + int(records * share), of=self.of, doing=doing)
+            self._say(self.done + work * share, doing)
+
+    def _say(self, done, doing):
+        self.said(event="progress", records=int(self.records * done / self.work), of=self.records, doing=doing)
 
     def _share(self):
         stages = [self.tracker.getStageInfo(stage) for stage in self.tracker.getActiveStageIds()]

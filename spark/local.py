@@ -157,7 +157,8 @@ def _defaults(runtime: SparkRuntime) -> dict[str, str]:
     local = runtime.work_dir / "local"
     return {
         "spark.master": f"local[{runtime.cores}]",
-        "spark.jars": ",".join(jar.absolute().as_uri() for jar in runtime.jars),
+        # Not spark.jars, which Spark copies for each run and loads by a class loader of its own.
+        "spark.driver.extraClassPath": ":".join(str(jar.absolute()) for jar in runtime.jars),
         "spark.driver.memory": runtime.memory,
         "spark.driver.extraJavaOptions": " ".join(
             (*runtime.java_options, "-XX:+ExitOnOutOfMemoryError", "-Duser.timezone=UTC")

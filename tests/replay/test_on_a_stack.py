@@ -207,15 +207,16 @@ def test_one_cell_tampered_with_is_found_explained_and_repaired_and_the_repair_c
 
 
 KILLED = """
-import dataclasses, os, signal, sys
+import os, signal, sys
 from pathlib import Path
 from insights.deployment import replay_site
 from insights.engines import engine_of
 from insights.settings import load_settings
 from replay.plan import read_plan
 from replay.run import await_live_job, run
-settings, plan, engine, stop_after = load_settings(), read_plan(Path(sys.argv[1])), sys.argv[2], int(sys.argv[3])
-site = dataclasses.replace(replay_site(settings), chunk_records=2_000)
+settings, plan, stop_after = load_settings(), read_plan(Path(sys.argv[1])), int(sys.argv[3])
+engine = engine_of(settings, sys.argv[2], print)
+engine.chunk_records = 2_000
 chunks = 0
 def heard(event):
     global chunks
@@ -223,7 +224,7 @@ def heard(event):
         chunks += 1
         if chunks == stop_after:
             os.kill(os.getpid(), signal.SIGKILL)
-print(run(site, plan, engine_of(settings, engine, print), by="a test", say=print, heard=heard).run)
+print(run(replay_site(settings), plan, engine, by="a test", say=print, heard=heard).run)
 """
 
 
@@ -294,7 +295,7 @@ def test_a_second_replay_of_an_aggregate_is_refused_with_the_name_of_the_first(h
     class Meanwhile:
         """Begins a second one while the first computes."""
 
-        name, dialect, reads_log = "duckdb", Engine.DUCKDB, False
+        name, dialect, reads_log, chunk_records = "duckdb", Engine.DUCKDB, False, 2_000_000
 
         def compute(self, task: Task, heard: Any) -> None:
             other = plan.model_copy(update={"made_at": plan.made_at + timedelta(seconds=1)})
@@ -315,7 +316,7 @@ def test_postgres_gone_in_mid_run_is_a_clear_end_and_the_run_can_be_taken_up_aga
     class Dies:
         """Computes, and then Postgres answers nobody."""
 
-        name, dialect, reads_log = "duckdb", Engine.DUCKDB, False
+        name, dialect, reads_log, chunk_records = "duckdb", Engine.DUCKDB, False, 2_000_000
 
         def compute(self, task: Task, heard: Any) -> None:
             engine_of(hub.settings, "duckdb", said).compute(task, heard)

@@ -78,6 +78,16 @@ def test_a_record_that_is_there_twice_is_named(moves: list[Any], spark: SparkPro
         spark.recompute(given, tmp_path)
 
 
+def test_a_record_that_stands_in_the_place_of_another_is_named(
+    moves: list[Any], spark: SparkProcess, tmp_path: Path
+) -> None:
+    given = moves_task(tmp_path, moves)
+    change(tmp_path, lambda rows: [*rows[:100], rows[104], *rows[101:]])
+    partition, offset = oracle.place(moves, 104)
+    with pytest.raises(SparkRefused, match=f"holds partition {partition} offset {offset} 2 times"):
+        spark.recompute(given, tmp_path)
+
+
 def test_slices_that_overlap_are_refused(moves: list[Any], spark: SparkProcess, tmp_path: Path) -> None:
     given = moves_task(tmp_path, moves)
     (read,) = given.inputs
@@ -126,7 +136,8 @@ def test_cut_into_chunks_it_is_the_same(moves: list[Any], spark: SparkProcess, t
     assert all(event["rows"] for event in done), "a chunk of nothing shows nothing"
     steps = [event for event in said if event["event"] == "progress"]
     assert [event["records"] for event in steps] == sorted(event["records"] for event in steps)
-    assert steps[-1]["records"] == steps[-1]["of"] == 600
+    assert {event["of"] for event in steps} == {300}, "a record that is read and then computed is one"
+    assert steps[-1]["records"] == 300
 
 
 def test_a_chunk_that_is_done_stays_and_a_half_one_goes(moves: list[Any], spark: SparkProcess, tmp_path: Path) -> None:
