@@ -25,6 +25,11 @@ from spark.local import LEASH
 PYTHON = PROJECT / ".venv-dbt" / "bin" / "python"
 DBT = PYTHON.parent / "dbt"
 KINDER = 10
+# What Postgres is told of dbt's sessions. Room for a year of orders to be grouped in memory: its 4 MB are soon full,
+# and then it sorts on disk. No compiling of queries: for some seconds of work it costs more than it gives. No waiting
+# for the disk at a commit: a crash of the server may lose the newest builds, whole ones and in order, and the next does
+# them anew.
+SESSION = "-c work_mem=48MB -c jit=off -c synchronous_commit=off"
 LOCK = "select pg_try_advisory_lock(hashtextextended('insights.dbt', 0))"
 KEPT_DAYS = 30
 DDL = """
@@ -223,6 +228,7 @@ def environment(settings: Settings) -> dict[str, str]:
     return {
         **project_environment("dev", compiled=settings.dbt_dir / "target", logs=settings.logs_dir),
         "INSIGHTS_DBT_SEVERITY": "warn",  # what comes after a test that fails is built all the same
+        "PGOPTIONS": SESSION,
         "INSIGHTS_POSTGRES_HOST": HOST,
         "INSIGHTS_POSTGRES_PORT": str(settings.postgres_port),
         "INSIGHTS_POSTGRES_PASSWORD": settings.postgres_password,

@@ -21,25 +21,21 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
 
 {% materialization by_day, default %}
     {%- set day = config.require('day') -%}
-    {%- set reach = config.get('reach', {}) -%}
     {%- set feeds = config.get('feeds', {}) -%}
     {%- set relation = this.incorporate(type='table') -%}
     {%- set existing = load_cached_relation(this) -%}
+    {%- set sources, code = day_sources(model), day_code() -%}
 
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
-    {% do day_lock() %}
-    {%- set sources = day_sources(model) -%}
     {%- set known = day_known(sources) -%}
-    {%- set columns = get_column_schema_from_query(sql) | map(attribute='name') | list -%}
-    {%- set is_new = existing is none or not existing.is_table or not day_has_columns(existing, columns) -%}
-    {%- set ranges = day_ranges(sources, known, reach) -%}
-    {%- if is_new or should_full_refresh() -%}
-        {%- set ranges = day_everything() -%}
-    {%- endif -%}
+    {%- set ranges = day_ranges(sources, code, known, config.get('reach', {})) -%}
+    {%- if existing is none or should_full_refresh() -%}{%- set ranges = day_everything() -%}{%- endif -%}
+    {%- set is_new = ranges == day_everything() and not day_has_columns(existing, sql) -%}
     {%- if config.get('onwards', false) and ranges -%}
         {%- set ranges = [[ranges[0][0], day_everything()[0][1]]] -%}
     {%- endif -%}
+    {%- set fed = feed_keys(relation, feeds, day, ranges) -%}
     {% do log(this.render() ~ ' by day: ' ~ day_words(ranges), info=false) %}
 
     {% if is_new %}
@@ -47,28 +43,34 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
         {% call statement('main') %}{{ get_create_table_as_sql(False, relation, sql) }}{% endcall %}
         {% do create_indexes(relation) %}
         {% do persist_docs(relation, model) %}
-        {% do feed_keys(relation, feeds, day, day_everything()) %}
     {% elif ranges %}
-        {% do feed_keys(relation, feeds, day, ranges) %}
-        {% call statement('delete_days') %}
-            delete from {{ relation }} where {{ day_condition('day', day, ranges) }}
-        {% endcall %}
-        {% call statement('main') %}
-            insert into {{ relation }} ({{ columns | join(', ') }})
-            {{ day_filled(sql, ranges) }}
-        {% endcall %}
-        {% do feed_keys(relation, feeds, day, ranges) %}
+        {%- set gone = 'delete from ' ~ relation ~ ' where ' ~ day_condition('day', day, ranges) -%}
+        {% do run_together('delete_days', fed + [gone]) %}
+        {% call statement('main') %}insert into {{ relation }} {{ day_filled(sql, ranges) }}{% endcall %}
     {% else %}
         {% call noop_statement('main', 'NOTHING TO DO') %}{{ sql }}{% endcall %}
     {% endif %}
-    {% if is_new or ranges == day_everything() %}{% do day_analyze(relation) %}{% endif %}
-    {% do day_record(sources, known) %}
+    {%- set analyzed = day_analyze(relation) if is_new or ranges == day_everything() else [] -%}
+    {% do run_together('record', fed + analyzed + day_record(sources, code, known)) %}
 
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {% do adapter.commit() %}
     {{ run_hooks(post_hooks, inside_transaction=False) }}
     {{ return({'relations': [relation]}) }}
 {% endmaterialization %}
+
+{#- Several statements; on Postgres at once, for each that is sent costs dbt more than Postgres. -#}
+{% macro run_together(name, statements) %}
+    {{ return(adapter.dispatch('run_together')(name, statements)) }}
+{% endmacro %}
+
+{% macro postgres__run_together(name, statements) %}
+    {% if statements %}{% call statement(name) %}{{ statements | join(';\n') }}{% endcall %}{% endif %}
+{% endmacro %}
+
+{% macro athena__run_together(name, statements) %}
+    {% for text in statements %}{% call statement(name) %}{{ text }}{% endcall %}{% endfor %}
+{% endmacro %}
 
 {#- Names of the aggregates and facts that a model reads, through views. -#}
 {% macro day_sources(node) %}
@@ -95,42 +97,47 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
     {{ return({'sources': found | sort, 'views': views | sort}) }}
 {% endmacro %}
 
-{#- What is known of the sources now, read before anything else is. -#}
+{#- What is known of the sources now, read before anything else is, by one who has the model's lock. -#}
 {% macro day_known(sources) %}
     {%- set names = "'" ~ sources | join("', '") ~ "'" -%}
-    {%- set states = run_query(
-        "select v.aggregate, v.version, " ~ day_text('v.since') ~ ", " ~ day_text('f.final_until')
-        ~ " from " ~ source('ops', 'versions') ~ " as v left join " ~ source('ops', 'finality')
-        ~ " as f on f.aggregate = v.aggregate where v.since is not null and v.aggregate in (" ~ names ~ ")"
-    ) -%}
     {%- set changed = replay_changed_at() -%}
-    {%- set runs = run_query(
-        "select r.run, " ~ day_text(changed) ~ ", " ~ as_text('r.plan') ~ ", " ~ as_text('r.changes')
-        ~ " from " ~ source('ops', 'replays') ~ " as r where " ~ changed ~ " is not null and not exists ("
-        ~ "select 1 from " ~ day_book('day_replays') ~ " as d where d.model = '" ~ this.name ~ "' and d.run = r.run"
-        ~ " and d.changed_at = " ~ day_text(changed) ~ ")"
-    ) -%}
-    {%- set built = run_query(
-        "select source, code, version, since, final_until from " ~ day_book('day_builds')
-        ~ " where model = '" ~ this.name ~ "'"
-    ) -%}
-    {{ return({'states': states.rows, 'runs': runs.rows, 'built': built.rows}) }}
+    {% call statement('known', fetch_result=true) %}
+        {{ day_lock() }}
+        select
+            'state' as kind, v.aggregate as name, {{ as_text('v.version') }} as a, {{ day_text('v.since') }} as b,
+            {{ day_text('f.final_until') }} as c, null as d
+        from {{ source('ops', 'versions') }} as v
+        left join {{ source('ops', 'finality') }} as f on f.aggregate = v.aggregate
+        where v.since is not null and v.aggregate in ({{ names }})
+        union all
+        select 'run', r.run, {{ day_text(changed) }}, {{ as_text('r.plan') }}, {{ as_text('r.changes') }}, null
+        from {{ source('ops', 'replays') }} as r
+        where {{ changed }} is not null and not exists (
+            select 1 from {{ day_book('day_replays') }} as d
+            where d.model = '{{ this.name }}' and d.run = r.run and d.changed_at = {{ day_text(changed) }}
+        )
+        union all
+        select 'built', source, code, {{ as_text('version') }}, since, final_until
+        from {{ day_book('day_builds') }}
+        where model = '{{ this.name }}'
+    {% endcall %}
+    {%- set found = {'state': {}, 'run': {}, 'built': {}} -%}
+    {%- for row in load_result('known').table.rows -%}{%- do found[row[0]].update({row[1]: row}) -%}{%- endfor -%}
+    {{ return(found) }}
 {% endmacro %}
 
 {#- The touched days as [[first, after the last], ...] in order, as texts; '' and '9999-12-31' are without end. -#}
-{% macro day_ranges(sources, known, reach) %}
-    {%- set built, now, found = {}, {}, [] -%}
-    {%- for row in known.built -%}{%- do built.update({row[0]: row}) -%}{%- endfor -%}
-    {%- for row in known.states -%}{%- do now.update({row[0]: row}) -%}{%- endfor -%}
-    {%- if not sources or built.keys() | sort != sources -%}{{ return(day_everything()) }}{%- endif -%}
+{% macro day_ranges(sources, code, known, reach) %}
+    {%- set found = [] -%}
+    {%- if not sources or known.built.keys() | sort != sources -%}{{ return(day_everything()) }}{%- endif -%}
     {%- for name in sources -%}
-        {%- set was, wider = built[name], reach.get(name, [0, 0]) -%}
-        {%- set is_same = name in now and was[2] == now[name][1] and was[3] == now[name][2] -%}
-        {%- if was[1] != day_code() or not is_same or was[4] is none -%}{{ return(day_everything()) }}{%- endif -%}
-        {%- do found.append([day_add(was[4], -wider[0]), day_everything()[0][1]]) -%}
+        {%- set was, now, wider = known.built[name], known.state.get(name), reach.get(name, [0, 0]) -%}
+        {%- set is_same = now and was[2] == code and was[3] == now[2] and was[4] == now[3] -%}
+        {%- if not is_same or was[5] is none -%}{{ return(day_everything()) }}{%- endif -%}
+        {%- do found.append([day_add(was[5], -wider[0]), day_everything()[0][1]]) -%}
     {%- endfor -%}
-    {%- for run in known.runs -%}
-        {%- do found.extend(day_ranges_of_run(fromjson(run[2]), fromjson(run[3] or '{}'), sources, reach)) -%}
+    {%- for run in known.run.values() -%}
+        {%- do found.extend(day_ranges_of_run(fromjson(run[3]), fromjson(run[4] or '{}'), sources, reach)) -%}
     {%- endfor -%}
     {{ return(day_merged(found)) }}
 {% endmacro %}
@@ -231,10 +238,11 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
     {{ return(words | join(', ') or 'none') }}
 {% endmacro %}
 
-{#- Whether the table has these columns and no others. -#}
-{% macro day_has_columns(existing, columns) %}
-    {%- set there = adapter.get_columns_in_relation(existing) | map(attribute='name') | sort -%}
-    {{ return(there == columns | sort) }}
+{#- Whether the table is there and has the columns of the SQL, in their order. -#}
+{% macro day_has_columns(existing, sql) %}
+    {%- if existing is none or not existing.is_table -%}{{ return(false) }}{%- endif -%}
+    {%- set there = adapter.get_columns_in_relation(existing) | map(attribute='name') | list -%}
+    {{ return(there == get_column_schema_from_query(sql) | map(attribute='name') | list) }}
 {% endmacro %}
 
 {% macro day_book(name) %}
@@ -260,62 +268,66 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
 {% endmacro %}
 
 {#- Two builds of one model take turns. Athena has no lock: there, whoever schedules builds sees to it. -#}
-{% macro day_lock() %}
-    {{ return(adapter.dispatch('day_lock')()) }}
-{% endmacro %}
+{% macro day_lock() -%}
+    {{ adapter.dispatch('day_lock')() }}
+{%- endmacro %}
 
-{% macro postgres__day_lock() %}
-    {% call statement('lock', fetch_result=true) %}
-        select pg_advisory_xact_lock(hashtextextended('insights.dbt.' || '{{ this.name }}', 0))
-    {% endcall %}
-{% endmacro %}
+{% macro postgres__day_lock() -%}
+    select pg_advisory_xact_lock(hashtextextended('insights.dbt.{{ this.name }}', 0));
+{%- endmacro %}
 
 {% macro athena__day_lock() %}{% endmacro %}
 
 {% macro day_analyze(relation) %}
-    {{ return(adapter.dispatch('day_analyze')(relation)) }}
+    {{ return(['analyze ' ~ relation] if target.type == 'postgres' else []) }}
 {% endmacro %}
-
-{% macro postgres__day_analyze(relation) %}
-    {% call statement('analyze') %}analyze {{ relation }}{% endcall %}
-{% endmacro %}
-
-{% macro athena__day_analyze(relation) %}{% endmacro %}
 
 {#- Writes down what was known when the days were read. On Athena last of all: a build killed before is done again. -#}
-{% macro day_record(sources, known) %}
+{% macro day_record(sources, code, known) %}
+    {%- set statements = ["delete from " ~ day_book('day_builds') ~ " where model = '" ~ this.name ~ "'"] -%}
     {%- set builds, replays = [], [] -%}
     {%- for name in sources -%}
-        {%- set now = known.states | selectattr(0, 'equalto', name) | list | first -%}
+        {%- set now = known.state.get(name, [none, none, none, none, none]) -%}
         {%- do builds.append(
-            "(" ~ [day_quoted(this.name), day_quoted(name), day_quoted(day_code()), now[1] if now else 'null',
-            day_quoted(now[2] if now else none), day_quoted(now[3] if now else none)] | join(', ') ~ ")"
+            "(" ~ [day_quoted(this.name), day_quoted(name), day_quoted(code), now[2] or 'null', day_quoted(now[3]),
+            day_quoted(now[4])] | join(', ') ~ ")"
         ) -%}
     {%- endfor -%}
-    {%- for run in known.runs -%}
-        {%- do replays.append("(" ~ [day_quoted(this.name), day_quoted(run[0]), day_quoted(run[1])] | join(', ') ~ ")") -%}
+    {%- for run in known.run.values() -%}
+        {%- do replays.append(
+            "(" ~ [day_quoted(this.name), day_quoted(run[1]), day_quoted(run[2])] | join(', ') ~ ")"
+        ) -%}
     {%- endfor -%}
-    {% call statement('forget') %}delete from {{ day_book('day_builds') }} where model = '{{ this.name }}'{% endcall %}
-    {% if builds %}
-        {% call statement('record') %}
-            insert into {{ day_book('day_builds') }} (model, source, code, version, since, final_until)
-            values {{ builds | join(', ') }}
-        {% endcall %}
-    {% endif %}
-    {% if replays %}
-        {% call statement('record_replays') %}
-            insert into {{ day_book('day_replays') }} (model, run, changed_at) values {{ replays | join(', ') }}
-        {% endcall %}
-    {% endif %}
+    {%- if builds -%}
+        {%- do statements.append(
+            "insert into " ~ day_book('day_builds') ~ " (model, source, code, version, since, final_until) values "
+            ~ builds | join(', ')
+        ) -%}
+    {%- endif -%}
+    {%- if replays -%}
+        {%- do statements.append(
+            "insert into " ~ day_book('day_replays') ~ " (model, run, changed_at) values " ~ replays | join(', ')
+        ) -%}
+    {%- endif -%}
+    {{ return(statements) }}
 {% endmacro %}
 
-{#- The same of a model that looks at its code alone (by_key, view). -#}
+{#- The same of a model that looks at its code alone. -#}
 {% macro record_code(code) %}
-    {% call statement('forget') %}delete from {{ day_book('day_builds') }} where model = '{{ this.name }}'{% endcall %}
-    {% call statement('record') %}
-        insert into {{ day_book('day_builds') }} (model, source, code) values ('{{ this.name }}', '', '{{ code }}')
-    {% endcall %}
+    {{ return([
+        "delete from " ~ day_book('day_builds') ~ " where model = '" ~ this.name ~ "'",
+        "insert into " ~ day_book('day_builds') ~ " (model, source, code) values ('" ~ this.name ~ "', '', '" ~ code
+        ~ "')"
+    ]) }}
 {% endmacro %}
+
+{#- The code that the model was built with last, as a condition on Postgres. -#}
+{% macro is_recorded(code) -%}
+    exists (
+        select 1 from {{ day_book('day_builds') }}
+        where model = '{{ this.name }}' and source = '' and code = '{{ code }}'
+    )
+{%- endmacro %}
 
 {% macro day_quoted(value) %}
     {{ return('null' if value is none else "'" ~ value ~ "'") }}

@@ -28,42 +28,39 @@ On Athena such a model is a table: it says `materialized='by_key' if target.type
 
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
     {{ run_hooks(pre_hooks, inside_transaction=True) }}
-    {% do day_lock() %}
-    {%- set code = local_md5(code_of_macros() ~ model.raw_code ~ key_watched(config.get('watches', {}))) -%}
-    {%- set columns = get_column_schema_from_query(sql) | map(attribute='name') | list -%}
-    {%- set is_new = existing is none or not existing.is_table or not day_has_columns(existing, columns) -%}
-    {% call statement('take') %}
+    {% call statement('take', fetch_result=true) %}
+        {{ day_lock() }}
         create temporary table {{ taken }} on commit drop as
         with gone as (delete from {{ day_book('changed_keys') }} where model = '{{ this.name }}' returning key)
         select distinct cast(key as {{ config.get('key_type', 'text') }}) as key from gone;
-        analyze {{ taken }}
+        analyze {{ taken }};
+        select
+            (select count(*) from {{ taken }}) as changes,
+            (select count(*) from {{ taken }} where key is null) as unknown,
+            (select max(code) from {{ day_book('day_builds') }} where model = '{{ this.name }}') as code,
+            {{ key_watched(config.get('watches', {})) }} as watched
     {% endcall %}
-    {%- set found = run_query(
-        "select count(*), count(*) - count(key), (select max(code) from " ~ day_book('day_builds') ~ " where model = '"
-        ~ this.name ~ "' and source = '') from " ~ taken
-    ).rows[0] -%}
-    {%- set is_whole = found[1] > 0 or found[2] != code or should_full_refresh() -%}
+    {%- set changes, unknown, code_before, watched = load_result('take').data[0] -%}
+    {%- set code = local_md5(code_of_macros() ~ model.raw_code ~ watched) -%}
+    {%- set is_whole = existing is none or unknown > 0 or code_before != code or should_full_refresh() -%}
+    {%- set is_new = is_whole and not day_has_columns(existing, sql) -%}
 
     {% if is_new %}
         {% if existing is not none %}{% do adapter.drop_relation(existing) %}{% endif %}
         {% call statement('main') %}{{ get_create_table_as_sql(False, relation, sql) }}{% endcall %}
         {% do create_indexes(relation) %}
         {% do persist_docs(relation, model) %}
-    {% elif is_whole or found[0] > 0 %}
-        {%- set which = (' >= (select min(key) from ' if config.get('onwards') else ' in (select key from ') ~ taken ~ ')' -%}
-        {%- set condition = 'true' if is_whole else key ~ which -%}
-        {% call statement('delete_keys') %}delete from {{ relation }} where {{ condition }}{% endcall %}
+    {% elif is_whole or changes > 0 %}
+        {%- set least = config.get('onwards') -%}
+        {%- set which = (' >= (select min(key) from ' if least else ' in (select key from ') ~ taken ~ ')' -%}
         {% call statement('main') %}
-            insert into {{ relation }} ({{ columns | join(', ') }})
-            {{ sql if is_whole else key_filled(sql, which) }}
+            delete from {{ relation }}{{ '' if is_whole else ' where ' ~ key ~ which }};
+            insert into {{ relation }} {{ sql if is_whole else key_filled(sql, which) }}
         {% endcall %}
     {% else %}
         {% call noop_statement('main', 'NOTHING TO DO') %}{{ sql }}{% endcall %}
     {% endif %}
-    {% if is_new or is_whole %}
-        {% do day_analyze(relation) %}
-        {% do record_code(code) %}
-    {% endif %}
+    {% if is_whole %}{% do run_together('record', day_analyze(relation) + record_code(code)) %}{% endif %}
 
     {{ run_hooks(post_hooks, inside_transaction=True) }}
     {% do adapter.commit() %}
@@ -76,32 +73,31 @@ On Athena such a model is a table: it says `materialized='by_key' if target.type
     {{ return(modules.re.sub('/\\* changed (\\S+) \\*/ true', '\\1' ~ which, sql)) }}
 {% endmacro %}
 
-{#- A text that changes with the values watched. -#}
-{% macro key_watched(watches) %}
-    {%- set found = [] -%}
-    {%- for id in model.depends_on.nodes if id in graph.nodes and graph.nodes[id].name in watches -%}
-        {%- set node = graph.nodes[id] -%}
-        {%- do found.append(run_query(
-            "select md5(string_agg(cast(x as text), ',' order by cast(x as text))) from (select "
-            ~ watches[node.name] | join(', ') ~ " from " ~ node.schema ~ "." ~ node.alias ~ ") as x"
-        ).rows[0][0]) -%}
-    {%- endfor -%}
-    {{ return(found | join(' ')) }}
-{% endmacro %}
+{#- As SQL: a text that changes with the values watched. -#}
+{% macro key_watched(watches) -%}
+    concat(
+        {%- for id in model.depends_on.nodes if id in graph.nodes and graph.nodes[id].name in watches %}
+        (
+            select concat(count(*), ' ', sum(hashtextextended(cast(x as text), 0)))
+            from (select {{ watches[graph.nodes[id].name] | join(', ') }} from {{ ref(graph.nodes[id].name) }}) as x
+        ), ' ',
+        {%- endfor %}
+        ''
+    )
+{%- endmacro %}
 
-{#- Writes down whose rows are in these days of a model built by day, for those that it feeds; null is everybody's. -#}
+{#- Statements that write down whose rows are in these days of a model built by day, for those that it feeds; null is
+everybody's. -#}
 {% macro feed_keys(relation, feeds, day, ranges) %}
-    {% if feeds and target.type == 'postgres' %}
-        {%- set everything = ranges == day_everything() -%}
-        {% for name, key in feeds.items() %}
-            {% call statement('feed_' ~ name) %}
-                insert into {{ day_book('changed_keys') }} (model, key)
-                {% if everything %}
-                values ('{{ name }}', null)
-                {% else %}
-                select distinct '{{ name }}', {{ key }} from {{ relation }} where {{ day_condition('day', day, ranges) }}
-                {% endif %}
-            {% endcall %}
-        {% endfor %}
-    {% endif %}
+    {%- set statements, everything = [], ranges == day_everything() -%}
+    {%- for name, key in feeds.items() if ranges and target.type == 'postgres' -%}
+        {%- do statements.append(
+            "insert into " ~ day_book('changed_keys') ~ " (model, key) " ~ (
+                "values ('" ~ name ~ "', null)" if everything else
+                "select distinct '" ~ name ~ "', " ~ key ~ " from " ~ relation ~ " where "
+                ~ day_condition('day', day, ranges)
+            )
+        ) -%}
+    {%- endfor -%}
+    {{ return(statements) }}
 {% endmacro %}

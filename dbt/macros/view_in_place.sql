@@ -11,15 +11,15 @@ makes again in the same build, for it looks whether each is there.
     {%- set code = local_md5(sql ~ model.description ~ tojson(model.columns)) -%}
 
     {{ run_hooks(pre_hooks, inside_transaction=False) }}
-    {{ run_hooks(pre_hooks, inside_transaction=True) }}
-    {% do day_lock() %}
     {%- set same = run_query(
-        "select 1 from " ~ day_book('day_builds') ~ " where model = '" ~ this.name ~ "' and source = '' and code = '"
-        ~ code ~ "' and to_regclass('" ~ this.schema ~ "." ~ this.identifier ~ "') is not null"
+        "select 1 where " ~ is_recorded(code) ~ " and to_regclass('" ~ this.schema ~ "." ~ this.identifier
+        ~ "') is not null"
     ) -%}
     {% if same.rows | length and not should_full_refresh() %}
         {% call noop_statement('main', 'NOTHING TO DO') %}{{ sql }}{% endcall %}
     {% else %}
+        {{ run_hooks(pre_hooks, inside_transaction=True) }}
+        {% do run_together('lock', [day_lock()]) %}
         {% if existing is not none and not existing.is_view %}{% do adapter.drop_relation(existing) %}{% endif %}
         {% if config.get('contract').enforced %}{{ get_assert_columns_equivalent(sql) }}{% endif %}
         {% call statement('main') %}
@@ -33,10 +33,10 @@ makes again in the same build, for it looks whether each is there.
             $replace$
         {% endcall %}
         {% do persist_docs(relation, model) %}
-        {% do record_code(code) %}
+        {% do run_together('record', record_code(code)) %}
+        {{ run_hooks(post_hooks, inside_transaction=True) }}
+        {% do adapter.commit() %}
     {% endif %}
-    {{ run_hooks(post_hooks, inside_transaction=True) }}
-    {% do adapter.commit() %}
     {{ run_hooks(post_hooks, inside_transaction=False) }}
     {{ return({'relations': [relation]}) }}
 {% endmaterialization %}

@@ -285,3 +285,64 @@ def test_a_view_stays_through_builds_and_one_that_is_gone_comes_back_with_all_th
         connection.execute("drop view staging.stg_order_lines cascade")
     dbt.run("shop", "run")
     assert_as_if_built_whole(shop, dbt)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "changed"),
+    [
+        (
+            "marts/catalog/dim_products.sql",
+            "    seen.stock_quantity,",
+            "    seen.stock_quantity::text as stock_quantity,",
+        ),
+        ("staging/stg_product_looks.sql", "    stock_quantity,\n    url\nfrom", "    stock_quantity::text, url\nfrom"),
+    ],
+    ids=["its SQL", "a view"],
+)
+def test_a_contract_is_asked_when_the_sql_or_that_of_a_model_before_it_is_another(
+    shop: Shop, dbt: Dbt, tmp_path: Path, path: str, text: str, changed: str
+) -> None:
+    project = tmp_path / "dbt"
+    shutil.copytree(PROJECT / "dbt", project)
+    model = project / "models" / path
+    assert text in model.read_text()
+    model.write_text(model.read_text().replace(text, changed))
+    dbt.run("shop", "run", "--select", "dim_products")
+    before = relations(shop.dsn)["marts.dim_products"]
+    dbt.run("shop", "run", "--select", "stg_product_looks", "dim_products", project=project, expect=False)
+    assert "stock_quantity" in dbt.results["dim_products"]["message"]
+    assert "contract" in dbt.results["dim_products"]["message"]
+    assert relations(shop.dsn)["marts.dim_products"] == before
+
+
+def test_a_table_built_whole_keeps_its_comments_and_is_another_only_when_it_is_done(shop: Shop, dbt: Dbt) -> None:
+    asked = (
+        "select 'marts.rfm'::regclass::oid, obj_description('marts.rfm'::regclass),"
+        " (select count(*) from pg_attribute where attrelid = 'marts.rfm'::regclass and attnum > 0"
+        " and col_description(attrelid, attnum) is null), (select count(*) from marts.rfm)"
+    )
+    with psycopg.connect(shop.dsn, autocommit=True) as connection:
+        before = connection.execute(asked).fetchone() or ()
+        dbt.run("shop", "run", "--select", "rfm")
+        after = connection.execute(asked).fetchone() or ()
+        assert after[0] != before[0]
+        assert after[1:] == before[1:]
+        assert "quintile" in after[1]
+        assert after[2] == 0
+        connection.execute("alter table marts.dim_customers alter column orders type text")
+        dbt.run("shop", "run", "--select", "rfm", expect=False)
+        assert connection.execute(asked).fetchone() == after
+
+
+def test_a_session_of_dbt_has_room_and_neither_compiles_queries_nor_waits_for_the_disk(
+    shop: Shop, dbt: Dbt, tmp_path: Path
+) -> None:
+    project = tmp_path / "dbt"
+    shutil.copytree(PROJECT / "dbt", project)
+    names = ["work_mem", "jit", "synchronous_commit"]
+    (project / "models" / "intermediate" / "int_settings.sql").write_text(
+        "select " + ", ".join(f"current_setting('{name}') as {name}" for name in names)
+    )
+    dbt.run("shop", "run", "--select", "int_settings", project=project)
+    with psycopg.connect(shop.dsn) as connection:
+        assert connection.execute("select * from intermediate.int_settings").fetchone() == ("48MB", "off", "off")

@@ -1,8 +1,14 @@
 {{ config(materialized='by_day', day='order_day', onwards=true, indexes=[{'columns': ['order_day']}]) }}
 
-{#- A customer's first day decides who is new on every day after it: hence `onwards`. -#}
+{#- A customer's first day decides who is new on every day after it: hence `onwards`. Asked of who orders alone. -#}
 with lines as (
     select *
+    from {{ ref('stg_order_lines') }}
+    where {{ touched('ordered_at') }}
+),
+
+ordering as (
+    select distinct customer_id
     from {{ ref('stg_order_lines') }}
     where {{ touched('ordered_at') }}
 ),
@@ -12,6 +18,7 @@ first_days as (
         customer_id,
         min(order_day) as first_day
     from {{ ref('stg_customer_days') }}
+    where customer_id in (select customer_id from ordering)
     group by
         customer_id
 ),
