@@ -85,7 +85,9 @@ insert into versions.sales_per_day_v1
 select date_trunc('day', occurred_at), region, category, count(distinct order_id), count(*) filter (where line = 1),
     sum(quantity), sum(net_amount + discount_amount), sum(discount_amount), sum(net_amount)
 from versions.order_lines_v1 where occurred_at >= (select date_trunc('day', min(at)) from orders) group by 1, 2, 3
-on conflict (window_start, region, category) do update set orders = excluded.orders, net_amount = excluded.net_amount
+on conflict (window_start, region, category) do update set
+    orders = excluded.orders, orders_once = excluded.orders_once, units = excluded.units,
+    gross_amount = excluded.gross_amount, discount_amount = excluded.discount_amount, net_amount = excluded.net_amount
 """,
     """
 insert into versions.refunds_per_day_v1 (window_start, region, category, refunds, units, refund_amount)

@@ -208,6 +208,12 @@ class NumberCard(_Card):
     better: Literal["higher", "lower", "neither"] = "higher"
     live: bool = False
 
+    @field_validator("caution_sql")
+    @classmethod
+    def _no_caution(cls, sql: str | None) -> None:
+        if sql is not None:
+            raise ValueError("a number shows no caution: say it in its description, or on another kind of card")
+
     @field_validator("trend_sql")
     @classmethod
     def _trend_query(cls, sql: str | None) -> str | None:

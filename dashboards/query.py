@@ -47,7 +47,9 @@ class NotThere(QueryFailed):
     def __init__(self, name: str) -> None:
         self.is_mart = name.startswith(("marts", "snapshots", "ops.dbt_"))
         super().__init__(
-            f"{name} is not built yet" if self.is_mart else f"{name} is not there yet: `insights up` makes it"
+            f"{name} is not built yet"
+            if self.is_mart
+            else f"{name} is not there yet: `insights up` makes it at the start"
         )
 
 
@@ -121,6 +123,12 @@ class Postgres:
             raise QueryFailed("took longer than the statement timeout and was stopped; pick a shorter range") from error
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
             raise NotThere(_missing(error.diag.message_primary or "")) from error
+        except (
+            psycopg.errors.DiskFull,
+            psycopg.errors.OutOfMemory,
+            psycopg.errors.ConfigurationLimitExceeded,
+        ) as error:
+            raise QueryFailed(error.diag.message_primary or str(error)) from error
         except PoolTimeout:
             silence = TimeoutError(f"no connection that answers within {LIFE_SECONDS:g} s")
             raise DatabaseAway(f"Postgres does not answer: {silence}") from silence

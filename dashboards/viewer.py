@@ -148,7 +148,9 @@ def _top(dashboard: Dashboard, choices: Choices) -> dict[str, str]:
             _remember(parameter.name, values[parameter.name], default)
             if missing := _missing(parameter.name, asked, titles, changed=values[parameter.name] != default):
                 instead = f"Shown instead: {titles[default]}." if default in titles else "There is none yet."
-                unknown.append(tiles.notice(f"There is no {parameter.title.lower()} {missing}", instead, "warn"))
+                unknown.append(
+                    tiles.notice(f"There is no {parameter.title.lower()} {missing} to choose", instead, "warn")
+                )
     if unknown:
         st.html("".join(unknown))
     return values
@@ -159,7 +161,7 @@ def _missing(parameter: str, asked: str, titles: Mapping[str, str], *, changed: 
     key = f"missing-{parameter}"
     if asked and asked not in titles:
         st.session_state[key] = asked
-    if changed:
+    if changed or st.session_state.get(key) in titles:
         st.session_state.pop(key, None)
     return str(st.session_state.get(key, ""))
 
@@ -209,7 +211,8 @@ def _pulse(answers: Answers) -> None:
 
 def _live(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[str, str]) -> None:
     scene = _scene(name, dashboard, answers, values)
-    unbuilt = any(isinstance(a.problem, NotThere) and a.problem.is_mart for a in scene.answers.values())
+    shown = [a for asked, a in scene.answers.items() if asked not in (VERSIONS, MODELS) and a.rows is None]
+    unbuilt = any(isinstance(a.problem, NotThere) and a.problem.is_mart for a in shown)
     if unbuilt:
         st.html(tiles.notice(*NOT_BUILT, "warn"))
     else:

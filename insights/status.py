@@ -181,7 +181,7 @@ class Observer:
     def _other_home(self) -> Path | None:
         """Of the stack whose Postgres answers, when it is not this one."""
         folder = self._connected().execute("show data_directory").fetchone() or ("",)
-        home = Path(folder[0]).resolve().parent
+        home = Path(folder[0]).parent.resolve()
         return None if home == self._settings.home.resolve() else home
 
     def _read_books(self) -> Books:

@@ -304,8 +304,8 @@ def still_counting(until: datetime | None, now: datetime) -> str:
     if until is None or (now - until).total_seconds() < CAUGHT_UP_SECONDS:
         return ""
     return (
-        f"Orders are counted up to {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC so far. Until what came after is counted"
-        " as well, numbers grow; `insights status` shows how far it is."
+        f"Orders are counted up to {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC so far. If more were published,"
+        " numbers grow until these are counted as well; `insights status` shows how far it is."
     )
 
 

@@ -230,7 +230,7 @@ def make_plan(site: Site, wish: Wish) -> ReplayPlan:
         reached = {name for t in chosen for name in touched_by(t.event, aggregates())}
         wanted = [a for a in wanted if a.name in reached]
         if not chosen:
-            raise NothingToDo(_why_nothing(touched))
+            raise NothingToDo(_why_nothing(touched, final))
     if wish.ends is not None:
         # What was final when the log ended there is not known.
         final = {}
@@ -286,9 +286,15 @@ def final_until(site: Site) -> dict[str, datetime]:
         return dict(connection.execute("select aggregate, final_until from ops.finality").fetchall())
 
 
-def _why_nothing(touched: Sequence[Touched]) -> str:
+def _why_nothing(touched: Sequence[Touched], final: Mapping[str, datetime]) -> str:
     if not touched:
         return "no event is late that does not count yet: there is nothing to restate"
+    unknown = {name for t in touched for name in touched_by(t.event, aggregates()) if name not in final}
+    if unknown and final:
+        return (
+            f"{len(touched):,} late events wait, and of {', '.join(sorted(unknown))} nothing is final: either no live"
+            " job computes it, which `insights status` says with what to do, or the job has just begun"
+        )
     return (
         f"{len(touched):,} late events wait, and each of them touches a window that is not final yet; `insights status`"
         " shows how far windows are final"

@@ -198,10 +198,14 @@ def _await_numbers(settings: Settings, report: Report) -> None:
 
 
 def counted_until(settings: Settings) -> datetime | None:
-    """The newest minute with an order that is counted; None before the first. Raises psycopg.Error."""
-    with psycopg.connect(settings.postgres_dsn, autocommit=True) as connection:
+    """The newest minute with an order that is counted; None before the first, or when Postgres does not say."""
+    with (
+        suppress(psycopg.Error),
+        psycopg.connect(settings.postgres_dsn, autocommit=True, connect_timeout=3) as connection,
+    ):
         row = connection.execute("select max(window_start) from live.sales_per_minute").fetchone()
-    return row[0] if row else None
+        return row[0] if row else None
+    return None
 
 
 def down(settings: Settings, report: Report) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +28,9 @@ def stock_of(path: Path | None) -> StockAt:
         nonlocal read_at, levels
         if path is not None and time.monotonic() - read_at > STOCK_SECONDS:
             read_at = time.monotonic()
-            levels = stock_levels(path)
+            # A shop that was killed while it made the file; then the last levels stay.
+            with suppress(sqlite3.OperationalError):
+                levels = stock_levels(path)
         return max(levels[product.product_id], 0) if product.product_id in levels else imagined_stock(product, at)
 
     return stock_at

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -47,11 +47,15 @@ def standing_still(dsn: str) -> Iterator[None]:
         row = connection.execute("show data_directory").fetchone()
         assert row
     server = psutil.Process(int((Path(row[0]) / "postmaster.pid").read_text().split()[0]))
-    processes = [server, *server.children(recursive=True)]
-    for process in processes:
-        process.suspend()
+    server.suspend()  # first, so that it has no more children than are found
+    processes = [server]
     try:
+        processes += server.children(recursive=True)
+        for process in processes[1:]:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
         yield
     finally:
         for process in reversed(processes):
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()

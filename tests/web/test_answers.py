@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
+
 from dashboards.query import Answers, DatabaseAway, Postgres, QueryFailed, Question
 from tests.conftest import wait_until
 from tests.replay.own_postgres import own_postgres, standing_still
@@ -103,18 +105,23 @@ def test_what_is_seldom_asked_is_asked_again_soon_after_a_fault() -> None:
 def test_a_postgres_that_stands_still_is_away_within_seconds_and_the_statement_it_held_is_soon_asked_again(
     tmp_path: Path,
 ) -> None:
-    long = Question("select 1 as value from pg_sleep(0.7)", ())
+    long = Question("select 1 as value from pg_sleep(2.5)", ())
     with own_postgres(tmp_path / "still") as dsn:
-        database = Postgres(dsn, statement_timeout_seconds=1)
+        database = Postgres(dsn, statement_timeout_seconds=3)
         answers = Answers(database.rows, ThreadPoolExecutor(4))
         first = answers.newest({ASKED: 1.0}, 10)[ASKED]
         answers.newest({long: 1.0}, 0)
+        with psycopg.connect(dsn, autocommit=True) as other:
+            sleeping = (
+                "select 1 from pg_stat_activity where state = 'active' and query like 'select 1 as value from pg_s%'"
+            )
+            wait_until(lambda: other.execute(sleeping).fetchone(), what="the long one is under way")
         with standing_still(dsn):
             wait_until(lambda: answers.newest({ASKED: 1.0}, 0) and answers.away, seconds=5, what="it is away")
             assert answers.newest({ASKED: 1.0}, 0)[ASKED].rows == first.rows
-            wait_until(lambda: answers.newest({long: 1.0}, 0)[long].problem, seconds=5, what="the long one ends")
+            wait_until(lambda: answers.newest({long: 1.0}, 0)[long].problem, seconds=10, what="the long one ends")
         asked = {ASKED: 1.0, long: 1.0}
-        wait_until(lambda: all(a.read_at and not a.problem for a in answers.newest(asked, 0).values()), seconds=8)
+        wait_until(lambda: all(a.read_at and not a.problem for a in answers.newest(asked, 0).values()), seconds=20)
         assert answers.away is None
         database.close()
 

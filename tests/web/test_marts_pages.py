@@ -197,7 +197,7 @@ def test_what_an_address_asks_for_and_is_not_there_is_said_until_something_is_ch
     browser = browse()
     browser.show(f"{page}?{ALL_TIME}&region=XX&category=Bikes")
     told = browser.run("return [...document.querySelectorAll('.ih-notice')].map(n => n.innerText)")
-    assert told == ["There is no region XX\nShown instead: All regions."]
+    assert told == ["There is no region XX to choose\nShown instead: All regions."]
     assert browser.axe() == []
     pick(browser, "category", "All categories")
     wait_until(lambda: "category" not in browser.chrome.current_url, seconds=20, what="another category")

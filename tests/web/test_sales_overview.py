@@ -123,6 +123,24 @@ def test_a_table_of_days_that_lacks_the_beginning_is_not_read(postgres: psycopg.
         postgres.execute("delete from versions.sales_per_day_v1 where window_start < now() - interval '150 days'")
         assert answer(postgres, "net_sales", "sql", "73000 days") == [(20, None)], "it began later"
         assert len(answer(postgres, "sales_over_time", "sql", "73000 days")) > 1
+        postgres.execute("delete from versions.sales_per_day_v1")
+        postgres.execute(DAY_OF_SALES)
+        postgres.execute("delete from versions.sales_per_day_v1 where window_start > now() - interval '150 days'")
+        assert answer(postgres, "net_sales", "sql", "73000 days") == [(20, None)], "it ends before"
+
+
+def test_a_short_history_of_long_ago_has_steps_of_less_than_a_day(postgres: psycopg.Connection[Any]) -> None:
+    with postgres.transaction(force_rollback=True):
+        (now,) = postgres.execute("select date_trunc('minute', now())").fetchone() or (None,)
+        assert now
+        sales = [(now - timedelta(days=130) + timedelta(hours=n), Decimal(n + 1)) for n in range(240)]
+        with postgres.cursor() as cursor:
+            cursor.executemany(SALE, [(at, amount, amount) for at, amount in sales])
+        postgres.execute(DAY_OF_SALES)
+        shown = answer(postgres, "sales_over_time", "sql", "73000 days")
+        step = shown[1][0] - shown[0][0]
+        assert step < timedelta(days=1)
+        assert shown == [(at, total(sales, at, at + step), None) for at, _, _ in shown]
 
 
 def midnight_after(at: datetime) -> datetime:
