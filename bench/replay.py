@@ -170,7 +170,10 @@ def timed(way: Way, name: str, archive: Archive, dsn: str) -> float:
 
 
 class Memory(threading.Thread):
-    """The most resident memory of this process' children together, in MB, looked at ten times a second."""
+    """The most memory of this process' children together, in MB, looked at ten times a second.
+
+    What processes share counts once (PSS): a Java that spawns a process is two of its size for a moment.
+    """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -181,7 +184,7 @@ class Memory(threading.Thread):
         while not self._ended.wait(0.1):
             with contextlib.suppress(psutil.Error):
                 children = psutil.Process().children(recursive=True)
-                self.most = max(self.most, sum(child.memory_info().rss for child in children) / 1e6)
+                self.most = max(self.most, sum(child.memory_full_info().pss for child in children) / 1e6)
 
     def stop(self) -> float:
         self._ended.set()

@@ -32,6 +32,12 @@ select
     sum(discount_amount), sum(net_amount)
 from versions.sales_per_minute_v1 group by 1, 2, 3
 """
+LINE = """
+insert into versions.order_lines_v1
+    (event_id, line, occurred_at, order_id, customer_id, region, currency, channel, product_id, category, quantity,
+    unit_price, discount_amount, net_amount)
+values (%s, 1, %s, 'o', 'c', 'EU', 'EUR', 'web', %s, 'Bikes', 2, %s, 0, %s)
+"""
 REFUND = """
 insert into versions.refunds_v1
     (event_id, line, occurred_at, refund_id, order_id, customer_id, region, currency, product_id, category, quantity,
@@ -93,6 +99,8 @@ def test_a_long_history_is_read_by_the_day_and_adds_up_to_the_same(
             cursor.executemany(SALE, [(at, amount, amount) for at, amount in sales])
             rows = [(f"e{n}", at, f"r{n}", amount) for n, (at, amount) in enumerate(refunds)]
             cursor.executemany(REFUND, rows)
+            lines = [(f"e{n}", at, f"p{n % 7}", amount / 2, amount) for n, (at, amount) in enumerate(sales)]
+            cursor.executemany(LINE, lines)
         postgres.execute(DAY_OF_SALES)
         moved = [*sales, *((at, -amount) for at, amount in refunds)]
         net = sum((amount for _, amount in moved), Decimal(0))
@@ -104,6 +112,9 @@ def test_a_long_history_is_read_by_the_day_and_adds_up_to_the_same(
             assert answer(postgres, "orders", "sql", "73000 days", **filtered) == [(len(sales), None)], what
             assert answer(postgres, "units", "sql", "73000 days", **filtered) == [(len(sales), None)], what
         assert answer(postgres, "by_category", "sql", "73000 days") == [("Bikes", net, None)]
+        of_product = {f"p{n}": sum(amount for _, amount in sales[n::7]) for n in range(7)}
+        top = answer(postgres, "top_products", "sql", "73000 days")
+        assert {product: revenue for _, product, _, _, _, revenue in top} == of_product
         shown = answer(postgres, "sales_over_time", "sql", "73000 days")
         step = shown[1][0] - shown[0][0]
         assert step >= timedelta(days=7)
