@@ -242,7 +242,9 @@ def test_postgres_away_is_told_and_heals_by_itself(page: str, wire: Wire, browse
     orders, places = browser.value("orders"), browser.places()
     wire.cut()
     try:
-        until(lambda: "Postgres does not answer" in browser.text(), seconds=60, what="the notice")
+        told = "return document.querySelectorAll('.ih-notice-loss').length"
+        until(lambda: browser.run(told), seconds=60, what="the notice")
+        assert "Postgres does not answer" in browser.text()
         assert browser.value("orders") == orders
         assert browser.places() == places
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
