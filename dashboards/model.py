@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from schemas.errors import Misconfigured, advice
 
@@ -48,6 +48,30 @@ NumberFormat = Literal[
 ]
 Tone = Literal["gain", "loss", "warn", "accent", "quiet"]
 AreaTone = Literal["accent", "second", "third", "gain", "loss", "quiet"]
+
+
+def _one_statement(sql: str) -> str:
+    text = sql.strip()
+    if not re.match(r"(with|select)\b", text, re.IGNORECASE):
+        raise ValueError("is not a query: it must start with 'with' or 'select'")
+    if ";" in text:
+        raise ValueError("has a semicolon: give one statement, without one at its end")
+    return _closed(text)
+
+
+def _closed(sql: str) -> str:
+    """``sql``, whose optional clauses are closed, hold no other and name a parameter each. Raises ValueError."""
+    for found in OPTIONAL.finditer(sql):
+        if "[[" in found["clause"]:
+            raise ValueError(f"has an optional clause within another: [[{found['clause']}]]; put them side by side")
+        if not any(not m["snippet"] for m in PLACEHOLDER.finditer(found["clause"])):
+            raise ValueError(f"has an optional clause without a parameter: {found[0]}; remove its brackets")
+    if "[[" in OPTIONAL.sub("", sql):
+        raise ValueError("has a [[ that no ]] closes; add it")
+    return sql
+
+
+Statement = Annotated[Text, AfterValidator(_one_statement)]
 
 
 class _Model(BaseModel):
@@ -104,15 +128,10 @@ class Parameter(_Model):
     name: Name
     title: Text
     choices: tuple[Choice, ...] = ()
-    choices_sql: str | None = None
+    choices_sql: Statement | None = None
     default: str = ""
     all: Text | None = None
     free: bool = False
-
-    @field_validator("choices_sql")
-    @classmethod
-    def _query(cls, sql: str | None) -> str | None:
-        return None if sql is None else _one_statement(sql)
 
     @model_validator(mode="after")
     def _one_list_and_its_default(self) -> Self:
@@ -126,27 +145,6 @@ class Parameter(_Model):
         if self.choices_sql and self.default:
             raise ValueError("the first row of 'choices_sql' is the default; remove 'default'")
         return self
-
-
-def _one_statement(sql: str) -> str:
-    text = sql.strip()
-    if not re.match(r"(with|select)\b", text, re.IGNORECASE):
-        raise ValueError("is not a query: it must start with 'with' or 'select'")
-    if ";" in text:
-        raise ValueError("has a semicolon: give one statement, without one at its end")
-    return _closed(text)
-
-
-def _closed(sql: str) -> str:
-    """``sql``, whose optional clauses are closed, hold no other and name a parameter each. Raises ValueError."""
-    for found in OPTIONAL.finditer(sql):
-        if "[[" in found["clause"]:
-            raise ValueError(f"has an optional clause within another: [[{found['clause']}]]; put them side by side")
-        if not any(not m["snippet"] for m in PLACEHOLDER.finditer(found["clause"])):
-            raise ValueError(f"has an optional clause without a parameter: {found[0]}; remove its brackets")
-    if "[[" in OPTIONAL.sub("", sql):
-        raise ValueError("has a [[ that no ]] closes; add it")
-    return sql
 
 
 def chosen(sql: str, values: Mapping[str, str]) -> str:
@@ -175,18 +173,13 @@ class _Card(_Model):
 
     id: Name
     title: Text
-    sql: Text
+    sql: Statement
     layout: Layout
     description: str = ""
     reads: tuple[str, ...] = ()
     empty: Text = "Nothing yet in this range"
     refresh_seconds: float | None = Field(default=None, ge=0.5, le=3600)
-    caution_sql: str | None = None
-
-    @field_validator("sql", "caution_sql")
-    @classmethod
-    def _query(cls, sql: str | None) -> str | None:
-        return None if sql is None else _one_statement(sql)
+    caution_sql: Statement | None = None
 
     @property
     def statements(self) -> dict[str, str]:
@@ -203,7 +196,7 @@ class NumberCard(_Card):
     kind: Literal["number"]
     format: NumberFormat = "integer"
     compare: str = ""
-    trend_sql: str | None = None
+    trend_sql: Statement | None = None
     trend: Literal["line", "bars"] = "line"
     better: Literal["higher", "lower", "neither"] = "higher"
     live: bool = False
@@ -213,11 +206,6 @@ class NumberCard(_Card):
     def _no_caution(cls, sql: str | None) -> None:
         if sql is not None:
             raise ValueError("a number shows no caution: say it in its description, or on another kind of card")
-
-    @field_validator("trend_sql")
-    @classmethod
-    def _trend_query(cls, sql: str | None) -> str | None:
-        return None if sql is None else _one_statement(sql)
 
     @property
     def statements(self) -> dict[str, str]:
