@@ -131,6 +131,10 @@ def freshness(topics: tuple[str, ...], books: Books | None, now: datetime) -> fl
     return round(max(0.0, (now - max(tally.last_event_at for tally in tallies)).total_seconds()), 3)
 
 
+class _AnotherStack(Exception):
+    """Servers of another home answer on this stack's ports."""
+
+
 class Observer:
     """Looks at one stack, again and again. Keeps its connections open; ``close`` ends them."""
 
@@ -143,16 +147,12 @@ class Observer:
     def look(self, now: datetime) -> Observed:
         """One look. Never raises because a part is away."""
         away: list[str] = []
-        if other := self._try([], "", self._other_home):
-            said = (
-                f"what answers on port {self._settings.postgres_port} is the Postgres of another stack, of {other}:"
-                f" nothing on these ports is shown. The home of this one is {self._settings.home}; set INSIGHTS_HOME to"
-                " look at the other"
-            )
-            parts = tuple(part_states(self._settings))
-            return Observed(at=now, parts=parts, log=None, books=None, jobs=None, away=(said,))
         # Postgres first: read the other way round, events counted in between would be more than were published.
-        books = self._try(away, f"Postgres at 127.0.0.1:{self._settings.postgres_port}", self._read_books)
+        try:
+            books = self._try(away, f"Postgres at 127.0.0.1:{self._settings.postgres_port}", self._read_books)
+        except _AnotherStack as other:
+            parts = tuple(part_states(self._settings))
+            return Observed(at=now, parts=parts, log=None, books=None, jobs=None, away=(str(other),))
         log = self._try(away, f"Kafka at {self._settings.kafka}", self._read_log)
         jobs = self._try(away, f"Flink at {self._settings.flink_url}", self._read_jobs)
         return Observed(
@@ -178,22 +178,25 @@ class Observer:
             away.append(f"{what} is away: {' '.join(str(problem).split())[:200]}")
             return None
 
-    def _other_home(self) -> Path | None:
-        """Of the stack whose Postgres answers, when it is not this one."""
-        folder = self._connected().execute("show data_directory").fetchone() or ("",)
-        home = Path(folder[0]).parent.resolve()
-        return None if home == self._settings.home.resolve() else home
-
     def _read_books(self) -> Books:
-        return read_books(self._connected())
-
-    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
         if self._postgres is None or self._postgres.closed or self._postgres.broken:
-            _knock(self._settings.postgres_port)
-            self._postgres = psycopg.connect(
-                self._settings.postgres_dsn, autocommit=True, connect_timeout=POSTGRES_SECONDS
+            self._postgres = self._connect()
+        return read_books(self._postgres)
+
+    def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """To the Postgres of this stack's home. Raises _AnotherStack when one of another home answers on its port."""
+        port = self._settings.postgres_port
+        _knock(port)
+        connection = psycopg.connect(self._settings.postgres_dsn, autocommit=True, connect_timeout=POSTGRES_SECONDS)
+        folder = connection.execute("show data_directory").fetchone() or ("",)
+        home = Path(folder[0]).parent.resolve()
+        if home != self._settings.home.resolve():
+            connection.close()
+            raise _AnotherStack(
+                f"what answers on port {port} is the Postgres of another stack, of {home}: nothing on these ports is"
+                f" shown. The home of this one is {self._settings.home}; set INSIGHTS_HOME to look at the other"
             )
-        return self._postgres
+        return connection
 
     def _read_alerts(self) -> Summary | None:
         return ledger.summary(self._postgres) if self._postgres and ledger.is_there(self._postgres) else None
