@@ -33,6 +33,12 @@ def shop(server: str, built: str, request: pytest.FixtureRequest) -> Shop:
     return Shop(dsn=copied(server, "begun", "shop"), rng=random.Random(request.node.name), number=100_000)
 
 
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the dbt project, to be changed."""
+    return Path(shutil.copytree(PROJECT / "dbt", tmp_path / "dbt"))
+
+
 def assert_as_if_built_whole(shop: Shop, dbt: Dbt, step: str = "") -> None:
     """What is there is what a full refresh makes of the same sources."""
     whole = copied(shop.dsn, "shop", "whole")
@@ -174,10 +180,8 @@ def test_another_version_of_a_source_is_read_from_its_beginning(shop: Shop, dbt:
     ids=["view", "macro"],
 )
 def test_a_view_or_a_macro_that_changes_brings_all_days_of_what_is_built_on_it(
-    shop: Shop, dbt: Dbt, tmp_path: Path, path: str, text: str, changed: str
+    shop: Shop, dbt: Dbt, project: Path, path: str, text: str, changed: str
 ) -> None:
-    project = tmp_path / "dbt"
-    shutil.copytree(PROJECT / "dbt", project)
     before = (project / path).read_text()
     (project / path).write_text(before.replace(text, changed))
     assert text in before
@@ -193,10 +197,8 @@ def test_a_view_or_a_macro_that_changes_brings_all_days_of_what_is_built_on_it(
 
 
 def test_a_macro_that_changes_brings_all_keys_of_a_model_that_is_built_by_itself(
-    shop: Shop, dbt: Dbt, tmp_path: Path
+    shop: Shop, dbt: Dbt, project: Path
 ) -> None:
-    project = tmp_path / "dbt"
-    shutil.copytree(PROJECT / "dbt", project)
     macros = project / "macros" / "cross_database.sql"
     macros.write_text(macros.read_text().replace("'coalesce(sum(' ~ amount ~ ')", "'coalesce(sum(' ~ amount ~ ' + 1)"))
     dbt.run("shop", "run")
@@ -250,10 +252,8 @@ def test_a_shop_without_a_single_event_has_marts_without_a_row(server: str, dbt:
     assert {name: rows for name, rows in found.items() if rows} == {}
 
 
-def test_what_a_build_by_day_must_not_read_is_refused_by_name(dbt: Dbt, shop: Shop, tmp_path: Path) -> None:
+def test_what_a_build_by_day_must_not_read_is_refused_by_name(dbt: Dbt, shop: Shop, project: Path) -> None:
     """A table that a build made before: a replay promoted in between would be missed for good."""
-    project = tmp_path / "dbt"
-    shutil.copytree(PROJECT / "dbt", project)
     (project / "models" / "intermediate" / "int_wrong.sql").write_text(
         "{{ config(materialized='by_day', day='order_day') }}\nselect order_day from {{ ref('int_orders') }}"
     )
@@ -300,10 +300,8 @@ def test_a_view_stays_through_builds_and_one_that_is_gone_comes_back_with_all_th
     ids=["its SQL", "a view"],
 )
 def test_a_contract_is_asked_when_the_sql_or_that_of_a_model_before_it_is_another(
-    shop: Shop, dbt: Dbt, tmp_path: Path, path: str, text: str, changed: str
+    shop: Shop, dbt: Dbt, project: Path, path: str, text: str, changed: str
 ) -> None:
-    project = tmp_path / "dbt"
-    shutil.copytree(PROJECT / "dbt", project)
     model = project / "models" / path
     assert text in model.read_text()
     model.write_text(model.read_text().replace(text, changed))
@@ -335,10 +333,8 @@ def test_a_table_built_whole_keeps_its_comments_and_is_another_only_when_it_is_d
 
 
 def test_a_session_of_dbt_has_room_and_neither_compiles_queries_nor_waits_for_the_disk(
-    shop: Shop, dbt: Dbt, tmp_path: Path
+    shop: Shop, dbt: Dbt, project: Path
 ) -> None:
-    project = tmp_path / "dbt"
-    shutil.copytree(PROJECT / "dbt", project)
     names = ["work_mem", "jit", "synchronous_commit"]
     (project / "models" / "intermediate" / "int_settings.sql").write_text(
         "select " + ", ".join(f"current_setting('{name}') as {name}" for name in names)

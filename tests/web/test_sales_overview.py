@@ -55,103 +55,102 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Conne
             yield connection
 
 
+@pytest.fixture
+def now(postgres: psycopg.Connection[Any]) -> Iterator[datetime]:
+    """The minute that is now, for all of the test: one transaction, of which nothing stays."""
+    with postgres.transaction(force_rollback=True):
+        (minute,) = postgres.execute("select date_trunc('minute', now())").fetchone() or (None,)
+        assert minute
+        yield minute
+
+
 @pytest.mark.parametrize(("words", "length"), [("1 hour", 60 * MINUTE), ("24 hours", 1440 * MINUTE)])
 @pytest.mark.parametrize("seed", range(3))
 def test_sales_of_a_range_its_steps_and_the_range_before_are_those_of_plain_python(
-    postgres: psycopg.Connection[Any], words: str, length: timedelta, seed: int
+    postgres: psycopg.Connection[Any], now: datetime, words: str, length: timedelta, seed: int
 ) -> None:
-    with postgres.transaction(force_rollback=True):  # now() is one moment in all of it
-        (now,) = postgres.execute("select now()").fetchone() or (None,)
-        assert now
-        ends = now.replace(second=0, microsecond=0) + MINUTE
-        sales, refunds = trade(Random(seed), ends, length)
-        with postgres.cursor() as cursor:
-            cursor.executemany(SALE, [(at, amount, amount) for at, amount in sales])
-            rows = [(f"e{n}", at, f"r{n}", amount) for n, (at, amount) in enumerate(refunds)]
-            cursor.executemany(REFUND, rows)
-        moved = [*sales, *((at, -amount) for at, amount in refunds)]
-        since, before = ends - length, ends - 2 * length
+    ends = now + MINUTE
+    sales, refunds = trade(Random(seed), ends, length)
+    with postgres.cursor() as cursor:
+        cursor.executemany(SALE, [(at, amount, amount) for at, amount in sales])
+        rows = [(f"e{n}", at, f"r{n}", amount) for n, (at, amount) in enumerate(refunds)]
+        cursor.executemany(REFUND, rows)
+    moved = [*sales, *((at, -amount) for at, amount in refunds)]
+    since, before = ends - length, ends - 2 * length
 
-        assert answer(postgres, "net_sales", "sql", words) == [
-            (total(moved, since, datetime.max.replace(tzinfo=now.tzinfo)), total(moved, before, since))
-        ]
-        shown = answer(postgres, "sales_over_time", "sql", words)
-        step = shown[1][0] - shown[0][0]
-        assert [at for at, _, _ in shown] == [since + n * step for n in range(length // step)]
-        assert shown == [
-            (at, total(moved, at, at + step), total(moved, at - length, at - length + step)) for at, _, _ in shown
-        ]
-        assert answer(postgres, "net_sales", "trend_sql", words) == [(at, net) for at, net, _ in shown]
+    assert answer(postgres, "net_sales", "sql", words) == [
+        (total(moved, since, datetime.max.replace(tzinfo=now.tzinfo)), total(moved, before, since))
+    ]
+    shown = answer(postgres, "sales_over_time", "sql", words)
+    step = shown[1][0] - shown[0][0]
+    assert [at for at, _, _ in shown] == [since + n * step for n in range(length // step)]
+    assert shown == [
+        (at, total(moved, at, at + step), total(moved, at - length, at - length + step)) for at, _, _ in shown
+    ]
+    assert answer(postgres, "net_sales", "trend_sql", words) == [(at, net) for at, net, _ in shown]
 
 
 @pytest.mark.parametrize("days", [150, 900])
 def test_a_long_history_is_read_by_the_day_and_adds_up_to_the_same(
-    postgres: psycopg.Connection[Any], days: int
+    postgres: psycopg.Connection[Any], now: datetime, days: int
 ) -> None:
-    with postgres.transaction(force_rollback=True):
-        (now,) = postgres.execute("select now()").fetchone() or (None,)
-        assert now
-        rng = Random(days)
-        times = {now.replace(second=0, microsecond=0) - rng.randrange(days * 1440) * MINUTE for _ in range(3_000)}
-        sales = [(at, Decimal(rng.randrange(1, 10**6)) / 100) for at in sorted(times)]
-        refunds = [(at, Decimal(rng.randrange(1, 10**4)) / 100) for at, _ in sales[100:300]]
-        with postgres.cursor() as cursor:
-            cursor.executemany(SALE, [(at, amount, amount) for at, amount in sales])
-            rows = [(f"e{n}", at, f"r{n}", amount) for n, (at, amount) in enumerate(refunds)]
-            cursor.executemany(REFUND, rows)
-            lines = [(f"e{n}", at, f"p{n % 7}", amount / 2, amount) for n, (at, amount) in enumerate(sales)]
-            cursor.executemany(LINE, lines)
-        postgres.execute(DAY_OF_SALES)
-        moved = [*sales, *((at, -amount) for at, amount in refunds)]
-        net = sum((amount for _, amount in moved), Decimal(0))
-        # What only the day's table has shows which one is read.
-        postgres.execute("update versions.sales_per_minute_v1 set net_amount = 0, units = 0, orders = 0")
+    rng = Random(days)
+    times = {now - rng.randrange(days * 1440) * MINUTE for _ in range(3_000)}
+    sales = [(at, Decimal(rng.randrange(1, 10**6)) / 100) for at in sorted(times)]
+    refunds = [(at, Decimal(rng.randrange(1, 10**4)) / 100) for at, _ in sales[100:300]]
+    with postgres.cursor() as cursor:
+        cursor.executemany(SALE, [(at, amount, amount) for at, amount in sales])
+        rows = [(f"e{n}", at, f"r{n}", amount) for n, (at, amount) in enumerate(refunds)]
+        cursor.executemany(REFUND, rows)
+        lines = [(f"e{n}", at, f"p{n % 7}", amount / 2, amount) for n, (at, amount) in enumerate(sales)]
+        cursor.executemany(LINE, lines)
+    postgres.execute(DAY_OF_SALES)
+    moved = [*sales, *((at, -amount) for at, amount in refunds)]
+    net = sum((amount for _, amount in moved), Decimal(0))
+    # What only the day's table has shows which one is read.
+    postgres.execute("update versions.sales_per_minute_v1 set net_amount = 0, units = 0, orders = 0")
 
-        for what, filtered in (("EU", {"region": "EU"}), ("Bikes", {"category": "Bikes"}), ("all", {})):
-            assert answer(postgres, "net_sales", "sql", "73000 days", **filtered) == [(net, None)], what
-            assert answer(postgres, "orders", "sql", "73000 days", **filtered) == [(len(sales), None)], what
-            assert answer(postgres, "units", "sql", "73000 days", **filtered) == [(len(sales), None)], what
-        assert answer(postgres, "by_category", "sql", "73000 days") == [("Bikes", net, None)]
-        of_product = {f"p{n}": sum(amount for _, amount in sales[n::7]) for n in range(7)}
-        top = answer(postgres, "top_products", "sql", "73000 days")
-        assert {product: revenue for _, product, _, _, _, revenue in top} == of_product
-        shown = answer(postgres, "sales_over_time", "sql", "73000 days")
-        step = shown[1][0] - shown[0][0]
-        assert step >= timedelta(days=7)
-        assert shown[-1][0] + step == midnight_after(sales[-1][0])
-        assert shown == [(at, total(moved, at, at + step), None) for at, _, _ in shown]
-        assert sum(value for _, value in answer(postgres, "orders", "trend_sql", "73000 days")) == len(sales)
+    for what, filtered in (("EU", {"region": "EU"}), ("Bikes", {"category": "Bikes"}), ("all", {})):
+        assert answer(postgres, "net_sales", "sql", "73000 days", **filtered) == [(net, None)], what
+        assert answer(postgres, "orders", "sql", "73000 days", **filtered) == [(len(sales), None)], what
+        assert answer(postgres, "units", "sql", "73000 days", **filtered) == [(len(sales), None)], what
+    assert answer(postgres, "by_category", "sql", "73000 days") == [("Bikes", net, None)]
+    of_product = {f"p{n}": sum(amount for _, amount in sales[n::7]) for n in range(7)}
+    top = answer(postgres, "top_products", "sql", "73000 days")
+    assert {product: revenue for _, product, _, _, _, revenue in top} == of_product
+    shown = answer(postgres, "sales_over_time", "sql", "73000 days")
+    step = shown[1][0] - shown[0][0]
+    assert step >= timedelta(days=7)
+    assert shown[-1][0] + step == midnight_after(sales[-1][0])
+    assert shown == [(at, total(moved, at, at + step), None) for at, _, _ in shown]
+    assert sum(value for _, value in answer(postgres, "orders", "trend_sql", "73000 days")) == len(sales)
 
 
-def test_a_table_of_days_that_lacks_the_beginning_is_not_read(postgres: psycopg.Connection[Any]) -> None:
-    with postgres.transaction(force_rollback=True):
-        (now,) = postgres.execute("select date_trunc('minute', now())").fetchone() or (None,)
-        assert now
-        for days in (0, 200):
-            postgres.execute(SALE, (now - timedelta(days=days), 10, 10))
-        assert answer(postgres, "net_sales", "sql", "73000 days") == [(20, None)], "the table of days is empty"
-        postgres.execute(DAY_OF_SALES)
-        postgres.execute("delete from versions.sales_per_day_v1 where window_start < now() - interval '150 days'")
-        assert answer(postgres, "net_sales", "sql", "73000 days") == [(20, None)], "it began later"
-        assert len(answer(postgres, "sales_over_time", "sql", "73000 days")) > 1
-        postgres.execute("delete from versions.sales_per_day_v1")
-        postgres.execute(DAY_OF_SALES)
-        postgres.execute("delete from versions.sales_per_day_v1 where window_start > now() - interval '150 days'")
-        assert answer(postgres, "net_sales", "sql", "73000 days") == [(20, None)], "it ends before"
+def test_a_table_of_days_that_lacks_the_beginning_is_not_read(postgres: psycopg.Connection[Any], now: datetime) -> None:
+    for days in (0, 200):
+        postgres.execute(SALE, (now - timedelta(days=days), 10, 10))
+    assert answer(postgres, "net_sales", "sql", "73000 days") == [(20, None)], "the table of days is empty"
+    postgres.execute(DAY_OF_SALES)
+    postgres.execute("delete from versions.sales_per_day_v1 where window_start < now() - interval '150 days'")
+    assert answer(postgres, "net_sales", "sql", "73000 days") == [(20, None)], "it began later"
+    assert len(answer(postgres, "sales_over_time", "sql", "73000 days")) > 1
+    postgres.execute("delete from versions.sales_per_day_v1")
+    postgres.execute(DAY_OF_SALES)
+    postgres.execute("delete from versions.sales_per_day_v1 where window_start > now() - interval '150 days'")
+    assert answer(postgres, "net_sales", "sql", "73000 days") == [(20, None)], "it ends before"
 
 
-def test_a_short_history_of_long_ago_has_steps_of_less_than_a_day(postgres: psycopg.Connection[Any]) -> None:
-    with postgres.transaction(force_rollback=True):
-        (now,) = postgres.execute("select date_trunc('minute', now())").fetchone() or (None,)
-        assert now
-        sales = [(now - timedelta(days=130) + timedelta(hours=n), Decimal(n + 1)) for n in range(240)]
-        with postgres.cursor() as cursor:
-            cursor.executemany(SALE, [(at, amount, amount) for at, amount in sales])
-        postgres.execute(DAY_OF_SALES)
-        shown = answer(postgres, "sales_over_time", "sql", "73000 days")
-        step = shown[1][0] - shown[0][0]
-        assert step < timedelta(days=1)
-        assert shown == [(at, total(sales, at, at + step), None) for at, _, _ in shown]
+def test_a_short_history_of_long_ago_has_steps_of_less_than_a_day(
+    postgres: psycopg.Connection[Any], now: datetime
+) -> None:
+    sales = [(now - timedelta(days=130) + timedelta(hours=n), Decimal(n + 1)) for n in range(240)]
+    with postgres.cursor() as cursor:
+        cursor.executemany(SALE, [(at, amount, amount) for at, amount in sales])
+    postgres.execute(DAY_OF_SALES)
+    shown = answer(postgres, "sales_over_time", "sql", "73000 days")
+    step = shown[1][0] - shown[0][0]
+    assert step < timedelta(days=1)
+    assert shown == [(at, total(sales, at, at + step), None) for at, _, _ in shown]
 
 
 def midnight_after(at: datetime) -> datetime:
