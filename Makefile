@@ -2,7 +2,7 @@
 # Needs Python 3.11 or 3.12 and a package registry; everything else comes from there, locked in requirements/.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down clean status test check format audit lock check-lint check-format check-types check-imports \
+.PHONY: help up down clean status test fuzz check format audit lock check-lint check-format check-types check-imports \
 	check-dependencies check-sql check-marts check-plans check-yaml check-contracts
 
 # The first Python on the path that fits; `make up PYTHON=python3.12` names one.
@@ -35,6 +35,10 @@ status:  ## what runs, what was counted, how fresh it is
 test:  ## every test, on the real parts (ARGS="-k late" picks some)
 	$(bootstrap) dev flink spark dbt metabase trino tableau
 	@.venv/bin/pytest $(ARGS)
+
+fuzz:  ## thousands of inputs drawn by chance for everything that reads what others wrote
+	$(bootstrap) dev
+	@.venv/bin/pytest -m fuzz --hypothesis-profile=fuzz --timeout=3600 $(ARGS)
 
 check:  ## lint, types, imports, dependencies, SQL, and the contracts
 	$(bootstrap) dev flink spark dbt

@@ -12,11 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hypothesis
 import pytest
 
 from insights.settings import Settings
 
 T = TypeVar("T")
+# How many inputs a fuzz test draws: few in a test run, many in `make fuzz`.
+hypothesis.settings.register_profile("default", deadline=None)
+hypothesis.settings.register_profile("fuzz", max_examples=20_000, deadline=None)
+hypothesis.settings.load_profile("default")
 POLL_SECONDS = 0.1
 # Below the range that the kernel hands out for outgoing connections: nobody takes one between this look and the bind.
 PORT_RANGE = range(20_000, 32_000)
