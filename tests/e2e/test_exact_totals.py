@@ -249,12 +249,14 @@ def lake_sizes(hub: Hub) -> dict[str, Size]:
 
 def test_a_job_stopped_with_a_savepoint_and_submitted_again_goes_on_as_if_nothing_had_been(hub: Hub) -> None:
     assert "savepoint-" in hub.command("flink", "stop")
+    assert json.loads(hub.command("status", "--json"))["hold"]["why"] == "stopped"
     for e in avro_events():
         for number in range(10):
             hub.publish(e, made(e, now(), number), "counted")
     hub.flush()
     assert hub.rest.active_job(JOB_NAME) is None, "the job runs again without having been submitted"
-    hub.command("flink", "submit")
+    assert "was stopped by" in hub.command("up", "--no-producers")
+    assert json.loads(hub.command("status", "--json"))["hold"] is None
     assert "savepoint-" in hub.restored_from()
     assert_exact(hub)
 
