@@ -21,8 +21,8 @@ from flink.hold import Hold, held
 from insights.books import BooksRecorder
 from insights.deployment import alert_config, deployment, replay_site
 from insights.settings import PROJECT, Settings
-from insights.stack.part import Part, Task, http_ok
-from insights.stack.servers import SYSTEM_PATH, servers
+from insights.stack.part import SYSTEM_PATH, Part, Task, http_ok
+from insights.stack.servers import servers
 from insights.stack.upkeep import INSIGHTS, Upkeep
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable

@@ -18,7 +18,7 @@ from flink.maintenance import Size, sizes
 from flink.rest import NO_WATERMARK
 from insights import stack as embedded
 from insights.deployment import deployment
-from insights.stack.supervisor import read_state
+from insights.stack.record import read_state
 from schemas.catalogue import Event, avro_events, event
 from tests.conftest import own_settings
 from tests.e2e import ledgers, marts
