@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """Addresses, folders and figures of one deployment of the live job."""
+    """Addresses, folders and figures of one deployment of the live job. ``currency`` is the shop's, by ISO 4217."""
 
     kafka: str
     registry: str
@@ -29,6 +29,7 @@ class Deployment:
     snapshots_dir: Path
     jobs_dir: Path
     work_dir: Path
+    currency: str = "EUR"
     horizon_hours: int = 24
     state_ttl_hours: int = 24 * 8
     out_of_order_seconds: int = 5

@@ -273,6 +273,7 @@ def produce(ctx: typer.Context) -> Any:
 
     settings = load_settings()
     where = ["--kafka", settings.kafka, "--registry", settings.registry_url, "--state", str(settings.producers_dir)]
+    where += ["--currency", settings.currency]
     producers_app(args=[*where, *ctx.args], prog_name="insights produce", standalone_mode=True)
 
 

@@ -185,7 +185,7 @@ def _producer(
         command=[
             *(sys.executable, "-m", "producers.main", source, "--kafka", settings.kafka),
             *("--registry", settings.registry_url, "--state", str(settings.producers_dir)),
-            *("--metrics-port", str(port), *arguments),
+            *("--currency", settings.currency, "--metrics-port", str(port), *arguments),
         ],
         environment=_python_environment(),
         healthy=partial(http_ok, f"http://127.0.0.1:{port}/metrics"),
