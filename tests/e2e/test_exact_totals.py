@@ -78,11 +78,13 @@ def test_killing_producer_taskmanager_and_jobmanager_in_mid_history_and_live_los
 def test_a_server_killed_under_load_comes_back_and_every_number_is_exact(hub: Hub, part: str) -> None:
     hub.shop.start()
     flows(hub, 20)
+    engine = hub.part("taskmanager").pid
     hub.kill(part)
     if not hub.shop.runs:  # it may give up on a server that it needs at that moment; its supervisor starts it again
         assert "insights produce: " in hub.shop.said, hub.shop.said[-1500:]
         hub.shop.start()
     flows(hub, 20)
+    assert hub.part("taskmanager").pid == engine, f"{part} was away, and it cost the engine its process"
     hub.shop.stop()
     assert_exact(hub)
 
