@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from insights.accounting import TopicCounts
-from insights.dbt_run import Failure, LastBuild
-from insights.doctor import Finding
 from insights.sheet import Column, Sheet
-from insights.stack import PartState
-from insights.status import Job, Status, lake_folder
 
 if TYPE_CHECKING:
+    # Who finds out what is shown here has it loaded; who shows something else need not.
     from alerts.ledger import Summary
-    from flink.maintenance import Size, Tidied  # brings the lake's library, which takes a second to load
+    from flink.maintenance import Size, Tidied
+    from insights.accounting import TopicCounts
+    from insights.dbt_run import Failure, LastBuild
+    from insights.doctor import Finding
+    from insights.stack.states import PartState
+    from insights.status import Job, Status
     from replay.publish import Published
 
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
@@ -297,11 +299,15 @@ def addresses_table(where: Mapping[str, Any]) -> Sheet:
         ("Kafka", where["kafka"], "the log: every event, in Avro"),
         ("registry", where["registry"], "the contracts' versions"),
         ("Postgres", where["postgres"], "live.* aggregates, events.* facts, ops.* bookkeeping"),
-        ("lake", lake_folder(where), "every record as it came, as Iceberg tables"),
+        ("lake", _lake_folder(where), "every record as it came, as Iceberg tables"),
     )
     for name, address, see in rows:
         sheet.add(Text(name, style="bold"), Text(address, style="cyan"), Text(see, style="dim"))
     return sheet
+
+
+def _lake_folder(where: Mapping[str, Any]) -> str:
+    return urlparse(where["lake"]["warehouse"]).path if where.get("lake") else "-"
 
 
 def still_counting(until: datetime | None, now: datetime) -> str:

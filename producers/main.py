@@ -16,7 +16,6 @@ from producers.runner import Options
 from producers.sources import SOURCES, source
 from schemas.currency import problem_as_shops
 from schemas.errors import InsightsError, Misconfigured
-from schemas.registry import Registry
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -26,6 +25,8 @@ def produce(name: str, options: Options) -> int:
 
     Raises InsightsError with a text for people; logs to stderr.
     """
+    from schemas.registry import Registry  # half a second to load, which `--help` need not take
+
     runner.log_to(sys.stderr)
     return runner.run(source(name), options, Registry(options.registry_url))
 
