@@ -11,7 +11,8 @@ kill is counted:
 
 back      the supervisor has started it again, and it answers
 running   every task of the live job runs, in a run that began after the kill (only where the job had to start again)
-fresh     an event from after the kill is in ops.event_counts
+fresh     an event from after the kill is in ops.event_counts; where the job had to start again, one from after that:
+          what was not killed counts on for some seconds
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from insights.stack.control import part_states
 from insights.status import status
 
 PARTS = ("taskmanager", "jobmanager", "kafka", "postgres")
+ENDS_THE_JOB = ("taskmanager", "jobmanager")
 PATIENCE_SECONDS = 400.0
 POLL_SECONDS = 0.1
 NEWEST = "select max(last_event_at) from ops.event_counts"
@@ -94,22 +96,24 @@ def killed(settings: Settings, name: str) -> Recovery:
     os.kill(pid, signal.SIGKILL)
     began, at = time.monotonic(), datetime.now(UTC)
     seen: dict[str, float] = {}
+    counted_from = None if name in ENDS_THE_JOB else at
 
     def look() -> bool:
+        nonlocal counted_from
         part = next(part for part in part_states(settings) if part.name == name)
         if "back" not in seen and part.pid not in (None, pid) and part.healthy:
             seen["back"] = time.monotonic() - began
         if "running" not in seen and runs_anew(rest, at.timestamp() * 1000):
             seen["running"] = time.monotonic() - began
-        return counts_since(settings, at)
+            counted_from = datetime.now(UTC)
+        return "back" in seen and counted_from is not None and counts_since(settings, counted_from)
 
-    # An event may still be counted by what has not noticed yet: fresh is when the part is back as well.
-    until(lambda: look() and "back" in seen, f"numbers are fresh after {name} was killed")
-    return Recovery(back=seen["back"], running=seen.get("running"), fresh=time.monotonic() - began)
+    fresh = until(look, f"numbers are fresh after {name} was killed") - began
+    return Recovery(back=seen["back"], running=seen.get("running"), fresh=fresh)
 
 
 def settle(settings: Settings) -> None:
-    """Waits until the stack is well and every source is read to within some events, so that each kill meets the same."""
+    """Waits until the stack is well and every source is read to within some events: each kill meets the same."""
 
     def well() -> bool:
         seen = status(settings)
