@@ -66,7 +66,8 @@ def tasks(settings: Settings) -> list[Task]:
             name="job",
             run=job.run,
             still_done=job.still_done,
-            after=("topics", "contracts", "tables", "taskmanager"),
+            # Not the TaskManager: it comes up while the job is planned, which takes as long.
+            after=("topics", "contracts", "tables", "jobmanager"),
         ),
         Task(
             name="finality",
