@@ -23,7 +23,7 @@ from insights.stack.part import Part, Task, http_ok
 from insights.stack.servers import SYSTEM_PATH, servers
 from insights.stack.upkeep import INSIGHTS, Upkeep
 from schemas.catalogue import Event, events
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BrokerUnavailable, RowsRefused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +172,10 @@ def _producer(
         after=after,
         cwd=PROJECT,
         stop_seconds=30,
+        ends={
+            0: "ended by itself",
+            RowsRefused.exit_code: "ended by itself; rows of the file were refused: see `insights dead-letters`",
+        },
     )
 
 
