@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """Addresses, folders and figures of one deployment of the live job."""
+    """Addresses, folders and figures of one deployment of the live job. ``currency`` is the shop's, by ISO 4217."""
 
     kafka: str
     registry: str
@@ -29,6 +29,7 @@ class Deployment:
     snapshots_dir: Path
     jobs_dir: Path
     work_dir: Path
+    currency: str = "EUR"
     horizon_hours: int = 24
     state_ttl_hours: int = 24 * 8
     out_of_order_seconds: int = 5
@@ -53,11 +54,16 @@ class Deployment:
 
     @property
     def postgres_jdbc_url(self) -> str:
-        return f"jdbc:postgresql://{self.postgres_host}:{self.postgres_port}/{self.postgres_database}?reWriteBatchedInserts=true"
+        return f"{self._jdbc(self.postgres_database)}&reWriteBatchedInserts=true"
 
     @property
     def lake_jdbc_url(self) -> str:
-        return f"jdbc:postgresql://{self.postgres_host}:{self.postgres_port}/{self.lake_database}"
+        return self._jdbc(self.lake_database)
+
+    def _jdbc(self, database: str) -> str:
+        """No call waits for ever: a task that can't be cancelled for three minutes ends the TaskManager's process."""
+        options = "connectTimeout=10&loginTimeout=15&socketTimeout=60&cancelSignalTimeout=10&tcpKeepAlive=true"
+        return f"jdbc:postgresql://{self.postgres_host}:{self.postgres_port}/{database}?{options}"
 
     @property
     def lake_properties(self) -> dict[str, str]:

@@ -72,9 +72,9 @@ class FlinkRest:
             raise JobFailed(f"Flink refused {method} {path}: {response.text.strip()[:600]}")
         return response.json()
 
-    def task_managers(self) -> int:
-        """How many TaskManagers are registered."""
-        return int(self._call("GET", "/overview")["taskmanagers"])
+    def task_managers(self) -> frozenset[str]:
+        """Resource ids of the TaskManagers that are registered: one that died is, until its heartbeat is missed."""
+        return frozenset(str(known["id"]) for known in self._call("GET", "/taskmanagers")["taskmanagers"])
 
     def jobs(self) -> list[tuple[str, str, str]]:
         """(job id, name, state) of every job that the JobManager knows, newest first."""

@@ -111,8 +111,12 @@ def up(
 
     settings = load_settings()
     plan = up_plan(history, mapping, rate=rate, seed=seed, daemons=not no_producers)
+    was_stopped = jobs.end_stop(settings)
     if is_up(settings):
-        front.say("Everything is up already; nothing was changed.")
+        if was_stopped:
+            jobs.start_again(settings)
+        else:
+            front.say("Everything is up already; nothing was changed.")
         if history or rate or seed is not None:
             front.say("The options given were not used: they are for a stack that starts.", style="yellow")
     else:
@@ -297,6 +301,7 @@ def produce(ctx: typer.Context) -> Any:
 
     settings = load_settings()
     where = ["--kafka", settings.kafka, "--registry", settings.registry_url, "--state", str(settings.producers_dir)]
+    where += ["--currency", settings.currency]
     producers_app(args=[*where, *ctx.args], prog_name="insights produce", standalone_mode=True)
 
 

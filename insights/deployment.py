@@ -58,6 +58,7 @@ def deployment(settings: Settings) -> Deployment:
         snapshots_dir=settings.home / "flink" / "snapshots",
         jobs_dir=settings.home / "flink" / "jobs",
         work_dir=settings.home / "flink" / "client",
+        currency=settings.currency,
         horizon_hours=settings.horizon_hours,
         state_ttl_hours=settings.state_ttl_hours,
         idle_timeout_seconds=settings.idle_timeout_seconds,

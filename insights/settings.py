@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.catalogue import avro_events
+from schemas.currency import problem_as_shops
 from schemas.errors import Misconfigured
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -24,6 +25,13 @@ def _has_partitions(parallelism: int) -> int:
     return parallelism
 
 
+def _is_kept_here(currency: str) -> str:
+    if problem := problem_as_shops(currency):
+        raise ValueError(problem)
+    return currency
+
+
+Currency = Annotated[str, AfterValidator(_is_kept_here)]
 Parallelism = Annotated[int, Field(ge=1), AfterValidator(_has_partitions)]
 # Its value is shown nowhere. Not pydantic's SecretStr: the settings are handed to the supervisor as JSON.
 Secret = Annotated[str | None, Field(repr=False, json_schema_extra={"secret": True})]
@@ -63,6 +71,7 @@ class Settings(BaseSettings):
     min_disk_gb: float = Field(4.0, ge=0, description="free disk that `up` asks for")
     min_memory_gb: float = Field(4.0, ge=0, description="available memory that `up` asks for")
 
+    currency: Currency = Field("EUR", description="the shop's currency, by ISO 4217: its sales are in no other")
     rate: float = Field(10.0, gt=0, description="events per second of the synthetic shop")
     history: str = Field("6h", description="past that a new shop begins with")
     seed: int = Field(1, description="the same seed draws the same shop")

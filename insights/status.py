@@ -19,6 +19,7 @@ from aggregates.catalogue import aggregates
 from alerts import ledger
 from alerts.ledger import Summary
 from flink import deploy
+from flink.hold import Hold, held
 from flink.live_job import JOB_NAME, differences, kept_jobs
 from flink.rest import FlinkUnavailable, JobFailed
 from insights.accounting import (
@@ -85,11 +86,13 @@ class Status:
     differences: tuple[str, ...] = ()
     alerts: Summary | None = None
     marts: LastBuild | None = None
+    hold: Hold | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Endpoints, topics, jobs, freshness_seconds, final_until and marts, the last build of them that ended.
+        """Endpoints, topics, jobs, freshness_seconds, final_until, marts (the last build of them that ended) and hold
+        (who stopped the live job, and when).
 
-        Null where the part that knows is away.
+        Null where the part that knows is away, and for a job that nobody stopped.
         """
         return {
             "endpoints": dict(self.endpoints),
@@ -98,6 +101,7 @@ class Status:
             "freshness_seconds": dict(self.freshness_seconds),
             "final_until": {name: at and _iso(at) for name, at in self.final_until.items()},
             "marts": self.marts and {**asdict(self.marts), "ended_at": _iso(self.marts.ended_at)},
+            "hold": self.hold and {**asdict(self.hold), "at": _iso(self.hold.at)},
         }
 
 
@@ -248,7 +252,8 @@ def watching(settings: Settings) -> Iterator[Callable[[], Status]]:
 
     def look() -> Status:
         judged = judge(observer.look(datetime.now(UTC)), where, sinks)
-        return replace(judged, differences=tuple(differences(kept_jobs(target), aggregates())))
+        deployed = tuple(differences(kept_jobs(target), aggregates()))
+        return replace(judged, differences=deployed, hold=held(target))
 
     try:
         yield look

@@ -58,6 +58,7 @@ def overview(status: Status) -> RenderableType:
         *tasks_tables([part for part in status.parts if part.is_task]),
         topics_table(status.topics, status.replayed.restated),
         jobs_table(status.jobs),
+        *([noted_lines([f"{_capitalized(status.hold.told)}; {status.hold.way_out}"])] if status.hold else []),
         # Without Postgres nothing is known of them.
         *([marts_line(status.marts)] if status.marts or not status.away else []),
         *([noted_lines(status.differences)] if status.differences else []),
@@ -65,6 +66,10 @@ def overview(status: Status) -> RenderableType:
         *([alerts_line(status.alerts)] if status.alerts else []),
     ]
     return Group(shown[0], *(each for table in shown[1:] for each in (Text(), table)))
+
+
+def _capitalized(line: str) -> str:
+    return line[:1].upper() + line[1:]
 
 
 def alerts_line(alerts: Summary) -> Sheet:

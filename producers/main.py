@@ -14,6 +14,7 @@ import typer
 from producers import runner
 from producers.runner import Options
 from producers.sources import SOURCES, source
+from schemas.currency import problem_as_shops
 from schemas.errors import InsightsError, Misconfigured, RowsRefused
 from schemas.registry import Registry
 
@@ -46,6 +47,13 @@ def moment(text: str) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
+def money(code: str) -> str:
+    """A currency that a shop's books may be kept in. Raises Misconfigured for anything else."""
+    if problem := problem_as_shops(code):
+        raise Misconfigured(f"--currency {code} {problem}")
+    return code
+
+
 SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="One of the above.")]
 Kafka = Annotated[str, typer.Option(metavar="ADDRESS", show_default="the stack's", help="Kafka.")]
 RegistryUrl = Annotated[
@@ -59,6 +67,9 @@ Rate = Annotated[
     typer.Option(min=0.001, metavar="NUMBER", show_default="the source's", help="Events a second, on average."),
 ]
 MaxEvents = Annotated[int | None, typer.Option(min=1, metavar="NUMBER", help="Stop after so many events.")]
+ShopsCurrency = Annotated[
+    str, typer.Option(metavar="CODE", show_default="the stack's", help="The shop's currency: it sells in no other.")
+]
 Seed = Annotated[
     int,
     typer.Option(metavar="NUMBER", help="The same seed draws the same shop: beside one that runs, its copies."),
@@ -154,7 +165,7 @@ def check_orders(options: Options) -> int:
         )
     file = export.opened(options.from_file, options.mapping)
     source.refuse_hopeless(file, options.from_file)
-    finding = check.found(file, options.state, datetime.now(UTC))
+    finding = check.found(file, options.state, datetime.now(UTC), options.currency)
     console = Console(highlight=False)
     check.show(finding, console if console.is_terminal else Console(width=10_000, highlight=False))
     return RowsRefused.exit_code if finding.refused else 0
@@ -168,6 +179,7 @@ def main(
     state: State = DEFAULTS.state,
     rate: Rate = None,
     max_events: MaxEvents = None,
+    currency: ShopsCurrency = DEFAULTS.currency,
     seed: Seed = DEFAULTS.seed,
     history: History = "0s",
     start: Start = None,
@@ -189,6 +201,7 @@ def main(
             state=state,
             rate=rate,
             max_events=max_events,
+            currency=money(currency),
             seed=seed,
             history=duration(history),
             start=moment(start) if start else None,

@@ -37,6 +37,7 @@ class Options:
         state: folder where sources keep their cursors, keys and answer keys; made when it is missing.
         rate: mean events a second, over all topics of the source; None leaves it to the source.
         max_events: stop after so many; None goes on for ever.
+        currency: the shop's, by ISO 4217: its sales are in no other.
         seed: of everything drawn by chance.
         history: publish this much past first, then go live.
         start: where the past begins; wins over ``history``. Processes that must agree are given the same.
@@ -52,6 +53,7 @@ class Options:
     state: Path = Path(".insights/producers")
     rate: float | None = None
     max_events: int | None = None
+    currency: str = "EUR"
     seed: int = 1
     history: timedelta = timedelta(0)
     start: datetime | None = None

@@ -22,7 +22,7 @@ from insights.settings import PROJECT, Settings
 from insights.stack import jars
 from insights.stack.part import Part
 from insights.stack.plan import UpPlan, everything
-from insights.stack.supervisor import Record, end_process, process_of, read_state
+from insights.stack.record import Record, end_process, process_of, read_state
 from schemas.errors import InsightsError, Misconfigured
 
 # Comes back when it is killed, ends with the supervisor's own ending.

@@ -9,6 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from schemas.errors import InsightsError
+
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class ServerSetupFailed(InsightsError):
+    """A server could not be set up; the text holds what it said."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:

@@ -15,12 +15,14 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from dashboards import launch
 from flink import deploy
+from flink.deployment import Deployment
 from flink.finality import FinalityRecorder
+from flink.hold import Hold, held
 from insights.books import BooksRecorder
 from insights.deployment import alert_config, deployment, replay_site
 from insights.settings import PROJECT, Settings
-from insights.stack.part import Part, Task, http_ok
-from insights.stack.servers import SYSTEM_PATH, servers
+from insights.stack.part import SYSTEM_PATH, Part, Task, http_ok
+from insights.stack.servers import servers
 from insights.stack.upkeep import INSIGHTS, Upkeep
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable, RowsRefused
@@ -55,15 +57,15 @@ def everything(settings: Settings, plan: UpPlan) -> list[Part | Task]:
 def tasks(settings: Settings) -> list[Task]:
     """What makes servers into a stack: topics, contracts, tables, the live job, and what is kept up."""
     target = deployment(settings)
-    finality, books = FinalityRecorder(target), BooksRecorder(target)
+    job, finality, books = LiveJobs(target), FinalityRecorder(target), BooksRecorder(target)
     return [
         Task(name="topics", run=partial(create_topics, settings.kafka), after=("kafka",)),
         Task(name="contracts", run=partial(_register, settings.registry_url), after=("registry",)),
         Task(name="tables", run=partial(_create_tables, settings), after=("postgres",)),
         Task(
             name="job",
-            run=lambda: f"runs as {deploy.submit(target)}",
-            still_done=lambda: deploy.is_held(target) or deploy.all_run(target),
+            run=job.run,
+            still_done=job.still_done,
             after=("topics", "contracts", "tables", "taskmanager"),
         ),
         Task(
@@ -85,6 +87,25 @@ def tasks(settings: Settings) -> list[Task]:
         # Soon after the start: whoever looks at a dashboard first shall see something.
         _upkeep(settings, "marts", "built", settings.dbt_minutes, ("dbt", "build"), first_after_seconds=60.0),
     ]
+
+
+class LiveJobs:
+    """The live jobs run, or somebody stopped them and what the task says tells who."""
+
+    def __init__(self, target: Deployment) -> None:
+        self._target = target
+        self._told: Hold | None = None
+
+    def run(self) -> str:
+        """Blocks until they run. Raises what ``deploy.submit`` does, but does not end a hold."""
+        line = deploy.keep_running(self._target)
+        self._told = held(self._target)
+        return line
+
+    def still_done(self) -> bool:
+        """May raise FlinkUnavailable."""
+        hold = held(self._target)
+        return hold == self._told and (hold is not None or deploy.all_run(self._target))
 
 
 def _upkeep(
@@ -164,7 +185,7 @@ def _producer(
         command=[
             *(sys.executable, "-m", "producers.main", source, "--kafka", settings.kafka),
             *("--registry", settings.registry_url, "--state", str(settings.producers_dir)),
-            *("--metrics-port", str(port), *arguments),
+            *("--currency", settings.currency, "--metrics-port", str(port), *arguments),
         ],
         environment=_python_environment(),
         healthy=partial(http_ok, f"http://127.0.0.1:{port}/metrics"),

@@ -49,8 +49,11 @@ class Finding:
     months: dict[tuple[str, str], Month] = field(default_factory=dict)
 
 
-def found(file: OrderFile, state: Path, now: datetime) -> Finding:
-    """What would become of a file's rows if it were published now, beside what is known of its source."""
+def found(file: OrderFile, state: Path, now: datetime, currency: str) -> Finding:
+    """What would become of a file's rows if it were published now, beside what is known of its source.
+
+    ``currency`` is the shop's: it sells in no other.
+    """
     work = _remaining(file, state)
     encoders = {kind: Encoder(event, 1) for kind, event in EVENTS.items()}
     steps, refused = [], list(work.refused)
@@ -61,6 +64,11 @@ def found(file: OrderFile, state: Path, now: datetime) -> Finding:
             encoders[step.kind].encode(record)
             if record["occurred_at"] > now + MOST_AHEAD:
                 raise PoisonEvent(f"occurred_at is {record['occurred_at'].isoformat()}, which is still to come")
+            if step.head.currency != currency:
+                raise PoisonEvent(
+                    f"currency is {step.head.currency}, and this shop's is {currency}: set INSIGHTS_CURRENCY for a shop"
+                    " that sells in it"
+                )
         except PoisonEvent as error:
             refused.append(Refusal(step.line, "", "", str(error), step.rows, step.order_id, step.rows[0].sheet))
             continue

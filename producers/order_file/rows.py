@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -12,6 +11,7 @@ from producers.order_file.content import is_readable
 from producers.order_file.mapping import OF_THE_ORDER, ColumnMapping
 from producers.order_file.table import Record, Table, folded
 from producers.order_file.values import ISO, BadValue
+from schemas.currency import is_currency
 from schemas.errors import PoisonEvent
 
 LONGEST_TEXT: Final = 1000
@@ -19,7 +19,6 @@ HEAD_FIELDS: Final = (
     *OF_THE_ORDER,
     *("order_id", "occurred_at", "status", "shipping", "tax", "order_discount", "refunded", "refunded_at"),
 )
-CURRENCY: Final = re.compile(r"[A-Z]{3}")
 # What people write for a currency, and what they should.
 CURRENCY_NAMES: Final = {
     **{"euro": "EUR", "euros": "EUR", "€": "EUR", "$": "USD, CAD or AUD", "us$": "USD", "dollar": "USD"},
@@ -268,10 +267,10 @@ class RowReader:
 
     def _currency(self, text: str) -> str:
         found = text.upper() if self._mapping.upper_case_currency else text
-        if CURRENCY.fullmatch(found):
+        if is_currency(found):
             return found
         upper = text.upper()
-        code = CURRENCY_NAMES.get(text.casefold()) or (upper if CURRENCY.fullmatch(upper) else "as EUR or USD")
+        code = CURRENCY_NAMES.get(text.casefold()) or (upper if is_currency(upper) else "as EUR or USD")
         raise BadRow(f"currency is {text!r}; write the ISO 4217 code {code}", field="currency", value=text)
 
     def outcome(self, text: str) -> tuple[str, str]:

@@ -260,11 +260,19 @@ def test_what_would_be_counted_adds_up_to_the_files_rows(
 ) -> None:
     future = SHOPIFY.splitlines()[-1].replace("#2004", "#2005").replace("2026-11-03", "2027-11-03")
     path = saved("orders.csv", f"{SHOPIFY}{future}\n{future.replace('#2005', '#2006').replace('EUR', 'Euro')}\n")
-    finding = found(export.opened(path, export.ready()["shopify"]), tmp_path / "state", NOW)
+    finding = found(export.opened(path, export.ready()["shopify"]), tmp_path / "state", NOW, "EUR")
     assert balance(finding) == "7 rows: 4 in orders, 2 refused, 1 of orders that were not sold."
     assert {r.reason.split(" ")[0]: r.column for r in finding.refused} == {"currency": "Currency", "occurred_at": ""}
     month = finding.months["2026-11", "EUR"]
     assert (month.orders, month.gross, month.discount, month.refunded) == (3, 17000, 800, 6000)
+
+
+def test_orders_in_another_currency_than_the_shops_are_shown_as_refused(
+    saved: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    finding = found(export.opened(saved("cdnow.txt", CDNOW), export.ready()["cdnow"]), tmp_path, NOW, "EUR")
+    assert finding.steps == []
+    assert finding.refused[0].reason.startswith("currency is USD, and this shop's is EUR: set INSIGHTS_CURRENCY")
 
 
 def orders_command(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,37 @@
+"""The currencies that there are: ISO 4217, upper case, as the package iso4217 lists them."""
+
+from __future__ import annotations
+
+from iso4217 import Currency
+
+NO_MONEY = ("XTS", "XXX")  # ISO's codes for tests, and for no currency
+DECIMALS = 2  # of every amount in the contracts
+_DECIMALS = {c.value: c.exponent or 0 for c in Currency if c.value and c.value not in NO_MONEY}
+
+
+def decimals(code: str) -> int | None:
+    """How many decimals an amount in this currency has; None when no currency has this code, spelt as here."""
+    return _DECIMALS.get(code)
+
+
+def is_currency(code: str) -> bool:
+    """Whether it is the code of a currency: ``EUR``, and neither ``eur`` nor ``Euro``."""
+    return code in _DECIMALS
+
+
+def problem(code: str) -> str | None:
+    """What is wrong with it as the code of a currency, and what to write instead; None when nothing is."""
+    if is_currency(code):
+        return None
+    spelt = code.strip().upper()
+    hint = f"write {spelt}" if is_currency(spelt) else "write three capital letters, as EUR, USD or GBP"
+    return f"is not a currency of ISO 4217; {hint}"
+
+
+def problem_as_shops(code: str) -> str | None:
+    """The same for the currency that a shop's books are kept in: its amounts must fit the contracts."""
+    if found := problem(code):
+        return found
+    if (digits := decimals(code) or 0) > DECIMALS:
+        return f"has amounts of {digits} decimals, and events carry {DECIMALS}; such a shop can't be kept here yet"
+    return None
