@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flink.maintenance import Size, Tidied
     from insights.accounting import TopicCounts
     from insights.dbt_run import Failure, LastBuild
+    from insights.dead_letters import DeadLetter
     from insights.doctor import Finding
     from insights.stack.states import PartState
     from insights.status import Job, Status
@@ -27,6 +28,7 @@ MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "r
 BALANCE = "✓ published = counted + duplicate + late + dead   → on their way   ✗ too many"
 FRESH_SECONDS, STALE_SECONDS = 10.0, 120.0
 CAUGHT_UP_SECONDS = 300.0
+LONGEST_VALUE = 60
 
 
 def unknown() -> Text:
@@ -137,6 +139,27 @@ def _detail(part: PartState) -> Text:
 
 def _times_note(parts: Sequence[PartState], what: str) -> str:
     return f"× how many times it was {what}" if any(part.restarts for part in parts) else ""
+
+
+def dead_letters_table(letters: Sequence[DeadLetter]) -> Sheet:
+    """Each dead letter, with the values that whoever mends it needs."""
+    sheet = Sheet(
+        "dead letters",
+        *(Column(), Column(name="since"), Column(name="meant for"), Column(name="column"), Column(name="value")),
+        Column(name="stood at, and why", flows=True),
+    )
+    for letter in letters:
+        told = letter.told
+        reason = " ".join(told.get("exception.message", letter.reason).split())
+        sheet.add(
+            f"{letter.offset:,}",
+            f"{letter.dead_at:%Y-%m-%d %H:%M:%S}",
+            letter.topic,
+            told.get("column", ""),
+            " ".join(told.get("value", "").split())[:LONGEST_VALUE],
+            f"{letter.place}: {reason}" if letter.place else reason,
+        )
+    return sheet
 
 
 def topics_table(topics: Mapping[str, TopicCounts], restated: Mapping[str, int] | None = None) -> Sheet:

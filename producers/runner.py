@@ -22,7 +22,7 @@ from producers.publisher import FLUSH_SECONDS, Publisher, SchemaIds
 from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.codec import Record
-from schemas.errors import Misconfigured
+from schemas.errors import InsightsError, Misconfigured
 
 PR_SET_PDEATHSIG = 1
 
@@ -101,7 +101,8 @@ class Stop:
 class Run:
     """What a source is given. It publishes until it is done or ``stop`` is requested, and returns.
 
-    A source that keeps a cursor moves it after ``publisher.flush()`` only.
+    A source that keeps a cursor moves it after ``publisher.flush()`` only. One that did its work, and has to say that
+    all is not well, leaves a ``verdict``, which is raised at the end.
     """
 
     source: Source
@@ -111,6 +112,7 @@ class Run:
     log: structlog.stdlib.BoundLogger
     clock: Callable[[], float] = time.time
     published: int = field(default=0, init=False)
+    verdict: InsightsError | None = field(default=None, init=False)
 
     def publish(self, event: Event, record: Record) -> None:
         """Publish one event and count it against ``max_events``. Raises as Publisher.publish does."""
@@ -141,7 +143,7 @@ def run(
 
     Takes over SIGTERM and SIGINT unless ``stop`` is given. ``clock`` gives seconds since 1970. Raises what the source
     raises, Misconfigured when the metrics' port is taken, and DeliveryFailed or BrokerUnavailable when events could
-    not be delivered.
+    not be delivered; last, the source's verdict.
     """
     log = structlog.get_logger().bind(source=source.name)
     if stop is None:
@@ -149,15 +151,16 @@ def run(
         stop.on_signals()
     options.state.mkdir(parents=True, exist_ok=True)
     publisher = Publisher(options.bootstrap, schema_ids, client_id=f"insights-{source.name}", clock=clock)
-    if options.from_file is None:  # a file is read by a child, which serves its own
-        publisher.open(catalogue.event(name) for name in source.events)
-        _serve_metrics(publisher, source, options.metrics_port, log)
+    publisher.open(catalogue.event(name) for name in source.events)
+    _serve_metrics(publisher, source, options.metrics_port, log)
     this = Run(source=source, options=options, publisher=publisher, stop=stop, log=log, clock=clock)
     log.info("started", topics=list(source.events), kafka=options.bootstrap, seed=options.seed, rate=options.rate)
     began = time.monotonic()
     source.run(this)
     publisher.flush(FLUSH_SECONDS)
     log.info("stopped", published=this.published, seconds=round(time.monotonic() - began, 1))
+    if this.verdict is not None:
+        raise this.verdict
     return this.published
 
 

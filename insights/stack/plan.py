@@ -25,7 +25,7 @@ from insights.stack.part import SYSTEM_PATH, Part, Task, http_ok
 from insights.stack.servers import servers
 from insights.stack.upkeep import INSIGHTS, Upkeep
 from schemas.catalogue import Event, events
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BrokerUnavailable, RowsRefused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +194,10 @@ def _producer(
         after=after,
         cwd=PROJECT,
         stop_seconds=30,
+        ends={
+            0: "ended by itself",
+            RowsRefused.exit_code: "ended by itself; rows of the file were refused: see `insights dead-letters`",
+        },
     )
 
 
