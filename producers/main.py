@@ -80,12 +80,22 @@ MappingFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="With --from-file: TOML that says what the columns are.")
 ]
 Url = Annotated[str | None, typer.Option(metavar="URL", help="For catalog: the shop to read.")]
+ProductPath = Annotated[
+    str | None,
+    typer.Option(metavar="PATTERN", help="For catalog: what paths of product pages look like, as ^/shop/[^/]+/$."),
+]
 Every = Annotated[
     str | None, typer.Option(metavar="LENGTH", help="For catalog: from one round to the next, as 5m or 1h.")
 ]
 
 # What only one source takes.
-ONLY_FOR = {"--from-file": "orders", "--mapping": "orders", "--url": "catalog", "--every": "catalog"}
+ONLY_FOR = {
+    "--from-file": "orders",
+    "--mapping": "orders",
+    "--url": "catalog",
+    "--product-path": "catalog",
+    "--every": "catalog",
+}
 DEFAULTS = Options()
 HELP = """Publish a source's events, until it is done or stopped.
 
@@ -105,6 +115,14 @@ def _refuse_misplaced(name: str, given: Mapping[str, object]) -> None:
             raise Misconfigured(f"{option} is for the source {ONLY_FOR[option]}, and {name} does not take it")
 
 
+def _pattern(text: str | None) -> str | None:
+    try:
+        re.compile(text or "")
+    except re.error as error:
+        raise Misconfigured(f"--product-path {text!r} is no regular expression: {error}") from error
+    return text
+
+
 @app.command(help=HELP)
 def main(
     name: SourceName,
@@ -120,10 +138,20 @@ def main(
     from_file: FromFile = None,
     mapping: MappingFile = None,
     url: Url = None,
+    product_path: ProductPath = None,
     every: Every = None,
 ) -> None:
     try:
-        _refuse_misplaced(name, {"--from-file": from_file, "--mapping": mapping, "--url": url, "--every": every})
+        _refuse_misplaced(
+            name,
+            {
+                "--from-file": from_file,
+                "--mapping": mapping,
+                "--url": url,
+                "--product-path": product_path,
+                "--every": every,
+            },
+        )
         options = Options(
             bootstrap=kafka,
             registry_url=registry,
@@ -137,6 +165,7 @@ def main(
             from_file=from_file,
             mapping=mapping,
             url=url,
+            product_path=_pattern(product_path),
             every=duration(every) if every else None,
         )
         produce(name, options)
