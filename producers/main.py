@@ -101,6 +101,10 @@ Check = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", metavar="", help="With --mapping auto: take the one that fits.")]
 Url = Annotated[str | None, typer.Option(metavar="URL", help="For catalog: the shop to read.")]
+ProductPath = Annotated[
+    str | None,
+    typer.Option(metavar="PATTERN", help="For catalog: what paths of product pages look like, as ^/shop/[^/]+/$."),
+]
 Every = Annotated[
     str | None, typer.Option(metavar="LENGTH", help="For catalog: from one round to the next, as 5m or 1h.")
 ]
@@ -108,7 +112,7 @@ Every = Annotated[
 # What only one source takes.
 ONLY_FOR = {
     **{"--from-file": "orders", "--mapping": "orders", "--check": "orders", "--yes": "orders"},
-    **{"--url": "catalog", "--every": "catalog"},
+    **{"--url": "catalog", "--product-path": "catalog", "--every": "catalog"},
 }
 DEFAULTS = Options()
 HELP = """Publish a source's events, until it is done or stopped.
@@ -172,6 +176,14 @@ def check_orders(options: Options) -> int:
     return RowsRefused.exit_code if finding.refused else 0
 
 
+def _pattern(text: str | None) -> str | None:
+    try:
+        re.compile(text or "")
+    except re.error as error:
+        raise Misconfigured(f"--product-path {text!r} is no regular expression: {error}") from error
+    return text
+
+
 @app.command(help=HELP)
 def main(
     name: SourceName,
@@ -190,11 +202,12 @@ def main(
     check: Check = False,
     yes: Yes = False,
     url: Url = None,
+    product_path: ProductPath = None,
     every: Every = None,
 ) -> None:
     try:
         given = {"--from-file": from_file, "--mapping": mapping, "--check": check or None, "--yes": yes or None}
-        _refuse_misplaced(name, {**given, "--url": url, "--every": every})
+        _refuse_misplaced(name, {**given, "--url": url, "--product-path": product_path, "--every": every})
         mapping = ready_mapping(from_file, mapping, confirmed=yes or check)
         options = Options(
             bootstrap=kafka,
@@ -210,6 +223,7 @@ def main(
             from_file=from_file,
             mapping=mapping,
             url=url,
+            product_path=_pattern(product_path),
             every=duration(every) if every else None,
         )
         if check:

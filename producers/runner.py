@@ -45,6 +45,7 @@ class Options:
         from_file: a file to read the past from, with
         mapping: the TOML file that says what its columns are.
         url: the site to read, for a source that reads the web, and
+        product_path: the pattern of its product pages' paths, and
         every: how long from one round over it to the next; None leaves it to the source.
     """
 
@@ -61,6 +62,7 @@ class Options:
     from_file: Path | None = None
     mapping: Path | None = None
     url: str | None = None
+    product_path: str | None = None
     every: timedelta | None = None
 
 

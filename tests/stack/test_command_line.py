@@ -156,7 +156,7 @@ def test_a_home_that_is_no_folder_is_named(below: str, tmp_path: Path, monkeypat
     assert f"{tmp_path}/file is not a folder" in one_paragraph(shown.stderr)
 
 
-@pytest.mark.parametrize("option", ["--from-file", "--mapping", "--url", "--every"])
+@pytest.mark.parametrize("option", ["--from-file", "--mapping", "--url", "--product-path", "--every"])
 def test_an_option_of_another_source_is_refused(option: str) -> None:
     shown = RUNNER.invoke(app, ["produce", "clickstream", option, "1h"])
     assert shown.exit_code == 1
