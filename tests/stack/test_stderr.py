@@ -37,7 +37,7 @@ def ran(arguments: list[str], settings: Settings, folder: Path) -> subprocess.Co
         ("flink list", ("insights: ",)),
         ("replay list", ("insights: ",)),
         ("alerts list", ("insights: ",)),
-        ("produce shop --max-events 1", ("insights: ", '{"')),
+        ("produce shop --max-events 1", ("insights produce: ", '{"')),
     ],
 )
 def test_a_command_says_what_is_ours_where_nothing_runs(command: str, begins: tuple[str, ...], tmp_path: Path) -> None:
