@@ -128,8 +128,9 @@ def up(
         front.say("")
         front.say(f"Everything is up after {time.monotonic() - began:.0f} s.", style="bold green")
     front.say("")
-    front.show(views.addresses_table(status.endpoints(settings)))
-    if not no_producers:
+    runs = {part.name for part in stack.part_states(settings) if part.healthy}
+    front.show(views.addresses_table(status.endpoints(settings), runs))
+    if "page" in runs:
         front.say("")
         if behind := views.still_counting(stack.counted_until(settings), datetime.now(UTC)):
             front.say(behind, style="yellow")

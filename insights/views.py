@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
@@ -29,6 +29,7 @@ BALANCE = "✓ published = counted + duplicate + late + dead   → on their way 
 FRESH_SECONDS, STALE_SECONDS = 10.0, 120.0
 CAUGHT_UP_SECONDS = 300.0
 LONGEST_VALUE = 60
+WITH_ADDRESS = ("page", "shop", "jobmanager", "kafka", "registry", "postgres")
 
 
 def unknown() -> Text:
@@ -312,19 +313,21 @@ def failures_lines(failures: Sequence[Failure]) -> Sheet:
     return sheet
 
 
-def addresses_table(where: Mapping[str, Any]) -> Sheet:
-    """Where everything is, and what to look at there."""
+def addresses_table(where: Mapping[str, Any], runs: Collection[str] = WITH_ADDRESS) -> Sheet:
+    """Where everything that runs is, and what to look at there. ``runs``: names of parts."""
     sheet = Sheet("where everything is", Column(), Column(flows=True), Column(flows=True))
     rows = (
-        ("page", where["page"], "sales as they happen; it refreshes itself"),
-        ("shop", where["shop"], "the demo shop whose catalog is scraped"),
-        ("Flink", where["flink"], "the live job, its parts by name"),
-        ("Kafka", where["kafka"], "the log: every event, in Avro"),
-        ("registry", where["registry"], "the contracts' versions"),
-        ("Postgres", where["postgres"], "live.* aggregates, events.* facts, ops.* bookkeeping"),
-        ("lake", _lake_folder(where), "every record as it came, as Iceberg tables"),
+        ("page", "page", where["page"], "sales as they happen; it refreshes itself"),
+        ("shop", "shop", where["shop"], "the demo shop whose catalog is scraped"),
+        ("Flink", "jobmanager", where["flink"], "the live job, its parts by name"),
+        ("Kafka", "kafka", where["kafka"], "the log: every event, in Avro"),
+        ("registry", "registry", where["registry"], "the contracts' versions"),
+        ("Postgres", "postgres", where["postgres"], "live.* aggregates, events.* facts, ops.* bookkeeping"),
+        ("lake", "", _lake_folder(where), "every record as it came, as Iceberg tables"),
     )
-    for name, address, see in rows:
+    for name, part, address, see in rows:
+        if part and part not in runs:
+            continue
         sheet.add(Text(name, style="bold"), Text(address, style="cyan"), Text(see, style="dim"))
     return sheet
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas import catalogue
@@ -103,6 +104,7 @@ class Publisher:
                 "client.id": client_id,
                 "on_delivery": self._on_delivery,
                 "error_cb": self._on_error,
+                "logger": structlog.get_logger(),  # else it writes to stderr in a form of its own
             }
         )
 
