@@ -148,7 +148,9 @@ def run(
         stop = Stop()
         stop.on_signals()
     options.state.mkdir(parents=True, exist_ok=True)
-    publisher = Publisher(options.bootstrap, schema_ids, client_id=f"insights-{source.name}", clock=clock)
+    publisher = Publisher(
+        options.bootstrap, schema_ids, client_id=f"insights-{source.name}", currency=options.currency, clock=clock
+    )
     if options.from_file is None:  # a file is read by a child, which serves its own
         publisher.open(catalogue.event(name) for name in source.events)
         _serve_metrics(publisher, source, options.metrics_port, log)

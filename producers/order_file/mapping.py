@@ -34,6 +34,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from schemas.currency import problem_as_shops
 from schemas.errors import Misconfigured
 
 REQUIRED: Final = ("customer_id", "occurred_at", "product_id", "category", "region", "currency", "channel")
@@ -131,3 +132,16 @@ def _check_fields(columns: Mapping[str, Any], constants: Mapping[str, Any]) -> N
             raise Misconfigured(f"{field} must be a column or a constant")
     if ("total" in mapped) == ("unit_price" in mapped):
         raise Misconfigured("map either total or unit_price")
+
+
+def check_currency(constants: Mapping[str, str], shops: str, path: Path) -> None:
+    """Raises Misconfigured when every order of the file is in another currency than the shop's."""
+    if (code := constants.get("currency", shops)) == shops:
+        return
+    if problem := problem_as_shops(code):
+        raise Misconfigured(f"the mapping {path}: constants.currency {code} {problem}")
+    raise Misconfigured(
+        f"the orders of the mapping {path} are in {code}, and this shop's currency is {shops}: none would be counted."
+        f" For a shop that sells in {code}, set INSIGHTS_CURRENCY={code}, in the environment or in .env, and start with"
+        " an empty data folder"
+    )

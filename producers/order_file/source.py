@@ -47,6 +47,7 @@ def run(this: Run) -> None:
     if options.from_file is None or options.mapping is None:
         raise Misconfigured("an order file needs its mapping: give --from-file FILE and --mapping MAPPING.toml")
     file = load(options.from_file, options.mapping)  # what is wrong is said here, and not by a child's traceback
+    mappings.check_currency(file.mapping.constants, options.currency, options.mapping)
     name = f"{file.mapping.source}-{file.sha256[:12]}"
     del file  # the child reads its own
     application = Application(
@@ -99,7 +100,12 @@ class FileSource(StatefulSource):
         assert options.from_file is not None
         assert options.mapping is not None
         file = load(options.from_file, options.mapping)
-        publisher = Publisher(options.bootstrap, Registry(options.registry_url), client_id=f"insights-{self.name}")
+        publisher = Publisher(
+            options.bootstrap,
+            Registry(options.registry_url),
+            client_id=f"insights-{self.name}",
+            currency=options.currency,
+        )
         if options.metrics_port is not None:
             metrics.serve(publisher, "orders", options.metrics_port)
         book = Book(options.state / f"{self.name}.sqlite")

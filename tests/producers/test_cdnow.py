@@ -48,7 +48,7 @@ def test_a_real_shops_history_is_on_the_log_exactly_although_its_reader_is_kille
     tmp_path: Path,
 ) -> None:
     log, state = log_of(ORDER_PLACED), tmp_path / "state"
-    arguments = ("orders", "--from-file", str(cdnow), "--mapping", str(MAPPING))
+    arguments = ("orders", "--from-file", str(cdnow), "--mapping", str(MAPPING), "--currency", "USD")
     for enough in KILLED_AT:
         running = produce(*arguments, "--rate", "20000")
         until(lambda enough=enough: done(state) >= enough, seconds=180, what=f"{enough} orders are published")
@@ -91,7 +91,10 @@ def test_a_bad_row_becomes_a_dead_letter_with_its_bytes_its_line_and_why(
     file = tmp_path / "orders.txt"
     file.write_bytes(b"\n".join(rows))
     log = log_of(ORDER_PLACED, DEAD_LETTER)
-    assert produce("orders", "--from-file", str(file), "--mapping", str(MAPPING)).process.wait(120) == 0
+    assert (
+        produce("orders", "--from-file", str(file), "--mapping", str(MAPPING), "--currency", "USD").process.wait(120)
+        == 0
+    )
 
     assert {order["order_id"] for order in log.records(ORDER_PLACED.topic)} == {
         "cdnow-2",
@@ -119,7 +122,10 @@ def test_a_row_that_the_publisher_refuses_becomes_a_dead_letter_with_why_and_the
     file = tmp_path / "orders.txt"
     file.write_bytes(b"\n".join(rows))
     log = log_of(ORDER_PLACED, DEAD_LETTER)
-    assert produce("orders", "--from-file", str(file), "--mapping", str(MAPPING)).process.wait(120) == 0
+    assert (
+        produce("orders", "--from-file", str(file), "--mapping", str(MAPPING), "--currency", "USD").process.wait(120)
+        == 0
+    )
 
     assert {order["order_id"] for order in log.records(ORDER_PLACED.topic)} == {"cdnow-2", "cdnow-6"}
     reasons = {}
@@ -140,8 +146,11 @@ def test_a_row_that_the_publisher_refuses_becomes_a_dead_letter_with_why_and_the
     ("arguments", "says"),
     [
         (("--from-file", "orders.txt"), "give --from-file FILE and --mapping MAPPING.toml"),
-        (("--mapping", str(MAPPING)), "a mapping without a file"),
-        (("--from-file", "nowhere.txt", "--mapping", str(MAPPING)), "nowhere.txt can't be read: No such file"),
+        (("--mapping", str(MAPPING), "--currency", "USD"), "a mapping without a file"),
+        (
+            ("--from-file", "nowhere.txt", "--mapping", str(MAPPING), "--currency", "USD"),
+            "nowhere.txt can't be read: No such file",
+        ),
     ],
 )
 def test_a_file_or_a_mapping_that_is_missing_is_named(
@@ -155,7 +164,7 @@ def test_a_file_or_a_mapping_that_is_missing_is_named(
 def test_a_file_without_the_mapped_column_is_refused_in_a_sentence(produce: Callable[..., Any], tmp_path: Path) -> None:
     file = tmp_path / "orders.txt"
     file.write_text("customer date cds dollars\n1 19970101 1 1.00\n")
-    running = produce("orders", "--from-file", str(file), "--mapping", str(MAPPING))
+    running = produce("orders", "--from-file", str(file), "--mapping", str(MAPPING), "--currency", "USD")
     assert running.process.wait(120) == 1
     said = running.log_file.read_text()
     assert "insights produce: the mapping's column 'customer_id' for customer_id is not in the file" in said
