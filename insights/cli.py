@@ -111,6 +111,7 @@ def up(
 
     settings = load_settings()
     plan = up_plan(history, mapping, rate=rate, seed=seed, daemons=not no_producers)
+    check_shops_currency(settings, plan)
     was_stopped = jobs.end_stop(settings)
     if is_up(settings):
         if was_stopped:
@@ -162,6 +163,16 @@ def up_plan(
         rate=rate,
         seed=seed,
     )
+
+
+def check_shops_currency(settings: Settings, plan: UpPlan) -> None:
+    """Raises Misconfigured when the data folder, or a file of orders to begin with, is in another currency."""
+    from insights.shop import check_currency
+    from producers.order_file import mapping
+
+    check_currency(settings)
+    if plan.mapping is not None:
+        mapping.check_currency(mapping.load(plan.mapping).constants, settings.currency, plan.mapping)
 
 
 def is_up(settings: Settings) -> bool:
@@ -298,9 +309,11 @@ def produce(ctx: typer.Context) -> Any:
 
     Example: insights produce orders --rate 50 --max-events 1000
     """
+    from insights.shop import check_currency
     from producers.main import app as producers_app
 
     settings = load_settings()
+    check_currency(settings)
     where = ["--kafka", settings.kafka, "--registry", settings.registry_url, "--state", str(settings.producers_dir)]
     where += ["--currency", settings.currency]
     producers_app(args=[*where, *ctx.args], prog_name="insights produce", standalone_mode=True)

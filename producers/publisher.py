@@ -81,16 +81,20 @@ class Publisher:
         schema_ids: SchemaIds,
         *,
         client_id: str,
+        currency: str | None = None,
         settings: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``settings`` are librdkafka's and win over PRODUCER_SETTINGS. ``clock`` gives seconds since 1970.
+        """``currency`` is the shop's: a sale in another one is refused. Without it any currency will do.
+
+        ``settings`` are librdkafka's and win over PRODUCER_SETTINGS. ``clock`` gives seconds since 1970.
 
         Does not block; the first publish does.
         """
         self.bootstrap = bootstrap
         self.counts: dict[str, TopicCounts] = {}
         self._schema_ids = schema_ids
+        self._currency = currency
         self._channels: dict[str, _Channel] = {}
         self._errors: list[str] = []
         self._since_poll = 0
@@ -207,7 +211,7 @@ class Publisher:
             )
 
     def _open(self, event: Event) -> _Channel:
-        encoder = Encoder(event, self._schema_ids.register(event))
+        encoder = Encoder(event, self._schema_ids.register(event), self._currency)
         counts = self.counts.setdefault(event.topic, TopicCounts())
         headers = [(SCHEMA_ID_HEADER, str(encoder.schema_id).encode())]
         channel = _Channel(event.topic, event.key, headers, encoder.encode, counts)

@@ -152,7 +152,9 @@ def run(
         stop = Stop()
         stop.on_signals()
     options.state.mkdir(parents=True, exist_ok=True)
-    publisher = Publisher(options.bootstrap, schema_ids, client_id=f"insights-{source.name}", clock=clock)
+    publisher = Publisher(
+        options.bootstrap, schema_ids, client_id=f"insights-{source.name}", currency=options.currency, clock=clock
+    )
     publisher.open(catalogue.event(name) for name in source.events)
     _serve_metrics(publisher, source, options.metrics_port, log)
     this = Run(source=source, options=options, publisher=publisher, stop=stop, log=log, clock=clock)

@@ -17,6 +17,7 @@ import psycopg
 
 from insights.deployment import flink_home
 from insights.settings import PROJECT, Settings
+from insights.shop import keep_currency
 from insights.stack import jars
 from insights.stack.part import Part
 from insights.stack.plan import UpPlan, everything
@@ -52,6 +53,7 @@ def up(settings: Settings, plan: UpPlan, report: Report) -> None:
 
     Blocks. What is up already is left alone. Raises StackNotUp, JarMissing or Misconfigured with what to do.
     """
+    keep_currency(settings)
     for folder in (settings.run_dir, settings.logs_dir, settings.conf_dir, settings.producers_dir):
         folder.mkdir(parents=True, exist_ok=True)
     _fetch_jars(settings, report)

@@ -133,10 +133,11 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
     seed = settings.seed if plan.seed is None else plan.seed
     rate = settings.rate if plan.rate is None else plan.rate
     shop_site = [sys.executable, "-m", "producers.demo_shop", "--port", str(settings.shop_port), "--seed", str(seed)]
+    shop_site += ["--currency", settings.currency]
     found: list[Part] = [
         Part(
             name="page",
-            command=launch.command(port=settings.page_port, dsn=settings.postgres_dsn),
+            command=launch.command(port=settings.page_port, dsn=settings.postgres_dsn, currency=settings.currency),
             environment=python,
             healthy=partial(http_ok, f"{settings.page_url}/_stcore/health"),
             endpoint=settings.page_url,

@@ -55,7 +55,7 @@ def found(file: OrderFile, state: Path, now: datetime, currency: str) -> Finding
     ``currency`` is the shop's: it sells in no other.
     """
     work = _remaining(file, state)
-    encoders = {kind: Encoder(event, 1) for kind, event in EVENTS.items()}
+    encoders = {kind: Encoder(event, 1, currency) for kind, event in EVENTS.items()}
     steps, refused = [], list(work.refused)
     months: dict[tuple[str, str], Month] = {}
     for step in work.steps:

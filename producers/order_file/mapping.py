@@ -66,6 +66,7 @@ from producers.order_file import content
 from producers.order_file.content import AUTO
 from producers.order_file.table import WHITESPACE, folded
 from producers.order_file.values import EPOCH_UNITS, ISO
+from schemas.currency import problem_as_shops
 from schemas.errors import Misconfigured
 
 REQUIRED: Final = ("customer_id", "occurred_at", "product_id", "category", "region", "currency", "channel")
@@ -287,3 +288,16 @@ def _joins(listed: Any) -> Sequence[Join]:
         return tuple(Join(file=str(each["file"]), on=str(each["on"])) for each in listed)
     except (KeyError, TypeError) as error:
         raise Misconfigured("a [[join]] needs file, another file of the export, and on, the column of both") from error
+
+
+def check_currency(constants: Mapping[str, str], shops: str, path: Path) -> None:
+    """Raises Misconfigured when every order of the file is in another currency than the shop's."""
+    if (code := constants.get("currency", shops)) == shops:
+        return
+    if problem := problem_as_shops(code):
+        raise Misconfigured(f"the mapping {path}: constants.currency {code} {problem}")
+    raise Misconfigured(
+        f"the orders of the mapping {path} are in {code}, and this shop's currency is {shops}: none would be counted."
+        f" For a shop that sells in {code}, set INSIGHTS_CURRENCY={code}, in the environment or in .env, and start with"
+        " an empty data folder"
+    )

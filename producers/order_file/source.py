@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from producers.order_file import export
+from producers.order_file.mapping import check_currency
 from producers.order_file.memory import DEAD_LETTER, Memory, path_of
 from producers.order_file.orders import EVENTS, ORDER, OrderFile, Refusal, Step
 from producers.order_file.rows import BadRow
@@ -59,6 +60,7 @@ def run(this: Run) -> None:
             "an order file needs its mapping: give --from-file FILE and --mapping MAPPING.toml, or --mapping auto"
         )
     file = export.opened(options.from_file, options.mapping)
+    check_currency(file.mapping.constants, options.currency, options.mapping)
     refuse_hopeless(file, options.from_file)
     memory = Memory(path_of(options.state, file.mapping.source))
     try:

@@ -47,7 +47,7 @@ def test_a_real_shops_history_is_on_the_log_exactly_although_its_reader_is_kille
     tmp_path: Path,
 ) -> None:
     log, state = log_of(ORDER_PLACED), tmp_path / "state"
-    arguments = ("orders", "--from-file", str(cdnow), "--mapping", str(MAPPING))
+    arguments = ("orders", "--from-file", str(cdnow), "--mapping", str(MAPPING), "--currency", "USD")
     for enough in KILLED_AT:
         running = produce(*arguments, "--rate", "20000")
         until(lambda enough=enough: done(state) >= enough, seconds=180, what=f"{enough} orders are published")
@@ -96,7 +96,7 @@ def test_a_bad_row_becomes_a_dead_letter_with_its_bytes_its_line_and_why(
     file = tmp_path / "orders.txt"
     file.write_bytes(b"\n".join(rows))
     log = log_of(ORDER_PLACED, DEAD_LETTER)
-    running = produce("orders", "--from-file", str(file), "--mapping", str(MAPPING))
+    running = produce("orders", "--from-file", str(file), "--mapping", str(MAPPING), "--currency", "USD")
     assert running.process.wait(120) == 3
     assert "1 row of the file was refused and does not count; published now: 4 orders" in running.log_file.read_text()
 
@@ -122,7 +122,8 @@ def test_a_row_that_the_publisher_refuses_becomes_a_dead_letter_with_why_and_the
     file = tmp_path / "orders.txt"
     file.write_bytes(b"\n".join(rows))
     log = log_of(ORDER_PLACED, DEAD_LETTER)
-    assert produce("orders", "--from-file", str(file), "--mapping", str(MAPPING)).process.wait(120) == 3
+    command = ("orders", "--from-file", str(file), "--mapping", str(MAPPING), "--currency", "USD")
+    assert produce(*command).process.wait(120) == 3
 
     assert customers_and_dollars(log) == customers_and_dollars_of([rows[1], rows[5]])
     reasons = {}
@@ -138,7 +139,7 @@ def test_a_row_that_the_publisher_refuses_becomes_a_dead_letter_with_why_and_the
     assert book is not None
     assert sum(count for (count,) in answers(book)["events_per_day"].values()) == 5
 
-    again = produce("orders", "--from-file", str(file), "--mapping", str(MAPPING))
+    again = produce("orders", "--from-file", str(file), "--mapping", str(MAPPING), "--currency", "USD")
     assert again.process.wait(120) == 3
     assert again.heard("stopped")["published"] == 0
 
@@ -147,8 +148,11 @@ def test_a_row_that_the_publisher_refuses_becomes_a_dead_letter_with_why_and_the
     ("arguments", "says"),
     [
         (("--from-file", "orders.txt"), "give --from-file FILE and --mapping MAPPING.toml"),
-        (("--mapping", str(MAPPING)), "a mapping without a file"),
-        (("--from-file", "nowhere.txt", "--mapping", str(MAPPING)), "nowhere.txt can't be read: No such file"),
+        (("--mapping", str(MAPPING), "--currency", "USD"), "a mapping without a file"),
+        (
+            ("--from-file", "nowhere.txt", "--mapping", str(MAPPING), "--currency", "USD"),
+            "nowhere.txt can't be read: No such file",
+        ),
     ],
 )
 def test_a_file_or_a_mapping_that_is_missing_is_named(
@@ -162,7 +166,7 @@ def test_a_file_or_a_mapping_that_is_missing_is_named(
 def test_a_file_without_the_mapped_column_is_refused_in_a_sentence(produce: Callable[..., Any], tmp_path: Path) -> None:
     file = tmp_path / "orders.txt"
     file.write_text("customer date cds dollars\n1 19970101 1 1.00\n")
-    running = produce("orders", "--from-file", str(file), "--mapping", str(MAPPING))
+    running = produce("orders", "--from-file", str(file), "--mapping", str(MAPPING), "--currency", "USD")
     assert running.process.wait(120) == 1
     said = running.log_file.read_text()
     assert "insights produce: the mapping's column 'customer_id' for customer_id is not in the file" in said
