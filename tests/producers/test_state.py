@@ -9,7 +9,7 @@ import pytest
 
 from producers import state
 from producers.answer_key import answers
-from producers.order_file.source import Book, published
+from producers.order_file.memory import DEAD_LETTER, Memory, published
 from producers.shop.ledger import Ledger, stock_levels
 
 
@@ -26,10 +26,12 @@ def test_a_file_without_its_tables_reads_as_one_that_is_not_there(
 
 
 def test_an_owner_makes_what_is_missing_in_a_file_that_was_only_begun(tmp_path: Path) -> None:
-    for name in ("book", "ledger"):
+    for name in ("memory", "ledger"):
         state.opened(tmp_path / name).close()
-    book, ledger = Book(tmp_path / "book"), Ledger(tmp_path / "ledger", {"seed": "1"})
-    book.commit(3)
-    assert published(tmp_path / "book") == 3
+    memory, ledger = Memory(tmp_path / "memory"), Ledger(tmp_path / "ledger", {"seed": "1"})
+    memory.note("row", b"digest", DEAD_LETTER, 0, {})
+    memory.commit()
+    memory.close()
+    assert published(tmp_path / "memory") == 1
     assert ledger.cursor() is None
     ledger.close()
