@@ -16,11 +16,11 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from flink.deployment import Deployment
 from flink.finality import floors
+from flink.hold import Hold, held, now_by_me, release, set_hold
 from flink.live_job import JOB_NAME, LiveJob, keep, kept, kept_jobs, main_job, snapshots_of
 from flink.plan import JobPlan, live_plan
 from flink.postgres import connected
 from flink.rest import ENDED, FlinkRest, JobFailed
-from flink.tables import empty_tables
 from flink.versions import note_deployed, show
 from schemas.catalogue import events
 from schemas.errors import BrokerUnavailable, InsightsError
@@ -62,25 +62,48 @@ def newest_snapshot(deployment: Deployment, name: str = JOB_NAME) -> Snapshot | 
     return max(snapshots, key=lambda snapshot: snapshot.taken_at, default=None)
 
 
+class StartOverUnfinished(InsightsError):
+    """A start from the log's beginning ended half-way: what is left of state and tables is no ground to go on from."""
+
+
 def submit(deployment: Deployment) -> str:
     """Starts every live job that is deployed and does not run; the main job's id. Blocks until they run.
 
-    Each goes on from its newest snapshot, as it was deployed, whatever the folders say by now. The main job starts from
-    the log's beginning, as the folders are, when it has none. Raises JobFailed with Flink's reason, StateTooOld when a
-    snapshot is past use.
+    Ends a hold. Each goes on from its newest snapshot, as it was deployed, whatever the folders say by now. The main
+    job starts from the log's beginning, as the folders are, when it has none. Raises JobFailed with Flink's reason,
+    StateTooOld when a snapshot is past use, StartOverUnfinished.
     """
     with one_at_a_time(deployment):
-        _hold_file(deployment).unlink(missing_ok=True)
         return submit_deployed(deployment)
+
+
+def keep_running(deployment: Deployment) -> str:
+    """As ``submit``, for who keeps the jobs running unasked: a hold stays, and nothing starts. A line for people."""
+    with one_at_a_time(deployment):
+        if hold := held(deployment):
+            return f"{hold.told}; {hold.way_out}"
+        return f"runs as {submit_deployed(deployment)}"
 
 
 def submit_deployed(deployment: Deployment) -> str:
     """As ``submit``, for who is the one at that time already."""
+    if (hold := held(deployment)) and hold.why == "starting over":
+        raise StartOverUnfinished(f"{hold.told}; {hold.way_out}")
+    release(deployment)
     main = _run(deployment, _main_job(deployment))
     for job in kept_jobs(deployment):
         if not job.is_main:
             _run(deployment, job)
     return main
+
+
+def end_stop(deployment: Deployment) -> Hold | None:
+    """Ends a hold of a stop, so that who keeps the jobs running starts them; the hold, if there was one of any kind."""
+    with one_at_a_time(deployment):
+        hold = held(deployment)
+        if hold and hold.why == "stopped":
+            release(deployment)
+        return hold
 
 
 def _main_job(deployment: Deployment) -> LiveJob:
@@ -124,15 +147,19 @@ def start_over(deployment: Deployment) -> str:
     That one computes everything as the folders are: hand-overs end, and readers see the folders' versions. Raises
     LogIncomplete, and changes nothing, when retention has removed a topic's first records: they would be lost.
     """
+    from flink.tables import empty_tables  # brings the lake's library, which nothing else here needs
+
     refuse_incomplete(log_beginnings(deployment.kafka))
     with one_at_a_time(deployment):
-        _hold_file(deployment).touch()
         for name in {JOB_NAME, *(job.name for job in kept_jobs(deployment))}:
             cancel(deployment, name)
+        # From the first thing that is removed until the last: on what is left in between no job may go on.
+        set_hold(deployment, now_by_me("starting over"))
         shutil.rmtree(deployment.snapshots_dir, ignore_errors=True)
         shutil.rmtree(deployment.jobs_dir, ignore_errors=True)
         empty_tables(deployment)
-    return submit(deployment)
+        release(deployment)
+        return submit_deployed(deployment)
 
 
 def cancel(deployment: Deployment, name: str) -> None:
@@ -156,15 +183,6 @@ def one_at_a_time(deployment: Deployment) -> Iterator[None]:
     with (deployment.work_dir / "submit.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _hold_file(deployment: Deployment) -> Path:
-    return deployment.work_dir / "held"
-
-
-def is_held(deployment: Deployment) -> bool:
-    """Was the job stopped on purpose, to stay stopped until it is submitted again?"""
-    return _hold_file(deployment).exists()
 
 
 def log_beginnings(bootstrap: str) -> dict[str, int]:
@@ -299,14 +317,16 @@ def savepoint(deployment: Deployment) -> list[str]:
 def stop(deployment: Deployment, *, hold: bool = True) -> list[str]:
     """Stops the live jobs, each with a savepoint: their paths. Raises JobFailed when there is no main job.
 
-    With ``hold`` they stay stopped, whoever keeps them running otherwise, until they are submitted again.
+    With ``hold`` they stay stopped, whoever keeps them running otherwise, until they are submitted again. Only a stop
+    that succeeded holds: of one that failed, or was killed, what had ended already is started again.
     """
     with one_at_a_time(deployment):
         running = _running(deployment)
-        if hold:
-            _hold_file(deployment).touch()
         # The main job last: whoever finds it running may go on with this.
-        return [stop_one(deployment, name, job) for name, job in reversed(running.items())]
+        paths = [stop_one(deployment, name, job) for name, job in reversed(running.items())]
+        if hold:
+            set_hold(deployment, now_by_me())
+        return paths
 
 
 def stop_one(deployment: Deployment, name: str, job: str) -> str:

@@ -54,11 +54,16 @@ class Deployment:
 
     @property
     def postgres_jdbc_url(self) -> str:
-        return f"jdbc:postgresql://{self.postgres_host}:{self.postgres_port}/{self.postgres_database}?reWriteBatchedInserts=true"
+        return f"{self._jdbc(self.postgres_database)}&reWriteBatchedInserts=true"
 
     @property
     def lake_jdbc_url(self) -> str:
-        return f"jdbc:postgresql://{self.postgres_host}:{self.postgres_port}/{self.lake_database}"
+        return self._jdbc(self.lake_database)
+
+    def _jdbc(self, database: str) -> str:
+        """No call waits for ever: a task that can't be cancelled for three minutes ends the TaskManager's process."""
+        options = "connectTimeout=10&loginTimeout=15&socketTimeout=60&cancelSignalTimeout=10&tcpKeepAlive=true"
+        return f"jdbc:postgresql://{self.postgres_host}:{self.postgres_port}/{database}?{options}"
 
     @property
     def lake_properties(self) -> dict[str, str]:

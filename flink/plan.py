@@ -30,6 +30,8 @@ from schemas.binary import EPOCH
 from schemas.catalogue import MOST_AHEAD, Event, avro_events, event, events
 
 SCHEMA_ID_HEADER = "schema_id"
+# Ours, of flink/java: a Postgres that is away fails the job and not the process that it runs in.
+POSTGRES_CONNECTOR = "postgres-upsert"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +141,9 @@ def settings(deployment: Deployment) -> dict[str, str]:
         "execution.checkpointing.tolerable-failed-checkpoints": "10",
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
-        "restart-strategy.exponential-delay.max-backoff": "30 s",
+        "restart-strategy.exponential-delay.max-backoff": "10 s",
+        # A job that ran for so long has forgotten its earlier failures: the next one waits a second again.
+        "restart-strategy.exponential-delay.reset-backoff-threshold": "1 min",
         "restart-strategy.exponential-delay.attempts-before-reset-backoff": "2147483647",
     }
 
@@ -307,7 +311,7 @@ def _create_table(name: str, columns: list[str], options: dict[str, str]) -> str
 
 def _postgres_sink(deployment: Deployment, table: str, columns: list[str], key: tuple[str, ...]) -> str:
     options = {
-        "connector": "jdbc",
+        "connector": POSTGRES_CONNECTOR,
         "url": deployment.postgres_jdbc_url,
         "username": deployment.postgres_user,
         "password": deployment.postgres_password,

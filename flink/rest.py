@@ -72,9 +72,9 @@ class FlinkRest:
             raise JobFailed(f"Flink refused {method} {path}: {response.text.strip()[:600]}")
         return response.json()
 
-    def task_managers(self) -> int:
-        """How many TaskManagers are registered."""
-        return int(self._call("GET", "/overview")["taskmanagers"])
+    def task_managers(self) -> frozenset[str]:
+        """Resource ids of the TaskManagers that are registered: one that died is, until its heartbeat is missed."""
+        return frozenset(str(known["id"]) for known in self._call("GET", "/taskmanagers")["taskmanagers"])
 
     def jobs(self) -> list[tuple[str, str, str]]:
         """(job id, name, state) of every job that the JobManager knows, newest first."""
@@ -95,6 +95,11 @@ class FlinkRest:
     def all_tasks_running(self, job: str) -> bool:
         tasks = self._call("GET", f"/jobs/{job}")["vertices"]
         return all(v["status"] == "RUNNING" for v in tasks)
+
+    def started_since(self, job: str, since_ms: float) -> bool:
+        """Does every task run, all of them started after that time?"""
+        tasks = self._call("GET", f"/jobs/{job}")["vertices"]
+        return all(v["status"] == "RUNNING" and v["start-time"] > since_ms for v in tasks)
 
     def metrics(self, job: str, vertex: str, suffix: str) -> dict[str, float]:
         """Every metric of the vertex's subtasks whose name ends in ``suffix``."""

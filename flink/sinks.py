@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aggregates.catalogue import Aggregate, Column, aggregates
+from schemas.catalogue import event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +110,21 @@ DEAD_LETTERS = Sink(
     },
     key=("kafka_partition", "kafka_offset"),
 )
+HOLDS = Sink(
+    table="ops.holds",
+    description="A row while the live job is stopped on purpose (flink/hold.py), to stay so until somebody starts it.",
+    columns={
+        "held_at": Column(type="timestamp", doc="Since when."),
+        "held_by": Column(type="string", doc="Who stopped it."),
+        "why": Column(
+            type="string", doc="stopped, or starting over: a start from the beginning that was not finished."
+        ),
+    },
+    key=("held_at",),
+)
 # What the log says whatever a job has read of it (insights/books.py).
 OF_THE_LOG = (LOG_COUNTS, DEAD_LETTERS)
-BOOKS = (EVENT_COUNTS, LATE_EVENTS, FINALITY, VERSIONS, RESTATED_EVENTS, *OF_THE_LOG)
+BOOKS = (EVENT_COUNTS, LATE_EVENTS, FINALITY, VERSIONS, RESTATED_EVENTS, HOLDS, *OF_THE_LOG)
 
 
 def sinks() -> tuple[Sink, ...]:
@@ -128,3 +141,8 @@ def sink_of(aggregate: Aggregate) -> Sink:
         key=aggregate.key,
         origin=f"aggregates/{aggregate.name}/aggregate.toml",
     )
+
+
+def sink_inputs() -> dict[str, tuple[str, ...]]:
+    """Sink table to the topics that it counts: ``{"live.sales_per_minute": ("sales.order_placed.v1",)}``."""
+    return {a.sink: tuple(event(name).topic for name in a.inputs) for a in aggregates()}

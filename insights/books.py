@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from flink.deployment import Deployment
+from flink.hold import held, record
 from flink.postgres import Connection, connected
 from insights import dead_letters
 from insights.accounting import QUIET, Log, TopicCounts, count, read_books, read_log
@@ -36,7 +37,7 @@ set published = excluded.published, counted = excluded.counted, duplicate = excl
 
 
 class BooksRecorder:
-    """Keeps ops.log_counts and ops.dead_letters. ``step`` is called every minute; it blocks while it reads Kafka."""
+    """Keeps ops.log_counts, ops.dead_letters and ops.holds. ``step`` is called every minute; it blocks."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
@@ -48,6 +49,8 @@ class BooksRecorder:
             self._admin = AdminClient({"bootstrap.servers": self._deployment.kafka, **QUIET})
         try:
             with connected(self._deployment) as connection:
+                record(connection, held(self._deployment))
+                connection.commit()  # whatever Kafka says
                 self._keep(connection, self._admin)
         except KafkaException as error:
             raise BrokerUnavailable(f"Kafka at {self._deployment.kafka} did not tell what it has: {error}") from error

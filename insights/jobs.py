@@ -94,3 +94,25 @@ def savepoint() -> None:
 
     for path in deploy.savepoint(deployment(load_settings())):
         front.say(f"its state is in {path}")
+
+
+def end_stop(settings: Settings) -> bool:
+    """Was the live job stopped by somebody? That has an end now, and is said. Another hold is said, and stays."""
+    from flink import deploy
+    from insights.deployment import deployment
+
+    hold = deploy.end_stop(deployment(settings))
+    if hold is None:
+        return False
+    told = f"{hold.told[:1].upper()}{hold.told[1:]}"
+    was_stopped = hold.why == "stopped"
+    front.say(f"{told}: it is started again." if was_stopped else f"{told}; {hold.way_out}.", style="yellow")
+    return was_stopped
+
+
+def start_again(settings: Settings) -> None:
+    """Blocks until the live jobs run."""
+    from flink import deploy
+    from insights.deployment import deployment
+
+    front.say(f"It runs as {deploy.submit(deployment(settings))}.")

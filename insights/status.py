@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlparse
 
 import psycopg
 from confluent_kafka import KafkaException
@@ -19,8 +18,10 @@ from aggregates.catalogue import aggregates
 from alerts import ledger
 from alerts.ledger import Summary
 from flink import deploy
+from flink.hold import Hold, held
 from flink.live_job import JOB_NAME, differences, kept_jobs
 from flink.rest import FlinkUnavailable, JobFailed
+from flink.sinks import sink_inputs
 from insights.accounting import (
     KAFKA_SECONDS,
     NO_REPLAYS,
@@ -37,7 +38,7 @@ from insights.dbt_run import LastBuild, last_build
 from insights.dead_letters import DeadLetters
 from insights.deployment import deployment
 from insights.settings import Settings
-from insights.stack import PartState, part_states
+from insights.stack.states import PartState, part_states
 from schemas.catalogue import event, events
 from schemas.errors import Misconfigured
 
@@ -85,11 +86,13 @@ class Status:
     differences: tuple[str, ...] = ()
     alerts: Summary | None = None
     marts: LastBuild | None = None
+    hold: Hold | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Endpoints, topics, jobs, freshness_seconds, final_until and marts, the last build of them that ended.
+        """Endpoints, topics, jobs, freshness_seconds, final_until, marts (the last build of them that ended) and hold
+        (who stopped the live job, and when).
 
-        Null where the part that knows is away.
+        Null where the part that knows is away, and for a job that nobody stopped.
         """
         return {
             "endpoints": dict(self.endpoints),
@@ -98,6 +101,7 @@ class Status:
             "freshness_seconds": dict(self.freshness_seconds),
             "final_until": {name: at and _iso(at) for name, at in self.final_until.items()},
             "marts": self.marts and {**asdict(self.marts), "ended_at": _iso(self.marts.ended_at)},
+            "hold": self.hold and {**asdict(self.hold), "at": _iso(self.hold.at)},
         }
 
 
@@ -242,13 +246,12 @@ def endpoints(settings: Settings) -> dict[str, Any]:
 @contextmanager
 def watching(settings: Settings) -> Iterator[Callable[[], Status]]:
     """Gives a function that looks once and judges, for as long as the block lasts."""
-    from flink.tables import sink_inputs  # brings the lake's library, which takes a second to load
-
     observer, where, sinks, target = Observer(settings), endpoints(settings), sink_inputs(), deployment(settings)
 
     def look() -> Status:
         judged = judge(observer.look(datetime.now(UTC)), where, sinks)
-        return replace(judged, differences=tuple(differences(kept_jobs(target), aggregates())))
+        deployed = tuple(differences(kept_jobs(target), aggregates()))
+        return replace(judged, differences=deployed, hold=held(target))
 
     try:
         yield look
@@ -260,8 +263,3 @@ def status(settings: Settings) -> Status:
     """One look at the stack. Never raises because a part is away."""
     with watching(settings) as look:
         return look()
-
-
-def lake_folder(where: Mapping[str, Any]) -> str:
-    """The lake's folder, for people."""
-    return urlparse(where["lake"]["warehouse"]).path if where.get("lake") else "-"

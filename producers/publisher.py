@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas import catalogue
@@ -17,6 +18,7 @@ from schemas.errors import BrokerUnavailable, ContractBroken, EventTooLarge, Ins
 
 SCHEMA_ID_HEADER: Final = "schema_id"
 ERROR_HEADERS: Final = "__connect.errors."  # Kafka Connect's, so that any of its tools can read our dead letters
+LONGEST_HEADER: Final = 8_192  # characters: a letter has to fit, whatever its message quotes
 POLL_EVERY: Final = 256
 FLUSH_SECONDS: Final = 60.0
 # Errors are remembered up to here; the first one names the cause, the rest are its echo.
@@ -106,6 +108,7 @@ class Publisher:
                 "client.id": client_id,
                 "on_delivery": self._on_delivery,
                 "error_cb": self._on_error,
+                "logger": structlog.get_logger(),  # else it writes to stderr in a form of its own
             }
         )
 
@@ -144,17 +147,18 @@ class Publisher:
         """Queue bytes that could not become an event, as they came, with Kafka Connect's error headers.
 
         ``stage`` is where it failed (Connect's word; here ``VALUE_CONVERTER`` or ``TRANSFORMATION``), ``origin`` where
-        the bytes stood (``{"file": ..., "line": ...}``) and is written under the same prefix. Raises EventTooLarge
-        when the bytes are too many even for that topic.
+        the bytes stood (``{"file": ..., "line": ...}``) and is written under the same prefix. Of bytes that are too
+        many even for that topic the head goes, and a header ``truncated.from`` tells how many they were.
         """
         letters = catalogue.event("ops.dead_letter")
         counts = self.counts.setdefault(letters.topic, TopicCounts())
+        origin = dict(origin or {})
         if len(original) > letters.max_bytes:
-            counts.too_large += 1
-            raise EventTooLarge(letters.name, len(original), letters.max_bytes)
+            origin["truncated.from"] = str(len(original))
+            original = original[: letters.max_bytes]
         counts.accepted += 1
         counts.bytes += len(original)
-        headers = _error_headers(meant_for, error, stage, origin or {}, int(self._clock() * 1000))
+        headers = _error_headers(meant_for, error, stage, origin, int(self._clock() * 1000))
         self._send(letters.topic, key, original, headers)
 
     def flush(self, deadline_seconds: float = FLUSH_SECONDS) -> None:
@@ -265,4 +269,5 @@ def _error_headers(
         "timestamp": str(at_ms),
         **origin,
     }
-    return [(ERROR_HEADERS + name, text.encode()) for name, text in texts.items()]
+    # A message may quote what no UTF-8 has, and at any length.
+    return [(ERROR_HEADERS + name, text[:LONGEST_HEADER].encode(errors="replace")) for name, text in texts.items()]

@@ -18,14 +18,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import requests
-from jgo.maven import MavenContext, PythonResolver
-
+from insights.stack import java
 from schemas.errors import InsightsError, Misconfigured
 
 LOCK = Path(__file__).parent / "jars.toml"
 PARALLEL_DOWNLOADS = 4
-STACK = ("kafka", "registry", "flink", "spark")
+STACK = ("kafka", "registry", "flink", "compiler", "spark")
 """Parts of the lock that a stack on this machine runs with."""
 NOT_FOR_TRINO = re.compile(r"snowflake|rocksdb|google-cloud|grpc|azure|alluxio|-(windows|osx)-")
 
@@ -141,6 +139,10 @@ def fetch(
 
 
 def _download(jar: Jar, folder: Path, repository: str | None, count: Callable[[Jar, int], None]) -> None:
+    # Only who downloads needs them, and most find every jar here.
+    import requests
+    from jgo.maven import MavenContext, PythonResolver
+
     @contextmanager
     def progress(_name: str, _size: int) -> Iterator[Callable[[int], None]]:
         yield lambda size: count(jar, size)
@@ -218,10 +220,16 @@ def _unpacked(target: Path, unpack: Callable[[Path], None]) -> Path:
 
 
 def link_flink(jars: Path, flink_home: Path, folder: Path) -> None:
-    """Fills ``folder`` with links to one cluster's whole class path: the connectors and the wheel's own jars."""
+    """Fills ``folder`` with one cluster's whole class path: links to the connectors and the wheel's own jars, and ours.
+
+    Blocks. Raises CompileFailed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for jar in (*of_part("flink", jars), *flink_home.glob("lib/*.jar"), *flink_home.glob("opt/flink-python-*.jar")):
+    theirs = [*of_part("flink", jars), *flink_home.glob("lib/*.jar"), *flink_home.glob("opt/flink-python-*.jar")]
+    for jar in theirs:
         link = folder / jar.name
         if not link.is_symlink() or link.readlink() != jar:
             link.unlink(missing_ok=True)
             link.symlink_to(jar)
+    (compiler,) = of_part("compiler", jars)
+    java.compiled(compiler, theirs, folder)

@@ -15,15 +15,17 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from dashboards import launch
 from flink import deploy
+from flink.deployment import Deployment
 from flink.finality import FinalityRecorder
+from flink.hold import Hold, held
 from insights.books import BooksRecorder
 from insights.deployment import alert_config, deployment, replay_site
 from insights.settings import PROJECT, Settings
-from insights.stack.part import Part, Task, http_ok
-from insights.stack.servers import SYSTEM_PATH, servers
+from insights.stack.part import SYSTEM_PATH, Part, Task, http_ok
+from insights.stack.servers import servers
 from insights.stack.upkeep import INSIGHTS, Upkeep
 from schemas.catalogue import Event, events
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BrokerUnavailable, RowsRefused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,16 +57,17 @@ def everything(settings: Settings, plan: UpPlan) -> list[Part | Task]:
 def tasks(settings: Settings) -> list[Task]:
     """What makes servers into a stack: topics, contracts, tables, the live job, and what is kept up."""
     target = deployment(settings)
-    finality, books = FinalityRecorder(target), BooksRecorder(target)
+    job, finality, books = LiveJobs(target), FinalityRecorder(target), BooksRecorder(target)
     return [
         Task(name="topics", run=partial(create_topics, settings.kafka), after=("kafka",)),
         Task(name="contracts", run=partial(_register, settings.registry_url), after=("registry",)),
         Task(name="tables", run=partial(_create_tables, settings), after=("postgres",)),
         Task(
             name="job",
-            run=lambda: f"runs as {deploy.submit(target)}",
-            still_done=lambda: deploy.is_held(target) or deploy.all_run(target),
-            after=("topics", "contracts", "tables", "taskmanager"),
+            run=job.run,
+            still_done=job.still_done,
+            # Not the TaskManager: it comes up while the job is planned, which takes as long.
+            after=("topics", "contracts", "tables", "jobmanager"),
         ),
         Task(
             name="finality",
@@ -85,6 +88,25 @@ def tasks(settings: Settings) -> list[Task]:
         # Soon after the start: whoever looks at a dashboard first shall see something.
         _upkeep(settings, "marts", "built", settings.dbt_minutes, ("dbt", "build"), first_after_seconds=60.0),
     ]
+
+
+class LiveJobs:
+    """The live jobs run, or somebody stopped them and what the task says tells who."""
+
+    def __init__(self, target: Deployment) -> None:
+        self._target = target
+        self._told: Hold | None = None
+
+    def run(self) -> str:
+        """Blocks until they run. Raises what ``deploy.submit`` does, but does not end a hold."""
+        line = deploy.keep_running(self._target)
+        self._told = held(self._target)
+        return line
+
+    def still_done(self) -> bool:
+        """May raise FlinkUnavailable."""
+        hold = held(self._target)
+        return hold == self._told and (hold is not None or deploy.all_run(self._target))
 
 
 def _upkeep(
@@ -173,6 +195,10 @@ def _producer(
         after=after,
         cwd=PROJECT,
         stop_seconds=30,
+        ends={
+            0: "ended by itself",
+            RowsRefused.exit_code: "ended by itself; rows of the file were refused: see `insights dead-letters`",
+        },
     )
 
 

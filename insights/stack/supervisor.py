@@ -18,57 +18,23 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import psutil
 
 from insights.settings import Settings
 from insights.stack.part import Part, Task
+from insights.stack.record import Record, end_process, kill_family, last_words, process_of, read_state
 from schemas.errors import InsightsError, Retryable
 
-State = Literal["waiting", "starting", "running", "unhealthy", "restarting", "done", "failed", "stopped"]
 TICK_SECONDS = 0.2
 CHECK_EVERY_SECONDS = 2.0
 CHECK_STARTING_EVERY_SECONDS = 0.3
+# Under load one answer may be slow: it is no news yet.
+UNHEALTHY_AFTER_SECONDS = 5.0
 HUNG_AFTER_SECONDS = 90.0
 STABLE_AFTER_SECONDS = 60.0
 MAX_BACKOFF_SECONDS = 30.0
 LOG_BYTES = 50 * 1024 * 1024
-START_TIME_TOLERANCE_SECONDS = 0.05
-
-
-@dataclass(slots=True, kw_only=True)
-class Record:
-    """What is known of one part or task; all of run/state.json is these, by name."""
-
-    state: State = "waiting"
-    detail: str = ""
-    endpoint: str = ""
-    pid: int | None = None
-    started: float | None = None  # the process's own start time, in seconds since the epoch
-    restarts: int = 0
-    is_task: bool = False
-
-
-def read_state(run_dir: Path) -> dict[str, Record]:
-    """The newest state that a supervisor wrote; empty when none did."""
-    try:
-        written = json.loads((run_dir / "state.json").read_text())
-    except FileNotFoundError:
-        return {}
-    return {name: Record(**fields) for name, fields in written.items()}
-
-
-def process_of(record: Record) -> psutil.Process | None:
-    """The process that the record speaks of, if that very process still runs."""
-    if record.pid is None or record.started is None:
-        return None
-    try:
-        process = psutil.Process(record.pid)
-        same = abs(process.create_time() - record.started) < START_TIME_TOLERANCE_SECONDS
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except psutil.NoSuchProcess:
-        return None
 
 
 @dataclass(slots=True)
@@ -84,6 +50,7 @@ class _Kept:
     start_due: float = 0.0
     well_since: float | None = None
     ill_since: float | None = None
+    killed_for: str = ""  # why we ended its process ourselves
     failures: int = field(default=0)
 
 
@@ -149,29 +116,36 @@ class Supervisor:
 
     def _start_or_wait(self, kept: _Kept, part: Part, now: float) -> None:
         if kept.record.pid is not None:
-            self._lost(kept, now)
+            self._lost(kept, part, now)
         if kept.record.state == "done" or now < kept.start_due or not self._ready(part.after):
             return
         kept.record.state = "starting"
         kept.working = self._pool.submit(lambda: "" if part.prepare is None else (part.prepare(), "")[1])
 
-    def _lost(self, kept: _Kept, now: float) -> None:
+    def _lost(self, kept: _Kept, part: Part, now: float) -> None:
         code = kept.child.returncode if kept.child is not None else None
         kept.record.pid = kept.record.started = None
         kept.child = None
         kept.checking = None
-        if code == 0:
-            kept.record.state, kept.record.detail = "done", "ended by itself"
+        if code is not None and code in part.ends:
+            kept.record.state, kept.record.detail = "done", part.ends[code]
             return
         if kept.well_since is not None and now - kept.well_since > STABLE_AFTER_SECONDS:
             kept.failures = 0
-        reason = f"killed by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
-        kept.record.detail = f"{reason if code is not None else 'died'}; starting again"
+        kept.record.detail = f"{kept.killed_for or self._how_it_ended(kept.what.name, code)}; starting again"
+        kept.killed_for = ""
         kept.record.state = "restarting"
         kept.record.restarts += 1
         kept.well_since = kept.ill_since = None
         kept.start_due = now + min(MAX_BACKOFF_SECONDS, 2.0**kept.failures - 1)
         kept.failures += 1
+
+    def _how_it_ended(self, name: str, code: int | None) -> str:
+        if code is None:
+            return "died"
+        if code < 0:
+            return f"killed by signal {-code}"
+        return f"ended with code {code}{last_words(self._logs_dir / f'{name}.out')}"
 
     def _after_prepare(self, kept: _Kept, part: Part, now: float) -> None:
         assert kept.working is not None
@@ -222,11 +196,24 @@ class Supervisor:
             kept.check_due = now + CHECK_EVERY_SECONDS
             return
         kept.check_due = now + CHECK_STARTING_EVERY_SECONDS
-        if kept.record.state == "running":
-            kept.record.state, kept.record.detail = "unhealthy", "does not answer"
         kept.ill_since = kept.ill_since or now
-        if now - kept.ill_since > HUNG_AFTER_SECONDS and self._ready(part.after):
-            _signal(kept.record, signal.SIGKILL)
+        if kept.record.state in ("running", "unhealthy") and now - kept.ill_since >= UNHEALTHY_AFTER_SECONDS:
+            kept.record.state, kept.record.detail = "unhealthy", self._why_silent(kept, part)
+        if now - kept.ill_since > HUNG_AFTER_SECONDS and self._ready(part.after) and not kept.killed_for:
+            kept.killed_for = f"did not answer for {HUNG_AFTER_SECONDS:.0f} s and was killed"
+            kill_family(kept.record)
+
+    def _why_silent(self, kept: _Kept, part: Part) -> str:
+        """In words; the cause, where that is another part."""
+        process = process_of(kept.record)
+        if process is not None and process.status() == psutil.STATUS_STOPPED:
+            return (
+                f"does not answer: its process {process.pid} is stopped (SIGSTOP). `kill -CONT {process.pid}` lets it"
+                f" go on; after {HUNG_AFTER_SECONDS:.0f} s it is killed and started again"
+            )
+        if away := [name for name in part.after if not self._ready((name,))]:
+            return f"does not answer while {', '.join(away)} is away"
+        return f"does not answer; after {HUNG_AFTER_SECONDS:.0f} s it is killed and started again"
 
     # Tasks
 
@@ -319,25 +306,6 @@ class Supervisor:
         part.write_text(text)
         part.replace(self._run_dir / "state.json")
         self._written = text
-
-
-def _signal(record: Record, number: int) -> None:
-    process = process_of(record)
-    if process is not None:
-        process.send_signal(number)
-
-
-def end_process(record: Record, stop_signal: int, patience_seconds: float) -> None:
-    """Ends the recorded process and its children: asks, waits, then kills what is left. Blocks."""
-    process = process_of(record)
-    if process is None:
-        return
-    family = [process, *process.children(recursive=True)]
-    process.send_signal(stop_signal)
-    _, left = psutil.wait_procs(family, timeout=patience_seconds)
-    for survivor in left:
-        survivor.kill()
-    psutil.wait_procs(left, timeout=5)
 
 
 def main(config: Path) -> None:

@@ -321,6 +321,18 @@ def test_events_without_a_checkpoint_are_found_and_silence_is_not(
     assert found("no_checkpoint") == []
 
 
+@pytest.mark.parametrize(
+    ("why", "told"),
+    [("stopped", "The live job was stopped"), ("starting over", "A start from the beginning was begun")],
+)
+def test_a_job_that_was_stopped_and_forgotten_is_found(
+    shop: Shop, found: Callable[[str], list[str]], why: str, told: str
+) -> None:
+    healthy(shop)
+    shop.insert("ops.holds", held_at=ago(hours=2), held_by="ann", why=why)
+    assert found("job_held") == [f"{told} by ann at 2026-11-24 10:30 UTC, and it stays stopped: nothing is counted"]
+
+
 def test_a_job_that_is_behind_is_found_by_what_a_topic_usually_brings(
     shop: Shop, found: Callable[[str], list[str]]
 ) -> None:

@@ -18,7 +18,7 @@ from flink.maintenance import Size, sizes
 from flink.rest import NO_WATERMARK
 from insights import stack as embedded
 from insights.deployment import deployment
-from insights.stack.supervisor import read_state
+from insights.stack.record import read_state
 from schemas.catalogue import Event, avro_events, event
 from tests.conftest import own_settings
 from tests.e2e import ledgers, marts
@@ -78,11 +78,13 @@ def test_killing_producer_taskmanager_and_jobmanager_in_mid_history_and_live_los
 def test_a_server_killed_under_load_comes_back_and_every_number_is_exact(hub: Hub, part: str) -> None:
     hub.shop.start()
     flows(hub, 20)
+    engine = hub.part("taskmanager").pid
     hub.kill(part)
     if not hub.shop.runs:  # it may give up on a server that it needs at that moment; its supervisor starts it again
         assert "insights produce: " in hub.shop.said, hub.shop.said[-1500:]
         hub.shop.start()
     flows(hub, 20)
+    assert hub.part("taskmanager").pid == engine, f"{part} was away, and it cost the engine its process"
     hub.shop.stop()
     assert_exact(hub)
 
@@ -201,7 +203,7 @@ def publish_a_file_with_a_bad_row(hub: Hub) -> int:
         'currency = "EUR"\nchannel = "web"\n'
     )
     file, mapping = str(folder / "orders.csv"), str(folder / "mapping.toml")
-    hub.command("produce", "orders", "--from-file", file, "--mapping", mapping, "--state", str(folder))
+    hub.command("produce", "orders", "--from-file", file, "--mapping", mapping, "--state", str(folder), ends_with=3)
     hub.answer_files += folder.glob(f"{source}-*.sqlite")
     hub.book.note_dead(ORDER_PLACED)
     return 2
@@ -249,12 +251,14 @@ def lake_sizes(hub: Hub) -> dict[str, Size]:
 
 def test_a_job_stopped_with_a_savepoint_and_submitted_again_goes_on_as_if_nothing_had_been(hub: Hub) -> None:
     assert "savepoint-" in hub.command("flink", "stop")
+    assert json.loads(hub.command("status", "--json"))["hold"]["why"] == "stopped"
     for e in avro_events():
         for number in range(10):
             hub.publish(e, made(e, now(), number), "counted")
     hub.flush()
     assert hub.rest.active_job(JOB_NAME) is None, "the job runs again without having been submitted"
-    hub.command("flink", "submit")
+    assert "was stopped by" in hub.command("up", "--no-producers")
+    assert json.loads(hub.command("status", "--json"))["hold"] is None
     assert "savepoint-" in hub.restored_from()
     assert_exact(hub)
 

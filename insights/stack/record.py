@@ -1,0 +1,85 @@
+"""What is known of a part or task of the stack, and the processes that it speaks of."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+State = Literal["waiting", "starting", "running", "unhealthy", "restarting", "done", "failed", "stopped"]
+START_TIME_TOLERANCE_SECONDS = 0.05
+
+
+@dataclass(slots=True, kw_only=True)
+class Record:
+    """What is known of one part or task; all of run/state.json is these, by name."""
+
+    state: State = "waiting"
+    detail: str = ""
+    endpoint: str = ""
+    pid: int | None = None
+    started: float | None = None  # the process's own start time, in seconds since the epoch
+    restarts: int = 0
+    is_task: bool = False
+
+
+def read_state(run_dir: Path) -> dict[str, Record]:
+    """The newest state that a supervisor wrote; empty when none did."""
+    try:
+        written = json.loads((run_dir / "state.json").read_text())
+    except FileNotFoundError:
+        return {}
+    return {name: Record(**fields) for name, fields in written.items()}
+
+
+def process_of(record: Record) -> psutil.Process | None:
+    """The process that the record speaks of, if that very process still runs."""
+    if record.pid is None or record.started is None:
+        return None
+    try:
+        process = psutil.Process(record.pid)
+        same = abs(process.create_time() - record.started) < START_TIME_TOLERANCE_SECONDS
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def kill_family(record: Record) -> None:
+    """Kills the recorded process and its children: those of one that hangs may hang too, and hold what it held."""
+    process = process_of(record)
+    if process is None:
+        return
+    for member in (*process.children(recursive=True), process):
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+
+
+def last_words(log: Path, characters: int = 200) -> str:
+    """``: …``, the last line of a log that tells of an error, or the last that is no warning; empty without one."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 4000))
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        return ""
+    lines = [line for line in lines if not line.startswith("WARNING")]
+    telling = [line for line in lines if re.search(r"FATAL|ERROR|Error|Exception", line)] or lines
+    return f": {telling[-1][:characters]}" if telling else ""
+
+
+def end_process(record: Record, stop_signal: int, patience_seconds: float) -> None:
+    """Ends the recorded process and its children: asks, waits, then kills what is left. Blocks."""
+    process = process_of(record)
+    if process is None:
+        return
+    family = [process, *process.children(recursive=True)]
+    process.send_signal(stop_signal)
+    _, left = psutil.wait_procs(family, timeout=patience_seconds)
+    for survivor in left:
+        survivor.kill()
+    psutil.wait_procs(left, timeout=5)

@@ -1,0 +1,168 @@
+"""What the supervisor makes of processes that end, hang and are stopped: real ones, and a clock of ours."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from insights.stack.part import Part
+from insights.stack.record import Record, kill_family, last_words, process_of, read_state
+from insights.stack.supervisor import HUNG_AFTER_SECONDS, UNHEALTHY_AFTER_SECONDS, Supervisor
+from tests.conftest import wait_until
+
+PARENT = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+time.sleep(1000)
+"""
+
+
+class Stack:
+    """A supervisor of one part, whose health is what ``answers`` says."""
+
+    def __init__(self, folder: Path, command: list[str], after: tuple[str, ...] = ()) -> None:
+        self.answers = True
+        self.folder = folder
+        part = Part(
+            name="server",
+            command=command,
+            environment={},
+            healthy=lambda: self.answers,
+            endpoint="",
+            after=after,
+        )
+        other = Part(
+            name="other", command=[sys.executable, "-c", PARENT], environment={}, healthy=self._well, endpoint=""
+        )
+        self.other_answers = True
+        self.supervisor = Supervisor([other, part] if after else [part], run_dir=folder, logs_dir=folder)
+        self.now = 0.0
+
+    def _well(self) -> bool:
+        return self.other_answers
+
+    @property
+    def record(self) -> Record:
+        return read_state(self.folder)["server"]
+
+    def tick(self) -> Record:
+        self.supervisor.tick(self.now)
+        return self.record
+
+    def until(self, condition: Callable[[Record], bool], *, step: float = 0.0) -> Record:
+        """Ticks until the record is so, the clock going on by ``step`` each time."""
+
+        def so() -> Record | None:
+            self.now += step
+            record = self.tick()
+            return record if condition(record) else None
+
+        return wait_until(so, what="the record is so")
+
+    def end(self) -> None:
+        for record in read_state(self.folder).values():
+            kill_family(record)
+
+
+@pytest.fixture
+def stack_of(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
+    made: list[Stack] = []
+
+    def make(command: list[str], **more: tuple[str, ...]) -> Stack:
+        made.append(Stack(tmp_path, command, **more))
+        return made[-1]
+
+    yield make
+    for stack in made:
+        stack.end()
+
+
+def test_a_slow_answer_is_not_called_unhealthy_and_silence_is(stack_of: Callable[..., Stack]) -> None:
+    stack = stack_of([sys.executable, "-c", PARENT])
+    stack.until(lambda r: r.state == "running")
+    stack.answers = False
+    began = stack.now
+    states = set()
+    while stack.now - began < UNHEALTHY_AFTER_SECONDS:
+        states.add(stack.tick().state)
+        stack.now += 0.5
+    assert states == {"running"}
+    record = stack.until(lambda r: r.state == "unhealthy", step=0.5)
+    assert record.detail == "does not answer; after 90 s it is killed and started again"
+    stack.answers = True
+    assert stack.until(lambda r: r.state == "running", step=0.5).detail == ""
+
+
+def test_a_part_that_is_stopped_is_started_once_more_when_its_whole_family_is_gone(
+    stack_of: Callable[..., Stack],
+) -> None:
+    """Its children are stopped as well, and would hold what it held: memory, a port, a lock."""
+    stack = stack_of([sys.executable, "-c", PARENT])
+    process = psutil.Process(stack.until(lambda r: r.state == "running").pid)
+    (child,) = wait_until(process.children)
+    for member in (child, process):
+        member.send_signal(signal.SIGSTOP)
+    wait_until(lambda: process.status() == psutil.STATUS_STOPPED)
+    stack.answers = False
+    said = stack.until(lambda r: r.state == "unhealthy", step=1.0).detail
+    assert said == (
+        f"does not answer: its process {process.pid} is stopped (SIGSTOP). `kill -CONT {process.pid}` lets it go on;"
+        f" after {HUNG_AFTER_SECONDS:.0f} s it is killed and started again"
+    )
+    record = stack.until(lambda r: r.restarts > 0, step=5.0)
+    assert record.detail == "did not answer for 90 s and was killed; starting again"
+    stack.answers = True
+    assert stack.until(lambda r: r.state == "running", step=1.0).restarts == 1
+    wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_part_that_is_silent_because_of_another_names_that(stack_of: Callable[..., Stack]) -> None:
+    stack = stack_of([sys.executable, "-c", PARENT], after=("other",))
+    stack.until(lambda r: r.state == "running")
+    stack.answers = stack.other_answers = False
+    record = stack.until(lambda r: r.detail.endswith("is away"), step=0.5)
+    assert record.detail == "does not answer while other is away"
+    pid = record.pid
+    stack.now += HUNG_AFTER_SECONDS * 2
+    assert stack.tick().pid == pid, "it is not to blame, and not killed"
+
+
+@pytest.mark.parametrize(
+    ("code", "detail"),
+    [
+        (
+            "import sys; sys.exit('FATAL: the port is taken')",
+            "ended with code 1: FATAL: the port is taken; starting again",
+        ),
+        ("import os; os.abort()", "killed by signal 6; starting again"),
+    ],
+)
+def test_a_part_that_ends_says_how_and_its_last_words(stack_of: Callable[..., Stack], code: str, detail: str) -> None:
+    stack = stack_of([sys.executable, "-c", code])
+    assert stack.until(lambda r: r.restarts > 0).detail == detail
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ""),
+        ("\n \n", ""),
+        ("WARNING: Unknown module\n", ""),
+        ("it began\nit went on\n", ": it went on"),
+        ("FATAL:  pre-existing shared memory\nHINT:  end it\n", ": FATAL:  pre-existing shared memory"),
+    ],
+)
+def test_last_words_are_the_line_that_tells_of_an_error_or_the_last(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "server.out").write_text(text)
+    assert last_words(tmp_path / "server.out") == words
+    assert last_words(tmp_path / "nothing.out") == ""
+
+
+def test_a_record_of_a_process_that_is_gone_speaks_of_none() -> None:
+    assert process_of(Record(pid=1, started=0.0)) is None
+    kill_family(Record(pid=1, started=0.0))
