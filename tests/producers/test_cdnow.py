@@ -148,11 +148,8 @@ def test_a_row_that_the_publisher_refuses_becomes_a_dead_letter_with_why_and_the
     ("arguments", "says"),
     [
         (("--from-file", "orders.txt"), "give --from-file FILE and --mapping MAPPING.toml"),
-        (("--mapping", str(MAPPING), "--currency", "USD"), "a mapping without a file"),
-        (
-            ("--from-file", "nowhere.txt", "--mapping", str(MAPPING), "--currency", "USD"),
-            "nowhere.txt can't be read: No such file",
-        ),
+        (("--mapping", str(MAPPING)), "a mapping without a file"),
+        (("--from-file", "nowhere.txt", "--mapping", str(MAPPING)), "nowhere.txt can't be read: No such file"),
     ],
 )
 def test_a_file_or_a_mapping_that_is_missing_is_named(
