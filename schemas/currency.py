@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from iso4217 import Currency
+from functools import cache
 
 NO_MONEY = ("XTS", "XXX")  # ISO's codes for tests, and for no currency
 DECIMALS = 2  # of every amount in the contracts
-_DECIMALS = {c.value: c.exponent or 0 for c in Currency if c.value and c.value not in NO_MONEY}
+
+
+@cache
+def _decimals() -> dict[str, int]:
+    """By code. The list is read when it is asked for: most commands never do."""
+    from iso4217 import Currency
+
+    return {c.value: c.exponent or 0 for c in Currency if c.value and c.value not in NO_MONEY}
 
 
 def decimals(code: str) -> int | None:
     """How many decimals an amount in this currency has; None when no currency has this code, spelt as here."""
-    return _DECIMALS.get(code)
+    return _decimals().get(code)
 
 
 def is_currency(code: str) -> bool:
     """Whether it is the code of a currency: ``EUR``, and neither ``eur`` nor ``Euro``."""
-    return code in _DECIMALS
+    return code in _decimals()
 
 
 def problem(code: str) -> str | None:

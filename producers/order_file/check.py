@@ -64,11 +64,6 @@ def found(file: OrderFile, state: Path, now: datetime, currency: str) -> Finding
             encoders[step.kind].encode(record)
             if record["occurred_at"] > now + MOST_AHEAD:
                 raise PoisonEvent(f"occurred_at is {record['occurred_at'].isoformat()}, which is still to come")
-            if step.head.currency != currency:
-                raise PoisonEvent(
-                    f"currency is {step.head.currency}, and this shop's is {currency}: set INSIGHTS_CURRENCY for a shop"
-                    " that sells in it"
-                )
         except PoisonEvent as error:
             refused.append(Refusal(step.line, "", "", str(error), step.rows, step.order_id, step.rows[0].sheet))
             continue

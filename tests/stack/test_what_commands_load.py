@@ -67,7 +67,8 @@ def loaded_by(arguments: list[str], folder: Path) -> set[str]:
         ("doctor", LAKE | SERVERS | REGISTRY, 900),
         ("status", LAKE | SERVERS | REGISTRY, 900),
         ("status --json", LAKE | SERVERS | REGISTRY, 900),
-        ("replay plan --all --from-beginning", {"streamlit", "jgo", *REGISTRY}, 1100),
+        # pandas comes with pyarrow.dataset, which reads the lake.
+        ("replay plan --all --from-beginning", {"streamlit", "jgo", *REGISTRY}, 1250),
     ],
 )
 def test_a_command_loads_what_it_needs_and_no_more(
