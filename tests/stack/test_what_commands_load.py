@@ -62,7 +62,7 @@ def loaded_by(arguments: list[str], folder: Path) -> set[str]:
         ("alerts list", LAKE | SERVERS | REGISTRY, 900),
         ("alerts check", LAKE | SERVERS | REGISTRY, 900),
         # And others that look.
-        ("schemas list", LAKE | SERVERS | POSTGRES, 900),
+        ("schemas list", LAKE | SERVERS | POSTGRES, 1000),
         ("flink list", LAKE | SERVERS | REGISTRY, 900),
         ("doctor", LAKE | SERVERS | REGISTRY, 900),
         ("status", LAKE | SERVERS | REGISTRY, 900),
