@@ -62,7 +62,7 @@ check-sql:
 check-marts:
 	@echo "==> dbt compiled and linted, for Postgres and Athena" && .venv/bin/python .ci/lint_dbt.py
 check-plans:
-	@echo "==> every query planned by Flink and by Spark" && .venv/bin/python -W ignore:XDG_RUNTIME_DIR .ci/plan_sql.py
+	@echo "==> every query planned by Flink and by Spark" && .venv/bin/python .ci/plan_sql.py
 check-yaml:
 	@echo "==> yamllint" && .venv/bin/yamllint --strict .github alerts dashboards .pre-commit-config.yaml
 check-contracts:

@@ -8,8 +8,11 @@ from pathlib import Path
 VIEWER = Path(__file__).parent / "viewer.py"
 
 
-def command(*, port: int, dsn: str, dashboard: Path | None = None, python: str = sys.executable) -> list[str]:
-    """Arguments of the page's process. Run it in the project's folder; healthy when GET /_stcore/health says ok.
+def command(
+    *, port: int, dsn: str, currency: str = "EUR", dashboard: Path | None = None, python: str = sys.executable
+) -> list[str]:
+    """Arguments of the page's process, which shows money in ``currency``. Run it in the project's folder; healthy when
+    GET /_stcore/health says ok.
 
     The page listens on loopback only, asks nobody on the internet and reports nothing.
     """
@@ -25,5 +28,5 @@ def command(*, port: int, dsn: str, dashboard: Path | None = None, python: str =
         "logger.hideWelcomeMessage": "true",
     }
     options = [f"--{name}={value}" for name, value in flags.items()]
-    chosen = ["--dashboard", str(dashboard)] if dashboard else []
-    return [python, "-m", "streamlit", "run", str(VIEWER), *options, "--", "--dsn", dsn, *chosen]
+    own = ["--dsn", dsn, "--currency", currency, *(["--dashboard", str(dashboard)] if dashboard else [])]
+    return [python, "-m", "streamlit", "run", str(VIEWER), *options, "--", *own]

@@ -360,7 +360,7 @@ KINDS = ("number", "line", "column", "bar", "heatmap", "funnel", "treemap", "tab
 
 
 class Dashboard(_Model):
-    """One dashboard. ``currency`` is an ISO 4217 code; ``currency_sql`` asks the data for it first.
+    """One dashboard. Its money is in the shop's currency, which whoever draws it is told.
 
     ``place`` orders the dashboards where they are listed, least first.
     """
@@ -369,8 +369,6 @@ class Dashboard(_Model):
     place: int = 100
     description: str = ""
     refresh_seconds: float = Field(ge=0.5, le=3600)
-    currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
-    currency_sql: str | None = None
     parameters: tuple[Parameter, ...] = ()
     snippets: dict[str, str] = {}
     cards: tuple[Card, ...] = Field(min_length=1)
@@ -441,7 +439,7 @@ class Dashboard(_Model):
         found = [(f"snippet {name}", text) for name, text in self.snippets.items()]
         found += [(f"card {c.id}, field {field}", sql) for c in self.cards for field, sql in c.statements.items()]
         found += [(f"parameter {p.name}, field choices_sql", p.choices_sql) for p in self.parameters if p.choices_sql]
-        return found + ([("field currency_sql", self.currency_sql)] if self.currency_sql else [])
+        return found
 
     def expanded(self, sql: str) -> str:
         """``sql`` with its snippets put in, to any depth of eight; parameters stay as ``{{name}}``."""

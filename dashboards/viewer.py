@@ -29,7 +29,6 @@ from schemas.errors import Misconfigured
 
 FIRST_WAIT_SECONDS = 4.0
 BOOKS_SECONDS = 15.0  # versions, certificates and builds change by hand or every five minutes
-CURRENCY_SECONDS = 60.0
 PULSE_SECONDS = 1.0
 NOT_BUILT = (
     "The marts are not built yet",
@@ -52,6 +51,7 @@ def main(arguments: Sequence[str]) -> None:
         default=Path(__file__).parent / "sales_overview.yaml",
         help="the file that is shown first; those beside it are a click away",
     )
+    parser.add_argument("--currency", default="EUR", help="the shop's, by ISO 4217")
     options = parser.parse_args(arguments)
     folder = Folder(options.dashboard)
     try:
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
     def live() -> None:
         if _choices(dashboard, answers, 0) != choices:
             st.rerun()
-        _live(name, dashboard, answers, values)
+        _live(name, dashboard, answers, values, options.currency)
 
     st.fragment(live, run_every=dashboard.refresh_seconds)()
 
@@ -209,8 +209,8 @@ def _pulse(answers: Answers) -> None:
         st.empty()
 
 
-def _live(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[str, str]) -> None:
-    scene = _scene(name, dashboard, answers, values)
+def _live(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[str, str], currency: str) -> None:
+    scene = _scene(name, dashboard, answers, values, currency)
     shown = [a for asked, a in scene.answers.items() if asked not in (VERSIONS, MODELS) and a.rows is None]
     unbuilt = any(isinstance(a.problem, NotThere) and a.problem.is_mart for a in shown)
     if unbuilt:
@@ -222,18 +222,14 @@ def _live(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[str
     st.html(_foot(scene, answers.away is None, read_at))
 
 
-def _scene(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[str, str]) -> Scene:
+def _scene(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[str, str], currency: str) -> Scene:
     wanted = {
         question(dashboard.expanded(sql), values): card.refresh_seconds or dashboard.refresh_seconds
         for card in dashboard.cards
         for sql in card.statements.values()
     }
-    money = question(dashboard.expanded(dashboard.currency_sql), values) if dashboard.currency_sql else None
     wanted |= {VERSIONS: BOOKS_SECONDS, MODELS: BOOKS_SECONDS}
-    if money:
-        wanted[money] = CURRENCY_SECONDS
     found = answers.newest(wanted, wait_seconds=min(FIRST_WAIT_SECONDS, dashboard.refresh_seconds * 0.8))
-    rows = found[money].rows if money else ()
     now = datetime.now(UTC)
     return Scene(
         answers=found,
@@ -241,7 +237,7 @@ def _scene(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[st
         values=values,
         ages=_ages(dashboard, values, found, now),
         books=Books(found[VERSIONS].rows or (), found[MODELS].rows or ()),
-        currency=str(next(iter(rows[0].values()))) if rows else dashboard.currency,
+        currency=currency,
         now=now,
         mode=_mode(),
         name=name,

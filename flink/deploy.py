@@ -21,7 +21,6 @@ from flink.live_job import JOB_NAME, LiveJob, keep, kept, kept_jobs, main_job, s
 from flink.plan import JobPlan, live_plan
 from flink.postgres import connected
 from flink.rest import ENDED, FlinkRest, JobFailed
-from flink.tables import empty_tables
 from flink.versions import note_deployed, show
 from schemas.catalogue import events
 from schemas.errors import BrokerUnavailable, InsightsError
@@ -148,6 +147,8 @@ def start_over(deployment: Deployment) -> str:
     That one computes everything as the folders are: hand-overs end, and readers see the folders' versions. Raises
     LogIncomplete, and changes nothing, when retention has removed a topic's first records: they would be lost.
     """
+    from flink.tables import empty_tables  # brings the lake's library, which nothing else here needs
+
     refuse_incomplete(log_beginnings(deployment.kafka))
     with one_at_a_time(deployment):
         for name in {JOB_NAME, *(job.name for job in kept_jobs(deployment))}:

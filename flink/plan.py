@@ -193,7 +193,7 @@ def first_published(job: LiveJob) -> datetime | None:
 
 def _startup_options(job: LiveJob) -> dict[str, str]:
     since = first_published(job)
-    if since is None:
+    if since is None or since <= EPOCH:  # Kafka knows no time before 1970
         return {"scan.startup.mode": "earliest-offset"}
     return {"scan.startup.mode": "timestamp", "scan.startup.timestamp-millis": str(int(since.timestamp() * 1000))}
 

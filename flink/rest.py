@@ -96,6 +96,11 @@ class FlinkRest:
         tasks = self._call("GET", f"/jobs/{job}")["vertices"]
         return all(v["status"] == "RUNNING" for v in tasks)
 
+    def started_since(self, job: str, since_ms: float) -> bool:
+        """Does every task run, all of them started after that time?"""
+        tasks = self._call("GET", f"/jobs/{job}")["vertices"]
+        return all(v["status"] == "RUNNING" and v["start-time"] > since_ms for v in tasks)
+
     def metrics(self, job: str, vertex: str, suffix: str) -> dict[str, float]:
         """Every metric of the vertex's subtasks whose name ends in ``suffix``."""
         path = f"/jobs/{job}/vertices/{vertex}/metrics"

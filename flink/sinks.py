@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aggregates.catalogue import Aggregate, Column, aggregates
+from schemas.catalogue import event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,3 +155,8 @@ def sink_of(aggregate: Aggregate) -> Sink:
         key=aggregate.key,
         origin=f"aggregates/{aggregate.name}/aggregate.toml",
     )
+
+
+def sink_inputs() -> dict[str, tuple[str, ...]]:
+    """Sink table to the topics that it counts: ``{"live.sales_per_minute": ("sales.order_placed.v1",)}``."""
+    return {a.sink: tuple(event(name).topic for name in a.inputs) for a in aggregates()}

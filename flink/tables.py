@@ -25,7 +25,7 @@ from flink.live_job import kept_jobs
 from flink.postgres import Connection, connected
 from flink.sinks import BOOKS, OF_THE_LOG, VERSIONS, Sink, sink_of, sinks
 from flink.versions import drop_others, move_rows_of_old, note_version, show, show_where_nothing_is_shown
-from schemas.catalogue import Event, event, events
+from schemas.catalogue import Event, events
 from schemas.errors import Misconfigured
 
 NAMESPACE = "events"
@@ -295,8 +295,3 @@ def _records(kind: IcebergType, path: str = "") -> Iterator[tuple[str, list[str]
             yield from _records(kind.element_type, f"{path}element.")
         case MapType():
             yield from _records(kind.value_type, f"{path}value.")
-
-
-def sink_inputs() -> dict[str, tuple[str, ...]]:
-    """Sink table to the topics that it counts: ``{"live.sales_per_minute": ("sales.order_placed.v1",)}``."""
-    return {a.sink: tuple(event(name).topic for name in a.inputs) for a in aggregates()}

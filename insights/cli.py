@@ -53,7 +53,11 @@ History = Annotated[
     ),
 ]
 MappingFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="With --history FILE: a TOML file that says what its columns are.")
+    Path | None,
+    typer.Option(
+        metavar="FILE|NAME|auto",
+        help="With --history FILE: TOML that says what its columns are, the name of a ready one, or auto to find that.",
+    ),
 ]
 Rate = Annotated[
     float | None,
@@ -72,6 +76,9 @@ AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, fo
 Watch = Annotated[bool, typer.Option("--watch", metavar="", help="Show it again every second, until Ctrl-C.")]
 PartName = Annotated[
     str, typer.Argument(metavar="PART", help="Its name in the table `parts` of `insights status`, as kafka or page.")
+]
+ForTopic = Annotated[
+    str | None, typer.Option("--topic", metavar="TOPIC", help="Only what was meant for this, as sales.order_placed.")
 ]
 Follow = Annotated[bool, typer.Option("--follow", "-f", metavar="", help="Go on with what is added, until Ctrl-C.")]
 Lines = Annotated[
@@ -104,6 +111,7 @@ def up(
 
     settings = load_settings()
     plan = up_plan(history, mapping, rate=rate, seed=seed, daemons=not no_producers)
+    check_shops_currency(settings, plan)
     was_stopped = jobs.end_stop(settings)
     if is_up(settings):
         if was_stopped:
@@ -121,8 +129,9 @@ def up(
         front.say("")
         front.say(f"Everything is up after {time.monotonic() - began:.0f} s.", style="bold green")
     front.say("")
-    front.show(views.addresses_table(status.endpoints(settings)))
-    if not no_producers:
+    runs = {part.name for part in stack.part_states(settings) if part.healthy}
+    front.show(views.addresses_table(status.endpoints(settings), runs))
+    if "page" in runs:
         front.say("")
         if behind := views.still_counting(stack.counted_until(settings), datetime.now(UTC)):
             front.say(behind, style="yellow")
@@ -134,11 +143,13 @@ def up_plan(
 ) -> UpPlan:
     """What `up` shall start. Raises Misconfigured when the history is neither a length of time nor a file."""
     from insights.stack import UpPlan
-    from producers.main import duration
+    from producers.main import duration, ready_mapping
 
     file = Path(history).expanduser().absolute() if history and (mapping or Path(history).exists()) else None
     if file is None and mapping is not None:
         raise Misconfigured("--mapping says what the columns of a history file are; name the file with --history FILE")
+    if file is not None and mapping is not None:
+        mapping = ready_mapping(file, mapping.expanduser(), confirmed=False)
     for path in (file, mapping):
         if path is not None and not path.is_file():
             raise Misconfigured(f"{path} is not a file; --history and --mapping name the orders and their columns")
@@ -152,6 +163,16 @@ def up_plan(
         rate=rate,
         seed=seed,
     )
+
+
+def check_shops_currency(settings: Settings, plan: UpPlan) -> None:
+    """Raises Misconfigured when the data folder, or a file of orders to begin with, is in another currency."""
+    from insights.shop import check_currency
+    from producers.order_file import mapping
+
+    check_currency(settings)
+    if plan.mapping is not None:
+        mapping.check_currency(mapping.load(plan.mapping).constants, settings.currency, plan.mapping)
 
 
 def is_up(settings: Settings) -> bool:
@@ -244,6 +265,25 @@ def doctor() -> None:
     front.say("This machine can run the stack: `make up` starts it.", style="bold green")
 
 
+@app.command("dead-letters")
+def dead_letters(topic: ForTopic = None, as_json: AsJson = False) -> None:
+    """List what could not become an event: where it stood, which value is wrong, and why. Values may be personal.
+
+    Example: insights dead-letters --topic sales.order_placed
+    """
+    from insights import views
+    from insights.dead_letters import listed
+
+    found = listed(load_settings().kafka, topic)
+    if as_json:
+        rows = [{"offset": letter.offset, "dead_at": letter.dead_at.isoformat(), **letter.told} for letter in found]
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+    elif found:
+        front.show(views.dead_letters_table(found))
+    else:
+        front.say("There are no dead letters.")
+
+
 @app.command()
 def logs(part: PartName, follow: Follow = False, lines: Lines = 50) -> None:
     """Show the end of a part's log.
@@ -269,9 +309,11 @@ def produce(ctx: typer.Context) -> Any:
 
     Example: insights produce orders --rate 50 --max-events 1000
     """
+    from insights.shop import check_currency
     from producers.main import app as producers_app
 
     settings = load_settings()
+    check_currency(settings)
     where = ["--kafka", settings.kafka, "--registry", settings.registry_url, "--state", str(settings.producers_dir)]
     where += ["--currency", settings.currency]
     producers_app(args=[*where, *ctx.args], prog_name="insights produce", standalone_mode=True)

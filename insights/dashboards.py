@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,9 +16,6 @@ if TYPE_CHECKING:
     from dashboards.metabase.provision import Database, Outcome
     from dashboards.metabase.render import MetabaseDashboard
     from dashboards.model import Dashboard
-    from dashboards.query import Question, Row
-
-    Ask = Callable[[Question], tuple[Row, ...]]
 
 HERE = PROJECT / "dashboards"
 VALIDATOR = PROJECT / ".metabase-cli"
@@ -57,7 +52,7 @@ def validate(folder: Folder = HERE) -> None:
     from dashboards.metabase.render import render
     from dashboards.metabase.validate import own_problems, refusals, requests
 
-    rendered = [render(name, dashboard, dashboard.currency) for name, dashboard in _read(folder).items()]
+    rendered = [render(name, dashboard, load_settings().currency) for name, dashboard in _read(folder).items()]
     problems = own_problems(rendered) or refusals(VALIDATOR, list(requests(rendered)))
     for problem in problems:
         front.complain(problem)
@@ -120,8 +115,7 @@ def _provision(settings: Settings, folder: Path, *, write: bool) -> Outcome:
     with metabase_at(str(settings.metabase_url), _account(settings), set_up=write) as metabase:
         if write:
             _provide_reader(settings)
-        with _asking(settings) as ask:
-            rendered = [render(name, dashboard, _currency(dashboard, ask)) for name, dashboard in files.items()]
+        rendered = [render(name, dashboard, settings.currency) for name, dashboard in files.items()]
         return provision(metabase, _well(rendered), _database(settings), write=write)
 
 
@@ -170,27 +164,6 @@ def _provide_reader(settings: Settings) -> None:
         raise DatabaseAway(
             f"Postgres does not answer at {HOST}:{settings.postgres_port} ({error}); `insights up` starts it"
         ) from error
-
-
-@contextmanager
-def _asking(settings: Settings) -> Iterator[Ask]:
-    from dashboards.query import Postgres
-
-    postgres = Postgres(settings.postgres_dsn, statement_timeout_seconds=60.0)
-    try:
-        yield postgres.rows
-    finally:
-        postgres.close()
-
-
-def _currency(dashboard: Dashboard, ask: Ask) -> str:
-    """The shop's, as the page asks for it."""
-    from dashboards.query import question
-
-    if not dashboard.currency_sql:
-        return dashboard.currency
-    rows = ask(question(dashboard.expanded(dashboard.currency_sql), {}))
-    return str(next(iter(rows[0].values()))) if rows else dashboard.currency
 
 
 def _tell(outcome: Outcome) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from spark.local import LEASH
 PYTHON = PROJECT / ".venv-dbt" / "bin" / "python"
 DBT = PYTHON.parent / "dbt"
 KINDER = 10
+DBT_CODES = (0, 1)  # all is well; a model or test failed. Any other is no end that dbt meant.
 # What Postgres is told of dbt's sessions. Room for a year of orders to be grouped in memory: its 4 MB are soon full,
 # and then it sorts on disk. No compiling of queries: for some seconds of work it costs more than it gives. No waiting
 # for the disk at a commit: a crash of the server may lose the newest builds, whole ones and in order, and the next does
@@ -173,6 +174,7 @@ def build(settings: Settings, select: str | None, *, full_refresh: bool, said: S
         try:
             words = run(settings, arguments, said)
             if not results.exists():
+                _require_postgres(connection, settings)
                 raise DbtFailed(f"dbt built nothing: {words or 'it said no word'}. Its log is {log_path(settings)}")
             built = read_results(settings.dbt_dir / "target")
             if not built.models and not built.tests:
@@ -181,7 +183,8 @@ def build(settings: Settings, select: str | None, *, full_refresh: bool, said: S
                     " before or after (+daily_sales), or folders (marts.web)"
                 )
         except InsightsError as error:
-            _end(connection, number, "failed", 0, 0, 0, str(error))
+            with suppress(psycopg.OperationalError):  # then the next build notes how this one ended
+                _end(connection, number, "failed", 0, 0, 0, str(error))
             raise
         record(connection, number, built)
     return built
@@ -256,26 +259,33 @@ def run(settings: Settings, arguments: Sequence[str], said: Said) -> str:
         start_new_session=True,
     ) as process:
         try:
-            return "; ".join(_listen(process.stdout or (), said))
+            wrong, last = _listen(process.stdout or (), said)
+            if not wrong and process.wait() not in DBT_CODES:
+                wrong = [f"it ended with code {process.returncode}{f': {last}' if last else ''}"]
+            return "; ".join(wrong)
         finally:
             if process.stdin:
                 process.stdin.close()
 
 
-def _listen(lines: Iterator[str] | Sequence[str] | Any, said: Said) -> list[str]:
-    """Hands on what is under way, and returns what stopped dbt before it ran anything."""
+def _listen(lines: Iterator[str] | Sequence[str] | Any, said: Said) -> tuple[list[str], str]:
+    """Hands on what is under way, and returns what stopped dbt before it ran anything, and the last line that is not
+    in dbt's own format, as of a traceback.
+    """
     wrong: list[str] = []
+    last = ""
     for line in lines:
         try:
             event = json.loads(line)
             info, data = event["info"], event["data"]
         except (ValueError, KeyError, TypeError):
+            last = " ".join(line.split()) or last
             continue
         if info["name"] in ("LogModelResult", "LogTestResult", "LogSnapshotResult", "LogStartLine"):
             said(f"{data.get('index')} of {data.get('total') or data.get('num_models')}: {_node(data)}")
         elif info["name"] in ("MainEncounteredError", "GenericExceptionOnRun") or info["level"] == "error":
             wrong += [" ".join(info["msg"].split())] if info["msg"].strip() else []
-    return wrong
+    return wrong, last
 
 
 def _node(data: dict[str, Any]) -> str:
@@ -302,6 +312,17 @@ def _alone(settings: Settings) -> Iterator[Connection]:
         raise Retryable(f"Postgres at {HOST}:{settings.postgres_port} is away: {error}") from error
 
 
+def _require_postgres(connection: Connection, settings: Settings) -> None:
+    """Raises Retryable when Postgres went away since: dbt may have ended in the middle of a sentence."""
+    try:
+        connection.execute("select 1")
+    except psycopg.OperationalError as error:
+        raise Retryable(
+            f"Postgres at {HOST}:{settings.postgres_port} was away while the marts were built: nothing was built, and"
+            " the next build does it all"
+        ) from error
+
+
 def _who(connection: Connection) -> str:
     row = connection.execute(
         "select to_char(started_at at time zone 'UTC', 'HH24:MI:SS') from ops.dbt_builds where ended_at is null"
@@ -314,8 +335,8 @@ def _who(connection: Connection) -> str:
 def _begin(connection: Connection, selection: str) -> str:
     """The new build's number. One that was killed is said to have failed: the lock is ours, so none is going on."""
     connection.execute(
-        "update ops.dbt_builds set ended_at = now(), outcome = 'failed', message = 'it was ended before it was done'"
-        " where ended_at is null"
+        "update ops.dbt_builds set ended_at = now(), outcome = 'failed', message = %s where ended_at is null",
+        ("it was ended before it was done: killed, or Postgres was away",),
     )
     connection.execute(f"delete from ops.dbt_builds where started_at < now() - interval '{KEPT_DAYS} days'")  # noqa: S608
     row = connection.execute(

@@ -6,7 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from producers.publisher import ERROR_HEADERS
 from schemas.catalogue import event
+from schemas.errors import BrokerUnavailable
 
 TOPIC = event("ops.dead_letter").topic
 PARTITION = 0  # its contract gives it one
@@ -33,7 +34,11 @@ QUOTED = re.compile(r"""(?:\bb|(?<!\w))(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """One letter. ``topic`` is what it was meant for, empty when no header says so; ``dead_at`` when it was sent."""
+    """One letter. ``topic`` is what it was meant for, empty when no header says so; ``dead_at`` when it was sent.
+
+    ``reason`` quotes no values. ``told`` are all its headers, with the values that whoever mends it needs: they are for
+    a terminal, and are kept nowhere else.
+    """
 
     offset: int
     dead_at: datetime
@@ -42,6 +47,17 @@ class DeadLetter:
     reason: str
     source_partition: int | None
     source_offset: int | None
+    told: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def place(self) -> str:
+        """Where it stood: the line of a file, a page, or a place in another topic."""
+        if file := self.told.get("file"):
+            sheet = f", sheet {self.told['sheet']}" if "sheet" in self.told else ""
+            return f"{Path(file).name}{sheet}, line {self.told.get('line', '?')}"
+        if self.source_offset is not None:
+            return f"partition {self.source_partition}, offset {self.source_offset}"
+        return self.told.get("url", "")
 
 
 def read(bootstrap: str, start: int, end: int) -> Iterator[DeadLetter]:
@@ -83,7 +99,24 @@ def _letter(message: Any) -> DeadLetter:
         reason=without_values(told.get(ERROR_HEADERS + "exception.message", "")),
         source_partition=_number(told.get(ERROR_HEADERS + "partition")),
         source_offset=_number(told.get(ERROR_HEADERS + "offset")),
+        told={name.removeprefix(ERROR_HEADERS): text for name, text in told.items()},
     )
+
+
+def listed(bootstrap: str, topic: str | None = None) -> list[DeadLetter]:
+    """Every letter that is kept, or those that were meant for a topic, oldest first. Raises BrokerUnavailable."""
+    try:
+        consumer = Consumer({"bootstrap.servers": bootstrap, **READING})
+        try:
+            start, end = consumer.get_watermark_offsets(TopicPartition(TOPIC, PARTITION), timeout=KAFKA_SECONDS)
+        finally:
+            consumer.close()
+        found = list(read(bootstrap, start, end))
+    except KafkaException as error:
+        raise BrokerUnavailable(
+            f"the dead letters can't be read from Kafka at {bootstrap}: {error}; is it up?"
+        ) from error
+    return [letter for letter in found if topic is None or letter.topic in (topic, f"{topic}.v1")]
 
 
 def without_values(message: str) -> str:

@@ -28,14 +28,14 @@ class FrontDoor(TyperGroup):
     """A group of commands whose errors are for people; `--debug` lets them through as tracebacks."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command. An error of ours becomes one paragraph on stderr, and exit code 1."""
+        """Run the command. An error of ours becomes one paragraph on stderr, and its exit code."""
         try:
             return super().invoke(ctx)
         except InsightsError as error:
             if ctx.params.get("debug"):
                 raise
             complain(str(error))
-            raise typer.Exit(1) from error
+            raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -16,9 +16,11 @@ from rich.text import Text
 from insights import front
 from insights.sheet import Column, Sheet
 from insights.views import span
-from replay.explain import Explanation
-from replay.plan import PlannedAggregate, ReplayPlan, Stretch
+from replay.planned import PlannedAggregate, ReplayPlan, Stretch
 from replay.records import Run, Status
+
+if TYPE_CHECKING:
+    from replay.explain import Explanation  # brings the lake, which who lists runs does not need
 
 PLAIN_EVERY_SECONDS = 5.0
 ENVELOPE = ("event_id", "occurred_at", "source", "trace")

@@ -65,7 +65,8 @@ def plan(
     """
     from insights.deployment import replay_site
     from insights.replay_views import plan_sheets
-    from replay.plan import make_plan, read_offsets
+    from replay.plan import make_plan
+    from replay.planned import read_offsets
 
     wish = wish_of(names or [], every=all_, since=since, until=until, from_beginning=from_beginning, late=late)
     if offsets:
@@ -121,7 +122,7 @@ def run(plan_file: PlanFile, engine: EngineName = "local") -> None:
     from insights.deployment import replay_site
     from insights.engines import engine_of
     from insights.replay_views import Meter, run_sheet
-    from replay.plan import read_plan
+    from replay.planned import read_plan
     from replay.run import run as run_plan
 
     settings = load_settings()

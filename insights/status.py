@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlparse
 
 import psycopg
 from confluent_kafka import KafkaException
@@ -22,6 +21,7 @@ from flink import deploy
 from flink.hold import Hold, held
 from flink.live_job import JOB_NAME, differences, kept_jobs
 from flink.rest import FlinkUnavailable, JobFailed
+from flink.sinks import sink_inputs
 from insights.accounting import (
     KAFKA_SECONDS,
     NO_REPLAYS,
@@ -38,7 +38,7 @@ from insights.dbt_run import LastBuild, last_build
 from insights.dead_letters import DeadLetters
 from insights.deployment import deployment
 from insights.settings import Settings
-from insights.stack import PartState, part_states
+from insights.stack.states import PartState, part_states
 from schemas.catalogue import event, events
 from schemas.errors import Misconfigured
 
@@ -246,8 +246,6 @@ def endpoints(settings: Settings) -> dict[str, Any]:
 @contextmanager
 def watching(settings: Settings) -> Iterator[Callable[[], Status]]:
     """Gives a function that looks once and judges, for as long as the block lasts."""
-    from flink.tables import sink_inputs  # brings the lake's library, which takes a second to load
-
     observer, where, sinks, target = Observer(settings), endpoints(settings), sink_inputs(), deployment(settings)
 
     def look() -> Status:
@@ -265,8 +263,3 @@ def status(settings: Settings) -> Status:
     """One look at the stack. Never raises because a part is away."""
     with watching(settings) as look:
         return look()
-
-
-def lake_folder(where: Mapping[str, Any]) -> str:
-    """The lake's folder, for people."""
-    return urlparse(where["lake"]["warehouse"]).path if where.get("lake") else "-"

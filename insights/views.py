@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from insights.accounting import TopicCounts
-from insights.dbt_run import Failure, LastBuild
-from insights.doctor import Finding
 from insights.sheet import Column, Sheet
-from insights.stack import PartState
-from insights.status import Job, Status, lake_folder
 
 if TYPE_CHECKING:
+    # Who finds out what is shown here has it loaded; who shows something else need not.
     from alerts.ledger import Summary
-    from flink.maintenance import Size, Tidied  # brings the lake's library, which takes a second to load
+    from flink.maintenance import Size, Tidied
+    from insights.accounting import TopicCounts
+    from insights.dbt_run import Failure, LastBuild
+    from insights.dead_letters import DeadLetter
+    from insights.doctor import Finding
+    from insights.stack.states import PartState
+    from insights.status import Job, Status
     from replay.publish import Published
 
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 BALANCE = "✓ published = counted + duplicate + late + dead   → on their way   ✗ too many"
 FRESH_SECONDS, STALE_SECONDS = 10.0, 120.0
 CAUGHT_UP_SECONDS = 300.0
+LONGEST_VALUE = 60
+WITH_ADDRESS = ("page", "shop", "jobmanager", "kafka", "registry", "postgres")
 
 
 def unknown() -> Text:
@@ -135,6 +140,27 @@ def _detail(part: PartState) -> Text:
 
 def _times_note(parts: Sequence[PartState], what: str) -> str:
     return f"× how many times it was {what}" if any(part.restarts for part in parts) else ""
+
+
+def dead_letters_table(letters: Sequence[DeadLetter]) -> Sheet:
+    """Each dead letter, with the values that whoever mends it needs."""
+    sheet = Sheet(
+        "dead letters",
+        *(Column(), Column(name="since"), Column(name="meant for"), Column(name="column"), Column(name="value")),
+        Column(name="stood at, and why", flows=True),
+    )
+    for letter in letters:
+        told = letter.told
+        reason = " ".join(told.get("exception.message", letter.reason).split())
+        sheet.add(
+            f"{letter.offset:,}",
+            f"{letter.dead_at:%Y-%m-%d %H:%M:%S}",
+            letter.topic,
+            told.get("column", ""),
+            " ".join(told.get("value", "").split())[:LONGEST_VALUE],
+            f"{letter.place}: {reason}" if letter.place else reason,
+        )
+    return sheet
 
 
 def topics_table(topics: Mapping[str, TopicCounts], restated: Mapping[str, int] | None = None) -> Sheet:
@@ -287,21 +313,27 @@ def failures_lines(failures: Sequence[Failure]) -> Sheet:
     return sheet
 
 
-def addresses_table(where: Mapping[str, Any]) -> Sheet:
-    """Where everything is, and what to look at there."""
+def addresses_table(where: Mapping[str, Any], runs: Collection[str] = WITH_ADDRESS) -> Sheet:
+    """Where everything that runs is, and what to look at there. ``runs``: names of parts."""
     sheet = Sheet("where everything is", Column(), Column(flows=True), Column(flows=True))
     rows = (
-        ("page", where["page"], "sales as they happen; it refreshes itself"),
-        ("shop", where["shop"], "the demo shop whose catalog is scraped"),
-        ("Flink", where["flink"], "the live job, its parts by name"),
-        ("Kafka", where["kafka"], "the log: every event, in Avro"),
-        ("registry", where["registry"], "the contracts' versions"),
-        ("Postgres", where["postgres"], "live.* aggregates, events.* facts, ops.* bookkeeping"),
-        ("lake", lake_folder(where), "every record as it came, as Iceberg tables"),
+        ("page", "page", where["page"], "sales as they happen; it refreshes itself"),
+        ("shop", "shop", where["shop"], "the demo shop whose catalog is scraped"),
+        ("Flink", "jobmanager", where["flink"], "the live job, its parts by name"),
+        ("Kafka", "kafka", where["kafka"], "the log: every event, in Avro"),
+        ("registry", "registry", where["registry"], "the contracts' versions"),
+        ("Postgres", "postgres", where["postgres"], "live.* aggregates, events.* facts, ops.* bookkeeping"),
+        ("lake", "", _lake_folder(where), "every record as it came, as Iceberg tables"),
     )
-    for name, address, see in rows:
+    for name, part, address, see in rows:
+        if part and part not in runs:
+            continue
         sheet.add(Text(name, style="bold"), Text(address, style="cyan"), Text(see, style="dim"))
     return sheet
+
+
+def _lake_folder(where: Mapping[str, Any]) -> str:
+    return urlparse(where["lake"]["warehouse"]).path if where.get("lake") else "-"
 
 
 def still_counting(until: datetime | None, now: datetime) -> str:

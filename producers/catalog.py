@@ -1,7 +1,8 @@
 """The ``catalog`` source: looks at every product page of a shop, round after round, and publishes what it sees.
 
 An observation is published at a product's first sight, whenever anything on its page changed, and at least once a
-day, so that a day's observations hold every product. ``previous_price`` is the price of this source's last look.
+day, so that a day's observations hold every product. ``previous_price`` is the price of this
+source's last look that was in the same currency.
 What a page can't be read for goes to the dead letters, once for each content; a page that the site does not give is
 logged, counted and asked for again in the next round.
 """
@@ -9,10 +10,11 @@ logged, counted and asked for again in the next round.
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -21,12 +23,13 @@ import structlog
 
 from producers.runner import Run
 from producers.scraping.memory import Broken, Memory
-from producers.scraping.page import UnreadablePage, parse_product
+from producers.scraping.page import UnreadablePage, parse_product, unreadable
 from producers.scraping.profiles import WOOCOMMERCE, Profile
-from producers.scraping.site import Fetch, FetchFailed, HttpFetch, Pace, product_urls, rules_of
+from producers.scraping.site import Fetch, Fetched, FetchFailed, HttpFetch, Pace, rules_of
+from producers.scraping.sitemaps import BadSitemap, Sitemaps
 from producers.shop.identifiers import event_id, tail_prefix
 from schemas import catalogue
-from schemas.errors import ContractBroken, EventTooLarge
+from schemas.errors import PoisonEvent
 
 PRODUCT_OBSERVED = catalogue.event("catalog.product_observed")
 DEFAULT_URL: Final = "http://127.0.0.1:19300"
@@ -59,17 +62,38 @@ class Scraper:
     now: Callable[[], datetime]
     log: structlog.stdlib.BoundLogger
     profile: Profile = WOOCOMMERCE
+    _said: set[str] = field(default_factory=set)  # in the last round
+    _saying: set[str] = field(default_factory=set)  # in this one
 
     async def round(self, base: str) -> AsyncIterator[RoundCounts]:
-        """Look at every product page once; gives the counts so far after each. Raises FetchFailed without a sitemap."""
+        """Look at every product page once; gives the counts so far after each.
+
+        Raises FetchFailed when the site can't be asked, BadSitemap when it has no sitemap that can be read.
+        """
         counts = RoundCounts()
+        self._said, self._saying = self._saying, set()
         rules = await rules_of(base, self.fetch)
         if isinstance(self.fetch, HttpFetch):
             self.fetch.pace.slow_down_to(rules.crawl_delay_seconds)
-        async for url in product_urls(base, rules, self.profile.product_path, self.fetch):
+        sitemaps = Sitemaps(base, rules, self.profile.product_path, self.fetch, self.warn)
+        async for url in sitemaps.products():
             counts.pages += 1
             await self._look(url, counts)
             yield counts
+        if counts.pages and counts.failed == counts.pages:
+            self.warn(f"none of the {counts.pages:,} product pages of {base} could be read; the log says why for each")
+
+    def warn(self, problem: str) -> None:
+        """Log what kept a round from reading all: once, until a round comes without it."""
+        self._saying.add(problem)
+        if problem not in self._said:
+            self.log.warning("round incomplete", problem=problem)
+
+    def given_up(self, problem: str) -> None:
+        """Log, once, that a round read nothing."""
+        self._saying.add(problem)
+        if problem not in self._said:
+            self.log.warning("round given up", problem=problem)
 
     async def _look(self, url: str, counts: RoundCounts) -> None:
         now = self.now()
@@ -85,9 +109,12 @@ class Scraper:
         try:
             seen = parse_product(fetched.text, url, now, self.profile)
         except UnreadablePage as error:
-            counts.unreadable += 1
-            self.log.warning("page not understood", problem=str(error))
-            self.memory.broke(Broken(url=url, body=fetched.body[:DEAD_HEAD_BYTES], reason=str(error)))
+            self._broke(fetched, error, counts)
+            return
+        except Exception as error:  # a defect of ours ends no round: the page is kept, and others are read
+            self.log.exception("page not read for a defect of the scraper", url=url)
+            kind = type(error).__name__
+            self._broke(fetched, unreadable(url, f"the scraper failed on it ({kind}: {error}); report this"), counts)
             return
         observation = self._observation(seen)
         if observation:
@@ -95,6 +122,11 @@ class Scraper:
         else:
             counts.unchanged += 1
         self.memory.looked(url, fetched.etag, now, observation)
+
+    def _broke(self, fetched: Fetched, error: UnreadablePage, counts: RoundCounts) -> None:
+        counts.unreadable += 1
+        self.log.warning("page not understood", problem=str(error))
+        self.memory.broke(Broken(url=fetched.url, body=(fetched.body or b"")[:DEAD_HEAD_BYTES], reason=str(error)))
 
     def _observation(self, seen: Mapping[str, Any]) -> dict[str, Any] | None:
         """The event to publish, or None when nothing changed since the last one of these 24 hours."""
@@ -107,18 +139,20 @@ class Scraper:
             **seen,
             "event_id": event_id(micros, tail_prefix(secrets.randbits(58)), 0),
             "source": self.source,
-            "previous_price": known.price if known else None,
+            "previous_price": self.memory.price(seen["shop"], seen["product_id"], seen["currency"]),
         }
 
 
 def send(this: Run, memory: Memory) -> None:
     """Publish what the memory holds and forget it once Kafka has it. Blocks until acknowledged."""
-    observations, letters = memory.unsent(), memory.letters()
+    observations = memory.unsent()
     for record in observations:
         try:
             this.publish(PRODUCT_OBSERVED, record)
-        except (ContractBroken, EventTooLarge) as error:
+        except PoisonEvent as error:
             this.log.error("observation refused", problem=str(error), url=record["url"])
+            memory.refused(record, _evidence(record), f"{record['url']}: {error}")
+    letters = memory.letters()
     for letter in letters:
         this.publisher.dead_letter(
             PRODUCT_OBSERVED,
@@ -130,6 +164,13 @@ def send(this: Run, memory: Memory) -> None:
         )
     this.publisher.flush()
     memory.sent([record["event_id"] for record in observations], [letter.url for letter in letters])
+
+
+def _evidence(record: Mapping[str, Any]) -> bytes:
+    """The head of an observation that was refused; equal for equal content, so that it is a dead letter once."""
+    content = {"content_hash": record["content_hash"], **record}
+    told = {name: value for name, value in content.items() if name not in ("event_id", "occurred_at", "previous_price")}
+    return json.dumps(told, default=str, ensure_ascii=False).encode(errors="replace")[:DEAD_HEAD_BYTES]
 
 
 def run(this: Run) -> None:
@@ -147,7 +188,10 @@ async def _rounds(this: Run) -> None:
     try:
         async with aiohttp.ClientSession() as session:
             fetch = HttpFetch(session, pace)
-            scraper = Scraper(source=this.source.name, memory=memory, fetch=fetch, now=_now, log=this.log)
+            profile = replace(WOOCOMMERCE, product_path=this.options.product_path or WOOCOMMERCE.product_path)
+            scraper = Scraper(
+                source=this.source.name, memory=memory, fetch=fetch, now=_now, log=this.log, profile=profile
+            )
             send(this, memory)  # what a killed run left behind
             while not this.stop.requested:
                 began = time.monotonic()
@@ -173,8 +217,11 @@ async def _round(this: Run, scraper: Scraper, base: str, every: timedelta) -> fl
             if this.stop.requested:
                 break
     except FetchFailed as error:
-        this.log.warning("round given up", problem=str(error))
+        scraper.given_up(str(error))
         return min(every.total_seconds(), RETRY_SECONDS)
+    except BadSitemap as error:
+        scraper.given_up(str(error))
+        return every.total_seconds()
     finally:
         send(this, scraper.memory)
     this.log.info("round done", **{name: getattr(counts, name) for name in RoundCounts.__slots__})

@@ -15,8 +15,7 @@ from producers import runner
 from producers.runner import Options
 from producers.sources import SOURCES, source
 from schemas.currency import problem_as_shops
-from schemas.errors import InsightsError, Misconfigured
-from schemas.registry import Registry
+from schemas.errors import InsightsError, Misconfigured, RowsRefused
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
@@ -26,6 +25,8 @@ def produce(name: str, options: Options) -> int:
 
     Raises InsightsError with a text for people; logs to stderr.
     """
+    from schemas.registry import Registry  # half a second to load, which `--help` need not take
+
     runner.log_to(sys.stderr)
     return runner.run(source(name), options, Registry(options.registry_url))
 
@@ -88,15 +89,31 @@ FromFile = Annotated[
     ),
 ]
 MappingFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="With --from-file: TOML that says what the columns are.")
+    Path | None,
+    typer.Option(
+        metavar="FILE|NAME|auto",
+        help="With --from-file: TOML that says what the columns are, the name of a ready one, or auto to find that.",
+    ),
 ]
+Check = Annotated[
+    bool,
+    typer.Option("--check", metavar="", help="With --from-file: show what would be counted, and publish nothing."),
+]
+Yes = Annotated[bool, typer.Option("--yes", metavar="", help="With --mapping auto: take the one that fits.")]
 Url = Annotated[str | None, typer.Option(metavar="URL", help="For catalog: the shop to read.")]
+ProductPath = Annotated[
+    str | None,
+    typer.Option(metavar="PATTERN", help="For catalog: what paths of product pages look like, as ^/shop/[^/]+/$."),
+]
 Every = Annotated[
     str | None, typer.Option(metavar="LENGTH", help="For catalog: from one round to the next, as 5m or 1h.")
 ]
 
 # What only one source takes.
-ONLY_FOR = {"--from-file": "orders", "--mapping": "orders", "--url": "catalog", "--every": "catalog"}
+ONLY_FOR = {
+    **{"--from-file": "orders", "--mapping": "orders", "--check": "orders", "--yes": "orders"},
+    **{"--url": "catalog", "--product-path": "catalog", "--every": "catalog"},
+}
 DEFAULTS = Options()
 HELP = """Publish a source's events, until it is done or stopped.
 
@@ -116,6 +133,57 @@ def _refuse_misplaced(name: str, given: Mapping[str, object]) -> None:
             raise Misconfigured(f"{option} is for the source {ONLY_FOR[option]}, and {name} does not take it")
 
 
+def ready_mapping(file: Path | None, mapping: Path | None, *, confirmed: bool) -> Path | None:
+    """The mapping's file: the one given, a ready one by its name, or for ``auto`` the ready one that fits the file.
+
+    What was found is said on stderr, and confirmed on the terminal unless it is already. Raises Misconfigured.
+    """
+    from producers.order_file import export
+
+    if mapping is None or file is None or mapping.is_file():
+        return mapping
+    if str(mapping) != "auto":
+        return export.ready().get(str(mapping), mapping)
+    found, why = export.detected(file)
+    said = f"{file.name} fits the ready mapping {found.stem} ({found}): {why}"
+    typer.echo(said, err=True)
+    if confirmed:
+        return found
+    if not sys.stdin.isatty():
+        raise Misconfigured(
+            f"confirm the mapping {found.stem} with --yes; look first with --check, or name another with --mapping"
+        )
+    if not typer.confirm("Publish with it?", err=True):
+        raise Misconfigured("nothing was published; name a mapping with --mapping FILE, or look with --check")
+    return found
+
+
+def check_orders(options: Options) -> int:
+    """Show what an order file would count as; publishes nothing and asks no server. Returns the exit code."""
+    from rich.console import Console
+
+    from producers.order_file import check, export, source
+
+    if options.from_file is None or options.mapping is None:
+        raise Misconfigured(
+            "--check looks at an order file: give --from-file FILE and --mapping FILE, or --mapping auto"
+        )
+    file = export.opened(options.from_file, options.mapping)
+    source.refuse_hopeless(file, options.from_file)
+    finding = check.found(file, options.state, datetime.now(UTC), options.currency)
+    console = Console(highlight=False)
+    check.show(finding, console if console.is_terminal else Console(width=10_000, highlight=False))
+    return RowsRefused.exit_code if finding.refused else 0
+
+
+def _pattern(text: str | None) -> str | None:
+    try:
+        re.compile(text or "")
+    except re.error as error:
+        raise Misconfigured(f"--product-path {text!r} is no regular expression: {error}") from error
+    return text
+
+
 @app.command(help=HELP)
 def main(
     name: SourceName,
@@ -131,11 +199,16 @@ def main(
     metrics_port: MetricsPort = None,
     from_file: FromFile = None,
     mapping: MappingFile = None,
+    check: Check = False,
+    yes: Yes = False,
     url: Url = None,
+    product_path: ProductPath = None,
     every: Every = None,
 ) -> None:
     try:
-        _refuse_misplaced(name, {"--from-file": from_file, "--mapping": mapping, "--url": url, "--every": every})
+        given = {"--from-file": from_file, "--mapping": mapping, "--check": check or None, "--yes": yes or None}
+        _refuse_misplaced(name, {**given, "--url": url, "--product-path": product_path, "--every": every})
+        mapping = ready_mapping(from_file, mapping, confirmed=yes or check)
         options = Options(
             bootstrap=kafka,
             registry_url=registry,
@@ -150,12 +223,15 @@ def main(
             from_file=from_file,
             mapping=mapping,
             url=url,
+            product_path=_pattern(product_path),
             every=duration(every) if every else None,
         )
+        if check:
+            raise typer.Exit(check_orders(options))
         produce(name, options)
     except InsightsError as error:
         typer.echo(f"insights produce: {error}", err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(error.exit_code) from error
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas import catalogue
@@ -17,6 +18,7 @@ from schemas.errors import BrokerUnavailable, ContractBroken, EventTooLarge, Ins
 
 SCHEMA_ID_HEADER: Final = "schema_id"
 ERROR_HEADERS: Final = "__connect.errors."  # Kafka Connect's, so that any of its tools can read our dead letters
+LONGEST_HEADER: Final = 8_192  # characters: a letter has to fit, whatever its message quotes
 POLL_EVERY: Final = 256
 FLUSH_SECONDS: Final = 60.0
 # Errors are remembered up to here; the first one names the cause, the rest are its echo.
@@ -79,16 +81,20 @@ class Publisher:
         schema_ids: SchemaIds,
         *,
         client_id: str,
+        currency: str | None = None,
         settings: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """``settings`` are librdkafka's and win over PRODUCER_SETTINGS. ``clock`` gives seconds since 1970.
+        """``currency`` is the shop's: a sale in another one is refused. Without it any currency will do.
+
+        ``settings`` are librdkafka's and win over PRODUCER_SETTINGS. ``clock`` gives seconds since 1970.
 
         Does not block; the first publish does.
         """
         self.bootstrap = bootstrap
         self.counts: dict[str, TopicCounts] = {}
         self._schema_ids = schema_ids
+        self._currency = currency
         self._channels: dict[str, _Channel] = {}
         self._errors: list[str] = []
         self._since_poll = 0
@@ -102,6 +108,7 @@ class Publisher:
                 "client.id": client_id,
                 "on_delivery": self._on_delivery,
                 "error_cb": self._on_error,
+                "logger": structlog.get_logger(),  # else it writes to stderr in a form of its own
             }
         )
 
@@ -140,17 +147,18 @@ class Publisher:
         """Queue bytes that could not become an event, as they came, with Kafka Connect's error headers.
 
         ``stage`` is where it failed (Connect's word; here ``VALUE_CONVERTER`` or ``TRANSFORMATION``), ``origin`` where
-        the bytes stood (``{"file": ..., "line": ...}``) and is written under the same prefix. Raises EventTooLarge
-        when the bytes are too many even for that topic.
+        the bytes stood (``{"file": ..., "line": ...}``) and is written under the same prefix. Of bytes that are too
+        many even for that topic the head goes, and a header ``truncated.from`` tells how many they were.
         """
         letters = catalogue.event("ops.dead_letter")
         counts = self.counts.setdefault(letters.topic, TopicCounts())
+        origin = dict(origin or {})
         if len(original) > letters.max_bytes:
-            counts.too_large += 1
-            raise EventTooLarge(letters.name, len(original), letters.max_bytes)
+            origin["truncated.from"] = str(len(original))
+            original = original[: letters.max_bytes]
         counts.accepted += 1
         counts.bytes += len(original)
-        headers = _error_headers(meant_for, error, stage, origin or {}, int(self._clock() * 1000))
+        headers = _error_headers(meant_for, error, stage, origin, int(self._clock() * 1000))
         self._send(letters.topic, key, original, headers)
 
     def flush(self, deadline_seconds: float = FLUSH_SECONDS) -> None:
@@ -203,7 +211,7 @@ class Publisher:
             )
 
     def _open(self, event: Event) -> _Channel:
-        encoder = Encoder(event, self._schema_ids.register(event))
+        encoder = Encoder(event, self._schema_ids.register(event), self._currency)
         counts = self.counts.setdefault(event.topic, TopicCounts())
         headers = [(SCHEMA_ID_HEADER, str(encoder.schema_id).encode())]
         channel = _Channel(event.topic, event.key, headers, encoder.encode, counts)
@@ -261,4 +269,5 @@ def _error_headers(
         "timestamp": str(at_ms),
         **origin,
     }
-    return [(ERROR_HEADERS + name, text.encode()) for name, text in texts.items()]
+    # A message may quote what no UTF-8 has, and at any length.
+    return [(ERROR_HEADERS + name, text[:LONGEST_HEADER].encode(errors="replace")) for name, text in texts.items()]

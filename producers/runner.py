@@ -22,7 +22,7 @@ from producers.publisher import FLUSH_SECONDS, Publisher, SchemaIds
 from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.codec import Record
-from schemas.errors import Misconfigured
+from schemas.errors import InsightsError, Misconfigured
 
 PR_SET_PDEATHSIG = 1
 
@@ -45,6 +45,7 @@ class Options:
         from_file: a file to read the past from, with
         mapping: the TOML file that says what its columns are.
         url: the site to read, for a source that reads the web, and
+        product_path: the pattern of its product pages' paths, and
         every: how long from one round over it to the next; None leaves it to the source.
     """
 
@@ -61,6 +62,7 @@ class Options:
     from_file: Path | None = None
     mapping: Path | None = None
     url: str | None = None
+    product_path: str | None = None
     every: timedelta | None = None
 
 
@@ -101,7 +103,8 @@ class Stop:
 class Run:
     """What a source is given. It publishes until it is done or ``stop`` is requested, and returns.
 
-    A source that keeps a cursor moves it after ``publisher.flush()`` only.
+    A source that keeps a cursor moves it after ``publisher.flush()`` only. One that did its work, and has to say that
+    all is not well, leaves a ``verdict``, which is raised at the end.
     """
 
     source: Source
@@ -111,6 +114,7 @@ class Run:
     log: structlog.stdlib.BoundLogger
     clock: Callable[[], float] = time.time
     published: int = field(default=0, init=False)
+    verdict: InsightsError | None = field(default=None, init=False)
 
     def publish(self, event: Event, record: Record) -> None:
         """Publish one event and count it against ``max_events``. Raises as Publisher.publish does."""
@@ -141,23 +145,26 @@ def run(
 
     Takes over SIGTERM and SIGINT unless ``stop`` is given. ``clock`` gives seconds since 1970. Raises what the source
     raises, Misconfigured when the metrics' port is taken, and DeliveryFailed or BrokerUnavailable when events could
-    not be delivered.
+    not be delivered; last, the source's verdict.
     """
     log = structlog.get_logger().bind(source=source.name)
     if stop is None:
         stop = Stop()
         stop.on_signals()
     options.state.mkdir(parents=True, exist_ok=True)
-    publisher = Publisher(options.bootstrap, schema_ids, client_id=f"insights-{source.name}", clock=clock)
-    if options.from_file is None:  # a file is read by a child, which serves its own
-        publisher.open(catalogue.event(name) for name in source.events)
-        _serve_metrics(publisher, source, options.metrics_port, log)
+    publisher = Publisher(
+        options.bootstrap, schema_ids, client_id=f"insights-{source.name}", currency=options.currency, clock=clock
+    )
+    publisher.open(catalogue.event(name) for name in source.events)
+    _serve_metrics(publisher, source, options.metrics_port, log)
     this = Run(source=source, options=options, publisher=publisher, stop=stop, log=log, clock=clock)
     log.info("started", topics=list(source.events), kafka=options.bootstrap, seed=options.seed, rate=options.rate)
     began = time.monotonic()
     source.run(this)
     publisher.flush(FLUSH_SECONDS)
     log.info("stopped", published=this.published, seconds=round(time.monotonic() - began, 1))
+    if this.verdict is not None:
+        raise this.verdict
     return this.published
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.expressions import EqualTo
+from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
 from pyiceberg.table import Table
 
 from flink.tables import NAMESPACE
@@ -54,9 +55,12 @@ def coverage(catalog: Catalog, event: Event, pieces: Iterable[Slice]) -> Coverag
     if source is None or not wanted:
         return Coverage(records=0, doubled=0, bytes=0, schema_ids=(), missing=wanted if source is None else ())
     scan = source.scan(row_filter=within(wanted), selected_fields=("kafka_partition", "kafka_offset", "schema_id"))
-    size = sum(task.file.file_size_in_bytes for task in scan.plan_files())
+    files = list(scan.plan_files())  # once: to find them takes as long as to read them
+    size = sum(task.file.file_size_in_bytes for task in files)
     with duckdb.connect() as connection:
-        rows = scan.to_arrow_batch_reader()
+        reader = ArrowScan(source.metadata, source.io, scan.projection(), scan.row_filter)
+        columns = schema_to_pyarrow(scan.projection(), include_field_ids=False)
+        rows = pa.RecordBatchReader.from_batches(columns, reader.to_record_batches(files)).cast(columns)
         connection.register("arrived", rows)
         connection.execute(
             "create table places as select kafka_partition as p, kafka_offset as o, count(*) as n,"

@@ -156,7 +156,7 @@ def _without(records: pa.Table, places: set[tuple[int, int]]) -> pa.Table:
         if (partition, offset) not in places and event_id not in seen:
             seen.add(event_id)
             kept.append(row)
-    return order.take(kept)
+    return order.take(pa.array(kept, pa.int64()))
 
 
 def _narrowed(records: Cells, a: Aggregate, key: Mapping[str, Any], places: Sequence[Place]) -> list[Place]:
@@ -173,7 +173,7 @@ def _picked(records: Cells, places: Sequence[Place]) -> Cells:
     rows: dict[str, list[int]] = {name: [] for name in records.tables}
     for name, row in places:
         rows[name].append(row)
-    return Cells({name: table.take(rows[name]) for name, table in records.tables.items()})
+    return Cells({name: table.take(pa.array(rows[name], pa.int64())) for name, table in records.tables.items()})
 
 
 def _row(records: Cells, a: Aggregate, key: Mapping[str, Any]) -> dict[str, Any] | None:

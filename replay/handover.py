@@ -18,7 +18,7 @@ from flink.live_job import kept, second_name
 from flink.postgres import Connection
 from flink.versions import seen_version
 from replay.compare import comparable, totals
-from replay.plan import PlannedAggregate
+from replay.planned import PlannedAggregate
 from replay.records import NotNow, Run, staging
 from replay.run import COUNTED
 from replay.site import Say, Site

@@ -55,8 +55,11 @@ class Log:
         return {n: Extent(begin=begins[n], end=ends[n]) for n in begins}
 
     def first_since(self, event: Event, moment: datetime) -> dict[int, int]:
-        """By partition, the first offset published at ``moment`` or later; the end when there is none."""
-        found = self._offsets(event, OffsetSpec.for_timestamp(int(moment.timestamp() * 1000)))
+        """By partition, the first offset published at ``moment`` or later; the end when there is none.
+
+        Kafka knows no time before 1970. Nothing was published then, so that is the log's beginning.
+        """
+        found = self._offsets(event, OffsetSpec.for_timestamp(max(int(moment.timestamp() * 1000), 0)))
         ends = self._offsets(event, OffsetSpec.latest())
         return {n: offset if offset >= 0 else ends[n] for n, offset in found.items()}
 

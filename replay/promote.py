@@ -19,7 +19,8 @@ from flink.versions import seen_version
 from replay import records
 from replay.compare import in_stretches, name_of, totals
 from replay.handover import give_up, hand_back, hand_over, retire_old
-from replay.plan import PlannedAggregate, Stretch, check_current, final_until
+from replay.plan import check_current, final_until
+from replay.planned import PlannedAggregate, Stretch
 from replay.records import NotNow, Run, Status, before, staging
 from replay.run import COUNTED, RESTATED, restated_places
 from replay.site import Say, Site

@@ -14,7 +14,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from flink.postgres import Connection
-from replay.plan import ReplayPlan, Stretch
+from replay.planned import ReplayPlan, Stretch
 from replay.site import Site
 from schemas.errors import InsightsError, Misconfigured, Retryable
 

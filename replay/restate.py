@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from replay import records
-from replay.plan import NothingToDo, ReplayPlan, Wish, everything, make_plan
+from replay.plan import NothingToDo, Wish, everything, make_plan
+from replay.planned import ReplayPlan
 from replay.promote import NotProven, promote, prune, tidy
 from replay.records import Run, Status
 from replay.run import ComputeEngine, Heard, run

@@ -25,7 +25,8 @@ from flink.tables import sink_ddl
 from flink.versions import seen_version
 from replay import archive, late, records
 from replay.log import Log
-from replay.plan import OffsetsGone, PlannedAggregate, PlannedTopic, ReplayPlan, Stretch, check_current, final_until
+from replay.plan import OffsetsGone, check_current, final_until
+from replay.planned import PlannedAggregate, PlannedTopic, ReplayPlan, Stretch
 from replay.records import Run, Status, staging
 from replay.result import copy_parquet
 from replay.site import Say, Site

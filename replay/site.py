@@ -1,4 +1,7 @@
-"""What a replay talks to. Made from settings by `insights`; nothing here reads the environment."""
+"""What a replay talks to. Made from settings by `insights`; nothing here reads the environment.
+
+The libraries of the lake and of the registry are loaded by who opens them: most of what is asked, Postgres knows.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-
-from pyiceberg.catalog import Catalog
+from typing import TYPE_CHECKING
 
 from flink.deployment import Deployment
 from flink.postgres import Connection, connected
 from replay.duck_files import open_catalog
 from replay.log import Log
-from schemas.registry import Registry
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+
+    from schemas.registry import Registry
 
 Say = Callable[[str], None]
 """Told, in a few words, what is being waited for or done."""
@@ -42,6 +48,8 @@ class Site:
 
     @cached_property
     def registry(self) -> Registry:
+        from schemas.registry import Registry  # half a second to load, which only who decodes should pay
+
         return Registry(self.deployment.registry)
 
     @contextmanager

@@ -23,7 +23,8 @@ from replay import records
 from replay.cells import Cells
 from replay.compare import Comparison, canonical_hash, comparable, compare, name_of
 from replay.log import slices
-from replay.plan import PlannedAggregate, ReplayPlan, check_current
+from replay.plan import check_current
+from replay.planned import PlannedAggregate, ReplayPlan
 from replay.records import NotNow, Run, Status, staging
 from replay.run import COUNTED, RESTATED, await_live_job, restated_places
 from replay.site import Say, Site

@@ -33,6 +33,11 @@ class Misfit(Exception):
         self.problem = problem
 
 
+def within(path: str, name: str) -> str:
+    """The path of a record's field."""
+    return f"{path}.{name}" if path else name
+
+
 def zigzag(number: int) -> bytes:
     """Avro's variable-length encoding of an int or long."""
     value = (number << 1) ^ (number >> 63)
@@ -155,15 +160,14 @@ def written(schema: Any, value: Any, path: str = "") -> bytes:
 def _record(schema: dict[str, Any], value: Any, path: str) -> bytes:
     if not isinstance(value, Mapping):
         raise Misfit(path, f"is {value!r}, which is not a record")
-    prefix = f"{path}." if path else ""
     out = []
     for field in schema["fields"]:
         name = field["name"]
         if name not in value and not isinstance(field["type"], list):
-            raise Misfit(prefix + name, "is missing")
-        out.append(written(field["type"], value.get(name), prefix + name))
+            raise Misfit(within(path, name), "is missing")
+        out.append(written(field["type"], value.get(name), within(path, name)))
     if unknown := set(value) - {field["name"] for field in schema["fields"]}:
-        raise Misfit(prefix + min(map(str, unknown)), "is not in the contract")
+        raise Misfit(within(path, min(map(str, unknown))), "is not in the contract")
     return b"".join(out)
 
 

@@ -11,6 +11,8 @@ A contract is an Avro record schema with these attributes at its top level:
 ``max_bytes``       largest encoded event
 ``format``          ``avro`` (default), or ``raw`` for a topic whose value is not Avro
 ==================  =====================================================================
+
+and its fields may say what a value has to be besides its type: schemas/rules.py.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from schemas.errors import Misconfigured
+from schemas.rules import without_rules
 
 HERE = Path(__file__).parent
 MAX_BATCH_BYTES = 2 * 1024 * 1024
@@ -63,7 +66,9 @@ class Event:
 
     @cached_property
     def avro_schema(self) -> dict[str, Any]:
-        return {k: v for k, v in self.schema.items() if k not in ATTRIBUTES}
+        schema = without_rules({k: v for k, v in self.schema.items() if k not in ATTRIBUTES})
+        assert isinstance(schema, dict)
+        return schema
 
     @property
     def topic_config(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ from schemas.binary import MISFITS, Misfit, written
 from schemas.catalogue import Event
 from schemas.compiled import CompiledEncoder
 from schemas.errors import ContractBroken, EventTooLarge, PoisonEvent
+from schemas.rules import check
 
 Record = Mapping[str, Any]
 
@@ -26,13 +27,14 @@ HEADER = struct.Struct(">bI")
 
 
 class Encoder:
-    """Encodes records of one contract under one schema id."""
+    """Encodes records of one contract under one schema id. ``currency`` is the shop's; without it any will do."""
 
-    def __init__(self, event: Event, schema_id: int) -> None:
+    def __init__(self, event: Event, schema_id: int, currency: str | None = None) -> None:
         self.event = event
         self.schema_id = schema_id
         self._header = HEADER.pack(0, schema_id)
-        self._compiled = CompiledEncoder(event.avro_schema, self._header).encode
+        self._compiled = CompiledEncoder(event.schema, self._header, currency).encode
+        self._currency = currency
         self._max_bytes = event.max_bytes
 
     def encode(self, record: Record) -> bytes:
@@ -47,9 +49,11 @@ class Encoder:
 
     def _carefully(self, record: Record) -> bytes:
         try:
-            return self._header + written(self.event.avro_schema, record)
+            encoded = self._header + written(self.event.schema, record)
+            check(self.event.schema, record, self._currency)
         except Misfit as misfit:
             raise ContractBroken(self.event.name, misfit.path or "(the record)", misfit.problem) from misfit
+        return encoded
 
 
 class SchemaLookup(Protocol):

@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 from schemas.binary import EPOCH, MILLISECOND, PRIMITIVES, decimal_bytes, kind_of, string, zigzag
+from schemas.rules import currency_problem, source_of
 
 Record = Mapping[str, Any]
 
@@ -66,15 +67,32 @@ class _Strings(dict[str | None, str]):
         return encoded
 
 
+class _Currencies(dict[str, str]):
+    """The shop's currency; without one, those that there are."""
+
+    def __init__(self, shops: str | None) -> None:
+        super().__init__({} if shops is None else {shops: _text(string(shops))})
+        self._shops = shops
+
+    def __missing__(self, value: str) -> str:
+        if currency_problem(value, self._shops):
+            _refuse()
+        encoded = self[value] = _text(string(value))
+        return encoded
+
+
 class _Decimals(dict[Decimal, str]):
     """Encoded decimals, remembered: a shop has few distinct prices and very many order lines."""
 
-    def __init__(self, scale: int, precision: int) -> None:
+    def __init__(self, scale: int, precision: int, minimum: int | None) -> None:
         super().__init__()
         self._scale = scale
         self._precision = precision
+        self._minimum = minimum
 
     def __missing__(self, value: Decimal) -> str:
+        if self._minimum is not None and value < self._minimum:
+            _refuse()
         encoded = _text(decimal_bytes(value, self._scale, self._precision))
         if len(self) < REMEMBERED_DECIMALS:
             self[value] = encoded
@@ -116,8 +134,9 @@ SCOPE: dict[str, Any] = {
 class CompiledEncoder:
     """``encode(record)`` for one contract, as text of one character a byte turned into bytes at the end."""
 
-    def __init__(self, schema: dict[str, Any], header: bytes) -> None:
+    def __init__(self, schema: dict[str, Any], header: bytes, currency: str | None = None) -> None:
         self._schema = schema
+        self._currency = currency
         self._header = _text(header)
         self._various: set[str] = set()
         self._size = len(schema["fields"])
@@ -128,17 +147,26 @@ class CompiledEncoder:
         return (self._exact if len(record) == self._size else self._sparse)(record)
 
     def _compile(self) -> None:
-        self._exact = _Compilation(self._schema, self._header, self._various, self._compile).function(sparse=False)
-        self._sparse = _Compilation(self._schema, self._header, self._various, self._compile).function(sparse=True)
+        parts = (self._schema, self._header, self._various, self._compile, self._currency)
+        self._exact = _Compilation(*parts).function(sparse=False)
+        self._sparse = _Compilation(*parts).function(sparse=True)
 
 
 class _Compilation:
     """Writes one function. Methods named after a kind give the source of an expression, or of several after commas."""
 
-    def __init__(self, schema: dict[str, Any], header: str, various: set[str], again: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        schema: dict[str, Any],
+        header: str,
+        various: set[str],
+        again: Callable[[], None],
+        currency: str | None,
+    ) -> None:
         self._schema = schema
         self._various = various
         self._again = again
+        self._currency = currency
         self._scope = {**SCOPE, "HEADER": header}
         self._functions: list[str] = []
         self._names = 0
@@ -149,6 +177,7 @@ class _Compilation:
         parts = ", ".join(self._field(field, "r", "", sparse=sparse) for field in fields)
         known = self._bind(frozenset(field["name"] for field in fields))
         check = f"    if not r.keys() <= {known}: refuse()\n" if sparse else ""
+        check += "".join(f"    if {broken}: refuse()\n" for broken in _bounds(fields))
         source = f"def encode(r):\n{check}    return join((HEADER, {parts})).encode('latin-1')\n"
         code = compile("".join(self._functions) + source, f"<encoder of {self._schema['name']}>", "exec")
         exec(code, self._scope)  # noqa: S102 the source is built from our own contracts
@@ -168,31 +197,37 @@ class _Compilation:
         name = field["name"]
         optional = sparse and isinstance(field["type"], list)
         value = f"{record}.get({name!r})" if optional else f"{record}[{name!r}]"
-        return self._value(field["type"], value, f"{path}.{name}")
+        if "currency" in field:
+            return f"{self._bind(_Currencies(self._currency))}[{value}]"
+        rules = (field.get("minimum"), field.get("min_items", 0))
+        return self._value(field["type"], value, f"{path}.{name}", *rules)
 
-    def _value(self, schema: Any, value: str, path: str) -> str:
+    def _value(self, schema: Any, value: str, path: str, minimum: int | None = None, min_items: int = 0) -> str:
         kind = kind_of(schema)
         if kind == "union":
-            return self._nullable(schema[1], value, path)
+            return self._nullable(schema[1], value, path, minimum)
         if kind == "string":
             return self._string(value, path)
         if kind in ("record", "array", "map"):
-            return f"{self._composite(schema, path)}({value})"
+            return f"{self._composite(schema, path, min_items)}({value})"
         name = self._name()
         if kind == "timestamp-millis":
             low = f"LOW[({name} := ({value} - EPOCH) // MILLISECOND << 1) & 16383]"
             return f"{low}, LOW[{name} >> 14 & 16383], HIGH[{name} >> 28]"
         if kind == "int":
-            integer = self._bind(_latin(PRIMITIVES["int"]))
-            small = f"({name} := {value}).__class__ is int and 0 <= {name} < 1024"
+            integer = self._bind(
+                _latin(PRIMITIVES["int"]) if minimum is None else _at_least(minimum, PRIMITIVES["int"])
+            )
+            small = f"({name} := {value}).__class__ is int and {max(minimum or 0, 0)} <= {name} < 1024"
             return f"(SMALL[{name}] if {small} else {integer}({name}))"
         if kind == "decimal":
-            memo = self._bind(_Decimals(schema["scale"], schema["precision"]))
+            memo = self._bind(_Decimals(schema["scale"], schema["precision"], minimum))
             # An int or float may equal a remembered Decimal; it is refused all the same.
             return f"{memo}[{name} if ({name} := {value}).__class__ is Decimal else refuse()]"
         if kind == "enum":
             return f"{self._bind({symbol: _text(zigzag(n)) for n, symbol in enumerate(schema['symbols'])})}[{value}]"
-        return f"{self._bind(_latin(PRIMITIVES[kind]))}({value})"
+        encode = _latin(PRIMITIVES[kind]) if minimum is None else _at_least(minimum, PRIMITIVES[kind])
+        return f"{self._bind(encode)}({value})"
 
     def _string(self, value: str, path: str, *, nullable: bool = False) -> str:
         if path not in self._various:
@@ -206,23 +241,27 @@ class _Compilation:
             return f"({known.format(f'({name} := {value})')})"
         return f"('\\0' if ({name} := {value}) is None else {known.format(name)})"
 
-    def _nullable(self, schema: Any, value: str, path: str) -> str:
+    def _nullable(self, schema: Any, value: str, path: str, minimum: int | None) -> str:
         if kind_of(schema) == "string":
             return self._string(value, path, nullable=True)
         name = self._name()
-        present = self._value(schema, name, path)
+        present = self._value(schema, name, path, minimum)
         return f"('\\0' if ({name} := {value}) is None else join(('\\2', {present})))"
 
-    def _composite(self, schema: dict[str, Any], path: str) -> str:
+    def _composite(self, schema: dict[str, Any], path: str, min_items: int = 0) -> str:
         """The name of a function that encodes a record, an array or a map."""
         kind, name = kind_of(schema), self._name()
         if kind == "record":
             parts = ", ".join(self._field(field, "r", path) for field in schema["fields"])
-            body = f"join(({parts},)) if len(r) == {len(schema['fields'])} else refuse()"
+            fits = [f"len(r) == {len(schema['fields'])}", *(f"not ({b})" for b in _bounds(schema["fields"]))]
+            body = f"join(({parts},)) if {' and '.join(fits)} else refuse()"
         elif kind == "array":
             item = self._item(schema["items"], f"{path}[]")
+            none = "refuse()" if min_items else "'\\0'"
+            some = f" and len(r) >= {min_items}" if min_items > 1 else ""
             body = (
-                f"(join((SMALL[len(r)], *map({item}, r), '\\0')) if r else '\\0') if r.__class__ is list else refuse()"
+                f"(join((SMALL[len(r)], *map({item}, r), '\\0')) if r else {none})"
+                f" if r.__class__ is list{some} else refuse()"
             )
         else:
             key, item = self._item("string", f"{path}<key>"), self._item(schema["values"], f"{path}<value>")
@@ -242,6 +281,26 @@ class _Compilation:
         if path not in self._various:
             self._various.add(path)
             self._again()
+
+
+def _bounds(fields: list[dict[str, Any]]) -> list[str]:
+    """Conditions on a record r that break its rules. No discount, the usual one, is asked nothing more."""
+    found = []
+    for field in fields:
+        value = f"r[{field['name']!r}]"
+        if "at_most" in field:
+            nothing = f"{value} and " if field.get("minimum") == 0 else ""
+            found.append(f"{nothing}{value} > {source_of(field['at_most'], 'r')}")
+        if "at_least" in field:
+            found.append(f"{value} < {source_of(field['at_least'], 'r')}")
+    return found
+
+
+def _at_least(minimum: int, encode: Callable[[Any], bytes]) -> Callable[[Any], str]:
+    def checked(value: Any) -> str:
+        return encode(value).decode("latin-1") if value >= minimum else _refuse()
+
+    return checked
 
 
 def _latin(encode: Callable[[Any], bytes]) -> Callable[[Any], str]:

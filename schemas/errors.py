@@ -6,11 +6,13 @@ Their text says what happened, where, and what to do next; the CLI prints it as 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 
 class InsightsError(Exception):
-    """The root. Anything else that escapes is a defect."""
+    """The root. Anything else that escapes is a defect. ``exit_code`` is that of a command that ends by it."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class Retryable(InsightsError):
@@ -19,6 +21,12 @@ class Retryable(InsightsError):
 
 class Misconfigured(InsightsError):
     """A setting, file or argument is wrong; the text names it and what it should be."""
+
+
+class RowsRefused(InsightsError):
+    """A file was imported, and some of its rows were not: whoever runs it should look."""
+
+    exit_code: ClassVar[int] = 3
 
 
 class PoisonEvent(InsightsError):

@@ -5,14 +5,17 @@ A thin layer over confluent_kafka's client that speaks in contracts and in this 
 
 from __future__ import annotations
 
+import warnings
 import weakref
-
-import httpx
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from schemas.catalogue import Event, avro_events
 from schemas.errors import IncompatibleSchema, PoisonEvent, RegistryUnavailable
+
+# authlib, which the client brings, warns its own authors when it is imported, and no filter keeps it from that.
+with warnings.catch_warnings(record=True):
+    import httpx
+    from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+    from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 LEVEL = "FULL_TRANSITIVE"
 NOT_FOUND = (40401, 40402, 40403)

@@ -1,6 +1,28 @@
-"""The embedded stack: every server from wheels and jars, supervised."""
+"""The embedded stack: every server from wheels and jars, supervised.
 
-from insights.stack.control import PartState, Step, counted_until, down, log_path, part_states, up
-from insights.stack.plan import UpPlan
+What is named here is loaded when it is asked for: to look at a stack needs none of what starts one.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from insights.stack.control import Step, down, up
+    from insights.stack.plan import UpPlan
+    from insights.stack.states import PartState, counted_until, log_path, part_states
 
 __all__ = ["PartState", "Step", "UpPlan", "counted_until", "down", "log_path", "part_states", "up"]
+_HOMES = {
+    "control": ("Step", "down", "up"),
+    "plan": ("UpPlan",),
+    "states": ("PartState", "counted_until", "log_path", "part_states"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Brings the stack up and down from outside, and says how it is."""
+"""Brings the stack up and down from outside."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -19,10 +17,12 @@ import psycopg
 
 from insights.deployment import flink_home
 from insights.settings import PROJECT, Settings
+from insights.shop import keep_currency
 from insights.stack import jars
 from insights.stack.part import Part
 from insights.stack.plan import UpPlan, everything
 from insights.stack.record import Record, end_process, process_of, read_state
+from insights.stack.states import log_path, supervisor_process
 from schemas.errors import InsightsError, Misconfigured
 
 # Comes back when it is killed, ends with the supervisor's own ending.
@@ -45,22 +45,6 @@ class Step:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PartState:
-    """How a part or task of the stack is."""
-
-    name: str
-    state: str
-    healthy: bool
-    endpoint: str
-    detail: str
-    pid: int | None
-    memory_mb: float | None
-    uptime_seconds: float | None
-    restarts: int
-    is_task: bool
-
-
 Report = Callable[[Step], None]
 
 
@@ -69,6 +53,7 @@ def up(settings: Settings, plan: UpPlan, report: Report) -> None:
 
     Blocks. What is up already is left alone. Raises StackNotUp, JarMissing or Misconfigured with what to do.
     """
+    keep_currency(settings)
     for folder in (settings.run_dir, settings.logs_dir, settings.conf_dir, settings.producers_dir):
         folder.mkdir(parents=True, exist_ok=True)
     _fetch_jars(settings, report)
@@ -90,15 +75,6 @@ def _fetch_jars(settings: Settings, report: Report) -> None:
     jars.link_flink(settings.jars, flink_home(), settings.flink_lib_dir)
     needed = sum(jar.part in jars.STACK for jar in jars.locked_jars())
     report(Step(name="jars", state="done", detail=f"{came} downloaded, {needed - came} were here"))
-
-
-def supervisor_process(settings: Settings) -> psutil.Process | None:
-    """The supervisor of this home, if one runs."""
-    try:
-        record = Record(**json.loads((settings.run_dir / "supervisor.json").read_text()))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    return process_of(record)
 
 
 def _start_supervisor(settings: Settings, plan: UpPlan) -> None:
@@ -197,17 +173,6 @@ def _await_numbers(settings: Settings, report: Report) -> None:
     report(Step(name="first numbers", state="done", detail="live.sales_per_minute has rows"))
 
 
-def counted_until(settings: Settings) -> datetime | None:
-    """The newest minute with an order that is counted; None before the first, or when Postgres does not say."""
-    with (
-        suppress(psycopg.Error),
-        psycopg.connect(settings.postgres_dsn, autocommit=True, connect_timeout=3) as connection,
-    ):
-        row = connection.execute("select max(window_start) from live.sales_per_minute").fetchone()
-        return row[0] if row else None
-    return None
-
-
 def down(settings: Settings, report: Report) -> None:
     """Stops everything, the live job with a savepoint. Blocks. Nothing of the stack runs after it."""
     supervisor = supervisor_process(settings)
@@ -242,63 +207,6 @@ def _await_stopped(settings: Settings, supervisor: psutil.Process, report: Repor
             supervisor.kill()
             return
         time.sleep(POLL_SECONDS)
-
-
-def part_states(settings: Settings) -> list[PartState]:
-    """Every part and task that the supervisor knows, and the supervisor itself first."""
-    supervisor = supervisor_process(settings)
-    states = [_part_state("supervisor", Record(state="running" if supervisor else "stopped"), supervisor)]
-    for name, record in read_state(settings.run_dir).items():
-        states.append(_part_state(name, record, process_of(record)))
-    return states
-
-
-def _part_state(name: str, record: Record, process: psutil.Process | None) -> PartState:
-    memory = uptime = None
-    if process is not None:
-        try:
-            family = [process, *(process.children(recursive=True) if name != "supervisor" else [])]
-            uptime = time.time() - process.create_time()
-        except psutil.NoSuchProcess:
-            process = None
-        else:
-            memory = sum(_private_memory(p) for p in family) / 1e6
-    return PartState(
-        name=name,
-        state=record.state if process or record.is_task or record.state in ("done", "stopped") else "down",
-        healthy=record.state in ("running", "done")
-        and (process is not None or record.is_task or record.state == "done"),
-        endpoint=record.endpoint,
-        detail=record.detail,
-        pid=process.pid if process else None,
-        memory_mb=memory,
-        uptime_seconds=uptime,
-        restarts=record.restarts,
-        is_task=record.is_task,
-    )
-
-
-def _private_memory(process: psutil.Process) -> int:
-    """Bytes that only this process holds: what Postgres' processes share is not counted once for each. 0 of one that
-    has ended, as a part's children do all the time.
-    """
-    with suppress(psutil.NoSuchProcess):
-        try:
-            return int(process.memory_full_info().uss)
-        except psutil.AccessDenied:
-            return int(process.memory_info().rss)
-    return 0
-
-
-def log_path(settings: Settings, part: str) -> Path:
-    """The file with the part's newest messages. Raises Misconfigured listing the parts when there is no such one."""
-    own, captured = settings.logs_dir / f"{part}.log", settings.logs_dir / f"{part}.out"
-    found = [path for path in (own, captured) if path.exists()]
-    if not found:
-        parts = sorted({path.stem for path in settings.logs_dir.glob("*.*")})
-        known = f"there is one of: {', '.join(parts)}" if parts else "nothing was started there yet"
-        raise Misconfigured(f"there is no log of {part!r} in {settings.logs_dir}; {known}")
-    return max(found, key=lambda path: (path.stat().st_size > 0, path == own))
 
 
 def _tail(path: Path, characters: int = 600) -> str:

@@ -18,9 +18,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import requests
-from jgo.maven import MavenContext, PythonResolver
-
 from insights.stack import java
 from schemas.errors import InsightsError, Misconfigured
 
@@ -142,6 +139,10 @@ def fetch(
 
 
 def _download(jar: Jar, folder: Path, repository: str | None, count: Callable[[Jar, int], None]) -> None:
+    # Only who downloads needs them, and most find every jar here.
+    import requests
+    from jgo.maven import MavenContext, PythonResolver
+
     @contextmanager
     def progress(_name: str, _size: int) -> Iterator[Callable[[int], None]]:
         yield lambda size: count(jar, size)

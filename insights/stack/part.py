@@ -6,7 +6,7 @@ import signal
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.errors import InsightsError
@@ -33,6 +33,7 @@ class Part:
         cwd: folder that it runs in.
         stop_signal: what asks it to end.
         stop_seconds: how long it may take to; then it is killed.
+        ends: exit codes with which it did its work and is not started again, and what is said of it then.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Part:
     cwd: Path | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 20.0
+    ends: Mapping[int, str] = field(default_factory=lambda: {0: "ended by itself"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

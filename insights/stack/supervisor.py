@@ -116,19 +116,19 @@ class Supervisor:
 
     def _start_or_wait(self, kept: _Kept, part: Part, now: float) -> None:
         if kept.record.pid is not None:
-            self._lost(kept, now)
+            self._lost(kept, part, now)
         if kept.record.state == "done" or now < kept.start_due or not self._ready(part.after):
             return
         kept.record.state = "starting"
         kept.working = self._pool.submit(lambda: "" if part.prepare is None else (part.prepare(), "")[1])
 
-    def _lost(self, kept: _Kept, now: float) -> None:
+    def _lost(self, kept: _Kept, part: Part, now: float) -> None:
         code = kept.child.returncode if kept.child is not None else None
         kept.record.pid = kept.record.started = None
         kept.child = None
         kept.checking = None
-        if code == 0:
-            kept.record.state, kept.record.detail = "done", "ended by itself"
+        if code is not None and code in part.ends:
+            kept.record.state, kept.record.detail = "done", part.ends[code]
             return
         if kept.well_since is not None and now - kept.well_since > STABLE_AFTER_SECONDS:
             kept.failures = 0

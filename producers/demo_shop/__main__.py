@@ -41,10 +41,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m producers.demo_shop", description=main.__doc__)
     parser.add_argument("--port", type=int, default=19300)
     parser.add_argument("--seed", type=int, default=1, help="of the synthetic shop whose products these are")
+    parser.add_argument("--currency", default="EUR", help="what it sells for, by ISO 4217")
     parser.add_argument("--state", type=Path, help="folder where the synthetic shop's source keeps its stock levels")
     parser.add_argument("--crawl-delay", type=float, default=0.05, help="seconds between two requests, for robots.txt")
     options = parser.parse_args()
-    shelf = Shelf(options.seed, stock_of(options.state and options.state / "shop.sqlite"))
+    shelf = Shelf(options.seed, stock_of(options.state and options.state / "shop.sqlite"), options.currency)
     site = Site(shelf, f"http://{HOST}:{options.port}", lambda: datetime.now(UTC), options.crawl_delay)
     web.run_app(site.application(), host=HOST, port=options.port, access_log=None, print=None)
 

@@ -28,7 +28,8 @@ class Pages:
         self._shelf = shelf
         self._base = base
         departments = {product.category_path[0]: None for product in shelf.products}
-        self._shared = {"shop": SHOP, "departments": {slug(name): name for name in departments}}
+        sign = "€" if shelf.currency == "EUR" else f"{shelf.currency} "
+        self._shared = {"shop": SHOP, "sign": sign, "departments": {slug(name): name for name in departments}}
 
     def home(self, articles: Sequence[Article]) -> str:
         """The front page: shelves, what is reduced, what sells."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from producers.shop.assortment import CURRENCY, Product, discount, price_at, products, promotion_at
+from producers.shop.assortment import Product, discount, price_at, products, promotion_at
 from producers.shop.chance import mixed
 
 StockAt = Callable[[Product, datetime], int]
@@ -87,9 +87,9 @@ def slug(text: str) -> str:
 class Shelf:
     """All articles of one shop. ``stock_at`` says how many units of a product there are."""
 
-    def __init__(self, seed: int, stock_at: StockAt) -> None:
+    def __init__(self, seed: int, stock_at: StockAt, currency: str = "EUR") -> None:
         self.products = products(seed)
-        self.currency = CURRENCY
+        self.currency = currency
         self._seed = seed
         self._stock_at = stock_at
         self._by_slug = {self.article(product, None).slug: product for product in self.products}

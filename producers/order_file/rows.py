@@ -1,228 +1,315 @@
-"""Rows of an order file, and the orders they make. Pure: bytes in, records out."""
+"""Rows of an order file as what they say: texts by field, then an order's head and its lines. Pure."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
-from zoneinfo import ZoneInfo
+from typing import Final, NamedTuple
 
-from producers.order_file.mapping import WHITESPACE, ColumnMapping
-from producers.shop.identifiers import event_id, tail_prefix
+from producers.order_file import values
+from producers.order_file.content import is_readable
+from producers.order_file.mapping import OF_THE_ORDER, ColumnMapping
+from producers.order_file.table import Record, Table, folded
+from producers.order_file.values import ISO, BadValue
+from schemas.currency import is_currency
 from schemas.errors import PoisonEvent
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND: Final = timedelta(milliseconds=1)
-CENT: Final = Decimal("0.01")
-ZERO: Final = Decimal("0.00")
+LONGEST_TEXT: Final = 1000
+HEAD_FIELDS: Final = (
+    *OF_THE_ORDER,
+    *("order_id", "occurred_at", "status", "shipping", "tax", "order_discount", "refunded", "refunded_at"),
+)
+# What people write for a currency, and what they should.
+CURRENCY_NAMES: Final = {
+    **{"euro": "EUR", "euros": "EUR", "€": "EUR", "$": "USD, CAD or AUD", "us$": "USD", "dollar": "USD"},
+    **{"£": "GBP", "pound": "GBP", "yen": "JPY", "¥": "JPY", "kr": "SEK, NOK or DKK", "zł": "PLN", "chf.": "CHF"},
+}
 
 
 class BadRow(PoisonEvent):
-    """A row is no order line, and why."""
+    """A row, and with it its order, can't be counted. The text says which field, what it is, and why.
+
+    Attributes:
+        field: of the mapping; empty when it is the row as a whole.
+        value: what the cell holds.
+        line: where the row begins; 0 until that is known.
+    """
+
+    def __init__(self, problem: str, *, field: str = "", value: str = "", line: int = 0) -> None:
+        super().__init__(problem)
+        self.field = field
+        self.value = value
+        self.line = line
 
 
-class Row(NamedTuple):
-    """One row that is good: ``total_cents`` for all its units."""
+class Line(NamedTuple):
+    """A row as a line of its order; money in cents, ``total`` for all its units. A return has negative units."""
 
-    at_ms: int
-    customer_id: str
-    order_id: str | None
     product_id: str
     category: str
     brand: str | None
+    quantity: int
+    total: int
+    discount: int
+    shipping: int
+    tax: int
+
+
+class Head(NamedTuple):
+    """What an order's first row says of the whole; money in cents. ``refunded`` None: the file does not say."""
+
+    order_id: str | None
+    at_ms: int
+    customer_id: str
     region: str
     currency: str
     channel: str
-    quantity: int
-    total_cents: int
+    outcome: str
+    shipping: int
+    tax: int
+    discount: int
+    refunded: int | None
+    refunded_at_ms: int | None
 
 
-class Step(NamedTuple):
-    """One thing to publish: an order of some lines of the file, or a bad line with its ``problem``.
-
-    Steps sort into the order of publishing: bad lines first, then orders by time, then by where they stand.
-    """
-
-    at_ms: int
-    lines: tuple[int, ...]
-    problem: str | None = None
+Texts = dict[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderFile:
-    """A file as it was read: its raw ``rows`` (line 1 is ``rows[0]``), its hash, and what to publish, in order."""
+class RowReader:
+    """Reads a table's rows by a mapping. Raises Misconfigured when the header lacks a column of the mapping."""
 
-    mapping: ColumnMapping
-    sha256: str
-    rows: Sequence[bytes]
-    positions: dict[str, int]
-    steps: Sequence[Step]
+    def __init__(self, mapping: ColumnMapping, table: Table) -> None:
+        self._mapping = mapping
+        self._encoding = table.encoding
+        self._header = table.header
+        self._positions = mapping.positions(table.header)
+        self._single = [(field, at[0]) for field, at in self._positions.items() if len(at) == 1]
+        self._several = [(field, at) for field, at in self._positions.items() if len(at) > 1]
+        self._constants = dict(mapping.constants)
+        typed = table.has_typed_dates and ISO not in mapping.date_formats
+        self._formats = (*mapping.date_formats, ISO) if typed else mapping.date_formats
+        needed = [*OF_THE_ORDER, "occurred_at", *(["order_id"] if "order_id" in self._positions else [])]
+        self._needed = [field for field in needed if field != "customer_id" or not mapping.guests]
+        self._line = lru_cache(maxsize=4096)(self._parsed_line)
+        self.has_order_ids = "order_id" in self._positions or "order_id" in mapping.constants
 
-    def order(self, step: Step) -> dict[str, Any]:
-        """The ``sales.order_placed`` record of a step without a problem. The same file gives the same ids."""
-        rows = [parse_row(self.mapping, self.positions, self.rows[line - 1]) for line in step.lines]
-        first, line = rows[0], step.lines[0]
-        source = self.mapping.source
-        return {
-            "event_id": event_id(step.at_ms, tail_prefix(_bits(self.sha256, line)), 0),
-            "occurred_at": EPOCH + step.at_ms * MILLISECOND,
-            "source": source,
-            "trace": None,
-            "order_id": first.order_id or f"{source}-{line}",
-            "customer_id": first.customer_id,
-            "region": first.region,
-            "currency": first.currency,
-            "channel": first.channel,
-            "session_id": None,
-            "lines": [line for row in rows for line in order_lines(row)],
-            "shipping_amount": ZERO,
-            "tax_amount": ZERO,
-        }
+    def column(self, field: str) -> str:
+        """What the file calls a field's column: its name in the header, or its position."""
+        at = self._positions.get(field)
+        if not at:
+            return ""
+        if self._header is not None and at[0] < len(self._header):
+            return self._header[at[0]]
+        return str(at[0] + 1)
 
+    def order_id(self, record: Record) -> str:
+        """The id of the order that a row is of, as far as it can be told even of a row that is refused."""
+        at = self._positions.get("order_id", ())
+        found = (record.cells[place].strip() for place in at if place < len(record.cells))
+        return next((text for text in found if text), "")
 
-def read(content: bytes, mapping: ColumnMapping) -> OrderFile:
-    """Everything in a file. Raises Misconfigured when the mapping names columns that the file lacks."""
-    rows = content.splitlines()
-    first = 1 if mapping.header else 0
-    header = [cell.strip() for cell in _cells(mapping, rows[0])] if mapping.header and rows else None
-    positions = mapping.positions(header)
-    steps: list[Step] = []
-    step_of_order: dict[str, tuple[int, Row]] = {}
-    for line, raw in enumerate(rows[first:], start=first + 1):
-        if not raw.strip():
-            continue
+    def texts(self, record: Record) -> Texts:
+        """What stands in the row, by field; blank ones are empty. Raises BadRow."""
+        cells = record.cells
+        found = self._constants.copy()
         try:
-            row = parse_row(mapping, positions, raw)
-            known = step_of_order.get(row.order_id) if row.order_id is not None else None
-            if known is not None:
-                _check_same_order(row, known[1])
-                step = steps[known[0]]
-                steps[known[0]] = step._replace(at_ms=min(step.at_ms, row.at_ms), lines=(*step.lines, line))
-                continue
-            if row.order_id is not None:
-                step_of_order[row.order_id] = (len(steps), row)
-            steps.append(Step(row.at_ms, (line,)))
-        except BadRow as bad:
-            steps.append(Step(-1, (line,), str(bad)))
-    return OrderFile(
-        mapping=mapping,
-        sha256=hashlib.sha256(content).hexdigest(),
-        rows=rows,
-        positions=positions,
-        steps=sorted(steps),
-    )
+            for field, at in self._single:
+                found[field] = cells[at].strip()
+        except IndexError:
+            raise BadRow(
+                f"{field} should stand in column {at + 1}, and the row has {len(cells)}", field=field
+            ) from None
+        for field, several in self._several:
+            texts = (cells[at].strip() for at in several if at < len(cells))
+            found[field] = next((text for text in texts if text), "")
+        for field, value in found.items():
+            if len(value) > LONGEST_TEXT:
+                raise BadRow(
+                    f"{field} has {len(value):,} characters, and a text may have {LONGEST_TEXT:,}",
+                    field=field,
+                    value=value[:40] + "…",
+                )
+            if not value.isascii() and not is_readable(value, self._encoding):
+                bare = value.encode("utf-8", "replace").decode()
+                raise BadRow(
+                    f"the row is not {self._encoding}: {field} has bytes that are no text in it",
+                    field=field,
+                    value=bare,
+                )
+        return found
+
+    def with_defaults(self, texts: Texts) -> Texts:
+        """Blank fields filled with the mapping's defaults."""
+        for field, value in self._mapping.defaults.items():
+            if not texts.get(field):
+                texts[field] = value
+        return texts
+
+    def head(self, texts: Texts) -> Head:
+        """The order, as its first row has it. Raises BadRow."""
+        for field in self._needed:
+            if not texts.get(field):
+                raise BadRow(f"{field} is empty", field=field)
+        currency = self._currency(texts["currency"])
+        outcome, _ = self.outcome(texts.get("status", ""))
+        money = {name: self._cents(texts, name, currency) for name in ("shipping", "tax", "order_discount", "refunded")}
+        for name in ("shipping", "tax"):
+            if (money[name] or 0) < 0:
+                raise BadRow(f"{name} is {texts[name]!r}, which is below zero", field=name, value=texts[name])
+        refunded_at = texts.get("refunded_at")
+        return Head(
+            order_id=texts.get("order_id") or None,
+            at_ms=self._millis("occurred_at", texts["occurred_at"]),
+            customer_id=texts.get("customer_id", ""),
+            region=texts["region"],
+            currency=currency,
+            channel=texts["channel"],
+            outcome=outcome,
+            shipping=money["shipping"] or 0,
+            tax=money["tax"] or 0,
+            discount=abs(money["order_discount"] or 0),  # some exports write it with a minus
+            refunded=None if money["refunded"] is None else abs(money["refunded"]),
+            refunded_at_ms=self._millis("refunded_at", refunded_at) if refunded_at else None,
+        )
+
+    def line(self, texts: Texts, currency: str) -> Line:
+        """The row as an order's line. Raises BadRow."""
+        get = texts.get
+        return self._line(
+            get("product_id", ""),
+            get("category", ""),
+            get("brand", ""),
+            get("quantity", ""),
+            get("total", ""),
+            get("unit_price", ""),
+            get("discount", ""),
+            get("net_total", ""),
+            get("line_shipping", ""),
+            get("line_tax", ""),
+            currency,
+        )
+
+    def _parsed_line(
+        self,
+        product_id: str,
+        category: str,
+        brand: str,
+        quantity: str,
+        total: str,
+        unit_price: str,
+        discount: str,
+        net_total: str,
+        line_shipping: str,
+        line_tax: str,
+        currency: str,
+    ) -> Line:
+        for name, text in (("product_id", product_id), ("category", category)):
+            if not text:
+                raise BadRow(f"{name} is empty", field=name)
+        texts = {"total": total, "unit_price": unit_price, "discount": discount, "net_total": net_total}
+        texts |= {"line_shipping": line_shipping, "line_tax": line_tax}
+        units = self._units(quantity)
+        amount = self._total(texts, units, currency)
+        off = abs(self._cents(texts, "discount", currency) or 0)
+        net = self._cents(texts, "net_total", currency)
+        if net is not None:
+            off = amount - abs(net)
+            if off < 0:
+                said = f"net_total is {net_total!r}, which is more than total, {total or unit_price!r}"
+                raise BadRow(said, field="net_total", value=net_total)
+        if off > amount:
+            said = f"discount is {discount!r}, which is more than the line's price, {total or unit_price!r}"
+            raise BadRow(said, field="discount", value=discount)
+        extra = [self._cents(texts, name, currency) or 0 for name in ("line_shipping", "line_tax")]
+        for name, cents in zip(("line_shipping", "line_tax"), extra, strict=True):
+            if cents < 0 and units > 0:
+                raise BadRow(f"{name} is {texts[name]!r}, which is below zero", field=name, value=texts[name])
+        return Line(product_id, category, brand or None, units, amount, off, abs(extra[0]), abs(extra[1]))
+
+    def _total(self, texts: Mapping[str, str], units: int, currency: str) -> int:
+        """Cents for all units, never negative: a return's sign is that of its units."""
+        name = "total" if "total" in self._positions or "total" in self._constants else "unit_price"
+        cents = self._cents(texts, name, currency)
+        if cents is None:
+            raise BadRow(f"{name} is empty", field=name)
+        if cents < 0 and (units > 0 or name == "unit_price"):
+            raise BadRow(f"{name} is {texts[name]}: a refund is not an order", field=name, value=texts[name])
+        found = abs(cents) if name == "total" else cents * abs(units)
+        if found > values.MOST_CENTS:
+            raise BadRow(f"{name} is {texts[name]}, times its units more than an amount can be", field=name)
+        return found
+
+    def _units(self, text: str) -> int:
+        if "quantity" not in self._positions and not text:
+            return 1
+        try:
+            found = values.units(text)
+        except BadValue as error:
+            raise BadRow(f"quantity is {error}", field="quantity", value=text) from None
+        if found == 0 or (found < 0 and self._mapping.cancellation_prefix is None):
+            raise BadRow(f"quantity is {text!r}, which is not a positive whole number", field="quantity", value=text)
+        return found
+
+    def _cents(self, texts: Mapping[str, str], name: str, currency: str) -> int | None:
+        text = texts.get(name)
+        if not text:
+            return None
+        try:
+            return values.cents(text, self._mapping.decimal_point, currency)
+        except BadValue as error:
+            raise BadRow(f"{name} is {error}", field=name, value=text) from None
+
+    def _millis(self, name: str, text: str) -> int:
+        try:
+            return values.millis(text, self._formats, self._mapping.zone)
+        except BadValue as error:
+            raise BadRow(f"{name} is {error}", field=name, value=text) from None
+
+    def _currency(self, text: str) -> str:
+        found = text.upper() if self._mapping.upper_case_currency else text
+        if is_currency(found):
+            return found
+        upper = text.upper()
+        code = CURRENCY_NAMES.get(text.casefold()) or (upper if is_currency(upper) else "as EUR or USD")
+        raise BadRow(f"currency is {text!r}; write the ISO 4217 code {code}", field="currency", value=text)
+
+    def outcome(self, text: str) -> tuple[str, str]:
+        """What an order's status means, and how the file has it. Raises BadRow for one that the mapping lacks."""
+        if not self._mapping.status:
+            return "sale", ""
+        outcome = self._mapping.status.get(folded(text))
+        if outcome is None:
+            known = ", ".join(self._mapping.status)
+            raise BadRow(
+                f"status is {text!r}, and [status] in the mapping does not say what that means; it has {known}",
+                field="status",
+                value=text,
+            )
+        return outcome, text
 
 
-def parse_row(mapping: ColumnMapping, positions: dict[str, int], raw: bytes) -> Row:
-    """One row. Raises BadRow saying which field can't be, and why."""
-    try:
-        cells = _cells(mapping, raw)
-    except UnicodeDecodeError as error:
-        raise BadRow(f"the row is not {mapping.encoding}: {error.reason} at byte {error.start}") from error
-
-    def field(name: str) -> str:
-        position = positions.get(name)
-        if position is None:
-            return mapping.constants.get(name, "")
-        if position >= len(cells):
-            raise BadRow(f"{name} should stand in column {position + 1}, and the row has {len(cells)}")
-        return cells[position].strip()
-
-    for name in ("customer_id", "product_id", "category", "region", "currency", "channel"):
-        if not field(name):
-            raise BadRow(f"{name} is empty")
-    quantity = _quantity(field("quantity") or "1")
-    return Row(
-        at_ms=_millis(field("occurred_at"), mapping.date_format, mapping.zone),
-        customer_id=field("customer_id"),
-        order_id=field("order_id") or None,
-        product_id=field("product_id"),
-        category=field("category"),
-        brand=field("brand") or None,
-        region=field("region"),
-        currency=field("currency"),
-        channel=field("channel"),
-        quantity=quantity,
-        total_cents=_total_cents(field("total"), field("unit_price"), quantity, mapping.decimal_point),
-    )
+def check_same_order(texts: Texts, first: Texts, *, inherit_blanks: bool) -> None:
+    """Raises BadRow when a row says something else of its order than the order's first row."""
+    for field in OF_THE_ORDER:
+        here, earlier = texts.get(field, ""), first.get(field, "")
+        if here != earlier and (here or not inherit_blanks):
+            raise BadRow(
+                f"order {first.get('order_id')} has {field} {earlier!r} in an earlier row and {here!r} in this one",
+                field=field,
+                value=here,
+            )
 
 
-def order_lines(row: Row) -> list[dict[str, Any]]:
-    """The row as order lines whose units and money are both exact.
+def spread(amount: int, weights: Sequence[int]) -> list[int]:
+    """An amount in cents over lines by their weight, exact in all: what is left over goes to the largest remainders.
 
-    A total that its units don't divide becomes two lines, one with the price rounded down and one a cent dearer.
+    The amount is at most the weights' sum, so that no line gets more than its weight.
     """
-    price, dearer_units = divmod(row.total_cents, row.quantity)
-    priced = ((row.quantity - dearer_units, price), (dearer_units, price + 1))
-    return [
-        {
-            "product_id": row.product_id,
-            "category": row.category,
-            "brand": row.brand,
-            "quantity": units,
-            "unit_price": CENT * cents,
-            "discount_amount": ZERO,
-        }
-        for units, cents in priced
-        if units
-    ]
-
-
-def _cells(mapping: ColumnMapping, raw: bytes) -> list[str]:
-    text = raw.decode(mapping.encoding)
-    if mapping.delimiter == WHITESPACE:
-        return text.split()
-    return next(csv.reader((text,), delimiter=mapping.delimiter))
-
-
-def _check_same_order(row: Row, first: Row) -> None:
-    for name in ("customer_id", "region", "currency", "channel"):
-        if getattr(row, name) != getattr(first, name):
-            earlier, here = getattr(first, name), getattr(row, name)
-            raise BadRow(f"order {row.order_id} has {name} {earlier} in an earlier row and {here} in this one")
-
-
-def _quantity(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 31:
-        raise BadRow(f"quantity is {text!r}, which is not a positive whole number")
-    return int(text)
-
-
-@lru_cache(maxsize=8192)  # many orders fall on a day, and a date is slow to read
-def _millis(text: str, date_format: str, zone: str) -> int:
-    try:
-        at = datetime.strptime(text, date_format)
-    except ValueError as error:
-        raise BadRow(f"occurred_at is {text!r}, which is not a date like {date_format}") from error
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=ZoneInfo(zone))
-    millis = (at - EPOCH) // MILLISECOND
-    if millis < 0:
-        raise BadRow(f"occurred_at is {text!r}, which is before 1970")
-    return millis
-
-
-def _total_cents(total: str, unit_price: str, quantity: int, decimal_point: str) -> int:
-    name, text = ("total", total) if total else ("unit_price", unit_price)
-    try:
-        amount = Decimal(text.replace(decimal_point, ".")) if text.isascii() else Decimal("nan")
-    except InvalidOperation:
-        amount = Decimal("nan")
-    if not amount.is_finite():
-        raise BadRow(f"{name} is {text!r}, which is not an amount of money")
-    cents = amount.scaleb(2)
-    if cents != int(cents):
-        raise BadRow(f"{name} is {text}, which is not in whole cents")
-    if cents < 0:
-        raise BadRow(f"{name} is {text}: a refund is not an order")
-    return int(cents) if total else int(cents) * quantity
-
-
-def _bits(sha256: str, line: int) -> int:
-    digest = hashlib.blake2b(f"{sha256}:{line}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") & ((1 << 58) - 1)
+    whole = sum(weights)
+    if not amount or not whole:
+        return [0] * len(weights)
+    shares = [amount * weight // whole for weight in weights]
+    by_remainder = sorted(range(len(weights)), key=lambda i: (-(amount * weights[i] % whole), i))
+    for index in by_remainder[: amount - sum(shares)]:
+        shares[index] += 1
+    return shares

@@ -1,215 +1,233 @@
-"""Publishes an order file from a cursor that Kafka keeps.
+"""Publishes the orders of a file that are not on the log yet, once each, and says what became of the rest.
 
-A quixstreams StatefulSource: it runs in a child process, and its state (how many steps of the file are on the log)
-is in a compacted topic of its own. The state is moved only after everything before it is acknowledged, so a file
-that is read again after a kill goes on at the last moved cursor; what is published twice has the same ids.
+The memory is moved only after everything before it is acknowledged, so a file that is read again after a kill goes on
+where it was; what is published twice has the same ids.
 """
 
 from __future__ import annotations
 
-import sys
+import hashlib
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import structlog
-from quixstreams import Application
-from quixstreams.models.topics import TopicConfig
-from quixstreams.sources.base import StatefulSource
-from quixstreams.sources.base.exceptions import SourceException
-
-from producers import metrics, runner, state
-from producers.answer_key import AnswerKey
-from producers.order_file import mapping as mappings
-from producers.order_file.rows import BadRow, OrderFile, Step, read
-from producers.publisher import Publisher
-from producers.runner import Options, Run
+from producers.order_file import export
+from producers.order_file.mapping import check_currency
+from producers.order_file.memory import DEAD_LETTER, Memory, path_of
+from producers.order_file.orders import EVENTS, ORDER, OrderFile, Refusal, Step
+from producers.order_file.rows import BadRow
+from producers.runner import Run
 from producers.shop.occurrences import ORDER_PLACED
-from schemas import catalogue
-from schemas.catalogue import Event
-from schemas.errors import InsightsError, Misconfigured, PoisonEvent
-from schemas.registry import Registry
+from schemas.errors import Misconfigured, PoisonEvent, RowsRefused
 
-DEAD_LETTER: Final = catalogue.event("ops.dead_letter")
 COMMIT_SECONDS: Final = 1.0
-BAD_ROWS_SAID: Final = 5
 LOOK_AT_CLOCK_EVERY: Final = 256
-DONE: Final = "done"
+BAD_ROWS_SAID: Final = 5
+MOST_LETTER_BYTES: Final = 1_000_000  # below what a dead letter may have
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a file asks for beside what is known: ``refused`` holds corrections as well."""
+
+    steps: Sequence[Step]
+    refused: Sequence[Refusal]
+    already: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of a file in this run."""
+
+    orders: int = 0
+    refunds: int = 0
+    refused: list[Refusal] = field(default_factory=list)
+    letters: int = 0
 
 
 def run(this: Run) -> None:
     """Publish the orders of ``options.from_file`` that are not on the log yet, in the order of their time.
 
-    Returns when the file is done, a limit is reached or the process is told to stop. Raises Misconfigured for a file
-    or mapping that can't be read, and what the child raised otherwise.
+    Returns when the file is done, a limit is reached or the process is told to stop. Raises Misconfigured, before
+    anything is published, for a file or mapping that can't be read. Leaves RowsRefused as the verdict when there are
+    rows that do not count.
     """
     options = this.options
     if options.from_file is None or options.mapping is None:
-        raise Misconfigured("an order file needs its mapping: give --from-file FILE and --mapping MAPPING.toml")
-    file = load(options.from_file, options.mapping)  # what is wrong is said here, and not by a child's traceback
-    name = f"{file.mapping.source}-{file.sha256[:12]}"
-    del file  # the child reads its own
-    application = Application(
-        broker_address=options.bootstrap,
-        consumer_group=f"insights-orders-{name}",
-        loglevel="WARNING",
-        state_dir=str(options.state / "quixstreams"),
-    )
-    topic = application.topic(
-        ORDER_PLACED.topic,
-        value_serializer="bytes",
-        config=TopicConfig(
-            num_partitions=ORDER_PLACED.partitions, replication_factor=1, extra_config=dict(ORDER_PLACED.topic_config)
-        ),
-    )
-    application.add_source(FileSource(name, options), topic=topic)
-    before = published(options.state / f"{name}.sqlite")
-    try:
-        application.run()
-    except SourceException as error:
-        if isinstance(error.__cause__, InsightsError):
-            raise error.__cause__ from error
-        raise
-    this.published += published(options.state / f"{name}.sqlite") - before
-
-
-def load(path: Path, mapping: Path) -> OrderFile:
-    """The file as its mapping reads it. Raises Misconfigured when either can't be read."""
-    return read(_content(path), mappings.load(mapping))
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Misconfigured(f"the order file {path} can't be read: {error.strerror}") from error
-
-
-class FileSource(StatefulSource):
-    """The child: reads the file and publishes from its cursor on. Holds nothing that can't be pickled."""
-
-    def __init__(self, name: str, options: Options) -> None:
-        super().__init__(name=name, shutdown_timeout=60)
-        self._options = options
-
-    def run(self) -> None:
-        runner.die_with_parent()
-        runner.log_to(sys.stderr)
-        options = self._options
-        assert options.from_file is not None
-        assert options.mapping is not None
-        file = load(options.from_file, options.mapping)
-        publisher = Publisher(options.bootstrap, Registry(options.registry_url), client_id=f"insights-{self.name}")
-        if options.metrics_port is not None:
-            metrics.serve(publisher, "orders", options.metrics_port)
-        book = Book(options.state / f"{self.name}.sqlite")
-        done = self.state.get(DONE, 0)
-        log = structlog.get_logger().bind(source="orders", file=options.from_file.name)
-        log.info("opened", sha256=file.sha256, done=done, steps=len(file.steps))
-        done = self._publish(file, publisher, book, done, log)
-        orders, dead_letters = _accepted(publisher, ORDER_PLACED), _accepted(publisher, DEAD_LETTER)
-        outcome = "finished" if done == len(file.steps) else "stopped"
-        log.info(outcome, done=done, steps=len(file.steps), orders=orders, dead_letters=dead_letters)
-
-    def _publish(
-        self, file: OrderFile, publisher: Publisher, book: Book, done: int, log: structlog.stdlib.BoundLogger
-    ) -> int:
-        """Publish from step ``done`` on; returns the first step that is not published. Says why the first are bad."""
-        options = self._options
-        began = committed = time.monotonic()
-        end = len(file.steps) if options.max_events is None else min(len(file.steps), done + options.max_events)
-        for index in range(done, end):
-            if not self.running:
-                end = index
-                break
-            bad = _publish_step(file, file.steps[index], publisher, book, index, options)
-            if bad is not None and _accepted(publisher, DEAD_LETTER) <= BAD_ROWS_SAID:
-                log.warning("no order, a dead letter", lines=file.steps[index].lines, problem=str(bad))
-            if options.rate is not None:
-                time.sleep(max(0.0, began + (index - done) / options.rate - time.monotonic()))
-            if options.rate is not None or index % LOOK_AT_CLOCK_EVERY == 0:
-                now = time.monotonic()
-                if now - committed >= COMMIT_SECONDS:
-                    self._commit(publisher, book, index + 1)
-                    committed = now
-        self._commit(publisher, book, end)
-        return end
-
-    def _commit(self, publisher: Publisher, book: Book, done: int) -> None:
-        # The answer key may be ahead of the cursor (it skips what it has counted), the cursor never of the log:
-        # quixstreams writes the state before it waits for events, so these are waited for first.
-        publisher.flush()
-        book.commit(done)
-        self.state.set(DONE, done)
-        self.flush()
-
-
-def _accepted(publisher: Publisher, event: Event) -> int:
-    counts = publisher.counts.get(event.topic)
-    return counts.accepted if counts else 0
-
-
-def _publish_step(
-    file: OrderFile, step: Step, publisher: Publisher, book: Book, index: int, options: Options
-) -> PoisonEvent | None:
-    """Publish an order, or the bytes of lines that make none; then what is wrong with them."""
-    try:
-        if step.problem is not None:
-            raise BadRow(step.problem)
-        record = file.order(step)
-        publisher.publish(ORDER_PLACED, record)
-        book.count_order(index, step.at_ms, record)
-    except PoisonEvent as error:
-        lines = ",".join(map(str, step.lines))
-        publisher.dead_letter(
-            ORDER_PLACED,
-            b"\n".join(file.rows[line - 1] for line in step.lines),
-            key=None,
-            error=error,
-            stage="VALUE_CONVERTER",
-            origin={"file": str(options.from_file), "file.sha256": file.sha256, "line": lines},
+        raise Misconfigured(
+            "an order file needs its mapping: give --from-file FILE and --mapping MAPPING.toml, or --mapping auto"
         )
-        book.count_dead(index)
-        return error
-    return None
-
-
-class Book:
-    """The answer key of an order file, and how far it has counted."""
-
-    def __init__(self, path: Path) -> None:
-        self._database = state.opened(path)
-        self._database.execute("pragma synchronous=normal")
-        self._database.execute("create table if not exists counted (only integer primary key, steps integer not null)")
-        self._database.execute("insert or ignore into counted values (1, 0)")
-        (self._counted,) = self._database.execute("select steps from counted").fetchone()
-        self._answer_key = AnswerKey(self._database)
-
-    def count_order(self, index: int, at_ms: int, record: dict[str, object]) -> None:
-        if index >= self._counted:
-            self._answer_key.count(ORDER_PLACED, at_ms, record)
-
-    def count_dead(self, index: int) -> None:
-        """A bad row has no time; it counts for 1970."""
-        if index >= self._counted:
-            self._answer_key.count(DEAD_LETTER, 0, {})
-
-    def commit(self, steps: int) -> None:
-        """Everything before step ``steps`` is published."""
-        self._database.execute("begin")
-        self._answer_key.write()
-        self._counted = max(self._counted, steps)
-        self._database.execute("update counted set steps = ?", (self._counted,))
-        self._database.execute("commit")
-
-
-def published(path: Path) -> int:
-    """How many steps of the file whose book is at ``path`` were published; 0 when there is none."""
-    database = state.to_read(path, "counted")
-    if database is None:
-        return 0
+    file = export.opened(options.from_file, options.mapping)
+    check_currency(file.mapping.constants, options.currency, options.mapping)
+    refuse_hopeless(file, options.from_file)
+    memory = Memory(path_of(options.state, file.mapping.source))
     try:
-        row = database.execute("select steps from counted").fetchone()
+        work = remaining(file, memory)
+        log = this.log.bind(file=options.from_file.name)
+        log.info("opened", sha256=file.sha256, events=len(work.steps), already=work.already, refused=len(work.refused))
+        tally = Tally()
+        finished = _publish(this, file, memory, work, tally)
     finally:
-        database.close()
-    return int(row[0]) if row else 0
+        memory.close()
+    log.info(
+        "finished" if finished else "interrupted",
+        orders=tally.orders,
+        refunds=tally.refunds,
+        already=work.already,
+        skipped=len(file.skipped),
+        refused=len(tally.refused),
+        dead_letters=tally.letters,
+    )
+    if tally.refused:
+        this.verdict = RowsRefused(summary(file, work, tally))
+
+
+def refuse_hopeless(file: OrderFile, path: Path) -> None:
+    """Raises Misconfigured when not one row of the file can be counted: the mapping is wrong, not the rows."""
+    if file.refused and not file.steps and not file.skipped:
+        first = file.refused[0]
+        raise Misconfigured(
+            f"no row of {path.name} makes an order, so nothing was published: is the mapping the right one? The first,"
+            f" in line {first.line}: {first.reason}"
+        )
+
+
+def remaining(file: OrderFile, memory: Memory) -> Work:
+    """What of a file is still to be published. An order that is known and changed is refused as a correction."""
+    voided = {f"{ORDER}:{skip.order_id}": skip for skip in file.skipped}
+    known = memory.known([*(step.key for step in file.steps), *voided])
+    source = file.mapping.source
+    steps, corrections, already = [], [], 0
+    for step in file.steps:
+        digest = known.get(step.key)
+        if digest is None:
+            steps.append(step)
+        elif digest == step.digest:
+            already += 1
+        else:
+            reason = (
+                f"{step.kind} {step.order_id} of {source} is imported already and says something else here: it is a"
+                " correction, which is not counted beside the first"
+            )
+            corrections.append(Refusal(step.line, "", "", reason, step.rows, step.order_id, step.rows[0].sheet))
+    for key, skip in voided.items():
+        if key in known:
+            reason = (
+                f"order {skip.order_id} of {source} is imported already, and is void here ({skip.reason}): it is a"
+                " correction, and the first still counts"
+            )
+            line = skip.rows[0].line
+            corrections.append(Refusal(line, "", "", reason, skip.rows, skip.order_id, skip.rows[0].sheet))
+    return Work(steps=steps, refused=[*file.refused, *corrections], already=already)
+
+
+def _publish(this: Run, file: OrderFile, memory: Memory, work: Work, tally: Tally) -> bool:
+    """Publish refused rows, then events; True when all are. Commits every second, and at the end."""
+    sent = memory.known(_row_key(file, refusal) for refusal in work.refused)
+    began = committed = time.monotonic()
+    lost: set[str] = set()
+    for refusal in work.refused:
+        _refuse(this, file, memory, tally, refusal, BadRow(refusal.reason), sent)
+    for index, step in enumerate(work.steps):
+        if this.stop.requested:
+            break
+        _publish_step(this, file, memory, tally, step, lost)
+        if this.options.rate is not None:
+            this.stop.wait(max(0.0, began + (index + 1) / this.options.rate - time.monotonic()))
+        if this.options.rate is not None or index % LOOK_AT_CLOCK_EVERY == 0:
+            now = time.monotonic()
+            if now - committed >= COMMIT_SECONDS:
+                this.publisher.flush()
+                memory.commit()
+                committed = now
+    this.publisher.flush()
+    memory.commit()
+    return tally.orders + tally.refunds + len(tally.refused) >= len(work.steps) + len(work.refused)
+
+
+def _publish_step(this: Run, file: OrderFile, memory: Memory, tally: Tally, step: Step, lost: set[str]) -> None:
+    event = EVENTS[step.kind]
+    try:
+        if step.order_id in lost:
+            raise BadRow(f"its order {step.order_id} is refused, so the refund of it is as well")
+        record = file.record(step)
+        this.publish(event, record)
+    except PoisonEvent as error:
+        lost.add(step.order_id)
+        refusal = Refusal(step.line, "", "", str(error), step.rows, step.order_id, step.rows[0].sheet)
+        _refuse(this, file, memory, tally, refusal, error, memory.known([_row_key(file, refusal)]))
+        return
+    memory.note(step.key, step.digest, event, step.at_ms, record)
+    if step.kind == ORDER:
+        tally.orders += 1
+    else:
+        tally.refunds += 1
+
+
+def _refuse(
+    this: Run,
+    file: OrderFile,
+    memory: Memory,
+    tally: Tally,
+    refusal: Refusal,
+    error: PoisonEvent,
+    sent: dict[str, bytes],
+) -> None:
+    """Send rows to the dead letters, unless an earlier run has. The first are said in the log."""
+    tally.refused.append(refusal)
+    key = _row_key(file, refusal)
+    if key in sent:
+        return
+    original = file.original(refusal.rows)
+    origin = {
+        "file": str(this.options.from_file),
+        "file.sha256": file.sha256,
+        "line": str(refusal.line),
+        "lines": ",".join(str(row.line) for row in refusal.rows[:1000]),
+        "column": refusal.column,
+        "value": refusal.value,
+        "order": refusal.order_id,
+        **({"sheet": refusal.sheet} if refusal.sheet else {}),
+        **({"bytes": str(len(original))} if len(original) > MOST_LETTER_BYTES else {}),
+    }
+    this.publisher.dead_letter(
+        ORDER_PLACED,
+        original[:MOST_LETTER_BYTES],
+        key=None,
+        error=error,
+        stage="VALUE_CONVERTER",
+        origin={name: text.encode("utf-8", "replace").decode() for name, text in origin.items()},
+    )
+    this.published += 1
+    tally.letters += 1
+    memory.note(key, b"", DEAD_LETTER, 0, {})
+    if tally.letters <= BAD_ROWS_SAID:
+        this.log.warning("no order, a dead letter", line=refusal.line, problem=refusal.reason)
+
+
+def _row_key(file: OrderFile, refusal: Refusal) -> str:
+    """By what the rows hold and which column is wrong, never by their place: a mended file has them elsewhere."""
+    said = f"{file.mapping.source}\0{refusal.column}\0{refusal.number}\0".encode("utf-8", "replace")
+    return f"row:{hashlib.blake2b(said + file.original(refusal.rows), digest_size=12).hexdigest()}"
+
+
+def summary(file: OrderFile, work: Work, tally: Tally) -> str:
+    """What became of a file whose rows do not all count, in a sentence or two."""
+    rows = sum(len(refusal.rows) for refusal in tally.refused)
+    return (
+        f"{rows:,} {'row' if rows == 1 else 'rows'} of the file {'was' if rows == 1 else 'were'} refused and"
+        f" {'does' if rows == 1 else 'do'} not count; published now: {tally.orders:,} orders and {tally.refunds:,}"
+        f" refunds; imported before: {work.already:,}; not sold: {len(file.skipped):,}."
+        f" {'; '.join(reasons(tally.refused))}. `insights dead-letters` lists each row; mend them and import the file"
+        " again: what counts already is not counted twice"
+    )
+
+
+def reasons(refused: Sequence[Refusal], most: int = 3) -> Iterator[str]:
+    """The first reasons, each with its line."""
+    for refusal in refused[:most]:
+        yield f"line {refusal.line}: {refusal.reason}"
+    if len(refused) > most:
+        yield f"and {len(refused) - most:,} more"

@@ -1,7 +1,8 @@
 """What a product page says, as a record of the contract ``catalog.product_observed``. Pure.
 
-JSON-LD (schema.org's Product, Offer, BreadcrumbList) first, since it is made to be read by machines; the profile's
-selectors for what it lacks. https://schema.org/Product, https://developers.google.com/search/docs/appearance/structured-data/product
+Structured data (schema.org's Product, Offer, BreadcrumbList) first, since it is made to be read by machines: JSON-LD,
+then microdata, then OpenGraph; the profile's selectors for what it lacks. https://schema.org/Product,
+https://developers.google.com/search/docs/appearance/structured-data/product
 """
 
 from __future__ import annotations
@@ -9,70 +10,73 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from bs4 import BeautifulSoup, Tag
 
+from producers.scraping.offers import Variant, offered, together, variants_of, with_currency
 from producers.scraping.price import parse_price
 from producers.scraping.profiles import WOOCOMMERCE, Profile
+from producers.scraping.structured import Structured, Thing, joined, listed
 from schemas.binary import UNSTORABLE
 from schemas.errors import PoisonEvent
 
 Record = dict[str, Any]
-AVAILABILITY: Final = {
-    "instock": "in_stock",
-    "instoreonly": "in_stock",
-    "onlineonly": "in_stock",
-    "limitedavailability": "in_stock",
-    "outofstock": "out_of_stock",
-    "soldout": "out_of_stock",
-    "preorder": "preorder",
-    "presale": "preorder",
-    "backorder": "preorder",
-    "discontinued": "discontinued",
-}
 LONGEST_DESCRIPTION: Final = 20_000
+LONGEST_REASON: Final = 2_000
+PRODUCTS: Final = frozenset(
+    {"Product", "ProductGroup", "IndividualProduct", "ProductModel", "SomeProducts", "Book", "Car"}
+)
+MOST_UNITS: Final = 2**31 - 1
 
 
 class UnreadablePage(PoisonEvent):
     """A page that names no product, or leaves out what every product has. The text says which page and what."""
 
 
-def _unreadable(url: str, problem: str) -> UnreadablePage:
-    return UnreadablePage(f"{url}: {problem}; check the page profile against the page")
+def unreadable(url: str, problem: str) -> UnreadablePage:
+    return UnreadablePage(f"{url}: {problem}"[:LONGEST_REASON])
 
 
 def parse_product(html: str, url: str, seen_at: datetime, profile: Profile = WOOCOMMERCE) -> Record:
     """All fields of the contract that the page itself tells.
 
     The scraper adds ``event_id``, ``source`` and ``previous_price``. ``seen_at`` becomes ``occurred_at``. Raises
-    UnreadablePage when there is no id, name, price or currency.
+    UnreadablePage when there is no id, name, price or currency, or one that can't be read, and nothing else.
     """
+    try:
+        record = {name: _storable(value) for name, value in _read(html, url, profile).items()}
+    except RecursionError as error:
+        raise unreadable(url, "the page is nested too deep to be read") from error
+    return record | {"occurred_at": seen_at, "trace": None, "content_hash": content_hash(record)}
+
+
+def _read(html: str, url: str, profile: Profile) -> Record:
     page = _Page(html, url, profile)
-    price, currency = page.price()
-    record: Record = {
+    one, variants = page.offer()
+    return {
         "shop": urlsplit(url).netloc,
         "product_id": page.needed("product id", page.product_id()),
         "sku": page.linked("sku") or page.text(profile.sku),
         "name": page.needed("name", page.linked("name") or page.text(profile.name_of)),
         "brand": page.linked("brand") or page.text(profile.brand),
         "category_path": page.category_path(),
-        "price": price,
-        "list_price": page.list_price(price),
-        "currency": page.needed("currency", currency),
-        "availability": page.availability(),
-        "stock_quantity": page.stock_quantity(),
+        "price": one.price,
+        "list_price": one.list_price,
+        "currency": page.needed("currency", one.currency),
+        "availability": one.availability,
+        "stock_quantity": page.stock_quantity(one.availability),
         "image_urls": page.image_urls(),
         "description": page.description()[:LONGEST_DESCRIPTION],
         "specs": page.specs(),
         "url": page.canonical(),
+        "variants": [asdict(v) for v in variants] if len(variants) > 1 else None,
     }
-    record = {name: _storable(value) for name, value in record.items()}
-    return record | {"occurred_at": seen_at, "trace": None, "content_hash": content_hash(record)}
 
 
 def _storable(value: Any) -> Any:
@@ -97,33 +101,57 @@ class _Page:
 
     def __init__(self, html: str, url: str, profile: Profile) -> None:
         self._soup = BeautifulSoup(html, "html.parser")
+        self._data = Structured(self._soup, url)
         self._url = url
         self._profile = profile
-        things = list(self._linked_data())
-        self._product = _first_of(things, "Product") or {}
-        self._crumbs = _first_of(things, "BreadcrumbList") or {}
-        self._offer = _offer(self._product)
-
-    def _linked_data(self) -> Iterator[dict[str, Any]]:
-        for script in self._soup.find_all("script", type="application/ld+json"):
-            try:
-                # Real shops put line breaks into strings: not strict.
-                yield from _things(json.loads(script.get_text(), strict=False))
-            except ValueError:
-                continue  # a broken block hides nothing of the others, nor of the page itself
+        html_tag = self._soup.select_one("html[lang]")
+        self._locale = str(html_tag["lang"]).strip() if html_tag else ""
+        layers = (self._data.json_ld, self._data.microdata, self._data.open_graph)
+        self._products = [found for layer in layers if (found := self._own(layer))]
+        crumbs = [t for t in (*layers[0], *layers[1]) if "BreadcrumbList" in t["@type"]]
+        self._crumbs: Thing = crumbs[0] if crumbs else {}
 
     def needed(self, what: str, value: str | None) -> str:
         """``value``, or UnreadablePage when the page does not tell it."""
         if not value:
-            raise _unreadable(self._url, f"the page tells no {what}")
+            raise self._lacks(f"the page tells no {what}")
         return value
 
+    def _lacks(self, problem: str) -> UnreadablePage:
+        return unreadable(self._url, f"{problem}; {self._data.summary()}; check the page profile against the page")
+
+    def _own(self, things: list[Thing]) -> Thing | None:
+        """The product that the page is of, among all that it tells of: by address, else by the page's heading."""
+        products = [t for t in things if PRODUCTS.intersection(t["@type"])]
+        here = [t for t in products if self._is_here(t)]
+        titled = [t for t in products if self._titles(t)]
+        elsewhere = [t for t in products if self._names_a_page(t) and t not in here and t not in titled]
+        rest = [t for t in products if t not in elsewhere]
+        return together(here) if here else titled[0] if titled else rest[0] if rest else None
+
+    def _is_here(self, product: Thing) -> bool:
+        pages = {_last_part(self._url), _last_part(self.canonical())}
+        main = product.get("mainEntityOfPage")
+        told = (product.get("url"), product.get("@id"), main.get("@id") if isinstance(main, dict) else main)
+        return any(isinstance(t, str) and _last_part(joined(self._url, t) or "") in pages - {""} for t in told)
+
+    def _names_a_page(self, product: Thing) -> bool:
+        told = product.get("url")
+        return isinstance(told, str) and bool(_last_part(joined(self._url, told) or ""))
+
+    def _titles(self, product: Thing) -> bool:
+        heading = self.text(self._profile.name_of) or self.text("h1")
+        name = product.get("name")
+        return isinstance(name, str) and bool(heading) and _clean(name).casefold() == str(heading).casefold()
+
     def linked(self, name: str) -> str | None:
-        """A text of the JSON-LD product; of a thing with a name, its name."""
-        value = self._product.get(name)
-        if isinstance(value, dict):
-            value = value.get("name")
-        return _clean(str(value)) or None if isinstance(value, str | int | float) else None
+        """A text of the structured product; of a thing with a name, its name."""
+        for product in self._products:
+            for value in listed(self._data.resolved(product.get(name))):
+                value = value.get("name") if isinstance(value, dict) else value
+                if isinstance(value, str | int | float | Decimal) and (text := _clean(str(value))):
+                    return text
+        return None
 
     def text(self, selector: str) -> str | None:
         """Text of the first element that fits, without surplus white space."""
@@ -131,69 +159,89 @@ class _Page:
         return (_clean(found.get_text(" ")) or None) if found else None
 
     def product_id(self) -> str | None:
-        """The shop's own id: JSON-LD's productID, the page's form, and only then the SKU."""
+        """The shop's own id: productID, the page's form, the group's id, the SKU; else the end of its address."""
         if told := self.linked("productID"):
             return told
         for selector in self._profile.product_id:
             if found := self._soup.select_one(selector):
                 value = found.get("value") or str(found.get("id")).removeprefix("product-")
                 return str(value)
-        return self.linked("sku") or self.text(self._profile.sku)
+        told = self.linked("productGroupID") or self.linked("sku") or self.text(self._profile.sku)
+        return told or _last_part(self.canonical())
 
-    def price(self) -> tuple[Decimal, str | None]:
-        """Asking price and currency. Raises UnreadablePage when neither JSON-LD nor the page has one."""
-        told = _price_of(self._offer)
+    def offer(self) -> tuple[Variant, list[Variant]]:
+        """What the product is sold from, and all its variants. Raises UnreadablePage when there is no price to read."""
         try:
-            if told is not None:
-                return parse_price(told)[0], self._offer_currency()
-            amount, currency = parse_price(self.needed("price", self.text(self._profile.price)))
+            for product in self._products:
+                variants = variants_of(product, self._data, self._locale)
+                if one := offered(variants):
+                    return self._completed(one), with_currency(variants, one.currency or self._shown_currency())
+            return self._shown(), []
         except ValueError as error:
-            raise _unreadable(self._url, f"the price can't be read: {error}") from error
-        return amount, self._offer_currency() or currency
+            raise self._lacks(f"the price can't be read: {error}") from error
 
-    def _offer_currency(self) -> str | None:
-        told = self._offer.get("priceCurrency") or _specification(self._offer).get("priceCurrency")
-        return str(told) if told else None
+    def _completed(self, told: Variant) -> Variant:
+        """With what the page shows and the offer leaves out."""
+        before = self._struck_out()
+        return Variant(
+            sku=told.sku,
+            name=told.name,
+            price=told.price,
+            list_price=told.list_price
+            or (before if before and told.price is not None and before > told.price else None),
+            currency=told.currency or self._shown_currency(),
+            availability=self._shown_availability() if told.availability == "unknown" else told.availability,
+            url=told.url,
+        )
 
-    def list_price(self, price: Decimal) -> Decimal | None:
-        """The struck-out price, when it is above the asking price."""
-        text = self.text(self._profile.list_price)
+    def _shown(self) -> Variant:
+        price, currency = parse_price(self.needed("price", self.text(self._profile.price)), self._locale)
+        shown = Variant(
+            sku=None, name=None, price=price, list_price=None, currency=currency, availability="unknown", url=None
+        )
+        return self._completed(shown)
+
+    def _shown_currency(self) -> str | None:
         try:
-            listed = parse_price(text)[0] if text else None
+            return parse_price(self.text(self._profile.price) or "", self._locale)[1]
         except ValueError:
             return None
-        return listed if listed is not None and listed > price else None
 
-    def category_path(self) -> list[str]:
-        """From the widest to the narrowest, without the shop's front page and the product itself."""
-        items = [i for i in _listed(self._crumbs.get("itemListElement")) if isinstance(i, dict)]
-        items.sort(key=lambda item: int(item.get("position", 0)))
-        names = [_crumb_name(item) for item in items][1:-1]
-        if not names:
-            names = [_clean(a.get_text(" ")) for a in self._soup.select(self._profile.breadcrumbs)][1:]
-        return [name for name in names if name]
+    def _struck_out(self) -> Decimal | None:
+        text = self.text(self._profile.list_price)
+        try:
+            return parse_price(text, self._locale)[0] if text else None
+        except ValueError:
+            return None
 
-    def availability(self) -> str:
-        """A symbol of the contract's enum."""
-        told = str(self._offer.get("availability", "")).rsplit("/", 1)[-1].lower()
-        if told in AVAILABILITY:
-            return AVAILABILITY[told]
+    def _shown_availability(self) -> str:
         stock = self._soup.select_one(self._profile.stock)
         classes = stock.get_attribute_list("class") if stock else []
         return "out_of_stock" if "out-of-stock" in classes else "in_stock" if "in-stock" in classes else "unknown"
 
-    def stock_quantity(self) -> int | None:
-        """Units, when the page gives a number; 0 when it says there is none."""
+    def category_path(self) -> list[str]:
+        """From the widest to the narrowest, without the shop's front page and the product itself."""
+        items = [i for i in listed(self._crumbs.get("itemListElement")) if isinstance(i, dict)]
+        names = [_crumb_name(item) for item in sorted(items, key=_position)][1:-1]
+        if not names:
+            names = [_clean(a.get_text(" ")) for a in self._soup.select(self._profile.breadcrumbs)][1:]
+        return [name for name in names if name]
+
+    def stock_quantity(self, availability: str) -> int | None:
+        """Units, when the page gives a number that can be one; 0 when it says there is none."""
         text = self.text(self._profile.stock) or ""
-        if number := re.search(r"\d[\d.,]*", text):
-            return int(re.sub(r"\D", "", number[0]))
-        return 0 if self.availability() == "out_of_stock" else None
+        if number := re.search(r"[0-9][0-9.,]{0,12}", text):
+            units = int(re.sub(r"[.,]", "", number[0]))
+            return units if units <= MOST_UNITS else None
+        return 0 if availability == "out_of_stock" else None
 
     def image_urls(self) -> list[str]:
         """Absolute addresses, the main one first, each once."""
-        told = [i.get("url") if isinstance(i, dict) else i for i in _listed(self._product.get("image"))]
+        images = [image for product in self._products[:1] for image in listed(product.get("image"))]
+        told = [i.get("url") if isinstance(i, dict) else i for i in map(self._data.resolved, images)]
         shown = [str(a["href"]) for a in self._soup.select(self._profile.images)]
-        return list(dict.fromkeys(urljoin(self._url, str(url)) for url in [*told, *shown] if url))
+        found = (joined(self._url, url) for url in [*told, *shown] if isinstance(url, str) and url)
+        return list(dict.fromkeys(url for url in found if url))
 
     def description(self) -> str:
         """Plain text."""
@@ -204,59 +252,52 @@ class _Page:
         return self.text(self._profile.description) or ""
 
     def specs(self) -> dict[str, str]:
-        """The specification table, then JSON-LD's additional properties that it lacks."""
+        """The specification table, then the structured product's additional properties that it lacks."""
         found: dict[str, str] = {}
         for row in self._soup.select(self._profile.specs_rows):
             name, value = row.find("th"), row.find("td")
             if isinstance(name, Tag) and isinstance(value, Tag):
                 found[_clean(name.get_text(" "))] = _clean(value.get_text(" "))
-        for extra in _listed(self._product.get("additionalProperty")):
+        extras = [extra for product in self._products[:1] for extra in listed(product.get("additionalProperty"))]
+        for extra in extras:
             if isinstance(extra, dict) and extra.get("name"):
                 found.setdefault(_clean(str(extra["name"])), _clean(str(extra.get("value", ""))))
         return {name: value for name, value in found.items() if name}
 
     def canonical(self) -> str:
-        """The page's canonical address when it is on the same host, else the one it was read at."""
+        """The page's canonical address when it is one on the same host, else the one it was read at."""
         link = self._soup.select_one("link[rel=canonical][href]")
-        told = urljoin(self._url, str(link["href"])) if link else self._url
-        return told if urlsplit(told).netloc == urlsplit(self._url).netloc else self._url
+        told = joined(self._url, str(link["href"])) if link else None
+        return told if told and _host(told) == _host(self._url) else self._url
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).netloc
+    except ValueError:
+        return None
+
+
+def _last_part(url: str) -> str:
+    """The last part of the path: a shop may have a page below several categories."""
+    try:
+        return urlsplit(url).path.rstrip("/").rpartition("/")[2]
+    except ValueError:
+        return ""
 
 
 def _clean(text: str) -> str:
     return " ".join(text.split())
 
 
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+def _position(item: Thing) -> float:
+    """What is no number is taken as it comes, behind those that are."""
+    told = item.get("position")
+    number = re.match(r"\s*(\d{1,6})", str(told), re.ASCII) if not isinstance(told, dict | list) else None
+    return int(number[1]) if number else float("inf")
 
 
-def _things(document: Any) -> Iterator[dict[str, Any]]:
-    for thing in _listed(document):
-        if isinstance(thing, dict):
-            yield thing
-            yield from _things(thing.get("@graph"))
-
-
-def _first_of(things: list[dict[str, Any]], kind: str) -> dict[str, Any] | None:
-    return next((thing for thing in things if kind in _listed(thing.get("@type"))), None)
-
-
-def _offer(product: Mapping[str, Any]) -> dict[str, Any]:
-    offers = [offer for offer in _listed(product.get("offers")) if isinstance(offer, dict)]
-    return offers[0] if offers else {}
-
-
-def _specification(offer: Mapping[str, Any]) -> dict[str, Any]:
-    found = [s for s in _listed(offer.get("priceSpecification")) if isinstance(s, dict)]
-    return found[0] if found else {}
-
-
-def _price_of(offer: Mapping[str, Any]) -> str | None:
-    told = offer.get("price", offer.get("lowPrice", _specification(offer).get("price")))
-    return None if told in (None, "") else str(told)
-
-
-def _crumb_name(item: Mapping[str, Any]) -> str:
+def _crumb_name(item: Thing) -> str:
     inner = item.get("item")
     name = item.get("name") or (inner.get("name") if isinstance(inner, dict) else None)
     return _clean(str(name or ""))

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+# Where WooCommerce, Shopify and others have their product pages: behind a language or a collection, or not.
+PRODUCT_PATH: Final = (
+    r"^(?:/[a-z]{2}(?:[-_][a-z]{2})?)?(?:/collections/[^/]+)?"
+    r"/(?:products?|produkte?|produits?|productos?|prodott[oi]|items?|p)/[^/]+/?$"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +36,7 @@ class Profile:
 
 WOOCOMMERCE = Profile(
     name="woocommerce",
-    product_path=r"^/product/[^/]+/?$",
+    product_path=PRODUCT_PATH,
     product_id=("[name=add-to-cart][value]", "div.product[id^=product-]"),
     name_of="h1.product_title",
     price="div.summary p.price ins .amount, div.summary p.price > .amount",

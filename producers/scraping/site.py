@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 from urllib.parse import urljoin, urlsplit
-from xml.etree import ElementTree
 
 import aiohttp
 from protego import Protego
+from w3lib.encoding import html_to_unicode
 
+from producers.scraping.structured import joined
 from schemas.errors import Retryable
 
 USER_AGENT: Final = "InsightsHubCatalog"
 TIMEOUT_SECONDS: Final = 20.0
 LARGEST_PAGE_BYTES: Final = 4_000_000
-MOST_SITEMAPS: Final = 200
+PAGE_LANGUAGE: Final = re.compile(rb"""<html[^>]{0,200}\blang\s*=\s*["']?([a-z]{2})""", re.IGNORECASE)
+TOO_MANY_REQUESTS: Final = 429
+# What browsers assume of a page that names no encoding, by its language.
+ENCODINGS: Final = {"ja": "cp932", "zh": "gb18030", "ko": "cp949", "ru": "cp1251", "uk": "cp1251", "bg": "cp1251"} | {
+    **dict.fromkeys(("cs", "hu", "pl", "sk", "sl", "hr"), "cp1250"),
+    **{"el": "cp1253", "tr": "cp1254", "he": "cp1255", "ar": "cp1256", "vi": "cp1258", "th": "cp874"},
+}
 
 
 class FetchFailed(Retryable):
-    """The site did not give the page; the next round asks again."""
+    """The site did not give the page; the next round asks again. ``status`` is the site's answer, if it gave one."""
+
+    def __init__(self, problem: str, status: int | None = None) -> None:
+        super().__init__(problem)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,17 +43,31 @@ class Fetched:
     url: str
     body: bytes | None
     etag: str | None
+    content_type: str | None = None
 
     @property
     def text(self) -> str:
-        """The body as text; what is not UTF-8 is replaced."""
-        return (self.body or b"").decode("utf-8", errors="replace")
+        """The page as a browser reads it: by its byte order mark, the server's header, its own meta tag, else guessed.
+
+        https://html.spec.whatwg.org/multipage/parsing.html#determining-the-character-encoding
+        """
+        return html_to_unicode(self.content_type, self.body or b"", auto_detect_fun=_guessed)[1]
+
+
+def _guessed(body: bytes) -> str:
+    """The encoding of a page that names none: UTF-8 when it is that, else what browsers assume for its language."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        language = PAGE_LANGUAGE.search(body[:4096])
+        return ENCODINGS.get(language[1].decode().lower() if language else "", "cp1252")
+    return "utf-8"
 
 
 class Fetch(Protocol):
     """Gets one address. Raises FetchFailed for anything but 200 and 304."""
 
-    async def __call__(self, url: str, etag: str | None = None) -> Fetched: ...
+    async def __call__(self, url: str, etag: str | None = None, most_bytes: int = LARGEST_PAGE_BYTES) -> Fetched: ...
 
 
 class Pace:
@@ -75,7 +100,7 @@ class HttpFetch:
         self._session = session
         self.pace = pace
 
-    async def __call__(self, url: str, etag: str | None = None) -> Fetched:
+    async def __call__(self, url: str, etag: str | None = None, most_bytes: int = LARGEST_PAGE_BYTES) -> Fetched:
         await self.pace.turn()
         headers = {"User-Agent": USER_AGENT} | ({"If-None-Match": etag} if etag else {})
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
@@ -86,30 +111,40 @@ class HttpFetch:
                 if response.status == 304:
                     return Fetched(url=url, body=None, etag=etag)
                 if response.status != 200:
-                    raise FetchFailed(f"{url}: the site answers {response.status} {response.reason}")
-                return Fetched(url=url, body=await _body(response, url), etag=response.headers.get("ETag"))
-        except (aiohttp.ClientError, TimeoutError) as error:
+                    problem = f"{url}: the site answers {response.status} {response.reason}"
+                    raise FetchFailed(problem, status=response.status)
+                return Fetched(
+                    url=url,
+                    body=await _body(response, url, most_bytes),
+                    etag=response.headers.get("ETag"),
+                    content_type=response.headers.get("Content-Type"),
+                )
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise FetchFailed(f"{url}: {error or type(error).__name__}") from error
 
 
-async def _body(response: aiohttp.ClientResponse, url: str) -> bytes:
+async def _body(response: aiohttp.ClientResponse, url: str, most_bytes: int) -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_chunked(65_536):
         body += chunk
-        if len(body) > LARGEST_PAGE_BYTES:
-            raise FetchFailed(f"{url}: is larger than {LARGEST_PAGE_BYTES:,} bytes")
+        if len(body) > most_bytes:
+            raise FetchFailed(f"{url}: is larger than {most_bytes:,} bytes")
     return bytes(body)
 
 
 class Rules:
     """What robots.txt allows us. A site without the file allows all."""
 
-    def __init__(self, text: str) -> None:
-        self._robots = Protego.parse(text)
+    def __init__(self, text: str, base: str = "") -> None:
+        self._base = base
+        self._robots = Protego.parse(text.removeprefix("\ufeff"))  # before the first rule, it would hide all of them
 
     def allows(self, url: str) -> bool:
         """True when the address may be fetched."""
-        return bool(self._robots.can_fetch(url, USER_AGENT))
+        try:
+            return bool(self._robots.can_fetch(url, USER_AGENT))
+        except ValueError:  # it is no address
+            return False
 
     @property
     def crawl_delay_seconds(self) -> float:
@@ -118,65 +153,18 @@ class Rules:
 
     @property
     def sitemaps(self) -> list[str]:
-        """Addresses of the sitemaps that the file names."""
-        return list(self._robots.sitemaps)
+        """Addresses of the sitemaps that the file names; what is no address is left out."""
+        found = (joined(self._base, named) for named in self._robots.sitemaps)
+        return [url for url in found if url]
 
 
 async def rules_of(base: str, fetch: Fetch) -> Rules:
     """The rules of the site at ``base``. A 404 allows all. Raises FetchFailed when the site can't be asked."""
     try:
-        return Rules((await fetch(urljoin(base, "/robots.txt"))).text)
+        body = (await fetch(urljoin(base, "/robots.txt"))).body or b""
+        return Rules(body.decode("utf-8-sig", errors="replace"), base)
     except FetchFailed as error:
         # RFC 9309: a missing file allows everything, an unreachable one forbids everything.
-        if re.search(r"answers 4\d\d", str(error)):
-            return Rules("")
+        if error.status and 400 <= error.status < 500 and error.status != TOO_MANY_REQUESTS:
+            return Rules("", base)
         raise
-
-
-async def product_urls(base: str, rules: Rules, product_path: str, fetch: Fetch) -> AsyncIterator[str]:
-    """Addresses of product pages from the site's sitemaps, each once; only this host's, and only allowed ones.
-
-    Raises FetchFailed when the site has no sitemap that can be read.
-    """
-    host, wanted = urlsplit(base).netloc, re.compile(product_path)
-    seen: set[str] = set()
-    async for url in _locations(rules.sitemaps or [urljoin(base, "/sitemap_index.xml")], host, rules, fetch):
-        parts = urlsplit(url)
-        if parts.netloc == host and wanted.match(parts.path) and url not in seen and rules.allows(url):
-            seen.add(url)
-            yield url
-
-
-async def _locations(start: list[str], host: str, rules: Rules, fetch: Fetch) -> AsyncIterator[str]:
-    waiting, done = list(start), 0
-    while waiting and done < MOST_SITEMAPS:
-        url = waiting.pop(0)
-        if urlsplit(url).netloc != host or not rules.allows(url):
-            continue
-        done += 1
-        kind, found = read_sitemap(await fetch(url))
-        if kind == "sitemapindex":
-            waiting += found
-        else:
-            for location in found:
-                yield location
-
-
-def read_sitemap(fetched: Fetched) -> tuple[str, list[str]]:
-    """``sitemapindex`` or ``urlset``, and the addresses in it. Raises FetchFailed for anything else."""
-    body = fetched.body or b""
-    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
-        raise FetchFailed(f"{fetched.url}: is not a sitemap: it declares entities, which no sitemap has")
-    try:
-        root = ElementTree.fromstring(body)  # noqa: S314 no entities, so none to expand
-    except ElementTree.ParseError as error:
-        raise FetchFailed(f"{fetched.url}: is not a sitemap: {error}") from error
-    kind = _local(root)
-    if kind not in ("sitemapindex", "urlset"):
-        raise FetchFailed(f"{fetched.url}: is not a sitemap: it is a {kind}")
-    entries = (node for entry in root for node in entry if _local(node) == "loc")
-    return kind, [(node.text or "").strip() for node in entries]
-
-
-def _local(node: ElementTree.Element) -> str:
-    return node.tag.rpartition("}")[2]

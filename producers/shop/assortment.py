@@ -14,7 +14,6 @@ from functools import cache, lru_cache
 
 from producers.shop.chance import mixed, share
 
-CURRENCY = "EUR"
 CENT = Decimal("0.01")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -16,7 +16,7 @@ from math import ceil
 from typing import Any, Final
 
 from producers.shop import people, rhythm
-from producers.shop.assortment import CURRENCY, EPOCH, Product
+from producers.shop.assortment import EPOCH, Product
 from producers.shop.chance import mixed, share
 from producers.shop.identifiers import event_id, tail_prefix
 from producers.shop.occurrences import (
@@ -172,7 +172,7 @@ class Simulation:
             "order_id": payload["order_id"],
             "customer_id": payload["customer_id"],
             "region": payload["region"],
-            "currency": CURRENCY,
+            "currency": self.shop.currency,
             "lines": lines,
             "amount": sum((line["amount"] for line in lines), ZERO),
             "reason": payload["reason"],

@@ -33,7 +33,7 @@ def run(this: Run) -> None:
     Raises Misconfigured when the state folder holds the cursor of another shop.
     """
     options = this.options
-    shop = Shop(seed=options.seed, rate=options.rate or DEFAULT_RATE)
+    shop = Shop(seed=options.seed, rate=options.rate or DEFAULT_RATE, currency=options.currency)
     ledger = Ledger(options.state / f"{this.source.name}.sqlite", {"seed": str(shop.seed), "rate": f"{shop.rate:g}"})
     keys = KeyStore(options.state / "keys.sqlite")
     try:

@@ -16,7 +16,6 @@ from typing import Any, Final
 from producers.shop import people, rhythm
 from producers.shop.assortment import (
     CATEGORIES,
-    CURRENCY,
     EPOCH,
     Product,
     discount,
@@ -79,10 +78,11 @@ PAUSES_MS: Final = tuple(min(2_000 - int(log(1 - n / 4096) * 16_000), LONGEST_ST
 
 @dataclass(frozen=True, kw_only=True)
 class Shop:
-    """What a shop follows from: a seed, and how many events a second it has on average."""
+    """What a shop follows from: a seed, how many events a second it has on average, and what it sells for."""
 
     seed: int
     rate: float
+    currency: str = "EUR"
 
     @cached_property
     def products(self) -> tuple[Product, ...]:
@@ -332,7 +332,7 @@ class _Visit:
             "order_id": self._order_id,
             "customer_id": self._user,
             "region": market.name,
-            "currency": CURRENCY,
+            "currency": self._visits.shop.currency,
             "channel": "web" if self._rng.random() < 0.7 else "app",
             "session_id": self._common["session_id"],
             "lines": lines,

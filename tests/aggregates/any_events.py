@@ -1,5 +1,6 @@
 """Awkward logs by the seed: copies, contradicting copies, out of order by days, edges of windows and of the horizon,
-amounts and counts at the contract's limits, nulls, empty arrays, any script. They fit their contracts all the same.
+amounts and counts at the contract's limits, nulls, empty arrays, any script. They fit their Avro schemas all the same,
+though not the rules that our producers hold: others write to the log too.
 """
 
 from __future__ import annotations

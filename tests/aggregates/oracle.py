@@ -331,7 +331,7 @@ def interactions(log: Log) -> list[Row]:
 
 
 def product_observations(log: Log) -> list[Row]:
-    kept = _all_but("category_path", "image_urls", "description", "specs")
+    kept = _all_but("category_path", "image_urls", "description", "specs", "variants")
     return [
         {**kept(e), "category": e["category_path"][-1] if e["category_path"] else None}
         for e in _counted(log, "catalog.product_observed")

@@ -43,10 +43,12 @@ def made(event: Event, at: datetime, number: int = 0) -> dict[str, Any]:
     record = _record(event.avro_schema, at)
     record |= {"event_id": str(uuid.uuid4()), event.key: f"made-{uuid.uuid4()}"}
     if event.name in LINES:
+        record["currency"] = "EUR"
         record["lines"] = [{"product_id": "made-product", "brand": None, **line} for line in LINES[event.name]]
         record["order_id"] = record["refund_id"] = f"made-{uuid.uuid4()}"
     if event.name == "sales.order_refunded":
         record["lines"] = [{k: v for k, v in line.items() if k != "brand"} for line in record["lines"]]
+        record["amount"] = Decimal("19.50")
     if event.name == "web.interaction":
         step = STEPS[number % len(STEPS)]
         record |= {"interaction": step, "campaign": "made-campaign"}

@@ -203,7 +203,7 @@ def publish_a_file_with_a_bad_row(hub: Hub) -> int:
         'currency = "EUR"\nchannel = "web"\n'
     )
     file, mapping = str(folder / "orders.csv"), str(folder / "mapping.toml")
-    hub.command("produce", "orders", "--from-file", file, "--mapping", mapping, "--state", str(folder))
+    hub.command("produce", "orders", "--from-file", file, "--mapping", mapping, "--state", str(folder), ends_with=3)
     hub.answer_files += folder.glob(f"{source}-*.sqlite")
     hub.book.note_dead(ORDER_PLACED)
     return 2

@@ -12,8 +12,14 @@ from confluent_kafka import Producer
 
 from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest
+from insights.deployment import replay_site
+from insights.engines import engine_of
 from insights.settings import Settings
 from insights.status import status
+from replay.plan import Wish, make_plan
+from replay.records import Status
+from replay.run import run
+from replay.verify import verify
 from schemas.binary import zigzag
 from schemas.catalogue import event
 from schemas.codec import Encoder
@@ -100,3 +106,21 @@ def test_poison_tombstones_and_events_ahead_of_the_clock_are_dead_by_name_and_al
     assert rest.why_failed(job) == "", "the job never fell over"
     final = [at for at in status(hub).final_until.values() if at]
     assert all(at <= datetime.now(UTC) for at in final)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("engine", ["duckdb", "local"])
+def test_a_replay_leaves_out_what_the_live_job_found_dead(hub: Settings, engine: str) -> None:
+    """After the test above."""
+    site = replay_site(hub)
+    plan = make_plan(site, Wish(names=("order_lines", "sales_per_minute"), scope="beginning"))
+    done = run(site, plan, engine_of(hub, engine, said), by="a test", say=said, heard=lambda event: None)
+    found = verify(site, done.run, say=said)
+    assert found.status is Status.VERIFIED, found.certificate
+    with psycopg.connect(hub.postgres_dsn) as connection:
+        (orders,) = connection.execute("select count(distinct event_id) from events.order_lines").fetchone() or (0,)
+    assert orders == 8
+
+
+def said(text: str) -> None:
+    """Nobody listens."""

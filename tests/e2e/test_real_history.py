@@ -66,7 +66,7 @@ def purchases(cdnow: Path) -> Purchases:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory, cdnow: Path) -> Iterator[Settings]:
     """A fresh stack that was brought up on the file."""
-    settings = own_settings(tmp_path_factory.mktemp("history") / "home", checkpoint_interval_seconds=2)
+    settings = own_settings(tmp_path_factory.mktemp("history") / "home", checkpoint_interval_seconds=2, currency="USD")
     plan = embedded.UpPlan(history_file=cdnow, mapping=PROJECT / "producers" / "mappings" / "cdnow.toml")
     steps: list[str] = []
     try:

@@ -22,8 +22,8 @@ from flink.columns import lake_columns, lake_schema
 from flink.deployment import Deployment
 from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest
-from flink.sinks import Sink, sinks
-from flink.tables import check_sink, create_lake_table, create_tables, open_lake, sink_ddl, sink_inputs
+from flink.sinks import Sink, sink_inputs, sinks
+from flink.tables import check_sink, create_lake_table, create_tables, open_lake, sink_ddl
 from insights.deployment import deployment as deployment_of
 from insights.settings import Settings
 from schemas.catalogue import Event, events

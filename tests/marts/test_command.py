@@ -14,7 +14,7 @@ import pytest
 from insights import dbt_run
 from insights.dbt_run import last_build
 from insights.settings import PROJECT, Settings
-from schemas.errors import Misconfigured
+from schemas.errors import Misconfigured, Retryable
 from tests.conftest import environment_of
 from tests.marts.process import make_tables
 from tests.replay.own_postgres import own_postgres
@@ -132,7 +132,7 @@ def test_a_second_build_at_once_is_refused_and_one_that_was_killed_is_said_to_ha
     done = insights(settings, "dbt", "build", "--select", "stg_customers")
     assert done.returncode == 0, done.stdout + done.stderr
     killed = rows(settings, "select outcome, message from ops.dbt_builds where invocation = 'killed'")
-    assert killed == [("failed", "it was ended before it was done")]
+    assert killed == [("failed", "it was ended before it was done: killed, or Postgres was away")]
 
 
 def test_a_selection_that_is_nothing_and_a_postgres_that_is_away_are_said(settings: Settings, tmp_path: Path) -> None:
@@ -143,6 +143,39 @@ def test_a_selection_that_is_nothing_and_a_postgres_that_is_away_are_said(settin
     away = insights(Settings(home=tmp_path, postgres_port=9), "dbt", "build")
     assert away.returncode == 1
     assert "Postgres at 127.0.0.1:9 is away" in away.stderr
+
+
+def test_a_postgres_that_goes_away_under_a_build_is_said_and_no_riddle(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sessions end, as they do with its postmaster, and dbt comes to no result."""
+
+    def outage(*_: Any) -> str:
+        with psycopg.connect(settings.postgres_dsn, autocommit=True) as connection:
+            connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()")
+        return ""
+
+    monkeypatch.setattr(dbt_run, "run", outage)
+    with pytest.raises(Retryable, match="was away while the marts were built: nothing was built, and the next build"):
+        dbt_run.build(settings, None, full_refresh=False, said=lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("print('OSError: no space left'); raise SystemExit(3)", "it ended with code 3: OSError: no space left"),
+        ("import os; os.kill(os.getpid(), 9)", "it ended with code -9"),
+        ("print('a warning'); raise SystemExit(1)", ""),
+    ],
+)
+def test_a_dbt_that_ends_in_a_way_of_its_own_is_quoted(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str, said: str
+) -> None:
+    script = tmp_path / "dbt"
+    script.write_text(f"#!{sys.executable}\n{code}\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(dbt_run, "DBT", script)
+    assert dbt_run.run(settings, ["build"], lambda _: None) == said
 
 
 def test_an_environment_that_is_missing_is_said_with_what_makes_it(

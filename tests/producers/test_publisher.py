@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -200,6 +202,18 @@ def test_bytes_that_are_no_event_become_a_dead_letter_as_they_came_and_say_why(
     assert (headers["stage"], headers["file"], headers["line"]) == ("VALUE_CONVERTER", "a.csv", "7")
 
 
+def test_bytes_too_many_for_a_dead_letter_go_as_their_head_and_say_how_many_they_were(
+    open_publisher: Callable[..., Publisher], log_of: Callable[..., Any]
+) -> None:
+    log, publisher = log_of(LETTERS), open_publisher()
+    error = ValueError("\ud800" * 10_000)  # a message may quote anything
+    publisher.dead_letter(MOVED, b"x" * 3_000_000, key=None, error=error, stage="VALUE_CONVERTER")
+    publisher.flush()
+    (message,) = log.messages(LETTERS.topic)
+    assert message.value() == b"x" * LETTERS.max_bytes
+    assert dict(message.headers())["__connect.errors.truncated.from"] == b"3000000"
+
+
 def test_a_broker_that_does_not_answer_is_named_when_the_deadline_is_over(
     open_publisher: Callable[..., Publisher],
 ) -> None:
@@ -237,3 +251,28 @@ def test_prometheus_is_told_what_became_of_the_events_by_topic(open_publisher: C
     assert found[f"insights_producer_bytes_total{labels}"] == publisher.counts[MOVED.topic].bytes > 100
     assert found['insights_producer_dead_total{source="test"}'] == 1
     assert found['insights_producer_queue{source="test"}'] == 0
+
+
+def test_an_observation_with_variants_is_counted_by_the_live_job(
+    open_publisher: Callable[..., Publisher], stack: Any, until: Callable[..., Any]
+) -> None:
+    publisher, observed = open_publisher(), catalogue.event("catalog.product_observed")
+    now = datetime.now(UTC).replace(microsecond=0)
+    variant = dict.fromkeys(("sku", "name", "list_price", "url")) | {
+        "price": Decimal("40.00"),
+        "currency": "EUR",
+        "availability": "in_stock",
+    }
+    record = {
+        **{name: str(uuid4()) for name in ("event_id", "product_id", "content_hash")},
+        **dict.fromkeys(("trace", "sku", "brand", "list_price", "previous_price", "stock_quantity")),
+        **dict.fromkeys(("source", "shop", "name", "description", "url"), "test"),
+        **{"occurred_at": now, "price": Decimal("40.00"), "currency": "EUR", "availability": "in_stock"},
+        **{"category_path": [], "image_urls": [], "specs": {}, "variants": [variant, variant | {"price": None}]},
+    }
+    publisher.publish(observed, record)
+    publisher.flush()
+    with psycopg.connect(stack.postgres_dsn, autocommit=True) as connection:
+        asked = "select price from events.product_observations where event_id = %s"
+        row = until(lambda: connection.execute(asked, (record["event_id"],)).fetchone(), seconds=120)
+    assert row == (Decimal("40.00"),)

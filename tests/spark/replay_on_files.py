@@ -67,7 +67,8 @@ class Version:
 
 
 def _version(e: Event, schema_id: int, **rest: Any) -> Version:
-    return Version(event=e, encoder=Encoder(e, schema_id), **rest)
+    # What others put on the log keeps to its Avro schema, and to no rule of ours.
+    return Version(event=e, encoder=Encoder(replace(e, schema=e.avro_schema), schema_id), **rest)
 
 
 def versions(e: Event) -> tuple[Version, ...]:

@@ -36,7 +36,7 @@ GROUPS = sorted({path[:1] for path in ALL if len(path) > 1})
 
 def test_the_commands_are_those_of_the_readme() -> None:
     assert {" ".join(path) for path in ALL} == {
-        *("up", "down", "clean", "status", "doctor", "logs", "produce"),
+        *("up", "down", "clean", "status", "doctor", "logs", "produce", "dead-letters"),
         *("schemas check", "schemas register", "schemas list"),
         *("lake maintain", "lake list", "lake publish"),
         *("dashboards apply", "dashboards diff", "dashboards validate", "dbt build", "dbt docs", "dbt sources"),
@@ -156,7 +156,7 @@ def test_a_home_that_is_no_folder_is_named(below: str, tmp_path: Path, monkeypat
     assert f"{tmp_path}/file is not a folder" in one_paragraph(shown.stderr)
 
 
-@pytest.mark.parametrize("option", ["--from-file", "--mapping", "--url", "--every"])
+@pytest.mark.parametrize("option", ["--from-file", "--mapping", "--url", "--product-path", "--every"])
 def test_an_option_of_another_source_is_refused(option: str) -> None:
     shown = RUNNER.invoke(app, ["produce", "clickstream", option, "1h"])
     assert shown.exit_code == 1

@@ -189,6 +189,11 @@ def test_no_address_is_broken(width: int, on_terminal: Shown) -> None:
         assert any(address in line for line in lines)
 
 
+def test_only_what_runs_has_an_address(piped: Callable[[RenderableType], list[str]]) -> None:
+    lines = piped(views.addresses_table(endpoints(SETTINGS), {"jobmanager", "kafka", "registry", "postgres"}))
+    assert [line.split()[0] for line in lines[1:] if line.strip()] == ["Flink", "Kafka", "registry", "Postgres", "lake"]
+
+
 def test_an_address_longer_than_the_terminal_is_not_broken_either(on_terminal: Shown) -> None:
     deep = Settings(home=Path("/srv") / ("deep/" * 20))
     assert any(str(deep.home / "lake") in line for line in on_terminal(views.addresses_table(endpoints(deep)), 80))

@@ -11,16 +11,8 @@ from aggregates.catalogue import aggregate, aggregates
 from flink.postgres import Connection
 from flink.tables import make_postgres_tables, schemas_ddl
 from replay import records
-from replay.plan import (
-    Estimate,
-    PlannedAggregate,
-    PlannedPartition,
-    PlannedTopic,
-    ReplayPlan,
-    Scope,
-    Stretch,
-    everything,
-)
+from replay.plan import everything
+from replay.planned import Estimate, PlannedAggregate, PlannedPartition, PlannedTopic, ReplayPlan, Scope, Stretch
 from replay.records import Run, Status
 from replay.restate import REASON
 from schemas import catalogue

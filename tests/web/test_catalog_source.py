@@ -1,4 +1,6 @@
 import asyncio
+import gzip
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -7,11 +9,16 @@ from typing import Any
 import aiohttp
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
+from producers import catalog
 from producers.catalog import RoundCounts, Scraper
 from producers.scraping.memory import Memory
 from producers.scraping.profiles import WOOCOMMERCE
-from producers.scraping.site import FetchFailed, HttpFetch, Pace
+from producers.scraping.site import Fetched, FetchFailed, HttpFetch, Pace, Rules
+from producers.scraping.sitemaps import BadSitemap, read_sitemap
 from schemas import catalogue
 from schemas.codec import Encoder
 
@@ -25,8 +32,14 @@ async def _no_wait(_seconds: float) -> None:
     return None
 
 
-def scrape(base: str, memory: Memory, moment: Any, product_path: str = WOOCOMMERCE.product_path) -> RoundCounts:
-    """One round over a site by real HTTP."""
+def scrape(
+    base: str,
+    memory: Memory,
+    moment: Any,
+    product_path: str = WOOCOMMERCE.product_path,
+    scraper: Scraper | None = None,
+) -> RoundCounts:
+    """One round over a site by real HTTP, by a scraper that is new or was there in the round before."""
     profile = replace(WOOCOMMERCE, product_path=product_path)
 
     async def go() -> RoundCounts:
@@ -34,8 +47,10 @@ def scrape(base: str, memory: Memory, moment: Any, product_path: str = WOOCOMMER
         async with aiohttp.ClientSession() as session:
             fetch = HttpFetch(session, Pace(0.0, lambda: 0.0, _no_wait))
             log = structlog.get_logger()
-            scraper = Scraper(source="catalog", memory=memory, fetch=fetch, now=moment, log=log, profile=profile)
-            counts += [so_far async for so_far in scraper.round(base)]
+            new = Scraper(source="catalog", memory=memory, fetch=fetch, now=moment, log=log, profile=profile)
+            if scraper is not None:
+                scraper.fetch = fetch
+            counts += [so_far async for so_far in (scraper or new).round(base)]
         return counts[-1]
 
     return asyncio.run(go())
@@ -50,9 +65,9 @@ def drain(memory: Memory) -> list[dict[str, Any]]:
     return records
 
 
-def small_site(prices: dict[str, str], **more: str | None) -> dict[str, str | None]:
+def small_site(prices: dict[str, str], **more: str | bytes | None) -> dict[str, str | bytes | None]:
     urls = "".join(f"<url><loc>BASE/product/{name}/</loc></url>" for name in prices)
-    pages: dict[str, str | None] = {
+    pages: dict[str, str | bytes | None] = {
         "/robots.txt": "User-agent: *\nDisallow: /product/secret\nSitemap: BASE/products.xml\n",
         "/products.xml": f"<urlset>{urls}</urlset>",
     }
@@ -182,3 +197,199 @@ def test_requests_keep_the_pace_that_is_the_slower_of_ours_and_the_sites() -> No
 
     asyncio.run(go())
     assert went_out == [100.0, 100.5, 101.0, 103.5, 163.5]
+
+
+SITEMAP = "<urlset><url><loc>BASE/products/a</loc></url></urlset>"
+GZIPPED = gzip.compress(b"<urlset><url><loc>/products/a</loc></url></urlset>")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"/robots.txt": "Sitemap: /sm.xml", "/sm.xml": SITEMAP},
+        {"/sitemap.xml": SITEMAP},
+        {"/sitemap_index.xml": SITEMAP},
+        {"/sitemap.xml": GZIPPED},
+        {"/sitemap.xml": "\n" + SITEMAP},
+        {"/sitemap.xml": "BASE/products/a\nBASE/about\n"},
+        {
+            "/sitemap.xml": "<sitemapindex><sitemap><loc>BASE/1.xml.gz</loc></sitemap></sitemapindex>",
+            "/1.xml.gz": SITEMAP,
+        },
+    ],
+)
+def test_a_sitemap_is_found_and_read_wherever_and_however_it_is(
+    site_of: Any, moment: Any, memory: Memory, files: dict[str, str | bytes]
+) -> None:
+    site = site_of({**files, "/products/a": PRODUCT.format(id="a", price="10")})
+    assert scrape(site.base, memory, moment).observed == 1
+
+
+@pytest.mark.parametrize("broken", [None, b"\x1f\x8bnot gzip", GZIPPED[:-9], "<urlset><url>", "<html></html>"])
+def test_a_broken_sitemap_is_a_warning_said_once_and_the_others_are_read(
+    site_of: Any, moment: Any, memory: Memory, broken: str | bytes | None
+) -> None:
+    pages = small_site({"a": "10"})
+    pages["/robots.txt"] = "Sitemap: /index.xml"
+    names = "".join(f"<sitemap><loc>BASE/{name}.xml</loc></sitemap>" for name in ("gone", "broken", "products"))
+    pages |= {"/index.xml": f"<sitemapindex>{names}</sitemapindex>", "/broken.xml": broken}
+    site = site_of(pages)
+    scraper = Scraper(source="catalog", memory=memory, fetch=None, now=moment, log=structlog.get_logger())  # type: ignore[arg-type]
+    with capture_logs() as first:
+        assert scrape(site.base, memory, moment, scraper=scraper).pages == 1
+    assert [line["problem"].partition(": ")[0] for line in first] == [
+        f"{site.base}/gone.xml",
+        f"{site.base}/broken.xml",
+    ]
+    with capture_logs() as second:
+        assert scrape(site.base, memory, moment, scraper=scraper).pages == 1
+    assert second == []
+
+
+def test_a_site_whose_only_sitemap_is_broken_is_not_asked_again_at_once(
+    site_of: Any, moment: Any, memory: Memory
+) -> None:
+    site = site_of({"/robots.txt": "Sitemap: /sm.xml", "/sm.xml": b"\x1f\x8bnot gzip"})
+    with pytest.raises(BadSitemap, match=r"no sitemap of .* can be read: .*its gzip is broken.*name one in its robots"):
+        scrape(site.base, memory, moment)
+    with pytest.raises(FetchFailed, match="can be read"):
+        scrape(site_of({"/robots.txt": "Sitemap: /sm.xml", "/sm.xml": None}).base, memory, moment)
+
+
+@pytest.mark.parametrize(
+    ("sitemap", "problem"),
+    [
+        (
+            "<urlset><url><loc>BASE/shop/bell</loc></url></urlset>",
+            "name 1 addresses, and none .*/shop/bell; give the pattern",
+        ),
+        ("<urlset/>", "name no page at all"),
+    ],
+)
+def test_a_round_that_reads_nothing_says_so_and_what_to_do(
+    site_of: Any, moment: Any, memory: Memory, sitemap: str, problem: str
+) -> None:
+    with capture_logs() as logs:
+        assert scrape(site_of({"/sitemap.xml": sitemap}).base, memory, moment).pages == 0
+    (line,) = logs
+    assert re.search(problem, line["problem"])
+
+
+def test_rules_behind_a_byte_order_mark_are_kept(site_of: Any, moment: Any, memory: Memory) -> None:
+    pages = small_site({"open": "10", "secret-bell": "99"})
+    pages["/robots.txt"] = (
+        "\ufeffUser-agent: *\nDisallow: /product/secret\nCrawl-delay: 7\nSitemap: BASE/products.xml\n"
+    )
+    site = site_of(pages)
+    assert scrape(site.base, memory, moment).pages == 1
+    assert "/product/secret-bell/" not in site.asked
+    assert Rules("\ufeffUser-agent: *\nCrawl-delay: 7").crawl_delay_seconds == 7
+
+
+def test_a_page_that_nobody_foresaw_is_a_dead_letter_and_the_round_goes_on(
+    site_of: Any, moment: Any, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = catalog.parse_product
+
+    def defective(html: str, url: str, *more: Any) -> dict[str, Any]:
+        return read(html, url, *more) if "/b/" in url else {}["defect"]
+
+    monkeypatch.setattr(catalog, "parse_product", defective)
+    counts = scrape(site_of(small_site({"a": "10", "b": "20"})).base, memory, moment)
+    assert (counts.observed, counts.unreadable) == (1, 1)
+    assert "KeyError" in memory.letters()[0].reason
+
+
+def test_prices_of_two_currencies_are_never_compared(site_of: Any, moment: Any, memory: Memory) -> None:
+    pages = small_site({"a": "10"})
+    site = site_of(pages)
+    for number, sign in ((100, "$"), (92, "€"), (100, "$"), (92, "€"), (95, "$")):
+        pages["/product/a/"] = PRODUCT.format(id="a", price=number).replace("€", sign)
+        scrape(site.base, memory, moment)
+    found = [(r["currency"], r["previous_price"], r["price"]) for r in drain(memory)]
+    assert found == [("USD", None, 100), ("EUR", None, 92), ("USD", 100, 100), ("EUR", 92, 92), ("USD", 100, 95)]
+
+
+class Refusing:
+    """What the source publishes with, for as much of it as sending uses; every event is encoded, and none goes out."""
+
+    def __init__(self) -> None:
+        self.letters: list[tuple[bytes, Exception]] = []
+        self.publisher = self
+        self.log = structlog.get_logger()
+
+    def publish(self, event: Any, record: dict[str, Any]) -> None:
+        Encoder(event, 1).encode(record)
+
+    def dead_letter(self, event: Any, body: bytes, *, error: Exception, **more: Any) -> None:
+        self.letters.append((body, error))
+
+    def flush(self) -> None:
+        return None
+
+
+def test_an_event_past_its_limit_is_a_dead_letter_once_and_the_memory_does_not_take_it_as_sent(
+    site_of: Any, moment: Any, memory: Memory
+) -> None:
+    pages = small_site({"a": "10", "b": "20"})
+    rows = "".join(f"<tr><th>n{n}</th><td>{'x' * 1_000}</td></tr>" for n in range(700))
+    pages["/product/a/"] = PRODUCT.format(id="a", price="10") + (
+        f"<table class='woocommerce-product-attributes'>{rows}</table>"
+    )
+    site, this = site_of(pages), Refusing()
+    for _ in range(2):
+        scrape(site.base, memory, moment)
+        catalog.send(this, memory)  # type: ignore[arg-type]
+    ((body, error),) = this.letters
+    assert len(body) == catalog.DEAD_HEAD_BYTES
+    assert "its topic takes 524,288" in str(error)
+    assert memory.unsent() == []
+    assert memory.known(f"{site.base.removeprefix('http://')}", "a") is None
+    pages["/product/a/"] = PRODUCT.format(id="a", price="10")
+    assert scrape(site.base, memory, moment).observed == 1
+
+
+XML = SITEMAP.replace("BASE", "https://shop.example").encode()
+
+
+@pytest.mark.fuzz
+@given(
+    body=st.binary(max_size=60)
+    | st.builds(
+        lambda at, cut, put: XML[:at] + put + XML[at + cut :],
+        st.integers(0, len(XML)),
+        st.integers(0, 9),
+        st.binary(max_size=6) | st.sampled_from([b"<!DOCTYPE a>", b"<loc>http://[bad</loc>", b"<?xml encoding='x'?>"]),
+    ),
+    packed=st.booleans(),
+    cut=st.integers(0, 12),
+)
+def test_any_sitemap_is_addresses_or_refused(body: bytes, packed: bool, cut: int) -> None:
+    body = gzip.compress(body)[: -cut or None] if packed else body
+    try:
+        kind, found = read_sitemap(Fetched(url="https://shop.example/sitemap.xml", body=body, etag=None))
+    except BadSitemap as refused:
+        assert "sitemap" in str(refused)  # noqa: PT017
+        return
+    assert kind in ("urlset", "sitemapindex")
+    assert all(isinstance(url, str) for url in found)
+
+
+LINES = [
+    "User-agent: *",
+    "Disallow: /",
+    "Allow: /product",
+    "Crawl-delay: x",
+    "Crawl-delay: -1e999",
+    "Sitemap: //[bad",
+    "\ufeff",
+]
+
+
+@pytest.mark.fuzz
+@given(lines=st.lists(st.sampled_from(LINES) | st.text(max_size=12), max_size=8), url=st.text(max_size=12))
+def test_any_robots_is_rules(lines: list[str], url: str) -> None:
+    rules = Rules("\n".join(lines), "https://shop.example")
+    assert rules.allows(f"https://shop.example/{url}") in (True, False)
+    assert rules.crawl_delay_seconds >= 0
+    assert all(isinstance(named, str) for named in rules.sitemaps)

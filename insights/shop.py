@@ -1,0 +1,26 @@
+"""What a data folder's shop is, for as long as the folder is there: its currency."""
+
+from __future__ import annotations
+
+from insights.settings import Settings
+from schemas.errors import Misconfigured
+
+FILE = "currency"
+
+
+def check_currency(settings: Settings) -> None:
+    """Raises Misconfigured when the data folder was made for a shop with another currency."""
+    path = settings.home / FILE
+    kept = path.read_text().strip() if path.exists() else settings.currency
+    if kept != settings.currency:
+        raise Misconfigured(
+            f"the data in {settings.home} is in {kept}, and INSIGHTS_CURRENCY is {settings.currency}: amounts in two"
+            f" currencies have no sum. Set INSIGHTS_CURRENCY={kept}, or name another folder with INSIGHTS_HOME"
+        )
+
+
+def keep_currency(settings: Settings) -> None:
+    """The same, and from now on the folder is this currency's."""
+    check_currency(settings)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    (settings.home / FILE).write_text(f"{settings.currency}\n")

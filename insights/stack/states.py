@@ -1,0 +1,110 @@
+"""How the stack is, seen from outside. Asks the system and Postgres, and knows nothing of how a part is started."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+import psycopg
+
+from insights.settings import Settings
+from insights.stack.record import Record, process_of, read_state
+from schemas.errors import Misconfigured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartState:
+    """How a part or task of the stack is."""
+
+    name: str
+    state: str
+    healthy: bool
+    endpoint: str
+    detail: str
+    pid: int | None
+    memory_mb: float | None
+    uptime_seconds: float | None
+    restarts: int
+    is_task: bool
+
+
+def supervisor_process(settings: Settings) -> psutil.Process | None:
+    """The supervisor of this home, if one runs."""
+    try:
+        record = Record(**json.loads((settings.run_dir / "supervisor.json").read_text()))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return process_of(record)
+
+
+def part_states(settings: Settings) -> list[PartState]:
+    """Every part and task that the supervisor knows, and the supervisor itself first."""
+    supervisor = supervisor_process(settings)
+    states = [_part_state("supervisor", Record(state="running" if supervisor else "stopped"), supervisor)]
+    for name, record in read_state(settings.run_dir).items():
+        states.append(_part_state(name, record, process_of(record)))
+    return states
+
+
+def _part_state(name: str, record: Record, process: psutil.Process | None) -> PartState:
+    memory = uptime = None
+    if process is not None:
+        try:
+            family = [process, *(process.children(recursive=True) if name != "supervisor" else [])]
+            uptime = time.time() - process.create_time()
+        except psutil.NoSuchProcess:
+            process = None
+        else:
+            memory = sum(_private_memory(p) for p in family) / 1e6
+    return PartState(
+        name=name,
+        state=record.state if process or record.is_task or record.state in ("done", "stopped") else "down",
+        healthy=record.state in ("running", "done")
+        and (process is not None or record.is_task or record.state == "done"),
+        endpoint=record.endpoint,
+        detail=record.detail,
+        pid=process.pid if process else None,
+        memory_mb=memory,
+        uptime_seconds=uptime,
+        restarts=record.restarts,
+        is_task=record.is_task,
+    )
+
+
+def _private_memory(process: psutil.Process) -> int:
+    """Bytes that only this process holds: what Postgres' processes share is not counted once for each. 0 of one that
+    has ended, as a part's children do all the time.
+    """
+    with suppress(psutil.NoSuchProcess):
+        try:
+            return int(process.memory_full_info().uss)
+        except psutil.AccessDenied:
+            return int(process.memory_info().rss)
+    return 0
+
+
+def log_path(settings: Settings, part: str) -> Path:
+    """The file with the part's newest messages. Raises Misconfigured listing the parts when there is no such one."""
+    own, captured = settings.logs_dir / f"{part}.log", settings.logs_dir / f"{part}.out"
+    found = [path for path in (own, captured) if path.exists()]
+    if not found:
+        parts = sorted({path.stem for path in settings.logs_dir.glob("*.*")})
+        known = f"there is one of: {', '.join(parts)}" if parts else "nothing was started there yet"
+        raise Misconfigured(f"there is no log of {part!r} in {settings.logs_dir}; {known}")
+    return max(found, key=lambda path: (path.stat().st_size > 0, path == own))
+
+
+def counted_until(settings: Settings) -> datetime | None:
+    """The newest minute with an order that is counted; None before the first, or when Postgres does not say."""
+    with (
+        suppress(psycopg.Error),
+        psycopg.connect(settings.postgres_dsn, autocommit=True, connect_timeout=3) as connection,
+    ):
+        row = connection.execute("select max(window_start) from live.sales_per_minute").fetchone()
+        return row[0] if row else None
+    return None

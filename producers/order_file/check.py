@@ -1,0 +1,195 @@
+"""What a file would count as, for people to look at before anything is published. Needs no Kafka."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Final
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from producers.order_file.memory import Memory, path_of
+from producers.order_file.orders import EVENTS, ORDER, OrderFile, Refusal, Step
+from producers.order_file.source import Work, remaining
+from producers.order_file.values import EPOCH, MILLISECOND
+from schemas.catalogue import MOST_AHEAD
+from schemas.codec import Encoder
+from schemas.errors import PoisonEvent
+
+FIRST: Final = 10
+
+
+@dataclass(slots=True)
+class Month:
+    """Sums of a month in one currency, in cents."""
+
+    orders: int = 0
+    units: int = 0
+    gross: int = 0
+    discount: int = 0
+    shipping: int = 0
+    tax: int = 0
+    refunded: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a file would count as: ``steps`` that the contracts take, sums by month and currency, what is refused."""
+
+    file: OrderFile
+    steps: Sequence[Step]
+    refused: Sequence[Refusal]
+    already: int
+    months: dict[tuple[str, str], Month] = field(default_factory=dict)
+
+
+def found(file: OrderFile, state: Path, now: datetime, currency: str) -> Finding:
+    """What would become of a file's rows if it were published now, beside what is known of its source.
+
+    ``currency`` is the shop's: it sells in no other.
+    """
+    work = _remaining(file, state)
+    encoders = {kind: Encoder(event, 1, currency) for kind, event in EVENTS.items()}
+    steps, refused = [], list(work.refused)
+    months: dict[tuple[str, str], Month] = {}
+    for step in work.steps:
+        try:
+            record = file.record(step)
+            encoders[step.kind].encode(record)
+            if record["occurred_at"] > now + MOST_AHEAD:
+                raise PoisonEvent(f"occurred_at is {record['occurred_at'].isoformat()}, which is still to come")
+            if step.head.currency != currency:
+                raise PoisonEvent(
+                    f"currency is {step.head.currency}, and this shop's is {currency}: set INSIGHTS_CURRENCY for a shop"
+                    " that sells in it"
+                )
+        except PoisonEvent as error:
+            refused.append(Refusal(step.line, "", "", str(error), step.rows, step.order_id, step.rows[0].sheet))
+            continue
+        steps.append(step)
+        at = record["occurred_at"]
+        _add(months.setdefault((f"{at:%Y-%m}", step.head.currency), Month()), step)
+    return Finding(file=file, steps=steps, refused=refused, already=work.already, months=dict(sorted(months.items())))
+
+
+def _remaining(file: OrderFile, state: Path) -> Work:
+    path = path_of(state, file.mapping.source)
+    if not path.exists():
+        return Work(steps=file.steps, refused=file.refused, already=0)
+    memory = Memory(path)
+    try:
+        return remaining(file, memory)
+    finally:
+        memory.close()
+
+
+def _add(month: Month, step: Step) -> None:
+    if step.kind != ORDER:
+        month.refunded += step.amount
+        return
+    month.orders += 1
+    month.units += sum(line.quantity for line in step.lines)
+    month.gross += sum(line.total for line in step.lines)
+    month.discount += sum(line.discount for line in step.lines)
+    month.shipping += step.head.shipping
+    month.tax += step.head.tax
+
+
+def show(finding: Finding, console: Console) -> None:
+    """Print it: the first orders, the months, every refused row, what was not sold, and the sum of rows."""
+    file = finding.file
+    console.print(Text(f"Read as {file.mapping.description or file.mapping.source}: {file.table.form}."))
+    _print(console, "The first orders, as they would be counted", _orders(finding))
+    _print(console, "By month, UTC", _months(finding))
+    _print(console, "Refused rows", _refused(finding))
+    _print(console, "Not sold, so not counted", _skipped(finding))
+    console.print(Text(balance(finding)))
+    console.print(Text("Nothing was published."))
+
+
+def balance(finding: Finding) -> str:
+    """Every row of the file, by what would become of it."""
+    refused = {(row.sheet, row.line) for refusal in finding.refused for row in refusal.rows}
+    skipped = {(row.sheet, row.line) for skip in finding.file.skipped for row in skip.rows} - refused
+    rows = {(row.sheet, row.line) for row in finding.file.table.records}
+    rows |= {(row.sheet, row.line) for row in finding.file.table.broken}
+    kept = len(rows - refused - skipped)
+    already = f" ({finding.already:,} of their events are imported already)" if finding.already else ""
+    return (
+        f"{len(rows):,} rows: {kept:,} in orders{already}, {len(refused):,} refused, {len(skipped):,} of orders that"
+        " were not sold."
+    )
+
+
+def _print(console: Console, title: str, table: Table) -> None:
+    if table.row_count:
+        console.print(Text(f"\n{title}", style="bold"))
+        console.print(table)
+
+
+def _table(*columns: str, right: Sequence[str] = ()) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return table
+
+
+def money(cents: int) -> str:
+    """1,234.50"""
+    return f"{Decimal(cents).scaleb(-2):,.2f}"
+
+
+MONEY: Final = ("gross", "discount", "net", "shipping", "tax", "refunded")
+
+
+def _orders(finding: Finding) -> Table:
+    table = _table(
+        *("line", "order", "time, UTC", "customer", "region", "units", *MONEY[:5], "paid back", "currency"),
+        right=("line", "units", "paid back", *MONEY),
+    )
+    refunds = {step.order_id: step.amount for step in finding.steps if step.kind != ORDER}
+    for step in [step for step in finding.steps if step.kind == ORDER][:FIRST]:
+        gross, off = (sum(getattr(line, name) for line in step.lines) for name in ("total", "discount"))
+        sums = [gross, off, gross - off, step.head.shipping, step.head.tax, refunds.get(step.order_id, 0)]
+        table.add_row(
+            *(str(step.line), _plain(step.order_id), f"{EPOCH + step.at_ms * MILLISECOND:%Y-%m-%d %H:%M:%S}"),
+            *(_plain(step.head.customer_id), _plain(step.head.region)),
+            *(f"{sum(line.quantity for line in step.lines):,}", *map(money, sums), step.head.currency),
+        )
+    return table
+
+
+def _months(finding: Finding) -> Table:
+    table = _table("month", "currency", "orders", "units", *MONEY, right=("orders", "units", *MONEY))
+    for (name, currency), m in finding.months.items():
+        sums = (m.gross, m.discount, m.gross - m.discount, m.shipping, m.tax, m.refunded)
+        table.add_row(name, currency, f"{m.orders:,}", f"{m.units:,}", *map(money, sums))
+    return table
+
+
+def _refused(finding: Finding) -> Table:
+    table = _table("line", "column", "value", "reason", right=("line",))
+    for refusal in finding.refused:
+        place = f"{refusal.sheet} {refusal.line}".strip()
+        others = len(refusal.rows) - 1
+        whole = f" (order {refusal.order_id}: {others + 1} rows are refused together)" if others else ""
+        table.add_row(place, *(_plain(text) for text in (refusal.column, refusal.value, refusal.reason + whole)))
+    return table
+
+
+def _skipped(finding: Finding) -> Table:
+    table = _table("line", "order", "why", right=("line",))
+    for skip in finding.file.skipped:
+        table.add_row(str(skip.rows[0].line), _plain(skip.order_id), _plain(skip.reason))
+    return table
+
+
+def _plain(text: str) -> Text:
+    """Text as it can be shown: what is no character, or moves the cursor, as its number."""
+    return Text("".join(c if c.isprintable() else repr(c)[1:-1] for c in text))

@@ -1,0 +1,333 @@
+"""Exports as shops and marketplaces write them: found by their header, read by their ready mapping, shown by --check.
+
+Every person in them is invented; the headers are the platforms' own.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape
+
+import pytest
+
+from producers.order_file import export
+from producers.order_file.check import balance, found
+from producers.order_file.mapping import load
+from producers.order_file.orders import ORDER, OrderFile
+from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
+from schemas.codec import Encoder
+from schemas.errors import Misconfigured
+
+PROJECT = Path(__file__).parents[2]
+NOW = datetime(2026, 11, 29, tzinfo=UTC)
+
+SHOPIFY = """\
+Name,Email,Financial Status,Paid at,Currency,Subtotal,Shipping,Taxes,Total,Discount Code,Discount Amount,Created at,\
+Lineitem quantity,Lineitem name,Lineitem price,Lineitem sku,Shipping Country,Notes,Cancelled at,Refunded Amount,Vendor,\
+Source,Lineitem discount
+#2001,ann@example.com,paid,2026-11-01 10:00:00 +0100,EUR,72.00,5.00,0.00,77.00,AUTUMN,8.00,2026-11-01 10:00:00 +0100,\
+1,Bell,30.00,BELL,DE,"Bitte
+klingeln",,0.00,Acme,web,0.00
+#2001,ann@example.com,,,,,,,,,,,2,Tyre,25.00,TYRE,,,,,Acme,,0.00
+#2002,bob@example.com,refunded,,EUR,50.00,0.00,0.00,50.00,,0.00,2026-11-02 09:00:00 +0100,1,Lamp,50.00,,FR,,\
+2026-11-05 09:00:00 +0100,50.00,Acme,web,0.00
+#2003,cyd@example.com,voided,,EUR,70.00,0.00,0.00,70.00,,0.00,2026-11-02 09:30:00 +0100,1,Lock,70.00,LOCK,FR,,,0.00,\
+Acme,web,0.00
+#2004,,partially_refunded,,EUR,40.00,0.00,0.00,40.00,,0.00,2026-11-03 09:30:00 +0100,2,Pump,20.00,PUMP,,,,10.00,\
+Acme,pos,0.00
+"""
+WOOCOMMERCE = """\
+order_id,order_number,date,status,shipping_total,tax_total,order_total,refunded_total,order_currency,customer_id,\
+billing_email,billing_country,shipping_country,item_product_id,item_name,item_sku,item_quantity,item_subtotal,item_total
+71,1071,2026-11-01 10:00:00,completed,4.90,0.00,44.90,0.00,EUR,5,dee@example.com,AT,AT,9,Bell,BELL,2,50.00,40.00
+72,1072,2026-11-01 11:00:00,refunded,4.90,0.00,24.90,24.90,EUR,0,eve@example.com,AT,,9,Bell,BELL,1,20.00,20.00
+73,1073,2026-11-01 12:00:00,cancelled,0.00,0.00,99.00,0.00,EUR,0,fay@example.com,AT,,9,Bell,BELL,1,99.00,99.00
+"""
+AMAZON = """\
+order-id\torder-item-id\tpurchase-date\tpayments-date\tbuyer-email\tbuyer-name\tsku\tproduct-name\tquantity-purchased\t\
+currency\titem-price\titem-tax\tshipping-price\tshipping-tax\tship-country\titem-promotion-discount
+303-1\t1\t2026-11-01T10:00:00+01:00\t2026-11-01T10:01:00+01:00\tx1@marketplace.amazon.de\tGus\tBELL\tBell\t2\tEUR\t\
+60.00\t9.58\t4.00\t0.64\tDE\t10.00
+303-1\t2\t2026-11-01T10:00:00+01:00\t2026-11-01T10:01:00+01:00\tx1@marketplace.amazon.de\tGus\tTYRE\tTyre\t1\tEUR\t\
+25.00\t3.99\t0.00\t0.00\tDE\t
+"""
+AMAZON_ALL = """\
+amazon-order-id\tmerchant-order-id\tpurchase-date\tlast-updated-date\torder-status\tfulfillment-channel\tsales-channel\t\
+product-name\tsku\tasin\titem-status\tquantity\tcurrency\titem-price\titem-tax\tshipping-price\tship-country\t\
+item-promotion-discount\tship-promotion-discount
+303-5\t\t2026-11-01T09:00:00+00:00\t2026-11-02T09:00:00+00:00\tShipped\tMerchant\tAmazon.de\tBell\tBELL\tB01\tShipped\t1\t\
+EUR\t30.00\t4.79\t\tDE\t5.00\t
+303-6\t\t2026-11-01T09:00:00+00:00\t2026-11-02T09:00:00+00:00\tCancelled\tMerchant\tAmazon.de\tBell\tBELL\tB01\tCancelled\t\
+0\t\t\t\t\tDE\t\t
+"""
+EBAY = """\
+
+Sales Record Number,Order Number,Buyer Username,Buyer Name,Ship To Country,Item Number,Item Title,Custom Label,\
+Quantity,Sold For,Shipping And Handling,eBay Collected Tax,Total Price,Sale Date
+101,11-1,hal9,Hal,US,1234,Bell,BELL,2,$12.50,$3.00,$0.00,$28.00,Nov-01-26
+102,11-2,ivy,Ivy,US,,,,3,$40.00,$5.00,$0.00,$45.00,Nov-02-26
+103,11-2,,,,1234,Bell,BELL,1,$10.00,$2.00,$0.00,,
+104,11-2,,,,1235,Tyre,TYRE,2,$15.00,$3.00,$0.00,,
+"""
+ETSY = """\
+Sale Date,Item Name,Buyer,Quantity,Price,Coupon Code,Discount Amount,Order Shipping,Order Sales Tax,Item Total,\
+Currency,Transaction ID,Listing ID,Ship Country,Order ID,SKU
+11/01/26,Bell,jo (jo77),2,12.00,SAVE,4.00,3.50,0.00,20.00,EUR,1,55,Germany,900,BELL
+11/01/26,Tyre,jo (jo77),1,9.00,,0.00,3.50,0.00,9.00,EUR,2,56,Germany,900,TYRE
+"""
+STRIPE = """\
+id,Description,Created date (UTC),Amount,Amount Refunded,Currency,Status,Customer ID,Customer Email,Refunded date (UTC)
+ch_1,Order 1,2026-11-01 10:00:00,50.00,0.00,eur,Paid,cus_1,kim@example.com,
+ch_2,Order 2,2026-11-01 10:00:00,30.00,30.00,eur,Refunded,,lee@example.com,2026-11-04 10:00:00
+ch_3,Order 3,2026-11-01 10:00:00,99.00,0.00,eur,Failed,,moe@example.com,
+"""
+ONLINE_RETAIL = """\
+InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country
+536365,85123A,WHITE HANGING HEART T-LIGHT HOLDER,6,12/1/2010 8:26,2.55,17850,United Kingdom
+536365,71053,WHITE METAL LANTERN,6,12/1/2010 8:26,3.39,17850,United Kingdom
+C536379,85123A,WHITE HANGING HEART T-LIGHT HOLDER,-2,12/1/2010 9:41,2.55,17850,United Kingdom
+536414,22139,,56,12/1/2010 11:52,0.00,,United Kingdom
+536415,22139,RETROSPOT TEA SET,-10,12/1/2010 11:53,0.00,,United Kingdom
+"""
+CDNOW = "customer_id date number_of_cds dollar_value\n 00001 19970101  1   11.77\n 00002 19970112  1   12.00\n"
+OLIST = {
+    "olist_orders_dataset.csv": '"order_id","customer_id","order_status","order_purchase_timestamp"\n'
+    '"o1","c1","delivered","2017-10-02 10:56:33"\n"o2","c2","canceled","2018-07-24 20:41:37"\n',
+    "olist_order_items_dataset.csv": '"order_id","order_item_id","product_id","seller_id","shipping_limit_date",'
+    '"price","freight_value"\n"o1",1,"p1","s1","2017-10-06 11:07:15",29.99,8.72\n'
+    '"o1",2,"p2","s1","2017-10-06 11:07:15",10.00,1.00\n"o2",1,"p1","s1","2018-07-30 03:24:27",118.70,22.76\n',
+    "olist_products_dataset.csv": '"product_id","product_category_name"\n"p1","utilidades_domesticas"\n"p2",""\n',
+    "olist_customers_dataset.csv": '"customer_id","customer_unique_id","customer_city","customer_state"\n'
+    '"c1","u1","sao paulo","SP"\n"c2","u2","barreiras","BA"\n',
+}
+
+
+def zipped(files: dict[str, str]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    return packed.getvalue()
+
+
+def workbook(rows: list[list[Any]]) -> bytes:
+    """A spreadsheet as Excel saves one, with one sheet; times are numbers that are shown as times."""
+
+    def cell(value: Any) -> str:
+        if isinstance(value, datetime):
+            days = (value - datetime(1899, 12, 30)).total_seconds() / 86400
+            return f'<c s="1"><v>{days!r}</v></c>'
+        if isinstance(value, int | float):
+            return f"<c><v>{value!r}</v></c>"
+        return f'<c t="inlineStr"><is><t>{escape(value)}</t></is></c>'
+
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006/relationships"
+    body = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
+    return zipped(
+        {
+            "[Content_Types].xml": '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>',
+            "_rels/.rels": f'<Relationships xmlns="{package}"><Relationship Id="r" Type="{office}/officeDocument"'
+            ' Target="xl/workbook.xml"/></Relationships>',
+            "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets><sheet name="Sales" sheetId="1"'
+            ' r:id="s"/></sheets></workbook>',
+            "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{package}"><Relationship Id="s"'
+            f' Type="{office}/worksheet" Target="worksheets/sheet1.xml"/><Relationship Id="t" Type="{office}/styles"'
+            ' Target="styles.xml"/></Relationships>',
+            "xl/styles.xml": f'<styleSheet xmlns="{main}"><cellXfs count="2"><xf numFmtId="0"/><xf numFmtId="22"/>'
+            "</cellXfs></styleSheet>",
+            "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{main}"><sheetData>{body}</sheetData></worksheet>',
+        }
+    )
+
+
+SHEET = workbook(
+    [
+        ["InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"],
+        [536365, "85123A", "HEART", 6, datetime(2010, 12, 1, 8, 26), 2.55, 17850, "United Kingdom"],
+        ["C536379", "85123A", "HEART", -1, datetime(2010, 12, 1, 9, 41), 2.55, 17850, "United Kingdom"],
+    ]
+)
+# name: the file, the mapping that fits, orders, net goods, paid back, refused rows, rows of orders that were not sold.
+EXPORTS: dict[str, tuple[str, str | bytes, str, int, str, str, int, int]] = {
+    "shopify": ("orders_export.csv", SHOPIFY, "shopify", 3, "162.00", "60.00", 0, 1),
+    "woocommerce": ("orders.csv", WOOCOMMERCE, "woocommerce", 2, "60.00", "24.90", 0, 1),
+    "amazon": ("amazon.txt", AMAZON, "amazon", 1, "75.00", "0.00", 0, 0),
+    "amazon, cp1252": ("a.txt", AMAZON.replace("Bell", "Glöckchen").encode("cp1252"), "amazon", 1, "75", "0", 0, 0),
+    "amazon, all": ("all.txt", AMAZON_ALL, "amazon_all_orders", 1, "25.00", "0.00", 0, 1),
+    "ebay": ("ebay.csv", "\ufeff" + EBAY, "ebay", 2, "65.00", "0.00", 0, 0),
+    "etsy": ("EtsySoldOrderItems.csv", ETSY, "etsy", 1, "29.00", "0.00", 0, 0),
+    "stripe": ("unified_payments.csv", STRIPE, "stripe", 2, "80.00", "30.00", 0, 1),
+    "online retail": ("retail.csv", ONLINE_RETAIL, "online_retail", 2, "35.64", "5.10", 1, 0),
+    "online retail, xlsx": ("Online Retail.xlsx", SHEET, "online_retail", 1, "15.30", "2.55", 0, 0),
+    "cdnow": ("CDNOW_master.txt", CDNOW, "cdnow", 2, "23.77", "0.00", 0, 0),
+    "olist": ("olist.zip", zipped(OLIST), "olist", 1, "39.99", "0.00", 0, 1),
+}
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[[str, str | bytes], Path]:
+    def save(name: str, content: str | bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return save
+
+
+def sums(file: OrderFile) -> tuple[int, Decimal, Decimal]:
+    """Orders, what their goods came to, and what was paid back; every record fits its contract."""
+    goods = back = Decimal(0)
+    orders = 0
+    for step in file.steps:
+        record = file.record(step)
+        if step.kind == ORDER:
+            assert Encoder(ORDER_PLACED, 1).encode(record)
+            orders += 1
+            goods += sum(x["quantity"] * x["unit_price"] - x["discount_amount"] for x in record["lines"])
+        else:
+            assert Encoder(ORDER_REFUNDED, 1).encode(record)
+            back += record["amount"]
+    return orders, goods, back
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_an_export_is_found_by_its_header_and_comes_out_to_the_cent(
+    name: str, saved: Callable[[str, str | bytes], Path]
+) -> None:
+    file_name, content, fits, orders, goods, back, refused, unsold = EXPORTS[name]
+    path = saved(file_name, content)
+    mapping, why = export.detected(path)
+    assert (mapping.stem, bool(why)) == (fits, True)
+    file = export.opened(path, mapping)
+    assert [refusal.reason for refusal in file.refused][refused:] == []
+    assert sums(file) == (orders, Decimal(goods), Decimal(back))
+    assert len(file.refused) == refused
+    assert sum(len(skip.rows) for skip in file.skipped) == unsold
+
+
+def test_shopifys_later_rows_are_lines_of_their_order_and_refunds_come_when_they_were_made(
+    saved: Callable[[str, str | bytes], Path],
+) -> None:
+    file = export.opened(saved("orders.csv", SHOPIFY), export.ready()["shopify"])
+    first, refund = (
+        next(file.record(s) for s in file.steps if s.key == key) for key in ("order:#2001", "refund:#2002")
+    )
+    assert [(line["quantity"], line["discount_amount"]) for line in first["lines"]] == [(1, 3), (2, 5)]
+    assert (first["region"], first["currency"], first["shipping_amount"]) == ("DE", "EUR", 5)
+    assert refund["occurred_at"] == datetime(2026, 11, 5, 8, tzinfo=UTC)
+    guests = [s.head.customer_id for s in file.steps if s.order_id == "#2004"]
+    assert guests == ["guest-#2004"] * 2
+
+
+def test_olists_files_are_joined_in_a_folder_as_in_an_archive(tmp_path: Path) -> None:
+    for name, text in OLIST.items():
+        (tmp_path / name).write_text(text)
+    mapping, _ = export.detected(tmp_path)
+    (step,) = export.opened(tmp_path, mapping).steps
+    assert (step.head.customer_id, step.head.region, step.head.shipping) == ("u1", "SP", 972)
+    assert [line.category for line in step.lines] == ["utilidades_domesticas", "uncategorized"]
+    (tmp_path / "olist_customers_dataset.csv").unlink()
+    with pytest.raises(Misconfigured, match=r"olist_customers_dataset\.csv is not in .*; give the folder or archive"):
+        export.opened(tmp_path, mapping)
+
+
+def test_a_file_that_no_ready_mapping_fits_is_told_with_its_columns(saved: Callable[[str, str], Path]) -> None:
+    with pytest.raises(Misconfigured, match=r"no ready mapping fits mine\.csv, whose first row has Nummer, Kunde;"):
+        export.detected(saved("mine.csv", "Nummer;Kunde\n1;2\n"))
+
+
+@pytest.mark.parametrize("name", sorted(export.ready()))
+def test_a_ready_mapping_says_what_it_is_of_and_how_its_money_is_written(name: str) -> None:
+    mapping = load(export.ready()[name])
+    assert mapping.description
+    assert mapping.detect or mapping.file
+    assert mapping.decimal_point == "."
+
+
+def test_what_would_be_counted_adds_up_to_the_files_rows(
+    saved: Callable[[str, str | bytes], Path], tmp_path: Path
+) -> None:
+    future = SHOPIFY.splitlines()[-1].replace("#2004", "#2005").replace("2026-11-03", "2027-11-03")
+    path = saved("orders.csv", f"{SHOPIFY}{future}\n{future.replace('#2005', '#2006').replace('EUR', 'Euro')}\n")
+    finding = found(export.opened(path, export.ready()["shopify"]), tmp_path / "state", NOW, "EUR")
+    assert balance(finding) == "7 rows: 4 in orders, 2 refused, 1 of orders that were not sold."
+    assert {r.reason.split(" ")[0]: r.column for r in finding.refused} == {"currency": "Currency", "occurred_at": ""}
+    month = finding.months["2026-11", "EUR"]
+    assert (month.orders, month.gross, month.discount, month.refunded) == (3, 17000, 800, 6000)
+
+
+def test_orders_in_another_currency_than_the_shops_are_shown_as_refused(
+    saved: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    finding = found(export.opened(saved("cdnow.txt", CDNOW), export.ready()["cdnow"]), tmp_path, NOW, "EUR")
+    assert finding.steps == []
+    assert finding.refused[0].reason.startswith("currency is USD, and this shop's is EUR: set INSIGHTS_CURRENCY")
+
+
+def orders_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "producers.main", "orders", *arguments, "--kafka", "127.0.0.1:1"],
+        cwd=PROJECT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_a_check_shows_orders_months_and_refused_rows_without_any_server(
+    saved: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    path = saved("orders.csv", SHOPIFY.replace("#2004,,partially_refunded", "#2004,,returned?"))
+    arguments = ("--from-file", str(path), "--mapping", "auto", "--state", str(tmp_path / "state"))
+    done = orders_command(*arguments, "--check")
+    assert done.returncode == 3
+    assert "orders.csv fits the ready mapping shopify" in done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["2026-11", "EUR", "2", "4", "130.00", "8.00", "122.00", "5.00", "0.00", "50.00"] in lines
+    assert "status is 'returned?', and [status] in the mapping does not say" in done.stdout
+    assert ["7", "Financial", "Status", "returned?"] in [line[:4] for line in lines]
+    assert "Nothing was published." in done.stdout
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_mapping_that_was_found_is_confirmed_before_anything_is_published(saved: Callable[[str, str], Path]) -> None:
+    done = orders_command("--from-file", str(saved("orders.csv", SHOPIFY)), "--mapping", "auto")
+    assert done.returncode == 1
+    assert "confirm the mapping shopify with --yes; look first with --check" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["json", "json lines"])
+def test_orders_with_a_list_of_lines_are_read_from_json(name: str, tmp_path: Path) -> None:
+    listed = [
+        {
+            "id": 7,
+            "customer": {"email": "ann@example.com"},
+            "at": 1764324000123,
+            "line_items": [{"sku": "BELL", "n": 2, "price": 12.10}, {"sku": "TYRE", "n": 1, "price": "25.00"}],
+        }
+    ]
+    text = json.dumps(listed) if name == "json" else "\n".join(json.dumps(each) for each in listed) + "\n[]\n{broken\n"
+    path = tmp_path / "orders.jsonl"
+    path.write_text(text)
+    (tmp_path / "mapping.toml").write_text(
+        'source = "api"\ndate_format = "epoch_millis"\n[columns]\norder_id = "id"\ncustomer_id = "customer.email"\n'
+        'occurred_at = "at"\nproduct_id = "line_items.sku"\nquantity = "line_items.n"\n'
+        'unit_price = "line_items.price"\n'
+        '[constants]\ncategory = "all"\nregion = "EU"\ncurrency = "EUR"\nchannel = "web"\n'
+    )
+    file = export.opened(path, tmp_path / "mapping.toml")
+    assert sums(file) == (1, Decimal("49.20"), 0)
+    assert [refusal.line for refusal in file.refused] == ([] if name == "json" else [2, 3])
