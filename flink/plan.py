@@ -2,14 +2,14 @@
 
 For each topic, in this order:
 
-``arrived_<event>``  the Kafka source, with each record's place in the log
-``judged_<event>``   and whether it is late: its time is more than the horizon behind its partition's watermark
+``arrived_<event>``  the Kafka source, with each record's place in the log, and why it is dead if it is
+``judged_<event>``   the others, and whether they are late: more than the horizon behind their partition's watermark
 ``numbered_<event>`` those that are not, each with ``copy``: 1 for the first record with an event_id, 2 for the next
 ``<event>``          those, once each: the first records
 ``<event>_lines``    one row an item of an array called lines, whose fields hide the event's of the same name
 
-The aggregates' queries read the last two, so that one rule holds for all of them. What is late goes to the ledger,
-what was read and what counted is counted by day, and every record goes to the lake as it came.
+The aggregates' queries read the last two, so that one rule holds for all of them. What is dead or late goes to a ledger
+each, what was read and what counted is counted by day, and every record that can be read goes to the lake as it came.
 """
 
 from __future__ import annotations
@@ -25,13 +25,19 @@ from aggregates.render import Engine, render
 from flink.columns import DEAD_LETTER_COLUMNS, FLINK, flink_type, is_nullable, lake_columns, sink_column
 from flink.deployment import Deployment
 from flink.live_job import JOB_NAME, LiveJob, main_job, snapshots_of
-from flink.sinks import EVENT_COUNTS, LATE_EVENTS
+from flink.sinks import DEAD_RECORDS, EVENT_COUNTS, LATE_EVENTS
 from schemas.binary import EPOCH
 from schemas.catalogue import MOST_AHEAD, Event, avro_events, event, events
 
 SCHEMA_ID_HEADER = "schema_id"
 # Ours, of flink/java: a Postgres that is away fails the job and not the process that it runs in.
 POSTGRES_CONNECTOR = "postgres-upsert"
+# Too: what can't be read fails nothing, and comes with its bytes and the reason.
+EVENT_FORMAT = "avro-or-reason"
+WRITTEN_BOOKS = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS)
+PUBLISHED_AT = "cast(`kafka_timestamp` as timestamp(3))"
+# Kafka holds a record's timestamp to its own clock, within an hour: so this is the same whenever it is asked.
+LATEST = f"{PUBLISHED_AT} + interval '{MOST_AHEAD // timedelta(hours=1)}' hour"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +72,13 @@ def live_plan(
             *(s for e in avro_events() for s in _event_statements(e, deployment, known.get(e.name, EPOCH), job)),
             *(_dead_letter_source(e, deployment) for e in events() if e.format == "raw"),
             *(_sink(deployment, job, a) for a in job.aggregates),
-            *(_postgres_sink(deployment, s.table, _plain(s.columns), s.key) for s in (EVENT_COUNTS, LATE_EVENTS)),
+            *(_postgres_sink(deployment, s.table, _plain(s.columns), s.key) for s in WRITTEN_BOOKS),
         ],
         inserts=[
             *(_compute(job, a) for a in job.aggregates),
             _count_events(),
             _keep_late_events(job.aggregates),
+            _keep_dead_records(),
             *(_archive(e) for e in events()),
         ],
     )
@@ -215,13 +222,11 @@ LOG_METADATA = [
 def _event_statements(e: Event, deployment: Deployment, floor: datetime, job: LiveJob) -> list[str]:
     own = [f["name"] for f in e.avro_schema["fields"]]
     carried = ", ".join(f"`{name}`" for name in own)
-    # From here on occurred_at is a plain time: no operator may drop what is behind the watermark.
-    plain = carried.replace("`occurred_at`", "cast(`occurred_at` as timestamp(3)) as `occurred_at`")
     statements = [
         _kafka_source(e, deployment, job),
         _judged(e, deployment, floor),
         f"create temporary view `numbered_{e.table}` as\n"
-        f"select {plain}, count(*) over (partition by `event_id` order by `read_at`) as `copy`\n"
+        f"select {carried}, count(*) over (partition by `event_id` order by `read_at`) as `copy`\n"
         f"from `judged_{e.table}` where not `is_late`{_from_line(job)}",
         f"create temporary view `{e.table}` as\nselect {carried} from `numbered_{e.table}` where `copy` = 1",
     ]
@@ -250,7 +255,7 @@ def _timestamp(at: datetime) -> str:
 
 
 def _judged(e: Event, deployment: Deployment, floor: datetime) -> str:
-    """Every record with its partition's watermark, and whether it is more than the horizon behind that.
+    """Every living record with its partition's watermark, and whether it is more than the horizon behind that.
 
     The watermark is the newest event time of the partition so far, less what may be out of order. It is kept in the
     job's state: a job that starts again judges as the one before it did, while Flink's own watermark is gone then.
@@ -258,13 +263,13 @@ def _judged(e: Event, deployment: Deployment, floor: datetime) -> str:
     is how far all partitions were when the job was submitted.
     """
     horizon = f"interval '{deployment.horizon_hours}' hour({len(str(deployment.horizon_hours))})"
-    own = f"cast(`occurred_at` as timestamp(3)) - interval '{deployment.out_of_order_seconds}' second"
+    own = f"`occurred_at` - interval '{deployment.out_of_order_seconds}' second"
     least = _timestamp(floor)
     return f"""create temporary view `judged_{e.table}` as
 select *, coalesce(`occurred_at` < `watermark` - {horizon}, false) as `is_late` from (
   select *, max(`reached`) over (partition by `kafka_partition` order by `read_at`) as `watermark` from (
-    select *, greatest({own}, coalesce(current_watermark(`occurred_at`), {least}), {least}) as `reached`
-    from `arrived_{e.table}`
+    select *, greatest({own}, coalesce(current_watermark(`event_time`), {least}), {least}) as `reached`
+    from `arrived_{e.table}` where `dead_because` is null
   )
 )"""
 
@@ -277,20 +282,41 @@ def _line_fields(e: Event) -> list[str]:
 
 
 def _kafka_source(e: Event, deployment: Deployment, job: LiveJob) -> str:
+    """A record that can't be read has null in every field. No watermark follows it, nor one ahead of the clock."""
+    wait = f"interval '{deployment.out_of_order_seconds}' second"
     columns = [
-        *(f"`{f['name']}` {flink_type(f['type'])}" for f in e.avro_schema["fields"]),
+        *(f"`{f['name']}` {flink_type(f['type']).removesuffix(' not null')}" for f in e.avro_schema["fields"]),
+        "`unreadable_value` bytes",
+        "`unreadable_reason` string",
         *LOG_METADATA,
         "`read_at` as proctime()",
-        f"watermark for `occurred_at` as `occurred_at` - interval '{deployment.out_of_order_seconds}' second",
+        # What watermarks are made of. occurred_at stays a plain time: no operator may drop what is behind them.
+        f"`event_time` as coalesce(`occurred_at`, {PUBLISHED_AT})",
+        f"`dead_because` as {_dead_because()}",
+        f"watermark for `event_time` as case when `occurred_at` <= {LATEST} then `event_time` - {wait} end",
     ]
     options = {
         **_kafka_options(e.topic, deployment, job),
-        "value.format": "avro-confluent",
-        "value.avro-confluent.url": deployment.registry,
-        "value.avro-confluent.schema": e.schema_text,
+        "value.format": EVENT_FORMAT,
+        f"value.{EVENT_FORMAT}.url": deployment.registry,
+        f"value.{EVENT_FORMAT}.schema": e.schema_text,
         "value.fields-include": "ALL",
     }
     return _create_table(f"arrived_{e.table}", columns, options)
+
+
+def _dead_because() -> str:
+    """Why a record counts nowhere, as SQL; null when it may count."""
+    refused = [
+        ("`unreadable_reason` is not null", "`unreadable_reason`"),
+        (
+            f"`occurred_at` > {LATEST}",
+            "concat('it is dated ', cast(`occurred_at` as string), ', more than"
+            f" {MOST_AHEAD // timedelta(hours=1)} h after it was published')",
+        ),
+    ]
+    cases = " ".join(f"when {condition} then {reason}" for condition, reason in refused)
+    return f"case {cases} end"
 
 
 def _dead_letter_source(e: Event, deployment: Deployment) -> str:
@@ -360,10 +386,23 @@ def _keep_late_events(among: Iterable[Aggregate]) -> str:
     return f"insert into `ops.late_events`\n{_union(rows)}"
 
 
+def _keep_dead_records() -> str:
+    rows = [
+        f"select '{e.topic}' as topic, kafka_partition, kafka_offset, {PUBLISHED_AT} as published_at,"
+        " `dead_because` as reason, `unreadable_reason` is not null as is_unreadable, `unreadable_value` as `value`"
+        f" from `arrived_{e.table}` where `dead_because` is not null"
+        for e in avro_events()
+    ]
+    return f"insert into `ops.dead_records`\n{_union(rows)}"
+
+
 def _archive(e: Event) -> str:
-    """Every record as it came, late ones and duplicates too, with its place in the log."""
+    """Every record that can be read as it came, late, dead and duplicate ones too, with its place in the log."""
     expressions = [_lake_expression(name, avro) for name, avro in lake_columns(e).items()]
-    return f"insert into `lake`.`events`.`{e.table}`\nselect {', '.join(expressions)}\nfrom `arrived_{e.table}`"
+    readable = " where `unreadable_reason` is null" if e.format == "avro" else ""
+    return (
+        f"insert into `lake`.`events`.`{e.table}`\nselect {', '.join(expressions)}\nfrom `arrived_{e.table}`{readable}"
+    )
 
 
 def _lake_expression(name: str, avro: Any) -> str:

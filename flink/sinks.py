@@ -45,6 +45,20 @@ LATE_EVENTS = Sink(
     },
     key=("topic", "kafka_partition", "kafka_offset"),
 )
+DEAD_RECORDS = Sink(
+    table="ops.dead_records",
+    description="Records on the log that are in no number, and why: the job can't read them, or may not count them.",
+    columns={
+        "topic": Column(type="string", doc="The topic that it stands on."),
+        "kafka_partition": Column(type="int", doc="Partition of the topic."),
+        "kafka_offset": Column(type="count", doc="Offset in the partition."),
+        "published_at": Column(type="timestamp", doc="Kafka's timestamp of the record."),
+        "reason": Column(type="string", doc="What is wrong with it."),
+        "is_unreadable": Column(type="boolean", doc="Whether it can't be read: then it is not in the lake either."),
+        "value": Column(type="bytes", doc="Its bytes, where it can't be read and has any.", nullable=True),
+    },
+    key=("topic", "kafka_partition", "kafka_offset"),
+)
 FINALITY = Sink(
     table="ops.finality",
     description="Windows that end by final_until are final: only a replay may change them.",
@@ -124,7 +138,7 @@ HOLDS = Sink(
 )
 # What the log says whatever a job has read of it (insights/books.py).
 OF_THE_LOG = (LOG_COUNTS, DEAD_LETTERS)
-BOOKS = (EVENT_COUNTS, LATE_EVENTS, FINALITY, VERSIONS, RESTATED_EVENTS, HOLDS, *OF_THE_LOG)
+BOOKS = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS, FINALITY, VERSIONS, RESTATED_EVENTS, HOLDS, *OF_THE_LOG)
 
 
 def sinks() -> tuple[Sink, ...]:

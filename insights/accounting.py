@@ -58,13 +58,14 @@ NO_REPLAYS = Replayed(restated={}, newest={})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """What Postgres knows: tallies and late events by topic, by aggregate finality and the version that readers see."""
+    """What Postgres knows: tallies, late and dead records by topic, by aggregate finality and readers' version."""
 
     tallies: Mapping[str, Tally]
     late: Mapping[str, int]
     final_until: Mapping[str, datetime]
     replayed: Replayed = NO_REPLAYS
     versions: Mapping[str, int] = field(default_factory=dict)
+    dead: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,11 +77,14 @@ class Log:
 
 
 def count(topic: str, log: Log | None, books: Books | None, *, avro: bool) -> TopicCounts:
-    """One topic's sum. A dead letter never reached the topic that it was for, so that topic's published adds it."""
+    """One topic's sum. Dead are letters, and records on the topic that the job found to be dead.
+
+    A letter never reached the topic that it was for, so that topic's published adds it.
+    """
     if not avro:
         records = log.records.get(topic, 0) if log else None
         return TopicCounts(published=records, counted=records, duplicate=0, late=0, dead=0)
-    dead = log.dead.get(topic, 0) if log else None
+    dead = log.dead.get(topic, 0) + books.dead.get(topic, 0) if log and books else None
     tally = books.tallies.get(topic) if books else None
     return TopicCounts(
         published=None if log is None else log.records.get(topic, 0) + log.dead.get(topic, 0),
@@ -99,6 +103,7 @@ def read_books(connection: psycopg.Connection[tuple[Any, ...]]) -> Books:
             " from ops.event_counts group by topic"
         ).fetchall()
         late = connection.execute("select topic, count(*) from ops.late_events group by topic").fetchall()
+        dead = connection.execute("select topic, count(*) from ops.dead_records group by topic").fetchall()
         final = connection.execute("select aggregate, final_until from ops.finality").fetchall()
         seen = connection.execute("select aggregate, version from ops.versions where since is not null").fetchall()
     except psycopg.errors.UndefinedTable:
@@ -106,6 +111,7 @@ def read_books(connection: psycopg.Connection[tuple[Any, ...]]) -> Books:
     return Books(
         tallies={topic: Tally(on_time=on, counted=counted, last_event_at=at) for topic, on, counted, at in tallies},
         late={str(topic): int(number) for topic, number in late},
+        dead={str(topic): int(number) for topic, number in dead},
         final_until={str(name): at for name, at in final},
         versions={str(name): int(version) for name, version in seen},
         replayed=_read_replayed(connection),

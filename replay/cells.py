@@ -23,6 +23,7 @@ from replay.site import Site
 from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.codec import Decoder
+from schemas.errors import PoisonEvent
 from spark.task import Slice
 
 Row = tuple[Any, ...]
@@ -85,13 +86,16 @@ def empty(event: Event) -> pa.Table:
 
 
 def from_log(site: Site, event: Event, slices: Iterable[Slice]) -> pa.Table:
-    """Records of the slices as a table with the lake's columns. Raises BrokerUnavailable, RegistryUnavailable."""
+    """The readable records of the slices, with the lake's columns. Raises BrokerUnavailable, RegistryUnavailable."""
     decoder, schema = Decoder(site.registry), arrow_schema(event)
     fields = {field.name for field in schema}
     batches: list[pa.RecordBatch] = []
     waiting: list[dict[str, Any]] = []
     for record in site.log.records(event, slices):
-        number, values = decoder.decode(record.value)
+        try:
+            number, values = decoder.decode(record.value)
+        except PoisonEvent:
+            continue  # it counts nowhere, and the live job keeps it in ops.dead_records
         place = {
             "kafka_partition": record.partition,
             "kafka_offset": record.offset,

@@ -111,10 +111,11 @@ def _typed(a: Aggregate, name: str, value: str) -> Any:
 def _candidates(site: Site, a: Aggregate, key: Mapping[str, Any]) -> dict[str, pa.Table]:
     """Records that could count in the row, by event: of its window, or with its id, and not late."""
     waiting = late.pending(site, {name: _ends(site, catalogue.event(name)) for name in a.inputs})
+    dead = late.dead(site)
     found = {}
     for name in a.inputs:
         event = catalogue.event(name)
-        out = {(t.partition, t.offset) for t in waiting if t.event.name == name}
+        out = {(t.partition, t.offset) for t in waiting if t.event.name == name} | dead.places[name]
         found[name] = _without(_records(site, a, event, key), out)
     return found
 

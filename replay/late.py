@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from replay.site import Site
 from replay.windows import end_of
 from schemas import catalogue
 from schemas.catalogue import Event
+from spark.task import Slice
 
 PENDING = """
 select l.topic, l.kafka_partition, l.kafka_offset, l.occurred_at
@@ -28,6 +29,8 @@ where not exists (
 )
 order by l.topic, l.kafka_partition, l.kafka_offset
 """
+
+DEAD = "select topic, kafka_partition, kafka_offset, is_unreadable from ops.dead_records"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,44 @@ def pending(site: Site, ends: Mapping[str, Mapping[int, int]]) -> list[Touched]:
             if event and offset < ends[event.name].get(partition, 0):
                 found[event.name][partition, offset] = occurred_at
     return [t for name, places in found.items() if places for t in _touched(site, catalogue.event(name), places)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dead:
+    """Records on the log that no number counts, by event name; the unreadable ones are not in the lake either."""
+
+    places: Mapping[str, set[Place]]
+    unreadable: Mapping[str, set[Place]]
+
+
+def dead(site: Site) -> Dead:
+    """What the live job has found to be dead."""
+    by_topic = {e.topic: e.name for e in catalogue.events()}
+    places: dict[str, set[Place]] = {name: set() for name in by_topic.values()}
+    unreadable: dict[str, set[Place]] = {name: set() for name in by_topic.values()}
+    with site.postgres() as connection:
+        for topic, partition, offset, is_unreadable in connection.execute(DEAD).fetchall():
+            if topic in by_topic:
+                places[by_topic[topic]].add((partition, offset))
+                if is_unreadable:
+                    unreadable[by_topic[topic]].add((partition, offset))
+    return Dead(places=places, unreadable=unreadable)
+
+
+def without(pieces: Iterable[Slice], places: Iterable[Place]) -> tuple[Slice, ...]:
+    """The slices with those places cut out of them."""
+    cuts: dict[int, list[int]] = {}
+    for partition, offset in sorted(places):
+        cuts.setdefault(partition, []).append(offset)
+    found = []
+    for piece in pieces:
+        start = piece.from_offset
+        for offset in cuts.get(piece.partition, ()):
+            if start <= offset < piece.until_offset:
+                found.append(Slice(partition=piece.partition, from_offset=start, until_offset=offset))
+                start = offset + 1
+        found.append(Slice(partition=piece.partition, from_offset=start, until_offset=piece.until_offset))
+    return tuple(s for s in found if s.records > 0)
 
 
 def _touched(site: Site, event: Event, places: Mapping[Place, datetime]) -> Iterator[Touched]:
@@ -80,12 +121,13 @@ def _is_final(name: str, touched: Touched, final: Mapping[str, datetime]) -> boo
     return end_of(touched.moments[name], aggregate(name).window) <= final[name]
 
 
-def write_places(places: Sequence[Touched], path: Path) -> None:
+def write_places(places: Iterable[Place], path: Path) -> None:
     """A Parquet file of (partition, offset), for an engine to leave out."""
+    listed = sorted(places)
     table = pa.table(
         {
-            "partition": pa.array([p.partition for p in places], pa.int32()),
-            "offset": pa.array([p.offset for p in places], pa.int64()),
+            "partition": pa.array([partition for partition, _ in listed], pa.int32()),
+            "offset": pa.array([offset for _, offset in listed], pa.int64()),
         }
     )
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from replay.site import Site
 from replay.windows import LENGTH, floored
 from schemas import catalogue
 from schemas.catalogue import MOST_AHEAD, Event
-from schemas.errors import InsightsError, Misconfigured
+from schemas.errors import InsightsError, Misconfigured, PoisonEvent
 from spark.task import Slice
 
 # Before a run was measured here: records a second, and seconds until the first is read.
@@ -198,7 +198,7 @@ def _topic(
     site: Site, event: Event, extents: Mapping[int, Extent], planned: Sequence[PlannedAggregate]
 ) -> PlannedTopic:
     readers = [(aggregate(p.name), p) for p in planned if event.name in aggregate(p.name).inputs]
-    since = _published_since(readers)
+    since, unreadable = _published_since(readers), late.dead(site).unreadable[event.name]
     with site.lake() as catalog:
         if event.cleanup == "compact":
             # What compaction takes from the log has been counted, and the lake still has it.
@@ -210,12 +210,13 @@ def _topic(
             n: _partition(extent, _first(since, extent, archived.get(n), kept.get(n))) for n, extent in extents.items()
         }
         topic = PlannedTopic(event=event.name, records=0, lake_bytes=0, schema_ids=(), partitions=partitions)
-        from_lake = archive.coverage(catalog, event, topic.slices("lake"))
+        from_lake = archive.coverage(catalog, event, late.without(topic.slices("lake"), unreadable))
         if from_lake.missing or from_lake.doubled:
             raise _gone(event, from_lake, since)
-        known = archive.coverage(catalog, event, [*topic.slices("lake"), *topic.slices("log")])
+        both = late.without([*topic.slices("lake"), *topic.slices("log")], unreadable)
+        known = archive.coverage(catalog, event, both)
     in_log = sum(piece.records for piece in topic.slices("log"))
-    fresh = topic.slices("log") if event.cleanup == "compact" else known.missing
+    fresh = late.without(topic.slices("log"), unreadable) if event.cleanup == "compact" else known.missing
     ids = {*known.schema_ids, *_ids_only_in_log(site, event, fresh)}
     return topic.model_copy(
         update={
@@ -290,7 +291,16 @@ def _gone(event: Event, found: archive.Coverage, since: datetime | None) -> Offs
 
 def _ids_only_in_log(site: Site, event: Event, missing: Sequence[Slice]) -> set[int]:
     """Schema ids of records that are not in the lake yet: those of the last few seconds, as a rule."""
-    return {int.from_bytes(r.value[1:5], "big") for r in site.log.records(event, missing) if r.value[:1] == b"\0"}
+    found = {int.from_bytes(r.value[1:5], "big") for r in site.log.records(event, missing) if r.value[:1] == b"\0"}
+    return {number for number in found if _is_registered(site, number)}
+
+
+def _is_registered(site: Site, number: int) -> bool:
+    try:
+        site.registry.schema_text(number)
+    except PoisonEvent:
+        return False
+    return True
 
 
 def _estimate(site: Site, records: int) -> Estimate:

@@ -26,7 +26,7 @@ from flink.versions import seen_version
 from replay import archive, late, records
 from replay.log import Log
 from replay.plan import OffsetsGone, check_current, final_until
-from replay.planned import PlannedAggregate, ReplayPlan, Stretch
+from replay.planned import PlannedAggregate, PlannedTopic, ReplayPlan, Stretch
 from replay.records import Run, Status, staging
 from replay.result import copy_parquet
 from replay.site import Say, Site
@@ -188,12 +188,13 @@ def make_task(site: Site, record: Run, engine: ComputeEngine) -> Task:
     shutil.rmtree(folder, ignore_errors=True)
     plan = record.plan
     variants = (COUNTED, RESTATED) if plan.scope == "late" else (COUNTED,)
-    excluded = _late_files(site, record)
+    dead = late.dead(site)
+    excluded = _late_files(site, record, dead)
     task = Task(
         run=record.run,
         kafka=site.deployment.kafka,
         lake=site.deployment.lake_properties,
-        inputs=tuple(_input(site, topic, t, engine, excluded) for topic, t in plan.topics.items()),
+        inputs=tuple(_input(site, topic, t, excluded, dead) for topic, t in plan.topics.items()),
         variants=variants,
         computations=tuple(_computation(site, plan, a, engine) for a in plan.aggregates),
         output=(folder / "results").as_uri(),
@@ -206,8 +207,11 @@ def make_task(site: Site, record: Run, engine: ComputeEngine) -> Task:
     return task
 
 
-def _late_files(site: Site, record: Run) -> dict[tuple[str, str], str]:
-    """By event and variant, the file of what does not count: all that waits, and what waits on after a restatement."""
+def _late_files(site: Site, record: Run, dead: late.Dead) -> dict[tuple[str, str], str]:
+    """By event and variant, the file of what does not count: all that waits, and what waits on after a restatement.
+
+    What is dead is in both.
+    """
     plan = record.plan
     ends = ends_of(plan)
     touched = late.pending(site, ends)
@@ -216,11 +220,12 @@ def _late_files(site: Site, record: Run) -> dict[tuple[str, str], str]:
     chosen = [t for t in ripe if _is_planned(plan, t)]
     files: dict[tuple[str, str], str] = {}
     for name in ends:
-        waiting = [t for t in touched if t.event.name == name]
+        waiting = {(t.partition, t.offset) for t in touched if t.event.name == name}
+        out = {(n, offset) for n, offset in dead.places[name] if offset < ends[name].get(n, 0)}
         kept = {(t.partition, t.offset) for t in chosen if t.event.name == name}
         for variant, places in (
-            (COUNTED, waiting),
-            (RESTATED, [t for t in waiting if (t.partition, t.offset) not in kept]),
+            (COUNTED, waiting | out),
+            (RESTATED, (waiting - kept) | out),
         ):
             path = site.run_dir(record.run) / "late" / f"{variant}.{name}.parquet"
             late.write_places(places, path)
@@ -256,17 +261,18 @@ def ends_of(plan: ReplayPlan) -> dict[str, dict[int, int]]:
 
 
 def _input(
-    site: Site, topic: str, planned: Any, engine: ComputeEngine, excluded: Mapping[tuple[str, str], str]
+    site: Site, topic: str, planned: PlannedTopic, excluded: Mapping[tuple[str, str], str], dead: late.Dead
 ) -> Input:
     event = catalogue.event(planned.event)
+    unreadable = dead.unreadable[event.name]
     return Input(
         event=event.name,
         table=event.table,
         topic=topic,
         schema=event.schema_text,
         schemas={number: site.registry.schema_text(number) for number in planned.schema_ids},
-        log=planned.slices("log"),
-        lake=planned.slices("lake"),
+        log=late.without(planned.slices("log"), unreadable),
+        lake=late.without(planned.slices("lake"), unreadable),
         late={variant: excluded[event.name, variant] for variant in (COUNTED, RESTATED)},
         compacted=event.cleanup == "compact",
     )

@@ -164,7 +164,9 @@ class Topic:
         self.parts = []
         self.persisted = []
         if count(i.log):
-            decoded_log = decoded(raw(i), i, json.dumps(self.reader)).where(within(i.log))
+            # Before anything is decoded: what can't be read lies between the slices.
+            records = raw(i).where(within(i.log, ("partition", "offset")))
+            decoded_log = decoded(records, i, json.dumps(self.reader))
             self.persisted.append(decoded_log.persist(StorageLevel.DISK_ONLY))
             check_whole(spark, decoded_log, i.log, f"the log of {i.topic}")
             # Flink passes over a record without a value too.
@@ -431,9 +433,9 @@ def lake_records(spark, i, columns):
 # ---- whole or not at all ----
 
 
-def within(slices):
+def within(slices, place=PLACE):
     """Is the record in one of the slices?"""
-    partition, offset = (f.col(name) for name in PLACE)
+    partition, offset = (f.col(name) for name in place)
     ranges = [(s.partition, s.from_offset, s.until_offset) for s in slices if s.records]
     return reduce(or_, [(partition == p) & (offset >= least) & (offset < most) for p, least, most in ranges])
 

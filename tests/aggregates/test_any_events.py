@@ -23,6 +23,7 @@ from tests.aggregates.any_events import any_log
 from tests.flink.live_on_files import (
     Arrival,
     archived,
+    dead_records,
     event_counts,
     final_rows,
     late_events,
@@ -171,3 +172,35 @@ def test_what_was_final_when_a_job_was_submitted_stays_so(flink: FlinkProcess, t
     part = on_files("floor", {"inventory.stock_moved": arrivals}, tmp_path, moves, {"inventory.stock_moved": floor})
     flink.run(settings(), [part])
     assert [row["warehouse"] for row in final_rows(tmp_path, moves)] == ["just in time"]
+
+
+def test_an_event_ahead_of_the_clock_is_dead_by_name_and_makes_no_ordinary_one_late(
+    flink: FlinkProcess, tmp_path: Path
+) -> None:
+    moves, record = aggregate("stock_moves_per_hour"), any_log(1, events_a_topic=1)["inventory.stock_moved"][0]
+    most = PUBLISHED_AT + timedelta(hours=1)
+    times = {
+        "three days ahead": PUBLISHED_AT + timedelta(days=3),
+        "a millisecond too far ahead": most + timedelta(milliseconds=1),
+        "as far ahead as it may be": most,
+        "ordinary": PUBLISHED_AT,
+        "in time": PUBLISHED_AT - timedelta(hours=22),
+    }
+    arrivals = [
+        Arrival(record={**record, "event_id": name, "warehouse": name, "occurred_at": at}, published_at=PUBLISHED_AT)
+        for name, at in times.items()
+    ]
+    unreadable = {"unreadable_value": b"garbage not avro", "unreadable_reason": "it begins with the byte 67"}
+    arrivals.insert(1, Arrival(record=unreadable, published_at=PUBLISHED_AT))
+    part = on_files("ahead", {"inventory.stock_moved": arrivals}, tmp_path, None)
+    flink.run(settings(), [part])
+    counted = {row["warehouse"] for row in final_rows(tmp_path, moves)}
+    assert counted == {"as far ahead as it may be", "ordinary", "in time"}
+    assert late_events(tmp_path) == []
+    dead = [(row["kafka_offset"], row["is_unreadable"], row["value"]) for row in dead_records(tmp_path)]
+    assert dead == [(0, False, None), (1, True, b"garbage not avro"), (2, False, None)]
+    assert [row["reason"] for row in dead_records(tmp_path)] == [
+        "it is dated 2026-03-23 07:30:00.250, more than 1 h after it was published",
+        "it begins with the byte 67",
+        "it is dated 2026-03-20 08:30:00.251, more than 1 h after it was published",
+    ]

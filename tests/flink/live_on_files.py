@@ -21,7 +21,7 @@ from flink.columns import flink_type, lake_columns
 from flink.deployment import Deployment
 from flink.live_job import LiveJob
 from flink.plan import JobPlan, live_plan
-from flink.sinks import EVENT_COUNTS, LATE_EVENTS, Sink
+from flink.sinks import DEAD_RECORDS, EVENT_COUNTS, LATE_EVENTS, Sink
 from schemas.catalogue import Event, events
 from tests.flink.process import Part
 
@@ -200,6 +200,10 @@ def event_counts(folder: Path) -> list[Row]:
 
 def late_events(folder: Path) -> list[Row]:
     return _books(folder, LATE_EVENTS)
+
+
+def dead_records(folder: Path) -> list[Row]:
+    return _books(folder, DEAD_RECORDS)
 
 
 def _books(folder: Path, sink: Sink) -> list[Row]:

@@ -1,0 +1,126 @@
+"""Records that nobody should have put on the topics: the job goes on, names each, and every other number is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from confluent_kafka import Producer
+
+from flink.live_job import JOB_NAME
+from flink.rest import FlinkRest
+from insights.deployment import replay_site
+from insights.engines import engine_of
+from insights.settings import Settings
+from insights.status import status
+from replay.plan import Wish, make_plan
+from replay.records import Status
+from replay.run import run
+from replay.verify import verify
+from schemas.binary import zigzag
+from schemas.catalogue import event
+from schemas.codec import Encoder
+from schemas.registry import Registry
+from tests.aggregates.any_events import any_log
+from tests.conftest import running_stack
+
+ORDERS = event("sales.order_placed")
+
+
+@pytest.fixture(scope="module")
+def hub(my_turn: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    with running_stack(tmp_path_factory.mktemp("poison")) as settings:
+        yield settings
+
+
+def order(number: int, at: datetime) -> dict[str, Any]:
+    (record,) = any_log(1, events_a_topic=1)[ORDERS.name]
+    return {**record, "event_id": f"order-{number}", "occurred_at": at}
+
+
+def counts(hub: Settings) -> dict[str, int | None]:
+    found = status(hub).topics[ORDERS.topic]
+    return {name: getattr(found, name) for name in ("published", "counted", "duplicate", "late", "dead")}
+
+
+def lines_without_end(encoder: Encoder, record: dict[str, Any]) -> Iterator[bytes]:
+    """An order that says it has two billion lines, and one that ends within its first line."""
+    none = encoder.encode({**record, "lines": []})
+    some = encoder.encode(record)
+    common = next(n for n, (a, b) in enumerate(zip(none, some, strict=False)) if a != b)
+    yield none[:common] + zigzag(2_000_000_000) + some[common + 1 :]
+    yield some[: common + 5]
+
+
+@pytest.mark.timeout(900)
+def test_poison_tombstones_and_events_ahead_of_the_clock_are_dead_by_name_and_all_else_counts(
+    hub: Settings, until: Callable[..., Any]
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    registry = Registry(hub.registry_url)
+    ours = Encoder(ORDERS, registry.register(ORDERS))
+    other = event("sales.order_refunded")
+    good = ours.encode(order(0, now))
+    theirs = registry.register(other).to_bytes(4, "big")
+    ahead = [ours.encode(order(100 + n, now + timedelta(days=3))) for n in range(ORDERS.partitions)]
+    poison = [
+        b"garbage not avro",
+        b"",
+        b"\0",
+        b"\0\0\x98\x96\x7f" + good[5:],
+        b"\0" + theirs + good[5:],
+        good[:20],
+        good + b"\0",
+        good[:5] + zigzag((1 << 31) - 1) + b"x" * 40,
+        good[:5] + zigzag(2_000_000_000) + b"x" * 40,
+        ours.encode(order(50, now)).replace(b"order-50", b"order\x0050"),
+        *lines_without_end(ours, order(51, now)),
+        None,
+    ]
+    ordinary = [ours.encode(order(n, now - timedelta(minutes=n))) for n in range(8)]
+    producer = Producer({"bootstrap.servers": hub.kafka})
+    for partition, value in enumerate(ahead):
+        producer.produce(ORDERS.topic, value, key=b"ahead", partition=partition)
+    for n, value in enumerate(poison):
+        producer.produce(ORDERS.topic, value, key=b"poison", partition=n % ORDERS.partitions)
+    producer.flush()
+    for n, value in enumerate(ordinary):
+        producer.produce(ORDERS.topic, value, key=b"good", partition=n % ORDERS.partitions)
+    producer.flush()
+
+    dead = len(ahead) + len(poison)
+    wanted = {"published": dead + 8, "counted": 8, "duplicate": 0, "late": 0, "dead": dead}
+    until(lambda: counts(hub) == wanted, seconds=240, what=f"the books say {wanted}")
+    with psycopg.connect(hub.postgres_dsn) as connection:
+        rows = connection.execute("select reason, is_unreadable, value from ops.dead_records").fetchall()
+    unreadable = [value for _, is_unreadable, value in rows if is_unreadable]
+    assert sorted(unreadable, key=repr) == sorted(poison, key=repr)
+    assert all(reason for reason, _, _ in rows)
+    assert sum("after it was published" in reason for reason, _, _ in rows) == len(ahead)
+    rest = FlinkRest(hub.flink_url)
+    job = rest.active_job(JOB_NAME)
+    assert job is not None
+    assert rest.why_failed(job) == "", "the job never fell over"
+    final = [at for at in status(hub).final_until.values() if at]
+    assert all(at <= datetime.now(UTC) for at in final)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("engine", ["duckdb", "local"])
+def test_a_replay_leaves_out_what_the_live_job_found_dead(hub: Settings, engine: str) -> None:
+    """After the test above."""
+    site = replay_site(hub)
+    plan = make_plan(site, Wish(names=("order_lines", "sales_per_minute"), scope="beginning"))
+    done = run(site, plan, engine_of(hub, engine, said), by="a test", say=said, heard=lambda event: None)
+    found = verify(site, done.run, say=said)
+    assert found.status is Status.VERIFIED, found.certificate
+    with psycopg.connect(hub.postgres_dsn) as connection:
+        (orders,) = connection.execute("select count(distinct event_id) from events.order_lines").fetchone() or (0,)
+    assert orders == 8
+
+
+def said(text: str) -> None:
+    """Nobody listens."""
