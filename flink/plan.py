@@ -292,7 +292,7 @@ def _kafka_source(e: Event, deployment: Deployment, job: LiveJob) -> str:
         "`read_at` as proctime()",
         # What watermarks are made of. occurred_at stays a plain time: no operator may drop what is behind them.
         f"`event_time` as coalesce(`occurred_at`, {PUBLISHED_AT})",
-        f"`dead_because` as {_dead_because()}",
+        f"`dead_because` as {_dead_because(e, deployment)}",
         f"watermark for `event_time` as case when `occurred_at` <= {LATEST} then `event_time` - {wait} end",
     ]
     options = {
@@ -305,14 +305,23 @@ def _kafka_source(e: Event, deployment: Deployment, job: LiveJob) -> str:
     return _create_table(f"arrived_{e.table}", columns, options)
 
 
-def _dead_because() -> str:
+def _dead_because(e: Event, deployment: Deployment) -> str:
     """Why a record counts nowhere, as SQL; null when it may count."""
+    shops = deployment.currency
     refused = [
         ("`unreadable_reason` is not null", "`unreadable_reason`"),
         (
             f"`occurred_at` > {LATEST}",
             "concat('it is dated ', cast(`occurred_at` as string), ', more than"
             f" {MOST_AHEAD // timedelta(hours=1)} h after it was published')",
+        ),
+        *(
+            (
+                f"`{field['name']}` <> '{shops}'",
+                f"concat('{field['name']} is ', `{field['name']}`, '; the shop has {shops}')",
+            )
+            for field in e.schema["fields"]
+            if field.get("currency") == "shop"
         ),
     ]
     cases = " ".join(f"when {condition} then {reason}" for condition, reason in refused)

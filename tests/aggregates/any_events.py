@@ -46,6 +46,7 @@ POOLS: dict[str, tuple[str, ...]] = {
     "campaign": ("spring", "", "été", "(none)"),
     "warehouse": ("Paris", "Łódź"),
     "shop": ("shop.example", "SHOP.example"),
+    "currency": ("EUR",),  # the shop's: a sale in another one is dead
 }
 INT_MAX = (1 << 31) - 1
 

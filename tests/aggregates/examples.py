@@ -13,8 +13,8 @@ the table must then hold, all of them and in any order::
       - { window_start: 2026-03-02 10:15, category: Bikes, orders: 1, … }
 
 What does not matter is left out: ``event_id`` is then ``event 1`` for a topic's first and so on, text is the field's
-own name (``some region``), an amount 0.00, a count 1, a time that of the event, and all that may be null is null. An
-expected row, too, may leave out a column that is a field of the event. Times are UTC.
+own name (``some region``), a currency EUR, an amount 0.00, a count 1, a time that of the event, and all that may be
+null is null. An expected row, too, may leave out a column that is a field of the event. Times are UTC.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _default(schema: Any, name: str, at: datetime) -> Any:
         case "union":
             return None
         case "string":
-            return f"some {name}"
+            return "EUR" if name == "currency" else f"some {name}"
         case "enum":
             return schema["symbols"][0]
         case "decimal":

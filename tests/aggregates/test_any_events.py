@@ -174,10 +174,11 @@ def test_what_was_final_when_a_job_was_submitted_stays_so(flink: FlinkProcess, t
     assert [row["warehouse"] for row in final_rows(tmp_path, moves)] == ["just in time"]
 
 
-def test_an_event_ahead_of_the_clock_is_dead_by_name_and_makes_no_ordinary_one_late(
+def test_what_is_ahead_of_the_clock_or_in_another_currency_is_dead_by_name_and_makes_no_ordinary_event_late(
     flink: FlinkProcess, tmp_path: Path
 ) -> None:
-    moves, record = aggregate("stock_moves_per_hour"), any_log(1, events_a_topic=1)["inventory.stock_moved"][0]
+    log = any_log(1, events_a_topic=1)
+    moves, record, order = aggregate("stock_moves_per_hour"), log["inventory.stock_moved"][0], "sales.order_placed"
     most = PUBLISHED_AT + timedelta(hours=1)
     times = {
         "three days ahead": PUBLISHED_AT + timedelta(days=3),
@@ -192,14 +193,28 @@ def test_an_event_ahead_of_the_clock_is_dead_by_name_and_makes_no_ordinary_one_l
     ]
     unreadable = {"unreadable_value": b"garbage not avro", "unreadable_reason": "it begins with the byte 67"}
     arrivals.insert(1, Arrival(record=unreadable, published_at=PUBLISHED_AT))
-    part = on_files("ahead", {"inventory.stock_moved": arrivals}, tmp_path, None)
+    sales = [
+        Arrival(
+            record={**log[order][0], "event_id": code, "occurred_at": PUBLISHED_AT, "currency": code},
+            published_at=PUBLISHED_AT,
+        )
+        for code in ("USD", "EUR", "eur")
+    ]
+    part = on_files("ahead", {"inventory.stock_moved": arrivals, order: sales}, tmp_path, None)
     flink.run(settings(), [part])
     counted = {row["warehouse"] for row in final_rows(tmp_path, moves)}
     assert counted == {"as far ahead as it may be", "ordinary", "in time"}
     assert late_events(tmp_path) == []
-    dead = [(row["kafka_offset"], row["is_unreadable"], row["value"]) for row in dead_records(tmp_path)]
+    found = dead_records(tmp_path)
+    foreign = [row for row in found if row["topic"] == event(order).topic]
+    assert [(row["kafka_offset"], row["reason"]) for row in foreign] == [
+        (0, "currency is USD; the shop has EUR"),
+        (2, "currency is eur; the shop has EUR"),
+    ]
+    ahead = [row for row in found if row not in foreign]
+    dead = [(row["kafka_offset"], row["is_unreadable"], row["value"]) for row in ahead]
     assert dead == [(0, False, None), (1, True, b"garbage not avro"), (2, False, None)]
-    assert [row["reason"] for row in dead_records(tmp_path)] == [
+    assert [row["reason"] for row in ahead] == [
         "it is dated 2026-03-23 07:30:00.250, more than 1 h after it was published",
         "it begins with the byte 67",
         "it is dated 2026-03-20 08:30:00.251, more than 1 h after it was published",

@@ -144,6 +144,6 @@ def test_what_an_example_leaves_out_is_filled_in(tmp_path: Path) -> None:
     assert order["event_id"] == "event 1"
     assert order["occurred_at"] == datetime(2026, 3, 2, 10, 15, tzinfo=UTC)
     assert order["region"] == "NO"
-    assert order["currency"] == "some currency"
+    assert order["currency"] == "EUR"
     assert order["session_id"] is None
     assert order["lines"] == []
