@@ -19,7 +19,7 @@ from tests.spark import replay_on_files
 from tests.spark.process import SparkProcess
 
 EXAMPLES = [pytest.param(example, id=str(example)) for example in examples()]
-PUBLISHED_AT = datetime(2026, 3, 5, tzinfo=UTC)
+PUBLISHED_AT = datetime(2100, 1, 1, tzinfo=UTC)  # after every event: one ahead of it would be dead
 CASES_IN_A_JOB = 12
 
 Row = dict[str, Any]
