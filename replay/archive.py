@@ -31,13 +31,17 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """What the lake has of some slices. ``bytes`` are those of the files that must be opened for them."""
+    """What the lake has of some slices. ``bytes`` are those of the files that must be opened for them.
+
+    ``without_id`` are records whose writer told their schema's id in their bytes alone.
+    """
 
     records: int
     doubled: int
     bytes: int
     schema_ids: tuple[int, ...]
     missing: tuple[Slice, ...]
+    without_id: int = 0
 
 
 def table(catalog: Catalog, event: Event) -> Table | None:
@@ -71,9 +75,15 @@ def coverage(catalog: Catalog, event: Event, pieces: Iterable[Slice]) -> Coverag
             "select distinct id from (select low as id from places union all select high from places)"
             " where id is not null order by id"
         ).fetchall()
+        (without_id,) = connection.execute("select count(*) from places where low is null").fetchall()[0]
         missing = () if event.cleanup == "compact" else tuple(_holes(connection, wanted))
     return Coverage(
-        records=int(there), doubled=int(doubled), bytes=size, schema_ids=tuple(i for (i,) in ids), missing=missing
+        records=int(there),
+        doubled=int(doubled),
+        bytes=size,
+        schema_ids=tuple(i for (i,) in ids),
+        missing=missing,
+        without_id=int(without_id),
     )
 
 

@@ -216,7 +216,8 @@ def _topic(
         both = late.without([*topic.slices("lake"), *topic.slices("log")], unreadable)
         known = archive.coverage(catalog, event, both)
     in_log = sum(piece.records for piece in topic.slices("log"))
-    fresh = late.without(topic.slices("log"), unreadable) if event.cleanup == "compact" else known.missing
+    must_look = event.cleanup == "compact" or known.without_id > 0
+    fresh = late.without(topic.slices("log"), unreadable) if must_look else known.missing
     ids = {*known.schema_ids, *_ids_only_in_log(site, event, fresh)}
     return topic.model_copy(
         update={
