@@ -378,6 +378,22 @@ def test_dead_letters_that_rise_are_found_and_a_trickle_is_not(shop: Shop, found
     assert found("dead_letters") == []
 
 
+def test_records_on_a_topic_that_are_dead_are_found_as_dead_letters_are(
+    shop: Shop, found: Callable[[str], list[str]]
+) -> None:
+    shop.dead(6, ago(minutes=30))
+    for offset in range(5):
+        shop.insert(
+            "ops.dead_records",
+            **{"topic": ORDERS, "kafka_partition": 0, "kafka_offset": offset, "published_at": ago(minutes=1)},
+            **{"reason": "it is a tombstone: a record without a value", "is_unreadable": True, "value": None},
+        )
+    assert found("dead_letters") == [
+        "11 events for sales.order_placed.v1 were refused in the last hour, 0 are usual; the newest:"
+        " it is a tombstone: a record without a value"
+    ]
+
+
 def test_late_events_that_could_be_counted_are_found(shop: Shop, found: Callable[[str], list[str]]) -> None:
     shop.finality("sales_per_minute", ago(seconds=10), ago(hours=24), ago(minutes=1))
     shop.finality("order_lines", ago(seconds=10), ago(hours=30), ago(minutes=1))
