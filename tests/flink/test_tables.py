@@ -38,6 +38,7 @@ POSTGRES_TYPES = {
     "date": "date",
     "string": "text",
     "bytes": "bytea",
+    "boolean": "boolean",
     "int": "integer",
     "count": "bigint",
     "money": "numeric",
