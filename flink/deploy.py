@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from flink.deployment import Deployment
 from flink.finality import floors
+from flink.health import Failing, failing
 from flink.hold import Hold, held, now_by_me, release, set_hold
 from flink.live_job import JOB_NAME, LiveJob, keep, kept, kept_jobs, main_job, snapshots_of
 from flink.plan import JobPlan, live_plan
@@ -39,12 +40,15 @@ class LogIncomplete(InsightsError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
-    """One job. ``lag`` is the number of records on the log that it has not read; None when not known."""
+    """One job. ``lag`` is the number of records on the log that it has not read; None when not known. ``failing`` is
+    None of one that has completed a checkpoint since it last failed.
+    """
 
     name: str
     state: str
     last_checkpoint_age_seconds: float | None
     lag: int | None
+    failing: Failing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,7 +299,8 @@ def jobs(deployment: Deployment) -> list[JobStatus]:
 
 
 def _status(rest: FlinkRest, job: str, name: str, state: str) -> JobStatus:
-    checkpoint = rest.newest_checkpoint(job)
+    checkpoints = rest.checkpoints(job)
+    checkpoint = checkpoints.newest
     age = None if checkpoint is None else max(0.0, time.time() - checkpoint.completed_at_ms / 1000)
     pending = [
         value
@@ -304,7 +309,11 @@ def _status(rest: FlinkRest, job: str, name: str, state: str) -> JobStatus:
         for value in rest.metrics(job, vertex.id, "pendingRecords").values()
     ]
     return JobStatus(
-        name=name, state=state, last_checkpoint_age_seconds=age, lag=int(sum(pending)) if pending else None
+        name=name,
+        state=state,
+        last_checkpoint_age_seconds=age,
+        lag=int(sum(pending)) if pending else None,
+        failing=failing(rest, job, checkpoints),
     )
 
 

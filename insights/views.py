@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from flink.maintenance import Size, Tidied
     from insights.accounting import TopicCounts
     from insights.dbt_run import Failure, LastBuild
-    from insights.dead_letters import DeadLetter
     from insights.doctor import Finding
     from insights.stack.states import PartState
     from insights.status import Job, Status
@@ -28,7 +27,6 @@ MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "r
 BALANCE = "✓ published = counted + duplicate + late + dead   → on their way   ✗ too many"
 FRESH_SECONDS, STALE_SECONDS = 10.0, 120.0
 CAUGHT_UP_SECONDS = 300.0
-LONGEST_VALUE = 60
 WITH_ADDRESS = ("page", "shop", "jobmanager", "kafka", "registry", "postgres")
 
 
@@ -142,32 +140,13 @@ def _times_note(parts: Sequence[PartState], what: str) -> str:
     return f"× how many times it was {what}" if any(part.restarts for part in parts) else ""
 
 
-def dead_letters_table(letters: Sequence[DeadLetter]) -> Sheet:
-    """Each dead letter, with the values that whoever mends it needs."""
-    sheet = Sheet(
-        "dead letters",
-        *(Column(), Column(name="since"), Column(name="meant for"), Column(name="column"), Column(name="value")),
-        Column(name="stood at, and why", flows=True),
-    )
-    for letter in letters:
-        told = letter.told
-        reason = " ".join(told.get("exception.message", letter.reason).split())
-        sheet.add(
-            f"{letter.offset:,}",
-            f"{letter.dead_at:%Y-%m-%d %H:%M:%S}",
-            letter.topic,
-            told.get("column", ""),
-            " ".join(told.get("value", "").split())[:LONGEST_VALUE],
-            f"{letter.place}: {reason}" if letter.place else reason,
-        )
-    return sheet
-
-
 def topics_table(topics: Mapping[str, TopicCounts], restated: Mapping[str, int] | None = None) -> Sheet:
     """Each topic's sum, and whether it comes out. ``restated``: how many late ones count all the same."""
     names = ("published", "counted", "duplicate", "late", "dead")
     since = ", ".join(f"{count:,} of {topic}" for topic, count in sorted((restated or {}).items()))
     note = f"{BALANCE}. Late, and counted since a replay: {since}." if since else BALANCE
+    if any(counts.dead for counts in topics.values()):
+        note += "   dead: `insights dead-letters` says which and why"
     sheet = Sheet("topics", Column(), *(Column(name=name, right=True) for name in (*names, "")), note=note)
     for topic, counts in topics.items():
         sheet.add(topic, *(number(getattr(counts, name)) for name in names), balance(counts))
@@ -185,15 +164,19 @@ def balance(counts: TopicCounts) -> Text:
 
 
 def jobs_table(jobs: Sequence[Job]) -> Sheet:
-    """Flink's jobs."""
+    """Flink's jobs, and why one keeps failing."""
+    is_failing = any(job.failing for job in jobs)
     sheet = Sheet(
         "jobs",
         *(Column(), Column(name="state", at_least=10), Column(name="last checkpoint", right=True)),
         Column(name="events behind", right=True),
+        *([Column(flows=True)] if is_failing else []),
     )
     for job in jobs:
-        state = Text(job.state, style="green" if job.state == "RUNNING" else "red") if job.state else unknown()
-        sheet.add(job.name, state, _checkpoint(job), number(job.lag))
+        style = "green" if job.state == "RUNNING" and not job.failing else "red"
+        state = Text(job.state, style=style) if job.state else unknown()
+        why = [Text(job.failing.told if job.failing else "", style="red")] if is_failing else []
+        sheet.add(job.name, state, _checkpoint(job), number(job.lag), *why)
     if not jobs:
         sheet.add(Text("none", style="dim"))
     return sheet

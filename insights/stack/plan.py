@@ -17,6 +17,7 @@ from dashboards import launch
 from flink import deploy
 from flink.deployment import Deployment
 from flink.finality import FinalityRecorder
+from flink.health import HealthRecorder
 from flink.hold import Hold, held
 from insights.books import BooksRecorder
 from insights.deployment import alert_config, deployment, replay_site
@@ -58,6 +59,7 @@ def tasks(settings: Settings) -> list[Task]:
     """What makes servers into a stack: topics, contracts, tables, the live job, and what is kept up."""
     target = deployment(settings)
     job, finality, books = LiveJobs(target), FinalityRecorder(target), BooksRecorder(target)
+    health = HealthRecorder(target)
     return [
         Task(name="topics", run=partial(create_topics, settings.kafka), after=("kafka",)),
         Task(name="contracts", run=partial(_register, settings.registry_url), after=("registry",)),
@@ -75,6 +77,13 @@ def tasks(settings: Settings) -> list[Task]:
             still_done=finality.step,
             after=("job",),
             every_seconds=1.0,
+        ),
+        Task(
+            name="health",
+            run=lambda: "kept in ops.live_jobs" if health.step() else "",
+            still_done=health.step,
+            after=("tables",),  # and not the job, of which it tells when it is gone
+            every_seconds=10.0,
         ),
         Task(
             name="books",
