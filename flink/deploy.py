@@ -25,6 +25,7 @@ from flink.rest import ENDED, FlinkRest, JobFailed
 from flink.versions import note_deployed, show
 from schemas.catalogue import events
 from schemas.errors import BrokerUnavailable, InsightsError
+from schemas.words import counted
 
 JOB_FILE = Path(__file__).parent / "job.py"
 RUNNING_SECONDS = 240.0
@@ -209,7 +210,7 @@ def log_beginnings(bootstrap: str) -> dict[str, int]:
 def refuse_incomplete(beginnings: Mapping[str, int]) -> None:
     """Raises LogIncomplete naming the topics whose first records are gone."""
     if gone := {topic: missing for topic, missing in beginnings.items() if missing}:
-        named = ", ".join(f"{topic} ({missing:,} records)" for topic, missing in gone.items())
+        named = ", ".join(f"{topic} ({counted(missing, 'record')})" for topic, missing in gone.items())
         raise LogIncomplete(
             f"the log no longer holds the beginning of {named}: starting over would lose them from every table and from"
             " the lake. Nothing was changed"

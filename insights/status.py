@@ -108,15 +108,17 @@ class Status:
     alerts: Summary | None = None
     marts: LastBuild | None = None
     hold: Hold | None = None
+    currency: str = "EUR"
 
     def as_json(self) -> dict[str, Any]:
-        """Endpoints, topics, jobs, freshness_seconds, final_until, marts (the last build of them that ended) and hold
-        (who stopped the live job, and when).
+        """Endpoints, currency, topics, jobs, freshness_seconds, final_until, marts (the last build of them that ended)
+        and hold (who stopped the live job, and when).
 
         Null where the part that knows is away, and for a job that nobody stopped.
         """
         return {
             "endpoints": dict(self.endpoints),
+            "currency": self.currency,
             "topics": {topic: asdict(counts) for topic, counts in self.topics.items()},
             "jobs": [job.as_json() for job in self.jobs],
             "freshness_seconds": dict(self.freshness_seconds),
@@ -283,7 +285,7 @@ def watching(settings: Settings) -> Iterator[Callable[[], Status]]:
     def look() -> Status:
         judged = judge(observer.look(datetime.now(UTC)), where, sinks)
         deployed = tuple(differences(kept_jobs(target), aggregates()))
-        return replace(judged, differences=deployed, hold=held(target))
+        return replace(judged, differences=deployed, hold=held(target), currency=settings.currency)
 
     try:
         yield look

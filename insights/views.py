@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from insights.sheet import Column, Sheet
+from schemas.words import counted
 
 if TYPE_CHECKING:
     # Who finds out what is shown here has it loaded; who shows something else need not.
@@ -58,6 +59,7 @@ def overview(status: Status) -> RenderableType:
         parts_table([part for part in status.parts if not part.is_task]),
         *tasks_tables([part for part in status.parts if part.is_task]),
         topics_table(status.topics, status.replayed.restated),
+        currency_line(status.currency),
         jobs_table(status.jobs),
         *([noted_lines([f"{_capitalized(status.hold.told)}; {status.hold.way_out}"])] if status.hold else []),
         # Without Postgres nothing is known of them.
@@ -71,6 +73,13 @@ def overview(status: Status) -> RenderableType:
 
 def _capitalized(line: str) -> str:
     return line[:1].upper() + line[1:]
+
+
+def currency_line(currency: str) -> Sheet:
+    """In which currency the shop sells, and so every amount is."""
+    sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
+    sheet.add(Text("currency", style="bold cyan"), f"{currency}; a sale in another one is dead, and in no number")
+    return sheet
 
 
 def alerts_line(alerts: Summary) -> Sheet:
@@ -194,7 +203,7 @@ def marts_line(build: LastBuild | None) -> Sheet:
     if build is None:
         sheet.add(Text("not built yet", style="dim"))
         return sheet
-    counts = f"{build.models:,} models and {build.tests:,} tests in {build.seconds:.1f} s"
+    counts = f"{counted(build.models, 'model')} and {counted(build.tests, 'test')} in {build.seconds:.1f} s"
     when = f"{build.ended_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     style = "green" if build.outcome == "ok" else "red"
     failed = f", {build.failures:,} failed: {build.message[:300]}" if build.outcome != "ok" else ""

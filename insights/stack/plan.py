@@ -27,6 +27,7 @@ from insights.stack.servers import servers
 from insights.stack.upkeep import INSIGHTS, Upkeep
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable, RowsRefused
+from schemas.words import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,7 @@ def _upkeep(
     command = (*INSIGHTS, *arguments)
     return Task(
         name=name,
-        run=lambda: f"{done} every {minutes} minutes",
+        run=lambda: f"{done} every {counted(minutes, 'minute')}",
         still_done=Upkeep(settings, name, minutes, command, first_after_seconds=first_after_seconds).step,
         after=("tables",),
         every_seconds=30.0,
@@ -218,7 +219,7 @@ def _python_environment() -> dict[str, str]:
 def _register(url: str) -> str:
     from schemas.registry import Registry  # a second to load, which only the supervisor should pay
 
-    return f"{len(Registry(url).register_all())} contracts registered"
+    return f"{counted(len(Registry(url).register_all()), 'contract')} registered"
 
 
 def _create_tables(settings: Settings) -> str:

@@ -113,7 +113,16 @@ def test_every_aggregate_says_until_when_it_is_final_or_null() -> None:
 def test_the_json_has_the_shape_that_programs_rely_on() -> None:
     log = Log(records={}, dead={})
     found = json.loads(json.dumps(judged(log=log, books=books(), jobs=(Job(name="j", state="RUNNING"),)).as_json()))
-    assert set(found) == {"endpoints", "topics", "jobs", "freshness_seconds", "final_until", "marts", "hold"}
+    assert set(found) == {
+        "endpoints",
+        "currency",
+        "topics",
+        "jobs",
+        "freshness_seconds",
+        "final_until",
+        "marts",
+        "hold",
+    }
     assert set(found["endpoints"]) == {"kafka", "registry", "postgres", "flink", "lake", "page", "shop"}
     for counts in found["topics"].values():
         assert set(counts) == {"published", "counted", "duplicate", "late", "dead"}

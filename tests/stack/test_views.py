@@ -138,6 +138,11 @@ def test_a_status_fits_the_terminal_and_every_word_of_it_is_whole(
     assert [line for line in lines if len(line) > width and " " in line.strip()] == []
 
 
+def test_the_shops_currency_is_shown(on_terminal: Shown) -> None:
+    (line,) = [line for line in on_terminal(views.overview(status(currency="JPY")), 80) if "currency" in line]
+    assert "JPY" in line
+
+
 def table(lines: list[str], title: str) -> list[str]:
     """The lines beneath a title, which stands after an empty line or first."""
     tables = [block.splitlines() for block in "\n".join(lines).split("\n\n")]
