@@ -104,7 +104,7 @@ LOG_COUNTS = Sink(
         "counted": Column(type="count", doc="Events that passed de-duplication."),
         "duplicate": Column(type="count", doc="Copies of events that were counted."),
         "late": Column(type="count", doc="Events in the late ledger, restated ones too."),
-        "dead": Column(type="count", doc="Dead letters that were meant for it."),
+        "dead": Column(type="count", doc="Dead letters that were meant for it, and dead records on it."),
         "recorded_at": Column(type="timestamp", doc="The moment."),
     },
     key=("topic",),

@@ -39,6 +39,7 @@ from insights.dbt_run import LastBuild, last_build
 from insights.dead_letters import DeadLetters
 from insights.deployment import deployment
 from insights.settings import Settings
+from insights.shop import currency_of
 from insights.stack.states import PartState, part_states
 from schemas.catalogue import event, events
 from schemas.errors import Misconfigured
@@ -285,7 +286,7 @@ def watching(settings: Settings) -> Iterator[Callable[[], Status]]:
     def look() -> Status:
         judged = judge(observer.look(datetime.now(UTC)), where, sinks)
         deployed = tuple(differences(kept_jobs(target), aggregates()))
-        return replace(judged, differences=deployed, hold=held(target), currency=settings.currency)
+        return replace(judged, differences=deployed, hold=held(target), currency=currency_of(settings))
 
     try:
         yield look
