@@ -140,7 +140,7 @@ def money(cents: int) -> str:
     return f"{Decimal(cents).scaleb(-2):,.2f}"
 
 
-MONEY: Final = ("gross", "discount", "net", "shipping", "tax", "refunded")
+MONEY: Final = ("gross", "discount", "sales", "shipping", "tax", "refunded")
 
 
 def _orders(finding: Finding) -> Table:

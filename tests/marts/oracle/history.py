@@ -51,7 +51,7 @@ class Line:
         return self.quantity * self.unit_price
 
     @property
-    def net(self) -> int:
+    def sales(self) -> int:
         return self.gross - self.discount
 
 
@@ -85,7 +85,7 @@ class Order:
         return sum(line.discount for line in self.lines)
 
     @property
-    def net(self) -> int:
+    def sales(self) -> int:
         return self.gross - self.discount
 
 
@@ -170,7 +170,7 @@ class History:
         """Cents paid back so far, by order."""
         found: dict[str, int] = defaultdict(int)
         for refund in self.refunds:
-            found[refund["order_id"]] += sum(cents(line["amount"]) for line in refund["lines"])
+            found[refund["order_id"]] += cents(refund["amount"])
         return found
 
     @cached_property
