@@ -1,6 +1,7 @@
 with sales as (
     select
         order_day as day,
+        level,
         region,
         category,
         orders,
@@ -18,8 +19,9 @@ with sales as (
 refunds as (
     select
         refund_day as day,
-        coalesce(region, '(all)') as region,
-        coalesce(category, '(all)') as category,
+        {{ level_of('region', 'category') }} as level,
+        region,
+        category,
         0 as orders,
         0 as units,
         {{ money('0') }} as gross_amount,
@@ -42,8 +44,9 @@ refunds as (
 checkouts_of_regions as (
     select
         day,
-        coalesce(region, '(all)') as region,
-        '(all)' as category,
+        case grouping(region) when 0 then 'region' else 'all' end as level,
+        region,
+        {{ as_text('null') }} as category,
         sum(checkout_sessions) as checkouts,
         sum(abandoned_checkouts) as abandoned_checkouts
     from {{ ref('cart_abandonment') }}
@@ -57,6 +60,7 @@ checkouts as (
     union all
     select
         session_day as day,
+        level,
         region,
         category,
         checkouts,
@@ -71,6 +75,7 @@ cells as (
     union all
     select
         day,
+        level,
         region,
         category,
         0 as orders,
@@ -88,6 +93,7 @@ cells as (
 totals as (
     select
         day,
+        level,
         region,
         category,
         {{ total_count('orders') }} as orders,
@@ -102,12 +108,14 @@ totals as (
     from cells
     group by
         day,
+        level,
         region,
         category
 )
 
 select
     day,
+    level,
     region,
     category,
     orders,
