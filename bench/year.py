@@ -42,6 +42,13 @@ from orders cross join generate_series(1, 1 + n % 4) as line
     """
 insert into versions.refunds_v1
 select
+    'r' || n, at + interval '3 days', 'R' || n, order_id, customer_id, region, 'EUR', 10 + n % 24 / 12 * 4.90,
+    'damaged'
+from orders where n % 12 = 0
+""",
+    """
+insert into versions.refund_lines_v1
+select
     'r' || n, 1, at + interval '3 days', 'R' || n, order_id, customer_id, region, 'EUR',
     'P' || abs(hashint4(n * 7 + 1)) % 1000, 'category ' || abs(hashint4(n * 7 + 1)) % 1000 % 12, 1, 10, 'damaged'
 from orders where n % 12 = 0
@@ -90,9 +97,16 @@ on conflict (window_start, region, category) do update set
     gross_amount = excluded.gross_amount, discount_amount = excluded.discount_amount, net_amount = excluded.net_amount
 """,
     """
-insert into versions.refunds_per_day_v1 (window_start, region, category, refunds, units, refund_amount)
+insert into versions.refunded_goods_per_day_v1 (window_start, region, category, refunds, units, goods_amount)
 select date_trunc('day', occurred_at), region, category, count(*), sum(quantity), sum(amount)
-from versions.refunds_v1 group by 1, 2, 3 on conflict (window_start, region, category) do nothing
+from versions.refund_lines_v1 group by 1, 2, 3 on conflict (window_start, region, category) do nothing
+""",
+    """
+insert into versions.refunds_per_day_v1 (window_start, region, refunds, goods_amount, other_amount, refund_amount)
+select date_trunc('day', occurred_at), region, count(*), sum(lines.amount), sum(refunds.amount - lines.amount),
+    sum(refunds.amount)
+from versions.refunds_v1 as refunds join versions.refund_lines_v1 as lines using (event_id, occurred_at, region)
+group by 1, 2 on conflict (window_start, region) do nothing
 """,
     """
 insert into versions.sessions_v1 (

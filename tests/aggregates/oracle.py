@@ -142,7 +142,7 @@ def sales_per_day(log: Log) -> list[Row]:
     ]
 
 
-def refunds_per_day(log: Log) -> list[Row]:
+def refunded_goods_per_day(log: Log) -> list[Row]:
     groups: dict[tuple[datetime, str, str], list[tuple[Record, Record]]] = defaultdict(list)
     for e, _, line in _lines(log, "sales.order_refunded"):
         groups[day(e["occurred_at"]), e["region"], line["category"]].append((e, line))
@@ -153,10 +153,31 @@ def refunds_per_day(log: Log) -> list[Row]:
             "category": category,
             "refunds": len({e["refund_id"] for e, _ in members}),
             "units": sum(line["quantity"] for _, line in members),
-            "refund_amount": amount(sum(cents(line["amount"]) for _, line in members)),
+            "goods_amount": amount(sum(cents(line["amount"]) for _, line in members)),
         }
         for (window, region, category), members in groups.items()
     ]
+
+
+def refunds_per_day(log: Log) -> list[Row]:
+    groups: dict[tuple[datetime, str], list[Record]] = defaultdict(list)
+    for e in _counted(log, "sales.order_refunded"):
+        groups[day(e["occurred_at"]), e["region"]].append(e)
+    rows = []
+    for (window, region), members in groups.items():
+        paid_back = sum(cents(e["amount"]) for e in members)
+        goods = sum(cents(line["amount"]) for e in members for line in e["lines"])
+        rows.append(
+            {
+                "window_start": window,
+                "region": region,
+                "refunds": len({e["refund_id"] for e in members}),
+                "goods_amount": amount(goods),
+                "other_amount": amount(paid_back - goods),
+                "refund_amount": amount(paid_back),
+            }
+        )
+    return rows
 
 
 def customer_orders_per_day(log: Log) -> list[Row]:
@@ -310,6 +331,10 @@ def order_lines(log: Log) -> list[Row]:
 
 
 def refunds(log: Log) -> list[Row]:
+    return [_all_but("lines")(e) for e in _counted(log, "sales.order_refunded")]
+
+
+def refund_lines(log: Log) -> list[Row]:
     carried = ("event_id", "occurred_at", "refund_id", "order_id", "customer_id", "region", "currency", "reason")
     of_line = ("product_id", "category", "quantity", "amount")
     return [
@@ -347,6 +372,8 @@ TABLES: dict[str, Callable[[Log], list[Row]]] = {
     "price_changes": price_changes,
     "product_activity_per_hour": product_activity_per_hour,
     "product_observations": product_observations,
+    "refund_lines": refund_lines,
+    "refunded_goods_per_day": refunded_goods_per_day,
     "refunds": refunds,
     "refunds_per_day": refunds_per_day,
     "sales_per_day": sales_per_day,

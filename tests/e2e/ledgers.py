@@ -73,10 +73,16 @@ FROM_FACTS: Mapping[str, str] = {
         select date_trunc('day', occurred_at, 'UTC'), customer_id,
             count(distinct order_id), sum(quantity), sum(net_amount), min(occurred_at), max(occurred_at)
         from events.order_lines group by 1, 2""",
-    "refunds_per_day": """
+    "refunded_goods_per_day": """
         select date_trunc('day', occurred_at, 'UTC'), region, category,
             count(distinct refund_id), sum(quantity), sum(amount)
-        from events.refunds group by 1, 2, 3""",
+        from events.refund_lines group by 1, 2, 3""",
+    "refunds_per_day": """
+        select date_trunc('day', occurred_at, 'UTC'), region, count(distinct refund_id),
+            coalesce(sum(goods), 0), sum(amount) - coalesce(sum(goods), 0), sum(amount)
+        from events.refunds
+        left join (select event_id, sum(amount) as goods from events.refund_lines group by 1) as lines using (event_id)
+        group by 1, 2""",
     "product_activity_per_hour": """
         select date_trunc('hour', occurred_at, 'UTC'), product_id, sum(views), sum(carts), sum(units), sum(revenue)
         from (

@@ -74,7 +74,25 @@ REFUNDS = [
         "refund_id": "R1",
         "region": "EU",
         "lines": [{"category": "Parts", "amount": Decimal("5.00")}],
-    }
+        "amount": Decimal("5.00"),
+    },
+    # Shipping, once without a line and once beside one of nothing.
+    {
+        "occurred_at": at("01-07 09:00"),
+        "order_id": "O3",
+        "refund_id": "R2",
+        "region": "EU",
+        "lines": [],
+        "amount": Decimal("4.90"),
+    },
+    {
+        "occurred_at": at("01-07 10:00"),
+        "order_id": "O5",
+        "refund_id": "R3",
+        "region": "EU",
+        "lines": [{"category": "Bikes", "amount": Decimal("0.00")}],
+        "amount": Decimal("4.90"),
+    },
 ]
 VISITS = [
     # Begun before midnight, bought after it.
@@ -110,7 +128,7 @@ def test_orders_are_numbered_and_know_what_was_paid_back_later(story: History) -
     assert rows(story, "fct_orders", "order_id", "net_amount", "kept_amount", "order_number", customer_id="Ann") == [
         ("O1", Decimal(100), Decimal(95), 1),
         ("O2", Decimal(10), Decimal(10), 2),
-        ("O3", Decimal(110), Decimal(110), 3),
+        ("O3", Decimal(110), Decimal("105.10"), 3),
         ("O4", Decimal(110), Decimal(110), 4),
     ]
 
@@ -131,11 +149,11 @@ def test_a_days_sales_add_up_in_every_rollup(story: History) -> None:
 
 
 def test_a_refund_lowers_the_day_on_which_it_is_paid(story: History) -> None:
-    money = ("gross_amount", "refund_amount", "net_amount")
+    money = ("gross_amount", "refund_amount", "other_refund_amount", "net_amount")
     assert rows(story, "daily_sales", "category", *money, day=date(2026, 1, 7), region="EU") == [
-        (None, Decimal(110), Decimal(5), Decimal(105)),
-        ("Bikes", Decimal(110), Decimal(0), Decimal(110)),
-        ("Parts", Decimal(0), Decimal(5), Decimal(-5)),
+        (None, Decimal(110), Decimal("14.80"), Decimal("9.80"), Decimal("95.20")),
+        ("Bikes", Decimal(110), Decimal(0), Decimal(0), Decimal(110)),
+        ("Parts", Decimal(0), Decimal(5), Decimal(0), Decimal(-5)),
     ]
 
 

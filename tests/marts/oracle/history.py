@@ -169,7 +169,7 @@ class History:
         """Cents paid back so far, by order."""
         found: dict[str, int] = defaultdict(int)
         for refund in self.refunds:
-            found[refund["order_id"]] += sum(cents(line["amount"]) for line in refund["lines"])
+            found[refund["order_id"]] += cents(refund["amount"])
         return found
 
     @cached_property

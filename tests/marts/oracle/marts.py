@@ -33,7 +33,8 @@ class Ledger:
 MARTS: Mapping[str, Mart] = {
     "fct_order_lines": Mart(grain=("order_id", "line"), rows=sales.fct_order_lines),
     "fct_orders": Mart(grain=("order_id",), rows=sales.fct_orders),
-    "fct_refunds": Mart(grain=("refund_id", "line"), rows=sales.fct_refunds),
+    "fct_refunds": Mart(grain=("refund_id",), rows=sales.fct_refunds),
+    "fct_refund_lines": Mart(grain=("refund_id", "line"), rows=sales.fct_refund_lines),
     "daily_sales": Mart(grain=("day", "level", "region", "category"), rows=sales.daily_sales),
     "dim_customers": Mart(grain=("customer_id",), rows=customers.dim_customers),
     "rfm": Mart(grain=("customer_id",), rows=customers.rfm),

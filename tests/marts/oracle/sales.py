@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from tests.marts.oracle.exact import cents, day, mean_money, money
-from tests.marts.oracle.history import History, Row
+from tests.marts.oracle.history import History, Record, Row
 
 Cell = tuple[date, str | None, str | None]
 """Day, region, category; over all of them where there is None."""
@@ -69,6 +69,29 @@ def fct_refunds(h: History) -> list[Row]:
     return [
         {
             "refund_id": refund["refund_id"],
+            "refunded_at": refund["occurred_at"],
+            "refund_day": day(refund["occurred_at"]),
+            "order_id": refund["order_id"],
+            "customer_id": refund["customer_id"],
+            "region": refund["region"],
+            "currency": refund["currency"],
+            "goods_amount": money(_goods(refund)),
+            "other_amount": money(cents(refund["amount"]) - _goods(refund)),
+            "amount": refund["amount"],
+            "reason": refund["reason"],
+        }
+        for refund in h.refunds
+    ]
+
+
+def _goods(refund: Record) -> int:
+    return sum(cents(line["amount"]) for line in refund["lines"])
+
+
+def fct_refund_lines(h: History) -> list[Row]:
+    return [
+        {
+            "refund_id": refund["refund_id"],
             "line": number,
             "refunded_at": refund["occurred_at"],
             "refund_day": day(refund["occurred_at"]),
@@ -97,6 +120,7 @@ class Sold:
     gross: int = 0
     discount: int = 0
     refunded: int = 0
+    refunded_apart_from_goods: int = 0
     checkouts: set[str] = field(default_factory=set)
     abandoned: set[str] = field(default_factory=set)
 
@@ -118,6 +142,7 @@ def daily_sales(h: History) -> list[Row]:
             "gross_amount": money(sold.gross),
             "discount_amount": money(sold.discount),
             "refund_amount": money(sold.refunded),
+            "other_refund_amount": money(sold.refunded_apart_from_goods),
             "net_amount": money(sold.gross - sold.discount - sold.refunded),
             "average_order_amount": mean_money(sold.gross - sold.discount, len(sold.orders)),
             "customers": len(sold.customers),
@@ -153,10 +178,14 @@ def _add_orders(cells: dict[Cell, Sold], h: History) -> None:
 
 
 def _add_refunds(cells: dict[Cell, Sold], h: History) -> None:
+    """A category's are of its goods; all that was paid back is in the rollups over categories."""
     for refund in h.refunds:
-        for line in refund["lines"]:
-            for cell in _with_rollups(day(refund["occurred_at"]), refund["region"], line["category"]):
-                cells[cell].refunded += cents(line["amount"])
+        on, region = day(refund["occurred_at"]), refund["region"]
+        for where in (region, None):
+            for line in refund["lines"]:
+                cells[on, where, line["category"]].refunded += cents(line["amount"])
+            cells[on, where, None].refunded += cents(refund["amount"])
+            cells[on, where, None].refunded_apart_from_goods += cents(refund["amount"]) - _goods(refund)
 
 
 def _add_checkouts(cells: dict[Cell, Sold], h: History) -> None:
