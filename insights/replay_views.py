@@ -69,6 +69,16 @@ def plan_sheets(plan: ReplayPlan) -> Iterator[Sheet]:
         f" {estimate.emr_usd:.2f} US dollars on EMR Serverless",
     )
     yield sheet
+    if plan.left_out:
+        yield _left_out_sheet(plan)
+
+
+def _left_out_sheet(plan: ReplayPlan) -> Sheet:
+    sheet = Sheet("can't be made to count", Column(), Column(name="of"), Column(flows=True))
+    for one in plan.left_out:
+        place = f"{one.topic} partition {one.partition} offset {one.offset:,}"
+        sheet.add(place, f"{one.occurred_at:%Y-%m-%d %H:%M:%S}", one.reason)
+    return sheet
 
 
 def _late(plan: ReplayPlan) -> str:

@@ -15,6 +15,7 @@ from aggregates.catalogue import Aggregate, Column, aggregate, aggregates
 from flink import live_job
 from flink.handover import WINDOW, start_version
 from flink.plan import first_published, live_plan
+from schemas.binary import EPOCH
 from schemas.catalogue import MOST_AHEAD
 from schemas.errors import Misconfigured
 from tests.aggregates import oracle
@@ -109,6 +110,14 @@ def test_a_second_job_reads_its_own_topics_alone_from_what_may_be_of_its_windows
     assert f"'scan.startup.timestamp-millis' = '{since}'" in source
     assert [i.split("\n")[0] for i in found.inserts] == ["insert into `versions.sales_per_minute_v2`"]
     assert found.settings["execution.checkpointing.dir"].endswith("/jobs/insights-live-sales_per_minute-v2/checkpoints")
+
+
+@pytest.mark.parametrize("line", [EPOCH - timedelta(days=400), EPOCH, EPOCH + timedelta(hours=1)])
+def test_a_line_before_the_log_can_have_begun_means_its_beginning(line: datetime) -> None:
+    """Kafka knows no time before 1970, and takes none."""
+    (source,) = [s for s in plan(job=live_job.handed_over(SALES, line)).statements if "'kafka'" in s]
+    assert "'scan.startup.mode' = 'earliest-offset'" in source
+    assert "'scan.startup.timestamp-millis'" not in source
 
 
 def test_a_line_that_cuts_a_window_is_refused() -> None:
