@@ -137,6 +137,8 @@ def test_a_replay_leaves_out_what_the_live_job_found_dead(hub: Settings, engine:
     done = run(site, plan, engine_of(hub, engine, said), by="a test", say=said, heard=lambda event: None)
     found = verify(site, done.run, say=said)
     assert found.status is Status.VERIFIED, found.certificate
+    assert found.certificate
+    assert found.certificate["sums"][ORDERS.topic] == counts(hub)
     with psycopg.connect(hub.postgres_dsn) as connection:
         (orders,) = connection.execute("select count(distinct event_id) from events.order_lines").fetchone() or (0,)
     assert orders == 8

@@ -25,6 +25,7 @@ from aggregates.render import Engine
 from dashboards.model import load
 from dashboards.query import Postgres, question
 from flink.live_job import JOB_NAME
+from insights.accounting import TopicCounts
 from insights.deployment import replay_site
 from insights.engines import engine_of
 from insights.settings import PROJECT
@@ -94,6 +95,10 @@ def hashes(found: Run) -> dict[str, str]:
     return {one["name"]: one["sha256"] for one in found.certificate["aggregates"]}
 
 
+def sums_of(counts: TopicCounts) -> dict[str, int | None]:
+    return {name: getattr(counts, name) for name in ("published", "counted", "duplicate", "late", "dead")}
+
+
 def problems(found: Run) -> list[Any]:
     assert found.certificate
     return [one for one in found.certificate["aggregates"] if one["mismatches"]]
@@ -111,6 +116,8 @@ def test_on_a_quiet_log_both_engines_compute_every_cell_that_is_live_and_touch_n
         assert found.certificate
         assert {one["name"] for one in found.certificate["aggregates"]} == {a.name for a in aggregates()}
         assert all(not one["excluded"] for one in found.certificate["aggregates"])
+        books = {topic: counts for topic, counts in hub.look().topics.items() if topic in found.certificate["sums"]}
+        assert found.certificate["sums"] == {topic: sums_of(counts) for topic, counts in books.items()}
     assert hashes(of_spark) == hashes(of_duckdb)
     assert site.log.committed(JOB_NAME, avro_events()) == groups
     names = {
