@@ -18,7 +18,7 @@ from insights.deployment import flink_home, java_home
 from insights.settings import load_settings
 from insights.stack import jars
 
-SOURCE = Path(__file__).parent / "java" / "insights" / "flink" / "DecodeMany.java"
+SOURCES = Path(__file__).parent / "java"
 HEAD = struct.Struct(">ii")
 NOT_FOUND = 404
 Told = list[Any]
@@ -65,21 +65,25 @@ def decoding(contracts: Sequence[str], schemas: Mapping[int, str]) -> Iterator[D
 
 
 def command(contracts: Sequence[str], url: str, folder: Path, *options: str) -> list[str]:
-    """What runs DecodeMany, which is compiled beside our Java for Flink."""
+    """What runs DecodeMany."""
+    (folder / "contracts").write_text("\n".join(contracts))
+    return [*java("DecodeMany", folder), url, str(folder / "contracts"), *options]
+
+
+def java(main: str, folder: Path) -> list[str]:
+    """What runs a class of this folder, which is compiled beside our Java for Flink."""
     settings = load_settings()
     jars.fetch(settings.jars, parts=("flink", "compiler"), repository=settings.maven_repository)
     jars.link_flink(settings.jars, flink_home(), folder / "lib")
     (compiler,) = jars.of_part("compiler", settings.jars)
-    java, class_path = str(java_home() / "bin" / "java"), f"{folder / 'classes'}:{folder / 'lib'}/*"
+    virtual_machine, class_path = str(java_home() / "bin" / "java"), f"{folder / 'classes'}:{folder / 'lib'}/*"
     all_jars = ":".join(str(jar) for jar in (folder / "lib").glob("*.jar"))
     subprocess.run(
-        [java, "-jar", str(compiler), "-17", "-proc:none", "-nowarn", "-cp", all_jars, "-d", str(folder / "classes")]
-        + [str(SOURCE)],
+        [virtual_machine, "-jar", str(compiler), "-17", "-proc:none", "-nowarn", "-cp", all_jars]
+        + ["-d", str(folder / "classes"), str(SOURCES)],
         check=True,
     )
-    (folder / "contracts").write_text("\n".join(contracts))
-    memory = ["-Xmx512m", "-XX:+UseSerialGC"]
-    return [java, *memory, "-cp", class_path, "insights.flink.DecodeMany", url, str(folder / "contracts"), *options]
+    return [virtual_machine, "-Xmx512m", "-XX:+UseSerialGC", "-cp", class_path, f"insights.flink.{main}"]
 
 
 @contextmanager
