@@ -280,9 +280,9 @@ QUESTIONS: Final[Mapping[str, tuple[int, str]]] = {  # aggregate: (number of key
         " sum(carts), sum(checkouts), sum(purchases) from visits group by session_id",
     ),
     "funnel_per_hour": (
-        2,
-        "select hour_ms, coalesce(campaign, '(none)') as campaign, count(*), sum(product_views > 0), sum(carts > 0),"
-        " sum(checkouts > 0), sum(purchases > 0) from visits group by hour_ms, coalesce(campaign, '(none)')",
+        3,
+        "select hour_ms, campaign is not null, coalesce(campaign, ''), count(*), sum(product_views > 0),"
+        " sum(carts > 0), sum(checkouts > 0), sum(purchases > 0) from visits group by hour_ms, campaign",
     ),
     "stock_moves_per_hour": (
         3,

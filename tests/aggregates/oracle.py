@@ -250,10 +250,9 @@ def _least(values: Iterable[str | None]) -> str | None:
 
 
 def funnel_per_hour(log: Log) -> list[Row]:
-    groups: dict[tuple[datetime, str], list[Record]] = defaultdict(list)
+    groups: dict[tuple[datetime, str | None], list[Record]] = defaultdict(list)
     for e in _counted(log, "web.interaction"):
-        campaign = "(none)" if e["campaign"] is None else e["campaign"]
-        groups[hour(e["occurred_at"]), campaign].append(e)
+        groups[hour(e["occurred_at"]), e["campaign"]].append(e)
     steps = {
         "product_view_sessions": "product_view",
         "cart_sessions": "add_to_cart",
@@ -263,7 +262,8 @@ def funnel_per_hour(log: Log) -> list[Row]:
     return [
         {
             "window_start": window,
-            "campaign": campaign,
+            "has_campaign": campaign is not None,
+            "campaign": campaign or "",
             "sessions": len({e["session_id"] for e in members}),
             **{
                 column: len({e["session_id"] for e in members if e["interaction"] == step})

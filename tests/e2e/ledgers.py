@@ -100,12 +100,12 @@ FROM_FACTS: Mapping[str, str] = {
             count(*) filter (where interaction = 'purchase')
         from events.interactions group by 1, 2""",
     "funnel_per_hour": """
-        select date_trunc('hour', occurred_at, 'UTC'), coalesce(campaign, '(none)'),
+        select date_trunc('hour', occurred_at, 'UTC'), campaign is not null, coalesce(campaign, ''),
             count(distinct session_id), count(distinct session_id) filter (where interaction = 'product_view'),
             count(distinct session_id) filter (where interaction = 'add_to_cart'),
             count(distinct session_id) filter (where interaction = 'checkout'),
             count(distinct session_id) filter (where interaction = 'purchase')
-        from events.interactions group by 1, 2""",
+        from events.interactions group by 1, 2, 3""",
     "price_changes": """
         select date_trunc('hour', occurred_at, 'UTC'), shop, product_id, occurred_at,
             min(name), min(previous_price), min(price), min(currency)

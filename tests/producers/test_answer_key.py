@@ -163,7 +163,7 @@ def test_sessions_and_the_funnel_follow_from_the_interactions(tmp_path: Path) ->
     hours: defaultdict[Any, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for record in records(INTERACTION):
         sessions[floor(record["session_started_at"], DAY), record["session_id"]].append(record)
-        hour = hours[floor(record["occurred_at"], HOUR), record["campaign"] or "(none)"]
+        hour = hours[floor(record["occurred_at"], HOUR), record["campaign"] is not None, record["campaign"] or ""]
         hour["any"].add(record["session_id"])
         hour[record["interaction"]].add(record["session_id"])
     found = in_one_piece(tmp_path)

@@ -17,8 +17,7 @@ from orders
 left join {{ ref('daily_sales') }} as days
     on
         orders.order_day = days.day
-        and days.region = '(all)'
-        and days.category = '(all)'
+        and days.level = 'all'
 where
     days.day is null
     or orders.orders <> days.orders

@@ -9,8 +9,8 @@ from datetime import date
 from tests.marts.oracle.exact import cents, day, mean_money, money
 from tests.marts.oracle.history import History, Record, Row
 
-ALL = "(all)"
-Cell = tuple[date, str, str]
+Cell = tuple[date, str | None, str | None]
+"""Day, region, category; over all of them where there is None."""
 
 
 def fct_order_lines(h: History) -> list[Row]:
@@ -134,6 +134,7 @@ def daily_sales(h: History) -> list[Row]:
     return [
         {
             "day": on,
+            "level": _level(region, category),
             "region": region,
             "category": category,
             "orders": len(sold.orders),
@@ -156,7 +157,13 @@ def daily_sales(h: History) -> list[Row]:
 
 
 def _with_rollups(on: date, region: str, category: str) -> set[Cell]:
-    return {(on, r, c) for r in (region, ALL) for c in (category, ALL)}
+    return {(on, r, c) for r in (region, None) for c in (category, None)}
+
+
+def _level(region: str | None, category: str | None) -> str:
+    if region is None:
+        return "all" if category is None else "category"
+    return "region" if category is None else "region_and_category"
 
 
 def _add_orders(cells: dict[Cell, Sold], h: History) -> None:
@@ -175,11 +182,11 @@ def _add_refunds(cells: dict[Cell, Sold], h: History) -> None:
     """A category's are of its goods; all that was paid back is in the rollups over categories."""
     for refund in h.refunds:
         on, region = day(refund["occurred_at"]), refund["region"]
-        for where in (region, ALL):
+        for where in (region, None):
             for line in refund["lines"]:
                 cells[on, where, line["category"]].refunded += cents(line["amount"])
-            cells[on, where, ALL].refunded += cents(refund["amount"])
-            cells[on, where, ALL].refunded_apart_from_goods += cents(refund["amount"]) - _goods(refund)
+            cells[on, where, None].refunded += cents(refund["amount"])
+            cells[on, where, None].refunded_apart_from_goods += cents(refund["amount"]) - _goods(refund)
 
 
 def _add_checkouts(cells: dict[Cell, Sold], h: History) -> None:
@@ -188,9 +195,9 @@ def _add_checkouts(cells: dict[Cell, Sold], h: History) -> None:
         if not session.checked_out:
             continue
         categories = {h.category_of(product) for product in session.carted} - {None}
-        for category in {ALL, *categories}:
-            for region in (session.region, ALL):
-                cell = cells[session.day, region, str(category)]
+        for category in {None, *categories}:
+            for region in (session.region, None):
+                cell = cells[session.day, region, category]
                 cell.checkouts.add(session.session_id)
                 if not session.bought:
                     cell.abandoned.add(session.session_id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from tests.marts.oracle.exact import day, money, ratio
-from tests.marts.oracle.history import NO_CAMPAIGN, History, Order, Row, Session
+from tests.marts.oracle.history import History, Order, Row, Session
 
 LOOKBACK = timedelta(days=30)
 
@@ -43,7 +43,7 @@ def _session(s: Session, orders: list[Order]) -> Row:
 
 
 def funnel(h: History) -> list[Row]:
-    groups: dict[tuple[date, str, str], list[Session]] = defaultdict(list)
+    groups: dict[tuple[date, str, str | None], list[Session]] = defaultdict(list)
     for s in h.sessions:
         groups[s.day, s.region, s.campaign].append(s)
     return [
@@ -78,13 +78,13 @@ def attribution(h: History) -> list[Row]:
     visits: dict[str | None, list[Session]] = defaultdict(list)
     for s in sorted(h.sessions, key=lambda s: (s.started_at, s.session_id)):
         visits[s.customer_id].append(s)
-    credit: dict[tuple[date, str, str, str], Credited] = defaultdict(Credited)
+    credit: dict[tuple[date, str, str, str | None], Credited] = defaultdict(Credited)
     for order in h.orders:
         before = [s for s in visits.get(order.customer_id, []) if order.at - LOOKBACK < s.started_at <= order.at]
-        sent = [s.campaign for s in before if s.campaign != NO_CAMPAIGN]
+        sent = [s.campaign for s in before if s.campaign is not None]
         touches = {
-            "first": before[0].campaign if before else NO_CAMPAIGN,
-            "last": sent[-1] if sent else NO_CAMPAIGN,
+            "first": before[0].campaign if before else None,
+            "last": sent[-1] if sent else None,
         }
         for touch, campaign in touches.items():
             credited = credit[order.day, touch, order.region, campaign]

@@ -4,8 +4,8 @@
     key_type='date',
     onwards=true,
     watches={
-        'price_history': ['shop', 'product_id', 'price', 'valid_from'],
-        'dim_products': ['product_id', 'shop', 'name', 'category']
+        'price_history': ['shop', 'product_id', 'currency', 'price', 'valid_from'],
+        'dim_products': ['product_id', 'shop', 'price_currency', 'name', 'category']
     },
     indexes=[{'columns': ['day']}]
 ) }}
@@ -25,6 +25,7 @@ with changes as (
         on
             history.product_id = products.product_id
             and history.shop = products.shop
+            and history.currency = products.price_currency
 ),
 
 prices as (

@@ -1,6 +1,7 @@
 with sales as (
     select
         order_day as day,
+        level,
         region,
         category,
         orders,
@@ -20,7 +21,8 @@ with sales as (
 refunds_by_day as (
     select
         refund_day as day,
-        coalesce(region, '(all)') as region,
+        {{ level_of('region') }} as level,
+        region,
         category,
         {{ total_money('amount') }} as refund_amount,
         {{ money('0') }} as other_refund_amount
@@ -33,8 +35,9 @@ refunds_by_day as (
     union all
     select
         refund_day as day,
-        coalesce(region, '(all)') as region,
-        '(all)' as category,
+        case grouping(region) when 0 then 'region' else 'all' end as level,
+        region,
+        {{ as_text('null') }} as category,
         {{ total_money('amount') }} as refund_amount,
         {{ total_money('other_amount') }} as other_refund_amount
     from {{ ref('stg_refunds') }}
@@ -45,6 +48,7 @@ refunds_by_day as (
 refunds as (
     select
         day,
+        level,
         region,
         category,
         0 as orders,
@@ -63,8 +67,9 @@ refunds as (
 checkouts_of_regions as (
     select
         day,
-        coalesce(region, '(all)') as region,
-        '(all)' as category,
+        case grouping(region) when 0 then 'region' else 'all' end as level,
+        region,
+        {{ as_text('null') }} as category,
         sum(checkout_sessions) as checkouts,
         sum(abandoned_checkouts) as abandoned_checkouts
     from {{ ref('cart_abandonment') }}
@@ -78,6 +83,7 @@ checkouts as (
     union all
     select
         session_day as day,
+        level,
         region,
         category,
         checkouts,
@@ -92,6 +98,7 @@ cells as (
     union all
     select
         day,
+        level,
         region,
         category,
         0 as orders,
@@ -110,6 +117,7 @@ cells as (
 totals as (
     select
         day,
+        level,
         region,
         category,
         {{ total_count('orders') }} as orders,
@@ -125,12 +133,14 @@ totals as (
     from cells
     group by
         day,
+        level,
         region,
         category
 )
 
 select
     day,
+    level,
     region,
     category,
     orders,

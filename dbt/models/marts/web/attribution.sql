@@ -41,7 +41,7 @@ visits_before as (
         row_number() over (
             partition by orders.order_id
             order by
-                case when visits.campaign = '(none)' then 1 else 0 end asc,
+                case when visits.campaign is null then 1 else 0 end asc,
                 visits.started_at desc,
                 {{ by_code_point('visits.session_id') }} desc
         ) as nth_from_last_with_campaign
@@ -68,7 +68,7 @@ credited as (
         orders.day,
         'first' as touch,
         orders.region,
-        coalesce(touches.first_campaign, '(none)') as campaign,
+        touches.first_campaign as campaign,
         orders.sales_amount
     from orders
     left join touches
@@ -80,7 +80,7 @@ credited as (
         orders.day,
         'last' as touch,
         orders.region,
-        coalesce(touches.last_campaign, '(none)') as campaign,
+        touches.last_campaign as campaign,
         orders.sales_amount
     from orders
     left join touches
