@@ -87,7 +87,7 @@ def test_every_page_is_whole_readable_by_all_and_without_a_fault(
     for fault in ("is not built yet", "is not there yet", "does not exist", "statement timeout", "does not answer"):
         assert fault not in text
     assert browser.axe() == []
-    assert browser.console_errors() == []
+    assert browser.console() == []
     assert browser.hosts() == {"127.0.0.1"}
     browser.picture(f"{name.replace('_', '-')}-of-marts-{device}-{'dark' if dark else 'light'}")
 

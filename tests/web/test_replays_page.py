@@ -101,7 +101,7 @@ def test_the_page_shows_every_run_what_is_behind_each_table_and_late_events(
     assert browser.value("late_waiting") == "14"
     assert rows(browser, "late_by_topic")[0][:3] == ["sales.order_placed.v1", "14", "9"]
     assert browser.hosts() == {"127.0.0.1"}
-    assert browser.console_errors() == []
+    assert browser.console() == []
     browser.picture("replays-desktop-light")
 
 
