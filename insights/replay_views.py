@@ -69,6 +69,16 @@ def plan_sheets(plan: ReplayPlan) -> Iterator[Sheet]:
         f" {estimate.emr_usd:.2f} US dollars on EMR Serverless",
     )
     yield sheet
+    if plan.left_out:
+        yield _left_out_sheet(plan)
+
+
+def _left_out_sheet(plan: ReplayPlan) -> Sheet:
+    sheet = Sheet("can't be made to count", Column(), Column(name="of"), Column(flows=True))
+    for one in plan.left_out:
+        place = f"{one.topic} partition {one.partition} offset {one.offset:,}"
+        sheet.add(place, f"{one.occurred_at:%Y-%m-%d %H:%M:%S}", one.reason)
+    return sheet
 
 
 def _late(plan: ReplayPlan) -> str:
@@ -168,6 +178,8 @@ def certificate_sheets(run: Run) -> Iterator[Sheet]:
         rows = one["equal"] + sum(mismatches) + excluded  # certificates of before have no sum of their own
         sheet.add(one["name"], f"{rows:,}", f"{one['equal']:,}", *map(_mismatch, mismatches), f"{excluded:,}")
     yield sheet
+    if certificate.get("sums"):  # certificates of before have none
+        yield _sums_sheet(certificate["sums"])
     for one in certificate["aggregates"]:
         for reason, number in one["excluded"].items():
             yield Sheet("", Column(), note=f"{one['name']}: {number:,} rows of either side are left out, {reason}")
@@ -175,6 +187,19 @@ def certificate_sheets(run: Run) -> Iterator[Sheet]:
             yield _differences(one)
     if late := certificate.get("late"):
         yield _late_sheet(late)
+
+
+def _sums_sheet(sums: dict[str, dict[str, int]]) -> Sheet:
+    terms = ("published", "counted", "duplicate", "late", "dead")
+    sheet = Sheet(
+        "records",
+        Column(),
+        *(Column(name=name, right=True) for name in terms),
+        note="Published = counted + duplicate + late + dead, between the offsets that were read.",
+    )
+    for topic, found in sums.items():
+        sheet.add(topic, *(f"{found[name]:,}" for name in terms))
+    return sheet
 
 
 def _mismatch(number: int) -> Text:

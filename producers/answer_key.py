@@ -251,7 +251,7 @@ QUESTIONS: Final[Mapping[str, tuple[int, str]]] = {  # aggregate: (number of key
     "sales_per_minute": (
         3,
         "select minute_ms, region, category, orders, units, gross_cents, discount_cents,"
-        " gross_cents - discount_cents as net_cents from sales",
+        " gross_cents - discount_cents as sales_cents from sales",
     ),
     "sales_per_day": (
         3,
@@ -259,7 +259,7 @@ QUESTIONS: Final[Mapping[str, tuple[int, str]]] = {  # aggregate: (number of key
         " sum(units) as units, sum(gross_cents) as gross_cents, sum(discount_cents) as discount_cents"
         " from sales group by 1, 2, 3)"
         " select day_ms, region, category, days.orders, coalesce(first_lines.orders, 0), units, gross_cents,"
-        " discount_cents, gross_cents - discount_cents as net_cents"
+        " discount_cents, gross_cents - discount_cents as sales_cents"
         " from days left join first_lines using (day_ms, region, category)",
     ),
     "refunded_goods_per_day": (3, "select day_ms, region, category, refunds, units, amount_cents from refunds"),

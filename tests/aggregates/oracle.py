@@ -99,7 +99,7 @@ def _lines(log: Log, name: str) -> list[tuple[Record, int, Record]]:
     return [(e, n, line) for e in _counted(log, name) for n, line in enumerate(e["lines"], start=1)]
 
 
-def _net_cents(line: Record) -> int:
+def _sales_cents(line: Record) -> int:
     return line["quantity"] * cents(line["unit_price"]) - cents(line["discount_amount"])
 
 
@@ -116,7 +116,7 @@ def sales_per_minute(log: Log) -> list[Row]:
             "units": sum(line["quantity"] for _, line in members),
             "gross_amount": amount(sum(line["quantity"] * cents(line["unit_price"]) for _, line in members)),
             "discount_amount": amount(sum(cents(line["discount_amount"]) for _, line in members)),
-            "net_amount": amount(sum(_net_cents(line) for _, line in members)),
+            "sales_amount": amount(sum(_sales_cents(line) for _, line in members)),
         }
         for (window, region, category), members in groups.items()
     ]
@@ -136,7 +136,7 @@ def sales_per_day(log: Log) -> list[Row]:
             "units": sum(line["quantity"] for _, _, line in members),
             "gross_amount": amount(sum(line["quantity"] * cents(line["unit_price"]) for _, _, line in members)),
             "discount_amount": amount(sum(cents(line["discount_amount"]) for _, _, line in members)),
-            "net_amount": amount(sum(_net_cents(line) for _, _, line in members)),
+            "sales_amount": amount(sum(_sales_cents(line) for _, _, line in members)),
         }
         for (window, region, category), members in groups.items()
     ]
@@ -190,7 +190,7 @@ def customer_orders_per_day(log: Log) -> list[Row]:
             "customer_id": customer,
             "orders": len({e["order_id"] for e, _ in members}),
             "units": sum(line["quantity"] for _, line in members),
-            "net_amount": amount(sum(_net_cents(line) for _, line in members)),
+            "sales_amount": amount(sum(_sales_cents(line) for _, line in members)),
             "first_order_at": min(e["occurred_at"] for e, _ in members),
             "last_order_at": max(e["occurred_at"] for e, _ in members),
         }
@@ -207,7 +207,7 @@ def product_activity_per_hour(log: Log) -> list[Row]:
     for e, _, line in _lines(log, "sales.order_placed"):
         row = rows[hour(e["occurred_at"]), line["product_id"]]
         row[2] += line["quantity"]
-        row[3] += _net_cents(line)
+        row[3] += _sales_cents(line)
     return [
         {
             "window_start": window,
@@ -215,9 +215,9 @@ def product_activity_per_hour(log: Log) -> list[Row]:
             "views": views,
             "carts": carts,
             "units": units,
-            "revenue": amount(revenue),
+            "sales_amount": amount(sales_amount),
         }
-        for (window, product), (views, carts, units, revenue) in rows.items()
+        for (window, product), (views, carts, units, sales_amount) in rows.items()
     ]
 
 
@@ -324,7 +324,7 @@ def order_lines(log: Log) -> list[Row]:
             **{name: e[name] for name in carried},
             "line": n,
             **{name: line[name] for name in of_line},
-            "net_amount": amount(_net_cents(line)),
+            "sales_amount": amount(_sales_cents(line)),
         }
         for e, n, line in _lines(log, "sales.order_placed")
     ]

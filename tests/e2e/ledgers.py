@@ -62,16 +62,16 @@ def _keyed(rows: Iterable[Row], keys: int) -> dict[Row, Row]:
 FROM_FACTS: Mapping[str, str] = {
     "sales_per_minute": """
         select date_trunc('minute', occurred_at, 'UTC'), region, category,
-            count(distinct order_id), sum(quantity), sum(quantity * unit_price), sum(discount_amount), sum(net_amount)
+            count(distinct order_id), sum(quantity), sum(quantity * unit_price), sum(discount_amount), sum(sales_amount)
         from events.order_lines group by 1, 2, 3""",
     "sales_per_day": """
         select date_trunc('day', occurred_at, 'UTC'), region, category, count(distinct order_id),
             count(*) filter (where line = 1), sum(quantity), sum(quantity * unit_price), sum(discount_amount),
-            sum(net_amount)
+            sum(sales_amount)
         from events.order_lines group by 1, 2, 3""",
     "customer_orders_per_day": """
         select date_trunc('day', occurred_at, 'UTC'), customer_id,
-            count(distinct order_id), sum(quantity), sum(net_amount), min(occurred_at), max(occurred_at)
+            count(distinct order_id), sum(quantity), sum(sales_amount), min(occurred_at), max(occurred_at)
         from events.order_lines group by 1, 2""",
     "refunded_goods_per_day": """
         select date_trunc('day', occurred_at, 'UTC'), region, category,
@@ -84,13 +84,13 @@ FROM_FACTS: Mapping[str, str] = {
         left join (select event_id, sum(amount) as goods from events.refund_lines group by 1) as lines using (event_id)
         group by 1, 2""",
     "product_activity_per_hour": """
-        select date_trunc('hour', occurred_at, 'UTC'), product_id, sum(views), sum(carts), sum(units), sum(revenue)
+        select date_trunc('hour', occurred_at, 'UTC'), product_id, sum(views), sum(carts), sum(units), sum(sales_amount)
         from (
             select occurred_at, product_id, (interaction = 'product_view')::int as views,
-                (interaction = 'add_to_cart')::int as carts, 0 as units, 0::numeric as revenue
+                (interaction = 'add_to_cart')::int as carts, 0 as units, 0::numeric as sales_amount
             from events.interactions where interaction in ('product_view', 'add_to_cart')
             union all
-            select occurred_at, product_id, 0, 0, quantity, net_amount from events.order_lines
+            select occurred_at, product_id, 0, 0, quantity, sales_amount from events.order_lines
         ) as activity group by 1, 2""",
     "sessions": """
         select date_trunc('day', session_started_at, 'UTC'), session_id,

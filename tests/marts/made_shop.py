@@ -21,7 +21,7 @@ REGIONS = ("north", "south")
 # The aggregates that follow from facts, as the live job would count them.
 DERIVED = {
     "customer_orders_per_day": """
-        select date_trunc('day', occurred_at), customer_id, count(distinct order_id), sum(quantity), sum(net_amount),
+        select date_trunc('day', occurred_at), customer_id, count(distinct order_id), sum(quantity), sum(sales_amount),
             min(occurred_at), max(occurred_at)
         from events.order_lines group by 1, 2
     """,
@@ -34,12 +34,12 @@ DERIVED = {
         from events.interactions where occurred_at < session_started_at + interval '24 hours' group by 1, 2
     """,
     "product_activity_per_hour": """
-        select date_trunc('hour', at), product_id, sum(views), sum(carts), sum(units), sum(revenue) from (
+        select date_trunc('hour', at), product_id, sum(views), sum(carts), sum(units), sum(sales_amount) from (
             select occurred_at as at, product_id, (interaction = 'product_view')::int as views,
-                (interaction = 'add_to_cart')::int as carts, 0 as units, 0 as revenue
+                (interaction = 'add_to_cart')::int as carts, 0 as units, 0 as sales_amount
             from events.interactions where product_id is not null
             union all
-            select occurred_at, product_id, 0, 0, quantity, net_amount from events.order_lines
+            select occurred_at, product_id, 0, 0, quantity, sales_amount from events.order_lines
         ) as activity group by 1, 2
     """,
     "refunded_goods_per_day": """

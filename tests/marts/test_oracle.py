@@ -125,7 +125,7 @@ def rows(history: History, mart: str, *columns: str, **where: Any) -> list[tuple
 
 
 def test_orders_are_numbered_and_know_what_was_paid_back_later(story: History) -> None:
-    assert rows(story, "fct_orders", "order_id", "net_amount", "kept_amount", "order_number", customer_id="Ann") == [
+    assert rows(story, "fct_orders", "order_id", "sales_amount", "net_amount", "order_number", customer_id="Ann") == [
         ("O1", Decimal(100), Decimal(95), 1),
         ("O2", Decimal(10), Decimal(10), 2),
         ("O3", Decimal(110), Decimal("105.10"), 3),
@@ -149,7 +149,7 @@ def test_a_days_sales_add_up_in_every_rollup(story: History) -> None:
 
 
 def test_a_refund_lowers_the_day_on_which_it_is_paid(story: History) -> None:
-    money = ("gross_amount", "refund_amount", "other_refund_amount", "net_amount")
+    money = ("sales_amount", "refund_amount", "other_refund_amount", "net_amount")
     assert rows(story, "daily_sales", "category", *money, day=date(2026, 1, 7), region="EU") == [
         (None, Decimal(110), Decimal("14.80"), Decimal("9.80"), Decimal("95.20")),
         ("Bikes", Decimal(110), Decimal(0), Decimal(0), Decimal(110)),
@@ -196,7 +196,7 @@ def test_scores_are_quintiles_in_which_equals_are_equal() -> None:
 
 
 def test_a_cohort_is_followed_through_months_in_which_nobody_comes(story: History) -> None:
-    found = rows(story, "cohorts", "months_since", "cohort_customers", "active_customers", "retention", "revenue")
+    found = rows(story, "cohorts", "months_since", "cohort_customers", "active_customers", "retention", "sales_amount")
     assert found == [
         (0, 2, 2, Decimal(1), Decimal(320)),
         (1, 2, 0, Decimal(0), Decimal(0)),
@@ -210,7 +210,7 @@ def test_repeat_purchases_are_days(story: History) -> None:
 
 
 def test_a_session_ends_within_a_day_and_knows_its_orders(story: History) -> None:
-    columns = ("session_id", "duration_seconds", "campaign", "customer_id", "purchases", "is_bounce", "revenue")
+    columns = ("session_id", "duration_seconds", "campaign", "customer_id", "purchases", "is_bounce", "sales_amount")
     assert rows(story, "sessions", *columns) == [
         ("S1", 600, "mail", "Ann", 1, False, Decimal(110)),
         ("S2", 90, None, None, 0, False, Decimal(0)),
@@ -221,7 +221,9 @@ def test_a_session_ends_within_a_day_and_knows_its_orders(story: History) -> Non
 
 
 def test_first_touch_may_be_a_visit_without_a_campaign_and_last_touch_looks_for_one(story: History) -> None:
-    first, last = (rows(story, "attribution", "day", "campaign", "revenue", touch=touch) for touch in ("first", "last"))
+    first, last = (
+        rows(story, "attribution", "day", "campaign", "sales_amount", touch=touch) for touch in ("first", "last")
+    )
     before = [(date(2026, 1, 5), None, Decimal(10)), (date(2026, 1, 5), None, Decimal(200))]
     assert first == [*before, (date(2026, 1, 7), "mail", Decimal(110)), (date(2026, 3, 1), None, Decimal(110))]
     assert last == [*before, (date(2026, 1, 7), "mail", Decimal(110)), (date(2026, 3, 1), "brand", Decimal(110))]

@@ -21,21 +21,21 @@ FOLDER = Path(__file__).parents[2] / "dashboards"
 MINUTE = timedelta(minutes=1)
 SALE = """
 insert into versions.sales_per_minute_v1
-    (window_start, region, category, orders, units, gross_amount, discount_amount, net_amount)
+    (window_start, region, category, orders, units, gross_amount, discount_amount, sales_amount)
 values (%s, 'EU', 'Bikes', 1, 1, %s, 0, %s)
 """
 DAY_OF_SALES = """
 insert into versions.sales_per_day_v1
-    (window_start, region, category, orders, orders_once, units, gross_amount, discount_amount, net_amount)
+    (window_start, region, category, orders, orders_once, units, gross_amount, discount_amount, sales_amount)
 select
     date_trunc('day', window_start, 'UTC'), region, category, sum(orders), sum(orders), sum(units), sum(gross_amount),
-    sum(discount_amount), sum(net_amount)
+    sum(discount_amount), sum(sales_amount)
 from versions.sales_per_minute_v1 group by 1, 2, 3
 """
 LINE = """
 insert into versions.order_lines_v1
     (event_id, line, occurred_at, order_id, customer_id, region, currency, channel, product_id, category, quantity,
-    unit_price, discount_amount, net_amount)
+    unit_price, discount_amount, sales_amount)
 values (%s, 1, %s, 'o', 'c', 'EU', 'EUR', 'web', %s, 'Bikes', 2, %s, 0, %s)
 """
 REFUND = """
@@ -122,7 +122,7 @@ def test_a_long_history_is_read_by_the_day_and_adds_up_to_the_same(
     net = sum((amount for _, amount in moved), Decimal(0))
     net_of_goods = sum((amount for _, amount in sales), Decimal(0)) - sum(amount for _, amount in goods)
     # What only the day's table has shows which one is read.
-    postgres.execute("update versions.sales_per_minute_v1 set net_amount = 0, units = 0, orders = 0")
+    postgres.execute("update versions.sales_per_minute_v1 set sales_amount = 0, units = 0, orders = 0")
 
     for what, filtered in (("EU", {"region": "EU"}), ("Bikes", {"category": "Bikes"}), ("all", {})):
         assert answer(postgres, "net_sales", "sql", "73000 days", **filtered) == [
@@ -134,7 +134,7 @@ def test_a_long_history_is_read_by_the_day_and_adds_up_to_the_same(
     assert answer(postgres, "by_region", "sql", "73000 days") == [("EU", net, None)]
     of_product = {f"p{n}": sum(amount for _, amount in sales[n::7]) for n in range(7)}
     top = answer(postgres, "top_products", "sql", "73000 days")
-    assert {product: revenue for _, product, _, _, _, revenue in top} == of_product
+    assert {product: sales for _, product, _, _, _, sales in top} == of_product
     shown = answer(postgres, "sales_over_time", "sql", "73000 days")
     step = shown[1][0] - shown[0][0]
     assert step >= timedelta(days=7)

@@ -111,7 +111,7 @@ def _price_day(h: History, on: date, product: str, lines: list[Line], changes: i
         "category": h.category_of(product),
         "scraped_price": scraped,
         "charged_price": charged,
-        "paid_price": mean_money(sum(line.net for line in lines), units),
+        "paid_price": mean_money(sum(line.sales for line in lines), units),
         "units": units,
         "price_changes": changes,
         "price_move": _change_share(before, scraped),

@@ -50,7 +50,7 @@ class Line:
         return self.quantity * self.unit_price
 
     @property
-    def net(self) -> int:
+    def sales(self) -> int:
         return self.gross - self.discount
 
 
@@ -84,7 +84,7 @@ class Order:
         return sum(line.discount for line in self.lines)
 
     @property
-    def net(self) -> int:
+    def sales(self) -> int:
         return self.gross - self.discount
 
 

@@ -32,7 +32,7 @@ def fct_order_lines(h: History) -> list[Row]:
             "unit_price": money(line.unit_price),
             "gross_amount": money(line.gross),
             "discount_amount": money(line.discount),
-            "net_amount": money(line.net),
+            "sales_amount": money(line.sales),
         }
         for order in h.orders
         for line in order.lines
@@ -54,9 +54,9 @@ def fct_orders(h: History) -> list[Row]:
             "units": order.units,
             "gross_amount": money(order.gross),
             "discount_amount": money(order.discount),
-            "net_amount": money(order.net),
+            "sales_amount": money(order.sales),
             "refund_amount": money(h.paid_back.get(order.order_id, 0)),
-            "kept_amount": money(order.net - h.paid_back.get(order.order_id, 0)),
+            "net_amount": money(order.sales - h.paid_back.get(order.order_id, 0)),
             "order_number": number,
             "is_first_order": number == 1,
         }
@@ -141,6 +141,7 @@ def daily_sales(h: History) -> list[Row]:
             "units": sold.units,
             "gross_amount": money(sold.gross),
             "discount_amount": money(sold.discount),
+            "sales_amount": money(sold.gross - sold.discount),
             "refund_amount": money(sold.refunded),
             "other_refund_amount": money(sold.refunded_apart_from_goods),
             "net_amount": money(sold.gross - sold.discount - sold.refunded),

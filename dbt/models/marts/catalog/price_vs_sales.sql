@@ -56,7 +56,7 @@ sales_since as (
         product_id,
         units,
         gross_amount,
-        net_amount
+        sales_amount
     from {{ ref('int_product_sales') }}
     where {{ changed('day') }}
 ),
@@ -86,7 +86,7 @@ days as (
         coalesce(prices.price_changes, 0) as price_changes,
         coalesce(sales.units, 0) as units,
         {{ ratio('sales.gross_amount', 'sales.units', 2) }} as charged_price,
-        {{ ratio('sales.net_amount', 'sales.units', 2) }} as paid_price
+        {{ ratio('sales.sales_amount', 'sales.units', 2) }} as paid_price
     from prices_since as prices
     full outer join sales_since as sales
         on

@@ -147,6 +147,7 @@ select
     units,
     gross_amount,
     discount_amount,
+    {{ money('gross_amount - discount_amount') }} as sales_amount,
     refund_amount,
     other_refund_amount,
     {{ money('gross_amount - discount_amount - refund_amount') }} as net_amount,

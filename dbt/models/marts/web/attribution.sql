@@ -7,7 +7,7 @@ with orders as (
         region,
         ordered_at,
         order_day as day,
-        {{ total_money('net_amount') }} as revenue
+        {{ total_money('sales_amount') }} as sales_amount
     from {{ ref('stg_order_lines') }}
     where {{ touched('ordered_at') }}
     group by
@@ -69,7 +69,7 @@ credited as (
         'first' as touch,
         orders.region,
         touches.first_campaign as campaign,
-        orders.revenue
+        orders.sales_amount
     from orders
     left join touches
         on orders.order_id = touches.order_id
@@ -81,7 +81,7 @@ credited as (
         'last' as touch,
         orders.region,
         touches.last_campaign as campaign,
-        orders.revenue
+        orders.sales_amount
     from orders
     left join touches
         on orders.order_id = touches.order_id
@@ -93,7 +93,7 @@ select
     region,
     campaign,
     count(*) as orders,
-    {{ total_money('revenue') }} as revenue
+    {{ total_money('sales_amount') }} as sales_amount
 from credited
 group by
     day,

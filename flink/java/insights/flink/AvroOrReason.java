@@ -8,7 +8,6 @@ import java.util.Map;
 import org.apache.flink.api.common.serialization.DeserializationSchema;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.avro.shaded.org.apache.avro.Schema;
-import org.apache.flink.avro.shaded.org.apache.avro.generic.GenericDatumReader;
 import org.apache.flink.avro.shaded.org.apache.avro.generic.GenericRecord;
 import org.apache.flink.avro.shaded.org.apache.avro.io.BinaryDecoder;
 import org.apache.flink.avro.shaded.org.apache.avro.io.DecoderFactory;
@@ -33,7 +32,7 @@ final class AvroOrReason implements DeserializationSchema<RowData> {
 
     private transient SchemasById schemas;
     private transient Schema reader;
-    private transient Map<Schema, GenericDatumReader<GenericRecord>> readers;
+    private transient Map<Schema, RecordReader> readers;
     private transient BinaryDecoder decoder;
 
     AvroOrReason(
@@ -79,8 +78,7 @@ final class AvroOrReason implements DeserializationSchema<RowData> {
 
     private GenericRowData fields(byte[] message) throws IOException {
         Schema writer = schemas.of(message);
-        GenericDatumReader<GenericRecord> datum =
-                readers.computeIfAbsent(writer, known -> new GenericDatumReader<>(known, reader));
+        RecordReader datum = readers.computeIfAbsent(writer, known -> new RecordReader(known, reader));
         // Each record has its own bytes: a decoder that reads on from a stream keeps what a broken one left.
         decoder = DecoderFactory.get()
                 .binaryDecoder(message, SchemasById.HEAD, message.length - SchemasById.HEAD, decoder);
