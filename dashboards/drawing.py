@@ -137,9 +137,7 @@ def _stuck(answer: Answer) -> str:
 
 def _drawable(card: Card, rows: Sequence[Row]) -> bool:
     if isinstance(card, LineCard | ColumnCard):
-        return len(rows) > 1 - isinstance(card, ColumnCard) and charts.has_numbers(
-            rows, [s.column for s in card.series]
-        )
+        return charts.has_numbers(rows, [s.column for s in card.series])
     if isinstance(card, FunnelCard | TreemapCard | HeatmapCard):
         return charts.has_numbers(rows, [card.value])
     return bool(rows)

@@ -101,6 +101,7 @@ def spark(values: Sequence[float], kind: Literal["line", "bars"]) -> str:
         return '<div class="ih-spark"></div>'
     low, high = min(0.0, *values), max(0.0, *values)
     heights = [(v - low) / (high - low) for v in values]
+    kind = "bars" if len(values) == 2 else kind  # a line between two is a slope over the whole tile
     shapes = _bars(heights) if kind == "bars" else _line(heights)
     layers = "".join(f'<div class="{name}" style="{_mask(svg)}"></div>' for name, svg in shapes)
     return f'<div class="ih-spark ih-{kind}" aria-hidden="true">{layers}</div>'

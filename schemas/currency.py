@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from functools import cache
 
-NO_MONEY = ("XTS", "XXX")  # ISO's codes for tests, and for no currency
 DECIMALS = 2  # of every amount in the contracts
 
 
 @cache
 def _decimals() -> dict[str, int]:
-    """By code. The list is read when it is asked for: most commands never do."""
+    """By code, of those that have amounts: not gold, nor ISO's codes for tests and for no currency.
+
+    The list is read when it is asked for: most commands never do.
+    """
     from iso4217 import Currency
 
-    return {c.value: c.exponent or 0 for c in Currency if c.value and c.value not in NO_MONEY}
+    return {c.value: c.exponent for c in Currency if c.value and c.exponent is not None}
 
 
 def decimals(code: str) -> int | None:

@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from producers.order_file.memory import Memory, path_of
-from producers.order_file.orders import EVENTS, ORDER, OrderFile, Refusal, Step
+from producers.order_file.orders import OrderFile
 from producers.order_file.source import Work, remaining
+from producers.order_file.steps import EVENTS, ORDER, Refusal, Step
 from producers.order_file.values import EPOCH, MILLISECOND
 from schemas.catalogue import MOST_AHEAD
 from schemas.codec import Encoder
@@ -65,7 +66,7 @@ def found(file: OrderFile, state: Path, now: datetime, currency: str) -> Finding
             if record["occurred_at"] > now + MOST_AHEAD:
                 raise PoisonEvent(f"occurred_at is {record['occurred_at'].isoformat()}, which is still to come")
         except PoisonEvent as error:
-            refused.append(Refusal(step.line, "", "", str(error), step.rows, step.order_id, step.rows[0].sheet))
+            refused.append(step.refused(str(error)))
             continue
         steps.append(step)
         at = record["occurred_at"]
@@ -140,7 +141,7 @@ def money(cents: int) -> str:
     return f"{Decimal(cents).scaleb(-2):,.2f}"
 
 
-MONEY: Final = ("gross", "discount", "net", "shipping", "tax", "refunded")
+MONEY: Final = ("gross", "discount", "sales", "shipping", "tax", "refunded")
 
 
 def _orders(finding: Finding) -> Table:

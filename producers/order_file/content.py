@@ -11,8 +11,6 @@ from pathlib import PurePosixPath
 from struct import error as struct_error
 from typing import Final
 
-from charset_normalizer import from_bytes
-
 from schemas.errors import Misconfigured
 
 AUTO: Final = "auto"
@@ -166,6 +164,8 @@ def _legacy_encoding(content: bytes) -> str:
     bad = sum("\udc80" <= character <= "\udcff" for character in text)
     if sum(character > "\x7f" for character in text) - bad > bad:
         return "utf-8"  # most of it is: a row that is not is refused by itself
+    from charset_normalizer import from_bytes  # a tenth of a second to load, and most files are UTF-8
+
     best = from_bytes(sample, cp_isolation=["cp1252", "cp932"]).best()
     if best is not None and best.encoding == "cp932" and _is_japanese(sample.decode("cp932", "replace")):
         return "cp932"

@@ -14,64 +14,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 from producers.order_file.mapping import ColumnMapping
+from producers.order_file.records import record as record_of
 from producers.order_file.rows import HEAD_FIELDS, BadRow, Head, Line, RowReader, Texts, check_same_order, spread
+from producers.order_file.steps import ORDER, REFUND, Refusal, Skip, Step
 from producers.order_file.table import Record, Table
 from producers.order_file.table import read as read_table
-from producers.order_file.values import EPOCH, MILLISECOND, MOST_CENTS
-from producers.shop.identifiers import event_id, tail_prefix
-from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
-from schemas.catalogue import Event
-
-CENT: Final = Decimal("0.01")
-ORDER: Final = "order"
-REFUND: Final = "refund"
-EVENTS: Final[dict[str, Event]] = {ORDER: ORDER_PLACED, REFUND: ORDER_REFUNDED}
-
-
-class Step(NamedTuple):
-    """One event to publish. Steps sort into the order of publishing: by time, then by where they stand.
-
-    ``lines`` have the order's discount in them. ``amount`` is what a refund pays back in all, in cents.
-    """
-
-    at_ms: int
-    line: int
-    kind: str
-    order_id: str
-    digest: bytes
-    head: Head
-    lines: tuple[Line, ...]
-    rows: tuple[Record, ...]
-    amount: int = 0
-
-    @property
-    def key(self) -> str:
-        """What it is remembered by, within its source."""
-        return f"{self.kind}:{self.order_id}"
-
-
-class Refusal(NamedTuple):
-    """Rows that are not counted, and why. ``line`` is the one that is wrong; the others are of the same order."""
-
-    line: int
-    column: str
-    value: str
-    reason: str
-    rows: tuple[Record, ...]
-    order_id: str = ""
-    sheet: str = ""
-    number: int = 1
-
-
-class Skip(NamedTuple):
-    """An order that is none, rightly: it was voided before it was paid."""
-
-    order_id: str
-    reason: str
-    rows: tuple[Record, ...]
+from producers.order_file.values import MOST_CENTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +38,7 @@ class OrderFile:
 
     def record(self, step: Step) -> dict[str, Any]:
         """The record of a step, as its contract has it."""
-        return (
-            _refund_record(self.mapping.source, step)
-            if step.kind == REFUND
-            else _order_record(self.mapping.source, step)
-        )
+        return record_of(self.mapping.source, step)
 
     def original(self, rows: Sequence[Record], line: int = 0) -> bytes:
         """The bytes of rows as they stood in the file."""
@@ -218,8 +165,7 @@ class _Assembly:
             bad.line = records[0].line
             raise
         lines, at_ms = [], head.at_ms
-        listed = self._without_summaries(rows)
-        for record, texts in listed:
+        for record, texts in self._without_summaries(rows):
             try:
                 texts = self._reader.with_defaults(texts)
                 lines.append(self._reader.line(texts, head.currency))
@@ -228,7 +174,7 @@ class _Assembly:
             except BadRow as bad:
                 bad.line = record.line
                 raise
-        self._finish(head._replace(at_ms=at_ms), lines, records)
+        self._finish(head if at_ms == head.at_ms else head._replace(at_ms=at_ms), lines, records)
 
     def _complete(self, record: Record, texts: Texts, first: Texts) -> None:
         """A later row of an order: blank fields of the whole order are the first row's; others must not differ."""
@@ -249,7 +195,8 @@ class _Assembly:
 
     def _finish(self, head: Head, lines: list[Line], records: tuple[Record, ...]) -> None:
         order_id = head.order_id or self._id_of_row(head, lines)
-        head = head._replace(order_id=order_id, customer_id=head.customer_id or f"guest-{order_id}")
+        if not head.order_id or not head.customer_id:
+            head = head._replace(order_id=order_id, customer_id=head.customer_id or f"guest-{order_id}")
         sold = [line for line in lines if line.quantity > 0]
         back = [line for line in lines if line.quantity < 0]
         if back and not order_id.startswith(self._mapping.cancellation_prefix or ""):
@@ -260,19 +207,20 @@ class _Assembly:
                 field="quantity",
                 line=bad.line,
             )
-        found = [*self._placed(head, sold, records), *self._returned(head, back, records)]
-        if not found:
+        if not sold and not back:
             raise BadRow("the order has no lines", line=records[0].line)
+        found = [*self._placed(head, sold, records)] if sold else []
+        if back:
+            found.append(self._returned(head, back, records))
         self.steps += found
 
     def _placed(self, head: Head, sold: list[Line], records: tuple[Record, ...]) -> Iterator[Step]:
         """The order, and what was paid back of it."""
-        if not sold:
-            return
         lines = self._discounted(head, sold)
         shipping = head.shipping + sum(line.shipping for line in lines)
         tax = head.tax + sum(line.tax for line in lines)
-        head = head._replace(shipping=shipping, tax=tax)
+        if shipping != head.shipping or tax != head.tax:
+            head = head._replace(shipping=shipping, tax=tax)
         goods = sum(line.total - line.discount for line in lines)
         paid = goods + shipping + tax
         if goods > MOST_CENTS or paid > MOST_CENTS:
@@ -293,13 +241,12 @@ class _Assembly:
             # A part of an order that was paid back: which of its goods came back, the file does not say.
             yield self._refund(head, tuple(lines) if amount >= goods else (), amount, records)
 
-    def _returned(self, head: Head, back: list[Line], records: tuple[Record, ...]) -> Iterator[Step]:
-        if back:
-            lines = [line._replace(quantity=-line.quantity) for line in back]
-            amount = sum(line.total - line.discount + line.shipping for line in lines)
-            if amount > MOST_CENTS:
-                raise BadRow("what was paid back is more than an amount can be", line=records[0].line)
-            yield self._refund(head, tuple(lines), amount, records)
+    def _returned(self, head: Head, back: list[Line], records: tuple[Record, ...]) -> Step:
+        lines = [line._replace(quantity=-line.quantity) for line in back]
+        amount = sum(line.total - line.discount + line.shipping for line in lines)
+        if amount > MOST_CENTS:
+            raise BadRow("what was paid back is more than an amount can be", line=records[0].line)
+        return self._refund(head, tuple(lines), amount, records)
 
     def _refund(self, head: Head, lines: tuple[Line, ...], amount: int, records: tuple[Record, ...]) -> Step:
         at_ms = head.at_ms if head.refunded_at_ms is None else head.refunded_at_ms
@@ -336,78 +283,3 @@ def _said(lines: Sequence[Line]) -> list[tuple[Any, ...]]:
     """Lines for a digest, in whatever order a file has them. Plain tuples: a named one's repr takes twice as long."""
     plain = [tuple(line) for line in lines]
     return plain if len(plain) == 1 else sorted(plain, key=repr)
-
-
-def _event_id(source: str, step: Step) -> str:
-    digest = hashlib.blake2b(f"{source}\0{step.key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return event_id(step.at_ms, tail_prefix(int.from_bytes(digest, "big") & ((1 << 58) - 1)), 0)
-
-
-def _order_record(source: str, step: Step) -> dict[str, Any]:
-    head = step.head
-    return {
-        "event_id": _event_id(source, step),
-        "occurred_at": EPOCH + step.at_ms * MILLISECOND,
-        "source": source,
-        "trace": None,
-        "order_id": step.order_id,
-        "customer_id": head.customer_id,
-        "region": head.region,
-        "currency": head.currency,
-        "channel": head.channel,
-        "session_id": None,
-        "lines": [each for line in step.lines for each in order_lines(line)],
-        "shipping_amount": CENT * head.shipping,
-        "tax_amount": CENT * head.tax,
-    }
-
-
-def _refund_record(source: str, step: Step) -> dict[str, Any]:
-    head = step.head
-    return {
-        "event_id": _event_id(source, step),
-        "occurred_at": EPOCH + step.at_ms * MILLISECOND,
-        "source": source,
-        "trace": None,
-        "refund_id": f"{step.order_id}-refund",
-        "order_id": step.order_id,
-        "customer_id": head.customer_id,
-        "region": head.region,
-        "currency": head.currency,
-        "lines": [
-            {
-                "product_id": line.product_id,
-                "category": line.category,
-                "quantity": line.quantity,
-                "amount": CENT * (line.total - line.discount),
-            }
-            for line in step.lines
-        ],
-        "amount": CENT * step.amount,
-        "reason": "other",
-    }
-
-
-def order_lines(line: Line) -> list[dict[str, Any]]:
-    """The line as the contract's lines, whose units and money are both exact.
-
-    A total that its units don't divide becomes two lines, one with the price rounded down and one a cent dearer; the
-    discount is the first one's, as far as it goes.
-    """
-    price, dearer_units = divmod(line.total, line.quantity)
-    left, found = line.discount, []
-    for units, cents in ((line.quantity - dearer_units, price), (dearer_units, price + 1)):
-        if units:
-            off = min(left, units * cents)
-            left -= off
-            found.append(
-                {
-                    "product_id": line.product_id,
-                    "category": line.category,
-                    "brand": line.brand,
-                    "quantity": units,
-                    "unit_price": CENT * cents,
-                    "discount_amount": CENT * off,
-                }
-            )
-    return found

@@ -6,6 +6,7 @@ where it was; what is published twice has the same ids.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
@@ -16,8 +17,9 @@ from typing import Final
 from producers.order_file import export
 from producers.order_file.mapping import check_currency
 from producers.order_file.memory import DEAD_LETTER, Memory, path_of
-from producers.order_file.orders import EVENTS, ORDER, OrderFile, Refusal, Step
+from producers.order_file.orders import OrderFile
 from producers.order_file.rows import BadRow
+from producers.order_file.steps import EVENTS, ORDER, Refusal, Step
 from producers.runner import Run
 from producers.shop.occurrences import ORDER_PLACED
 from schemas.errors import Misconfigured, PoisonEvent, RowsRefused
@@ -25,7 +27,6 @@ from schemas.errors import Misconfigured, PoisonEvent, RowsRefused
 COMMIT_SECONDS: Final = 1.0
 LOOK_AT_CLOCK_EVERY: Final = 256
 BAD_ROWS_SAID: Final = 5
-MOST_LETTER_BYTES: Final = 1_000_000  # below what a dead letter may have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,7 @@ def run(this: Run) -> None:
             "an order file needs its mapping: give --from-file FILE and --mapping MAPPING.toml, or --mapping auto"
         )
     file = export.opened(options.from_file, options.mapping)
+    gc.freeze()  # the file's rows stay to the end: a collector that went through them again took a third of the time
     check_currency(file.mapping.constants, options.currency, options.mapping)
     refuse_hopeless(file, options.from_file)
     memory = Memory(path_of(options.state, file.mapping.source))
@@ -96,7 +98,7 @@ def refuse_hopeless(file: OrderFile, path: Path) -> None:
 
 def remaining(file: OrderFile, memory: Memory) -> Work:
     """What of a file is still to be published. An order that is known and changed is refused as a correction."""
-    voided = {f"{ORDER}:{skip.order_id}": skip for skip in file.skipped}
+    voided = {skip.key: skip for skip in file.skipped}
     known = memory.known([*(step.key for step in file.steps), *voided])
     source = file.mapping.source
     steps, corrections, already = [], [], 0
@@ -111,15 +113,14 @@ def remaining(file: OrderFile, memory: Memory) -> Work:
                 f"{step.kind} {step.order_id} of {source} is imported already and says something else here: it is a"
                 " correction, which is not counted beside the first"
             )
-            corrections.append(Refusal(step.line, "", "", reason, step.rows, step.order_id, step.rows[0].sheet))
+            corrections.append(step.refused(reason))
     for key, skip in voided.items():
         if key in known:
             reason = (
                 f"order {skip.order_id} of {source} is imported already, and is void here ({skip.reason}): it is a"
                 " correction, and the first still counts"
             )
-            line = skip.rows[0].line
-            corrections.append(Refusal(line, "", "", reason, skip.rows, skip.order_id, skip.rows[0].sheet))
+            corrections.append(skip.refused(reason))
     return Work(steps=steps, refused=[*file.refused, *corrections], already=already)
 
 
@@ -156,7 +157,7 @@ def _publish_step(this: Run, file: OrderFile, memory: Memory, tally: Tally, step
         this.publish(event, record)
     except PoisonEvent as error:
         lost.add(step.order_id)
-        refusal = Refusal(step.line, "", "", str(error), step.rows, step.order_id, step.rows[0].sheet)
+        refusal = step.refused(str(error))
         _refuse(this, file, memory, tally, refusal, error, memory.known([_row_key(file, refusal)]))
         return
     memory.note(step.key, step.digest, event, step.at_ms, record)
@@ -180,7 +181,6 @@ def _refuse(
     key = _row_key(file, refusal)
     if key in sent:
         return
-    original = file.original(refusal.rows)
     origin = {
         "file": str(this.options.from_file),
         "file.sha256": file.sha256,
@@ -190,11 +190,10 @@ def _refuse(
         "value": refusal.value,
         "order": refusal.order_id,
         **({"sheet": refusal.sheet} if refusal.sheet else {}),
-        **({"bytes": str(len(original))} if len(original) > MOST_LETTER_BYTES else {}),
     }
     this.publisher.dead_letter(
         ORDER_PLACED,
-        original[:MOST_LETTER_BYTES],
+        file.original(refusal.rows),
         key=None,
         error=error,
         stage="VALUE_CONVERTER",

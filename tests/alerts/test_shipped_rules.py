@@ -71,7 +71,7 @@ class Shop:
                     **{"occurred_at": at, "customer_id": "c", "region": "EU", "currency": "EUR", "channel": "web"},
                     **{"product_id": "p", "category": "Bells", "brand": "b", "quantity": 1, "unit_price": 1},
                     discount_amount=0,
-                    net_amount=1,
+                    sales_amount=1,
                 )
 
     def build(self, outcome: str, minutes_ago: float, message: str | None = None) -> None:

@@ -22,7 +22,8 @@ import pytest
 from producers.order_file import export
 from producers.order_file.check import balance, found
 from producers.order_file.mapping import load
-from producers.order_file.orders import ORDER, OrderFile
+from producers.order_file.orders import OrderFile
+from producers.order_file.steps import ORDER
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
 from schemas.codec import Encoder
 from schemas.errors import Misconfigured

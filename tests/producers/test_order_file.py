@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 
 from producers.order_file.mapping import ColumnMapping, load
 from producers.order_file.memory import Memory
-from producers.order_file.orders import ORDER, REFUND, OrderFile, order_lines, read
+from producers.order_file.orders import OrderFile, read
+from producers.order_file.records import order_lines
 from producers.order_file.rows import Line, spread
 from producers.order_file.source import remaining
+from producers.order_file.steps import ORDER, REFUND
 from producers.order_file.values import BadValue, cents, millis
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
 from schemas.codec import Encoder

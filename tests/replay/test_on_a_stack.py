@@ -152,26 +152,26 @@ def test_while_events_pour_in_all_is_equal_but_the_cells_that_newer_events_touch
 def some_final_row(hub: Hub) -> tuple[Any, ...]:
     with connect(hub.settings) as connection:
         row = connection.execute(
-            "select window_start, region, category, net_amount from live.sales_per_minute"
+            "select window_start, region, category, sales_amount from live.sales_per_minute"
             " where window_start < now() - interval '4 hours' order by orders desc, 1, 2, 3 limit 1"
         ).fetchone()
     assert row is not None
     return row
 
 
-def set_net_amount(hub: Hub, row: tuple[Any, ...], amount: Decimal) -> None:
+def set_sales_amount(hub: Hub, row: tuple[Any, ...], amount: Decimal) -> None:
     with connect(hub.settings) as connection:
         changed = connection.execute(
-            "update live.sales_per_minute set net_amount = %s where (window_start, region, category) = (%s, %s, %s)",
+            "update live.sales_per_minute set sales_amount = %s where (window_start, region, category) = (%s, %s, %s)",
             (amount, *row[:3]),
         ).rowcount
     assert changed == 1
 
 
-def net_amount(hub: Hub, row: tuple[Any, ...]) -> Decimal:
+def sales_amount(hub: Hub, row: tuple[Any, ...]) -> Decimal:
     with connect(hub.settings) as connection:
         found = connection.execute(
-            "select net_amount from live.sales_per_minute where (window_start, region, category) = (%s, %s, %s)",
+            "select sales_amount from live.sales_per_minute where (window_start, region, category) = (%s, %s, %s)",
             row[:3],
         ).fetchone()
     assert found is not None
@@ -183,35 +183,35 @@ def test_one_cell_tampered_with_is_found_explained_and_repaired_and_the_repair_c
 ) -> None:
     row = some_final_row(hub)
     right, wrong = row[3], row[3] + Decimal("0.01")
-    set_net_amount(hub, row, wrong)
+    set_sales_amount(hub, row, wrong)
     try:
         found = proven(hub, site, make_plan(site, Wish(names=("sales_per_minute",), scope="beginning")))
         assert found.status is Status.DIFFERS
         (one,) = problems(found)
         assert (one["different"], one["only_in_replay"], one["only_in_live"]) == (1, 0, 0)
-        assert one["differing_columns"] == {"net_amount": 1}
+        assert one["differing_columns"] == {"sales_amount": 1}
         (first,) = one["first_differences"]
         assert first["key"]["region"] == row[1]
-        assert (first["here"]["net_amount"], first["there"]["net_amount"]) == (str(right), str(wrong))
+        assert (first["here"]["sales_amount"], first["there"]["sales_amount"]) == (str(right), str(wrong))
         key = f'{row[0]:%Y-%m-%d %H:%M}, {row[1]}, "{row[2]}"'
         told = explain(site, "sales_per_minute", key)
         assert not told.adds_up
         assert told.computed
-        assert told.computed["net_amount"] == right
+        assert told.computed["sales_amount"] == right
         sold = [line for behind in told.events for line in behind.record["lines"] if line["category"] == row[2]]
         assert sum(line["quantity"] * line["unit_price"] - line["discount_amount"] for line in sold) == right
         with pytest.raises(NotProven, match="differs from what readers see"):
             promote(site, found.run, reason=None, by="a test", say=said)
-        assert net_amount(hub, row) == wrong
+        assert sales_amount(hub, row) == wrong
         done = promote(site, found.run, reason="somebody wrote into the table", by="a test", say=said)
-        assert net_amount(hub, row) == right
+        assert sales_amount(hub, row) == right
         assert done.changes
-        assert done.changes["sales_per_minute"]["by_measure"] == {"net_amount": "-0.01"}
+        assert done.changes["sales_per_minute"]["by_measure"] == {"sales_amount": "-0.01"}
         assert explain(site, "sales_per_minute", key).adds_up
         rollback(site, found.run, say=said)
-        assert net_amount(hub, row) == wrong
+        assert sales_amount(hub, row) == wrong
     finally:
-        set_net_amount(hub, row, right)
+        set_sales_amount(hub, row, right)
 
 
 KILLED = """
@@ -367,7 +367,7 @@ def test_late_events_come_to_count_in_facts_and_aggregates_at_once_and_in_no_oth
     hub.come_to_rest()
     ids = [order["event_id"] for order in orders]
     facts = "select count(*), count(distinct event_id) from events.order_lines where event_id = any(%s)"
-    sold = "select coalesce(sum(net_amount), 0) from live.sales_per_minute where window_start between %s and %s"
+    sold = "select coalesce(sum(sales_amount), 0) from live.sales_per_minute where window_start between %s and %s"
     span = (long_ago - timedelta(days=1), long_ago + timedelta(days=1))
     expire_half(hub)
     with pytest.raises(NothingToDo, match="neither log nor lake has all that was published of .*sales.order_placed"):
@@ -430,11 +430,11 @@ def test_a_late_event_that_comes_after_the_plan_hides_no_cell_of_a_final_window(
     hub.publish(ORDER_PLACED, order, "late")
     hub.flush()
     hub.come_to_rest()
-    set_net_amount(hub, row, row[3] + 1)
+    set_sales_amount(hub, row, row[3] + 1)
     try:
         found = proven(hub, site, plan)
     finally:
-        set_net_amount(hub, row, row[3])
+        set_sales_amount(hub, row, row[3])
     (one,) = problems(found)
     assert (one["different"], one["excluded"]) == (1, {})
 
@@ -470,7 +470,7 @@ def test_a_real_shops_old_history_imported_into_a_running_system_comes_to_count_
     before = hub.come_to_rest()[ORDER_PLACED.topic]
     assert (before.late or 0) >= 69_659
     query = (
-        "select window_start, customer_id, orders, units, net_amount from live.customer_orders_per_day"
+        "select window_start, customer_id, orders, units, sales_amount from live.customer_orders_per_day"
         " where window_start < '1999-01-01'"
     )
     with connect(hub.settings) as connection:
@@ -479,7 +479,7 @@ def test_a_real_shops_old_history_imported_into_a_running_system_comes_to_count_
         rows = connection.execute(query).fetchall()
         found = {(day, customer): tuple(measures) for day, customer, *measures in rows}
         assert found == wanted
-        facts = "select count(distinct order_id), sum(quantity), sum(net_amount) from events.order_lines"
+        facts = "select count(distinct order_id), sum(quantity), sum(sales_amount) from events.order_lines"
         totals = connection.execute(f"{facts} where occurred_at < '1999-01-01'").fetchone()
     assert totals == (69_659, 167_881, Decimal("2500315.63"))
     found_again = proven(hub, site, make_plan(site, Wish(names=("customer_orders_per_day",), scope="beginning")))

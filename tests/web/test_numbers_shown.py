@@ -138,3 +138,8 @@ def test_a_source_is_fresh_then_quiet_then_stale_and_none_before_its_first_event
 @given(st.lists(st.floats(-1e9, 1e9), max_size=120), st.sampled_from(["line", "bars"]))
 def test_any_series_has_a_sparkline(values: list[float], kind: str) -> None:
     assert spark(values, kind).startswith('<div class="ih-spark')  # type: ignore[arg-type]
+
+
+def test_two_numbers_are_two_bars_and_no_slope() -> None:
+    assert spark([1, 2], "line").count("rect") == spark([1, 2], "bars").count("rect") > 0
+    assert "polyline" in spark([1, 2, 3], "line")

@@ -1,0 +1,95 @@
+"""The records of an order file's events, as the contracts have them. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final
+
+from producers.order_file.rows import Line
+from producers.order_file.steps import REFUND, Step
+from producers.order_file.values import EPOCH, MILLISECOND
+from producers.shop.identifiers import event_id, tail_prefix
+
+CENT: Final = Decimal("0.01")
+
+
+def record(source: str, step: Step) -> dict[str, Any]:
+    """The record of a step, as its contract has it."""
+    head = step.head
+    common = {
+        "event_id": _event_id(source, step),
+        "occurred_at": EPOCH + step.at_ms * MILLISECOND,
+        "source": source,
+        "trace": None,
+        "order_id": step.order_id,
+        "customer_id": head.customer_id,
+        "region": head.region,
+        "currency": head.currency,
+    }
+    return common | (_of_refund(step) if step.kind == REFUND else _of_order(step))
+
+
+def _of_order(step: Step) -> dict[str, Any]:
+    head = step.head
+    return {
+        "channel": head.channel,
+        "session_id": None,
+        "lines": [each for line in step.lines for each in order_lines(line)],
+        "shipping_amount": _amount(head.shipping),
+        "tax_amount": _amount(head.tax),
+    }
+
+
+def _of_refund(step: Step) -> dict[str, Any]:
+    lines = [
+        {
+            "product_id": line.product_id,
+            "category": line.category,
+            "quantity": line.quantity,
+            "amount": _amount(line.total - line.discount),
+        }
+        for line in step.lines
+    ]
+    return {
+        "refund_id": f"{step.order_id}-refund",
+        "lines": lines,
+        "amount": _amount(step.amount),
+        "reason": "other",
+    }
+
+
+def order_lines(line: Line) -> list[dict[str, Any]]:
+    """The line as the contract's lines, whose units and money are both exact.
+
+    A total that its units don't divide becomes two lines, one with the price rounded down and one a cent dearer; the
+    discount is the first one's, as far as it goes.
+    """
+    price, dearer_units = divmod(line.total, line.quantity)
+    left, found = line.discount, []
+    for units, cents in ((line.quantity - dearer_units, price), (dearer_units, price + 1)):
+        if units:
+            off = min(left, units * cents)
+            left -= off
+            found.append(
+                {
+                    "product_id": line.product_id,
+                    "category": line.category,
+                    "brand": line.brand,
+                    "quantity": units,
+                    "unit_price": _amount(cents),
+                    "discount_amount": _amount(off),
+                }
+            )
+    return found
+
+
+@lru_cache(maxsize=65_536)  # prices repeat
+def _amount(cents: int) -> Decimal:
+    return CENT * cents
+
+
+def _event_id(source: str, step: Step) -> str:
+    digest = hashlib.blake2b(f"{source}\0{step.key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return event_id(step.at_ms, tail_prefix(int.from_bytes(digest, "big") & ((1 << 58) - 1)), 0)

@@ -1,0 +1,70 @@
+"""What an order file asks for: events to publish, rows that are refused, and orders that are rightly none."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from producers.order_file.rows import Head, Line
+from producers.order_file.table import Record
+from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
+from schemas.catalogue import Event
+
+ORDER: Final = "order"
+REFUND: Final = "refund"
+EVENTS: Final[dict[str, Event]] = {ORDER: ORDER_PLACED, REFUND: ORDER_REFUNDED}
+
+
+class Step(NamedTuple):
+    """One event to publish. Steps sort into the order of publishing: by time, then by where they stand.
+
+    ``lines`` have the order's discount in them. ``amount`` is what a refund pays back in all, in cents.
+    """
+
+    at_ms: int
+    line: int
+    kind: str
+    order_id: str
+    digest: bytes
+    head: Head
+    lines: tuple[Line, ...]
+    rows: tuple[Record, ...]
+    amount: int = 0
+
+    @property
+    def key(self) -> str:
+        """What it is remembered by, within its source."""
+        return f"{self.kind}:{self.order_id}"
+
+    def refused(self, reason: str) -> Refusal:
+        """Its rows, which are right by themselves, as ones that are not counted."""
+        return Refusal(self.line, "", "", reason, self.rows, self.order_id, self.rows[0].sheet)
+
+
+class Refusal(NamedTuple):
+    """Rows that are not counted, and why. ``line`` is the one that is wrong; the others are of the same order."""
+
+    line: int
+    column: str
+    value: str
+    reason: str
+    rows: tuple[Record, ...]
+    order_id: str = ""
+    sheet: str = ""
+    number: int = 1
+
+
+class Skip(NamedTuple):
+    """An order that is none, rightly: it was voided before it was paid."""
+
+    order_id: str
+    reason: str
+    rows: tuple[Record, ...]
+
+    @property
+    def key(self) -> str:
+        """What the order would be remembered by if it had been one."""
+        return f"{ORDER}:{self.order_id}"
+
+    def refused(self, reason: str) -> Refusal:
+        """Its rows as ones that are not counted."""
+        return Refusal(self.rows[0].line, "", "", reason, self.rows, self.order_id, self.rows[0].sheet)
