@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +20,6 @@ from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.codec import Record
 from schemas.errors import InsightsError, Misconfigured
-
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,15 +172,6 @@ def _serve_metrics(publisher: Publisher, source: Source, port: int | None, log: 
         log.info("metrics", port=metrics.serve(publisher, source.name, port))
     except OSError as error:
         raise Misconfigured(f"port {port} for the metrics of {source.name} can't be had: {error}") from error
-
-
-def die_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when its parent dies (Linux; elsewhere nothing happens).
-
-    Call it first thing in a child. A child that outlived its parent would publish unsupervised.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def log_to(stream: TextIO) -> None:

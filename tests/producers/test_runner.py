@@ -1,4 +1,4 @@
-"""How a source is run: it stops when told to, within its limits, and never outlives its parent."""
+"""How a source is run: it stops when told to, and within its limits."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -16,7 +14,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from producers.main import duration, moment
@@ -53,23 +50,6 @@ def test_a_signal_is_a_wish_to_stop() -> None:
     finally:
         signal.signal(signal.SIGTERM, before[0])
         signal.signal(signal.SIGINT, before[1])
-
-
-def test_a_child_dies_with_its_parent_even_when_that_is_killed(until: Callable[..., Any], tmp_path: Path) -> None:
-    child = tmp_path / "child.py"
-    child.write_text(
-        "import os, time\nfrom producers.runner import die_with_parent\n"
-        "die_with_parent()\nprint(os.getpid(), flush=True)\ntime.sleep(600)\n"
-    )
-    script = f"import subprocess, sys\nsubprocess.run([sys.executable, {str(child)!r}])"
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment)
-    assert parent.stdout is not None
-    pid = int(parent.stdout.readline())
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, what="child gone")
 
 
 def test_every_source_names_contracts_there_are_and_a_module_that_runs() -> None:
