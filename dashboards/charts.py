@@ -15,6 +15,7 @@ from dashboards.format import change, change_shown, exact, moment, shown, symbol
 from dashboards.model import BarCard, ColumnCard, LineCard, NumberFormat, Series
 from dashboards.query import Row
 from dashboards.theme import PALETTES, Mode, Palette, chart_config
+from schemas.currency import decimals_shown
 
 TIME_LABELS = (
     "utchours(datum.value) || utcminutes(datum.value) ? utcFormat(datum.value, '%H:%M')"
@@ -215,7 +216,8 @@ def _stacked(series: Sequence[Series], rows: Sequence[Row]) -> dict[str, list[fl
 
 def _y(name: str, kind: NumberFormat, currency: str, *, zero: bool = True) -> alt.Y:
     sign = symbol(currency) if kind.startswith("currency") else ""
-    number = "replace(format(abs(datum.value), '~s'), 'G', 'B')" if zero else "format(abs(datum.value), ',.2f')"
+    digits = decimals_shown(currency) if sign else 2
+    number = "replace(format(abs(datum.value), '~s'), 'G', 'B')" if zero else f"format(abs(datum.value), ',.{digits}f')"
     text = f"(datum.value < 0 ? '\N{MINUS SIGN}' : '') + '{sign}' + {number}"
     if kind == "percent":
         text = "format(datum.value, '~%')"

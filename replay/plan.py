@@ -213,7 +213,7 @@ def final_until(site: Site) -> dict[str, datetime]:
 
 def _why_nothing(touched: Sequence[Touched], final: Mapping[str, datetime]) -> str:
     if not touched:
-        return "no event is late that does not count yet: there is nothing to restate"
+        return "no late event waits that could count: there is nothing to restate"
     unknown = {name for t in touched for name in touched_by(t.event, aggregates()) if name not in final}
     if unknown and final:
         return (

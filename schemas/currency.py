@@ -23,6 +23,12 @@ def decimals(code: str) -> int | None:
     return _decimals().get(code)
 
 
+def decimals_shown(code: str) -> int:
+    """How many decimals people are shown of an amount: the currency's own, and no more than amounts carry."""
+    found = decimals(code)
+    return DECIMALS if found is None else min(found, DECIMALS)
+
+
 def is_currency(code: str) -> bool:
     """Whether it is the code of a currency: ``EUR``, and neither ``eur`` nor ``Euro``."""
     return code in _decimals()

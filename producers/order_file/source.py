@@ -25,7 +25,7 @@ from producers.shop.occurrences import ORDER_PLACED
 from schemas.errors import Misconfigured, PoisonEvent, RowsRefused
 from schemas.words import counted
 
-COMMIT_SECONDS: Final = 1.0
+COMMIT_SECONDS: Final = 2.0
 LOOK_AT_CLOCK_EVERY: Final = 256
 BAD_ROWS_SAID: Final = 5
 
@@ -126,7 +126,7 @@ def remaining(file: OrderFile, memory: Memory) -> Work:
 
 
 def _publish(this: Run, file: OrderFile, memory: Memory, work: Work, tally: Tally) -> bool:
-    """Publish refused rows, then events; True when all are. Commits every second, and at the end."""
+    """Publish refused rows, then events; True when all are. Commits every COMMIT_SECONDS, and at the end."""
     sent = memory.known(_row_key(file, refusal) for refusal in work.refused)
     began = committed = time.monotonic()
     lost: set[str] = set()
