@@ -312,7 +312,11 @@ SINK = 'PSQLException: ERROR: relation "versions.refunds_v1" does not exist'
     [
         ({}, []),
         # It fell over once, and is on its way again.
-        ({"failing_since": ago(seconds=40), "failures": 1, "why": SINK}, []),
+        (
+            {"failing_since": ago(seconds=40), "failures": 1, "why": SINK, "checkpoint_at": ago(seconds=44)}
+            | {"checkpoint_problem": "Checkpoint Coordinator is suspending."},
+            [],
+        ),
         (
             {"state": "RESTARTING", "failing_since": ago(seconds=40), "failures": 3, "why": SINK},
             [f"insights-live has failed 3 times and completed no checkpoint since 2026-11-24 12:29 UTC: {SINK}"],
