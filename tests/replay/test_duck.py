@@ -170,6 +170,7 @@ def test_results_have_the_canonical_types(tmp_path: Path) -> None:
         "string": pa.string(),
         "bytes": pa.binary(),
         "int": pa.int32(),
+        "boolean": pa.bool_(),
         "count": pa.int64(),
         "money": pa.decimal128(38, 2),
     }
