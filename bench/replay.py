@@ -65,12 +65,13 @@ READ = {
 }
 BY_HAND = {
     "funnel_per_hour": """
-        select date_trunc('hour', occurred_at), coalesce(campaign, '(none)') as c, count(distinct session_id),
+        select date_trunc('hour', occurred_at), campaign is not null, coalesce(campaign, ''),
+            count(distinct session_id),
             count(distinct session_id) filter (where interaction = 'product_view'),
             count(distinct session_id) filter (where interaction = 'add_to_cart'),
             count(distinct session_id) filter (where interaction = 'checkout'),
             count(distinct session_id) filter (where interaction = 'purchase')
-        from interaction group by 1, 2""",
+        from interaction group by 1, 2, 3""",
     "sales_per_minute": """
         select date_trunc('minute', occurred_at), region, l.category, count(distinct order_id), sum(l.quantity),
             sum(l.quantity * l.unit_price), sum(l.discount_amount), sum(l.quantity * l.unit_price - l.discount_amount)

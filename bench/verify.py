@@ -53,7 +53,9 @@ class Reader(threading.Thread):
         self.answers: set[Decimal] = set()
 
     def run(self) -> None:
-        query = "select count(*), sum(net_amount) from bench_verify.live where window_start >= %s and window_start < %s"
+        query = (
+            "select count(*), sum(sales_amount) from bench_verify.live where window_start >= %s and window_start < %s"
+        )
         with psycopg.connect(self._dsn, autocommit=True) as connection:
             while not self._ended.is_set():
                 began = time.perf_counter()
@@ -81,7 +83,7 @@ def measure(dsn: str, rows: int) -> None:
         connection.execute("set time zone 'UTC'")
         began = time.perf_counter()
         for table in (HERE, THERE):
-            connection.execute(f"select count(*) from {table} where net_amount > -1".encode())
+            connection.execute(f"select count(*) from {table} where sales_amount > -1".encode())
         counted = time.perf_counter() - began
         began = time.perf_counter()
         found = compare(connection, SALES, HERE, THERE, ALL)
@@ -93,7 +95,7 @@ def measure(dsn: str, rows: int) -> None:
         cells = rows * len(SALES.columns)
         print(f"verify    {took:.1f} s for {rows:,} rows ({cells:,} cells): {compared:.1f} s join, the rest its hash")
         print(f"rival     {counted:.1f} s to count both tables")
-        connection.execute(f"update {HERE} set net_amount = net_amount + 1 where units = 3".encode())
+        connection.execute(f"update {HERE} set sales_amount = sales_amount + 1 where units = 3".encode())
         promote(dsn, connection)
         connection.execute("drop schema bench_verify cascade")
 

@@ -42,6 +42,13 @@ from orders cross join generate_series(1, 1 + n % 4) as line
     """
 insert into versions.refunds_v1
 select
+    'r' || n, at + interval '3 days', 'R' || n, order_id, customer_id, region, 'EUR', 10 + n % 24 / 12 * 4.90,
+    'damaged'
+from orders where n % 12 = 0
+""",
+    """
+insert into versions.refund_lines_v1
+select
     'r' || n, 1, at + interval '3 days', 'R' || n, order_id, customer_id, region, 'EUR',
     'P' || abs(hashint4(n * 7 + 1)) % 1000, 'category ' || abs(hashint4(n * 7 + 1)) % 1000 % 12, 1, 10, 'damaged'
 from orders where n % 12 = 0
@@ -66,33 +73,41 @@ from orders cross join unnest(array['page_view', 'product_view']) with ordinalit
 """,
     """
 insert into versions.customer_orders_per_day_v1
-select date_trunc('day', occurred_at), customer_id, count(distinct order_id), sum(quantity), sum(net_amount),
+select date_trunc('day', occurred_at), customer_id, count(distinct order_id), sum(quantity), sum(sales_amount),
     min(occurred_at), max(occurred_at)
 from versions.order_lines_v1 where occurred_at >= (select date_trunc('day', min(at)) from orders) group by 1, 2
-on conflict (window_start, customer_id) do update set orders = excluded.orders, net_amount = excluded.net_amount
+on conflict (window_start, customer_id) do update set orders = excluded.orders, sales_amount = excluded.sales_amount
 """,
     """
 insert into versions.sales_per_minute_v1 (
-    window_start, region, category, orders, units, gross_amount, discount_amount, net_amount
+    window_start, region, category, orders, units, gross_amount, discount_amount, sales_amount
 )
 select date_trunc('minute', occurred_at), region, category, count(distinct order_id), sum(quantity),
-    sum(net_amount + discount_amount), sum(discount_amount), sum(net_amount)
+    sum(sales_amount + discount_amount), sum(discount_amount), sum(sales_amount)
 from versions.order_lines_v1 where occurred_at >= (select date_trunc('minute', min(at)) from orders) group by 1, 2, 3
 on conflict (window_start, region, category) do nothing
 """,
     """
 insert into versions.sales_per_day_v1
 select date_trunc('day', occurred_at), region, category, count(distinct order_id), count(*) filter (where line = 1),
-    sum(quantity), sum(net_amount + discount_amount), sum(discount_amount), sum(net_amount)
+    sum(quantity), sum(sales_amount + discount_amount), sum(discount_amount), sum(sales_amount)
 from versions.order_lines_v1 where occurred_at >= (select date_trunc('day', min(at)) from orders) group by 1, 2, 3
 on conflict (window_start, region, category) do update set
     orders = excluded.orders, orders_once = excluded.orders_once, units = excluded.units,
-    gross_amount = excluded.gross_amount, discount_amount = excluded.discount_amount, net_amount = excluded.net_amount
+    gross_amount = excluded.gross_amount, discount_amount = excluded.discount_amount,
+    sales_amount = excluded.sales_amount
 """,
     """
-insert into versions.refunds_per_day_v1 (window_start, region, category, refunds, units, refund_amount)
+insert into versions.refunded_goods_per_day_v1 (window_start, region, category, refunds, units, goods_amount)
 select date_trunc('day', occurred_at), region, category, count(*), sum(quantity), sum(amount)
-from versions.refunds_v1 group by 1, 2, 3 on conflict (window_start, region, category) do nothing
+from versions.refund_lines_v1 group by 1, 2, 3 on conflict (window_start, region, category) do nothing
+""",
+    """
+insert into versions.refunds_per_day_v1 (window_start, region, refunds, goods_amount, other_amount, refund_amount)
+select date_trunc('day', occurred_at), region, count(*), sum(lines.amount), sum(refunds.amount - lines.amount),
+    sum(refunds.amount)
+from versions.refunds_v1 as refunds join versions.refund_lines_v1 as lines using (event_id, occurred_at, region)
+group by 1, 2 on conflict (window_start, region) do nothing
 """,
     """
 insert into versions.sessions_v1 (
@@ -106,7 +121,7 @@ union all
 select date_trunc('day', at), 'B' || n, null, region, null, at, at + interval '2 minutes', 1, 1, 0, 0, 0 from orders
 """,
     """
-insert into versions.product_activity_per_hour_v1 (window_start, product_id, views, carts, units, revenue)
+insert into versions.product_activity_per_hour_v1 (window_start, product_id, views, carts, units, sales_amount)
 select date_trunc('hour', at), 'P' || n % 1000, count(*), count(*), count(*), sum(n % 90) from orders group by 1, 2
 on conflict (window_start, product_id) do nothing
 """,

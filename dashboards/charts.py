@@ -15,6 +15,7 @@ from dashboards.format import change, change_shown, exact, moment, shown, symbol
 from dashboards.model import BarCard, ColumnCard, LineCard, NumberFormat, Series
 from dashboards.query import Row
 from dashboards.theme import PALETTES, Mode, Palette, chart_config
+from schemas.currency import decimals_shown
 
 TIME_LABELS = (
     "utchours(datum.value) || utcminutes(datum.value) ? utcFormat(datum.value, '%H:%M')"
@@ -25,6 +26,9 @@ TIME_LABELS = (
 
 Chart = alt.LayerChart | alt.FacetChart
 BAR_PIXELS = 40
+PADDING = {"left": 0, "right": 4, "top": 6, "bottom": 5}
+FEW_TIMES = 2  # a line between so few is a slope over the whole card, of which nothing is known
+FEW_PIXELS = 64  # the room of a bar and the number above it
 # Without it names keep the order in which they were first seen, whatever numbers move them later.
 AS_THEY_COME = alt.EncodingSortField(field="place", op="min", order="ascending")
 
@@ -34,11 +38,19 @@ def has_numbers(rows: Sequence[Row], columns: Sequence[str]) -> bool:
     return any(row.get(column) for row in rows for column in columns)
 
 
+def has_any(rows: Sequence[Row], column: str) -> bool:
+    """True when the column holds a number, zero too."""
+    return any(row.get(column) is not None for row in rows)
+
+
 def line(card: LineCard, rows: Sequence[Row], currency: str, mode: Mode, height: int) -> Chart:
-    """Lines over time with a rule that follows the pointer and names every series' value."""
-    frame = _frame(card.series, rows, card.format, currency)
-    if not card.zero:
-        frame |= {f"{s.column}_alone": _alone([row[s.column] for row in rows]) for s in card.series}
+    """Lines over time with a rule that follows the pointer and names every series' value. Of few times, as ``few``."""
+    # Vega finds no extent for a series without any number, and says so on the console.
+    told = [series for series in card.series if has_any(rows, series.column)]
+    if len(rows) <= FEW_TIMES:
+        return few(card, told, rows, currency, mode, height)
+    frame = _frame(told, rows, card.format, currency)
+    frame |= {f"{s.column}_alone": _alone([row[s.column] for row in rows]) for s in told}
     times = [_at(row[card.x]) for row in rows]
     extent = (times[-1] - times[0]).total_seconds()
     frame["at"] = pa.array([_naive(at) for at in times], pa.timestamp("ms"))
@@ -47,16 +59,54 @@ def line(card: LineCard, rows: Sequence[Row], currency: str, mode: Mode, height:
     ticks = min(8, max(1, len(rows) - 1)) if by_day else 8  # no hours on an axis of a few days
     x = alt.X("at:T", scale=alt.Scale(type="utc"), axis=alt.Axis(labelExpr=TIME_LABELS, tickCount=ticks))
     base = alt.Chart(pa.table(frame)).encode(x=x)
-    layers = [mark for series in card.series for mark in _line_marks(base, series, card, currency, mode)]
+    layers = [mark for series in told for mark in _line_marks(base, series, card, currency, mode)]
     hover = alt.selection_point(fields=["at"], nearest=True, on="pointerover", empty=False, clear="pointerout")
     tooltip = [alt.Tooltip("when:N", title="From")]
-    tooltip += [alt.Tooltip(f"{s.column}_text:N", title=s.title) for s in reversed(card.series)]
+    tooltip += [alt.Tooltip(f"{s.column}_text:N", title=s.title) for s in reversed(told)]
     rule = (
         base.mark_rule(color=PALETTES[mode].faint, strokeWidth=1)
         .encode(opacity=alt.condition(hover, alt.value(0.8), alt.value(0)), tooltip=tooltip)
         .add_params(hover)
     )
     return _finished(alt.layer(*layers, rule), mode, height)
+
+
+def few(card: LineCard, told: Sequence[Series], rows: Sequence[Row], currency: str, mode: Mode, height: int) -> Chart:
+    """One or two times: each series' bar with its number, side by side; a dot where the axis does not begin at zero."""
+    times = [_at(row[card.x]) for row in rows]
+    by_day = not isinstance(rows[0][card.x], datetime)
+    frame = _frame(told, rows, card.format, currency) | {"place": list(range(len(rows)))}
+    frame["label"] = [f"{at:%-d %b}" if by_day else moment(at, 0) for at in times]
+    number = shown if card.zero else exact  # prices are told apart by their cents
+    for s in told:
+        frame[f"{s.column}_shown"] = [number(row[s.column], card.format, currency) for row in rows]
+    x = alt.X("label:N", sort=AS_THEY_COME, axis=alt.Axis(labelAngle=0, labelFlush=False), scale=alt.Scale(type="band"))
+    tooltip = [alt.Tooltip("label:N", title="From")]
+    tooltip += [alt.Tooltip(f"{s.column}_text:N", title=s.title) for s in reversed(told)]
+    base = alt.Chart(pa.table(frame)).encode(x=x, tooltip=tooltip)
+    ranked = list(enumerate(reversed(told)))  # as the legend names them
+    layers = [mark for place, s in ranked for mark in _few_marks(base, s, place, len(told), card, currency, mode)]
+    return _finished(alt.layer(*layers), mode, height)
+
+
+def _few_marks(
+    base: alt.Chart, series: Series, place: int, count: int, card: LineCard, currency: str, mode: Mode
+) -> list[alt.Chart]:
+    colour, y = _colour(series, PALETTES[mode]), _y(series.column, card.format, currency, zero=card.zero)
+    aside = alt.ExprRef(f"{place - (count - 1) / 2} * min({FEW_PIXELS}, bandwidth('x') / {count})")
+    number = base.mark_text(
+        xOffset=aside,
+        dy=alt.ExprRef(f"datum.{series.column} < 0 ? 12 : -12"),
+        fontSize=12,
+        fontWeight=600,
+        color=PALETTES[mode].text,
+        aria=False,
+    ).encode(y=y, text=f"{series.column}_shown:N")
+    if not card.zero:
+        return [base.mark_circle(color=colour, size=90, opacity=1, xOffset=aside).encode(y=y), number]
+    slim = alt.ExprRef(f"min(bandwidth('x') / {count} - 8, 44)")
+    bar_ = base.mark_bar(color=colour, cornerRadiusEnd=3, width=slim, xOffset=aside).encode(y=y)
+    return [bar_, number]
 
 
 def column(card: ColumnCard, rows: Sequence[Row], currency: str, mode: Mode, height: int) -> Chart:
@@ -118,16 +168,18 @@ def bar(card: BarCard, rows: Sequence[Row], currency: str, mode: Mode) -> Chart:
         text="change_text:N",
         color=alt.condition("datum.rising", alt.value(colours.gain), alt.value(colours.loss)),
     )
-    return _finished(alt.layer(bars, name, number, moved), mode, alt.Step(BAR_PIXELS))
+    # In pixels: a chart whose height follows from a step can't fit its card, and Vega warns of it.
+    height = BAR_PIXELS * len(rows) + PADDING["top"] + PADDING["bottom"]
+    return _finished(alt.layer(bars, name, number, moved), mode, height)
 
 
 def _line_marks(base: alt.Chart, series: Series, card: LineCard, currency: str, mode: Mode) -> list[alt.Chart]:
     colour, y = _colour(series, PALETTES[mode]), _y(series.column, card.format, currency, zero=card.zero)
     dash = {"strokeDash": [4, 4], "strokeWidth": 1.5} if series.style == "dashed" else {"strokeWidth": 2.25}
     marks = [base.mark_line(color=colour, interpolate="monotone", **dash).encode(y=y)]
-    if not card.zero:  # a price that was seen on one day alone is no line
-        lonely = _y(f"{series.column}_alone", card.format, currency, zero=False)
-        marks.append(base.mark_circle(color=colour, size=40, opacity=1, aria=False).encode(y=lonely))
+    # A price that was seen on one day alone is no line.
+    lonely = alt.condition(f"datum.{series.column}_alone", alt.value(1), alt.value(0))
+    marks.append(base.mark_circle(color=colour, size=40, aria=False).encode(y=y, opacity=lonely))
     if series.style == "area":
         # One colour: a gradient has a name that all charts of a page share, and is gone with the chart that made it.
         marks.insert(0, base.mark_area(color=colour, opacity=0.14, interpolate="monotone").encode(y=y))
@@ -143,14 +195,10 @@ def _frame(series: Sequence[Series], rows: Sequence[Row], kind: NumberFormat, cu
     return columns
 
 
-def _alone(values: Sequence[Any]) -> pa.Array:
-    """What has no number before and none after it: no line goes there."""
+def _alone(values: Sequence[Any]) -> list[bool]:
+    """Which have no number before and none after them: no line goes there."""
     around = [None, *values, None]
-    lonely = [
-        float(values[n]) if values[n] is not None and around[n] is None and around[n + 2] is None else None
-        for n in range(len(values))
-    ]
-    return pa.array(lonely, pa.float64())
+    return [values[n] is not None and around[n] is None and around[n + 2] is None for n in range(len(values))]
 
 
 def _stacked(series: Sequence[Series], rows: Sequence[Row]) -> dict[str, list[float]]:
@@ -168,7 +216,8 @@ def _stacked(series: Sequence[Series], rows: Sequence[Row]) -> dict[str, list[fl
 
 def _y(name: str, kind: NumberFormat, currency: str, *, zero: bool = True) -> alt.Y:
     sign = symbol(currency) if kind.startswith("currency") else ""
-    number = "replace(format(abs(datum.value), '~s'), 'G', 'B')" if zero else "format(abs(datum.value), ',.2f')"
+    digits = decimals_shown(currency) if sign else 2
+    number = "replace(format(abs(datum.value), '~s'), 'G', 'B')" if zero else f"format(abs(datum.value), ',.{digits}f')"
     text = f"(datum.value < 0 ? '\N{MINUS SIGN}' : '') + '{sign}' + {number}"
     if kind == "percent":
         text = "format(datum.value, '~%')"
@@ -191,8 +240,6 @@ def _naive(at: datetime) -> datetime:
     return at.replace(tzinfo=None)
 
 
-def _finished(chart: Chart, mode: Mode, height: int | alt.Step) -> Chart:
-    config = chart_config(mode)
-    padding = {"left": 0, "right": 4, "top": 6, "bottom": 5}
-    finished: Chart = chart.properties(height=height, padding=padding).configure(**config)
+def _finished(chart: Chart, mode: Mode, height: int) -> Chart:
+    finished: Chart = chart.properties(height=height, padding=PADDING).configure(**chart_config(mode))
     return finished

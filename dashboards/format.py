@@ -6,6 +6,8 @@ from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
+from schemas.currency import DECIMALS, decimals_shown
+
 SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥", "CHF": "CHF ", "CAD": "CA$", "AUD": "A$"}
 STEPS = ((Decimal(10) ** 12, "T"), (Decimal(10) ** 9, "B"), (Decimal(10) ** 6, "M"), (Decimal(10) ** 3, "k"))
 HASH_SHOWN = 10
@@ -65,12 +67,14 @@ def shown(value: Any, kind: str, currency: str = "EUR") -> str:
         return span(float(number))
     if abs(number) >= COMPACT_FROM:
         return compact(number, sign)
-    digits = {"decimal": 2, "decimal_1": 1, "currency_exact": 2}.get(kind, 0)
+    if kind == "currency_exact":
+        return _grouped(number, decimals_shown(currency), sign)
+    digits = {"decimal": 2, "decimal_1": 1}.get(kind, 0)
     return _grouped(number, digits, sign)
 
 
 def exact(value: Any, kind: str, currency: str = "EUR") -> str:
-    """Every digit, for a tooltip: ``€12,345.67``."""
+    """Every digit, for a tooltip: ``€12,345.67``, ``¥12,345``, and ``¥12,345.67`` for what is no whole yen."""
     if value is None or kind in ("text", "percent", "ago", "date"):
         return shown(value, kind, currency)
     if kind == "percent_0":
@@ -82,7 +86,8 @@ def exact(value: Any, kind: str, currency: str = "EUR") -> str:
     if kind == "duration":
         return f"{float(value):,.3f} s"
     if kind.startswith("currency"):
-        return _grouped(decimal(value), 2, symbol(currency))
+        number, own = decimal(value), decimals_shown(currency)
+        return _grouped(number, own if rounded(number, own) == number else DECIMALS, symbol(currency))
     return _grouped(decimal(value), {"decimal": 2, "decimal_1": 1}.get(kind, 0))
 
 

@@ -106,7 +106,7 @@ class FinalityRecorder:
 
 
 def watermarks(rest: FlinkRest, job: str) -> dict[str, int]:
-    """By topic table, Flink's watermark of all partitions that are not idle, in milliseconds since the epoch."""
+    """By topic table, Flink's watermark of all partitions, in milliseconds since the epoch."""
     found: dict[str, int] = {}
     for vertex in rest.vertices(job):
         table = vertex.name.split("arrived_")[-1].split("[")[0]

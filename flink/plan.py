@@ -34,6 +34,8 @@ SCHEMA_ID_HEADER = "schema_id"
 POSTGRES_CONNECTOR = "postgres-upsert"
 # Too: what can't be read fails nothing, and comes with its bytes and the reason.
 EVENT_FORMAT = "avro-or-reason"
+# And: a partition that is silent follows the others, a while later.
+LOG_CONNECTOR = "event-log"
 WRITTEN_BOOKS = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS)
 PUBLISHED_AT = "cast(`kafka_timestamp` as timestamp(3))"
 # Kafka holds a record's timestamp to its own clock, within an hour: so this is the same whenever it is asked.
@@ -134,7 +136,6 @@ def settings(deployment: Deployment) -> dict[str, str]:
         "table.local-time-zone": "UTC",
         # One de-duplication per topic for all inserts; by default it is planned once per insert.
         "table.optimizer.reuse-optimize-block-with-digest-enabled": "true",
-        "table.exec.source.idle-timeout": f"{deployment.idle_timeout_seconds} s",
         "table.exec.state.ttl": f"{deployment.state_ttl_hours} h",
         "table.exec.sink.not-null-enforcer": "ERROR",
         "execution.buffer-timeout.interval": "20 ms",
@@ -200,7 +201,8 @@ def _startup_options(job: LiveJob) -> dict[str, str]:
 
 def _kafka_options(topic: str, deployment: Deployment, job: LiveJob) -> dict[str, str]:
     return {
-        "connector": "kafka",
+        "connector": LOG_CONNECTOR,
+        "silent-after": f"{deployment.idle_timeout_seconds} s",
         "topic": topic,
         "properties.bootstrap.servers": deployment.kafka,
         "properties.group.id": job.name,

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     # At least twice what an event may be ahead of the clock (producers/publisher.py): it moves the watermark.
     horizon_hours: int = Field(24, ge=2, description="an event further behind its partition's watermark is late")
     state_ttl_hours: int = Field(24 * 8, ge=2, description="how long the live job remembers ids and open windows")
-    idle_timeout_seconds: int = Field(60, ge=1, description="a partition silent for so long holds no watermark back")
+    idle_timeout_seconds: int = Field(60, ge=1, description="a partition silent for so long follows the others")
     checkpoint_interval_seconds: int = Field(10, ge=1)
     lake_maintenance_minutes: int = Field(60, ge=1, description="time between two runs that tidy the lake")
     restate_late_minutes: int = Field(60, ge=1, description="time between two runs that make late events count")

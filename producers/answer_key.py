@@ -41,6 +41,10 @@ create table if not exists refunds (
     day_ms integer, region text, category text,
     refunds integer, units integer, amount_cents integer,
     primary key (day_ms, region, category)) without rowid;
+create table if not exists paid_back (
+    day_ms integer, region text,
+    refunds integer, goods_cents integer, amount_cents integer,
+    primary key (day_ms, region)) without rowid;
 create table if not exists activity (
     hour_ms integer, product_id text,
     views integer, carts integer, units integer, revenue_cents integer,
@@ -67,13 +71,14 @@ TABLES: Final[Mapping[str, tuple[str, int]]] = {  # name: (column of time, numbe
     "sales": ("minute_ms", 3),
     "first_lines": ("day_ms", 3),
     "refunds": ("day_ms", 3),
+    "paid_back": ("day_ms", 2),
     "activity": ("hour_ms", 2),
     "buyers": ("day_ms", 2),
     "visits": ("hour_ms", 2),
     "stock": ("hour_ms", 3),
     "published": ("day_ms", 2),
 }
-NEWEST_TABLE: Final = "first_lines"
+NEWEST_TABLE: Final = "paid_back"
 """Once it is there, all are. A file that is older has none, and then what came since."""
 STEP_COLUMN: Final = {"page_view": 0, "product_view": 1, "add_to_cart": 2, "checkout": 3, "purchase": 4}
 MOVE_COLUMN: Final = {"sale": 0, "restock": 1, "adjustment": 2}
@@ -132,6 +137,7 @@ class AnswerKey:
         self._sales: dict[tuple[int, str, str], Row] = {}
         self._first_lines: dict[tuple[int, str, str], Row] = {}
         self._refunds: dict[tuple[int, str, str], Row] = {}
+        self._paid_back: dict[tuple[int, str], Row] = {}
         self._activity: dict[tuple[int, str], Row] = {}
         self._buyers: dict[tuple[int, str], Row] = {}
         self._visits: dict[tuple[int, str], Row] = {}
@@ -141,6 +147,7 @@ class AnswerKey:
             "sales": self._sales,
             "first_lines": self._first_lines,
             "refunds": self._refunds,
+            "paid_back": self._paid_back,
             "activity": self._activity,
             "buyers": self._buyers,
             "visits": self._visits,
@@ -178,6 +185,10 @@ class AnswerKey:
 
     def _refund(self, at_ms: int, record: Mapping[str, Any]) -> None:
         day, region = at_ms - at_ms % DAY_MS, record["region"]
+        paid_back = self._paid_back.setdefault((day, region), [0, 0, 0])
+        paid_back[0] += 1
+        paid_back[1] += sum(self._cents[line["amount"]] for line in record["lines"])
+        paid_back[2] += self._cents[record["amount"]]
         categories = set()
         for line in record["lines"]:
             row = self._refunds.setdefault((day, region, line["category"]), [0, 0, 0])
@@ -240,7 +251,7 @@ QUESTIONS: Final[Mapping[str, tuple[int, str]]] = {  # aggregate: (number of key
     "sales_per_minute": (
         3,
         "select minute_ms, region, category, orders, units, gross_cents, discount_cents,"
-        " gross_cents - discount_cents as net_cents from sales",
+        " gross_cents - discount_cents as sales_cents from sales",
     ),
     "sales_per_day": (
         3,
@@ -248,10 +259,15 @@ QUESTIONS: Final[Mapping[str, tuple[int, str]]] = {  # aggregate: (number of key
         " sum(units) as units, sum(gross_cents) as gross_cents, sum(discount_cents) as discount_cents"
         " from sales group by 1, 2, 3)"
         " select day_ms, region, category, days.orders, coalesce(first_lines.orders, 0), units, gross_cents,"
-        " discount_cents, gross_cents - discount_cents as net_cents"
+        " discount_cents, gross_cents - discount_cents as sales_cents"
         " from days left join first_lines using (day_ms, region, category)",
     ),
-    "refunds_per_day": (3, "select day_ms, region, category, refunds, units, amount_cents from refunds"),
+    "refunded_goods_per_day": (3, "select day_ms, region, category, refunds, units, amount_cents from refunds"),
+    "refunds_per_day": (
+        2,
+        "select day_ms, region, refunds, goods_cents, amount_cents - goods_cents as other_cents, amount_cents"
+        " from paid_back",
+    ),
     "product_activity_per_hour": (2, "select hour_ms, product_id, views, carts, units, revenue_cents from activity"),
     "customer_orders_per_day": (
         2,
@@ -264,9 +280,9 @@ QUESTIONS: Final[Mapping[str, tuple[int, str]]] = {  # aggregate: (number of key
         " sum(carts), sum(checkouts), sum(purchases) from visits group by session_id",
     ),
     "funnel_per_hour": (
-        2,
-        "select hour_ms, coalesce(campaign, '(none)') as campaign, count(*), sum(product_views > 0), sum(carts > 0),"
-        " sum(checkouts > 0), sum(purchases > 0) from visits group by hour_ms, coalesce(campaign, '(none)')",
+        3,
+        "select hour_ms, campaign is not null, coalesce(campaign, ''), count(*), sum(product_views > 0),"
+        " sum(carts > 0), sum(checkouts > 0), sum(purchases > 0) from visits group by hour_ms, campaign",
     ),
     "stock_moves_per_hour": (
         3,

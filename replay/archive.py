@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -116,7 +117,13 @@ def ends(catalog: Catalog, event: Event, partitions: Iterable[int]) -> dict[int,
     return dict.fromkeys(partitions, 0) | _by_partition(catalog, event, "max(kafka_offset) + 1")
 
 
-def _by_partition(catalog: Catalog, event: Event, wanted: str, condition: str | None = None) -> dict[int, int]:
+def extents(catalog: Catalog, event: Event) -> dict[int, tuple[int, int]]:
+    """By partition, the first offset that the lake holds and the one after the last; not those without one."""
+    found = _by_partition(catalog, event, "[min(kafka_offset), max(kafka_offset) + 1]")
+    return {n: (first, end) for n, (first, end) in found.items()}
+
+
+def _by_partition(catalog: Catalog, event: Event, wanted: str, condition: str | None = None) -> dict[int, Any]:
     """By partition, an expression over the offsets that the lake holds."""
     source = table(catalog, event)
     if source is None:

@@ -40,6 +40,7 @@ class Touched:
     event: Event
     partition: int
     offset: int
+    occurred_at: datetime
     moments: dict[str, datetime]
 
 
@@ -107,7 +108,7 @@ def _touched(site: Site, event: Event, places: Mapping[Place, datetime]) -> Iter
             **{c: at[partition, offset] for c, at in more.items() if (partition, offset) in at},
         }
         moments = {a.name: times[a.time] for a in readers if a.time in times}
-        yield Touched(event=event, partition=partition, offset=offset, moments=moments)
+        yield Touched(event=event, partition=partition, offset=offset, occurred_at=occurred_at, moments=moments)
 
 
 def ripe(touched: Iterable[Touched], final: Mapping[str, datetime]) -> list[Touched]:

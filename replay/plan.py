@@ -6,39 +6,37 @@ taken have all their events within them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from pyiceberg.catalog import Catalog
+
 from aggregates.catalogue import Aggregate, Window, aggregate, aggregates
 from flink.plan import touched_by
-from flink.postgres import Connection
 from flink.versions import seen_version
 from replay import archive, late
 from replay.downstream import downstream
+from replay.estimate import estimate
 from replay.late import Touched
+from replay.left_out import in_words, lost, not_over, places, without_unreachable
 from replay.log import Extent
-from replay.planned import Estimate, PlannedAggregate, PlannedPartition, PlannedTopic, ReplayPlan, Scope, Stretch
+from replay.planned import (
+    LeftOut,
+    PlannedAggregate,
+    PlannedPartition,
+    PlannedTopic,
+    ReplayPlan,
+    Scope,
+    Stretch,
+)
 from replay.site import Site
-from replay.windows import LENGTH, floored
+from replay.windows import end_of, floored, later
 from schemas import catalogue
 from schemas.catalogue import MOST_AHEAD, Event
 from schemas.errors import InsightsError, Misconfigured, PoisonEvent
+from schemas.words import counted
 from spark.task import Slice
-
-# Before a run was measured here: records a second, and seconds until the first is read.
-FIRST_GUESS = {"local": (60_000.0, 12.0), "duckdb": (200_000.0, 1.0)}
-RATE = """
-select percentile_cont(0.5) within group (order by records / greatest(compute_seconds - %s, 0.5))
-from (
-    select records, compute_seconds from ops.replays
-    where engine = %s and computed_at is not null and records >= 10000
-    order by created_at desc limit 10
-) as newest
-"""
-# EMR Serverless, us-east-1, x86, November 2026: US dollars an hour, for a vCPU and for a GB of memory.
-EMR_VCPU_HOUR, EMR_GB_HOUR = 0.052624, 0.0057785
-EMR_VCPUS, EMR_GB = 12, 48
 
 
 class OffsetsGone(InsightsError):
@@ -87,33 +85,97 @@ def make_plan(site: Site, wish: Wish) -> ReplayPlan:
     extents = {name: site.log.extents(catalogue.event(name)) for name in sorted({n for a in wanted for n in a.inputs})}
     extents = {name: _ending(catalogue.event(name), found, wish.ends) for name, found in extents.items()}
     touched = late.pending(site, {name: {n: e.end for n, e in found.items()} for name, found in extents.items()})
-    chosen: list[Touched] = []
     if wish.scope == "late":
-        chosen = late.ripe(touched, final)
-        reached = {name for t in chosen for name in touched_by(t.event, aggregates())}
-        wanted = [a for a in wanted if a.name in reached]
-        if not chosen:
-            raise NothingToDo(_why_nothing(touched, final))
+        return _of_late_events(site, wanted, final, extents, touched)
     if wish.ends is not None:
         # What was final when the log ended there is not known.
         final = {}
-    planned = [_planned(a, wish, final.get(a.name), chosen) for a in wanted]
-    names = sorted({name for a in wanted for name in a.inputs})
+    planned = [_planned(a, (Stretch(since=wish.since, until=wish.until),), final.get(a.name)) for a in wanted]
+    return _assembled(site, wish.scope, planned, extents, waiting=len(touched))
+
+
+def _of_late_events(
+    site: Site,
+    wanted: Sequence[Aggregate],
+    final: Mapping[str, datetime],
+    extents: Mapping[str, Mapping[int, Extent]],
+    touched: Sequence[Touched],
+) -> ReplayPlan:
+    """A plan of all late events that can count. One that can't is named in it, and holds no other back."""
+    left_out = [*_lost(site, extents, touched), *not_over(touched, datetime.now(UTC))]
+    chosen = late.ripe(_others(touched, left_out), final)
+    try:
+        return _counting(site, wanted, final, extents, touched, chosen, left_out)
+    except OffsetsGone:
+        found = without_unreachable(chosen, lambda name, since: _is_held(site, extents, name, since))
+        if not found.left_out:
+            raise
+        return _counting(site, wanted, final, extents, touched, found.kept, [*left_out, *found.left_out])
+
+
+def _counting(
+    site: Site,
+    wanted: Sequence[Aggregate],
+    final: Mapping[str, datetime],
+    extents: Mapping[str, Mapping[int, Extent]],
+    touched: Sequence[Touched],
+    chosen: Sequence[Touched],
+    left_out: Sequence[LeftOut],
+) -> ReplayPlan:
+    if not chosen:
+        raise NothingToDo("\n".join([_why_nothing(_others(touched, left_out), final), *in_words(left_out)]))
+    reached = {name for t in chosen for name in touched_by(t.event, aggregates())}
+    planned = [_planned(a, _windows(a, chosen), final.get(a.name)) for a in wanted if a.name in reached]
+    plan = _assembled(site, "late", planned, extents, waiting=len(touched) - len(chosen))
+    return plan.model_copy(update={"late_events": len(chosen), "left_out": tuple(left_out)})
+
+
+def _others(touched: Sequence[Touched], left_out: Iterable[LeftOut]) -> list[Touched]:
+    out = places(left_out)
+    return [t for t in touched if (t.partition, t.offset) not in out.get(t.event.topic, ())]
+
+
+def _lost(site: Site, extents: Mapping[str, Mapping[int, Extent]], touched: Sequence[Touched]) -> Iterator[LeftOut]:
+    """Late events that retention has taken from the log and the lake does not have. The lake gets those of the log."""
+    for name in sorted({t.event.name for t in touched}):
+        here = [t for t in touched if t.event.name == name]
+        old = {(t.partition, t.offset) for t in here if t.offset < extents[name][t.partition].begin}
+        if old:
+            with site.lake() as catalog:
+                there = archive.times(catalog, catalogue.event(name), old, "kafka_timestamp")
+            yield from lost(here, (old - there.keys()).__contains__)
+
+
+def _is_held(site: Site, extents: Mapping[str, Mapping[int, Extent]], name: str, since: datetime | None) -> bool:
+    event, unreadable = catalogue.event(name), late.dead(site).unreadable[name]
+    with site.lake() as catalog:
+        reading = _read_since(site, catalog, event, extents[name], since)
+        return not archive.coverage(catalog, event, late.without(reading.slices("lake"), unreadable)).missing
+
+
+def _assembled(
+    site: Site,
+    scope: Scope,
+    planned: Sequence[PlannedAggregate],
+    extents: Mapping[str, Mapping[int, Extent]],
+    *,
+    waiting: int,
+) -> ReplayPlan:
+    names = sorted({name for p in planned for name in aggregate(p.name).inputs})
     topics = {
         catalogue.event(name).topic: _topic(site, catalogue.event(name), extents[name], planned) for name in names
     }
-    records = sum(topic.records for topic in topics.values())
     readers = downstream([p.table for p in planned], {path: path.read_text() for path in site.texts})
     return ReplayPlan(
         made_at=datetime.now(UTC),
-        scope=wish.scope,
+        scope=scope,
         aggregates=tuple(planned),
         topics=topics,
-        late_events=len(chosen),
-        waiting_events=len(touched) - len(chosen),
+        late_events=0,
+        waiting_events=waiting,
         dashboards=tuple(path.stem for path in readers if path.suffix == ".yaml"),
         models=tuple(path.stem for path in readers if path.suffix == ".sql"),
-        estimate=_estimate(site, records),
+        estimate=estimate(site, sum(topic.records for topic in topics.values())),
     )
 
 
@@ -151,7 +213,7 @@ def final_until(site: Site) -> dict[str, datetime]:
 
 def _why_nothing(touched: Sequence[Touched], final: Mapping[str, datetime]) -> str:
     if not touched:
-        return "no event is late that does not count yet: there is nothing to restate"
+        return "no late event waits that could count: there is nothing to restate"
     unknown = {name for t in touched for name in touched_by(t.event, aggregates()) if name not in final}
     if unknown and final:
         return (
@@ -164,13 +226,11 @@ def _why_nothing(touched: Sequence[Touched], final: Mapping[str, datetime]) -> s
     )
 
 
-def _planned(a: Aggregate, wish: Wish, final: datetime | None, chosen: Sequence[Touched]) -> PlannedAggregate:
-    if wish.scope == "late":
-        windows = merged(
-            sorted({floored(t.moments[a.name], a.window) for t in chosen if a.name in t.moments}), a.window
-        )
-    else:
-        windows = (Stretch(since=wish.since, until=wish.until),)
+def _windows(a: Aggregate, chosen: Sequence[Touched]) -> tuple[Stretch, ...]:
+    return merged(sorted({floored(t.moments[a.name], a.window) for t in chosen if a.name in t.moments}), a.window)
+
+
+def _planned(a: Aggregate, windows: tuple[Stretch, ...], final: datetime | None) -> PlannedAggregate:
     return PlannedAggregate(
         name=a.name,
         version=a.version,
@@ -188,9 +248,9 @@ def merged(starts: Iterable[datetime], window: Window | None) -> tuple[Stretch, 
     for start in starts:
         last = found[-1].until if found else None
         if last is not None and start - last < timedelta(days=1):
-            found[-1] = Stretch(since=found[-1].since, until=start + LENGTH[window])
+            found[-1] = Stretch(since=found[-1].since, until=end_of(start, window))
         else:
-            found.append(Stretch(since=start, until=start + LENGTH[window]))
+            found.append(Stretch(since=start, until=end_of(start, window)))
     return tuple(found)
 
 
@@ -200,16 +260,7 @@ def _topic(
     readers = [(aggregate(p.name), p) for p in planned if event.name in aggregate(p.name).inputs]
     since, unreadable = _published_since(readers), late.dead(site).unreadable[event.name]
     with site.lake() as catalog:
-        if event.cleanup == "compact":
-            # What compaction takes from the log has been counted, and the lake still has it.
-            there = archive.ends(catalog, event, extents)
-            extents = {n: replace(e, begin=max(e.begin, min(there[n], e.end))) for n, e in extents.items()}
-        archived = archive.first_since(catalog, event, since) if since else {}
-        kept = site.log.first_since(event, since) if since else {}
-        partitions = {
-            n: _partition(extent, _first(since, extent, archived.get(n), kept.get(n))) for n, extent in extents.items()
-        }
-        topic = PlannedTopic(event=event.name, records=0, lake_bytes=0, schema_ids=(), partitions=partitions)
+        topic = _read_since(site, catalog, event, extents, since)
         from_lake = archive.coverage(catalog, event, late.without(topic.slices("lake"), unreadable))
         if from_lake.missing or from_lake.doubled:
             raise _gone(event, from_lake, since)
@@ -226,6 +277,19 @@ def _topic(
             "schema_ids": tuple(sorted(ids)),
         }
     )
+
+
+def _read_since(
+    site: Site, catalog: Catalog, event: Event, extents: Mapping[int, Extent], since: datetime | None
+) -> PlannedTopic:
+    """The offsets of all that was published since then, where lake and log meet; nothing is known of it yet."""
+    if event.cleanup == "compact":
+        # What compaction takes from the log has been counted, and the lake still has it.
+        there = archive.ends(catalog, event, extents)
+        extents = {n: replace(e, begin=max(e.begin, min(there[n], e.end))) for n, e in extents.items()}
+    firsts = _firsts(site, catalog, event, extents, since) if since else dict.fromkeys(extents, 0)
+    partitions = {n: _partition(extent, firsts[n]) for n, extent in extents.items()}
+    return PlannedTopic(event=event.name, records=0, lake_bytes=0, schema_ids=(), partitions=partitions)
 
 
 def _ending(
@@ -254,18 +318,31 @@ def _published_since(readers: Sequence[tuple[Aggregate, PlannedAggregate]]) -> d
         # An event is published at its own time or later, less what clocks may differ by. No other time of it is bound.
         if a.time != "occurred_at" or any(stretch.since is None for stretch in planned.windows):
             return None
-        least += [stretch.since - MOST_AHEAD for stretch in planned.windows if stretch.since]
+        least += [later(stretch.since, -MOST_AHEAD) for stretch in planned.windows if stretch.since]
     return min(least)
 
 
-def _first(since: datetime | None, extent: Extent, archived: int | None, kept: int | None) -> int:
-    """The first offset to read: the log's own answer, or the lake's when the log no longer reaches so far back."""
-    if since is None:
+def _firsts(
+    site: Site, catalog: Catalog, event: Event, extents: Mapping[int, Extent], since: datetime
+) -> dict[int, int]:
+    """By partition, the first offset to read: the log's own answer, where it reaches so far back, or the lake's."""
+    kept = site.log.first_since(event, since)
+    if all(kept[n] > extent.begin or extent.begin == 0 for n, extent in extents.items()):
+        return {n: kept[n] for n in extents}
+    archived, lake = archive.first_since(catalog, event, since), archive.extents(catalog, event)
+    return {
+        n: kept[n]
+        if kept[n] > extent.begin or extent.begin == 0
+        else min(kept[n], _in_lake(archived.get(n), lake.get(n)))
+        for n, extent in extents.items()
+    }
+
+
+def _in_lake(first: int | None, held: tuple[int, int] | None) -> int:
+    """Where the lake says to begin. It knows of nothing before what it holds, nor after it: that may be needed."""
+    if held is None or first == held[0]:
         return 0
-    in_log = extent.end if kept is None else kept
-    if in_log > extent.begin:
-        return in_log
-    return min(in_log, extent.begin if archived is None else archived)
+    return held[1] if first is None else first
 
 
 def _partition(extent: Extent, first: int) -> PlannedPartition:
@@ -280,8 +357,8 @@ def _partition(extent: Extent, first: int) -> PlannedPartition:
 def _gone(event: Event, found: archive.Coverage, since: datetime | None) -> OffsetsGone:
     if found.doubled:
         return OffsetsGone(
-            f"the lake has {found.doubled:,} records of {event.topic} more than once: what it holds can't be trusted."
-            " `insights flink submit --from-beginning` makes it anew from the log"
+            f"the lake has {counted(found.doubled, 'record')} of {event.topic} more than once: what it holds can't be"
+            " trusted. `insights flink submit --from-beginning` makes it anew from the log"
         )
     back_to = f" Windows from {since:%Y-%m-%d %H:%M} on need them." if since else ""
     return OffsetsGone(
@@ -302,27 +379,6 @@ def _is_registered(site: Site, number: int) -> bool:
     except PoisonEvent:
         return False
     return True
-
-
-def _estimate(site: Site, records: int) -> Estimate:
-    with site.postgres() as connection:
-        seconds = {name: _seconds(connection, name, records) for name in ("local", "duckdb")}
-    hours = max(seconds["local"], 60.0) / 3600
-    return Estimate(
-        spark_seconds=round(seconds["local"], 1),
-        duckdb_seconds=round(seconds["duckdb"], 1),
-        emr_usd=round(hours * (EMR_VCPUS * EMR_VCPU_HOUR + EMR_GB * EMR_GB_HOUR), 4),
-    )
-
-
-def _seconds(connection: Connection, engine: str, records: int) -> float:
-    """By the median rate of the engine's last runs here; a guess before there were any."""
-    rate, start = FIRST_GUESS[engine]
-    there = connection.execute("select to_regclass('ops.replays')").fetchone()
-    if there and there[0]:
-        row = connection.execute(RATE, (start, engine)).fetchone()
-        rate = float(row[0]) if row and row[0] else rate
-    return start + records / rate
 
 
 def everything() -> tuple[str, ...]:

@@ -77,6 +77,20 @@ class PlannedTopic(_Model):
         return slices({n: piece for n, piece in found.items() if piece})
 
 
+class LeftOut(_Model):
+    """A late event that no restatement can make count, its place in the log, and why."""
+
+    topic: str
+    partition: int
+    offset: int
+    occurred_at: datetime
+    reason: str
+
+    def __str__(self) -> str:
+        place = f"{self.topic} partition {self.partition} offset {self.offset:,}"
+        return f"{place}, of {self.occurred_at:%Y-%m-%d %H:%M:%S}: {self.reason}"
+
+
 class Estimate(_Model):
     """Seconds by engine, from runs that were measured here where there are some, and US dollars on EMR Serverless."""
 
@@ -86,7 +100,10 @@ class Estimate(_Model):
 
 
 class ReplayPlan(_Model):
-    """All of it. ``late_events`` are what the plan makes count (scope late), ``waiting_events`` what stays out."""
+    """All of it. ``late_events`` are what the plan makes count (scope late), ``waiting_events`` what stays out.
+
+    Of those, ``left_out`` are the ones that nobody needs to wait for.
+    """
 
     plan: Literal[1] = 1
     made_at: datetime
@@ -95,6 +112,7 @@ class ReplayPlan(_Model):
     topics: dict[str, PlannedTopic]
     late_events: int
     waiting_events: int
+    left_out: tuple[LeftOut, ...] = ()
     dashboards: tuple[str, ...]
     models: tuple[str, ...]
     estimate: Estimate

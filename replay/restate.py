@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from replay import records
+from replay.left_out import in_words
 from replay.plan import NothingToDo, Wish, everything, make_plan
 from replay.planned import ReplayPlan
 from replay.promote import NotProven, promote, prune, tidy
@@ -15,7 +16,7 @@ REASON = "late events counted"
 
 
 def restate_late(site: Site, engine: ComputeEngine, *, by: str, say: Say, heard: Heard) -> Run | None:
-    """The promoted run, or None when no late event can count yet. Blocks.
+    """The promoted run, or None when no late event can count yet. Says which ones never can. Blocks.
 
     Raises NotProven, and swaps nothing in, unless the certificate proves both: without the late events every cell
     equals live, with them only their cells change. Raises what the four steps raise.
@@ -25,6 +26,8 @@ def restate_late(site: Site, engine: ComputeEngine, *, by: str, say: Say, heard:
     except NothingToDo as nothing:
         say(str(nothing))
         return None
+    for line in in_words(plan.left_out):
+        say(line)
     forget_failed(site)
     return carry_out(site, plan, engine, by=by, say=say, heard=heard)
 

@@ -23,7 +23,7 @@ from flink.postgres import Connection
 from flink.sinks import Sink
 from flink.tables import sink_ddl
 from flink.versions import seen_version
-from replay import archive, late, records
+from replay import archive, late, left_out, records
 from replay.log import Log
 from replay.plan import OffsetsGone, check_current, final_until
 from replay.planned import PlannedAggregate, PlannedTopic, ReplayPlan, Stretch
@@ -217,7 +217,10 @@ def _late_files(site: Site, record: Run, dead: late.Dead) -> dict[tuple[str, str
     touched = late.pending(site, ends)
     ripe = late.ripe(touched, final_until(site)) if plan.scope == "late" else []
     # What became final only after the plan was made is not in its windows.
-    chosen = [t for t in ripe if _is_planned(plan, t)]
+    out_of_it = left_out.places(plan.left_out)
+    chosen = [
+        t for t in ripe if _is_planned(plan, t) and (t.partition, t.offset) not in out_of_it.get(t.event.topic, ())
+    ]
     files: dict[tuple[str, str], str] = {}
     for name in ends:
         waiting = {(t.partition, t.offset) for t in touched if t.event.name == name}

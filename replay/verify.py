@@ -28,6 +28,7 @@ from replay.planned import PlannedAggregate, ReplayPlan
 from replay.records import NotNow, Run, Status, staging
 from replay.run import COUNTED, RESTATED, await_live_job, restated_places
 from replay.site import Say, Site
+from replay.sums import sums
 from schemas import catalogue
 from spark.task import Slice
 
@@ -93,6 +94,7 @@ def _certificate(site: Site, connection: Connection, record: Run, say: Say) -> d
         },
         "schema_ids": {topic: list(planned.schema_ids) for topic, planned in plan.topics.items()},
         "records": plan.records,
+        "sums": sums(site, record),
         "aggregates": found,
     }
     if plan.scope == "late":

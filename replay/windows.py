@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from aggregates.catalogue import Window
 from schemas.binary import EPOCH
@@ -21,5 +21,13 @@ def floored(moment: datetime, window: Window | None) -> datetime:
 
 
 def end_of(moment: datetime, window: Window | None) -> datetime:
-    """End of the window that a time falls into."""
-    return floored(moment, window) + LENGTH[window]
+    """End of the window that a time falls into; the last time there is, where that is beyond it."""
+    return later(floored(moment, window), LENGTH[window])
+
+
+def later(moment: datetime, length: timedelta) -> datetime:
+    """A time so much later, or earlier where that is negative. Years are 1 to 9999, and that is where it ends."""
+    try:
+        return moment + length
+    except OverflowError:
+        return (datetime.max if length > timedelta() else datetime.min).replace(tzinfo=UTC)

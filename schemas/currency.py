@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from functools import cache
 
-NO_MONEY = ("XTS", "XXX")  # ISO's codes for tests, and for no currency
 DECIMALS = 2  # of every amount in the contracts
 
 
 @cache
 def _decimals() -> dict[str, int]:
-    """By code. The list is read when it is asked for: most commands never do."""
+    """By code, of those that have amounts: not gold, nor ISO's codes for tests and for no currency.
+
+    The list is read when it is asked for: most commands never do.
+    """
     from iso4217 import Currency
 
-    return {c.value: c.exponent or 0 for c in Currency if c.value and c.value not in NO_MONEY}
+    return {c.value: c.exponent for c in Currency if c.value and c.exponent is not None}
 
 
 def decimals(code: str) -> int | None:
     """How many decimals an amount in this currency has; None when no currency has this code, spelt as here."""
     return _decimals().get(code)
+
+
+def decimals_shown(code: str) -> int:
+    """How many decimals people are shown of an amount: the currency's own, and no more than amounts carry."""
+    found = decimals(code)
+    return DECIMALS if found is None else min(found, DECIMALS)
 
 
 def is_currency(code: str) -> bool:

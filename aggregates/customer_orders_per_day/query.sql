@@ -5,7 +5,7 @@ with lines as (
         order_id,
         occurred_at,
         quantity,
-        quantity * unit_price - discount_amount as net_amount
+        quantity * unit_price - discount_amount as sales_amount
     from order_placed_lines
 )
 
@@ -14,7 +14,7 @@ select
     customer_id,
     count(distinct order_id) as orders,
     {{ total('quantity') }} as units,
-    {{ money('sum(net_amount)') }} as net_amount,
+    {{ money('sum(sales_amount)') }} as sales_amount,
     min(occurred_at) as first_order_at,
     max(occurred_at) as last_order_at
 from lines

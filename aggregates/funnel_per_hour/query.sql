@@ -1,7 +1,8 @@
 with interactions as (
     select
         {{ window_start('hour', 'occurred_at') }} as window_start,
-        coalesce(campaign, '(none)') as campaign,
+        campaign is not null as has_campaign,
+        coalesce(campaign, '') as campaign,
         session_id,
         interaction
     from interaction
@@ -9,6 +10,7 @@ with interactions as (
 
 select
     window_start,
+    has_campaign,
     campaign,
     count(distinct session_id) as sessions,
     count(distinct session_id) filter (where interaction = 'product_view') as product_view_sessions,
@@ -18,4 +20,5 @@ select
 from interactions
 group by
     window_start,
+    has_campaign,
     campaign

@@ -14,5 +14,5 @@ select
     quantity,
     {{ money('unit_price') }} as unit_price,
     {{ money('discount_amount') }} as discount_amount,
-    {{ money('quantity * unit_price - discount_amount') }} as net_amount
+    {{ money('quantity * unit_price - discount_amount') }} as sales_amount
 from order_placed_lines

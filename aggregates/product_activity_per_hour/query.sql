@@ -5,7 +5,7 @@ with activity as (
         case when interaction = 'product_view' then 1 else 0 end as `views`,
         case when interaction = 'add_to_cart' then 1 else 0 end as carts,
         0 as units,
-        cast(0 as decimal(38, 2)) as revenue
+        cast(0 as decimal(38, 2)) as sales_amount
     from interaction
     where
         product_id is not null
@@ -19,7 +19,7 @@ with activity as (
         0 as `views`,
         0 as carts,
         quantity as units,
-        {{ money('quantity * unit_price - discount_amount') }} as revenue
+        {{ money('quantity * unit_price - discount_amount') }} as sales_amount
     from order_placed_lines
 )
 
@@ -29,7 +29,7 @@ select
     {{ total('`views`') }} as `views`,
     {{ total('carts') }} as carts,
     {{ total('units') }} as units,
-    {{ money('sum(revenue)') }} as revenue
+    {{ money('sum(sales_amount)') }} as sales_amount
 from activity
 group by
     window_start,

@@ -18,7 +18,7 @@ select
     {{ total('quantity') }} as units,
     {{ money('sum(gross_amount)') }} as gross_amount,
     {{ money('sum(discount_amount)') }} as discount_amount,
-    {{ money('sum(gross_amount - discount_amount)') }} as net_amount
+    {{ money('sum(gross_amount - discount_amount)') }} as sales_amount
 from lines
 group by
     window_start,

@@ -29,6 +29,7 @@ from dashboards.model import (
     TreemapCard,
 )
 from dashboards.theme import LIGHT
+from schemas.currency import decimals_shown
 
 SERIES_COLOURS = {
     "accent": LIGHT.accent,
@@ -106,7 +107,7 @@ def number_format(kind: NumberFormat, currency: str) -> dict[str, Any]:
         case "percent" | "percent_0":
             return {"number_style": "percent", "decimals": 1 if kind == "percent" else 0}
         case "currency" | "currency_exact":
-            digits = 2 if kind == "currency_exact" else 0
+            digits = decimals_shown(currency) if kind == "currency_exact" else 0
             shown = {"currency": currency, "currency_style": "symbol", "currency_in_header": False}
             return {"number_style": "currency", "decimals": digits, **shown}
         case "ago" | "duration":

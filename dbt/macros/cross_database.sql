@@ -151,3 +151,18 @@ filter (where ...), grouping sets, row_number(), coalesce, interval '30' day, ex
         cross join digits as ones
     )
 {%- endmacro %}
+
+{#-
+What a row of grouping sets over a region and a category adds up: the one, the other, both or `all` of them. A column
+of its own, as any text may be a region or a category.
+-#}
+{% macro level_of(region, category=none) -%}
+    case
+        {%- if category %}
+        when grouping({{ region }}) = 1 and grouping({{ category }}) = 1 then 'all'
+        when grouping({{ category }}) = 1 then 'region'
+        {%- endif %}
+        when grouping({{ region }}) = 1 then 'category'
+        else 'region_and_category'
+    end
+{%- endmacro %}

@@ -21,7 +21,9 @@ from producers.order_file.steps import EVENTS, ORDER, Refusal, Step
 from producers.order_file.values import EPOCH, MILLISECOND
 from schemas.catalogue import MOST_AHEAD
 from schemas.codec import Encoder
+from schemas.currency import DECIMALS, decimals_shown
 from schemas.errors import PoisonEvent
+from schemas.words import counted
 
 FIRST: Final = 10
 
@@ -118,8 +120,8 @@ def balance(finding: Finding) -> str:
     kept = len(rows - refused - skipped)
     already = f" ({finding.already:,} of their events are imported already)" if finding.already else ""
     return (
-        f"{len(rows):,} rows: {kept:,} in orders{already}, {len(refused):,} refused, {len(skipped):,} of orders that"
-        " were not sold."
+        f"{counted(len(rows), 'row')}: {kept:,} in orders{already}, {len(refused):,} refused, {len(skipped):,} of"
+        " orders that were not sold."
     )
 
 
@@ -136,12 +138,13 @@ def _table(*columns: str, right: Sequence[str] = ()) -> Table:
     return table
 
 
-def money(cents: int) -> str:
-    """1,234.50"""
-    return f"{Decimal(cents).scaleb(-2):,.2f}"
+def money(cents: int, currency: str) -> str:
+    """1,234.50 of EUR, 1,234 of JPY; but 1,234.50 of JPY, too, where that is what would be counted."""
+    amount, own = Decimal(cents).scaleb(-DECIMALS), decimals_shown(currency)
+    return f"{amount:,.{own if round(amount, own) == amount else DECIMALS}f}"
 
 
-MONEY: Final = ("gross", "discount", "net", "shipping", "tax", "refunded")
+MONEY: Final = ("gross", "discount", "sales", "shipping", "tax", "refunded")
 
 
 def _orders(finding: Finding) -> Table:
@@ -156,7 +159,11 @@ def _orders(finding: Finding) -> Table:
         table.add_row(
             *(str(step.line), _plain(step.order_id), f"{EPOCH + step.at_ms * MILLISECOND:%Y-%m-%d %H:%M:%S}"),
             *(_plain(step.head.customer_id), _plain(step.head.region)),
-            *(f"{sum(line.quantity for line in step.lines):,}", *map(money, sums), step.head.currency),
+            *(
+                f"{sum(line.quantity for line in step.lines):,}",
+                *(money(sum_, step.head.currency) for sum_ in sums),
+                step.head.currency,
+            ),
         )
     return table
 
@@ -165,7 +172,7 @@ def _months(finding: Finding) -> Table:
     table = _table("month", "currency", "orders", "units", *MONEY, right=("orders", "units", *MONEY))
     for (name, currency), m in finding.months.items():
         sums = (m.gross, m.discount, m.gross - m.discount, m.shipping, m.tax, m.refunded)
-        table.add_row(name, currency, f"{m.orders:,}", f"{m.units:,}", *map(money, sums))
+        table.add_row(name, currency, f"{m.orders:,}", f"{m.units:,}", *(money(sum_, currency) for sum_ in sums))
     return table
 
 

@@ -23,6 +23,7 @@ from producers.order_file.steps import EVENTS, ORDER, Refusal, Step
 from producers.runner import Run
 from producers.shop.occurrences import ORDER_PLACED
 from schemas.errors import Misconfigured, PoisonEvent, RowsRefused
+from schemas.words import counted
 
 COMMIT_SECONDS: Final = 2.0
 LOOK_AT_CLOCK_EVERY: Final = 256
@@ -216,9 +217,9 @@ def summary(file: OrderFile, work: Work, tally: Tally) -> str:
     """What became of a file whose rows do not all count, in a sentence or two."""
     rows = sum(len(refusal.rows) for refusal in tally.refused)
     return (
-        f"{rows:,} {'row' if rows == 1 else 'rows'} of the file {'was' if rows == 1 else 'were'} refused and"
-        f" {'does' if rows == 1 else 'do'} not count; published now: {tally.orders:,} orders and {tally.refunds:,}"
-        f" refunds; imported before: {work.already:,}; not sold: {len(file.skipped):,}."
+        f"{counted(rows, 'row')} of the file {'was' if rows == 1 else 'were'} refused and"
+        f" {'does' if rows == 1 else 'do'} not count; published now: {counted(tally.orders, 'order')} and"
+        f" {counted(tally.refunds, 'refund')}; imported before: {work.already:,}; not sold: {len(file.skipped):,}."
         f" {'; '.join(reasons(tally.refused))}. `insights dead-letters` lists each row; mend them and import the file"
         " again: what counts already is not counted twice"
     )

@@ -6,17 +6,8 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-# ISO 4217's codes of money that things are sold for.
-CURRENCIES: Final = frozenset(
-    """
-    AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF
-    CLF CLP CNY COP CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL
-    HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL
-    MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON
-    RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH
-    UGX USD UYU UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG
-    """.split()  # noqa: SIM905 as the standard lists them
-)
+from schemas.currency import is_currency
+
 # Signs of one currency. The longest first: "CA$" before "$".
 SIGNS: Final = {
     "AU$": "AUD",
@@ -169,7 +160,7 @@ def _amount(written: str) -> Decimal:
 def currency_in(text: str, locale: str = "") -> str | None:
     """The ISO 4217 code that a text says by a code or by a sign; None when it says none, or one of several."""
     for code in CODE.findall(text):
-        if code in CURRENCIES:
+        if is_currency(code):
             return str(code)
     for sign, code in SIGNS.items():
         if _stands(sign, text):
@@ -189,7 +180,7 @@ def _stands(sign: str, text: str) -> bool:
 def told_currency(told: Any, locale: str = "") -> str:
     """The ISO 4217 code of structured data: ``eur`` and ``€`` are EUR. Raises ValueError for what is none."""
     text = str(told).strip()
-    if text.upper() in CURRENCIES:
+    if is_currency(text.upper()):
         return text.upper()
     if len(text) <= 4 and (found := currency_in(text, locale)):
         return found

@@ -174,7 +174,8 @@ class Simulation:
             "region": payload["region"],
             "currency": self.shop.currency,
             "lines": lines,
-            "amount": sum((line["amount"] for line in lines), ZERO),
+            # A cursor of before there were refunds of shipping has refunds to come without it.
+            "amount": sum((line["amount"] for line in lines), Decimal(payload.get("other", ZERO))),
             "reason": payload["reason"],
         }
         found = [Occurrence(item.due_ms, this, ORDER_REFUNDED, record)]

@@ -51,6 +51,7 @@ SIGN_UP_SHARE: Final = 0.012
 KNOWN_SHARE: Final = 0.30
 KNOWN_AT_CHECKOUT_SHARE: Final = 0.30
 REFUND_SHARE: Final = 0.04
+GOODWILL: Final = Decimal("5.00")  # paid back of an order that had no shipping to pay back
 LONGEST_REFUND_HOURS: Final = 72
 FREE_SHIPPING_FROM: Final = Decimal(50)
 SHIPPING: Final = Decimal("4.90")
@@ -353,9 +354,12 @@ class _Visit:
         }
 
     def _refund(self, order: dict[str, Any], market: Region) -> Scheduled:
-        """The refund of a whole order or of one of its lines, an hour to three days later."""
+        """The refund of a whole order with its shipping, of one of its lines, or of no goods: shipping or goodwill.
+
+        It comes an hour to three days after the order.
+        """
         rng = self._rng
-        lines = order["lines"] if rng.random() < 0.6 else [rng.choice(order["lines"])]
+        lines, other = self._paid_back(order)
         hours = min(1 - log(1 - rng.random()) * 16, LONGEST_REFUND_HOURS)
         payload = {
             "prefix": self._prefix,
@@ -373,8 +377,18 @@ class _Visit:
                 }
                 for line in lines
             ],
+            "other": str(other),
         }
         return Scheduled(self._at_ms + int(hours * 60) * MINUTE_MS, "refund", payload)
+
+    def _paid_back(self, order: dict[str, Any]) -> tuple[list[dict[str, Any]], Decimal]:
+        """The lines that are paid back, and what is paid back beside them."""
+        kind = self._rng.random()
+        if kind < 0.5:
+            return order["lines"], order["shipping_amount"]
+        if kind < 0.85:
+            return [self._rng.choice(order["lines"])], ZERO
+        return [], order["shipping_amount"] or GOODWILL
 
 
 def stock_moved(

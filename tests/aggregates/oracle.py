@@ -99,7 +99,7 @@ def _lines(log: Log, name: str) -> list[tuple[Record, int, Record]]:
     return [(e, n, line) for e in _counted(log, name) for n, line in enumerate(e["lines"], start=1)]
 
 
-def _net_cents(line: Record) -> int:
+def _sales_cents(line: Record) -> int:
     return line["quantity"] * cents(line["unit_price"]) - cents(line["discount_amount"])
 
 
@@ -116,7 +116,7 @@ def sales_per_minute(log: Log) -> list[Row]:
             "units": sum(line["quantity"] for _, line in members),
             "gross_amount": amount(sum(line["quantity"] * cents(line["unit_price"]) for _, line in members)),
             "discount_amount": amount(sum(cents(line["discount_amount"]) for _, line in members)),
-            "net_amount": amount(sum(_net_cents(line) for _, line in members)),
+            "sales_amount": amount(sum(_sales_cents(line) for _, line in members)),
         }
         for (window, region, category), members in groups.items()
     ]
@@ -136,13 +136,13 @@ def sales_per_day(log: Log) -> list[Row]:
             "units": sum(line["quantity"] for _, _, line in members),
             "gross_amount": amount(sum(line["quantity"] * cents(line["unit_price"]) for _, _, line in members)),
             "discount_amount": amount(sum(cents(line["discount_amount"]) for _, _, line in members)),
-            "net_amount": amount(sum(_net_cents(line) for _, _, line in members)),
+            "sales_amount": amount(sum(_sales_cents(line) for _, _, line in members)),
         }
         for (window, region, category), members in groups.items()
     ]
 
 
-def refunds_per_day(log: Log) -> list[Row]:
+def refunded_goods_per_day(log: Log) -> list[Row]:
     groups: dict[tuple[datetime, str, str], list[tuple[Record, Record]]] = defaultdict(list)
     for e, _, line in _lines(log, "sales.order_refunded"):
         groups[day(e["occurred_at"]), e["region"], line["category"]].append((e, line))
@@ -153,10 +153,31 @@ def refunds_per_day(log: Log) -> list[Row]:
             "category": category,
             "refunds": len({e["refund_id"] for e, _ in members}),
             "units": sum(line["quantity"] for _, line in members),
-            "refund_amount": amount(sum(cents(line["amount"]) for _, line in members)),
+            "goods_amount": amount(sum(cents(line["amount"]) for _, line in members)),
         }
         for (window, region, category), members in groups.items()
     ]
+
+
+def refunds_per_day(log: Log) -> list[Row]:
+    groups: dict[tuple[datetime, str], list[Record]] = defaultdict(list)
+    for e in _counted(log, "sales.order_refunded"):
+        groups[day(e["occurred_at"]), e["region"]].append(e)
+    rows = []
+    for (window, region), members in groups.items():
+        paid_back = sum(cents(e["amount"]) for e in members)
+        goods = sum(cents(line["amount"]) for e in members for line in e["lines"])
+        rows.append(
+            {
+                "window_start": window,
+                "region": region,
+                "refunds": len({e["refund_id"] for e in members}),
+                "goods_amount": amount(goods),
+                "other_amount": amount(paid_back - goods),
+                "refund_amount": amount(paid_back),
+            }
+        )
+    return rows
 
 
 def customer_orders_per_day(log: Log) -> list[Row]:
@@ -169,7 +190,7 @@ def customer_orders_per_day(log: Log) -> list[Row]:
             "customer_id": customer,
             "orders": len({e["order_id"] for e, _ in members}),
             "units": sum(line["quantity"] for _, line in members),
-            "net_amount": amount(sum(_net_cents(line) for _, line in members)),
+            "sales_amount": amount(sum(_sales_cents(line) for _, line in members)),
             "first_order_at": min(e["occurred_at"] for e, _ in members),
             "last_order_at": max(e["occurred_at"] for e, _ in members),
         }
@@ -186,7 +207,7 @@ def product_activity_per_hour(log: Log) -> list[Row]:
     for e, _, line in _lines(log, "sales.order_placed"):
         row = rows[hour(e["occurred_at"]), line["product_id"]]
         row[2] += line["quantity"]
-        row[3] += _net_cents(line)
+        row[3] += _sales_cents(line)
     return [
         {
             "window_start": window,
@@ -194,9 +215,9 @@ def product_activity_per_hour(log: Log) -> list[Row]:
             "views": views,
             "carts": carts,
             "units": units,
-            "revenue": amount(revenue),
+            "sales_amount": amount(sales_amount),
         }
-        for (window, product), (views, carts, units, revenue) in rows.items()
+        for (window, product), (views, carts, units, sales_amount) in rows.items()
     ]
 
 
@@ -229,10 +250,9 @@ def _least(values: Iterable[str | None]) -> str | None:
 
 
 def funnel_per_hour(log: Log) -> list[Row]:
-    groups: dict[tuple[datetime, str], list[Record]] = defaultdict(list)
+    groups: dict[tuple[datetime, str | None], list[Record]] = defaultdict(list)
     for e in _counted(log, "web.interaction"):
-        campaign = "(none)" if e["campaign"] is None else e["campaign"]
-        groups[hour(e["occurred_at"]), campaign].append(e)
+        groups[hour(e["occurred_at"]), e["campaign"]].append(e)
     steps = {
         "product_view_sessions": "product_view",
         "cart_sessions": "add_to_cart",
@@ -242,7 +262,8 @@ def funnel_per_hour(log: Log) -> list[Row]:
     return [
         {
             "window_start": window,
-            "campaign": campaign,
+            "has_campaign": campaign is not None,
+            "campaign": campaign or "",
             "sessions": len({e["session_id"] for e in members}),
             **{
                 column: len({e["session_id"] for e in members if e["interaction"] == step})
@@ -303,13 +324,17 @@ def order_lines(log: Log) -> list[Row]:
             **{name: e[name] for name in carried},
             "line": n,
             **{name: line[name] for name in of_line},
-            "net_amount": amount(_net_cents(line)),
+            "sales_amount": amount(_sales_cents(line)),
         }
         for e, n, line in _lines(log, "sales.order_placed")
     ]
 
 
 def refunds(log: Log) -> list[Row]:
+    return [_all_but("lines")(e) for e in _counted(log, "sales.order_refunded")]
+
+
+def refund_lines(log: Log) -> list[Row]:
     carried = ("event_id", "occurred_at", "refund_id", "order_id", "customer_id", "region", "currency", "reason")
     of_line = ("product_id", "category", "quantity", "amount")
     return [
@@ -347,6 +372,8 @@ TABLES: dict[str, Callable[[Log], list[Row]]] = {
     "price_changes": price_changes,
     "product_activity_per_hour": product_activity_per_hour,
     "product_observations": product_observations,
+    "refund_lines": refund_lines,
+    "refunded_goods_per_day": refunded_goods_per_day,
     "refunds": refunds,
     "refunds_per_day": refunds_per_day,
     "sales_per_day": sales_per_day,

@@ -62,29 +62,35 @@ def _keyed(rows: Iterable[Row], keys: int) -> dict[Row, Row]:
 FROM_FACTS: Mapping[str, str] = {
     "sales_per_minute": """
         select date_trunc('minute', occurred_at, 'UTC'), region, category,
-            count(distinct order_id), sum(quantity), sum(quantity * unit_price), sum(discount_amount), sum(net_amount)
+            count(distinct order_id), sum(quantity), sum(quantity * unit_price), sum(discount_amount), sum(sales_amount)
         from events.order_lines group by 1, 2, 3""",
     "sales_per_day": """
         select date_trunc('day', occurred_at, 'UTC'), region, category, count(distinct order_id),
             count(*) filter (where line = 1), sum(quantity), sum(quantity * unit_price), sum(discount_amount),
-            sum(net_amount)
+            sum(sales_amount)
         from events.order_lines group by 1, 2, 3""",
     "customer_orders_per_day": """
         select date_trunc('day', occurred_at, 'UTC'), customer_id,
-            count(distinct order_id), sum(quantity), sum(net_amount), min(occurred_at), max(occurred_at)
+            count(distinct order_id), sum(quantity), sum(sales_amount), min(occurred_at), max(occurred_at)
         from events.order_lines group by 1, 2""",
-    "refunds_per_day": """
+    "refunded_goods_per_day": """
         select date_trunc('day', occurred_at, 'UTC'), region, category,
             count(distinct refund_id), sum(quantity), sum(amount)
-        from events.refunds group by 1, 2, 3""",
+        from events.refund_lines group by 1, 2, 3""",
+    "refunds_per_day": """
+        select date_trunc('day', occurred_at, 'UTC'), region, count(distinct refund_id),
+            coalesce(sum(goods), 0), sum(amount) - coalesce(sum(goods), 0), sum(amount)
+        from events.refunds
+        left join (select event_id, sum(amount) as goods from events.refund_lines group by 1) as lines using (event_id)
+        group by 1, 2""",
     "product_activity_per_hour": """
-        select date_trunc('hour', occurred_at, 'UTC'), product_id, sum(views), sum(carts), sum(units), sum(revenue)
+        select date_trunc('hour', occurred_at, 'UTC'), product_id, sum(views), sum(carts), sum(units), sum(sales_amount)
         from (
             select occurred_at, product_id, (interaction = 'product_view')::int as views,
-                (interaction = 'add_to_cart')::int as carts, 0 as units, 0::numeric as revenue
+                (interaction = 'add_to_cart')::int as carts, 0 as units, 0::numeric as sales_amount
             from events.interactions where interaction in ('product_view', 'add_to_cart')
             union all
-            select occurred_at, product_id, 0, 0, quantity, net_amount from events.order_lines
+            select occurred_at, product_id, 0, 0, quantity, sales_amount from events.order_lines
         ) as activity group by 1, 2""",
     "sessions": """
         select date_trunc('day', session_started_at, 'UTC'), session_id,
@@ -94,12 +100,12 @@ FROM_FACTS: Mapping[str, str] = {
             count(*) filter (where interaction = 'purchase')
         from events.interactions group by 1, 2""",
     "funnel_per_hour": """
-        select date_trunc('hour', occurred_at, 'UTC'), coalesce(campaign, '(none)'),
+        select date_trunc('hour', occurred_at, 'UTC'), campaign is not null, coalesce(campaign, ''),
             count(distinct session_id), count(distinct session_id) filter (where interaction = 'product_view'),
             count(distinct session_id) filter (where interaction = 'add_to_cart'),
             count(distinct session_id) filter (where interaction = 'checkout'),
             count(distinct session_id) filter (where interaction = 'purchase')
-        from events.interactions group by 1, 2""",
+        from events.interactions group by 1, 2, 3""",
     "price_changes": """
         select date_trunc('hour', occurred_at, 'UTC'), shop, product_id, occurred_at,
             min(name), min(previous_price), min(price), min(currency)

@@ -48,7 +48,7 @@ def made(event: Event, at: datetime, number: int = 0) -> dict[str, Any]:
         record["order_id"] = record["refund_id"] = f"made-{uuid.uuid4()}"
     if event.name == "sales.order_refunded":
         record["lines"] = [{k: v for k, v in line.items() if k != "brand"} for line in record["lines"]]
-        record["amount"] = Decimal("19.50")
+        record["amount"] = Decimal("24.40")  # with the shipping
     if event.name == "web.interaction":
         step = STEPS[number % len(STEPS)]
         record |= {"interaction": step, "campaign": "made-campaign"}

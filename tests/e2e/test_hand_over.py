@@ -36,7 +36,7 @@ select date_trunc('minute', occurred_at, 'UTC'), region, category, max(quantity 
 from events.order_lines group by 1, 2, 3
 """  # noqa: S608
 LONG_CLOSED = """
-select count(*), sum(orders), sum(net_amount) from live.sales_per_minute where window_start < %s and region <> 'made'
+select count(*), sum(orders), sum(sales_amount) from live.sales_per_minute where window_start < %s and region <> 'made'
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,8 +11,10 @@ from typing import Any
 
 import psycopg
 import pytest
+import requests
 from confluent_kafka import Producer
 
+from flink.finality import watermarks
 from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest
 from insights.deployment import replay_site
@@ -23,12 +26,16 @@ from replay.records import Status
 from replay.run import run
 from replay.verify import verify
 from schemas.binary import zigzag
-from schemas.catalogue import event
+from schemas.catalogue import Event, event
 from schemas.codec import Encoder
 from schemas.registry import Registry
 from tests.conftest import running_stack
+from tests.e2e.made_events import made
 
 ORDERS = event("sales.order_placed")
+EDITS = event("public.wiki_edited")
+# From being told to run until it reads, at most.
+STARTING_SECONDS = 20
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +64,8 @@ def order(number: int, at: datetime) -> dict[str, Any]:
     }
 
 
-def counts(hub: Settings) -> dict[str, int | None]:
-    found = status(hub).topics[ORDERS.topic]
+def counts(hub: Settings, of: Event = ORDERS) -> dict[str, int | None]:
+    found = status(hub).topics[of.topic]
     return {name: getattr(found, name) for name in ("published", "counted", "duplicate", "late", "dead")}
 
 
@@ -137,9 +144,45 @@ def test_a_replay_leaves_out_what_the_live_job_found_dead(hub: Settings, engine:
     done = run(site, plan, engine_of(hub, engine, said), by="a test", say=said, heard=lambda event: None)
     found = verify(site, done.run, say=said)
     assert found.status is Status.VERIFIED, found.certificate
+    assert found.certificate
+    assert found.certificate["sums"][ORDERS.topic] == counts(hub)
     with psycopg.connect(hub.postgres_dsn) as connection:
         (orders,) = connection.execute("select count(distinct event_id) from events.order_lines").fetchone() or (0,)
     assert orders == 8
+
+
+@pytest.mark.timeout(900)
+def test_partitions_that_were_silent_make_nothing_late_that_comes_with_the_others(
+    hub: Settings, until: Callable[..., Any]
+) -> None:
+    """After the tests above: of this topic all partitions have been silent for longer than the timeout."""
+    rest = FlinkRest(hub.flink_url)
+    job = rest.active_job(JOB_NAME)
+    assert job is not None
+    tasks = requests.get(f"{hub.flink_url}/jobs/{job}", timeout=30).json()["vertices"]
+    read_since = max(task["start-time"] for task in tasks) / 1000 + STARTING_SECONDS
+    until(lambda: time.time() - read_since > hub.idle_timeout_seconds, seconds=120, what="it has read for so long")
+    encoder = Encoder(EDITS, Registry(hub.registry_url).register(EDITS))
+    producer = Producer({"bootstrap.servers": hub.kafka})
+    now = datetime.now(UTC).replace(microsecond=0)
+
+    def publish(partition: int, at: datetime) -> None:
+        producer.produce(EDITS.topic, encoder.encode(made(EDITS, at)), key=b"an edit", partition=partition)
+        producer.flush()
+
+    def come_to(counted: int, late: int) -> None:
+        wanted = {"published": counted + late, "counted": counted, "duplicate": 0, "late": late, "dead": 0}
+        until(lambda: counts(hub, EDITS) == wanted, seconds=60, what=f"the books say {wanted}")
+
+    for number, (partition, days_ago) in enumerate([(0, 30), (0, 0), (1, 10)], start=1):
+        publish(partition, now - timedelta(days=days_ago))
+        come_to(number, 0)
+    newest = int(now.timestamp() * 1000) - 5_000
+    until(lambda: watermarks(rest, job)[EDITS.table] == newest, seconds=120, what="the silent partition has followed")
+    publish(1, now - timedelta(hours=23))
+    come_to(4, 0)
+    publish(1, now - timedelta(hours=25))
+    come_to(4, 1)
 
 
 def said(text: str) -> None:

@@ -110,10 +110,10 @@ def test_a_stack_started_on_cdnow_has_every_customers_every_day_to_the_cent(
 def test_the_facts_have_every_order_customer_cd_and_dollar(settings: Settings) -> None:
     with psycopg.connect(settings.postgres_dsn) as connection:
         found = connection.execute(
-            "select count(distinct order_id), count(distinct customer_id), sum(quantity), sum(net_amount)"
+            "select count(distinct order_id), count(distinct customer_id), sum(quantity), sum(sales_amount)"
             " from events.order_lines"
         ).fetchone()
-        sold = connection.execute("select sum(units), sum(net_amount) from live.sales_per_minute").fetchone()
+        sold = connection.execute("select sum(units), sum(sales_amount) from live.sales_per_minute").fetchone()
     assert found == (ORDERS, CUSTOMERS, CDS, DOLLARS)
     assert sold == (CDS, DOLLARS)
 
@@ -140,7 +140,7 @@ def test_the_marts_of_a_real_history_give_the_figures_that_papers_print(settings
         problems = wrong_marts(connection, History({ORDER_PLACED.name: cdnow_orders()}), FROM_FILE)
         sold = connection.execute(
             "select sum(orders), sum(new_customers), sum(units), sum(net_amount) from marts.daily_sales"
-            " where region = '(all)' and category = '(all)'"
+            " where level = 'all'"
         ).fetchone()
         scored = connection.execute("select sum(frequency), count(*), sum(monetary) from marts.rfm").fetchone()
     assert not problems, "\n\n".join(problems)

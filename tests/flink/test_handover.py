@@ -15,6 +15,7 @@ from aggregates.catalogue import Aggregate, Column, aggregate, aggregates
 from flink import live_job
 from flink.handover import WINDOW, start_version
 from flink.plan import first_published, live_plan
+from schemas.binary import EPOCH
 from schemas.catalogue import MOST_AHEAD
 from schemas.errors import Misconfigured
 from tests.aggregates import oracle
@@ -102,13 +103,21 @@ def test_a_second_job_reads_its_own_topics_alone_from_what_may_be_of_its_windows
     """No event is published before its time by more than an hour."""
     found = plan(job=live_job.handed_over(SALES, LINE))
     assert found.name == "insights-live-sales_per_minute-v2"
-    (source,) = [s for s in found.statements if "'kafka'" in s]
+    (source,) = [s for s in found.statements if "'event-log'" in s]
     assert "'topic' = 'sales.order_placed.v1'" in source
     assert "'properties.group.id' = 'insights-live-sales_per_minute-v2'" in source
     since = int((LINE - timedelta(hours=1)).timestamp() * 1000)
     assert f"'scan.startup.timestamp-millis' = '{since}'" in source
     assert [i.split("\n")[0] for i in found.inserts] == ["insert into `versions.sales_per_minute_v2`"]
     assert found.settings["execution.checkpointing.dir"].endswith("/jobs/insights-live-sales_per_minute-v2/checkpoints")
+
+
+@pytest.mark.parametrize("line", [EPOCH - timedelta(days=400), EPOCH, EPOCH + timedelta(hours=1)])
+def test_a_line_before_the_log_can_have_begun_means_its_beginning(line: datetime) -> None:
+    """Kafka knows no time before 1970, and takes none."""
+    (source,) = [s for s in plan(job=live_job.handed_over(SALES, line)).statements if "'event-log'" in s]
+    assert "'scan.startup.mode' = 'earliest-offset'" in source
+    assert "'scan.startup.timestamp-millis'" not in source
 
 
 def test_a_line_that_cuts_a_window_is_refused() -> None:
@@ -120,7 +129,7 @@ def test_a_line_that_cuts_a_window_is_refused() -> None:
 def test_what_goes_by_another_time_than_the_events_own_is_read_from_the_beginning() -> None:
     """Nothing holds the time at which a session began to the clock."""
     found = plan(job=live_job.handed_over(replace(aggregate("sessions"), version=2), LINE))
-    (source,) = [s for s in found.statements if "'kafka'" in s]
+    (source,) = [s for s in found.statements if "'event-log'" in s]
     assert "'scan.startup.mode' = 'earliest-offset'" in source
     assert any(f"`session_started_at` >= timestamp '{LINE:%Y-%m-%d} 00:00:00.000'" in s for s in found.statements)
 

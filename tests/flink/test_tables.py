@@ -113,7 +113,7 @@ def test_a_sinks_table_says_what_it_means(made: Sink, connection: Connection) ->
 def test_money_is_exact_at_the_contracts_limits(connection: Connection) -> None:
     (scale, precision) = connection.execute(
         "select numeric_scale, numeric_precision from information_schema.columns"
-        " where table_schema = 'live' and table_name = 'sales_per_minute' and column_name = 'net_amount'"
+        " where table_schema = 'live' and table_name = 'sales_per_minute' and column_name = 'sales_amount'"
     ).fetchone() or (0, 0)
     assert (scale, precision) == (2, 38)
 
@@ -146,9 +146,9 @@ REFUSED = {
     ),
     "scale": (
         "drop view live.sales_per_minute;"
-        " alter table versions.sales_per_minute_v1 alter column net_amount type numeric(38, 4)",
-        "alter table versions.sales_per_minute_v1 alter column net_amount type numeric(38, 2)",
-        "column net_amount is numeric(38,4) not null and should be numeric(38,2) not null. ",
+        " alter table versions.sales_per_minute_v1 alter column sales_amount type numeric(38, 4)",
+        "alter table versions.sales_per_minute_v1 alter column sales_amount type numeric(38, 2)",
+        "column sales_amount is numeric(38,4) not null and should be numeric(38,2) not null. ",
     ),
     "nulls": (
         "alter table versions.sessions_v1 alter column carts drop not null",

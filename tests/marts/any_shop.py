@@ -2,8 +2,8 @@
 
 Ties at one moment, edges of midnights, months and windows, one product in several lines, refunds on later days and of
 orders that nobody knows, customers who were never announced or never bought, products that no page shows or two shops
-show, visits of nobody, any script. They fit their contracts, the unwritten half too: an order's number is its own, and
-a session has one start.
+show, prices in two currencies by turns, names that read like totals or none, visits of nobody, any script. They fit
+their contracts, the unwritten half too: an order's number is its own, and a session has one start.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ MILLISECOND = timedelta(milliseconds=1)
 ONE_DAY = timedelta(days=1)
 LOOKBACK = timedelta(days=30)
 
-REGIONS = ("EU", "US", "日本", "eu")
-CATEGORIES = ("Bikes", "Vélos", "Ve\u0301los", 'it\'s "so"')
+REGIONS = ("EU", "US", "日本", "eu", "(all)")
+CATEGORIES = ("Bikes", "Vélos", "Ve\u0301los", 'it\'s "so"', "(all)")
 CUSTOMERS = tuple(f"C-{n}" for n in range(9)) + ("c-1", "C-３", "ü")
 PRODUCTS = tuple(f"P-{n}" for n in range(7)) + ("p-1", "P-１")
 UNSEEN = PRODUCTS[4:7]
-CAMPAIGNS = (None, None, None, "spring", "été 🚲", "brand", "")
+CAMPAIGNS = (None, None, None, "spring", "été 🚲", "brand", "", "(none)")
+CURRENCIES = ("EUR", "EUR", "EUR", "USD")
 SHOPS = ("shop.example", "zweites.example")
 STEPS = ("page_view", "product_view", "add_to_cart", "checkout", "purchase")
 REASONS = ("damaged", "wrong_item", "changed_mind")
@@ -150,7 +151,7 @@ def _refund(rng: Random, number: int, order: Record) -> Record:
         "region": order["region"],
         "currency": "EUR",
         "lines": lines,
-        "amount": sum((line["amount"] for line in lines), Decimal("0.00")),
+        "amount": sum((line["amount"] for line in lines), Decimal("4.90") * (number % 2)),
         "reason": rng.choice(REASONS),
     }
 
@@ -176,19 +177,22 @@ def _change(rng: Random, at: datetime, who: str) -> Record:
 def _looks(rng: Random, number: int) -> list[Record]:
     """Of one page often the same price; now and then two looks at one moment, by two observers."""
     found: list[Record] = []
-    prices: dict[tuple[str, str], Decimal] = {}
+    prices: dict[tuple[str, str, str], Decimal] = {}
     moments = sorted(_moment(rng) for _ in range(number))
     for at in moments:
         shop, product = rng.choices(SHOPS, (9, 1))[0], rng.choice([p for p in PRODUCTS if p not in UNSEEN])
         for _ in range(rng.choices((1, 2), (9, 1))[0]):
-            before = prices.get((shop, product))
+            currency = rng.choice(CURRENCIES)
+            before = prices.get((shop, product, currency))
             price = before if before is not None and rng.random() < 0.5 else _amount(rng)
-            prices[shop, product] = price
-            found.append(_look(rng, at, shop, product, before, price))
+            prices[shop, product, currency] = price
+            found.append(_look(rng, at, shop, product, before, price, currency))
     return found
 
 
-def _look(rng: Random, at: datetime, shop: str, product: str, before: Decimal | None, price: Decimal) -> Record:
+def _look(
+    rng: Random, at: datetime, shop: str, product: str, before: Decimal | None, price: Decimal, currency: str
+) -> Record:
     return {
         "occurred_at": at,
         "shop": shop,
@@ -200,7 +204,7 @@ def _look(rng: Random, at: datetime, shop: str, product: str, before: Decimal | 
         "price": price,
         "list_price": rng.choice((None, price + 1)),
         "previous_price": before,
-        "currency": "EUR",
+        "currency": currency,
         "availability": rng.choice(("in_stock", "out_of_stock")),
         "stock_quantity": rng.choice((None, 0, 12)),
         "image_urls": [],

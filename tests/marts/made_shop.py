@@ -21,7 +21,7 @@ REGIONS = ("north", "south")
 # The aggregates that follow from facts, as the live job would count them.
 DERIVED = {
     "customer_orders_per_day": """
-        select date_trunc('day', occurred_at), customer_id, count(distinct order_id), sum(quantity), sum(net_amount),
+        select date_trunc('day', occurred_at), customer_id, count(distinct order_id), sum(quantity), sum(sales_amount),
             min(occurred_at), max(occurred_at)
         from events.order_lines group by 1, 2
     """,
@@ -34,17 +34,23 @@ DERIVED = {
         from events.interactions where occurred_at < session_started_at + interval '24 hours' group by 1, 2
     """,
     "product_activity_per_hour": """
-        select date_trunc('hour', at), product_id, sum(views), sum(carts), sum(units), sum(revenue) from (
+        select date_trunc('hour', at), product_id, sum(views), sum(carts), sum(units), sum(sales_amount) from (
             select occurred_at as at, product_id, (interaction = 'product_view')::int as views,
-                (interaction = 'add_to_cart')::int as carts, 0 as units, 0 as revenue
+                (interaction = 'add_to_cart')::int as carts, 0 as units, 0 as sales_amount
             from events.interactions where product_id is not null
             union all
-            select occurred_at, product_id, 0, 0, quantity, net_amount from events.order_lines
+            select occurred_at, product_id, 0, 0, quantity, sales_amount from events.order_lines
         ) as activity group by 1, 2
     """,
-    "refunds_per_day": """
+    "refunded_goods_per_day": """
         select date_trunc('day', occurred_at), region, category, count(distinct refund_id), sum(quantity), sum(amount)
-        from events.refunds group by 1, 2, 3
+        from events.refund_lines group by 1, 2, 3
+    """,
+    "refunds_per_day": """
+        select date_trunc('day', occurred_at), region, count(*), sum(goods), sum(amount) - sum(goods), sum(amount)
+        from events.refunds
+        join (select event_id, sum(amount) as goods from events.refund_lines group by 1) as lines using (event_id)
+        group by 1, 2
     """,
 }
 
@@ -68,7 +74,7 @@ class Shop:
     def lose(self, since: datetime, until: datetime) -> None:
         """All that was in the time is gone."""
         with psycopg.connect(self.dsn) as connection:
-            for name in ("order_lines", "refunds", "interactions"):
+            for name in ("order_lines", "refunds", "refund_lines", "interactions"):
                 connection.execute(
                     f"delete from {aggregate(name).table} where occurred_at >= %s and occurred_at < %s", (since, until)
                 )
@@ -173,25 +179,12 @@ class Shop:
                 ),
             )
             if self.rng.random() < 0.2:
-                insert(
-                    connection,
-                    "refunds",
-                    (
-                        f"r{order}-{line}",
-                        1,
-                        at + timedelta(hours=30),
-                        f"R{order}-{line}",
-                        order,
-                        customer,
-                        region,
-                        "EUR",
-                        product,
-                        PRODUCTS[product],
-                        1,
-                        price,
-                        "damaged",
-                    ),
-                )
+                # With the shipping, 4.90, which no line holds.
+                head = (at + timedelta(hours=30), f"R{order}-{line}", order, customer, region, "EUR")
+                event_id, paid = f"r{order}-{line}", (price + Decimal("4.90"), "damaged")
+                insert(connection, "refunds", (event_id, *head, *paid))
+                returned = (product, PRODUCTS[product], 1, price, "damaged")
+                insert(connection, "refund_lines", (event_id, 1, *head, *returned))
             hour = at.replace(minute=0, second=0, microsecond=0)
             connection.execute(
                 "insert into versions.stock_moves_per_hour_v1 (window_start, product_id, warehouse, sold, restocked,"

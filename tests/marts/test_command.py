@@ -23,7 +23,7 @@ BROKEN = "alter view events.refunds rename to hidden"
 TWICE = """
 insert into versions.order_lines_v1 (
     event_id, line, occurred_at, order_id, customer_id, region, currency, channel, product_id, category, quantity,
-    unit_price, discount_amount, net_amount
+    unit_price, discount_amount, sales_amount
 )
 select
     event_id, 1, timestamptz '2026-03-02 10:00Z', 'O1', 'C1', 'EU', 'EUR', 'web', 'P1', 'Bells', 1, 2, 0, 2

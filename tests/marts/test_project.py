@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from aggregates.catalogue import aggregates
 from insights.dbt_files import files
 from insights.dbt_run import DBT, environment
 from insights.settings import PROJECT, Settings
@@ -42,6 +43,17 @@ def test_every_model_and_column_says_what_it_is(manifest: dict[str, Any]) -> Non
     ]
     assert silent == []
     assert [node["name"] for node in models(manifest) if not node["columns"]] == []
+
+
+def test_a_net_amount_is_after_refunds_in_every_table(manifest: dict[str, Any]) -> None:
+    """Before refunds it is a sales_amount; revenue has been said of both, and is the name of neither."""
+    tables = {a.sink: set(a.columns) for a in aggregates()}
+    tables |= {node["name"]: set(node["columns"]) for node in models(manifest)}
+    assert {"live.sales_per_day", "daily_sales", "fct_orders"} <= tables.keys()
+    assert sorted(name for name, columns in tables.items() if "revenue" in columns) == []
+    net = {name: columns for name, columns in tables.items() if "net_amount" in columns}
+    assert {"daily_sales", "fct_orders"} <= net.keys()
+    assert [name for name, columns in net.items() if not {"sales_amount", "refund_amount"} <= columns] == []
 
 
 def test_every_mart_states_its_grain_and_keeps_a_contract(manifest: dict[str, Any]) -> None:

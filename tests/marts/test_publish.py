@@ -102,7 +102,7 @@ def change(dsn: str, day: date) -> None:
     """Another amount in each line of that day, as a replay or the live job would write it."""
     with psycopg.connect(dsn) as connection:
         connection.execute(
-            f"update {LINES.table} set net_amount = net_amount + 0.01"
+            f"update {LINES.table} set sales_amount = sales_amount + 0.01"
             " where (occurred_at at time zone 'UTC')::date = %s",
             (day,),
         )
@@ -121,7 +121,7 @@ def test_every_table_is_copied_with_its_types_nulls_and_bytes(dsn: str, lake: Ca
     assert_same(dsn, lake, *done)
     assert sum(in_lake(lake, "events.customers").values()) > 5
     schema = lake.load_table("events.order_lines").schema()
-    assert str(schema.find_type("net_amount")) == "decimal(38, 2)"
+    assert str(schema.find_type("sales_amount")) == "decimal(38, 2)"
     assert str(schema.find_type("occurred_at")) == "timestamp"
     assert schema.find_field("line").doc == "Place of the line in the order, from 1."
 

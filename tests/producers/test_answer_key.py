@@ -110,9 +110,35 @@ def test_refunds_are_counted_on_their_own_day(tmp_path: Path) -> None:
             cell[0].add(refund["refund_id"])
             cell[1] += line["quantity"]
             cell[2] += line["amount"]
-    assert in_one_piece(tmp_path)["refunds_per_day"] == {
+    assert in_one_piece(tmp_path)["refunded_goods_per_day"] == {
         key: (len(refunds), *measures) for key, (refunds, *measures) in expected.items()
     }
+
+
+def test_refunds_of_a_day_are_goods_and_what_is_for_no_goods(tmp_path: Path) -> None:
+    expected: defaultdict[Any, list[Any]] = defaultdict(lambda: [0, Decimal(0), Decimal(0), Decimal(0)])
+    for refund in records(ORDER_REFUNDED):
+        goods = sum((line["amount"] for line in refund["lines"]), Decimal(0))
+        cell = expected[floor(refund["occurred_at"], DAY), refund["region"]]
+        cell[0] += 1
+        cell[1] += goods
+        cell[2] += refund["amount"] - goods
+        cell[3] += refund["amount"]
+    assert expected
+    assert in_one_piece(tmp_path)["refunds_per_day"] == {key: tuple(cell) for key, cell in expected.items()}
+
+
+def test_a_refund_of_shipping_is_a_refund_of_no_goods(tmp_path: Path) -> None:
+    database = sqlite3.connect(tmp_path / "shipping.sqlite", isolation_level=None)
+    key = AnswerKey(database)
+    one = {"region": "EU", "amount": Decimal("4.90")}
+    key.count(ORDER_REFUNDED, 0, one | {"lines": []})
+    key.count(ORDER_REFUNDED, 1, one | {"lines": [{"category": "Bikes", "quantity": 1, "amount": Decimal("0.00")}]})
+    key.write()
+    database.close()
+    found = answers(tmp_path / "shipping.sqlite")
+    assert found["refunds_per_day"] == {(EPOCH, "EU"): (2, Decimal("0.00"), Decimal("9.80"), Decimal("9.80"))}
+    assert found["refunded_goods_per_day"] == {(EPOCH, "EU", "Bikes"): (1, 1, Decimal("0.00"))}
 
 
 def test_customers_have_their_orders_of_a_day_the_first_and_the_last(tmp_path: Path) -> None:
@@ -137,7 +163,7 @@ def test_sessions_and_the_funnel_follow_from_the_interactions(tmp_path: Path) ->
     hours: defaultdict[Any, defaultdict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for record in records(INTERACTION):
         sessions[floor(record["session_started_at"], DAY), record["session_id"]].append(record)
-        hour = hours[floor(record["occurred_at"], HOUR), record["campaign"] or "(none)"]
+        hour = hours[floor(record["occurred_at"], HOUR), record["campaign"] is not None, record["campaign"] or ""]
         hour["any"].add(record["session_id"])
         hour[record["interaction"]].add(record["session_id"])
     found = in_one_piece(tmp_path)

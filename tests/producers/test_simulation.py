@@ -145,6 +145,7 @@ def test_refunds_pay_back_what_was_ordered_and_not_before() -> None:
     orders = {order["order_id"]: order for order in told(ORDER_PLACED)}
     refunds = told(ORDER_REFUNDED)
     assert len(refunds) > 10
+    kinds: Counter[tuple[bool, bool]] = Counter()  # (goods, something else)
     for refund in refunds:
         order = orders[refund["order_id"]]
         assert refund["occurred_at"] >= order["occurred_at"] + timedelta(hours=1)
@@ -153,7 +154,13 @@ def test_refunds_pay_back_what_was_ordered_and_not_before() -> None:
             for line in order["lines"]
         }
         assert all(line["amount"] == paid[line["product_id"]] for line in refund["lines"])
-        assert refund["amount"] == sum(line["amount"] for line in refund["lines"])
+        other = refund["amount"] - sum(line["amount"] for line in refund["lines"])
+        if len(refund["lines"]) == len(order["lines"]) > 1:
+            assert other == order["shipping_amount"]
+        if not refund["lines"]:
+            assert other == (order["shipping_amount"] or Decimal("5.00"))
+        kinds[bool(refund["lines"]), other > 0] += 1
+    assert len(kinds) == 3
     assert len({refund["order_id"] for refund in refunds}) == len(refunds)
 
 

@@ -15,7 +15,7 @@ from replay.plan import everything
 from tests.replay.own_postgres import own_postgres
 from tests.web import made_runs
 
-REFUNDS = aggregate("refunds_per_day")
+REFUNDS = aggregate("refunded_goods_per_day")
 # Category, units in the replay and in what readers see (None: no such row), and whether newer events touch it.
 ROWS = [
     ("equal", 1, 1, False),
@@ -31,11 +31,11 @@ ROWS = [
 
 
 def test_the_counts_of_a_comparison_add_up_to_the_rows_on_either_side(tmp_path: Path) -> None:
-    whole = made_runs.a_plan(["refunds_per_day"], "beginning", 100, made_runs.NOW).aggregates[0].windows
+    whole = made_runs.a_plan(["refunded_goods_per_day"], "beginning", 100, made_runs.NOW).aggregates[0].windows
     with own_postgres(tmp_path / "compare") as dsn, psycopg.connect(dsn) as connection:
         made_runs.make_tables(connection)
-        connection.execute("create temp table here as select * from live.refunds_per_day")
-        connection.execute("create temp table there as select * from live.refunds_per_day")
+        connection.execute("create temp table here as select * from live.refunded_goods_per_day")
+        connection.execute("create temp table there as select * from live.refunded_goods_per_day")
         connection.execute("create temp table touched as select window_start, region, category from here")
         for category, here, there, is_touched in ROWS:
             key = (made_runs.MIDNIGHT, "EU", category)

@@ -25,12 +25,13 @@ from aggregates.render import Engine
 from dashboards.model import load
 from dashboards.query import Postgres, question
 from flink.live_job import JOB_NAME
+from insights.accounting import TopicCounts
 from insights.deployment import replay_site
 from insights.engines import engine_of
 from insights.settings import PROJECT
 from replay import records
 from replay.explain import explain
-from replay.plan import OffsetsGone, Wish, everything, make_plan
+from replay.plan import NothingToDo, OffsetsGone, Wish, everything, make_plan
 from replay.planned import ReplayPlan
 from replay.promote import NotProven, promote, rollback
 from replay.records import NotNow, ReplayBusy, Run, Status
@@ -94,6 +95,10 @@ def hashes(found: Run) -> dict[str, str]:
     return {one["name"]: one["sha256"] for one in found.certificate["aggregates"]}
 
 
+def sums_of(counts: TopicCounts) -> dict[str, int | None]:
+    return {name: getattr(counts, name) for name in ("published", "counted", "duplicate", "late", "dead")}
+
+
 def problems(found: Run) -> list[Any]:
     assert found.certificate
     return [one for one in found.certificate["aggregates"] if one["mismatches"]]
@@ -111,6 +116,8 @@ def test_on_a_quiet_log_both_engines_compute_every_cell_that_is_live_and_touch_n
         assert found.certificate
         assert {one["name"] for one in found.certificate["aggregates"]} == {a.name for a in aggregates()}
         assert all(not one["excluded"] for one in found.certificate["aggregates"])
+        books = {topic: counts for topic, counts in hub.look().topics.items() if topic in found.certificate["sums"]}
+        assert found.certificate["sums"] == {topic: sums_of(counts) for topic, counts in books.items()}
     assert hashes(of_spark) == hashes(of_duckdb)
     assert site.log.committed(JOB_NAME, avro_events()) == groups
     names = {
@@ -145,26 +152,26 @@ def test_while_events_pour_in_all_is_equal_but_the_cells_that_newer_events_touch
 def some_final_row(hub: Hub) -> tuple[Any, ...]:
     with connect(hub.settings) as connection:
         row = connection.execute(
-            "select window_start, region, category, net_amount from live.sales_per_minute"
+            "select window_start, region, category, sales_amount from live.sales_per_minute"
             " where window_start < now() - interval '4 hours' order by orders desc, 1, 2, 3 limit 1"
         ).fetchone()
     assert row is not None
     return row
 
 
-def set_net_amount(hub: Hub, row: tuple[Any, ...], amount: Decimal) -> None:
+def set_sales_amount(hub: Hub, row: tuple[Any, ...], amount: Decimal) -> None:
     with connect(hub.settings) as connection:
         changed = connection.execute(
-            "update live.sales_per_minute set net_amount = %s where (window_start, region, category) = (%s, %s, %s)",
+            "update live.sales_per_minute set sales_amount = %s where (window_start, region, category) = (%s, %s, %s)",
             (amount, *row[:3]),
         ).rowcount
     assert changed == 1
 
 
-def net_amount(hub: Hub, row: tuple[Any, ...]) -> Decimal:
+def sales_amount(hub: Hub, row: tuple[Any, ...]) -> Decimal:
     with connect(hub.settings) as connection:
         found = connection.execute(
-            "select net_amount from live.sales_per_minute where (window_start, region, category) = (%s, %s, %s)",
+            "select sales_amount from live.sales_per_minute where (window_start, region, category) = (%s, %s, %s)",
             row[:3],
         ).fetchone()
     assert found is not None
@@ -176,35 +183,35 @@ def test_one_cell_tampered_with_is_found_explained_and_repaired_and_the_repair_c
 ) -> None:
     row = some_final_row(hub)
     right, wrong = row[3], row[3] + Decimal("0.01")
-    set_net_amount(hub, row, wrong)
+    set_sales_amount(hub, row, wrong)
     try:
         found = proven(hub, site, make_plan(site, Wish(names=("sales_per_minute",), scope="beginning")))
         assert found.status is Status.DIFFERS
         (one,) = problems(found)
         assert (one["different"], one["only_in_replay"], one["only_in_live"]) == (1, 0, 0)
-        assert one["differing_columns"] == {"net_amount": 1}
+        assert one["differing_columns"] == {"sales_amount": 1}
         (first,) = one["first_differences"]
         assert first["key"]["region"] == row[1]
-        assert (first["here"]["net_amount"], first["there"]["net_amount"]) == (str(right), str(wrong))
+        assert (first["here"]["sales_amount"], first["there"]["sales_amount"]) == (str(right), str(wrong))
         key = f'{row[0]:%Y-%m-%d %H:%M}, {row[1]}, "{row[2]}"'
         told = explain(site, "sales_per_minute", key)
         assert not told.adds_up
         assert told.computed
-        assert told.computed["net_amount"] == right
+        assert told.computed["sales_amount"] == right
         sold = [line for behind in told.events for line in behind.record["lines"] if line["category"] == row[2]]
         assert sum(line["quantity"] * line["unit_price"] - line["discount_amount"] for line in sold) == right
         with pytest.raises(NotProven, match="differs from what readers see"):
             promote(site, found.run, reason=None, by="a test", say=said)
-        assert net_amount(hub, row) == wrong
+        assert sales_amount(hub, row) == wrong
         done = promote(site, found.run, reason="somebody wrote into the table", by="a test", say=said)
-        assert net_amount(hub, row) == right
+        assert sales_amount(hub, row) == right
         assert done.changes
-        assert done.changes["sales_per_minute"]["by_measure"] == {"net_amount": "-0.01"}
+        assert done.changes["sales_per_minute"]["by_measure"] == {"sales_amount": "-0.01"}
         assert explain(site, "sales_per_minute", key).adds_up
         rollback(site, found.run, say=said)
-        assert net_amount(hub, row) == wrong
+        assert sales_amount(hub, row) == wrong
     finally:
-        set_net_amount(hub, row, right)
+        set_sales_amount(hub, row, right)
 
 
 KILLED = """
@@ -277,17 +284,20 @@ def test_what_the_log_has_forgotten_comes_from_the_lake_and_meets_the_log_at_a_s
         assert found.status is Status.VERIFIED, problems(found)
 
 
+def without_lake(site: Site, folder: Path) -> Site:
+    """The same log and tables, with another catalog in a database that has none yet: a lake without a table."""
+    elsewhere = dataclasses.replace(
+        site.deployment, lake_database="registry", lake_warehouse=(folder / "lake").as_uri()
+    )
+    return dataclasses.replace(site, deployment=elsewhere)
+
+
 def test_offsets_that_neither_log_nor_lake_has_are_refused_by_their_ranges(
     hub: Hub, site: Site, tmp_path: Path
 ) -> None:
     half = expire_half(hub)
-    # Another catalog, in a database that has none yet: a lake without a table.
-    elsewhere = dataclasses.replace(
-        site.deployment, lake_database="registry", lake_warehouse=(tmp_path / "lake").as_uri()
-    )
-    empty = dataclasses.replace(site, deployment=elsewhere)
     with pytest.raises(OffsetsGone, match=rf"{ORDER_PLACED.topic} partition 0: 0 to {half[0] - 1:,}"):
-        make_plan(empty, Wish(names=("sales_per_minute",), scope="beginning"))
+        make_plan(without_lake(site, tmp_path), Wish(names=("sales_per_minute",), scope="beginning"))
 
 
 def test_a_second_replay_of_an_aggregate_is_refused_with_the_name_of_the_first(hub: Hub, site: Site) -> None:
@@ -336,9 +346,20 @@ def test_postgres_gone_in_mid_run_is_a_clear_end_and_the_run_can_be_taken_up_aga
     assert verify(site, again.run, say=said).status is Status.VERIFIED
 
 
-def test_late_events_come_to_count_in_facts_and_aggregates_at_once_and_in_no_other_cell(hub: Hub, site: Site) -> None:
+def test_late_events_come_to_count_in_facts_and_aggregates_at_once_and_in_no_other_cell(
+    hub: Hub, site: Site, tmp_path: Path
+) -> None:
     long_ago = now() - timedelta(days=40)
-    orders = [made(ORDER_PLACED, long_ago + timedelta(minutes=n)) for n in range(20)]
+    first_of_all = [
+        datetime(1970, 1, 1, tzinfo=UTC),
+        datetime(1969, 12, 31, 23, tzinfo=UTC),
+        datetime(1, 1, 1, tzinfo=UTC),
+    ]
+    orders = [made(ORDER_PLACED, at) for at in (*(long_ago + timedelta(minutes=n) for n in range(20)), *first_of_all)]
+    never = made(event("web.interaction"), long_ago) | {
+        "session_started_at": datetime(9999, 12, 31, 23, 59, tzinfo=UTC)
+    }
+    hub.publish(event("web.interaction"), never, "late")
     for order in orders:
         hub.publish(ORDER_PLACED, order, "late")
     hub.publish(ORDER_PLACED, orders[0], "late")
@@ -346,22 +367,28 @@ def test_late_events_come_to_count_in_facts_and_aggregates_at_once_and_in_no_oth
     hub.come_to_rest()
     ids = [order["event_id"] for order in orders]
     facts = "select count(*), count(distinct event_id) from events.order_lines where event_id = any(%s)"
-    sold = "select coalesce(sum(net_amount), 0) from live.sales_per_minute where window_start between %s and %s"
+    sold = "select coalesce(sum(sales_amount), 0) from live.sales_per_minute where window_start between %s and %s"
     span = (long_ago - timedelta(days=1), long_ago + timedelta(days=1))
+    expire_half(hub)
+    with pytest.raises(NothingToDo, match="neither log nor lake has all that was published of .*sales.order_placed"):
+        make_plan(without_lake(site, tmp_path), Wish(names=everything(), scope="late"))
+    heard: list[str] = []
     with connect(hub.settings) as connection:
         assert connection.execute(facts, (ids,)).fetchone() == (0, 0)
         done = restate_late(
-            site, engine_of(hub.settings, "duckdb", said), by="a test", say=said, heard=lambda event: None
+            site, engine_of(hub.settings, "duckdb", said), by="a test", say=heard.append, heard=lambda event: None
         )
+        assert [line for line in heard if "web.interaction.v1 partition" in line and "9999-12-31" in line]
         assert done is not None
         assert done.certificate
         assert done.certificate["late"]["proven"]
-        assert done.certificate["late"]["events"] >= 21
+        assert done.certificate["late"]["events"] >= 24
+        assert [one.reason for one in done.plan.left_out if "session_started_at" in one.reason]
         lines = sum(len(order["lines"]) for order in orders)
-        assert connection.execute(facts, (ids,)).fetchone() == (lines, 20)
+        assert connection.execute(facts, (ids,)).fetchone() == (lines, 23)
         net = sum(
             line["quantity"] * line["unit_price"] - line["discount_amount"]
-            for order in orders
+            for order in orders[:20]
             for line in order["lines"]
         )
         assert connection.execute(sold, span).fetchone() == (net,)
@@ -403,11 +430,11 @@ def test_a_late_event_that_comes_after_the_plan_hides_no_cell_of_a_final_window(
     hub.publish(ORDER_PLACED, order, "late")
     hub.flush()
     hub.come_to_rest()
-    set_net_amount(hub, row, row[3] + 1)
+    set_sales_amount(hub, row, row[3] + 1)
     try:
         found = proven(hub, site, plan)
     finally:
-        set_net_amount(hub, row, row[3])
+        set_sales_amount(hub, row, row[3])
     (one,) = problems(found)
     assert (one["different"], one["excluded"]) == (1, {})
 
@@ -443,7 +470,7 @@ def test_a_real_shops_old_history_imported_into_a_running_system_comes_to_count_
     before = hub.come_to_rest()[ORDER_PLACED.topic]
     assert (before.late or 0) >= 69_659
     query = (
-        "select window_start, customer_id, orders, units, net_amount from live.customer_orders_per_day"
+        "select window_start, customer_id, orders, units, sales_amount from live.customer_orders_per_day"
         " where window_start < '1999-01-01'"
     )
     with connect(hub.settings) as connection:
@@ -452,7 +479,7 @@ def test_a_real_shops_old_history_imported_into_a_running_system_comes_to_count_
         rows = connection.execute(query).fetchall()
         found = {(day, customer): tuple(measures) for day, customer, *measures in rows}
         assert found == wanted
-        facts = "select count(distinct order_id), sum(quantity), sum(net_amount) from events.order_lines"
+        facts = "select count(distinct order_id), sum(quantity), sum(sales_amount) from events.order_lines"
         totals = connection.execute(f"{facts} where occurred_at < '1999-01-01'").fetchone()
     assert totals == (69_659, 167_881, Decimal("2500315.63"))
     found_again = proven(hub, site, make_plan(site, Wish(names=("customer_orders_per_day",), scope="beginning")))

@@ -25,6 +25,8 @@ def test_a_currency_has_its_decimals(code: str, digits: int) -> None:
         ("", "three capital letters"),
         ("DEM", "three capital letters"),  # a currency once
         ("XXX", "three capital letters"),  # ISO's word for none
+        ("XTS", "three capital letters"),  # and for tests
+        ("XAU", "three capital letters"),  # gold, of which no amount has so many decimals
     ],
 )
 def test_what_is_no_currency_says_what_to_write(written: str, hint: str) -> None:

@@ -82,7 +82,8 @@ def accounted(stack: Settings, e: Event) -> int:
     with psycopg.connect(stack.postgres_dsn) as connection:
         row = connection.execute(
             "select (select coalesce(sum(on_time), 0) from ops.event_counts where topic = %(topic)s)"
-            " + (select count(*) from ops.late_events where topic = %(topic)s)",
+            " + (select count(*) from ops.late_events where topic = %(topic)s)"
+            " + (select count(*) from ops.dead_records where topic = %(topic)s)",
             {"topic": e.topic},
         ).fetchone()
     assert row is not None
@@ -100,8 +101,11 @@ def half_and_half(stack: Settings, e: Event, of: Bounds, folder: Path) -> Input:
     late = folder / f"late-{e.name}.parquet"
     folder.mkdir(parents=True, exist_ok=True)
     with psycopg.connect(stack.postgres_dsn) as connection:
+        # Of the dead, those that other tests left on the stack: sales in another currency than its shop's.
         places = connection.execute(
-            "select kafka_partition, kafka_offset from ops.late_events where topic = %s", (e.topic,)
+            "select kafka_partition, kafka_offset from ops.late_events where topic = %(topic)s"
+            " union select kafka_partition, kafka_offset from ops.dead_records where topic = %(topic)s",
+            {"topic": e.topic},
         ).fetchall()
     columns = [pa.array([p for p, _ in places], pa.int32()), pa.array([o for _, o in places], pa.int64())]
     pq.write_table(pa.table(columns, names=["partition", "offset"]), late)

@@ -138,8 +138,10 @@ class Browser:
         self.run(AXE.read_text(encoding="utf-8"))
         return list(self.chrome.execute_async_script(RUN_AXE))
 
-    def console_errors(self) -> list[str]:
-        return [entry["message"] for entry in self.chrome.get_log("browser") if entry["level"] == "SEVERE"]
+    def console(self) -> list[str]:
+        """What stands on the console since this was last called: every warning and every error."""
+        noted = self.chrome.get_log("browser")
+        return [f"{entry['level']} {entry['message']}" for entry in noted if entry["level"] not in ("INFO", "DEBUG")]
 
     def hosts(self) -> set[str | None]:
         """Whom the page asked, since this was last called."""

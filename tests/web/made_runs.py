@@ -94,7 +94,7 @@ def a_certificate(run: Run, different: int = 0, excluded: int = 0) -> dict[str, 
 def one(p: PlannedAggregate, different: int, excluded: int) -> dict[str, Any]:
     at = (MIDNIGHT - timedelta(days=5)).isoformat()
     rows = 1_200 + 37 * len(p.name)
-    here, there = {"orders": 4, "net_amount": "118.40"}, {"orders": 4, "net_amount": "121.90"}
+    here, there = {"orders": 4, "sales_amount": "118.40"}, {"orders": 4, "sales_amount": "121.90"}
     keys = [{"window_start": at, "category": c, "region": "EU"} for c in ("brakes", "wheels")]
     sides = [(here, there), (None, there)]
     only_live_left_out = excluded // 2
@@ -115,7 +115,7 @@ def one(p: PlannedAggregate, different: int, excluded: int) -> dict[str, Any]:
         "only_in_replay": 0,
         "only_in_live": int(bool(different)),
         "mismatches": different + bool(different),
-        "differing_columns": {"net_amount": different} if different else {},
+        "differing_columns": {"sales_amount": different} if different else {},
         "first_differences": first[: different * 2],
         "excluded": {"touched by events after the offsets": excluded} if excluded else {},
     }
@@ -152,7 +152,7 @@ def verified(connection: Connection, run: Run, *, different: int = 0, excluded: 
 
 
 def promoted(connection: Connection, run: Run, reason: str | None, rows: int) -> Run:
-    change = {"rows_removed": rows, "rows_added": rows, "by_measure": {"net_amount": "-3.50"} if rows else {}}
+    change = {"rows_removed": rows, "rows_added": rows, "by_measure": {"sales_amount": "-3.50"} if rows else {}}
     records.note(
         connection,
         run.run,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from insights import dbt_run
 from insights.settings import Settings
 from replay.records import Run
 from tests.marts import sources
-from tests.marts.any_shop import any_shop
+from tests.marts.any_shop import BEGINNING, BUSY, ONE_DAY, Log, any_shop
 from tests.marts.oracle.history import History
 from tests.marts.process import make_tables
 from tests.marts.sources import Came
@@ -35,9 +36,14 @@ class Shop:
 
 
 @contextmanager
-def marts_shop(home: Path, *, seed: int = 11, size: int = 400, books: str = "") -> Iterator[Shop]:
-    """From here until it is left. ``books`` is SQL that writes what a shop that only trades does not have."""
-    came = Came(any_shop(seed, size=size))
+def marts_shop(
+    home: Path, *, seed: int = 11, size: int = 400, days: int | None = None, books: str = ""
+) -> Iterator[Shop]:
+    """From here until it is left. ``books`` is SQL that writes what a shop that only trades does not have; of some
+    ``days`` alone it has the busiest.
+    """
+    log = any_shop(seed, size=size)
+    came = Came(log if days is None else _busiest(log, days))
     with own_postgres(home / "postgres") as dsn, psycopg.connect(dsn, autocommit=True) as postgres:
         make_tables(dsn)
         sources.fill(postgres, came)
@@ -47,3 +53,12 @@ def marts_shop(home: Path, *, seed: int = 11, size: int = 400, books: str = "") 
         built = dbt_run.build(settings, None, full_refresh=True, said=lambda _: None)
         assert built.outcome == "ok", built.failures
         yield Shop(dsn, postgres, History(came.counts()), made_runs.fill(postgres))
+
+
+def _busiest(log: Log, days: int) -> Log:
+    """Up to two of them follow each other."""
+    begins = datetime.combine(BEGINNING, time(), UTC) + BUSY[2] * ONE_DAY
+    return {
+        name: [record for record in records if begins <= record["occurred_at"] < begins + days * ONE_DAY]
+        for name, records in log.items()
+    }

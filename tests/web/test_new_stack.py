@@ -45,6 +45,7 @@ def test_cards_without_a_mart_are_small_and_the_page_says_when_it_comes(
     browser.show(f"{page}?dashboard={name}")
     assert "The stack builds them for the first time in the minutes after its start" in browser.text()
     assert browser.axe() == []
+    assert browser.console() == []
     heights = browser.run(f"return {EMPTY}.map(c => [...c.children].reduce((sum, e) => sum + e.scrollHeight, 0))")
     assert heights
     assert max(heights) < 170
@@ -52,7 +53,9 @@ def test_cards_without_a_mart_are_small_and_the_page_says_when_it_comes(
     browser.picture(f"{name.replace('_', '-')}-new-{device}")
 
 
-def test_a_page_that_reads_no_mart_says_nothing_of_them(page: str, browse: Any) -> None:
-    browser = browse()
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_page_that_reads_no_mart_says_nothing_of_them(page: str, browse: Any, size: tuple[int, int]) -> None:
+    browser = browse(size)
     browser.show(f"{page}?dashboard=replays")
     assert "marts" not in browser.text()
+    assert browser.console() == []

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from dashboards.format import change, change_shown, compact, exact, shown, span
 from dashboards.model import LineCard, NumberCard, TableCard
 from dashboards.tiles import age_of, head, number, spark, table
+from producers.order_file.check import money
 
 MONEY = st.decimals(min_value=Decimal("-1e12"), max_value=Decimal("1e12"), places=2)
 
@@ -36,9 +37,27 @@ def test_numbers_are_shown_as_people_read_them(value: object, kind: str, text: s
     assert shown(value, kind, "EUR") == text
 
 
-@given(MONEY)
-def test_the_exact_text_holds_every_cent(amount: Decimal) -> None:
-    digits = exact(amount, "currency", "USD").replace("$", "").replace(",", "").replace("\N{MINUS SIGN}", "-")
+@pytest.mark.parametrize(
+    ("currency", "amount", "cell", "tooltip"),
+    [
+        ("EUR", "1234.50", "€1,234.50", "€1,234.50"),
+        ("JPY", "1234.00", "¥1,234", "¥1,234"),
+        ("JPY", "1234.50", "¥1,235", "¥1,234.50"),  # an average: no amount of yen, and said as it is
+        ("KRW", "-1234.00", "\N{MINUS SIGN}KRW 1,234", "\N{MINUS SIGN}KRW 1,234"),
+        ("KWD", "1234.50", "KWD 1,234.50", "KWD 1,234.50"),  # it has three, and no amount carries more than two
+    ],
+)
+def test_money_has_the_decimals_of_its_currency(currency: str, amount: str, cell: str, tooltip: str) -> None:
+    assert shown(Decimal(amount), "currency_exact", currency) == cell
+    assert exact(Decimal(amount), "currency", currency) == tooltip
+    assert money(int(Decimal(amount) * 100), currency) == re.sub(
+        "[^0-9.,-]", "", tooltip.replace("\N{MINUS SIGN}", "-")
+    )
+
+
+@given(MONEY, st.sampled_from(["USD", "JPY"]))
+def test_the_exact_text_holds_every_cent(amount: Decimal, currency: str) -> None:
+    digits = re.sub("[$¥]", "", exact(amount, "currency", currency)).replace(",", "").replace("\N{MINUS SIGN}", "-")
     assert Decimal(digits) == amount
 
 
@@ -138,3 +157,8 @@ def test_a_source_is_fresh_then_quiet_then_stale_and_none_before_its_first_event
 @given(st.lists(st.floats(-1e9, 1e9), max_size=120), st.sampled_from(["line", "bars"]))
 def test_any_series_has_a_sparkline(values: list[float], kind: str) -> None:
     assert spark(values, kind).startswith('<div class="ih-spark')  # type: ignore[arg-type]
+
+
+def test_two_numbers_are_two_bars_and_no_slope() -> None:
+    assert spark([1, 2], "line").count("rect") == spark([1, 2], "bars").count("rect") > 0
+    assert "polyline" in spark([1, 2, 3], "line")

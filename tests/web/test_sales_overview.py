@@ -21,28 +21,43 @@ FOLDER = Path(__file__).parents[2] / "dashboards"
 MINUTE = timedelta(minutes=1)
 SALE = """
 insert into versions.sales_per_minute_v1
-    (window_start, region, category, orders, units, gross_amount, discount_amount, net_amount)
+    (window_start, region, category, orders, units, gross_amount, discount_amount, sales_amount)
 values (%s, 'EU', 'Bikes', 1, 1, %s, 0, %s)
 """
 DAY_OF_SALES = """
 insert into versions.sales_per_day_v1
-    (window_start, region, category, orders, orders_once, units, gross_amount, discount_amount, net_amount)
+    (window_start, region, category, orders, orders_once, units, gross_amount, discount_amount, sales_amount)
 select
     date_trunc('day', window_start, 'UTC'), region, category, sum(orders), sum(orders), sum(units), sum(gross_amount),
-    sum(discount_amount), sum(net_amount)
+    sum(discount_amount), sum(sales_amount)
 from versions.sales_per_minute_v1 group by 1, 2, 3
 """
 LINE = """
 insert into versions.order_lines_v1
     (event_id, line, occurred_at, order_id, customer_id, region, currency, channel, product_id, category, quantity,
-    unit_price, discount_amount, net_amount)
+    unit_price, discount_amount, sales_amount)
 values (%s, 1, %s, 'o', 'c', 'EU', 'EUR', 'web', %s, 'Bikes', 2, %s, 0, %s)
 """
 REFUND = """
 insert into versions.refunds_v1
+    (event_id, occurred_at, refund_id, order_id, customer_id, region, currency, amount, reason)
+values (%s, %s, %s, 'o', 'c', 'EU', 'EUR', %s, 'damaged')
+"""
+REFUND_LINE = """
+insert into versions.refund_lines_v1
     (event_id, line, occurred_at, refund_id, order_id, customer_id, region, currency, product_id, category, quantity,
     amount, reason)
 values (%s, 1, %s, %s, 'o', 'c', 'EU', 'EUR', 'p', 'Bikes', 1, %s, 'damaged')
+"""
+REFUNDS_OF_DAYS = """
+insert into versions.refunded_goods_per_day_v1
+select date_trunc('day', occurred_at, 'UTC'), region, category, count(*), sum(quantity), sum(amount)
+from versions.refund_lines_v1 group by 1, 2, 3;
+insert into versions.refunds_per_day_v1
+select date_trunc('day', occurred_at, 'UTC'), region, count(*), coalesce(sum(lines.amount), 0),
+    sum(refunds.amount) - coalesce(sum(lines.amount), 0), sum(refunds.amount)
+from versions.refunds_v1 as refunds left join versions.refund_lines_v1 as lines using (event_id, occurred_at, region)
+group by 1, 2
 """
 Moves = list[tuple[datetime, Decimal]]
 
@@ -73,8 +88,7 @@ def test_sales_of_a_range_its_steps_and_the_range_before_are_those_of_plain_pyth
     sales, refunds = trade(Random(seed), ends, length)
     with postgres.cursor() as cursor:
         cursor.executemany(SALE, [(at, amount, amount) for at, amount in sales])
-        rows = [(f"e{n}", at, f"r{n}", amount) for n, (at, amount) in enumerate(refunds)]
-        cursor.executemany(REFUND, rows)
+    pay_back(postgres, refunds)
     moved = [*sales, *((at, -amount) for at, amount in refunds)]
     since, before = ends - length, ends - 2 * length
 
@@ -100,24 +114,27 @@ def test_a_long_history_is_read_by_the_day_and_adds_up_to_the_same(
     refunds = [(at, Decimal(rng.randrange(1, 10**4)) / 100) for at, _ in sales[100:300]]
     with postgres.cursor() as cursor:
         cursor.executemany(SALE, [(at, amount, amount) for at, amount in sales])
-        rows = [(f"e{n}", at, f"r{n}", amount) for n, (at, amount) in enumerate(refunds)]
-        cursor.executemany(REFUND, rows)
         lines = [(f"e{n}", at, f"p{n % 7}", amount / 2, amount) for n, (at, amount) in enumerate(sales)]
         cursor.executemany(LINE, lines)
+    goods = pay_back(postgres, refunds)
     postgres.execute(DAY_OF_SALES)
     moved = [*sales, *((at, -amount) for at, amount in refunds)]
     net = sum((amount for _, amount in moved), Decimal(0))
+    net_of_goods = sum((amount for _, amount in sales), Decimal(0)) - sum(amount for _, amount in goods)
     # What only the day's table has shows which one is read.
-    postgres.execute("update versions.sales_per_minute_v1 set net_amount = 0, units = 0, orders = 0")
+    postgres.execute("update versions.sales_per_minute_v1 set sales_amount = 0, units = 0, orders = 0")
 
     for what, filtered in (("EU", {"region": "EU"}), ("Bikes", {"category": "Bikes"}), ("all", {})):
-        assert answer(postgres, "net_sales", "sql", "73000 days", **filtered) == [(net, None)], what
+        assert answer(postgres, "net_sales", "sql", "73000 days", **filtered) == [
+            (net_of_goods if what == "Bikes" else net, None)
+        ], what
         assert answer(postgres, "orders", "sql", "73000 days", **filtered) == [(len(sales), None)], what
         assert answer(postgres, "units", "sql", "73000 days", **filtered) == [(len(sales), None)], what
-    assert answer(postgres, "by_category", "sql", "73000 days") == [("Bikes", net, None)]
+    assert answer(postgres, "by_category", "sql", "73000 days") == [("Bikes", net_of_goods, None)]
+    assert answer(postgres, "by_region", "sql", "73000 days") == [("EU", net, None)]
     of_product = {f"p{n}": sum(amount for _, amount in sales[n::7]) for n in range(7)}
     top = answer(postgres, "top_products", "sql", "73000 days")
-    assert {product: revenue for _, product, _, _, _, revenue in top} == of_product
+    assert {product: sales for _, product, _, _, _, sales in top} == of_product
     shown = answer(postgres, "sales_over_time", "sql", "73000 days")
     step = shown[1][0] - shown[0][0]
     assert step >= timedelta(days=7)
@@ -151,6 +168,43 @@ def test_a_short_history_of_long_ago_has_steps_of_less_than_a_day(
     step = shown[1][0] - shown[0][0]
     assert step < timedelta(days=1)
     assert shown == [(at, total(sales, at, at + step), None) for at, _, _ in shown]
+
+
+def test_shipping_that_is_paid_back_is_in_the_refunds_and_apart_from_goods(
+    postgres: psycopg.Connection[Any], now: datetime
+) -> None:
+    """149.00 of goods, 4.90 without a line, and 4.90 beside a line of 0.00."""
+    postgres.execute(SALE, (now, 200, 200))
+    for event_id, amount, lines in (("a", "149.00", ["149.00"]), ("b", "4.90", []), ("c", "4.90", ["0.00"])):
+        postgres.execute(REFUND, (event_id, now, event_id, amount))
+        for line in lines:
+            postgres.execute(REFUND_LINE, (event_id, now, event_id, line))
+    postgres.execute(REFUNDS_OF_DAYS)
+    bikes = {"category": "Bikes"}
+    assert answer(postgres, "refunds", "sql", "1 hour") == [(Decimal("158.80"), None)]
+    assert answer(postgres, "refunds", "sql", "1 hour", **bikes) == [(Decimal("149.00"), None)]
+    assert answer(postgres, "net_sales", "sql", "1 hour") == [(Decimal("41.20"), None)]
+    assert answer(postgres, "net_sales", "sql", "1 hour", **bikes) == [(Decimal("51.00"), None)]
+    assert answer(postgres, "by_region", "sql", "1 hour") == [("EU", Decimal("41.20"), None)]
+    assert answer(postgres, "by_category", "sql", "1 hour") == [("Bikes", Decimal("51.00"), None)]
+    ((_, *day),) = answer(postgres, "by_day", "sql", "1 hour")
+    assert day == [Decimal("200.00"), Decimal("-149.00"), Decimal("-9.80")]
+    ((_, *day),) = answer(postgres, "by_day", "sql", "1 hour", **bikes)
+    assert day == [Decimal("200.00"), Decimal("-149.00"), 0]
+    ((_, *day),) = answer(postgres, "by_day", "sql", "1 hour", region="EU")
+    assert day == [Decimal("200.00"), Decimal("-149.00"), Decimal("-9.80")]
+
+
+def pay_back(postgres: psycopg.Connection[Any], refunds: Moves) -> Moves:
+    """Every third without a line, every other third with a cent that its line does not hold; what is of goods."""
+    cent = Decimal("0.01")
+    heads = [(f"e{n}", at, f"r{n}", amount) for n, (at, amount) in enumerate(refunds)]
+    lines = [(this, at, refund, amount - n % 3 // 2 * cent) for n, (this, at, refund, amount) in enumerate(heads)]
+    lines = [line for n, line in enumerate(lines) if n % 3]
+    with postgres.cursor() as cursor:
+        cursor.executemany(REFUND, heads)
+        cursor.executemany(REFUND_LINE, lines)
+    return [(at, amount) for _, at, _, amount in lines]
 
 
 def midnight_after(at: datetime) -> datetime:

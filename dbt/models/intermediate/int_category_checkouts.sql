@@ -23,7 +23,8 @@ with carts as (
 
 select
     session_day,
-    coalesce(region, '(all)') as region,
+    {{ level_of('region') }} as level,
+    region,
     category,
     count(*) as checkouts,
     count(*) filter (where is_abandoned) as abandoned_checkouts

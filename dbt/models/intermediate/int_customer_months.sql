@@ -9,7 +9,7 @@ with months as (
         customer_id,
         {{ month_of('order_day') }} as order_month,
         count(*) as orders,
-        {{ total_money('net_amount') }} as net_amount
+        {{ total_money('sales_amount') }} as sales_amount
     from {{ ref('int_orders') }}
     where {{ changed('customer_id') }}
     group by
@@ -22,5 +22,5 @@ select
     min(order_month) over (partition by customer_id) as cohort_month,
     order_month,
     orders,
-    net_amount
+    sales_amount
 from months

@@ -11,7 +11,7 @@ with orders as (
         order_day,
         region,
         units,
-        net_amount,
+        sales_amount,
         min(order_day) over (partition by customer_id) as first_day,
         row_number() over (
             partition by customer_id
@@ -30,8 +30,8 @@ select
     count(distinct order_day) as order_days,
     count(*) as orders,
     {{ total_count('units') }} as units,
-    {{ total_money('net_amount') }} as net_amount,
-    {{ total_money('case when order_day > first_day then net_amount end') }} as repeat_amount,
+    {{ total_money('sales_amount') }} as sales_amount,
+    {{ total_money('case when order_day > first_day then sales_amount end') }} as repeat_amount,
     max(case when nth_from_last = 1 then region end) as last_region
 from orders
 group by

@@ -24,7 +24,7 @@ select
     {{ total_count('quantity') }} as units,
     {{ total_money('gross_amount') }} as gross_amount,
     {{ total_money('discount_amount') }} as discount_amount,
-    {{ total_money('net_amount') }} as net_amount
+    {{ total_money('sales_amount') }} as sales_amount
 from lines
 group by
     order_id,

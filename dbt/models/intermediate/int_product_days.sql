@@ -6,7 +6,7 @@ select
     {{ total_count('views') }} as views,
     {{ total_count('carts') }} as carts,
     {{ total_count('units') }} as units,
-    {{ total_money('revenue') }} as revenue
+    {{ total_money('sales_amount') }} as sales_amount
 from {{ ref('stg_product_activity') }}
 where {{ touched('window_start') }}
 group by

@@ -11,7 +11,7 @@ with lines as (
         ordered_at,
         quantity,
         gross_amount,
-        net_amount,
+        sales_amount,
         row_number() over (
             partition by order_day, product_id
             order by ordered_at desc, {{ by_code_point('order_id') }} desc, line desc
@@ -25,7 +25,7 @@ select
     product_id,
     {{ total_count('quantity') }} as units,
     {{ total_money('gross_amount') }} as gross_amount,
-    {{ total_money('net_amount') }} as net_amount,
+    {{ total_money('sales_amount') }} as sales_amount,
     max(ordered_at) as last_sold_at,
     max(case when nth_from_last = 1 then category end) as last_category,
     max(case when nth_from_last = 1 then brand end) as last_brand,

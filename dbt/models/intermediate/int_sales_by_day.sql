@@ -40,8 +40,9 @@ lines_of_customers as (
 
 select
     order_day,
-    coalesce(region, '(all)') as region,
-    coalesce(category, '(all)') as category,
+    {{ level_of('region', 'category') }} as level,
+    region,
+    category,
     cast(count(distinct order_id) as bigint) as orders,
     {{ total_count('quantity') }} as units,
     {{ total_money('gross_amount') }} as gross_amount,

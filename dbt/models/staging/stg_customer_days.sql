@@ -3,7 +3,7 @@ select
     {{ utc_day('window_start') }} as order_day,
     orders,
     units,
-    net_amount,
+    sales_amount,
     first_order_at,
     last_order_at
 from {{ source('live', 'customer_orders_per_day') }}

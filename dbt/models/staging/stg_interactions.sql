@@ -10,5 +10,5 @@ select
     product_id,
     order_id,
     region,
-    coalesce(campaign, '(none)') as campaign
+    campaign
 from {{ source('events', 'interactions') }}

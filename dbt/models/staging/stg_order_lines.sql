@@ -15,5 +15,5 @@ select
     unit_price,
     {{ money('quantity * unit_price') }} as gross_amount,
     discount_amount,
-    net_amount
+    sales_amount
 from {{ source('events', 'order_lines') }}

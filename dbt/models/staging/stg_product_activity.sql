@@ -5,5 +5,5 @@ select
     views,
     carts,
     units,
-    revenue
+    sales_amount
 from {{ source('live', 'product_activity_per_hour') }}

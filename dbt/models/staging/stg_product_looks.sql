@@ -15,7 +15,7 @@ with looks as (
         stock_quantity,
         url,
         row_number() over (
-            partition by shop, product_id, occurred_at
+            partition by shop, product_id, currency, occurred_at
             order by {{ by_code_point('event_id') }} desc
         ) as nth_of_moment
     from {{ source('events', 'product_observations') }}

@@ -1,15 +1,23 @@
+with lines as (
+    select
+        event_id,
+        {{ total_money('amount') }} as goods_amount
+    from {{ source('events', 'refund_lines') }}
+    group by
+        event_id
+)
+
 select
-    refund_id,
-    line,
-    occurred_at as refunded_at,
-    {{ utc_day('occurred_at') }} as refund_day,
-    order_id,
-    customer_id,
-    region,
-    currency,
-    product_id,
-    category,
-    cast(quantity as bigint) as quantity,
-    amount,
-    reason
-from {{ source('events', 'refunds') }}
+    refunds.refund_id,
+    refunds.occurred_at as refunded_at,
+    {{ utc_day('refunds.occurred_at') }} as refund_day,
+    refunds.order_id,
+    refunds.customer_id,
+    refunds.region,
+    refunds.currency,
+    {{ money('coalesce(lines.goods_amount, 0)') }} as goods_amount,
+    {{ money('refunds.amount - coalesce(lines.goods_amount, 0)') }} as other_amount,
+    refunds.amount,
+    refunds.reason
+from {{ source('events', 'refunds') }} as refunds
+left join lines on refunds.event_id = lines.event_id

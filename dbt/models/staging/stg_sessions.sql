@@ -5,7 +5,7 @@ select
     started_at,
     ended_at,
     region,
-    coalesce(campaign, '(none)') as campaign,
+    campaign,
     user_id as customer_id,
     page_views,
     product_views,

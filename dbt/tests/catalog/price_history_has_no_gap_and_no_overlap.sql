@@ -3,18 +3,20 @@ with prices as (
     select
         shop,
         product_id,
+        currency,
         price,
         previous_price,
         valid_from,
         valid_to,
-        lead(valid_from) over (partition by shop, product_id order by valid_from) as next_from,
-        lag(price) over (partition by shop, product_id order by valid_from) as price_before
+        lead(valid_from) over (partition by shop, product_id, currency order by valid_from) as next_from,
+        lag(price) over (partition by shop, product_id, currency order by valid_from) as price_before
     from {{ ref('price_history') }}
 )
 
 select
     shop,
     product_id,
+    currency,
     valid_from,
     valid_to,
     next_from

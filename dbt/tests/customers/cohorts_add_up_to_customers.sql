@@ -2,7 +2,7 @@ with cohorts as (
     select
         coalesce(sum(cohort_customers) filter (where months_since = 0), 0) as customers,
         coalesce(sum(orders), 0) as orders,
-        coalesce(sum(revenue), 0) as revenue
+        coalesce(sum(sales_amount), 0) as sales_amount
     from {{ ref('cohorts') }}
 ),
 
@@ -10,7 +10,7 @@ customers as (
     select
         count(*) filter (where orders > 0) as customers,
         coalesce(sum(orders), 0) as orders,
-        coalesce(sum(net_amount), 0) as revenue
+        coalesce(sum(sales_amount), 0) as sales_amount
     from {{ ref('dim_customers') }}
 )
 
@@ -20,4 +20,4 @@ cross join customers
 where
     cohorts.customers <> customers.customers
     or cohorts.orders <> customers.orders
-    or cohorts.revenue <> customers.revenue
+    or cohorts.sales_amount <> customers.sales_amount

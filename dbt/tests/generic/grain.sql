@@ -1,8 +1,9 @@
 {#-
-A row for each combination of these columns, and none of them null. `newest_days: [day, 7]` looks at the rows of the
-newest seven days in the column `day` alone, unless everything is built anew: for what is large.
+A row for each combination of these columns, and none of them null but those that are `nullable`: two nulls are the
+same. `newest_days: [day, 7]` looks at the rows of the newest seven days in the column `day` alone, unless everything is
+built anew: for what is large.
 -#}
-{% test grain(model, columns, newest_days=none) %}
+{% test grain(model, columns, newest_days=none, nullable=[]) %}
     {%- set is_cut = newest_days and not flags.FULL_REFRESH -%}
     {% if is_cut %}
     with newest as (
@@ -23,6 +24,6 @@ newest seven days in the column `day` alone, unless everything is built anew: fo
         {{ columns | join(',\n        ') }}
     having
         count(*) > 1
-        {% for column in columns %}or {{ column }} is null
+        {% for column in columns if column not in nullable %}or {{ column }} is null
         {% endfor %}
 {% endtest %}

@@ -2,7 +2,7 @@ with orders as (
     select
         order_day,
         count(*) as orders,
-        sum(net_amount) as net_amount,
+        sum(sales_amount) as sales_amount,
         count(distinct customer_id) filter (where is_first_order) as new_customers
     from {{ ref('fct_orders') }}
     where
@@ -17,10 +17,9 @@ from orders
 left join {{ ref('daily_sales') }} as days
     on
         orders.order_day = days.day
-        and days.region = '(all)'
-        and days.category = '(all)'
+        and days.level = 'all'
 where
     days.day is null
     or orders.orders <> days.orders
-    or orders.net_amount <> days.gross_amount - days.discount_amount
+    or orders.sales_amount <> days.sales_amount
     or orders.new_customers <> days.new_customers

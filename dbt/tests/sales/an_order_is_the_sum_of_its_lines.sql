@@ -5,7 +5,7 @@ with lines as (
         sum(quantity) as units,
         sum(gross_amount) as gross_amount,
         sum(discount_amount) as discount_amount,
-        sum(net_amount) as net_amount
+        sum(sales_amount) as sales_amount
     from {{ ref('fct_order_lines') }}
     where {{ settled('order_day', 'int_orders') }}
     group by
@@ -30,4 +30,4 @@ where
     or orders.units <> lines.units
     or orders.gross_amount <> lines.gross_amount
     or orders.discount_amount <> lines.discount_amount
-    or orders.net_amount <> lines.net_amount
+    or orders.sales_amount <> lines.sales_amount

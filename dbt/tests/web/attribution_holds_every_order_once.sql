@@ -1,9 +1,9 @@
--- A day whose orders or revenue in the first touches are not those of the orders themselves.
+-- A day whose orders or sales in the first touches are not those of the orders themselves.
 with touches as (
     select
         day,
         sum(orders) as orders,
-        sum(revenue) as revenue
+        sum(sales_amount) as sales_amount
     from {{ ref('attribution') }}
     where
         touch = 'first'
@@ -17,7 +17,7 @@ orders as (
     select
         order_day as day,
         count(*) as orders,
-        sum(net_amount) as revenue
+        sum(sales_amount) as sales_amount
     from {{ ref('int_orders') }}
     where
         {{ settled('order_day', 'attribution') }}
@@ -31,8 +31,8 @@ select
     orders.day as day_of_orders,
     touches.orders as orders_of_touches,
     orders.orders as orders_of_orders,
-    touches.revenue as revenue_of_touches,
-    orders.revenue as revenue_of_orders
+    touches.sales_amount as sales_of_touches,
+    orders.sales_amount as sales_of_orders
 from touches
 full outer join orders
     on touches.day = orders.day
@@ -40,4 +40,4 @@ where
     touches.day is null
     or orders.day is null
     or touches.orders <> orders.orders
-    or touches.revenue <> orders.revenue
+    or touches.sales_amount <> orders.sales_amount

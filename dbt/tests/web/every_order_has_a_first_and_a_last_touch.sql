@@ -1,10 +1,10 @@
--- A day and region whose orders or revenue differ between the touches.
+-- A day and region whose orders or sales differ between the touches.
 with touches as (
     select
         day,
         region,
         sum(case when touch = 'first' then orders else -orders end) as orders,
-        sum(case when touch = 'first' then revenue else -revenue end) as revenue
+        sum(case when touch = 'first' then sales_amount else -sales_amount end) as sales_amount
     from {{ ref('attribution') }}
     group by
         day,
@@ -15,8 +15,8 @@ select
     day,
     region,
     orders,
-    revenue
+    sales_amount
 from touches
 where
     orders <> 0
-    or revenue <> 0
+    or sales_amount <> 0

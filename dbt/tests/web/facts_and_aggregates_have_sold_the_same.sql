@@ -1,13 +1,13 @@
--- A product and day on which the orders have other units or another revenue than the aggregate of what products do.
+-- A product and day on which the orders have other units or other sales than the aggregate of what products do.
 with facts as (
     select
         day,
         product_id,
         units,
-        net_amount as revenue
+        sales_amount
     from {{ ref('int_product_sales') }}
     where
-        (units <> 0 or net_amount <> 0)
+        (units <> 0 or sales_amount <> 0)
         and {{ settled('day', 'int_product_sales') }}
         and {{ settled('day', 'int_product_days') }}
 ),
@@ -17,10 +17,10 @@ aggregates as (
         day,
         product_id,
         units,
-        revenue
+        sales_amount
     from {{ ref('int_product_days') }}
     where
-        (units <> 0 or revenue <> 0)
+        (units <> 0 or sales_amount <> 0)
         and {{ settled('day', 'int_product_sales') }}
         and {{ settled('day', 'int_product_days') }}
 )
@@ -30,8 +30,8 @@ select
     coalesce(facts.product_id, aggregates.product_id) as product_id,
     facts.units as units_of_facts,
     aggregates.units as units_of_aggregates,
-    facts.revenue as revenue_of_facts,
-    aggregates.revenue as revenue_of_aggregates
+    facts.sales_amount as sales_of_facts,
+    aggregates.sales_amount as sales_of_aggregates
 from facts
 full outer join aggregates
     on
@@ -41,4 +41,4 @@ where
     facts.product_id is null
     or aggregates.product_id is null
     or facts.units <> aggregates.units
-    or facts.revenue <> aggregates.revenue
+    or facts.sales_amount <> aggregates.sales_amount

@@ -15,16 +15,17 @@ COVER_DAYS = 28
 
 
 def dim_products(h: History) -> list[Row]:
-    seen = [_seen(looks) for looks in h.pages.values()]
+    seen = [_seen(h, looks) for looks in h.pages.values()]
     return seen + [_as_sold(*sale) for product, sale in h.last_sold.items() if product not in h.pages]
 
 
-def _seen(looks: list[Record]) -> Row:
+def _seen(h: History, looks: list[Record]) -> Row:
     newest = looks[-1]
     as_it_says = ("product_id", "shop", "sku", "name", "brand", "price", "list_price", "currency", "availability")
     return {
         **{column: newest[column] for column in (*as_it_says, "stock_quantity", "url")},
         "category": category_seen(newest),
+        "price_currency": h.price_currency_of(newest["product_id"]),
         "first_seen_at": looks[0]["occurred_at"],
         "last_seen_at": newest["occurred_at"],
         "has_history": True,
@@ -40,6 +41,7 @@ def _as_sold(order: Order, line: Line) -> Row:
         "category": line.category,
         "price": money(line.unit_price),
         "currency": order.currency,
+        "price_currency": order.currency,
         "first_seen_at": None,
         "last_seen_at": None,
         "has_history": False,
@@ -47,14 +49,14 @@ def _as_sold(order: Order, line: Line) -> Row:
 
 
 def price_history(h: History) -> list[Row]:
-    at_moment: dict[tuple[str, str], dict[datetime, Record]] = defaultdict(dict)
+    at_moment: dict[tuple[str, str, str], dict[datetime, Record]] = defaultdict(dict)
     for look in sorted(h.looks, key=lambda e: e["event_id"]):
-        at_moment[look["shop"], look["product_id"]][look["occurred_at"]] = look
+        at_moment[look["shop"], look["product_id"], look["currency"]][look["occurred_at"]] = look
     return [row for looks in at_moment.values() for row in _prices([looks[at] for at in sorted(looks)])]
 
 
 def _prices(looks: list[Record]) -> list[Row]:
-    """The first of these looks at a page, and those that saw another price than the look before."""
+    """Of these looks at a page, of one currency: the first, and those that saw another price than the look before."""
     rows: list[Row] = []
     for look in looks:
         previous = rows[-1]["price"] if rows else None
@@ -89,6 +91,7 @@ def price_vs_sales(h: History) -> list[Row]:
     changes: dict[tuple[date, str], int] = defaultdict(int)
     for row in price_history(h):
         is_own = row["shop"] == h.pages[row["product_id"]][-1]["shop"]
+        is_own = is_own and row["currency"] == h.price_currency_of(row["product_id"])
         if is_own and row["previous_price"] is not None:
             changes[day(row["valid_from"]), row["product_id"]] += 1
     return [
@@ -108,7 +111,7 @@ def _price_day(h: History, on: date, product: str, lines: list[Line], changes: i
         "category": h.category_of(product),
         "scraped_price": scraped,
         "charged_price": charged,
-        "paid_price": mean_money(sum(line.net for line in lines), units),
+        "paid_price": mean_money(sum(line.sales for line in lines), units),
         "units": units,
         "price_changes": changes,
         "price_move": _change_share(before, scraped),
@@ -123,8 +126,9 @@ def _change_share(before: Decimal | None, after: Decimal | None) -> Decimal | No
 
 
 def _last_seen(h: History, product: str, on: date) -> Decimal | None:
-    """The price of the newest look up to the end of a day."""
-    prices = [look["price"] for look in h.pages.get(product, []) if day(look["occurred_at"]) <= on]
+    """The price of the newest look up to the end of a day, in the currency that prices are compared in."""
+    looks = [look for look in h.pages.get(product, []) if look["currency"] == h.price_currency_of(product)]
+    prices = [look["price"] for look in looks if day(look["occurred_at"]) <= on]
     return prices[-1] if prices else None
 
 

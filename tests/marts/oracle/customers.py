@@ -29,7 +29,7 @@ def dim_customers(h: History) -> list[Row]:
 
 
 def _customer(h: History, who: str, change: Record | None, orders: list[Order]) -> Row:
-    net = sum(order.net for order in orders)
+    sales = sum(order.sales for order in orders)
     refunded = _refunded(h, orders)
     return {
         "customer_id": who,
@@ -40,10 +40,10 @@ def _customer(h: History, who: str, change: Record | None, orders: list[Order]) 
         "last_order_at": orders[-1].at if orders else None,
         "orders": len(orders),
         "units": sum(order.units for order in orders),
-        "net_amount": money(net),
+        "sales_amount": money(sales),
         "refund_amount": money(refunded),
-        "lifetime_value": money(net - refunded),
-        "average_order_amount": mean_money(net, len(orders)),
+        "lifetime_value": money(sales - refunded),
+        "average_order_amount": mean_money(sales, len(orders)),
     }
 
 
@@ -56,7 +56,7 @@ def rfm(h: History) -> list[Row]:
         return []
     recency = {who: (h.as_of - orders[-1].day).days for who, orders in h.orders_of.items()}
     frequency = {who: len(orders) for who, orders in h.orders_of.items()}
-    value = {who: sum(o.net for o in orders) - _refunded(h, orders) for who, orders in h.orders_of.items()}
+    value = {who: sum(o.sales for o in orders) - _refunded(h, orders) for who, orders in h.orders_of.items()}
     r_score, f_score, m_score = _scores(recency, lambda days: -days), _scores(frequency), _scores(value)
     return [
         {
@@ -98,7 +98,7 @@ def rfm_segments(h: History) -> list[Row]:
             "segment": segment,
             "customers": len(of),
             "share_of_customers": ratio(len(of), everybody),
-            "revenue": sum(row["monetary"] for row in of),
+            "lifetime_value": sum(row["monetary"] for row in of),
             "average_recency_days": mean(of, "recency_days"),
             "average_frequency": mean(of, "frequency"),
             "average_monetary": mean(of, "monetary"),
@@ -129,7 +129,7 @@ def cohorts(h: History) -> list[Row]:
                     "active_customers": active,
                     "retention": ratio(active, size),
                     "orders": len(orders),
-                    "revenue": money(sum(order.net for order in orders)),
+                    "sales_amount": money(sum(order.sales for order in orders)),
                 }
             )
     return rows
@@ -149,7 +149,7 @@ def clv_inputs(h: History) -> list[Row]:
 def _clv(who: str, orders: list[Order], as_of: date) -> Row:
     spent: dict[date, int] = defaultdict(int)
     for order in orders:
-        spent[order.day] += order.net
+        spent[order.day] += order.sales
     first, *repeats = sorted(spent)
     return {
         "customer_id": who,

@@ -17,7 +17,6 @@ Place = tuple[int, int]
 """(partition, offset)."""
 
 LONGEST_SESSION = timedelta(hours=24)
-NO_CAMPAIGN = "(none)"
 
 
 def counted(records: Sequence[Record], late: Collection[Place] = ()) -> list[Record]:
@@ -51,7 +50,7 @@ class Line:
         return self.quantity * self.unit_price
 
     @property
-    def net(self) -> int:
+    def sales(self) -> int:
         return self.gross - self.discount
 
 
@@ -85,7 +84,7 @@ class Order:
         return sum(line.discount for line in self.lines)
 
     @property
-    def net(self) -> int:
+    def sales(self) -> int:
         return self.gross - self.discount
 
 
@@ -111,8 +110,8 @@ class Session:
         return min(str(i["region"]) for i in self.interactions)
 
     @property
-    def campaign(self) -> str:
-        return min((i["campaign"] for i in self.interactions if i["campaign"] is not None), default=NO_CAMPAIGN)
+    def campaign(self) -> str | None:
+        return min((i["campaign"] for i in self.interactions if i["campaign"] is not None), default=None)
 
     @property
     def customer_id(self) -> str | None:
@@ -170,7 +169,7 @@ class History:
         """Cents paid back so far, by order."""
         found: dict[str, int] = defaultdict(int)
         for refund in self.refunds:
-            found[refund["order_id"]] += sum(cents(line["amount"]) for line in refund["lines"])
+            found[refund["order_id"]] += cents(refund["amount"])
         return found
 
     @cached_property
@@ -209,6 +208,12 @@ class History:
         if product_id in self.pages:
             return category_seen(self.pages[product_id][-1])
         return self.last_sold[product_id][1].category if product_id in self.last_sold else None
+
+    def price_currency_of(self, product_id: str) -> str:
+        """The currency of its newest sale; of its newest look when it was never sold."""
+        if product_id in self.last_sold:
+            return self.last_sold[product_id][0].currency
+        return str(self.pages[product_id][-1]["currency"])
 
     def name_of(self, product_id: str) -> str | None:
         return self.pages[product_id][-1]["name"] if product_id in self.pages else None

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from tests.marts.oracle.exact import cents, day, mean_money, money
-from tests.marts.oracle.history import History, Row
+from tests.marts.oracle.history import History, Record, Row
 
-ALL = "(all)"
-Cell = tuple[date, str, str]
+Cell = tuple[date, str | None, str | None]
+"""Day, region, category; over all of them where there is None."""
 
 
 def fct_order_lines(h: History) -> list[Row]:
@@ -32,7 +32,7 @@ def fct_order_lines(h: History) -> list[Row]:
             "unit_price": money(line.unit_price),
             "gross_amount": money(line.gross),
             "discount_amount": money(line.discount),
-            "net_amount": money(line.net),
+            "sales_amount": money(line.sales),
         }
         for order in h.orders
         for line in order.lines
@@ -54,9 +54,9 @@ def fct_orders(h: History) -> list[Row]:
             "units": order.units,
             "gross_amount": money(order.gross),
             "discount_amount": money(order.discount),
-            "net_amount": money(order.net),
+            "sales_amount": money(order.sales),
             "refund_amount": money(h.paid_back.get(order.order_id, 0)),
-            "kept_amount": money(order.net - h.paid_back.get(order.order_id, 0)),
+            "net_amount": money(order.sales - h.paid_back.get(order.order_id, 0)),
             "order_number": number,
             "is_first_order": number == 1,
         }
@@ -66,6 +66,29 @@ def fct_orders(h: History) -> list[Row]:
 
 
 def fct_refunds(h: History) -> list[Row]:
+    return [
+        {
+            "refund_id": refund["refund_id"],
+            "refunded_at": refund["occurred_at"],
+            "refund_day": day(refund["occurred_at"]),
+            "order_id": refund["order_id"],
+            "customer_id": refund["customer_id"],
+            "region": refund["region"],
+            "currency": refund["currency"],
+            "goods_amount": money(_goods(refund)),
+            "other_amount": money(cents(refund["amount"]) - _goods(refund)),
+            "amount": refund["amount"],
+            "reason": refund["reason"],
+        }
+        for refund in h.refunds
+    ]
+
+
+def _goods(refund: Record) -> int:
+    return sum(cents(line["amount"]) for line in refund["lines"])
+
+
+def fct_refund_lines(h: History) -> list[Row]:
     return [
         {
             "refund_id": refund["refund_id"],
@@ -97,6 +120,7 @@ class Sold:
     gross: int = 0
     discount: int = 0
     refunded: int = 0
+    refunded_apart_from_goods: int = 0
     checkouts: set[str] = field(default_factory=set)
     abandoned: set[str] = field(default_factory=set)
 
@@ -110,13 +134,16 @@ def daily_sales(h: History) -> list[Row]:
     return [
         {
             "day": on,
+            "level": _level(region, category),
             "region": region,
             "category": category,
             "orders": len(sold.orders),
             "units": sold.units,
             "gross_amount": money(sold.gross),
             "discount_amount": money(sold.discount),
+            "sales_amount": money(sold.gross - sold.discount),
             "refund_amount": money(sold.refunded),
+            "other_refund_amount": money(sold.refunded_apart_from_goods),
             "net_amount": money(sold.gross - sold.discount - sold.refunded),
             "average_order_amount": mean_money(sold.gross - sold.discount, len(sold.orders)),
             "customers": len(sold.customers),
@@ -130,7 +157,13 @@ def daily_sales(h: History) -> list[Row]:
 
 
 def _with_rollups(on: date, region: str, category: str) -> set[Cell]:
-    return {(on, r, c) for r in (region, ALL) for c in (category, ALL)}
+    return {(on, r, c) for r in (region, None) for c in (category, None)}
+
+
+def _level(region: str | None, category: str | None) -> str:
+    if region is None:
+        return "all" if category is None else "category"
+    return "region" if category is None else "region_and_category"
 
 
 def _add_orders(cells: dict[Cell, Sold], h: History) -> None:
@@ -146,10 +179,14 @@ def _add_orders(cells: dict[Cell, Sold], h: History) -> None:
 
 
 def _add_refunds(cells: dict[Cell, Sold], h: History) -> None:
+    """A category's are of its goods; all that was paid back is in the rollups over categories."""
     for refund in h.refunds:
-        for line in refund["lines"]:
-            for cell in _with_rollups(day(refund["occurred_at"]), refund["region"], line["category"]):
-                cells[cell].refunded += cents(line["amount"])
+        on, region = day(refund["occurred_at"]), refund["region"]
+        for where in (region, None):
+            for line in refund["lines"]:
+                cells[on, where, line["category"]].refunded += cents(line["amount"])
+            cells[on, where, None].refunded += cents(refund["amount"])
+            cells[on, where, None].refunded_apart_from_goods += cents(refund["amount"]) - _goods(refund)
 
 
 def _add_checkouts(cells: dict[Cell, Sold], h: History) -> None:
@@ -158,9 +195,9 @@ def _add_checkouts(cells: dict[Cell, Sold], h: History) -> None:
         if not session.checked_out:
             continue
         categories = {h.category_of(product) for product in session.carted} - {None}
-        for category in {ALL, *categories}:
-            for region in (session.region, ALL):
-                cell = cells[session.day, region, str(category)]
+        for category in {None, *categories}:
+            for region in (session.region, None):
+                cell = cells[session.day, region, category]
                 cell.checkouts.add(session.session_id)
                 if not session.bought:
                     cell.abandoned.add(session.session_id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from tests.marts.oracle.exact import day, money, ratio
-from tests.marts.oracle.history import NO_CAMPAIGN, History, Order, Row, Session
+from tests.marts.oracle.history import History, Order, Row, Session
 
 LOOKBACK = timedelta(days=30)
 
@@ -38,12 +38,12 @@ def _session(s: Session, orders: list[Order]) -> Row:
         "abandoned_cart": s.count("add_to_cart") > 0 and not s.bought,
         "abandoned_checkout": s.checked_out and not s.bought,
         "orders": len(orders),
-        "revenue": money(sum(order.net for order in orders)),
+        "sales_amount": money(sum(order.sales for order in orders)),
     }
 
 
 def funnel(h: History) -> list[Row]:
-    groups: dict[tuple[date, str, str], list[Session]] = defaultdict(list)
+    groups: dict[tuple[date, str, str | None], list[Session]] = defaultdict(list)
     for s in h.sessions:
         groups[s.day, s.region, s.campaign].append(s)
     return [
@@ -71,25 +71,25 @@ class Credited:
     """What a campaign is credited with; cents."""
 
     orders: int = 0
-    revenue: int = 0
+    sales_amount: int = 0
 
 
 def attribution(h: History) -> list[Row]:
     visits: dict[str | None, list[Session]] = defaultdict(list)
     for s in sorted(h.sessions, key=lambda s: (s.started_at, s.session_id)):
         visits[s.customer_id].append(s)
-    credit: dict[tuple[date, str, str, str], Credited] = defaultdict(Credited)
+    credit: dict[tuple[date, str, str, str | None], Credited] = defaultdict(Credited)
     for order in h.orders:
         before = [s for s in visits.get(order.customer_id, []) if order.at - LOOKBACK < s.started_at <= order.at]
-        sent = [s.campaign for s in before if s.campaign != NO_CAMPAIGN]
+        sent = [s.campaign for s in before if s.campaign is not None]
         touches = {
-            "first": before[0].campaign if before else NO_CAMPAIGN,
-            "last": sent[-1] if sent else NO_CAMPAIGN,
+            "first": before[0].campaign if before else None,
+            "last": sent[-1] if sent else None,
         }
         for touch, campaign in touches.items():
             credited = credit[order.day, touch, order.region, campaign]
             credited.orders += 1
-            credited.revenue += order.net
+            credited.sales_amount += order.sales
     return [
         {
             "day": on,
@@ -97,7 +97,7 @@ def attribution(h: History) -> list[Row]:
             "region": region,
             "campaign": campaign,
             "orders": credited.orders,
-            "revenue": money(credited.revenue),
+            "sales_amount": money(credited.sales_amount),
         }
         for (on, touch, region, campaign), credited in credit.items()
     ]
@@ -135,7 +135,7 @@ class Activity:
     views: int = 0
     carts: int = 0
     units: int = 0
-    revenue: int = 0
+    sales_amount: int = 0
 
 
 def product_conversions(h: History) -> list[Row]:
@@ -151,7 +151,7 @@ def product_conversions(h: History) -> list[Row]:
         for line in order.lines:
             sold = activity[order.day, line.product_id]
             sold.units += line.quantity
-            sold.revenue += line.net
+            sold.sales_amount += line.sales
     return [
         {
             "day": on,
@@ -161,7 +161,7 @@ def product_conversions(h: History) -> list[Row]:
             "views": a.views,
             "carts": a.carts,
             "units": a.units,
-            "revenue": money(a.revenue),
+            "sales_amount": money(a.sales_amount),
             "units_per_view": ratio(a.units, a.views),
         }
         for (on, product), a in activity.items()

@@ -74,6 +74,7 @@ select
     {{ money('coalesce(seen.price, sold.last_unit_price)') }} as price,
     seen.list_price,
     coalesce(seen.currency, sold.last_currency) as currency,
+    coalesce(sold.last_currency, seen.currency) as price_currency,
     seen.availability,
     seen.stock_quantity,
     seen.url,

@@ -5,7 +5,7 @@ with looks as (
         name,
         category,
         price,
-        lag(price) over (partition by shop, product_id order by seen_at) as previous_price,
+        lag(price) over (partition by shop, product_id, currency order by seen_at) as previous_price,
         currency,
         seen_at
     from {{ ref('stg_product_looks') }}
@@ -21,7 +21,7 @@ prices as (
         previous_price,
         currency,
         seen_at as valid_from,
-        lead(seen_at) over (partition by shop, product_id order by seen_at) as valid_to
+        lead(seen_at) over (partition by shop, product_id, currency order by seen_at) as valid_to
     from looks
     where
         previous_price is null

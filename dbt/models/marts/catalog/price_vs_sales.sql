@@ -4,8 +4,8 @@
     key_type='date',
     onwards=true,
     watches={
-        'price_history': ['shop', 'product_id', 'price', 'valid_from'],
-        'dim_products': ['product_id', 'shop', 'name', 'category']
+        'price_history': ['shop', 'product_id', 'currency', 'price', 'valid_from'],
+        'dim_products': ['product_id', 'shop', 'price_currency', 'name', 'category']
     },
     indexes=[{'columns': ['day']}]
 ) }}
@@ -25,6 +25,7 @@ with changes as (
         on
             history.product_id = products.product_id
             and history.shop = products.shop
+            and history.currency = products.price_currency
 ),
 
 prices as (
@@ -55,7 +56,7 @@ sales_since as (
         product_id,
         units,
         gross_amount,
-        net_amount
+        sales_amount
     from {{ ref('int_product_sales') }}
     where {{ changed('day') }}
 ),
@@ -85,7 +86,7 @@ days as (
         coalesce(prices.price_changes, 0) as price_changes,
         coalesce(sales.units, 0) as units,
         {{ ratio('sales.gross_amount', 'sales.units', 2) }} as charged_price,
-        {{ ratio('sales.net_amount', 'sales.units', 2) }} as paid_price
+        {{ ratio('sales.sales_amount', 'sales.units', 2) }} as paid_price
     from prices_since as prices
     full outer join sales_since as sales
         on

@@ -4,7 +4,7 @@ with months as (
         order_month,
         count(*) as active_customers,
         sum(orders) as orders,
-        sum(net_amount) as revenue
+        sum(sales_amount) as sales_amount
     from {{ ref('int_customer_months') }}
     group by
         cohort_month,
@@ -17,7 +17,7 @@ active as (
         {{ months_between('cohort_month', 'order_month') }} as months_since,
         active_customers,
         orders,
-        revenue
+        sales_amount
     from months
 ),
 
@@ -46,7 +46,7 @@ select
     coalesce(active.active_customers, 0) as active_customers,
     {{ ratio('coalesce(active.active_customers, 0)', 'cells.cohort_customers') }} as retention,
     cast(coalesce(active.orders, 0) as bigint) as orders,
-    {{ money('coalesce(active.revenue, 0)') }} as revenue
+    {{ money('coalesce(active.sales_amount, 0)') }} as sales_amount
 from cells
 left join active
     on

@@ -16,7 +16,7 @@ orders as (
         customers.last_order_at,
         customers.orders,
         customers.units,
-        customers.net_amount,
+        customers.sales_amount,
         coalesce(refunds.refund_amount, 0) as refund_amount
     from {{ ref('int_customers') }} as customers
     left join refunds on customers.customer_id = refunds.customer_id
@@ -54,9 +54,9 @@ select
     orders.last_order_at,
     coalesce(orders.orders, 0) as orders,
     coalesce(orders.units, 0) as units,
-    {{ money('coalesce(orders.net_amount, 0)') }} as net_amount,
+    {{ money('coalesce(orders.sales_amount, 0)') }} as sales_amount,
     {{ money('coalesce(orders.refund_amount, 0)') }} as refund_amount,
-    {{ money('coalesce(orders.net_amount - orders.refund_amount, 0)') }} as lifetime_value,
-    {{ ratio('orders.net_amount', 'orders.orders', 2) }} as average_order_amount
+    {{ money('coalesce(orders.sales_amount - orders.refund_amount, 0)') }} as lifetime_value,
+    {{ ratio('orders.sales_amount', 'orders.orders', 2) }} as average_order_amount
 from known
 full outer join orders on known.customer_id = orders.customer_id

@@ -1,6 +1,7 @@
 with sales as (
     select
         order_day as day,
+        level,
         region,
         category,
         orders,
@@ -8,6 +9,7 @@ with sales as (
         gross_amount,
         discount_amount,
         {{ money('0') }} as refund_amount,
+        {{ money('0') }} as other_refund_amount,
         customers,
         new_customers,
         0 as checkouts,
@@ -15,35 +17,59 @@ with sales as (
     from {{ ref('int_sales_by_day') }}
 ),
 
-refunds as (
+{#- A category has the goods of its own; what was not for goods is in all of them together alone. -#}
+refunds_by_day as (
     select
         refund_day as day,
-        coalesce(region, '(all)') as region,
-        coalesce(category, '(all)') as category,
+        {{ level_of('region') }} as level,
+        region,
+        category,
+        {{ total_money('amount') }} as refund_amount,
+        {{ money('0') }} as other_refund_amount
+    from {{ ref('stg_refund_lines') }}
+    group by
+        grouping sets (
+            (refund_day, region, category),
+            (refund_day, category)
+        )
+    union all
+    select
+        refund_day as day,
+        case grouping(region) when 0 then 'region' else 'all' end as level,
+        region,
+        {{ as_text('null') }} as category,
+        {{ total_money('amount') }} as refund_amount,
+        {{ total_money('other_amount') }} as other_refund_amount
+    from {{ ref('stg_refunds') }}
+    group by
+        grouping sets ((refund_day, region), (refund_day))
+),
+
+refunds as (
+    select
+        day,
+        level,
+        region,
+        category,
         0 as orders,
         0 as units,
         {{ money('0') }} as gross_amount,
         {{ money('0') }} as discount_amount,
-        {{ total_money('amount') }} as refund_amount,
+        refund_amount,
+        other_refund_amount,
         0 as customers,
         0 as new_customers,
         0 as checkouts,
         0 as abandoned_checkouts
-    from {{ ref('stg_refunds') }}
-    group by
-        grouping sets (
-            (refund_day, region, category),
-            (refund_day, region),
-            (refund_day, category),
-            (refund_day)
-        )
+    from refunds_by_day
 ),
 
 checkouts_of_regions as (
     select
         day,
-        coalesce(region, '(all)') as region,
-        '(all)' as category,
+        case grouping(region) when 0 then 'region' else 'all' end as level,
+        region,
+        {{ as_text('null') }} as category,
         sum(checkout_sessions) as checkouts,
         sum(abandoned_checkouts) as abandoned_checkouts
     from {{ ref('cart_abandonment') }}
@@ -57,6 +83,7 @@ checkouts as (
     union all
     select
         session_day as day,
+        level,
         region,
         category,
         checkouts,
@@ -71,6 +98,7 @@ cells as (
     union all
     select
         day,
+        level,
         region,
         category,
         0 as orders,
@@ -78,6 +106,7 @@ cells as (
         {{ money('0') }} as gross_amount,
         {{ money('0') }} as discount_amount,
         {{ money('0') }} as refund_amount,
+        {{ money('0') }} as other_refund_amount,
         0 as customers,
         0 as new_customers,
         checkouts,
@@ -88,6 +117,7 @@ cells as (
 totals as (
     select
         day,
+        level,
         region,
         category,
         {{ total_count('orders') }} as orders,
@@ -95,6 +125,7 @@ totals as (
         {{ total_money('gross_amount') }} as gross_amount,
         {{ total_money('discount_amount') }} as discount_amount,
         {{ total_money('refund_amount') }} as refund_amount,
+        {{ total_money('other_refund_amount') }} as other_refund_amount,
         {{ total_count('customers') }} as customers,
         {{ total_count('new_customers') }} as new_customers,
         {{ total_count('checkouts') }} as checkouts,
@@ -102,19 +133,23 @@ totals as (
     from cells
     group by
         day,
+        level,
         region,
         category
 )
 
 select
     day,
+    level,
     region,
     category,
     orders,
     units,
     gross_amount,
     discount_amount,
+    {{ money('gross_amount - discount_amount') }} as sales_amount,
     refund_amount,
+    other_refund_amount,
     {{ money('gross_amount - discount_amount - refund_amount') }} as net_amount,
     {{ ratio('(gross_amount - discount_amount)', 'orders', 2) }} as average_order_amount,
     customers,

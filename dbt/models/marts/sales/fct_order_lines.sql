@@ -17,5 +17,5 @@ select
     unit_price,
     gross_amount,
     discount_amount,
-    net_amount
+    sales_amount
 from {{ ref('stg_order_lines') }}

@@ -32,9 +32,9 @@ select
     numbered.units,
     numbered.gross_amount,
     numbered.discount_amount,
-    numbered.net_amount,
+    numbered.sales_amount,
     coalesce(refunds.refund_amount, {{ money('0') }}) as refund_amount,
-    {{ money('numbered.net_amount - coalesce(refunds.refund_amount, 0)') }} as kept_amount,
+    {{ money('numbered.sales_amount - coalesce(refunds.refund_amount, 0)') }} as net_amount,
     numbered.order_number,
     numbered.order_number = 1 as is_first_order
 from numbered

@@ -2,16 +2,14 @@
 
 select
     refund_id,
-    line,
     refunded_at,
     refund_day,
     order_id,
     customer_id,
     region,
     currency,
-    product_id,
-    category,
-    quantity,
+    goods_amount,
+    other_amount,
     amount,
     reason
 from {{ ref('stg_refunds') }}

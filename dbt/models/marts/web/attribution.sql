@@ -7,7 +7,7 @@ with orders as (
         region,
         ordered_at,
         order_day as day,
-        {{ total_money('net_amount') }} as revenue
+        {{ total_money('sales_amount') }} as sales_amount
     from {{ ref('stg_order_lines') }}
     where {{ touched('ordered_at') }}
     group by
@@ -41,7 +41,7 @@ visits_before as (
         row_number() over (
             partition by orders.order_id
             order by
-                case when visits.campaign = '(none)' then 1 else 0 end asc,
+                case when visits.campaign is null then 1 else 0 end asc,
                 visits.started_at desc,
                 {{ by_code_point('visits.session_id') }} desc
         ) as nth_from_last_with_campaign
@@ -68,8 +68,8 @@ credited as (
         orders.day,
         'first' as touch,
         orders.region,
-        coalesce(touches.first_campaign, '(none)') as campaign,
-        orders.revenue
+        touches.first_campaign as campaign,
+        orders.sales_amount
     from orders
     left join touches
         on orders.order_id = touches.order_id
@@ -80,8 +80,8 @@ credited as (
         orders.day,
         'last' as touch,
         orders.region,
-        coalesce(touches.last_campaign, '(none)') as campaign,
-        orders.revenue
+        touches.last_campaign as campaign,
+        orders.sales_amount
     from orders
     left join touches
         on orders.order_id = touches.order_id
@@ -93,7 +93,7 @@ select
     region,
     campaign,
     count(*) as orders,
-    {{ total_money('revenue') }} as revenue
+    {{ total_money('sales_amount') }} as sales_amount
 from credited
 group by
     day,

@@ -14,7 +14,7 @@ select
     activity.views,
     activity.carts,
     activity.units,
-    activity.revenue,
+    activity.sales_amount,
     {{ ratio('activity.units', 'activity.views') }} as units_per_view
 from {{ ref('int_product_days') }} as activity
 left join {{ ref('dim_products') }} as products

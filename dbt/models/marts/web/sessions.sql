@@ -4,7 +4,7 @@ with orders as (
     select
         session_id,
         count(*) as orders,
-        {{ total_money('net_amount') }} as revenue
+        {{ total_money('sales_amount') }} as sales_amount
     from {{ ref('int_orders') }}
     where session_id is not null
     group by
@@ -30,7 +30,7 @@ select
     sessions.carts > 0 and sessions.purchases = 0 as abandoned_cart,
     sessions.checkouts > 0 and sessions.purchases = 0 as abandoned_checkout,
     coalesce(orders.orders, 0) as orders,
-    {{ money('coalesce(orders.revenue, 0)') }} as revenue
+    {{ money('coalesce(orders.sales_amount, 0)') }} as sales_amount
 from {{ ref('stg_sessions') }} as sessions
 left join orders
     on sessions.session_id = orders.session_id

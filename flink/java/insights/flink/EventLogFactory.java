@@ -1,0 +1,208 @@
+package insights.flink;
+
+import java.time.Duration;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import java.util.Set;
+import java.util.regex.Pattern;
+import org.apache.flink.api.common.eventtime.TimestampAssigner;
+import org.apache.flink.api.common.eventtime.TimestampAssignerSupplier;
+import org.apache.flink.api.common.eventtime.Watermark;
+import org.apache.flink.api.common.eventtime.WatermarkAlignmentParams;
+import org.apache.flink.api.common.eventtime.WatermarkGenerator;
+import org.apache.flink.api.common.eventtime.WatermarkGeneratorSupplier;
+import org.apache.flink.api.common.eventtime.WatermarkOutput;
+import org.apache.flink.api.common.eventtime.WatermarkStrategy;
+import org.apache.flink.api.common.serialization.DeserializationSchema;
+import org.apache.flink.configuration.ConfigOption;
+import org.apache.flink.configuration.ConfigOptions;
+import org.apache.flink.configuration.Configuration;
+import org.apache.flink.kafka.shaded.org.apache.kafka.common.TopicPartition;
+import org.apache.flink.streaming.connectors.kafka.config.BoundedMode;
+import org.apache.flink.streaming.connectors.kafka.config.StartupMode;
+import org.apache.flink.streaming.connectors.kafka.table.KafkaDynamicSource;
+import org.apache.flink.streaming.connectors.kafka.table.KafkaDynamicTableFactory;
+import org.apache.flink.table.connector.format.DecodingFormat;
+import org.apache.flink.table.connector.source.DynamicTableSource;
+import org.apache.flink.table.data.RowData;
+import org.apache.flink.table.types.DataType;
+import org.apache.flink.util.clock.RelativeClock;
+
+/**
+ * The connector {@code kafka} for the log of events, as {@code event-log}: with watermarks that {@link SilentPartitions}
+ * makes. Its option {@code silent-after} stands for {@code table.exec.source.idle-timeout}, which is not to be set.
+ */
+public class EventLogFactory extends KafkaDynamicTableFactory {
+    private static final ConfigOption<Duration> SILENT_AFTER =
+            ConfigOptions.key("silent-after").durationType().defaultValue(Duration.ofMinutes(1));
+
+    private Duration silentAfter;
+
+    @Override
+    public String factoryIdentifier() {
+        return "event-log";
+    }
+
+    @Override
+    public Set<ConfigOption<?>> optionalOptions() {
+        Set<ConfigOption<?>> options = new HashSet<>(super.optionalOptions());
+        options.add(SILENT_AFTER);
+        return options;
+    }
+
+    @Override
+    public DynamicTableSource createDynamicTableSource(Context context) {
+        silentAfter = Configuration.fromMap(context.getCatalogTable().getOptions()).get(SILENT_AFTER);
+        return super.createDynamicTableSource(context);
+    }
+
+    @Override
+    protected KafkaDynamicSource createKafkaTableSource(
+            DataType physical,
+            DecodingFormat<DeserializationSchema<RowData>> keyFormat,
+            DecodingFormat<DeserializationSchema<RowData>> valueFormat,
+            int[] keyProjection,
+            int[] valueProjection,
+            String keyPrefix,
+            List<String> topics,
+            Pattern topicPattern,
+            Properties properties,
+            StartupMode startup,
+            Map<TopicPartition, Long> startupOffsets,
+            long startupMillis,
+            BoundedMode bounded,
+            Map<TopicPartition, Long> boundedOffsets,
+            long boundedMillis,
+            String table,
+            Integer parallelism) {
+        return new Source(
+                silentAfter, physical, keyFormat, valueFormat, keyProjection, valueProjection, keyPrefix, topics,
+                topicPattern, properties, startup, startupOffsets, startupMillis, bounded, boundedOffsets,
+                boundedMillis, table, parallelism);
+    }
+
+    private static final class Source extends KafkaDynamicSource {
+        private final Duration silentAfter;
+
+        Source(
+                Duration silentAfter,
+                DataType physical,
+                DecodingFormat<DeserializationSchema<RowData>> keyFormat,
+                DecodingFormat<DeserializationSchema<RowData>> valueFormat,
+                int[] keyProjection,
+                int[] valueProjection,
+                String keyPrefix,
+                List<String> topics,
+                Pattern topicPattern,
+                Properties properties,
+                StartupMode startup,
+                Map<TopicPartition, Long> startupOffsets,
+                long startupMillis,
+                BoundedMode bounded,
+                Map<TopicPartition, Long> boundedOffsets,
+                long boundedMillis,
+                String table,
+                Integer parallelism) {
+            super(
+                    physical, keyFormat, valueFormat, keyProjection, valueProjection, keyPrefix, topics, topicPattern,
+                    properties, startup, startupOffsets, startupMillis, bounded, boundedOffsets, boundedMillis, false,
+                    table, parallelism);
+            this.silentAfter = silentAfter;
+        }
+
+        @Override
+        public void applyWatermark(WatermarkStrategy<RowData> strategy) {
+            super.applyWatermark(new Strategy(strategy, silentAfter.toNanos()));
+        }
+
+        @Override
+        public DynamicTableSource copy() {
+            Source copy = new Source(
+                    silentAfter, physicalDataType, keyDecodingFormat, valueDecodingFormat, keyProjection,
+                    valueProjection, keyPrefix, topics, topicPattern, properties, startupMode, specificStartupOffsets,
+                    startupTimestampMillis, boundedMode, specificBoundedOffsets, boundedTimestampMillis,
+                    tableIdentifier, parallelism);
+            copy.producedDataType = producedDataType;
+            copy.metadataKeys = metadataKeys;
+            copy.watermarkStrategy = watermarkStrategy;
+            return copy;
+        }
+    }
+
+    /** What {@code inner} says of each partition, and of the silent ones what SilentPartitions says. */
+    private static final class Strategy implements WatermarkStrategy<RowData> {
+        private static final long serialVersionUID = 1L;
+
+        private final WatermarkStrategy<RowData> inner;
+        private final long silentNanos;
+        // Of the one subtask that this copy was sent to.
+        private transient SilentPartitions partitions;
+
+        Strategy(WatermarkStrategy<RowData> inner, long silentNanos) {
+            this.inner = inner;
+            this.silentNanos = silentNanos;
+        }
+
+        @Override
+        public TimestampAssigner<RowData> createTimestampAssigner(TimestampAssignerSupplier.Context context) {
+            return inner.createTimestampAssigner(context);
+        }
+
+        @Override
+        public WatermarkAlignmentParams getAlignmentParameters() {
+            return inner.getAlignmentParameters();
+        }
+
+        @Override
+        public WatermarkGenerator<RowData> createWatermarkGenerator(WatermarkGeneratorSupplier.Context context) {
+            WatermarkGenerator<RowData> own = inner.createWatermarkGenerator(context);
+            if (partitions == null) {
+                // Flink's first one is for what comes of no partition, which is nothing.
+                partitions = new SilentPartitions(silentNanos);
+                return own;
+            }
+            return new Generator(own, partitions, context.getInputActivityClock());
+        }
+    }
+
+    private static final class Generator implements WatermarkGenerator<RowData>, WatermarkOutput {
+        private final WatermarkGenerator<RowData> inner;
+        private final SilentPartitions.Partition partition;
+        private final RelativeClock reading;
+        private long own = Long.MIN_VALUE;
+
+        Generator(WatermarkGenerator<RowData> inner, SilentPartitions partitions, RelativeClock reading) {
+            this.inner = inner;
+            this.partition = partitions.add(reading.relativeTimeNanos());
+            this.reading = reading;
+        }
+
+        @Override
+        public void onEvent(RowData event, long timestamp, WatermarkOutput output) {
+            partition.heard(reading.relativeTimeNanos());
+            inner.onEvent(event, timestamp, this);
+        }
+
+        @Override
+        public void onPeriodicEmit(WatermarkOutput output) {
+            inner.onPeriodicEmit(this);
+            long reached = partition.watermark(own, System.nanoTime(), reading.relativeTimeNanos());
+            if (reached != Long.MIN_VALUE) {
+                output.emitWatermark(new Watermark(reached));
+            }
+        }
+
+        @Override
+        public void emitWatermark(Watermark watermark) {
+            own = Math.max(own, watermark.getTimestamp());
+        }
+
+        @Override
+        public void markIdle() {}
+
+        @Override
+        public void markActive() {}
+    }
+}

@@ -1,0 +1,114 @@
+"""Late events that no restatement can make count. They are named, and hold none of the others back."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from aggregates.catalogue import aggregate, aggregates
+from flink.plan import touched_by
+from replay.archive import Place
+from replay.late import Touched
+from replay.planned import LeftOut
+from replay.windows import floored, later
+from schemas.catalogue import MOST_AHEAD
+
+Holds = Callable[[str, datetime | None], bool]
+"""Whether log and lake still have all records of an event that were published since a time; None is the beginning."""
+SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sorted:
+    """Late events that can count, and those that can't."""
+
+    kept: tuple[Touched, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def not_over(touched: Iterable[Touched], now: datetime) -> Iterator[LeftOut]:
+    """Those that count in a window of the future. The clock is held against ``occurred_at`` alone."""
+    for t in touched:
+        ahead = {name: at for name, at in t.moments.items() if at > later(now, MOST_AHEAD)}
+        for name, at in list(ahead.items())[:1]:
+            column = aggregate(name).time
+            yield _left_out(t, f"its {column} is {at:%Y-%m-%d %H:%M:%S}, and {name} counts by that, which is to come")
+
+
+def lost(touched: Iterable[Touched], is_lost: Callable[[Place], bool]) -> Iterator[LeftOut]:
+    """Those whose own record nobody has any more."""
+    for t in touched:
+        if is_lost((t.partition, t.offset)):
+            yield _left_out(t, "neither log nor lake has the event itself any more")
+
+
+def without_unreachable(touched: Sequence[Touched], holds: Holds) -> Sorted:
+    """Those whose windows can be computed anew: from all that was published since, of every topic that counts there."""
+    needs = {id(t): published_since(t) for t in touched}
+    names = {name for need in needs.values() for name in need}
+    reaches = {name: _reach(name, (need[name] for need in needs.values() if name in need), holds) for name in names}
+    kept, left_out = [], []
+    for t in touched:
+        beyond = [name for name, since in needs[id(t)].items() if not reaches[name](since)]
+        if beyond:
+            left_out.append(_left_out(t, _why_unreachable(beyond)))
+        else:
+            kept.append(t)
+    return Sorted(kept=tuple(kept), left_out=tuple(left_out))
+
+
+def _why_unreachable(names: Iterable[str]) -> str:
+    return (
+        "the windows that it counts in can't be computed anew, for neither log nor lake has all that was published"
+        f" of {' and '.join(sorted(names))} since then"
+    )
+
+
+def published_since(t: Touched) -> dict[str, datetime | None]:
+    """By event that counts in the same windows, the earliest publication that may count there; None says nothing."""
+    found: dict[str, datetime | None] = {}
+    for name in touched_by(t.event, aggregates()):
+        a = aggregate(name)
+        by_time = a.time == "occurred_at" and name in t.moments
+        since = later(floored(t.moments[name], a.window), -MOST_AHEAD) if by_time else None
+        for read in a.inputs:
+            known = found.get(read, since)
+            found[read] = None if known is None or since is None else min(known, since)
+    return found
+
+
+def _reach(name: str, moments: Iterable[datetime | None], holds: Holds) -> Callable[[datetime | None], bool]:
+    """Whether a time is not before what is still there, found with few questions: what holds then holds later too."""
+    order = sorted(set(moments), key=_beginning_first)
+    first = bisect_left(order, True, key=lambda since: holds(name, since))
+    there = set(order[first:])
+    return lambda since: since in there
+
+
+def _beginning_first(since: datetime | None) -> tuple[bool, float]:
+    return (since is not None, since.timestamp() if since else 0.0)
+
+
+def _left_out(t: Touched, reason: str) -> LeftOut:
+    return LeftOut(
+        topic=t.event.topic, partition=t.partition, offset=t.offset, occurred_at=t.occurred_at, reason=reason
+    )
+
+
+def in_words(left_out: Sequence[LeftOut]) -> Iterator[str]:
+    """A line for people on each, up to a number of them; how many there are stands first."""
+    if left_out:
+        yield f"{len(left_out):,} late events can't be made to count, and stay in ops.late_events:"
+        yield from (f"  {one}" for one in left_out[:SHOWN])
+        if len(left_out) > SHOWN:
+            yield f"  and {len(left_out) - SHOWN:,} more"
+
+
+def places(left_out: Iterable[LeftOut]) -> Mapping[str, set[Place]]:
+    """By topic, where they stand."""
+    found: dict[str, set[Place]] = {}
+    for one in left_out:
+        found.setdefault(one.topic, set()).add((one.partition, one.offset))
+    return found

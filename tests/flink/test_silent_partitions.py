@@ -1,0 +1,123 @@
+"""A silent partition holds nothing back, and its silence makes nothing late that would not have been."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.flink.decoding import java
+
+NOTHING = -(1 << 63)
+MINUTE = 60
+HOUR = 3_600
+DAY = 24 * HOUR
+Moment = tuple[int, Sequence[int | None]]
+"""A time in seconds, and by partition the watermark that an event of then makes; None without an event."""
+Follow = Callable[[int, Sequence[Moment]], list[list[int]]]
+
+
+@pytest.fixture(scope="module")
+def follow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Follow]:
+    """``follow(timeout, moments)``: each partition's watermark at each moment."""
+    command = java("FollowMany", tmp_path_factory.mktemp("follow"))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        asked, answers = process.stdin, process.stdout
+
+        def ask(timeout: int, moments: Sequence[Moment]) -> list[list[int]]:
+            asked.write(f"anew {timeout} {len(moments[0][1])}\n")
+            for now, events in moments:
+                asked.write(" ".join([str(now), *("-" if at is None else str(at) for at in events)]) + "\n")
+            asked.flush()
+            return [[int(word) for word in answers.readline().split()] for _ in moments]
+
+        yield ask
+        asked.close()
+
+
+def moments(until: int, events: dict[int, list[int | None]], partitions: int = 4) -> list[Moment]:
+    """A moment each second."""
+    return [(now, events.get(now, [None] * partitions)) for now in range(until)]
+
+
+def test_until_the_timeout_a_partition_without_events_holds_the_others_back(follow: Follow) -> None:
+    found = follow(MINUTE, moments(200, {10: [1000, None, None, None]}))
+    common = [min(watermarks) for watermarks in found]
+    assert common[:70] == [NOTHING] * 70
+    assert set(common[70:]) == {1000}
+
+
+@pytest.mark.parametrize("idle", [0, 90, 3 * HOUR])
+def test_how_long_all_were_silent_before_is_nothing_to_the_orders_that_come_then(follow: Follow, idle: int) -> None:
+    """A file of weeks of orders, within seconds: Flink's own timeout has each partition judged by the first of them."""
+    spoken: dict[int, list[int | None]] = {0: [1, 1, 1, 1]}
+    spoken[idle + 10] = [40 * DAY, None, None, None]
+    spoken[idle + 12] = [None, 3 * DAY, None, None]
+    spoken[idle + 14] = [None, None, 2 * DAY, None]
+    found = follow(MINUTE, moments(idle + 60, spoken))
+    assert found[idle + 12][1] == 3 * DAY
+    assert found[idle + 14][2] == 2 * DAY
+    assert max(min(watermarks) for watermarks in found) <= 1
+
+
+@pytest.mark.parametrize("behind", [23 * HOUR, 25 * HOUR])
+def test_of_two_orders_90_s_apart_the_second_is_judged_by_the_first(follow: Follow, behind: int) -> None:
+    """Its partition was silent for a minute while the other had gone on: windows may be final without it."""
+    newest = 100 * DAY
+    found = follow(MINUTE, moments(400, {200: [newest, None, None, None], 290: [None, newest - behind, None, None]}))
+    watermark = max(newest - behind, min(found[290]))
+    assert min(found[290]) == newest
+    assert (newest - behind < watermark - DAY) == (behind > DAY)
+
+
+def test_what_the_last_to_speak_said_is_followed_when_all_are_silent(follow: Follow) -> None:
+    found = follow(MINUTE, moments(400, {10: [500, 700, None, None], 100: [None, 900, None, None]}))
+    assert found[159] == [700, 900, 700, 700]
+    assert found[160] == [900, 900, 900, 900]
+
+
+def test_two_that_fall_silent_at_once_come_as_far_as_the_further_one(follow: Follow) -> None:
+    found = follow(MINUTE, moments(130, {0: [500, 900, None, None]}))
+    assert found[59] == [500, 900, NOTHING, NOTHING]
+    assert found[60] == [900, 900, 900, 900]
+
+
+events = st.one_of(st.none(), st.none(), st.none(), st.integers(0, 50))
+
+
+@pytest.mark.fuzz
+@given(
+    timeout=st.integers(1, 8),
+    said=st.integers(1, 4).flatmap(
+        lambda n: st.lists(st.lists(events, min_size=n, max_size=n), min_size=1, max_size=40)
+    ),
+)
+def test_a_watermark_never_goes_back_nor_beyond_what_was_said_the_timeout_ago(
+    follow: Follow, timeout: int, said: list[list[int | None]]
+) -> None:
+    found = follow(timeout, list(enumerate(said)))
+    for n in range(len(said[0])):
+        watermarks = [moment[n] for moment in found]
+        assert watermarks == sorted(watermarks)
+        for now, watermark in enumerate(watermarks):
+            own = [row[n] for row in said[: now + 1]]
+            others = [at for row in said[: max(0, now - timeout + 1)] for at in row]
+            assert watermark <= max((at for at in own + others if at is not None), default=NOTHING)
+            assert watermark >= max((at for at in own if at is not None), default=NOTHING)
+
+
+@pytest.mark.fuzz
+@given(timeout=st.integers(1, 8), said=st.lists(events, min_size=1, max_size=30), silent=st.integers(1, 3))
+def test_silent_partitions_hold_nothing_back_for_longer_than_the_timeout(
+    follow: Follow, timeout: int, said: list[int | None], silent: int
+) -> None:
+    """Where one speaks alone, the common watermark is where it was the timeout ago."""
+    alone = [[at, *[None] * silent] for at in said] + [[None] * (silent + 1)] * (timeout + 1)
+    found = follow(timeout, list(enumerate(alone)))
+    newest = max((at for at in said if at is not None), default=NOTHING)
+    assert min(found[-1]) == newest
