@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from alerts.message import Message
 from alerts.rule import ChannelName
 from schemas.errors import Misconfigured, Retryable
+from schemas.words import counted
 
 TIMEOUT_SECONDS = 10.0
 SIGNATURE, TIMESTAMP = "X-Insights-Signature", "X-Insights-Timestamp"
@@ -208,7 +209,7 @@ def _slack_lines(lines: Sequence[str], mark: str = "• ") -> str:
     kept: list[str] = []
     for text in texts:
         if sum(len(each) + 1 for each in kept) + len(text) > SLACK_SECTION - 50:
-            return "\n".join([*kept, f"… and {len(texts) - len(kept):,} lines more"])
+            return "\n".join([*kept, f"… and {counted(len(texts) - len(kept), 'line')} more"])
         kept.append(text)
     return "\n".join(kept)
 

@@ -4,16 +4,20 @@ The project's codec against confluent-kafka's AvroSerializer, in the same run: t
 settings, the same topic, turn by turn so that the machine's moods hit both. Orders are the synthetic shop's own.
 
     python -m bench.producer --kafka 127.0.0.1:19092 --registry http://127.0.0.1:19081/apis/ccompat/v7
+
+With ``--codecs`` it compares compressions of the project's publisher instead, bytes on the wire beside the speed: as
+fast as it can (``--rate 0``), or so many orders a second, as a shop has them in small batches.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import cycle, islice
@@ -34,6 +38,16 @@ from producers.shop.visits import Shop
 from schemas.catalogue import Event
 from schemas.registry import Registry
 
+CODECS: Mapping[str, Mapping[str, Any]] = {
+    "none": {"compression.type": "none"},
+    "gzip": {"compression.type": "gzip"},
+    "gzip, level 1": {"compression.type": "gzip", "compression.level": 1},
+    "snappy": {"compression.type": "snappy"},
+    "lz4": {"compression.type": "lz4"},
+    "zstd": {"compression.type": "zstd"},
+}
+STATISTICS_MS = 50
+PACED = 2  # orders between two looks at the clock
 TOPIC_BYTES = 256 * 1024 * 1024
 DISTINCT = 10_000  # more than any memo of strings holds
 START = datetime(2025, 11, 3, tzinfo=UTC)  # long past: the publisher refuses what is ahead of the clock
@@ -94,6 +108,40 @@ def through_publisher(kafka: str, registry: str, event: Event, records: Records)
     watch.queued()
     publisher.flush()
     return watch.acknowledged()
+
+
+def through_codec(
+    kafka: str, registry: str, event: Event, records: Records, *, codec: str, rate: int
+) -> tuple[Timed, float]:
+    """And the bytes on the wire for an order: keys, headers and all."""
+    sent = 0
+
+    def told(statistics: str) -> None:
+        nonlocal sent
+        sent = json.loads(statistics)["tx_bytes"]
+
+    settings = {**CODECS[codec], "statistics.interval.ms": STATISTICS_MS, "stats_cb": told}
+    publisher = Publisher(kafka, Registry(registry), client_id="bench", settings=settings)
+    publisher.publish(event, records[0])  # connects and registers before the clock starts
+    publisher.flush()
+    tell(publisher)
+    sent_before, watch = sent, Stopwatch()
+    for n, record in enumerate(records):
+        if rate and n % PACED == 0:
+            time.sleep(max(0.0, watch.began + n / rate - time.perf_counter()))
+            publisher.poll()
+        publisher.publish(event, record)
+    watch.queued()
+    publisher.flush()
+    timed = watch.acknowledged()
+    tell(publisher)
+    return timed, (sent - sent_before) / len(records)
+
+
+def tell(publisher: Publisher) -> None:
+    """Have the client's statistics be of now."""
+    time.sleep(3 * STATISTICS_MS / 1000)
+    publisher.poll()
 
 
 def through_avro_serializer(kafka: str, registry: str, event: Event, records: Records) -> Timed:
@@ -159,17 +207,35 @@ def machine() -> str:
     )
 
 
+def compare_codecs(options: argparse.Namespace, event: Event, records: Records) -> None:
+    """Turn by turn, so that the machine's moods hit all of them."""
+    found: dict[str, list[tuple[float, float, float]]] = {codec: [] for codec in options.codecs}
+    for repeat in range(options.repeats):
+        for codec in options.codecs if repeat % 2 else reversed(options.codecs):
+            timed, wire = through_codec(options.kafka, options.registry, event, records, codec=codec, rate=options.rate)
+            found[codec].append((len(records) / timed.acknowledged, timed.cpu / len(records) * 1e6, wire))
+    print(f"{'':15} {'orders/s':>9} {'µs of CPU':>9} {'bytes':>7}   medians; a microsecond and a byte are an order's")
+    for codec, turns in found.items():
+        rate, cpu, wire = (statistics.median(column) for column in zip(*turns, strict=True))
+        print(f"{codec:15} {rate:>9,.0f} {cpu:>9.1f} {wire:>7.1f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kafka", default="127.0.0.1:19092")
     parser.add_argument("--registry", default="http://127.0.0.1:19081/apis/ccompat/v7")
     parser.add_argument("--records", type=int, default=200_000)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--codecs", nargs="*", choices=CODECS, help="compare these; without names all of them")
+    parser.add_argument("--rate", type=int, default=0, help="orders a second, with --codecs; 0 is as fast as it can")
     options = parser.parse_args()
     print(machine())
     event, records = bench_topic(options.kafka), orders(options.records)
     lines = sum(len(record["lines"]) for record in records) / len(records)
     print(f"{len(records):,} orders of {lines:.2f} lines, {options.repeats} repeats in turn")
+    if options.codecs is not None:
+        options.codecs = options.codecs or list(CODECS)
+        return compare_codecs(options, event, records)
     rates: dict[str, list[float]] = {way: [] for way in WAYS}
     for repeat in range(options.repeats):
         for way in WAYS if repeat % 2 else reversed(WAYS):

@@ -32,6 +32,7 @@ from dashboards.model import (
 from dashboards.query import Answer, Question, Row, question
 from dashboards.theme import Mode
 from schemas.errors import InsightsError
+from schemas.words import counted
 
 ROW_PIXELS = 48
 CARD_HEAD_PIXELS = 84
@@ -112,7 +113,7 @@ def _about(card: Card, scene: Scene, answer: Answer, behind: str) -> None:
         if answer.rows:
             rows, chosen = answer.rows, [v for v in scene.values.values() if v]
             st.download_button(
-                f"Download CSV, {len(rows):,} row{'s' if len(rows) > 1 else ''}",
+                f"Download CSV, {counted(len(rows), 'row')}",
                 # Made when it is asked for.
                 data=lambda: csv_of(rows),
                 file_name=file_name(scene.name, card.id, chosen, answer.read_at or scene.now),

@@ -17,6 +17,7 @@ from dashboards.behind import Age, Behind, Source, age_of, ago
 from dashboards.format import change, change_shown, exact, shown, span
 from dashboards.model import Card, ColumnCard, LineCard, NumberCard, TableCard, TableColumn
 from dashboards.query import Row
+from schemas.words import counted
 
 Address = Callable[[str, str, str | None], str]  # parameter, value, dashboard (None: this one)
 BREAKS = re.compile(r"_(?=\w)|\.(?=[a-z])|[^\s_]{12}(?=[^\s_]{12})")
@@ -262,7 +263,11 @@ def _mart_badge(status: str) -> str:
 def _certificate(source: Source, address: Callable[[str], str]) -> str:
     if source.run is None or source.verified_at is None:
         return '<span class="ih-beneath">No certificate of this version yet</span>'
-    tone, said = ("gain", "equal") if not source.mismatches else ("loss", f"{source.mismatches:,} rows differ")
+    tone, said = (
+        ("gain", "equal")
+        if not source.mismatches
+        else ("loss", counted(source.mismatches, "row differs", "rows differ"))
+    )
     scope = {"beginning": "all of history", "late": "late events"}.get(source.scope, "some windows")
     return (
         f'<span class="ih-badge ih-badge-{tone}">{said}</span>'

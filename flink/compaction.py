@@ -28,6 +28,7 @@ from pyiceberg.types import TimestamptzType
 
 from schemas.binary import EPOCH, EPOCH_DAY
 from schemas.errors import InsightsError, Retryable
+from schemas.words import counted
 
 # A file is full at this size on disk, or with so many rows: what is read of a table at once is bounded by both, and by
 # what it takes in memory, however well it was compressed.
@@ -119,8 +120,8 @@ def compact(catalog: Catalog, identifier: tuple[str, ...], group: Sequence[DataF
     if wanted != found:
         _remove(table, written)
         raise LakeDamaged(
-            f"{'.'.join(identifier)}: {len(group)} files should hold {wanted:,} rows, and {found:,} were read of them,"
-            f" the first is {group[0].file_path}. Nothing was changed"
+            f"{'.'.join(identifier)}: {len(group)} files should hold {counted(wanted, 'row')}, and {found:,} were read"
+            f" of them, the first is {group[0].file_path}. Nothing was changed"
         )
     if len(written) >= len(group):
         # So large in memory that they can't be one.

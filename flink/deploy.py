@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from flink.deployment import Deployment
 from flink.finality import floors
+from flink.health import Failing, failing
 from flink.hold import Hold, held, now_by_me, release, set_hold
 from flink.live_job import JOB_NAME, LiveJob, keep, kept, kept_jobs, main_job, snapshots_of
 from flink.plan import JobPlan, live_plan
@@ -24,6 +25,7 @@ from flink.rest import ENDED, FlinkRest, JobFailed
 from flink.versions import note_deployed, show
 from schemas.catalogue import events
 from schemas.errors import BrokerUnavailable, InsightsError
+from schemas.words import counted
 
 JOB_FILE = Path(__file__).parent / "job.py"
 RUNNING_SECONDS = 240.0
@@ -39,12 +41,15 @@ class LogIncomplete(InsightsError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
-    """One job. ``lag`` is the number of records on the log that it has not read; None when not known."""
+    """One job. ``lag`` is the number of records on the log that it has not read; None when not known. ``failing`` is
+    None of one that has completed a checkpoint since it last failed.
+    """
 
     name: str
     state: str
     last_checkpoint_age_seconds: float | None
     lag: int | None
+    failing: Failing | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +210,7 @@ def log_beginnings(bootstrap: str) -> dict[str, int]:
 def refuse_incomplete(beginnings: Mapping[str, int]) -> None:
     """Raises LogIncomplete naming the topics whose first records are gone."""
     if gone := {topic: missing for topic, missing in beginnings.items() if missing}:
-        named = ", ".join(f"{topic} ({missing:,} records)" for topic, missing in gone.items())
+        named = ", ".join(f"{topic} ({counted(missing, 'record')})" for topic, missing in gone.items())
         raise LogIncomplete(
             f"the log no longer holds the beginning of {named}: starting over would lose them from every table and from"
             " the lake. Nothing was changed"
@@ -295,7 +300,8 @@ def jobs(deployment: Deployment) -> list[JobStatus]:
 
 
 def _status(rest: FlinkRest, job: str, name: str, state: str) -> JobStatus:
-    checkpoint = rest.newest_checkpoint(job)
+    checkpoints = rest.checkpoints(job)
+    checkpoint = checkpoints.newest
     age = None if checkpoint is None else max(0.0, time.time() - checkpoint.completed_at_ms / 1000)
     pending = [
         value
@@ -304,7 +310,11 @@ def _status(rest: FlinkRest, job: str, name: str, state: str) -> JobStatus:
         for value in rest.metrics(job, vertex.id, "pendingRecords").values()
     ]
     return JobStatus(
-        name=name, state=state, last_checkpoint_age_seconds=age, lag=int(sum(pending)) if pending else None
+        name=name,
+        state=state,
+        last_checkpoint_age_seconds=age,
+        lag=int(sum(pending)) if pending else None,
+        failing=failing(rest, job, checkpoints),
     )
 
 

@@ -51,6 +51,7 @@ from flink.versions import note_deployed, seen_version, swap
 from schemas.binary import EPOCH
 from schemas.catalogue import event
 from schemas.errors import BrokerUnavailable, InsightsError, Misconfigured
+from schemas.words import counted
 
 __all__ = [
     "NotReady",
@@ -171,7 +172,10 @@ def caught_up(deployment: Deployment, aggregate: Aggregate) -> tuple[bool, str]:
         if not behind and FlinkRest(deployment.flink_url).active_job(name):
             return True, f"{name} has written what the main job had read"
         if time.monotonic() > deadline:
-            return False, f"{name} is {behind:,} records behind where the main job was" if behind else f"{name} is down"
+            return (
+                False,
+                f"{name} is {counted(behind, 'record')} behind where the main job was" if behind else f"{name} is down",
+            )
         time.sleep(0.2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import requests
 from schemas.errors import InsightsError, Retryable
 
 ENDED = frozenset({"FAILED", "CANCELED", "FINISHED", "SUSPENDED"})
+PACKAGES = re.compile(r"\b(?:[a-z_][a-z0-9_]*\.)+(?=[A-Z]\w*(?:Exception|Error)\b)")
 NO_WATERMARK = -(1 << 63)
 
 
@@ -40,6 +42,22 @@ class Checkpoint:
     path: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoints:
+    """``problem`` says why the newest one failed, when it began after the newest complete one."""
+
+    newest: Checkpoint | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One time that a job fell over. ``root`` is the deepest cause in one line, without its packages' names."""
+
+    at_ms: int
+    root: str
+
+
 def _short(error: requests.RequestException) -> str:
     """What happened, without the client's own objects."""
     match error:
@@ -48,6 +66,14 @@ def _short(error: requests.RequestException) -> str:
         case requests.ConnectionError():
             return "connection refused" if "refused" in str(error) else "the connection broke"
     return str(error)
+
+
+def root_cause(stacktrace: str) -> str:
+    """The last "Caused by" of a Java stack trace, or its first line: ``PSQLException: ERROR: relation …``."""
+    lines = stacktrace.splitlines()
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    # Names of packages tell people little.
+    return PACKAGES.sub("", (causes or lines[:1] or [""])[-1])[:800].strip()
 
 
 class FlinkRest:
@@ -114,25 +140,41 @@ class FlinkRest:
         values = self._call("GET", path, params={"get": ",".join(names)})
         return {m["id"]: float(m["value"]) for m in values if m["value"] not in ("NaN", "")}
 
+    def started_at_ms(self, job: str) -> int:
+        return int(self._call("GET", f"/jobs/{job}")["start-time"])
+
     def newest_checkpoint(self, job: str) -> Checkpoint | None:
         """The newest completed one of this run of the job, or None."""
-        newest = self._call("GET", f"/jobs/{job}/checkpoints").get("latest", {}).get("completed")
-        if newest is None:
-            return None
-        return Checkpoint(
-            id=int(newest["id"]),
-            triggered_at_ms=int(newest["trigger_timestamp"]),
-            completed_at_ms=int(newest["latest_ack_timestamp"]),
-            path=str(newest["external_path"]),
+        return self.checkpoints(job).newest
+
+    def checkpoints(self, job: str) -> Checkpoints:
+        """The newest completed one of this run of the job, and what is wrong since."""
+        latest = self._call("GET", f"/jobs/{job}/checkpoints").get("latest", {})
+        done, failed = latest.get("completed"), latest.get("failed")
+        newest = done and Checkpoint(
+            id=int(done["id"]),
+            triggered_at_ms=int(done["trigger_timestamp"]),
+            completed_at_ms=int(done["latest_ack_timestamp"]),
+            path=str(done["external_path"]),
+        )
+        is_news = failed and (newest is None or int(failed["id"]) > newest.id)
+        return Checkpoints(
+            newest=newest, problem=str(failed.get("failure_message") or "it failed")[:800] if is_news else None
         )
 
+    def failures(self, job: str) -> tuple[list[Failure], bool]:
+        """The failures that Flink remembers, newest first, and whether there were more."""
+        history = self._call("GET", f"/jobs/{job}/exceptions").get("exceptionHistory", {})
+        found = [
+            Failure(at_ms=int(entry["timestamp"]), root=root_cause(str(entry.get("stacktrace", ""))))
+            for entry in history.get("entries", [])
+        ]
+        return sorted(found, key=lambda failure: -failure.at_ms), bool(history.get("truncated"))
+
     def why_failed(self, job: str) -> str:
-        """First lines of the newest exception that the job met, or an empty text."""
-        history = self._call("GET", f"/jobs/{job}/exceptions").get("exceptionHistory", {}).get("entries", [])
-        if not history:
-            return ""
-        lines = str(history[0].get("stacktrace", "")).splitlines()
-        return " / ".join([line for line in lines if line.startswith("Caused by")][-1:] or lines[:1])[:800]
+        """The root cause of the newest failure of the job, or an empty text."""
+        history, _ = self.failures(job)
+        return history[0].root if history else ""
 
     def savepoint(self, job: str, folder: str, *, timeout_seconds: float = 120) -> str:
         """Takes a savepoint and returns its path. Blocks. Raises JobFailed when it fails or takes too long."""

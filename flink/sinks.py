@@ -104,7 +104,7 @@ LOG_COUNTS = Sink(
         "counted": Column(type="count", doc="Events that passed de-duplication."),
         "duplicate": Column(type="count", doc="Copies of events that were counted."),
         "late": Column(type="count", doc="Events in the late ledger, restated ones too."),
-        "dead": Column(type="count", doc="Dead letters that were meant for it."),
+        "dead": Column(type="count", doc="Dead letters that were meant for it, and dead records on it."),
         "recorded_at": Column(type="timestamp", doc="The moment."),
     },
     key=("topic",),
@@ -136,9 +136,27 @@ HOLDS = Sink(
     },
     key=("held_at",),
 )
+LIVE_JOBS = Sink(
+    table="ops.live_jobs",
+    description="How each live job gets on, as Flink told it last (flink/health.py); no row of one that was stopped.",
+    columns={
+        "job": Column(type="string", doc="The job."),
+        "state": Column(type="string", doc="Flink's word for it; not there, or not known, when Flink has none."),
+        "not_running_since": Column(type="timestamp", doc="Since when it does not run.", nullable=True),
+        "failing_since": Column(type="timestamp", doc="Its first failure since its newest checkpoint.", nullable=True),
+        "failures": Column(type="count", doc="How many failures Flink remembers since that checkpoint."),
+        "checkpoint_at": Column(
+            type="timestamp", doc="When its newest checkpoint was complete; before the first, its start.", nullable=True
+        ),
+        "checkpoint_problem": Column(type="string", doc="Why a later checkpoint failed.", nullable=True),
+        "why": Column(type="string", doc="The root cause of its newest failure.", nullable=True),
+        "recorded_at": Column(type="timestamp", doc="When this was written."),
+    },
+    key=("job",),
+)
 # What the log says whatever a job has read of it (insights/books.py).
 OF_THE_LOG = (LOG_COUNTS, DEAD_LETTERS)
-BOOKS = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS, FINALITY, VERSIONS, RESTATED_EVENTS, HOLDS, *OF_THE_LOG)
+BOOKS = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS, FINALITY, VERSIONS, RESTATED_EVENTS, HOLDS, LIVE_JOBS, *OF_THE_LOG)
 
 
 def sinks() -> tuple[Sink, ...]:

@@ -267,21 +267,31 @@ def doctor() -> None:
 
 @app.command("dead-letters")
 def dead_letters(topic: ForTopic = None, as_json: AsJson = False) -> None:
-    """List what could not become an event: where it stood, which value is wrong, and why. Values may be personal.
+    """List what could not become an event, or stands on a topic and counts nowhere: where it stood, and why.
+
+    Values may be personal. A dead letter never reached its topic; a dead record stands on it, and the live job can't
+    read it, or may not count it.
 
     Example: insights dead-letters --topic sales.order_placed
     """
-    from insights import views
-    from insights.dead_letters import listed
+    from insights import dead_letters, dead_records, dead_views
 
-    found = listed(load_settings().kafka, topic)
+    settings = load_settings()
+    letters = dead_letters.listed(settings.kafka, topic)
     if as_json:
-        rows = [{"offset": letter.offset, "dead_at": letter.dead_at.isoformat(), **letter.told} for letter in found]
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
-    elif found:
-        front.show(views.dead_letters_table(found))
+        records = dead_records.listed(settings.postgres_dsn, topic, most=None)
+        sys.stdout.write(json.dumps(dead_views.as_json(letters, records.newest), indent=2) + "\n")
+        return
+    if letters:
+        front.show(dead_views.letters_table(letters))
     else:
         front.say("There are no dead letters.")
+    records = dead_records.listed(settings.postgres_dsn, topic)
+    front.say("")
+    if records.reasons:
+        front.show(dead_views.records_tables(records))
+    else:
+        front.say("There are no dead records.")
 
 
 @app.command()

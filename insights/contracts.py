@@ -11,6 +11,7 @@ from insights.settings import load_settings
 from insights.sheet import Column, Sheet
 from schemas.catalogue import Event, avro_events, events
 from schemas.errors import RegistryUnavailable
+from schemas.words import counted
 
 if TYPE_CHECKING:
     from schemas.registry import Registry
@@ -78,7 +79,7 @@ def list_() -> None:
 def _kept(event: Event) -> str:
     if event.cleanup == "compact":
         return "newest by key"
-    return "for ever" if event.retention_days is None else f"{event.retention_days} days"
+    return "for ever" if event.retention_days is None else counted(event.retention_days, "day")
 
 
 def _versions(registry: Registry, event: Event) -> str:

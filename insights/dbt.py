@@ -8,6 +8,7 @@ import typer
 
 from insights import front
 from insights.settings import load_settings
+from schemas.words import counted
 
 app = front.group("The marts: what dbt makes of the tables.", example="insights dbt build")
 Select = Annotated[
@@ -34,15 +35,18 @@ def build(select: Select = None, full_refresh: FullRefresh = False) -> None:
     with front.progressing("dbt") as said:
         built = dbt_run.build(settings, select, full_refresh=full_refresh, said=said)
     models = sum(model.status in ("ok", "failed tests") for model in built.models)
-    tests = f"{built.tests:,} tests" if built.tests else "no test"
+    tests = counted(built.tests, "test") if built.tests else "no test"
     if built.outcome == "ok":
-        front.say(f"{models:,} models were built and {tests} passed, in {built.seconds:.1f} s.", style="bold green")
+        front.say(
+            f"{counted(models, 'model was', 'models were')} built and {tests} passed, in {built.seconds:.1f} s.",
+            style="bold green",
+        )
         return
     front.show(failures_lines(built.failures))
     skipped = sum(model.status == "skipped" for model in built.models)
     front.say(
-        f"{models:,} models were built, {skipped:,} skipped; {len(built.failures):,} of models and tests failed, in"
-        f" {built.seconds:.1f} s. dbt's log is {dbt_run.log_path(settings)}",
+        f"{counted(models, 'model was', 'models were')} built, {skipped:,} skipped; {len(built.failures):,} of models"
+        f" and tests failed, in {built.seconds:.1f} s. dbt's log is {dbt_run.log_path(settings)}",
         style="bold red",
     )
     raise typer.Exit(1)

@@ -9,6 +9,7 @@ import typer
 
 from insights import front
 from insights.settings import load_settings
+from schemas.words import counted
 
 app = front.group("The marts in files, for other programs.", example="insights export tableau")
 OutFolder = Annotated[
@@ -40,6 +41,6 @@ def tableau(out: OutFolder = None, mart: MartNames = None) -> None:
             ensure_hyper()
             for each in wanted:
                 done = export(connection, each, folder)
-                front.say(f"{done.file}: {done.rows:,} rows, {megabytes(done.size_bytes)}")
+                front.say(f"{done.file}: {counted(done.rows, 'row')}, {megabytes(done.size_bytes)}")
     except psycopg.OperationalError as error:
         raise Retryable(f"Postgres does not answer: {' '.join(str(error).split())}") from error

@@ -59,15 +59,12 @@ def list_() -> None:
 
     Example: insights flink list
     """
-    from dataclasses import asdict
-
     from flink import deploy
     from insights.deployment import deployment
-    from insights.status import Job
+    from insights.status import job_of
     from insights.views import jobs_table
 
-    found = deploy.jobs(deployment(load_settings()))
-    front.show(jobs_table([Job(**asdict(job)) for job in found]))
+    front.show(jobs_table([job_of(each) for each in deploy.jobs(deployment(load_settings()))]))
 
 
 @app.command()

@@ -18,6 +18,7 @@ from insights.sheet import Column, Sheet
 from insights.views import span
 from replay.planned import PlannedAggregate, ReplayPlan, Stretch
 from replay.records import Run, Status
+from schemas.words import counted
 
 if TYPE_CHECKING:
     from replay.explain import Explanation  # brings the lake, which who lists runs does not need
@@ -182,11 +183,15 @@ def certificate_sheets(run: Run) -> Iterator[Sheet]:
         yield _sums_sheet(certificate["sums"])
     for one in certificate["aggregates"]:
         for reason, number in one["excluded"].items():
-            yield Sheet("", Column(), note=f"{one['name']}: {number:,} rows of either side are left out, {reason}")
+            yield Sheet("", Column(), note=f"{one['name']}: {_left_out(number)}, {reason}")
         if one["first_differences"]:
             yield _differences(one)
     if late := certificate.get("late"):
         yield _late_sheet(late)
+
+
+def _left_out(number: int) -> str:
+    return counted(number, "row of either side is left out", "rows of either side are left out")
 
 
 def _sums_sheet(sums: dict[str, dict[str, int]]) -> Sheet:
@@ -207,7 +212,7 @@ def _mismatch(number: int) -> Text:
 
 
 def _differences(one: dict[str, Any]) -> Sheet:
-    unequal = ", ".join(f"{name} in {count:,} rows" for name, count in one["differing_columns"].items())
+    unequal = ", ".join(f"{name} in {counted(count, 'row')}" for name, count in one["differing_columns"].items())
     sheet = Sheet(
         f"{one['name']}, the first rows that differ",
         Column(),
@@ -258,7 +263,7 @@ def changes_sheet(run: Run) -> Sheet:
 def explanation_sheets(found: Explanation) -> Iterator[Sheet]:
     """The events behind a row, and the row beside what they come to."""
     sheet = Sheet(
-        f"{len(found.events):,} events",
+        counted(len(found.events), "event"),
         Column(),
         Column(right=True),
         Column(right=True),
@@ -325,5 +330,5 @@ class Meter(AbstractContextManager["Meter"]):
         self._progress.update(self._task, completed=done, total=of, rate=rate, description="recomputing")
         if not front.out.is_terminal and time.monotonic() - self._told > PLAIN_EVERY_SECONDS:
             self._told = time.monotonic()
-            sys.stdout.write(f"{done:,} of {of:,} records, {rate}\n")
+            sys.stdout.write(f"{done:,} of {counted(of, 'record')}, {rate}\n")
             sys.stdout.flush()

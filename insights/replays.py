@@ -13,6 +13,7 @@ import typer
 from insights import front
 from insights.settings import load_settings
 from schemas.errors import Misconfigured
+from schemas.words import counted
 
 if TYPE_CHECKING:
     from replay.plan import Wish
@@ -178,7 +179,7 @@ def verify(run: RunName) -> None:
         front.say(f"{run} differs from what is live.", style="bold red")
         raise typer.Exit(1)
     excluded = sum(sum(one["excluded"].values()) for one in certificate["aggregates"])
-    but = f", but {excluded:,} rows that newer events touch" if excluded else ""
+    but = f", but {counted(excluded, 'row')} that newer events touch" if excluded else ""
     front.say(f"{run} equals what is live in every cell{but}: `insights replay promote {run}`.", style="bold green")
 
 

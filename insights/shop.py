@@ -10,13 +10,18 @@ FILE = "currency"
 
 def check_currency(settings: Settings) -> None:
     """Raises Misconfigured when the data folder was made for a shop with another currency."""
-    path = settings.home / FILE
-    kept = path.read_text().strip() if path.exists() else settings.currency
+    kept = currency_of(settings)
     if kept != settings.currency:
         raise Misconfigured(
             f"the data in {settings.home} is in {kept}, and INSIGHTS_CURRENCY is {settings.currency}: amounts in two"
             f" currencies have no sum. Set INSIGHTS_CURRENCY={kept}, or name another folder with INSIGHTS_HOME"
         )
+
+
+def currency_of(settings: Settings) -> str:
+    """The data folder's, or what it would be made with."""
+    path = settings.home / FILE
+    return path.read_text().strip() if path.exists() else settings.currency
 
 
 def keep_currency(settings: Settings) -> None:

@@ -18,6 +18,7 @@ from aggregates.catalogue import aggregates
 from alerts import ledger
 from alerts.ledger import Summary
 from flink import deploy
+from flink.health import Failing
 from flink.hold import Hold, held
 from flink.live_job import JOB_NAME, differences, kept_jobs
 from flink.rest import FlinkUnavailable, JobFailed
@@ -38,6 +39,7 @@ from insights.dbt_run import LastBuild, last_build
 from insights.dead_letters import DeadLetters
 from insights.deployment import deployment
 from insights.settings import Settings
+from insights.shop import currency_of
 from insights.stack.states import PartState, part_states
 from schemas.catalogue import event, events
 from schemas.errors import Misconfigured
@@ -48,12 +50,32 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as Flink tells it; None throughout when Flink is away."""
+    """A job as Flink tells it; None throughout when Flink is away.
+
+    ``failing`` is None of one that has completed a checkpoint since it last failed.
+    """
 
     name: str
     state: str | None = None
     last_checkpoint_age_seconds: float | None = None
     lag: int | None = None
+    failing: Failing | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """With ``failing`` null, or since when it fails, how often, and why."""
+        trouble = self.failing and {
+            "since": _iso(self.failing.since),
+            "failures": self.failing.failures,
+            "is_more": self.failing.is_more,
+            "why": self.failing.why,
+        }
+        return {
+            "name": self.name,
+            "state": self.state,
+            "last_checkpoint_age_seconds": self.last_checkpoint_age_seconds,
+            "lag": self.lag,
+            "failing": trouble,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,17 +109,19 @@ class Status:
     alerts: Summary | None = None
     marts: LastBuild | None = None
     hold: Hold | None = None
+    currency: str = "EUR"
 
     def as_json(self) -> dict[str, Any]:
-        """Endpoints, topics, jobs, freshness_seconds, final_until, marts (the last build of them that ended) and hold
-        (who stopped the live job, and when).
+        """Endpoints, currency, topics, jobs, freshness_seconds, final_until, marts (the last build of them that ended)
+        and hold (who stopped the live job, and when).
 
         Null where the part that knows is away, and for a job that nobody stopped.
         """
         return {
             "endpoints": dict(self.endpoints),
+            "currency": self.currency,
             "topics": {topic: asdict(counts) for topic, counts in self.topics.items()},
-            "jobs": [asdict(job) for job in self.jobs],
+            "jobs": [job.as_json() for job in self.jobs],
             "freshness_seconds": dict(self.freshness_seconds),
             "final_until": {name: at and _iso(at) for name, at in self.final_until.items()},
             "marts": self.marts and {**asdict(self.marts), "ended_at": _iso(self.marts.ended_at)},
@@ -218,7 +242,18 @@ class Observer:
 
     def _read_jobs(self) -> tuple[Job, ...]:
         _knock(self._settings.flink_port)
-        return tuple(Job(**asdict(job)) for job in deploy.jobs(deployment(self._settings)))
+        return tuple(job_of(each) for each in deploy.jobs(deployment(self._settings)))
+
+
+def job_of(told: deploy.JobStatus) -> Job:
+    """What is shown of it."""
+    return Job(
+        name=told.name,
+        state=told.state,
+        last_checkpoint_age_seconds=told.last_checkpoint_age_seconds,
+        lag=told.lag,
+        failing=told.failing,
+    )
 
 
 def _knock(port: int) -> None:
@@ -251,7 +286,7 @@ def watching(settings: Settings) -> Iterator[Callable[[], Status]]:
     def look() -> Status:
         judged = judge(observer.look(datetime.now(UTC)), where, sinks)
         deployed = tuple(differences(kept_jobs(target), aggregates()))
-        return replace(judged, differences=deployed, hold=held(target))
+        return replace(judged, differences=deployed, hold=held(target), currency=currency_of(settings))
 
     try:
         yield look

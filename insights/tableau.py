@@ -23,6 +23,7 @@ from psycopg import sql
 
 from insights.settings import PROJECT
 from schemas.errors import InsightsError, Misconfigured, Retryable
+from schemas.words import counted
 
 SCHEMA = "marts"
 PYTHON = PROJECT / ".venv-tableau" / "bin" / "python"
@@ -172,7 +173,9 @@ def _put_into_hyper(mart: Mart, parquet: Path, hyper: Path, rows: int) -> None:
         said = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
         raise ExtractFailed(f"{SCHEMA}.{mart.name}: Hyper did not take it: {said[0]}")
     if int(done.stdout) != rows:
-        raise ExtractFailed(f"{SCHEMA}.{mart.name}: {rows:,} rows were read, and Hyper has {int(done.stdout):,}")
+        raise ExtractFailed(
+            f"{SCHEMA}.{mart.name}: {counted(rows, 'row was', 'rows were')} read, and Hyper has {int(done.stdout):,}"
+        )
 
 
 def ensure_hyper() -> None:

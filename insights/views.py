@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from insights.sheet import Column, Sheet
+from schemas.words import counted
 
 if TYPE_CHECKING:
     # Who finds out what is shown here has it loaded; who shows something else need not.
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from flink.maintenance import Size, Tidied
     from insights.accounting import TopicCounts
     from insights.dbt_run import Failure, LastBuild
-    from insights.dead_letters import DeadLetter
     from insights.doctor import Finding
     from insights.stack.states import PartState
     from insights.status import Job, Status
@@ -28,7 +28,6 @@ MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "r
 BALANCE = "✓ published = counted + duplicate + late + dead   → on their way   ✗ too many"
 FRESH_SECONDS, STALE_SECONDS = 10.0, 120.0
 CAUGHT_UP_SECONDS = 300.0
-LONGEST_VALUE = 60
 WITH_ADDRESS = ("page", "shop", "jobmanager", "kafka", "registry", "postgres")
 
 
@@ -60,6 +59,7 @@ def overview(status: Status) -> RenderableType:
         parts_table([part for part in status.parts if not part.is_task]),
         *tasks_tables([part for part in status.parts if part.is_task]),
         topics_table(status.topics, status.replayed.restated),
+        currency_line(status.currency),
         jobs_table(status.jobs),
         *([noted_lines([f"{_capitalized(status.hold.told)}; {status.hold.way_out}"])] if status.hold else []),
         # Without Postgres nothing is known of them.
@@ -73,6 +73,13 @@ def overview(status: Status) -> RenderableType:
 
 def _capitalized(line: str) -> str:
     return line[:1].upper() + line[1:]
+
+
+def currency_line(currency: str) -> Sheet:
+    """In which currency the shop sells, and so every amount is."""
+    sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
+    sheet.add(Text("currency", style="bold cyan"), f"{currency}; a sale in another one is dead, and in no number")
+    return sheet
 
 
 def alerts_line(alerts: Summary) -> Sheet:
@@ -142,32 +149,13 @@ def _times_note(parts: Sequence[PartState], what: str) -> str:
     return f"× how many times it was {what}" if any(part.restarts for part in parts) else ""
 
 
-def dead_letters_table(letters: Sequence[DeadLetter]) -> Sheet:
-    """Each dead letter, with the values that whoever mends it needs."""
-    sheet = Sheet(
-        "dead letters",
-        *(Column(), Column(name="since"), Column(name="meant for"), Column(name="column"), Column(name="value")),
-        Column(name="stood at, and why", flows=True),
-    )
-    for letter in letters:
-        told = letter.told
-        reason = " ".join(told.get("exception.message", letter.reason).split())
-        sheet.add(
-            f"{letter.offset:,}",
-            f"{letter.dead_at:%Y-%m-%d %H:%M:%S}",
-            letter.topic,
-            told.get("column", ""),
-            " ".join(told.get("value", "").split())[:LONGEST_VALUE],
-            f"{letter.place}: {reason}" if letter.place else reason,
-        )
-    return sheet
-
-
 def topics_table(topics: Mapping[str, TopicCounts], restated: Mapping[str, int] | None = None) -> Sheet:
     """Each topic's sum, and whether it comes out. ``restated``: how many late ones count all the same."""
     names = ("published", "counted", "duplicate", "late", "dead")
     since = ", ".join(f"{count:,} of {topic}" for topic, count in sorted((restated or {}).items()))
     note = f"{BALANCE}. Late, and counted since a replay: {since}." if since else BALANCE
+    if any(counts.dead for counts in topics.values()):
+        note += "   dead: `insights dead-letters` says which and why"
     sheet = Sheet("topics", Column(), *(Column(name=name, right=True) for name in (*names, "")), note=note)
     for topic, counts in topics.items():
         sheet.add(topic, *(number(getattr(counts, name)) for name in names), balance(counts))
@@ -185,15 +173,19 @@ def balance(counts: TopicCounts) -> Text:
 
 
 def jobs_table(jobs: Sequence[Job]) -> Sheet:
-    """Flink's jobs."""
+    """Flink's jobs, and why one keeps failing."""
+    is_failing = any(job.failing for job in jobs)
     sheet = Sheet(
         "jobs",
         *(Column(), Column(name="state", at_least=10), Column(name="last checkpoint", right=True)),
         Column(name="events behind", right=True),
+        *([Column(flows=True)] if is_failing else []),
     )
     for job in jobs:
-        state = Text(job.state, style="green" if job.state == "RUNNING" else "red") if job.state else unknown()
-        sheet.add(job.name, state, _checkpoint(job), number(job.lag))
+        style = "green" if job.state == "RUNNING" and not job.failing else "red"
+        state = Text(job.state, style=style) if job.state else unknown()
+        why = [Text(job.failing.told if job.failing else "", style="red")] if is_failing else []
+        sheet.add(job.name, state, _checkpoint(job), number(job.lag), *why)
     if not jobs:
         sheet.add(Text("none", style="dim"))
     return sheet
@@ -211,7 +203,7 @@ def marts_line(build: LastBuild | None) -> Sheet:
     if build is None:
         sheet.add(Text("not built yet", style="dim"))
         return sheet
-    counts = f"{build.models:,} models and {build.tests:,} tests in {build.seconds:.1f} s"
+    counts = f"{counted(build.models, 'model')} and {counted(build.tests, 'test')} in {build.seconds:.1f} s"
     when = f"{build.ended_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     style = "green" if build.outcome == "ok" else "red"
     failed = f", {build.failures:,} failed: {build.message[:300]}" if build.outcome != "ok" else ""

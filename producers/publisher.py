@@ -15,6 +15,7 @@ from schemas import catalogue
 from schemas.catalogue import MOST_AHEAD, Event
 from schemas.codec import Encoder, Record
 from schemas.errors import BrokerUnavailable, ContractBroken, EventTooLarge, InsightsError
+from schemas.words import counted
 
 SCHEMA_ID_HEADER: Final = "schema_id"
 ERROR_HEADERS: Final = "__connect.errors."  # Kafka Connect's, so that any of its tools can read our dead letters
@@ -170,8 +171,8 @@ class Publisher:
         self._raise_failures()
         if left:
             raise BrokerUnavailable(
-                f"{left:,} events were not acknowledged by Kafka at {self.bootstrap} within {deadline_seconds:g} s;"
-                " is it up? See `insights status`"
+                f"{counted(left, 'event was', 'events were')} not acknowledged by Kafka at {self.bootstrap} within"
+                f" {deadline_seconds:g} s; is it up? See `insights status`"
             )
 
     def poll(self) -> None:

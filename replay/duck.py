@@ -27,6 +27,7 @@ from replay.duck_files import LakeFile, lake_files, local_path, open_catalog, wi
 from replay.duck_views import columns, duck_type, quoted, result, text, views
 from schemas import catalogue
 from schemas.errors import InsightsError, Retryable
+from schemas.words import counted
 from spark.task import Chunk, Computation, Input, Slice, Task
 
 if TYPE_CHECKING:
@@ -241,20 +242,20 @@ def _check_whole(database: DuckDBPyConnection, topic: _Topic) -> None:
     A compacted topic has holes, wherever a newer record of the same key stands.
     """
     may_have_holes = catalogue.event(topic.input.event).cleanup == "compact"
-    counted = _counted(database, topic)
+    found = _counted(database, topic)
     for s in topic.slices:
-        rows, offsets = counted.get((s.partition, s.from_offset), (0, 0))
+        rows, offsets = found.get((s.partition, s.from_offset), (0, 0))
         where = f"{topic.input.topic} partition {s.partition}"
         if offsets < s.records and not may_have_holes:
             raise LakeIncomplete(
-                f"the lake lacks {s.records - offsets:,} of {s.records:,} records of {where}: offsets"
+                f"the lake lacks {s.records - offsets:,} of {counted(s.records, 'record')} of {where}: offsets"
                 f" {_gaps(database, topic, s)}. Wait until the live job has archived them, or use --engine local, which"
                 " reads the log as well"
             )
         if rows > offsets:
             raise LakeIncomplete(
-                f"the lake has {rows - offsets:,} records of {where} more than once, between offsets {s.from_offset}"
-                f" and {s.until_offset - 1}. It must be the log's exact copy: make its table anew"
+                f"the lake has {counted(rows - offsets, 'record')} of {where} more than once, between offsets"
+                f" {s.from_offset} and {s.until_offset - 1}. It must be the log's exact copy: make its table anew"
             )
 
 

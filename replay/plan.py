@@ -35,6 +35,7 @@ from replay.windows import end_of, floored, later
 from schemas import catalogue
 from schemas.catalogue import MOST_AHEAD, Event
 from schemas.errors import InsightsError, Misconfigured, PoisonEvent
+from schemas.words import counted
 from spark.task import Slice
 
 
@@ -212,7 +213,7 @@ def final_until(site: Site) -> dict[str, datetime]:
 
 def _why_nothing(touched: Sequence[Touched], final: Mapping[str, datetime]) -> str:
     if not touched:
-        return "no event is late that does not count yet: there is nothing to restate"
+        return "no late event waits that could count: there is nothing to restate"
     unknown = {name for t in touched for name in touched_by(t.event, aggregates()) if name not in final}
     if unknown and final:
         return (
@@ -356,8 +357,8 @@ def _partition(extent: Extent, first: int) -> PlannedPartition:
 def _gone(event: Event, found: archive.Coverage, since: datetime | None) -> OffsetsGone:
     if found.doubled:
         return OffsetsGone(
-            f"the lake has {found.doubled:,} records of {event.topic} more than once: what it holds can't be trusted."
-            " `insights flink submit --from-beginning` makes it anew from the log"
+            f"the lake has {counted(found.doubled, 'record')} of {event.topic} more than once: what it holds can't be"
+            " trusted. `insights flink submit --from-beginning` makes it anew from the log"
         )
     back_to = f" Windows from {since:%Y-%m-%d %H:%M} on need them." if since else ""
     return OffsetsGone(

@@ -18,13 +18,24 @@ import pytest
 from insights.settings import Settings
 
 T = TypeVar("T")
-# How many inputs a fuzz test draws: few in a test run, many in `make fuzz`.
+# How many inputs a fuzz test draws: few in a test run, many in `make fuzz`, which is `@pytest.mark.fuzz(inputs=…)`'s
+# number where drawing one takes long. In all they are some minutes of one processor.
 hypothesis.settings.register_profile("default", deadline=None)
-hypothesis.settings.register_profile("fuzz", max_examples=20_000, deadline=None)
+hypothesis.settings.register_profile("fuzz", max_examples=10_000, deadline=None)
 hypothesis.settings.load_profile("default")
 POLL_SECONDS = 0.1
 # Below the range that the kernel hands out for outgoing connections: nobody takes one between this look and the bind.
 PORT_RANGE = range(20_000, 32_000)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In `make fuzz` each test draws as many inputs as its mark says."""
+    if config.getoption("--hypothesis-profile") != "fuzz":
+        return
+    for item in items:
+        mark = item.get_closest_marker("fuzz")
+        if mark is not None and "inputs" in mark.kwargs and isinstance(item, pytest.Function):
+            item.obj = hypothesis.settings(max_examples=mark.kwargs["inputs"])(item.obj)
 
 
 def free_ports(count: int) -> list[int]:

@@ -17,6 +17,7 @@ from dashboards import launch
 from flink import deploy
 from flink.deployment import Deployment
 from flink.finality import FinalityRecorder
+from flink.health import HealthRecorder
 from flink.hold import Hold, held
 from insights.books import BooksRecorder
 from insights.deployment import alert_config, deployment, replay_site
@@ -26,6 +27,7 @@ from insights.stack.servers import servers
 from insights.stack.upkeep import INSIGHTS, Upkeep
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable, RowsRefused
+from schemas.words import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,7 @@ def tasks(settings: Settings) -> list[Task]:
     """What makes servers into a stack: topics, contracts, tables, the live job, and what is kept up."""
     target = deployment(settings)
     job, finality, books = LiveJobs(target), FinalityRecorder(target), BooksRecorder(target)
+    health = HealthRecorder(target)
     return [
         Task(name="topics", run=partial(create_topics, settings.kafka), after=("kafka",)),
         Task(name="contracts", run=partial(_register, settings.registry_url), after=("registry",)),
@@ -75,6 +78,13 @@ def tasks(settings: Settings) -> list[Task]:
             still_done=finality.step,
             after=("job",),
             every_seconds=1.0,
+        ),
+        Task(
+            name="health",
+            run=lambda: "kept in ops.live_jobs" if health.step() else "",
+            still_done=health.step,
+            after=("tables",),  # and not the job, of which it tells when it is gone
+            every_seconds=10.0,
         ),
         Task(
             name="books",
@@ -120,7 +130,7 @@ def _upkeep(
     command = (*INSIGHTS, *arguments)
     return Task(
         name=name,
-        run=lambda: f"{done} every {minutes} minutes",
+        run=lambda: f"{done} every {counted(minutes, 'minute')}",
         still_done=Upkeep(settings, name, minutes, command, first_after_seconds=first_after_seconds).step,
         after=("tables",),
         every_seconds=30.0,
@@ -209,7 +219,7 @@ def _python_environment() -> dict[str, str]:
 def _register(url: str) -> str:
     from schemas.registry import Registry  # a second to load, which only the supervisor should pay
 
-    return f"{len(Registry(url).register_all())} contracts registered"
+    return f"{counted(len(Registry(url).register_all()), 'contract')} registered"
 
 
 def _create_tables(settings: Settings) -> str:

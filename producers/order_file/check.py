@@ -23,6 +23,7 @@ from schemas.catalogue import MOST_AHEAD
 from schemas.codec import Encoder
 from schemas.currency import DECIMALS, decimals_shown
 from schemas.errors import PoisonEvent
+from schemas.words import counted
 
 FIRST: Final = 10
 
@@ -119,8 +120,8 @@ def balance(finding: Finding) -> str:
     kept = len(rows - refused - skipped)
     already = f" ({finding.already:,} of their events are imported already)" if finding.already else ""
     return (
-        f"{len(rows):,} rows: {kept:,} in orders{already}, {len(refused):,} refused, {len(skipped):,} of orders that"
-        " were not sold."
+        f"{counted(len(rows), 'row')}: {kept:,} in orders{already}, {len(refused):,} refused, {len(skipped):,} of"
+        " orders that were not sold."
     )
 
 

@@ -20,6 +20,7 @@ r"""What the columns of an order file are, from a TOML file. Ready ones for know
     tax_included = true           # the prices hold the tax: a whole refund does not pay it back once more
     upper_case_currency = true    # the export writes usd for USD
     optional = ["brand"]          # fields whose columns not every export has
+    notes = ["Seller ID"]         # a row without a product that begins with such a text is the export's own, no order
 
     [columns]                     # field = name in the header, position from 1, or a list: the first that is not blank
     order_id = "Order"
@@ -43,7 +44,8 @@ r"""What the columns of an order file are, from a TOML file. Ready ones for know
 Fields of an order: order_id, customer_id, occurred_at, region, currency, channel; status, shipping, tax, order_discount
 (spread over its lines by their price), refunded (paid back so far, in all), refunded_at. Fields of a line: product_id,
 category, brand, quantity, total or unit_price, discount, net_total (total less discount, instead of it), line_shipping,
-line_tax. Rows of one order_id are the lines of one order, wherever they stand. Without it a row is an order.
+line_shipping_discount, line_tax. Rows of one order_id are the lines of one order, wherever they stand. Without it a row
+is an order.
 
 An export in several files has ``file``, the name of the one whose rows are order lines, and joins the others to it::
 
@@ -71,7 +73,7 @@ from schemas.errors import Misconfigured
 
 REQUIRED: Final = ("customer_id", "occurred_at", "product_id", "category", "region", "currency", "channel")
 MONEY: Final = (
-    *("total", "unit_price", "net_total", "discount", "line_shipping", "line_tax"),
+    *("total", "unit_price", "net_total", "discount", "line_shipping", "line_shipping_discount", "line_tax"),
     *("order_discount", "shipping", "tax", "refunded"),
 )
 OPTIONAL: Final = ("quantity", "brand", "order_id", "status", "refunded_at", *MONEY)
@@ -84,6 +86,7 @@ SETTINGS: Final[Mapping[str, Any]] = {
     "description": "",
     "detect": [],
     "optional": [],
+    "notes": [],
     "file": "",
     "delimiter": AUTO,
     "header": None,
@@ -119,6 +122,7 @@ class ColumnMapping:
     description: str
     detect: Sequence[str]
     optional: Sequence[str]
+    notes: Sequence[str]
     file: str
     delimiter: str
     header: bool
@@ -225,7 +229,7 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
         if name in FLAGS:
             if value is not None and not isinstance(value, bool):
                 raise Misconfigured(f"{name} must be a true or false")
-        elif name in ("date_format", "detect", "optional") and isinstance(value, list):
+        elif name in ("date_format", "detect", "optional", "notes") and isinstance(value, list):
             if not all(isinstance(each, str) for each in value):
                 raise Misconfigured(f"{name} must be strings")
         elif (not isinstance(value, str) and value != SETTINGS[name]) or name == "source" and not value:

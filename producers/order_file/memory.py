@@ -16,6 +16,7 @@ from producers.answer_key import AnswerKey
 from schemas import catalogue
 from schemas.catalogue import Event
 
+CACHE_KIB: Final = 64 << 10
 DEAD_LETTER: Final = catalogue.event("ops.dead_letter")
 SCHEMA: Final = """
 create table if not exists known (key text primary key, digest blob not null) without rowid;
@@ -35,6 +36,7 @@ class Memory:
         self._database = state.opened(path)
         # A lost last commit only publishes some events again, under the same ids.
         self._database.execute("pragma synchronous=normal")
+        self._database.execute(f"pragma cache_size=-{CACHE_KIB}")  # keys come in no order: each may touch any page
         self._database.executescript(SCHEMA)
         self._answer_key = AnswerKey(self._database)
         self._noted: list[tuple[str, bytes]] = []

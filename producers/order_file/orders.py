@@ -119,6 +119,10 @@ class _Assembly:
         bad_rows = list(unread)
         newest = ""
         for record in records:
+            if self._reader.is_note(record):
+                reason = "it is a line of the export itself, no order"
+                self.skipped.append(Skip(f"in line {record.line}", reason, (record,)))
+                continue
             try:
                 texts = self._reader.texts(record)
             except BadRow as bad:

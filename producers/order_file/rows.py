@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from producers.order_file import values
@@ -20,6 +21,10 @@ MONEY_OF_THE_ORDER: Final = ("shipping", "tax", "order_discount", "refunded")
 HEAD_FIELDS: Final = (
     *OF_THE_ORDER,
     *("order_id", "occurred_at", "status", *MONEY_OF_THE_ORDER, "refunded_at"),
+)
+OF_A_LINE: Final = (
+    *("product_id", "category", "brand", "quantity", "total", "unit_price"),
+    *("discount", "net_total", "line_shipping", "line_shipping_discount", "line_tax"),
 )
 # What people write for a currency, and what they should.
 CURRENCY_NAMES: Final = {
@@ -88,12 +93,15 @@ class RowReader:
         self._single = [(field, at[0]) for field, at in self._positions.items() if len(at) == 1]
         self._several = [(field, at) for field, at in self._positions.items() if len(at) > 1]
         self._constants = dict(mapping.constants)
+        self._notes = [folded(note) for note in mapping.notes]
         typed = table.has_typed_dates and ISO not in mapping.date_formats
         self._formats = (*mapping.date_formats, ISO) if typed else mapping.date_formats
         needed = [*OF_THE_ORDER, "occurred_at", *(["order_id"] if "order_id" in self._positions else [])]
         self._needed = [field for field in needed if field != "customer_id" or not mapping.guests]
         mapped = {*self._positions, *mapping.constants, *mapping.defaults}
         self._money = [name for name in MONEY_OF_THE_ORDER if name in mapped]
+        self._line_fields: tuple[str, ...] = tuple(name for name in OF_A_LINE if name in mapped)
+        self._of_line = itemgetter(*self._line_fields)
         self._line = lru_cache(maxsize=REMEMBERED)(self._parsed_line)
         self._currency = lru_cache(maxsize=64)(self._parsed_currency)
         self.has_order_ids = "order_id" in self._positions or "order_id" in mapping.constants
@@ -109,9 +117,18 @@ class RowReader:
 
     def order_id(self, record: Record) -> str:
         """The id of the order that a row is of, as far as it can be told even of a row that is refused."""
-        at = self._positions.get("order_id", ())
-        found = (record.cells[place].strip() for place in at if place < len(record.cells))
-        return next((text for text in found if text), "")
+        return next((text for text in self._cells_of(record, "order_id") if text), "")
+
+    def is_note(self, record: Record) -> bool:
+        """Whether a row is none of an order, but what the export says of itself: ``3, record(s) downloaded``."""
+        if not self._notes or any(self._cells_of(record, "product_id")):
+            return False
+        said = [folded(cell) for cell in record.cells if cell.strip()][:2]
+        return any(cell.startswith(note) for cell in said for note in self._notes)
+
+    def _cells_of(self, record: Record, field: str) -> list[str]:
+        at = self._positions.get(field, ())
+        return [record.cells[place].strip() for place in at if place < len(record.cells)]
 
     def texts(self, record: Record) -> Texts:
         """What stands in the row, by field; blank ones are empty. Raises BadRow."""
@@ -186,57 +203,38 @@ class RowReader:
 
     def line(self, texts: Texts, currency: str) -> Line:
         """The row as an order's line. Raises BadRow."""
-        get = texts.get
-        return self._line(
-            get("product_id", ""),
-            get("category", ""),
-            get("brand", ""),
-            get("quantity", ""),
-            get("total", ""),
-            get("unit_price", ""),
-            get("discount", ""),
-            get("net_total", ""),
-            get("line_shipping", ""),
-            get("line_tax", ""),
-            currency,
-        )
+        return self._line(self._of_line(texts), currency)
 
-    def _parsed_line(
-        self,
-        product_id: str,
-        category: str,
-        brand: str,
-        quantity: str,
-        total: str,
-        unit_price: str,
-        discount: str,
-        net_total: str,
-        line_shipping: str,
-        line_tax: str,
-        currency: str,
-    ) -> Line:
+    def _parsed_line(self, of_line: tuple[str, ...], currency: str) -> Line:
+        texts: Texts = dict(zip(self._line_fields, of_line, strict=True))
+        get = texts.get
+        product_id, category, brand = (get(name, "") for name in ("product_id", "category", "brand"))
+        price = get("total") or get("unit_price", "")
         for name, text in (("product_id", product_id), ("category", category)):
             if not text:
                 raise BadRow(f"{name} is empty", field=name)
-        texts = {"total": total, "unit_price": unit_price, "discount": discount, "net_total": net_total}
-        texts |= {"line_shipping": line_shipping, "line_tax": line_tax}
-        units = self._units(quantity)
+        units = self._units(get("quantity", ""))
         amount = self._total(texts, units, currency)
         off = abs(self._cents(texts, "discount", currency) or 0)
         net = self._cents(texts, "net_total", currency)
         if net is not None:
             off = amount - abs(net)
             if off < 0:
-                said = f"net_total is {net_total!r}, which is more than total, {total or unit_price!r}"
-                raise BadRow(said, field="net_total", value=net_total)
+                said = f"net_total is {texts['net_total']!r}, which is more than total, {price!r}"
+                raise BadRow(said, field="net_total", value=texts["net_total"])
         if off > amount:
-            said = f"discount is {discount!r}, which is more than the line's price, {total or unit_price!r}"
-            raise BadRow(said, field="discount", value=discount)
+            said = f"discount is {get('discount')!r}, which is more than the line's price, {price!r}"
+            raise BadRow(said, field="discount", value=get("discount", ""))
         extra = [self._cents(texts, name, currency) or 0 for name in ("line_shipping", "line_tax")]
         for name, cents in zip(("line_shipping", "line_tax"), extra, strict=True):
             if cents < 0 and units > 0:
                 raise BadRow(f"{name} is {texts[name]!r}, which is below zero", field=name, value=texts[name])
-        return Line(product_id, category, brand or None, units, amount, off, abs(extra[0]), abs(extra[1]))
+        shipping, tax = (abs(cents) for cents in extra)
+        free = abs(self._cents(texts, "line_shipping_discount", currency) or 0)
+        if free > shipping:
+            name = "line_shipping_discount"
+            raise BadRow(f"{name} is {texts[name]!r}, which is more than line_shipping", field=name, value=texts[name])
+        return Line(product_id, category, brand or None, units, amount, off, shipping - free, tax)
 
     def _total(self, texts: Mapping[str, str], units: int, currency: str) -> int:
         """Cents for all units, never negative: a return's sign is that of its units."""

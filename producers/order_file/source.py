@@ -23,8 +23,9 @@ from producers.order_file.steps import EVENTS, ORDER, Refusal, Step
 from producers.runner import Run
 from producers.shop.occurrences import ORDER_PLACED
 from schemas.errors import Misconfigured, PoisonEvent, RowsRefused
+from schemas.words import counted
 
-COMMIT_SECONDS: Final = 1.0
+COMMIT_SECONDS: Final = 2.0
 LOOK_AT_CLOCK_EVERY: Final = 256
 BAD_ROWS_SAID: Final = 5
 
@@ -125,7 +126,7 @@ def remaining(file: OrderFile, memory: Memory) -> Work:
 
 
 def _publish(this: Run, file: OrderFile, memory: Memory, work: Work, tally: Tally) -> bool:
-    """Publish refused rows, then events; True when all are. Commits every second, and at the end."""
+    """Publish refused rows, then events; True when all are. Commits every COMMIT_SECONDS, and at the end."""
     sent = memory.known(_row_key(file, refusal) for refusal in work.refused)
     began = committed = time.monotonic()
     lost: set[str] = set()
@@ -216,9 +217,9 @@ def summary(file: OrderFile, work: Work, tally: Tally) -> str:
     """What became of a file whose rows do not all count, in a sentence or two."""
     rows = sum(len(refusal.rows) for refusal in tally.refused)
     return (
-        f"{rows:,} {'row' if rows == 1 else 'rows'} of the file {'was' if rows == 1 else 'were'} refused and"
-        f" {'does' if rows == 1 else 'do'} not count; published now: {tally.orders:,} orders and {tally.refunds:,}"
-        f" refunds; imported before: {work.already:,}; not sold: {len(file.skipped):,}."
+        f"{counted(rows, 'row')} of the file {'was' if rows == 1 else 'were'} refused and"
+        f" {'does' if rows == 1 else 'do'} not count; published now: {counted(tally.orders, 'order')} and"
+        f" {counted(tally.refunds, 'refund')}; imported before: {work.already:,}; not sold: {len(file.skipped):,}."
         f" {'; '.join(reasons(tally.refused))}. `insights dead-letters` lists each row; mend them and import the file"
         " again: what counts already is not counted twice"
     )

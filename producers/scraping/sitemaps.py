@@ -16,6 +16,7 @@ from defusedxml.ElementTree import fromstring
 from producers.scraping.site import Fetch, Fetched, FetchFailed, Rules
 from producers.scraping.structured import joined
 from schemas.errors import InsightsError
+from schemas.words import counted
 
 MOST_SITEMAPS: Final = 200
 LARGEST_SITEMAP_BYTES: Final = 50 * 1024 * 1024  # as the protocol has it, unpacked
@@ -107,7 +108,9 @@ class Sitemaps:
             for location in found:
                 yield location
         if waiting:
-            self.warn(f"{len(waiting):,} sitemaps of {self.base} are left unread: more than {MOST_SITEMAPS} are named")
+            self.warn(
+                f"{counted(len(waiting), 'sitemap')} of {self.base} left unread: more than {MOST_SITEMAPS} are named"
+            )
 
 
 def read_sitemap(fetched: Fetched) -> tuple[str, list[str]]:

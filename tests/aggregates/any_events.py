@@ -71,7 +71,7 @@ def _topic(e: Event, rng: Random, size: int) -> Dealt:
         if before and rng.random() < 0.1:
             log.append(rng.choice(before))  # a copy has its twin's key, and so its partition
             continue
-        record = _record(e.avro_schema, rng, _some_time(rng, now, before))
+        record = any_record(e.avro_schema, rng, _some_time(rng, now, before))
         record["event_id"] = f"{e.name} {number}"
         if log and rng.random() < 0.05:
             record["event_id"] = rng.choice(log)["event_id"]
@@ -98,7 +98,8 @@ def _some_time(rng: Random, now: datetime, before: Sequence[Mapping[str, Any]]) 
     return rng.choices([at for _, at in kinds], [weight for weight, _ in kinds])[0]
 
 
-def _record(schema: Mapping[str, Any], rng: Random, at: datetime) -> dict[str, Any]:
+def any_record(schema: Mapping[str, Any], rng: Random, at: datetime) -> dict[str, Any]:
+    """A record that fits the Avro schema, of an event that happened then."""
     record = {f["name"]: _value(f["type"], f["name"], rng, at) for f in schema["fields"]}
     if "occurred_at" in record:
         record["occurred_at"] = at
@@ -110,7 +111,7 @@ def _value(schema: Any, name: str, rng: Random, at: datetime) -> Any:
         case "union":
             return None if rng.random() < 0.3 else _value(schema[1], name, rng, at)
         case "record":
-            return _record(schema, rng, at)
+            return any_record(schema, rng, at)
         case "array":
             return [_value(schema["items"], name, rng, at) for _ in range(rng.choice((0, 1, 1, 2, 5)))]
         case "map":

@@ -162,6 +162,7 @@ def healthy(shop: Shop) -> None:
         shop.newest(topic, ago(minutes=1))
         shop.log_counts(topic, published=50_010, counted=50_000)
     shop.finality("sales_per_minute", ago(seconds=10), ago(hours=24), ago(minutes=1))
+    shop.insert("ops.live_jobs", **RUNS, recorded_at=ago(seconds=5), checkpoint_at=ago(seconds=9))
     shop.build("ok", 3)
     shop.cover("p1", 30)
     shop.cover("p2", None, on_hand=0)
@@ -302,23 +303,63 @@ def test_a_source_that_is_silent_is_found_by_a_limit_of_its_own(shop: Shop, foun
     ]
 
 
-def test_events_without_a_checkpoint_are_found_and_silence_is_not(
+RUNS = {"job": "insights-live", "state": "RUNNING", "failures": 0}
+SINK = 'PSQLException: ERROR: relation "versions.refunds_v1" does not exist'
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        ({}, []),
+        # It fell over once, and is on its way again.
+        ({"failing_since": ago(seconds=40), "failures": 1, "why": SINK}, []),
+        (
+            {"state": "RESTARTING", "failing_since": ago(seconds=40), "failures": 3, "why": SINK},
+            [f"insights-live has failed 3 times and completed no checkpoint since 2026-11-24 12:29 UTC: {SINK}"],
+        ),
+        # Between two failures it runs for a moment.
+        (
+            {"failing_since": ago(seconds=40), "failures": 3, "why": SINK},
+            [f"insights-live has failed 3 times and completed no checkpoint since 2026-11-24 12:29 UTC: {SINK}"],
+        ),
+        ({"state": "RESTARTING", "not_running_since": ago(seconds=40)}, []),
+        (
+            {"state": "not there", "not_running_since": ago(seconds=50)},
+            ["insights-live does not run (not there) since 2026-11-24 12:29 UTC: Flink tells no reason"],
+        ),
+        ({"checkpoint_problem": "expired", "checkpoint_at": ago(seconds=20)}, []),
+        (
+            {"checkpoint_problem": "Checkpoint expired", "checkpoint_at": ago(seconds=40)},
+            ["insights-live runs, and its checkpoints fail since 2026-11-24 12:29 UTC: Checkpoint expired"],
+        ),
+        # What was so when the stack was stopped.
+        ({"failing_since": ago(hours=9), "failures": 9, "recorded_at": ago(hours=8)}, []),
+    ],
+)
+def test_a_job_that_does_not_get_on_is_found_within_a_minute_and_with_the_cause(
+    shop: Shop, found: Callable[[str], list[str]], seen: dict[str, Any], told: list[str]
+) -> None:
+    healthy(shop)
+    shop.sql("delete from ops.live_jobs")
+    shop.insert("ops.live_jobs", **{**RUNS, "recorded_at": ago(seconds=5), "checkpoint_at": ago(seconds=9), **seen})
+    assert found("job_failing") == told
+    assert RULE["job_failing"].every + RULE["job_failing"].hold <= timedelta(seconds=15)
+
+
+def test_a_job_without_a_checkpoint_is_found_whatever_its_watermark(
     shop: Shop, found: Callable[[str], list[str]]
 ) -> None:
     healthy(shop)
-    shop.sql("update ops.finality set recorded_at = %s", ago(minutes=20))
+    shop.sql("update ops.live_jobs set checkpoint_at = %s", ago(minutes=6))
     assert found("no_checkpoint") == [
-        "Events are counted, and no checkpoint has been complete since 2026-11-24 12:10 UTC, 20 min ago:"
+        "insights-live runs, and no checkpoint has been complete since 2026-11-24 12:24 UTC, 6 min ago:"
         " nothing becomes final"
     ]
-    # An event ahead of the clock has moved the watermark: nothing further is recorded until the clock gets there.
-    shop.sql("update ops.finality set watermark = %s", NOON + timedelta(minutes=40))
-    assert found("no_checkpoint") == []
-    shop.sql("update ops.finality set watermark = %s", ago(minutes=30))
+    # An event ahead of the clock has moved the watermark.
+    shop.sql("update ops.finality set watermark = %s", NOON + timedelta(days=2))
     assert len(found("no_checkpoint")) == 1
-    for topic in (ORDERS, CLICKS):
-        shop.newest(topic, ago(minutes=25))
-    assert found("no_checkpoint") == []
+    shop.sql("update ops.live_jobs set state = 'RESTARTING'")
+    assert found("no_checkpoint") == [], "job_failing says it"
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ from tests.e2e.made_events import made
 
 ORDERS = event("sales.order_placed")
 EDITS = event("public.wiki_edited")
+# From being told to run until it reads, at most.
+STARTING_SECONDS = 20
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +159,9 @@ def test_partitions_that_were_silent_make_nothing_late_that_comes_with_the_other
     rest = FlinkRest(hub.flink_url)
     job = rest.active_job(JOB_NAME)
     assert job is not None
-    began = requests.get(f"{hub.flink_url}/jobs/{job}", timeout=30).json()["start-time"] / 1000
-    until(lambda: time.time() - began > hub.idle_timeout_seconds + 1, seconds=90, what="the job is older than that")
+    tasks = requests.get(f"{hub.flink_url}/jobs/{job}", timeout=30).json()["vertices"]
+    read_since = max(task["start-time"] for task in tasks) / 1000 + STARTING_SECONDS
+    until(lambda: time.time() - read_since > hub.idle_timeout_seconds, seconds=120, what="it has read for so long")
     encoder = Encoder(EDITS, Registry(hub.registry_url).register(EDITS))
     producer = Producer({"bootstrap.servers": hub.kafka})
     now = datetime.now(UTC).replace(microsecond=0)

@@ -20,8 +20,8 @@ from schemas.binary import EPOCH, kind_of, zigzag
 from schemas.catalogue import avro_events
 from schemas.codec import Decoder
 from schemas.errors import PoisonEvent
-from tests.aggregates.any_events import _record
-from tests.flink.decoding import Decoding, decoding
+from tests.aggregates.any_events import any_record
+from tests.flink.decoding import Decoding, Told, decoding
 
 CONTRACTS = [e.avro_schema for e in avro_events()]
 OLDER = 100
@@ -64,7 +64,7 @@ def good(contract: int, rng: Random) -> bytes:
     """A record at the contract's limits, of its schema or of an older one."""
     number = contract + (OLDER if rng.random() < 0.2 else 0)
     at = rng.choice((EPOCH, EPOCH - timedelta(days=400), datetime(2026, 3, 2, tzinfo=UTC)))
-    record = _record(SCHEMAS[number], rng, at)
+    record = any_record(SCHEMAS[number], rng, at)
     record["event_id"] = str(rng.random())
     body = io.BytesIO()
     fastavro.schemaless_writer(body, PARSED[number], record)
@@ -124,7 +124,7 @@ def plain(schema: Any, value: Any) -> Any:
 
 
 class NotStorable(Exception):
-    """No table has room for it."""
+    """No table has room for it; fastavro takes it, or something near it."""
 
 
 def check_storable(schema: Any, value: Any) -> None:
@@ -142,7 +142,11 @@ def check_storable(schema: Any, value: Any) -> None:
                 check_storable("string", key)
                 check_storable(schema["values"], item)
         case "decimal":
-            if len(value.as_tuple().digits) > schema["precision"]:
+            # fastavro rounds to the precision, and so has another scale then.
+            if len(value.as_tuple().digits) > schema["precision"] or value.as_tuple().exponent != -schema["scale"]:
+                raise NotStorable
+        case "int":
+            if not -(1 << 31) <= value < 1 << 31:
                 raise NotStorable
         case "string":
             if "\0" in value:
@@ -183,10 +187,31 @@ def values(drawn: Sequence[Drawn]) -> list[tuple[int, bytes | None]]:
     return found
 
 
+# What fastavro takes, and Avro's specification does not.
+LENIENT = (
+    "a true or false in it is the byte",
+    "a choice in it",
+    "Invalid int encoding",
+    "Invalid long encoding",
+    "larger than its type",
+    "Zero length BigInteger",
+)
+
+
+def is_lenient(value: bytes, told: Told) -> bool:
+    """Whether fastavro alone takes it: as something that is written in another way."""
+    if told[0] != "dead" or not any(reason in told[1] for reason in LENIENT):
+        return False
+    number, body = int.from_bytes(value[1:5], "big"), io.BytesIO()
+    record = fastavro.schemaless_reader(io.BytesIO(value[5:]), PARSED[number], None)
+    fastavro.schemaless_writer(body, PARSED[number], record)
+    return body.getvalue() != value[5:]
+
+
 def assert_right(java: Decoding, records: Sequence[tuple[int, bytes | None]]) -> None:
     for (contract, value), told in zip(records, java.decode(records), strict=True):
         wanted, what = expected(contract, value), f"{avro_events()[contract].name} {value.hex() if value else value}"
-        if wanted is None:
+        if wanted is None or is_lenient(value or b"", told):
             assert told[0] == "dead", what
             assert told[1], what
             assert told[2] == (value or b"").hex(), what

@@ -30,6 +30,9 @@ BOOKS = """
 insert into ops.dead_letters (kafka_partition, kafka_offset, dead_at, topic, error, reason)
 select 0, n, timestamptz '2026-03-01 10:00Z' + n * interval '9 hours', 'sales.order_placed.v1', 'Broken', 'no id'
 from generate_series(1, 7) as n;
+insert into ops.dead_records values
+    ('sales.order_placed.v1', 0, 7, '2026-03-01 10:00Z', 'the registry has no Avro schema 9', true, '\\x00'),
+    ('sales.order_placed.v1', 1, 3, '2026-03-02 10:00Z', 'currency is USD; the shop has EUR', false, null);
 insert into ops.alerts (rule, fingerprint, label, title, severity, state, since, last_seen, detail)
 values ('low_stock', 'f1', 'P-1', 'Low stock', 'warning', 'firing', now(), now(), '2 left');
 insert into ops.dbt_builds values ('i1', now(), now(), 'ok', 30, 90, 0, null, null);

@@ -55,11 +55,11 @@ billing_email,billing_country,shipping_country,item_product_id,item_name,item_sk
 """
 AMAZON = """\
 order-id\torder-item-id\tpurchase-date\tpayments-date\tbuyer-email\tbuyer-name\tsku\tproduct-name\tquantity-purchased\t\
-currency\titem-price\titem-tax\tshipping-price\tshipping-tax\tship-country\titem-promotion-discount
+currency\titem-price\titem-tax\tshipping-price\tshipping-tax\tship-country\titem-promotion-discount\tship-promotion-discount
 303-1\t1\t2026-11-01T10:00:00+01:00\t2026-11-01T10:01:00+01:00\tx1@marketplace.amazon.de\tGus\tBELL\tBell\t2\tEUR\t\
-60.00\t9.58\t4.00\t0.64\tDE\t10.00
+60.00\t9.58\t4.00\t0.64\tDE\t10.00\t-1.50
 303-1\t2\t2026-11-01T10:00:00+01:00\t2026-11-01T10:01:00+01:00\tx1@marketplace.amazon.de\tGus\tTYRE\tTyre\t1\tEUR\t\
-25.00\t3.99\t0.00\t0.00\tDE\t
+25.00\t3.99\t0.00\t0.00\tDE\t\t
 """
 AMAZON_ALL = """\
 amazon-order-id\tmerchant-order-id\tpurchase-date\tlast-updated-date\torder-status\tfulfillment-channel\tsales-channel\t\
@@ -69,6 +69,8 @@ item-promotion-discount\tship-promotion-discount
 EUR\t30.00\t4.79\t\tDE\t5.00\t
 303-6\t\t2026-11-01T09:00:00+00:00\t2026-11-02T09:00:00+00:00\tCancelled\tMerchant\tAmazon.de\tBell\tBELL\tB01\tCancelled\t\
 0\t\t\t\t\tDE\t\t
+303-7\t\t2026-11-28T09:00:00+00:00\t2026-11-28T09:00:00+00:00\tPending\tAmazon\tAmazon.de\tBell\tBELL\tB01\tUnshipped\t\
+1\t\t\t\t\tDE\t\t
 """
 EBAY = """\
 
@@ -78,6 +80,23 @@ Quantity,Sold For,Shipping And Handling,eBay Collected Tax,Total Price,Sale Date
 102,11-2,ivy,Ivy,US,,,,3,$40.00,$5.00,$0.00,$45.00,Nov-02-26
 103,11-2,,,,1234,Bell,BELL,1,$10.00,$2.00,$0.00,,
 104,11-2,,,,1235,Tyre,TYRE,2,$15.00,$3.00,$0.00,,
+"""
+EBAY_WHOLE = """\
+,,,,,,,,,,,,,,
+Sales Record Number,Order Number,Buyer Username,Buyer Name,Buyer Country,Ship To Country,Item Number,Item Title,\
+Custom Label,Quantity,Sold For,Shipping And Handling,Seller Collected Tax,eBay Collected Tax,Sale Date
+,,,,,,,,,,,,,,
+301,31-1,kit4,Kit,US,US,1234,Seller ID plate,PLATE,1,$12.50,$3.00,$0.00,$1.00,Nov-03-26 23:45:00
+302,31-2,lou,Lou,US,US,1235,Tyre,,2,"$1,015.00",$0.00,$0.00,$0.00,Nov-04-26
+
+2,record(s) downloaded, from Nov-03-26 00:00:00, to Nov-04-26 23:59:59
+Seller ID : bells-and-tyres
+"""
+EBAY_BRITISH = """\
+Sales record number,Order number,Buyer username,Buyer name,Post to country,Item number,Item title,Custom label,\
+Quantity,Sold for,Postage and packaging,Sale date
+401,41-1,mia,Mia,United Kingdom,1234,Bell,BELL,2,$12.50,$3.00,03-Nov-26
+"1","record(s) downloaded"
 """
 ETSY = """\
 Sale Date,Item Name,Buyer,Quantity,Price,Coupon Code,Discount Amount,Order Shipping,Order Sales Tax,Item Total,\
@@ -165,8 +184,10 @@ EXPORTS: dict[str, tuple[str, str | bytes, str, int, str, str, int, int]] = {
     "woocommerce": ("orders.csv", WOOCOMMERCE, "woocommerce", 2, "60.00", "24.90", 0, 1),
     "amazon": ("amazon.txt", AMAZON, "amazon", 1, "75.00", "0.00", 0, 0),
     "amazon, cp1252": ("a.txt", AMAZON.replace("Bell", "Glöckchen").encode("cp1252"), "amazon", 1, "75", "0", 0, 0),
-    "amazon, all": ("all.txt", AMAZON_ALL, "amazon_all_orders", 1, "25.00", "0.00", 0, 1),
+    "amazon, all": ("all.txt", AMAZON_ALL, "amazon_all_orders", 1, "25.00", "0.00", 0, 2),
     "ebay": ("ebay.csv", "\ufeff" + EBAY, "ebay", 2, "65.00", "0.00", 0, 0),
+    "ebay, whole": ("ebay.csv", EBAY_WHOLE, "ebay", 2, "2042.50", "0.00", 0, 2),
+    "ebay, british": ("ebay.csv", EBAY_BRITISH, "ebay", 1, "25.00", "0.00", 0, 1),
     "etsy": ("EtsySoldOrderItems.csv", ETSY, "etsy", 1, "29.00", "0.00", 0, 0),
     "stripe": ("unified_payments.csv", STRIPE, "stripe", 2, "80.00", "30.00", 0, 1),
     "online retail": ("retail.csv", ONLINE_RETAIL, "online_retail", 2, "35.64", "5.10", 1, 0),
@@ -215,6 +236,109 @@ def test_an_export_is_found_by_its_header_and_comes_out_to_the_cent(
     assert sums(file) == (orders, Decimal(goods), Decimal(back))
     assert len(file.refused) == refused
     assert sum(len(skip.rows) for skip in file.skipped) == unsold
+
+
+# Whole headers, as the platforms' exports have them, and the mapped fields that they have no column for.
+HEADERS = {
+    "shopify": (
+        "Name,Email,Financial Status,Paid at,Fulfillment Status,Fulfilled at,Accepts Marketing,Currency,Subtotal,"
+        "Shipping,Taxes,Total,Discount Code,Discount Amount,Shipping Method,Created at,Lineitem quantity,"
+        "Lineitem name,Lineitem price,Lineitem compare at price,Lineitem sku,Lineitem requires shipping,"
+        "Lineitem taxable,Lineitem fulfillment status,Billing Name,Billing Street,Billing Address1,"
+        "Billing Address2,Billing Company,Billing City,Billing Zip,Billing Province,Billing Country,"
+        "Billing Phone,Shipping Name,Shipping Street,Shipping Address1,Shipping Address2,Shipping Company,"
+        "Shipping City,Shipping Zip,Shipping Province,Shipping Country,Shipping Phone,Notes,Note Attributes,"
+        "Cancelled at,Payment Method,Payment Reference,Refunded Amount,Vendor,Outstanding Balance,Employee,"
+        "Location,Device ID,Id,Tags,Risk Level,Source,Lineitem discount,Tax 1 Name,Tax 1 Value,Phone,"
+        "Receipt Number,Duties,Billing Province Name,Shipping Province Name,Payment ID,Payment Terms Name,"
+        "Next Payment Due At,Payment References",
+        set(),
+    ),
+    "woocommerce": (
+        "order_id,order_number,order_number_formatted,date,status,shipping_total,shipping_tax_total,fee_total,"
+        "fee_tax_total,tax_total,discount_total,order_total,refunded_total,order_currency,payment_method,"
+        "shipping_method,customer_id,billing_first_name,billing_last_name,billing_company,billing_email,"
+        "billing_phone,billing_address_1,billing_address_2,billing_postcode,billing_city,billing_state,"
+        "billing_country,shipping_first_name,shipping_last_name,shipping_address_1,shipping_address_2,"
+        "shipping_postcode,shipping_city,shipping_state,shipping_country,shipping_company,customer_note,item_id,"
+        "item_product_id,item_name,item_sku,item_quantity,item_subtotal,item_subtotal_tax,item_total,"
+        "item_total_tax,item_refunded,item_refunded_qty,item_meta",
+        set(),
+    ),
+    "amazon": (
+        "order-id order-item-id purchase-date payments-date buyer-email buyer-name buyer-phone-number sku"
+        " product-name quantity-purchased currency item-price item-tax shipping-price shipping-tax"
+        " ship-service-level recipient-name ship-address-1 ship-address-2 ship-address-3 ship-city ship-state"
+        " ship-postal-code ship-country ship-phone-number bill-address-1 bill-city bill-postal-code bill-country"
+        " item-promotion-discount item-promotion-id ship-promotion-discount ship-promotion-id delivery-start-date"
+        " delivery-end-date delivery-time-zone delivery-Instructions sales-channel".replace(" ", "\t"),
+        set(),
+    ),
+    "amazon_all_orders": (
+        "amazon-order-id merchant-order-id purchase-date last-updated-date order-status fulfillment-channel"
+        " sales-channel order-channel url ship-service-level product-name sku asin item-status quantity currency"
+        " item-price item-tax shipping-price shipping-tax gift-wrap-price gift-wrap-tax item-promotion-discount"
+        " ship-promotion-discount ship-city ship-state ship-postal-code ship-country promotion-ids"
+        " is-business-order purchase-order-number price-designation".replace(" ", "\t"),
+        set(),
+    ),
+    "ebay": (
+        "Sales Record Number,Order Number,Buyer Username,Buyer Name,Buyer Email,Buyer Note,Buyer Address 1,"
+        "Buyer Address 2,Buyer City,Buyer State,Buyer Zip,Buyer Country,Buyer Tax Identifier Name,"
+        "Buyer Tax Identifier Value,Ship To Name,Ship To Phone,Ship To Address 1,Ship To Address 2,Ship To City,"
+        "Ship To State,Ship To Zip,Ship To Country,Item Number,Item Title,Custom Label,"
+        "Sold Via Promoted Listings,Quantity,Sold For,Shipping And Handling,Item Location,Item Zip Code,"
+        "Item Country,eBay Collect And Remit Tax Rate,eBay Collect And Remit Tax Type,eBay Reference Name,"
+        "eBay Reference Value,Tax Status,Seller Collected Tax,eBay Collected Tax,Electronic Waste Recycling Fee,"
+        "eBay Collected Charges,Total Price,Payment Method,Sale Date,Paid On Date,Ship By Date,Shipped On Date,"
+        "Feedback Left,My Item Note,Shipping Service,Tracking Number,Transaction ID,Variation Details,"
+        "Global Shipping Program,eBay Plus,Tax City,Tax State,Tax Zip,Tax Country",
+        set(),
+    ),
+    "etsy": (
+        "Sale Date,Item Name,Buyer,Quantity,Price,Coupon Code,Coupon Details,Discount Amount,Shipping Discount,"
+        "Order Shipping,Order Sales Tax,Item Total,Currency,Transaction ID,Listing ID,Date Paid,Date Shipped,"
+        "Ship Name,Ship Address1,Ship Address2,Ship City,Ship State,Ship Zipcode,Ship Country,Order ID,"
+        "Variations,Order Type,Listings Type,Payment Type,InPerson Discount,InPerson Location,VAT Paid by Buyer,"
+        "SKU",
+        set(),
+    ),
+    "stripe": (
+        "id,Created date (UTC),Amount,Amount Refunded,Currency,Captured,Converted Amount,"
+        "Converted Amount Refunded,Converted Currency,Fee,Is Link,Mode,Payment Source Type,Status,Taxes On Fee,"
+        "Application Fee,Application ID",
+        {"customer_id", "refunded_at"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_whole_header_of_a_platform_is_found_and_has_what_is_mapped(
+    name: str, saved: Callable[[str, str | bytes], Path]
+) -> None:
+    header, lacks = HEADERS[name]
+    path, _ = export.detected(saved("export.csv", header + "\n"))
+    assert path.stem == name
+    mapping = load(path)
+    assert {*mapping.columns} - {*mapping.positions(header.replace("\t", ",").split(","))} == lacks
+
+
+def test_an_exports_own_lines_are_named_and_are_no_orders(saved: Callable[[str, str | bytes], Path]) -> None:
+    file = export.opened(saved("ebay.csv", EBAY_WHOLE), export.ready()["ebay"])
+    assert [(skip.order_id, skip.reason) for skip in file.skipped] == [
+        ("in line 7", "it is a line of the export itself, no order"),
+        ("in line 8", "it is a line of the export itself, no order"),
+    ]
+    assert [step.order_id for step in file.steps] == ["31-1", "31-2"]
+
+
+def test_shipping_that_a_promotion_paid_is_not_counted(saved: Callable[[str, str | bytes], Path]) -> None:
+    path = export.ready()["amazon"]
+    (step,) = export.opened(saved("a.txt", AMAZON), path).steps
+    assert step.head.shipping == 250
+    (refused,) = export.opened(saved("a.txt", AMAZON.replace("-1.50", "-4.01")), path).refused
+    assert refused.reason == "line_shipping_discount is '-4.01', which is more than line_shipping"
+    assert refused.column == "ship-promotion-discount"
 
 
 def test_shopifys_later_rows_are_lines_of_their_order_and_refunds_come_when_they_were_made(

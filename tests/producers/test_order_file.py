@@ -591,7 +591,7 @@ CELL = st.one_of(
 )
 
 
-@pytest.mark.fuzz
+@pytest.mark.fuzz(inputs=6_000)
 @given(st.lists(st.lists(CELL, min_size=1, max_size=15), max_size=12))
 def test_every_row_whatever_is_counted_refused_or_skipped(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]
@@ -610,7 +610,7 @@ def test_every_row_whatever_is_counted_refused_or_skipped(
         assert sum(line["amount"] for line in refund["lines"]) <= refund["amount"]
 
 
-@pytest.mark.fuzz
+@pytest.mark.fuzz(inputs=15_000)
 @given(st.binary(max_size=300), st.sampled_from([b"", HEADER, MONEY_HEADER, b"PK\x03\x04", b"\x1f\x8b", b"{", b"["]))
 def test_no_bytes_whatever_stop_a_file_from_being_read(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, start: bytes

@@ -1,4 +1,4 @@
-"""How a source is run: it stops when told to, within its limits, and never outlives its parent."""
+"""How a source is run: it stops when told to, and within its limits."""
 
 from __future__ import annotations
 

@@ -170,6 +170,7 @@ def test_results_have_the_canonical_types(tmp_path: Path) -> None:
         "string": pa.string(),
         "bytes": pa.binary(),
         "int": pa.int32(),
+        "boolean": pa.bool_(),
         "count": pa.int64(),
         "money": pa.decimal128(38, 2),
     }
@@ -361,7 +362,7 @@ def test_a_topic_that_the_lake_has_nothing_of_is_refused(tmp_path: Path) -> None
 def test_a_record_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     rows = archived_rows(moves("a", "b"))
     own_lake.archive(tmp_path, event("inventory.stock_moved"), rows[:1])
-    with pytest.raises(LakeIncomplete, match="has 1 records of inventory.stock_moved.v1 partition 0 more than once"):
+    with pytest.raises(LakeIncomplete, match="has 1 record of inventory.stock_moved.v1 partition 0 more than once"):
         quietly(moved(tmp_path, rows))
 
 

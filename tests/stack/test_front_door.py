@@ -34,7 +34,16 @@ def test_status_tells_programs_all_that_they_rely_on(run: Callable[..., Result],
     shown = run("status", "--json")
     assert (shown.exit_code, shown.stderr) == (0, "")
     found = json.loads(shown.stdout)
-    assert set(found) == {"endpoints", "topics", "jobs", "freshness_seconds", "final_until", "marts", "hold"}
+    assert set(found) == {
+        "endpoints",
+        "currency",
+        "topics",
+        "jobs",
+        "freshness_seconds",
+        "final_until",
+        "marts",
+        "hold",
+    }
     assert set(found["topics"]) == {e.topic for e in events()}
     for counts in found["topics"].values():
         assert set(counts) == {"published", "counted", "duplicate", "late", "dead"}

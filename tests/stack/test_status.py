@@ -82,7 +82,7 @@ def test_what_an_absent_part_would_know_is_null_and_the_rest_is_there() -> None:
 
 def test_a_job_is_listed_with_nulls_while_flink_is_away() -> None:
     assert judged().as_json()["jobs"] == [
-        {"name": JOB_NAME, "state": None, "last_checkpoint_age_seconds": None, "lag": None}
+        {"name": JOB_NAME, "state": None, "last_checkpoint_age_seconds": None, "lag": None, "failing": None}
     ]
 
 
@@ -113,11 +113,20 @@ def test_every_aggregate_says_until_when_it_is_final_or_null() -> None:
 def test_the_json_has_the_shape_that_programs_rely_on() -> None:
     log = Log(records={}, dead={})
     found = json.loads(json.dumps(judged(log=log, books=books(), jobs=(Job(name="j", state="RUNNING"),)).as_json()))
-    assert set(found) == {"endpoints", "topics", "jobs", "freshness_seconds", "final_until", "marts", "hold"}
+    assert set(found) == {
+        "endpoints",
+        "currency",
+        "topics",
+        "jobs",
+        "freshness_seconds",
+        "final_until",
+        "marts",
+        "hold",
+    }
     assert set(found["endpoints"]) == {"kafka", "registry", "postgres", "flink", "lake", "page", "shop"}
     for counts in found["topics"].values():
         assert set(counts) == {"published", "counted", "duplicate", "late", "dead"}
-    assert set(found["jobs"][0]) == {"name", "state", "last_checkpoint_age_seconds", "lag"}
+    assert set(found["jobs"][0]) == {"name", "state", "last_checkpoint_age_seconds", "lag", "failing"}
 
 
 def test_what_answers_on_the_ports_and_is_of_another_home_is_named_and_not_shown(tmp_path: Path) -> None:

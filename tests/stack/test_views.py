@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from aggregates.catalogue import aggregates
+from flink.health import Failing
 from insights import front, views
 from insights.accounting import Replayed, TopicCounts
 from insights.doctor import Finding
@@ -136,6 +138,11 @@ def test_a_status_fits_the_terminal_and_every_word_of_it_is_whole(
     assert [line for line in lines if len(line) > width and " " in line.strip()] == []
 
 
+def test_the_shops_currency_is_shown(on_terminal: Shown) -> None:
+    (line,) = [line for line in on_terminal(views.overview(status(currency="JPY")), 80) if "currency" in line]
+    assert "JPY" in line
+
+
 def table(lines: list[str], title: str) -> list[str]:
     """The lines beneath a title, which stands after an empty line or first."""
     tables = [block.splitlines() for block in "\n".join(lines).split("\n\n")]
@@ -243,6 +250,16 @@ def test_a_topics_row_ends_in_whether_it_balances(published: int | None, says: s
 )
 def test_what_is_not_known_of_a_job_is_a_question_mark(job: Job, cells: list[str], on_terminal: Shown) -> None:
     assert on_terminal(views.jobs_table([job]), 80)[1].split()[1:] == cells
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_job_that_keeps_failing_says_why(width: int, on_terminal: Shown) -> None:
+    why = Failing(since=NOW, failures=3, is_more=False, why="PSQLException: relation versions.refunds_v1 is missing")
+    lines = on_terminal(views.jobs_table([replace(JOB, state="RESTARTING", failing=why)]), width)
+    said = " ".join(word for line in lines for word in line.split())
+    assert "failed 3 times since 2026-11-23 12:00:00 UTC" in said
+    assert "PSQLException: relation versions.refunds_v1 is missing" in said
+    assert max(map(len, lines)) <= width
 
 
 def test_that_there_is_no_job_is_said(on_terminal: Shown) -> None:

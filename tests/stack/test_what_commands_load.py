@@ -78,3 +78,12 @@ def test_a_command_loads_what_it_needs_and_no_more(
     print(len(loaded))
     assert sorted(loaded & unwanted) == []
     assert len(loaded) <= at_most
+
+
+def test_an_order_file_loads_no_simulated_people_and_no_metrics(tmp_path: Path) -> None:
+    file = tmp_path / "orders.txt"
+    file.write_text("customer_id date number_of_cds dollar_value\n1 19970101 1 11.77\n")
+    arguments = ["produce", "orders", "--from-file", str(file), "--mapping", "cdnow", "--check"]
+    loaded = loaded_by(arguments, tmp_path)
+    assert "producers.order_file.orders" in loaded
+    assert not {"faker", "prometheus_client", "charset_normalizer", *SERVERS} & loaded

@@ -352,7 +352,7 @@ def test_an_event_past_its_limit_is_a_dead_letter_once_and_the_memory_does_not_t
 XML = SITEMAP.replace("BASE", "https://shop.example").encode()
 
 
-@pytest.mark.fuzz
+@pytest.mark.fuzz(inputs=15_000)
 @given(
     body=st.binary(max_size=60)
     | st.builds(
@@ -386,7 +386,7 @@ LINES = [
 ]
 
 
-@pytest.mark.fuzz
+@pytest.mark.fuzz(inputs=20_000)
 @given(lines=st.lists(st.sampled_from(LINES) | st.text(max_size=12), max_size=8), url=st.text(max_size=12))
 def test_any_robots_is_rules(lines: list[str], url: str) -> None:
     rules = Rules("\n".join(lines), "https://shop.example")

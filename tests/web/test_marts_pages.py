@@ -375,3 +375,32 @@ def test_a_card_that_can_not_be_read_says_so_alone_and_what_to_do(shop: Shop, br
         assert "insights dbt build builds them now" in text
         assert 'column "no_such_column" does not exist' in text
         assert "Postgres does not answer" not in text
+
+
+def test_dead_records_are_counted_by_topic_and_reason_and_the_newest_stand_with_their_place(
+    page: str, shop: Shop, browse: Any
+) -> None:
+    def rows(card: str) -> list[list[str]]:
+        table = f"[...document.querySelectorAll('table[data-card={card}] tbody tr')]"
+        return list(browser.run(f"return {table}.map(r => [...r.cells].map(c => c.innerText))"))
+
+    shop.postgres.execute(
+        "insert into ops.dead_records values"
+        " ('web.interaction.v1', 0, 7, '2026-03-01 10:00Z', 'the registry has no Avro schema 9', true, '\\x00'),"
+        " ('web.interaction.v1', 1, 3, '2026-03-02 10:00Z', 'the registry has no Avro schema 12', true, '\\x00'),"
+        " ('sales.order_placed.v1', 2, 41, '2026-03-03 10:00Z', 'currency is USD; the shop has EUR', false, null)"
+    )
+    browser = browse()
+    try:
+        browser.show(f"{page}?dashboard=operations")
+        wait_until(lambda: browser.value("dead") == "3", seconds=20, what="the number of the dead")
+        assert [line[:3] for line in rows("dead_by_reason")] == [
+            ["web.interaction.v1", "the registry has no Avro schema …", "2"],
+            ["sales.order_placed.v1", "currency is USD; the shop has EUR", "1"],
+        ]
+        newest = rows("dead_records")[0]
+        assert newest[0] == "3 Mar 2026, 10:00"
+        assert newest[1].split("\n") == ["sales.order_placed.v1", "partition 2, offset 41"]
+        assert newest[2] == "currency is USD; the shop has EUR"
+    finally:
+        shop.postgres.execute("delete from ops.dead_records")

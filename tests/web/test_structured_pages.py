@@ -318,7 +318,7 @@ JSON = st.recursive(
             max_size=6,
         )
     ),
-    max_leaves=25,
+    max_leaves=10,
 )
 
 
@@ -331,7 +331,7 @@ def _counted_or_refused(html: str) -> None:
     assert record["price"].as_tuple().exponent == -2
 
 
-@pytest.mark.fuzz
+@pytest.mark.fuzz(inputs=6_000)
 @given(
     product=st.dictionaries(st.sampled_from(sorted(PRODUCT) + ["hasVariant", "image", "url", "@id"]), JSON), other=JSON
 )
@@ -339,7 +339,7 @@ def test_any_json_ld_is_an_observation_or_refused(product: dict[str, Any], other
     _counted_or_refused(page(PRODUCT | product, other))
 
 
-@pytest.mark.fuzz
+@pytest.mark.fuzz(inputs=15_000)
 @given(
     at=st.integers(0, len(GOOD)), cut=st.integers(0, 5), text=st.text(max_size=5) | st.sampled_from(list('{}[]",:;/*<'))
 )
@@ -368,7 +368,7 @@ PIECES = [
 ]
 
 
-@pytest.mark.fuzz
+@pytest.mark.fuzz(inputs=6_000)
 @given(pieces=st.lists(st.sampled_from(PIECES) | st.text(max_size=6), max_size=20), body=st.binary(max_size=40))
 def test_any_page_is_an_observation_or_refused(pieces: list[str], body: bytes) -> None:
     whole = "".join(pieces).encode(errors="replace") + body

@@ -8,9 +8,8 @@ import java.util.Map;
 import org.apache.flink.api.common.serialization.DeserializationSchema;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
 import org.apache.flink.avro.shaded.org.apache.avro.Schema;
+import org.apache.flink.avro.shaded.org.apache.avro.generic.GenericDatumReader;
 import org.apache.flink.avro.shaded.org.apache.avro.generic.GenericRecord;
-import org.apache.flink.avro.shaded.org.apache.avro.io.BinaryDecoder;
-import org.apache.flink.avro.shaded.org.apache.avro.io.DecoderFactory;
 import org.apache.flink.formats.avro.AvroToRowDataConverters.AvroToRowDataConverter;
 import org.apache.flink.table.data.GenericRowData;
 import org.apache.flink.table.data.RowData;
@@ -32,8 +31,8 @@ final class AvroOrReason implements DeserializationSchema<RowData> {
 
     private transient SchemasById schemas;
     private transient Schema reader;
-    private transient Map<Schema, RecordReader> readers;
-    private transient BinaryDecoder decoder;
+    private transient Map<Schema, GenericDatumReader<GenericRecord>> readers;
+    private transient StrictDecoder decoder;
 
     AvroOrReason(
             String registry,
@@ -56,6 +55,7 @@ final class AvroOrReason implements DeserializationSchema<RowData> {
         schemas = new SchemasById(registry);
         reader = new Schema.Parser().parse(contract);
         readers = new HashMap<>();
+        decoder = new StrictDecoder();
     }
 
     @Override
@@ -64,8 +64,9 @@ final class AvroOrReason implements DeserializationSchema<RowData> {
             return row(null, null, "it is a tombstone: a record without a value");
         }
         try {
-            GenericRowData fields = fields(message);
-            String problem = Storable.problem(type, fields);
+            GenericRecord record = record(message);
+            GenericRowData fields = (GenericRowData) converter.convert(record);
+            String problem = Storable.problem(type, fields, record);
             return problem == null ? row(fields, null, null) : row(null, message, problem);
         } catch (SchemasById.Away notTheRecordsFault) {
             throw notTheRecordsFault;
@@ -76,23 +77,26 @@ final class AvroOrReason implements DeserializationSchema<RowData> {
         }
     }
 
-    private GenericRowData fields(byte[] message) throws IOException {
+    private GenericRecord record(byte[] message) throws IOException {
         Schema writer = schemas.of(message);
-        RecordReader datum = readers.computeIfAbsent(writer, known -> new RecordReader(known, reader));
-        // Each record has its own bytes: a decoder that reads on from a stream keeps what a broken one left.
-        decoder = DecoderFactory.get()
-                .binaryDecoder(message, SchemasById.HEAD, message.length - SchemasById.HEAD, decoder);
+        GenericDatumReader<GenericRecord> datum =
+                readers.computeIfAbsent(writer, known -> new GenericDatumReader<>(known, reader));
+        decoder.read(message, SchemasById.HEAD);
         GenericRecord record = datum.read(null, decoder);
         if (!decoder.isEnd()) {
             throw new Unreadable("bytes are left after what its schema says");
         }
-        return (GenericRowData) converter.convert(record);
+        return record;
     }
 
     private static String said(Exception error) {
-        return error instanceof EOFException
-                ? "they end too early"
-                : error.getMessage() == null ? error.getClass().getSimpleName() : error.getMessage();
+        if (error instanceof EOFException) {
+            return "they end too early";
+        }
+        if (error instanceof IndexOutOfBoundsException) {
+            return "a choice in it, of an enum or a union, is none that its schema has";
+        }
+        return error.getMessage() == null ? error.getClass().getSimpleName() : error.getMessage();
     }
 
     private GenericRowData row(GenericRowData fields, byte[] value, String reason) {

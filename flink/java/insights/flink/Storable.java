@@ -1,10 +1,12 @@
 package insights.flink;
 
 import java.util.List;
-import org.apache.flink.table.data.ArrayData;
+import java.util.Map;
+import org.apache.flink.avro.shaded.org.apache.avro.generic.IndexedRecord;
 import org.apache.flink.table.data.GenericArrayData;
 import org.apache.flink.table.data.GenericMapData;
 import org.apache.flink.table.data.GenericRowData;
+import org.apache.flink.table.data.StringData;
 import org.apache.flink.table.data.TimestampData;
 import org.apache.flink.table.types.logical.ArrayType;
 import org.apache.flink.table.types.logical.LogicalType;
@@ -21,11 +23,11 @@ final class Storable {
 
     private Storable() {}
 
-    /** The first field that can't be stored and why, or null. */
-    static String problem(RowType type, GenericRowData row) {
+    /** The first field that can't be stored and why, or null. {@code avro} is what the row was made of. */
+    static String problem(RowType type, GenericRowData row, IndexedRecord avro) {
         List<RowType.RowField> fields = type.getFields();
         for (int n = 0; n < fields.size(); n++) {
-            String problem = problem(fields.get(n).getType(), row.getField(n));
+            String problem = problem(fields.get(n).getType(), row.getField(n), avro.get(n));
             if (problem != null) {
                 return fields.get(n).getName() + problem;
             }
@@ -33,9 +35,10 @@ final class Storable {
         return null;
     }
 
-    private static String problem(LogicalType type, Object value) {
+    private static String problem(LogicalType type, Object value, Object avro) {
         if (value == null) {
-            return type.isNullable() ? null : " has more digits than its type";
+            // Flink makes null of a decimal that is too large.
+            return avro == null ? null : " has more digits than its type";
         }
         switch (type.getTypeRoot()) {
             case VARCHAR:
@@ -47,21 +50,21 @@ final class Storable {
                 int day = (Integer) value;
                 return day >= FIRST_DAY && day <= LAST_DAY ? null : " is a day outside of the years 1 to 9999";
             case ARRAY:
-                return ofItems(((ArrayType) type).getElementType(), (GenericArrayData) (ArrayData) value);
+                return ofItems(((ArrayType) type).getElementType(), (GenericArrayData) value, (List<?>) avro);
             case MAP:
-                return ofEntries((MapType) type, (GenericMapData) value);
+                return ofEntries((MapType) type, (GenericMapData) value, (Map<?, ?>) avro);
             case ROW:
-                String inner = problem((RowType) type, (GenericRowData) value);
+                String inner = problem((RowType) type, (GenericRowData) value, (IndexedRecord) avro);
                 return inner == null ? null : "." + inner;
             default:
                 return null;
         }
     }
 
-    private static String ofItems(LogicalType type, GenericArrayData items) {
+    private static String ofItems(LogicalType type, GenericArrayData items, List<?> avro) {
         Object[] values = items.toObjectArray();
         for (int n = 0; n < values.length; n++) {
-            String problem = problem(type, values[n]);
+            String problem = problem(type, values[n], avro.get(n));
             if (problem != null) {
                 return "[" + n + "]" + problem;
             }
@@ -69,12 +72,12 @@ final class Storable {
         return null;
     }
 
-    private static String ofEntries(MapType type, GenericMapData entries) {
-        Object[] keys = ((GenericArrayData) entries.keyArray()).toObjectArray();
-        for (Object key : keys) {
-            String problem = problem(type.getKeyType(), key);
+    private static String ofEntries(MapType type, GenericMapData entries, Map<?, ?> avro) {
+        for (Map.Entry<?, ?> entry : avro.entrySet()) {
+            StringData key = StringData.fromString(entry.getKey().toString());
+            String problem = problem(type.getKeyType(), key, entry.getKey());
             if (problem == null) {
-                problem = problem(type.getValueType(), entries.get(key));
+                problem = problem(type.getValueType(), entries.get(key), entry.getValue());
             }
             if (problem != null) {
                 return "." + key + problem;
