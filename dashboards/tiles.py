@@ -175,6 +175,8 @@ def _value(c: TableColumn, row: Row, currency: str, address: Address) -> str:
     text = (
         _breakable(shown(value, c.format, currency)) if c.format == "text" else escape(shown(value, c.format, currency))
     )
+    if c.format == "text" and value is not None and not str(value).strip():
+        text = "(no name)"  # a link must have something to click on
     if tone := c.tones.get(str(value)):
         text = f'<span class="ih-badge ih-badge-{tone}">{text}</span>'
     key = str(value if c.key is None else row[c.key]) if value is not None else ""

@@ -50,7 +50,9 @@ currency = "EUR"
 channel = "store"
 category = "Helmets"
 """
+# Of a file without any good row nothing is published: it may be the wrong mapping.
 FILE = """Order,Customer,When,Article,Units,Price
+D1,C1,{now},P1,1,19.90
 D2,C2,2026-11-01 10:05,P2,two,5.00
 D3,,2026-11-01 10:10,P3,1,7.00
 """
@@ -151,7 +153,7 @@ def insights(stack_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch)
 def test_refused_rows_of_an_order_file_are_listed_with_line_column_value_and_reason(
     stack: Settings, insights: Callable[..., Result], stack_environment: dict[str, str], tmp_path: Path
 ) -> None:
-    (tmp_path / "refused_orders.csv").write_text(FILE)
+    (tmp_path / "refused_orders.csv").write_text(FILE.format(now=f"{datetime.now(UTC):%Y-%m-%d %H:%M}"))
     (tmp_path / "mapping.toml").write_text(MAPPING)
     file = ["--from-file", str(tmp_path / "refused_orders.csv"), "--mapping", str(tmp_path / "mapping.toml")]
     # A process of its own: it ends this one's with its exit code.
@@ -165,16 +167,16 @@ def test_refused_rows_of_an_order_file_are_listed_with_line_column_value_and_rea
     lines = {
         line.split("line ")[1][0]: line for line in shown.output.splitlines() if "refused_orders.csv, line" in line
     }
-    assert set(lines) == {"2", "3"}
-    assert all(" Units " in lines["2"] and text in lines["2"] for text in ("two", ORDERS))
-    assert all(text in lines["3"] for text in (" Customer ", ORDERS))
+    assert set(lines) == {"3", "4"}
+    assert all(" Units " in lines["3"] and text in lines["3"] for text in ("two", ORDERS))
+    assert all(text in lines["4"] for text in (" Customer ", ORDERS))
 
     told = [
         row for row in json.loads(insights("dead-letters", "--json").stdout) if "refused_orders" in row.get("file", "")
     ]
     assert [(row["dead"], row["line"], row["column"], row["value"]) for row in told] == [
-        ("letter", "2", "Units", "two"),
-        ("letter", "3", "Customer", ""),
+        ("letter", "3", "Units", "two"),
+        ("letter", "4", "Customer", ""),
     ]
     assert all(row["exception.message"] for row in told)
 

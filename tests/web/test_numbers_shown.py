@@ -134,6 +134,18 @@ def test_a_value_may_be_a_badge_a_link_and_have_more_beneath_it() -> None:
     assert f'title="{"f" * 64}">ffffffffff</td>' in html
 
 
+def test_a_name_of_nothing_can_be_read_and_clicked() -> None:
+    columns = [{"column": "name", "title": "Name", "sets": "name", "key": "key"}]
+    card = TableCard.model_validate(
+        {"id": "t", "kind": "table", "title": "T", "sql": "select 1", "layout": LAYOUT, "columns": columns}
+    )
+    html = table(
+        card, [{"name": "", "key": "is "}, {"name": None, "key": ""}], "EUR", lambda name, value, _: f"?{value}"
+    )
+    assert ">(no name)</a>" in html
+    assert ">–</td>" in html
+
+
 def test_long_names_and_hashes_have_places_to_break_and_stay_whole_when_they_are_copied() -> None:
     columns = [{"column": "name", "title": "Name"}]
     card = TableCard.model_validate(
