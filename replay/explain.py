@@ -27,6 +27,9 @@ Place = tuple[str, int]
 """(event name, row of its table)."""
 
 
+TRUTHS = {"true": True, "false": False}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behind:
     """One event that counts in a row: where it stands in the log, and what it says."""
@@ -103,7 +106,9 @@ def _typed(a: Aggregate, name: str, value: str) -> Any:
                 return date.fromisoformat(value)
             case "int" | "count":
                 return int(value)
-    except ValueError as error:
+            case "boolean":
+                return TRUTHS[value.lower()]
+    except (ValueError, KeyError) as error:
         raise Misconfigured(f"{name} of {a.name} is a {a.columns[name].type}, and {value!r} is none") from error
     return value
 

@@ -24,6 +24,7 @@ FLINK_TYPES = {
     "date": "DATE",
     "string": "STRING",
     "bytes": "BYTES",
+    "boolean": "BOOLEAN",
     "int": "INT",
     "count": "BIGINT",
     "money": "DECIMAL(38, 2)",

@@ -18,7 +18,7 @@ from schemas import catalogue
 DEAD_LETTER = catalogue.event("ops.dead_letter")
 MAPPING = Path(__file__).parents[2] / "producers" / "mappings" / "cdnow.toml"
 ORDERS, CUSTOMERS, UNITS, SALES = 69_659, 23_570, 167_881, Decimal("2500315.63")
-KILLED_AT = (1, 20_000)
+RATE, KILLED_AT = "8000", (1, 30_000)  # what it remembers is written every two seconds
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_a_real_shops_history_is_on_the_log_exactly_although_its_reader_is_kille
     log, state = log_of(ORDER_PLACED), tmp_path / "state"
     arguments = ("orders", "--from-file", str(cdnow), "--mapping", str(MAPPING), "--currency", "USD")
     for enough in KILLED_AT:
-        running = produce(*arguments, "--rate", "20000")
+        running = produce(*arguments, "--rate", RATE)
         until(lambda enough=enough: done(state) >= enough, seconds=180, what=f"{enough} orders are published")
         running.kill()
     assert done(state) < ORDERS
