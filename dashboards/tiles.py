@@ -49,7 +49,7 @@ def head(card: Card, rows: Sequence[Row], age: Age | None, stuck: str = "", caut
     names = f'<div class="ih-names"><h2>{escape(card.title)}</h2>{note(card)}</div>'
     problem = f'<p class="ih-stuck">{_said(stuck)}</p>' if stuck else ""
     problem += f'<p class="ih-caution">{_said(caution)}</p>' if caution else ""
-    return f'<div class="ih-head">{names}{legend}{_dot(age)}</div>{problem}'
+    return f'<div class="ih-head"><div class="ih-named">{names}{legend}</div>{_dot(age)}</div>{problem}'
 
 
 def _dot(age: Age | None) -> str:

@@ -33,7 +33,8 @@ class Part:
         cwd: folder that it runs in.
         stop_signal: what asks it to end.
         stop_seconds: how long it may take to; then it is killed.
-        ends: exit codes with which it did its work and is not started again, and what is said of it then.
+        ends: exit codes with which it did its work and is not started again, and what is said of it then. Servers have
+            none: one that was asked to end, but not by us, is started again.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Part:
     cwd: Path | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 20.0
-    ends: Mapping[int, str] = field(default_factory=lambda: {0: "ended by itself"})
+    ends: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

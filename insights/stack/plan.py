@@ -6,7 +6,7 @@ Adding a daemon is one entry in ``daemons``.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,12 @@ from insights.stack.upkeep import INSIGHTS, Upkeep
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable, RowsRefused
 from schemas.words import counted
+
+# With which codes a source ends that has read all of its file.
+FILE_ENDS = {
+    0: "ended by itself",
+    RowsRefused.exit_code: "ended by itself; rows of the file were refused: see `insights dead-letters`",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +175,8 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
     if plan.history_file:
         columns = ["--mapping", str(plan.mapping)] if plan.mapping else []
         arguments = ["--from-file", str(plan.history_file), *columns]
-        return [*found, _producer(settings, "orders", settings.metrics_port, arguments, ("job",))]
+        orders = _producer(settings, "orders", settings.metrics_port, arguments, ("job",))
+        return [*found, replace(orders, ends=FILE_ENDS)]
     arguments = [*synthetic, "--history", plan.history or settings.history]
     return [*found, _producer(settings, "shop", settings.metrics_port, arguments, ("job",), name="shop-events")]
 
@@ -205,10 +212,6 @@ def _producer(
         after=after,
         cwd=PROJECT,
         stop_seconds=30,
-        ends={
-            0: "ended by itself",
-            RowsRefused.exit_code: "ended by itself; rows of the file were refused: see `insights dead-letters`",
-        },
     )
 
 

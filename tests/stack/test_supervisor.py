@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -25,7 +26,9 @@ time.sleep(1000)
 class Stack:
     """A supervisor of one part, whose health is what ``answers`` says."""
 
-    def __init__(self, folder: Path, command: list[str], after: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, command: list[str], after: tuple[str, ...] = (), ends: Mapping[int, str] | None = None
+    ) -> None:
         self.answers = True
         self.folder = folder
         part = Part(
@@ -35,6 +38,7 @@ class Stack:
             healthy=lambda: self.answers,
             endpoint="",
             after=after,
+            ends=ends or {},
         )
         other = Part(
             name="other", command=[sys.executable, "-c", PARENT], environment={}, healthy=self._well, endpoint=""
@@ -73,7 +77,7 @@ class Stack:
 def stack_of(tmp_path: Path) -> Iterator[Callable[..., Stack]]:
     made: list[Stack] = []
 
-    def make(command: list[str], **more: tuple[str, ...]) -> Stack:
+    def make(command: list[str], **more: Any) -> Stack:
         made.append(Stack(tmp_path, command, **more))
         return made[-1]
 
@@ -140,11 +144,20 @@ def test_a_part_that_is_silent_because_of_another_names_that(stack_of: Callable[
             "ended with code 1: FATAL: the port is taken; starting again",
         ),
         ("import os; os.abort()", "killed by signal 6; starting again"),
+        # As a server ends that somebody asked to: Streamlit takes a SIGTERM for the end of its work.
+        ("pass", "ended with code 0; starting again"),
     ],
 )
 def test_a_part_that_ends_says_how_and_its_last_words(stack_of: Callable[..., Stack], code: str, detail: str) -> None:
     stack = stack_of([sys.executable, "-c", code])
     assert stack.until(lambda r: r.restarts > 0).detail == detail
+
+
+def test_a_part_whose_work_has_an_end_is_not_started_again(stack_of: Callable[..., Stack]) -> None:
+    stack = stack_of([sys.executable, "-c", "raise SystemExit(3)"], ends={3: "ended by itself"})
+    assert stack.until(lambda r: r.state == "done").detail == "ended by itself"
+    stack.now += HUNG_AFTER_SECONDS
+    assert (stack.tick().state, stack.record.restarts) == ("done", 0)
 
 
 @pytest.mark.parametrize(
