@@ -27,7 +27,7 @@ Place = tuple[str, int]
 """(event name, row of its table)."""
 
 
-TRUTHS = {"true": True, "false": False}
+BOOLEANS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,7 @@ def _typed(a: Aggregate, name: str, value: str) -> Any:
             case "int" | "count":
                 return int(value)
             case "boolean":
-                return TRUTHS[value.lower()]
+                return BOOLEANS[value.lower()]
     except (ValueError, KeyError) as error:
         raise Misconfigured(f"{name} of {a.name} is a {a.columns[name].type}, and {value!r} is none") from error
     return value

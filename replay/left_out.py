@@ -14,6 +14,7 @@ from replay.late import Touched
 from replay.planned import LeftOut
 from replay.windows import floored, later
 from schemas.catalogue import MOST_AHEAD
+from schemas.words import counted
 
 Holds = Callable[[str, datetime | None], bool]
 """Whether log and lake still have all records of an event that were published since a time; None is the beginning."""
@@ -100,7 +101,8 @@ def _left_out(t: Touched, reason: str) -> LeftOut:
 def in_words(left_out: Sequence[LeftOut]) -> Iterator[str]:
     """A line for people on each, up to a number of them; how many there are stands first."""
     if left_out:
-        yield f"{len(left_out):,} late events can't be made to count, and stay in ops.late_events:"
+        stay = "stays" if len(left_out) == 1 else "stay"
+        yield f"{counted(len(left_out), 'late event')} can't be made to count, and {stay} in ops.late_events:"
         yield from (f"  {one}" for one in left_out[:SHOWN])
         if len(left_out) > SHOWN:
             yield f"  and {len(left_out) - SHOWN:,} more"

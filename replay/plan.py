@@ -214,15 +214,16 @@ def final_until(site: Site) -> dict[str, datetime]:
 def _why_nothing(touched: Sequence[Touched], final: Mapping[str, datetime]) -> str:
     if not touched:
         return "no late event waits that could count: there is nothing to restate"
+    wait = f"{counted(len(touched), 'late event')} {'waits' if len(touched) == 1 else 'wait'}"
     unknown = {name for t in touched for name in touched_by(t.event, aggregates()) if name not in final}
     if unknown and final:
         return (
-            f"{len(touched):,} late events wait, and of {', '.join(sorted(unknown))} nothing is final: either no live"
-            " job computes it, which `insights status` says with what to do, or the job has just begun"
+            f"{wait}, and of {', '.join(sorted(unknown))} nothing is final: either no live job"
+            " computes it, which `insights status` says with what to do, or the job has just begun"
         )
     return (
-        f"{len(touched):,} late events wait, and each of them touches a window that is not final yet; `insights status`"
-        " shows how far windows are final"
+        f"{wait}, and {'it' if len(touched) == 1 else 'each of them'} touches a window that is not final yet;"
+        " `insights status` shows how far windows are final"
     )
 
 

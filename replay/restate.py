@@ -11,6 +11,7 @@ from replay.records import Run, Status
 from replay.run import ComputeEngine, Heard, run
 from replay.site import Say, Site
 from replay.verify import verify
+from schemas.words import counted
 
 REASON = "late events counted"
 
@@ -34,7 +35,8 @@ def restate_late(site: Site, engine: ComputeEngine, *, by: str, say: Say, heard:
 
 def carry_out(site: Site, plan: ReplayPlan, engine: ComputeEngine, *, by: str, say: Say, heard: Heard) -> Run:
     """Runs, verifies and promotes a plan of late events."""
-    say(f"{plan.late_events:,} late events come to count, in {', '.join(a.name for a in plan.aggregates)}")
+    come = "comes" if plan.late_events == 1 else "come"
+    say(f"{counted(plan.late_events, 'late event')} {come} to count, in {', '.join(a.name for a in plan.aggregates)}")
     done = run(site, plan, engine, by=by, say=say, heard=heard)
     proven = verify(site, done.run, say=say)
     if proven.status is not Status.VERIFIED:

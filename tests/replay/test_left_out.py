@@ -14,6 +14,7 @@ from flink.plan import touched_by
 from replay import late
 from replay.late import Touched
 from replay.left_out import in_words, lost, not_over, published_since, without_unreachable
+from replay.plan import _why_nothing
 from replay.planned import LeftOut
 from replay.windows import end_of, floored, later
 from schemas.catalogue import MOST_AHEAD, event
@@ -113,3 +114,14 @@ def test_those_left_out_are_said_by_name_up_to_a_few_and_counted() -> None:
     assert others[0] == f"  {one}"
     assert others[-1] == "  and 2 more"
     assert len(others) == 11
+
+
+def test_one_event_that_waits_or_is_left_out_is_spoken_of_as_one() -> None:
+    (one,) = lost([touched(7, NOW)], {(0, 7)}.__contains__)
+    assert next(in_words([one])) == "1 late event can't be made to count, and stays in ops.late_events:"
+    final = {name: NOW for name in touched_by(ORDER, aggregates())}
+    assert _why_nothing([touched(7, NOW)], final).startswith("1 late event waits, and it touches a window that is not")
+    assert _why_nothing([touched(7, NOW)] * 2, final).startswith(
+        "2 late events wait, and each of them touches a window"
+    )
+    assert _why_nothing([touched(7, NOW)], {"other": NOW}).startswith("1 late event waits, and of ")
