@@ -180,7 +180,7 @@ def certificate_sheets(run: Run) -> Iterator[Sheet]:
         sheet.add(one["name"], f"{rows:,}", f"{one['equal']:,}", *map(_mismatch, mismatches), f"{excluded:,}")
     yield sheet
     if certificate.get("sums"):  # certificates of before have none
-        yield _sums_sheet(certificate["sums"])
+        yield _sums_sheet(certificate["sums"], certificate.get("sums_faults", {}))
     for one in certificate["aggregates"]:
         for reason, number in one["excluded"].items():
             yield Sheet("", Column(), note=f"{one['name']}: {_left_out(number)}, {reason}")
@@ -194,17 +194,31 @@ def _left_out(number: int) -> str:
     return counted(number, "row of either side is left out", "rows of either side are left out")
 
 
-def _sums_sheet(sums: dict[str, dict[str, int]]) -> Sheet:
+def _sums_sheet(sums: dict[str, dict[str, int]], faults: dict[str, dict[str, int]]) -> Sheet:
     terms = ("published", "counted", "duplicate", "late", "dead")
     sheet = Sheet(
         "records",
         Column(),
         *(Column(name=name, right=True) for name in terms),
-        note="Published = counted + duplicate + late + dead, between the offsets that were read.",
+        note=" ".join(
+            ["Published = counted + duplicate + late + dead, between the offsets that were read.", *sums_faults(faults)]
+        ),
     )
     for topic, found in sums.items():
         sheet.add(topic, *(f"{found[name]:,}" for name in terms))
     return sheet
+
+
+def sums_faults(faults: dict[str, dict[str, int]]) -> Iterator[str]:
+    """What is wrong with the sums of a certificate, a sentence a topic."""
+    for topic, found in faults.items():
+        missing, twice = found["missing_in_lake"], found["twice_in_lake"]
+        said = []
+        if missing:
+            said.append(f"the lake lacks {counted(missing, 'record')}, of which nobody knows what became")
+        if twice:
+            said.append(f"the lake has {counted(twice, 'record')} twice, which count once here")
+        yield f"{topic}: {'; '.join(said) or 'the sums do not add up'}."
 
 
 def _mismatch(number: int) -> Text:
@@ -237,8 +251,8 @@ def _late_sheet(late: dict[str, Any]) -> Sheet:
         Column(),
         Column(name="rows changed", right=True),
         Column(name="not by these events", right=True),
-        note=f"{late['events']:,} late events; {'proven' if late['proven'] else 'NOT PROVEN'}: without them every"
-        " cell equals live, with them only theirs change",
+        note=f"{counted(late['events'], 'late event')}; {'proven' if late['proven'] else 'NOT PROVEN'}: without late"
+        " events every cell equals live, with these only theirs change",
     )
     for one in late["aggregates"]:
         sheet.add(one["name"], f"{one['changed']:,}", _mismatch(one["changed_untouched"]))

@@ -180,6 +180,8 @@ def verify(run: RunName) -> None:
         raise typer.Exit(1)
     excluded = sum(sum(one["excluded"].values()) for one in certificate["aggregates"])
     but = f", but {counted(excluded, 'row')} that newer events touch" if excluded else ""
+    if faults := certificate.get("sums_faults"):
+        front.say(f"The sums of {', '.join(faults)} are not right: see above. The cells are.", style="yellow")
     front.say(f"{run} equals what is live in every cell{but}: `insights replay promote {run}`.", style="bold green")
 
 

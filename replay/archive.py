@@ -117,6 +117,17 @@ def ends(catalog: Catalog, event: Event, partitions: Iterable[int]) -> dict[int,
     return dict.fromkeys(partitions, 0) | _by_partition(catalog, event, "max(kafka_offset) + 1")
 
 
+def behind(catalog: Catalog, event: Event, pieces: Iterable[Slice]) -> tuple[Slice, ...]:
+    """What of the slices lies past the lake's end. That says it of a compacted topic too: its newest record is kept."""
+    wanted = [piece for piece in pieces if piece.records > 0]
+    there = ends(catalog, event, {piece.partition for piece in wanted})
+    return tuple(
+        Slice(partition=s.partition, from_offset=max(there[s.partition], s.from_offset), until_offset=s.until_offset)
+        for s in wanted
+        if there[s.partition] < s.until_offset
+    )
+
+
 def extents(catalog: Catalog, event: Event) -> dict[int, tuple[int, int]]:
     """By partition, the first offset that the lake holds and the one after the last; not those without one."""
     found = _by_partition(catalog, event, "[min(kafka_offset), max(kafka_offset) + 1]")

@@ -14,7 +14,6 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from psycopg import sql
-from pyiceberg.catalog import Catalog
 
 from aggregates.catalogue import Aggregate, aggregate
 from aggregates.render import Engine, render
@@ -33,7 +32,7 @@ from replay.site import Say, Site
 from replay.windows import floored
 from schemas import catalogue
 from schemas.errors import InsightsError, Retryable
-from spark.task import Chunk, Computation, Input, Slice, Task, read_task
+from spark.task import Chunk, Computation, Input, Task, read_task
 
 # The live job reads on while a plan is made; it takes a checkpoint every few seconds.
 CATCH_UP_SECONDS = 300.0
@@ -337,22 +336,16 @@ def _check_lake_has_all(site: Site, task: Task) -> None:
             for i in task.inputs
             if (found := archive.coverage(catalog, catalogue.event(i.event), [*i.lake, *i.log])).missing
         }
-        missing |= {i.topic: behind for i in task.inputs if i.compacted and (behind := _behind_in_lake(catalog, i))}
+        missing |= {
+            i.topic: behind
+            for i in task.inputs
+            if i.compacted and (behind := archive.behind(catalog, catalogue.event(i.event), i.log))
+        }
     if missing:
         raise LiveJobBehind(
             f"the lake does not have these records yet: {archive.named(missing)}. It gets them with the live job's next"
             " checkpoint; run the same plan again then, or with --engine local, which reads the log as well"
         )
-
-
-def _behind_in_lake(catalog: Catalog, i: Input) -> tuple[Slice, ...]:
-    """What the lake lacks at the end of a compacted topic, whose newest record is never compacted away."""
-    there = archive.ends(catalog, catalogue.event(i.event), {s.partition for s in i.log})
-    return tuple(
-        Slice(partition=s.partition, from_offset=max(there[s.partition], s.from_offset), until_offset=s.until_offset)
-        for s in i.log
-        if there[s.partition] < s.until_offset
-    )
 
 
 def _fill(site: Site, record: Run, task: Task) -> int:
