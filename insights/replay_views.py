@@ -251,8 +251,8 @@ def _late_sheet(late: dict[str, Any]) -> Sheet:
         Column(),
         Column(name="rows changed", right=True),
         Column(name="not by these events", right=True),
-        note=f"{counted(late['events'], 'late event')}; {'proven' if late['proven'] else 'NOT PROVEN'}: without late"
-        " events every cell equals live, with these only theirs change",
+        note=f"{counted(late['events'], 'late event')}; {'proven' if late['proven'] else 'NOT PROVEN'}: without them"
+        " every cell equals live, with them only theirs change",
     )
     for one in late["aggregates"]:
         sheet.add(one["name"], f"{one['changed']:,}", _mismatch(one["changed_untouched"]))
