@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +19,7 @@ NOTHING = -(1 << 63)
 MINUTE = 60
 HOUR = 3_600
 DAY = 24 * HOUR
+ANSWER_SECONDS = 60
 Moment = tuple[int, Sequence[int | None]]
 """A time in seconds, and by partition the watermark that an event of then makes; None without an event."""
 Follow = Callable[[int, Sequence[Moment]], list[list[int]]]
@@ -23,21 +28,43 @@ Follow = Callable[[int, Sequence[Moment]], list[list[int]]]
 @pytest.fixture(scope="module")
 def follow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Follow]:
     """``follow(timeout, moments)``: each partition's watermark at each moment."""
-    command = java("FollowMany", tmp_path_factory.mktemp("follow"))
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin
-        assert process.stdout
-        asked, answers = process.stdin, process.stdout
+    folder = tmp_path_factory.mktemp("follow")
+    log = folder / "java.log"
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            java("FollowMany", folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+    try:
+        yield partial(ask, process, log)
+    finally:
+        process.kill()
+        process.communicate()
 
-        def ask(timeout: int, moments: Sequence[Moment]) -> list[list[int]]:
-            asked.write(f"anew {timeout} {len(moments[0][1])}\n")
-            for now, events in moments:
-                asked.write(" ".join([str(now), *("-" if at is None else str(at) for at in events)]) + "\n")
-            asked.flush()
-            return [[int(word) for word in answers.readline().split()] for _ in moments]
 
-        yield ask
-        asked.close()
+def ask(process: subprocess.Popen[str], log: Path, timeout: int, moments: Sequence[Moment]) -> list[list[int]]:
+    """What came of each moment. Fails with Java's last words when it ends or answers nothing for a while."""
+    assert process.stdout
+    lines = [f"anew {timeout} {len(moments[0][1])}"]
+    lines += [" ".join([str(now), *("-" if at is None else str(at) for at in events)]) for now, events in moments]
+    # While answers are read: neither side may wait for the other with both pipes full.
+    writer = threading.Thread(target=write, args=(process, "".join(f"{line}\n" for line in lines)), daemon=True)
+    too_long = threading.Timer(ANSWER_SECONDS, process.kill)
+    writer.start()
+    too_long.start()
+    try:
+        answers = [process.stdout.readline() for _ in moments]
+    finally:
+        too_long.cancel()
+    assert all(answers), f"Java ended or did not answer; its last words: {log.read_text()[-3000:]}"
+    writer.join(ANSWER_SECONDS)
+    return [[int(word) for word in answer.split()] for answer in answers]
+
+
+def write(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdin
+    with suppress(BrokenPipeError):  # who reads the answers says why
+        process.stdin.write(text)
+        process.stdin.flush()
 
 
 def moments(until: int, events: dict[int, list[int | None]], partitions: int = 4) -> list[Moment]:
@@ -53,7 +80,7 @@ def test_until_the_timeout_a_partition_without_events_holds_the_others_back(foll
 
 
 @pytest.mark.parametrize("idle", [0, 90, 3 * HOUR])
-def test_how_long_all_were_silent_before_is_nothing_to_the_orders_that_come_then(follow: Follow, idle: int) -> None:
+def test_how_long_all_were_silent_before_does_not_matter_to_orders_that_come_then(follow: Follow, idle: int) -> None:
     """A file of weeks of orders, within seconds: Flink's own timeout has each partition judged by the first of them."""
     spoken: dict[int, list[int | None]] = {0: [1, 1, 1, 1]}
     spoken[idle + 10] = [40 * DAY, None, None, None]
@@ -73,6 +100,16 @@ def test_of_two_orders_90_s_apart_the_second_is_judged_by_the_first(follow: Foll
     watermark = max(newest - behind, min(found[290]))
     assert min(found[290]) == newest
     assert (newest - behind < watermark - DAY) == (behind > DAY)
+
+
+def test_java_is_asked_more_than_pipes_hold_and_its_end_is_said(follow: Follow, tmp_path: Path) -> None:
+    many = moments(30_000, {0: [1, 2, 3, 4]})
+    assert follow(MINUTE, many)[-1] == [4, 4, 4, 4]
+    log = tmp_path / "java.log"
+    log.write_text("no such class")
+    of_one_line = subprocess.Popen(["head", "-n", "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with of_one_line, pytest.raises(AssertionError, match="last words: no such class"):
+        ask(of_one_line, log, MINUTE, moments(3, {}))
 
 
 def test_what_the_last_to_speak_said_is_followed_when_all_are_silent(follow: Follow) -> None:
