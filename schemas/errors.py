@@ -29,6 +29,12 @@ class RowsRefused(InsightsError):
     exit_code: ClassVar[int] = 3
 
 
+class Interrupted(InsightsError):
+    """Somebody ended a piece of work before its end. The exit code is a shell's for it."""
+
+    exit_code: ClassVar[int] = 130
+
+
 class PoisonEvent(InsightsError):
     """These bytes or this record will never be an event: dead-letter it, do not retry."""
 

@@ -20,10 +20,11 @@ select
     min(name) as name,
     {{ money('min(previous_price)') }} as previous_price,
     {{ money('min(price)') }} as price,
-    min(currency) as currency
+    currency
 from changes
 group by
     window_start,
     product_id,
     changed_at,
-    shop
+    shop,
+    currency

@@ -106,7 +106,7 @@ def show(finding: Finding, console: Console) -> None:
     _print(console, "The first orders, as they would be counted", _orders(finding))
     _print(console, "By month, UTC", _months(finding))
     _print(console, "Refused rows", _refused(finding))
-    _print(console, "Not sold, so not counted", _skipped(finding))
+    _print(console, "Not counted, rightly", _skipped(finding))
     console.print(Text(balance(finding)))
     console.print(Text("Nothing was published."))
 
@@ -114,14 +114,16 @@ def show(finding: Finding, console: Console) -> None:
 def balance(finding: Finding) -> str:
     """Every row of the file, by what would become of it."""
     refused = {(row.sheet, row.line) for refusal in finding.refused for row in refusal.rows}
-    skipped = {(row.sheet, row.line) for skip in finding.file.skipped for row in skip.rows} - refused
+    skipped = {(row.sheet, row.line): skip.what for skip in finding.file.skipped for row in skip.rows}
+    notes = {place for place, what in skipped.items() if what == "note"}
+    unsold = skipped.keys() - notes - refused
     rows = {(row.sheet, row.line) for row in finding.file.table.records}
     rows |= {(row.sheet, row.line) for row in finding.file.table.broken}
-    kept = len(rows - refused - skipped)
+    kept = len(rows - refused - notes - unsold)
     already = f" ({finding.already:,} of their events are imported already)" if finding.already else ""
     return (
-        f"{counted(len(rows), 'row')}: {kept:,} in orders{already}, {len(refused):,} refused, {len(skipped):,} of"
-        " orders that were not sold."
+        f"{counted(len(rows), 'row')}: {kept:,} in orders{already}, {len(refused):,} refused, {len(unsold):,} not"
+        f" sold{f', {len(notes):,} of the export itself' if notes else ''}."
     )
 
 

@@ -44,8 +44,8 @@ r"""What the columns of an order file are, from a TOML file. Ready ones for know
 Fields of an order: order_id, customer_id, occurred_at, region, currency, channel; status, shipping, tax, order_discount
 (spread over its lines by their price), refunded (paid back so far, in all), refunded_at. Fields of a line: product_id,
 category, brand, quantity, total or unit_price, discount, net_total (total less discount, instead of it), line_shipping,
-line_shipping_discount, line_tax. Rows of one order_id are the lines of one order, wherever they stand. Without it a row
-is an order.
+line_shipping_discount, line_tax, line_status (an item that [status] calls void is left out of its order). Rows of one
+order_id are the lines of one order, wherever they stand. Without it a row is an order.
 
 An export in several files has ``file``, the name of the one whose rows are order lines, and joins the others to it::
 
@@ -76,7 +76,7 @@ MONEY: Final = (
     *("total", "unit_price", "net_total", "discount", "line_shipping", "line_shipping_discount", "line_tax"),
     *("order_discount", "shipping", "tax", "refunded"),
 )
-OPTIONAL: Final = ("quantity", "brand", "order_id", "status", "refunded_at", *MONEY)
+OPTIONAL: Final = ("quantity", "brand", "order_id", "status", "line_status", "refunded_at", *MONEY)
 FIELDS: Final = REQUIRED + OPTIONAL
 # Of the whole order: what inherit_blanks fills in, and what may not differ between an order's rows.
 OF_THE_ORDER: Final = ("customer_id", "region", "currency", "channel")
@@ -302,6 +302,7 @@ def check_currency(constants: Mapping[str, str], shops: str, path: Path) -> None
         raise Misconfigured(f"the mapping {path}: constants.currency {code} {problem}")
     raise Misconfigured(
         f"the orders of the mapping {path} are in {code}, and this shop's currency is {shops}: none would be counted."
-        f" For a shop that sells in {code}, set INSIGHTS_CURRENCY={code}, in the environment or in .env, and start with"
-        " an empty data folder"
+        f" If the file's amounts are in {shops}, copy the mapping and set constants.currency = {shops!r} in it. For a"
+        f" shop that sells in {code}, set INSIGHTS_CURRENCY={code}, in the environment or in .env, and start with an"
+        " empty data folder"
     )

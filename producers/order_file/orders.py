@@ -121,7 +121,7 @@ class _Assembly:
         for record in records:
             if self._reader.is_note(record):
                 reason = "it is a line of the export itself, no order"
-                self.skipped.append(Skip(f"in line {record.line}", reason, (record,)))
+                self.skipped.append(Skip("note", "", reason, (record,)))
                 continue
             try:
                 texts = self._reader.texts(record)
@@ -151,6 +151,7 @@ class _Assembly:
             yield rows, spoilt.get(order_id)
 
     def _add(self, rows: list[tuple[Record, Texts]]) -> None:
+        rows = self._without_cancelled(rows)
         records = tuple(record for record, _ in rows)
         _, first = rows[0]
         if len(rows) > 1:
@@ -160,9 +161,11 @@ class _Assembly:
         try:
             first = self._reader.with_defaults(first)
             outcome, status = self._reader.outcome(first.get("status", ""))
+            if self._reader.is_cancelled(first):
+                outcome, status = "void", first["line_status"]
             if outcome == "void":  # often with blanks where an order has its money
                 order_id = first.get("order_id") or f"in line {records[0].line}"
-                self.skipped.append(Skip(order_id, f"its status is {status}: it was not sold", records))
+                self.skipped.append(Skip("order", order_id, f"its status is {status}: it was not sold", records))
                 return
             head = self._reader.head(first)
         except BadRow as bad:
@@ -185,12 +188,23 @@ class _Assembly:
         inherits = self._mapping.inherit_blanks
         try:
             check_same_order(texts, first, inherit_blanks=inherits)
+            self._reader.check_same_outcome(texts, first)
         except BadRow as bad:
             bad.line = record.line
             raise
         for name in HEAD_FIELDS:
             if inherits and not texts.get(name) and first.get(name):
                 texts[name] = first[name]
+
+    def _without_cancelled(self, rows: list[tuple[Record, Texts]]) -> list[tuple[Record, Texts]]:
+        """Without the items that were cancelled; all of them if none was sold, and the order says what it is."""
+        cancelled = [(record, texts) for record, texts in rows if self._reader.is_cancelled(texts)]
+        if len(cancelled) in (0, len(rows)):
+            return rows
+        for record, texts in cancelled:
+            reason = f"an item of it, and its status is {texts['line_status']}: it was not sold"
+            self.skipped.append(Skip("item", self._reader.order_id(record), reason, (record,)))
+        return [row for row in rows if not self._reader.is_cancelled(row[1])]
 
     def _without_summaries(self, rows: list[tuple[Record, Texts]]) -> list[tuple[Record, Texts]]:
         if not self._mapping.summary_rows or len(rows) == 1:

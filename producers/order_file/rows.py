@@ -297,6 +297,22 @@ class RowReader:
             )
         return outcome, text
 
+    def is_cancelled(self, texts: Texts) -> bool:
+        """Whether the row is of an item that was taken off its order."""
+        text = texts.get("line_status")
+        return bool(text) and self._mapping.status.get(folded(text or "")) == "void"
+
+    def check_same_outcome(self, texts: Texts, first: Texts) -> None:
+        """Raises BadRow when a row's status means something else for its order than the first row's."""
+        here, earlier = texts.get("status"), first.get("status")
+        if here and earlier and here != earlier and self.outcome(here)[0] != self.outcome(earlier)[0]:
+            raise BadRow(
+                f"order {first.get('order_id')} has status {earlier!r} in an earlier row and {here!r} in this one:"
+                " is it sold or not?",
+                field="status",
+                value=here,
+            )
+
 
 def check_same_order(texts: Texts, first: Texts, *, inherit_blanks: bool) -> None:
     """Raises BadRow when a row says something else of its order than the order's first row."""

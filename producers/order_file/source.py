@@ -22,7 +22,7 @@ from producers.order_file.rows import BadRow
 from producers.order_file.steps import EVENTS, ORDER, Refusal, Step
 from producers.runner import Run
 from producers.shop.occurrences import ORDER_PLACED
-from schemas.errors import Misconfigured, PoisonEvent, RowsRefused
+from schemas.errors import Interrupted, Misconfigured, PoisonEvent, RowsRefused
 from schemas.words import counted
 
 COMMIT_SECONDS: Final = 2.0
@@ -54,7 +54,7 @@ def run(this: Run) -> None:
 
     Returns when the file is done, a limit is reached or the process is told to stop. Raises Misconfigured, before
     anything is published, for a file or mapping that can't be read. Leaves RowsRefused as the verdict when there are
-    rows that do not count.
+    rows that do not count, Interrupted when it was told to stop.
     """
     options = this.options
     if options.from_file is None or options.mapping is None:
@@ -83,13 +83,19 @@ def run(this: Run) -> None:
         refused=len(tally.refused),
         dead_letters=tally.letters,
     )
-    if tally.refused:
+    if not finished and this.published != options.max_events:
+        left = len(work.steps) - tally.orders - tally.refunds
+        this.verdict = Interrupted(
+            f"the import of {options.from_file.name} was ended early: {left:,} of its orders and refunds are not"
+            " published yet. Import it again: what counts already is not counted twice"
+        )
+    elif tally.refused:
         this.verdict = RowsRefused(summary(file, work, tally))
 
 
 def refuse_hopeless(file: OrderFile, path: Path) -> None:
     """Raises Misconfigured when not one row of the file can be counted: the mapping is wrong, not the rows."""
-    if file.refused and not file.steps and not file.skipped:
+    if file.refused and not file.steps and not any(skip.what == "order" for skip in file.skipped):
         first = file.refused[0]
         raise Misconfigured(
             f"no row of {path.name} makes an order, so nothing was published: is the mapping the right one? The first,"
@@ -99,7 +105,7 @@ def refuse_hopeless(file: OrderFile, path: Path) -> None:
 
 def remaining(file: OrderFile, memory: Memory) -> Work:
     """What of a file is still to be published. An order that is known and changed is refused as a correction."""
-    voided = {skip.key: skip for skip in file.skipped}
+    voided = {skip.key: skip for skip in file.skipped if skip.what == "order"}
     known = memory.known([*(step.key for step in file.steps), *voided])
     source = file.mapping.source
     steps, corrections, already = [], [], 0
@@ -219,7 +225,8 @@ def summary(file: OrderFile, work: Work, tally: Tally) -> str:
     return (
         f"{counted(rows, 'row')} of the file {'was' if rows == 1 else 'were'} refused and"
         f" {'does' if rows == 1 else 'do'} not count; published now: {counted(tally.orders, 'order')} and"
-        f" {counted(tally.refunds, 'refund')}; imported before: {work.already:,}; not sold: {len(file.skipped):,}."
+        f" {counted(tally.refunds, 'refund')}; imported before: {work.already:,}; not sold:"
+        f" {sum(skip.what == 'order' for skip in file.skipped):,}."
         f" {'; '.join(reasons(tally.refused))}. `insights dead-letters` lists each row; mend them and import the file"
         " again: what counts already is not counted twice"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from producers.order_file.rows import Head, Line
 from producers.order_file.table import Record
@@ -54,15 +54,18 @@ class Refusal(NamedTuple):
 
 
 class Skip(NamedTuple):
-    """An order that is none, rightly: it was voided before it was paid."""
+    """Rows that are rightly counted nowhere: an order that was voided before it was paid, an item of one that was
+    cancelled, or a line that the export says of itself.
+    """
 
+    what: Literal["order", "item", "note"]
     order_id: str
     reason: str
     rows: tuple[Record, ...]
 
     @property
     def key(self) -> str:
-        """What the order would be remembered by if it had been one."""
+        """What an order would be remembered by if it had been one."""
         return f"{ORDER}:{self.order_id}"
 
     def refused(self, reason: str) -> Refusal:

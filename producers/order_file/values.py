@@ -48,7 +48,7 @@ def cents(text: str, decimal_point: str | None, currency: str) -> int:
     bare, negative = _bare(text, currency)
     match = AMOUNT.fullmatch(bare)
     if match is None or not bare.isascii() and not _is_grouped(match) or not re.search(r"\d", bare):
-        raise BadValue(f"{text!r}, which is not an amount of money{_hint(bare, decimal_point)}")
+        raise BadValue(f"{text!r}, which is not an amount of money{_hint(bare, currency, decimal_point)}")
     point = decimal_point or "."
     whole, mark, rest = match["whole"] or "", match["mark"], match["rest"] or ""
     other = "," if point == "." else "."
@@ -98,7 +98,10 @@ def _named(sign: str) -> str:
     return {".": "point", ",": "comma"}[sign]
 
 
-def _hint(bare: str, decimal_point: str | None) -> str:
+def _hint(bare: str, currency: str, decimal_point: str | None) -> str:
+    sign = max((s for s in SIGNS if bare.startswith(s) or bare.endswith(s)), key=len, default="")
+    if sign:
+        return f": it has the sign of {' or '.join(SIGNS[sign])}, and the order is in {currency}"
     if re.search(r"\d[eE][+-]?\d", bare):
         return ", but a number in scientific notation; write its digits out"
     if re.fullmatch(r"[\d.,]+", bare) and decimal_point is None:

@@ -297,10 +297,10 @@ def stock_moves_per_hour(log: Log) -> list[Row]:
 
 
 def price_changes(log: Log) -> list[Row]:
-    groups: dict[tuple[str, str, datetime], list[Record]] = defaultdict(list)
+    groups: dict[tuple[str, str, datetime, str], list[Record]] = defaultdict(list)
     for e in _counted(log, "catalog.product_observed"):
         if e["previous_price"] is not None and e["previous_price"] != e["price"]:
-            groups[e["shop"], e["product_id"], e["occurred_at"]].append(e)
+            groups[e["shop"], e["product_id"], e["occurred_at"], e["currency"]].append(e)
     return [
         {
             "window_start": hour(changed_at),
@@ -310,9 +310,9 @@ def price_changes(log: Log) -> list[Row]:
             "name": min(e["name"] for e in members),
             "previous_price": min(e["previous_price"] for e in members),
             "price": min(e["price"] for e in members),
-            "currency": min(e["currency"] for e in members),
+            "currency": currency,
         }
-        for (shop, product, changed_at), members in groups.items()
+        for (shop, product, changed_at, currency), members in groups.items()
     ]
 
 

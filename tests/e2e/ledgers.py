@@ -107,9 +107,9 @@ FROM_FACTS: Mapping[str, str] = {
             count(distinct session_id) filter (where interaction = 'purchase')
         from events.interactions group by 1, 2, 3""",
     "price_changes": """
-        select date_trunc('hour', occurred_at, 'UTC'), shop, product_id, occurred_at,
-            min(name), min(previous_price), min(price), min(currency)
-        from events.product_observations where previous_price <> price group by 1, 2, 3, 4""",
+        select date_trunc('hour', occurred_at, 'UTC'), shop, product_id, occurred_at, currency,
+            min(name), min(previous_price), min(price)
+        from events.product_observations where previous_price <> price group by 1, 2, 3, 4, 5""",
 }
 """What an aggregate must hold, from the facts of the same events; stock moves have no fact."""
 

@@ -105,8 +105,8 @@ class Book:
         if event.name == "catalog.product_observed" and record["price"] != record["previous_price"]:
             at = record["occurred_at"]
             hour = at.replace(minute=0, second=0, microsecond=0)
-            place = (hour, record["shop"], record["product_id"], at)
-            self.price_changes[place] = tuple(record[n] for n in ("name", "previous_price", "price", "currency"))
+            place = (hour, record["shop"], record["product_id"], at, record["currency"])
+            self.price_changes[place] = tuple(record[n] for n in ("name", "previous_price", "price"))
 
     def note_dead(self, event: Event) -> None:
         """Something that was meant for the event's topic and could not become one."""

@@ -14,6 +14,7 @@ from producers.answer_key import answers
 from producers.order_file.memory import published
 from producers.shop.occurrences import ORDER_PLACED
 from schemas import catalogue
+from schemas.errors import Interrupted
 
 DEAD_LETTER = catalogue.event("ops.dead_letter")
 MAPPING = Path(__file__).parents[2] / "producers" / "mappings" / "cdnow.toml"
@@ -52,6 +53,9 @@ def test_a_real_shops_history_is_on_the_log_exactly_although_its_reader_is_kille
         running = produce(*arguments, "--rate", RATE)
         until(lambda enough=enough: done(state) >= enough, seconds=180, what=f"{enough} orders are published")
         running.kill()
+    running = produce(*arguments, "--rate", RATE)
+    until(lambda: running.heard("opened"), seconds=180, what="it goes on")
+    assert running.terminate() == Interrupted.exit_code, "nobody may take it for done"
     assert done(state) < ORDERS
     assert produce(*arguments).process.wait(300) == 0
 

@@ -23,6 +23,7 @@ from producers.order_file import export
 from producers.order_file.check import balance, found
 from producers.order_file.mapping import load
 from producers.order_file.orders import OrderFile
+from producers.order_file.source import refuse_hopeless
 from producers.order_file.steps import ORDER
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
 from schemas.codec import Encoder
@@ -326,10 +327,65 @@ def test_a_whole_header_of_a_platform_is_found_and_has_what_is_mapped(
 def test_an_exports_own_lines_are_named_and_are_no_orders(saved: Callable[[str, str | bytes], Path]) -> None:
     file = export.opened(saved("ebay.csv", EBAY_WHOLE), export.ready()["ebay"])
     assert [(skip.order_id, skip.reason) for skip in file.skipped] == [
-        ("in line 7", "it is a line of the export itself, no order"),
-        ("in line 8", "it is a line of the export itself, no order"),
+        ("", "it is a line of the export itself, no order"),
+        ("", "it is a line of the export itself, no order"),
     ]
     assert [step.order_id for step in file.steps] == ["31-1", "31-2"]
+
+
+def test_a_line_of_the_export_itself_is_no_sign_that_the_mapping_is_right(
+    saved: Callable[[str, str | bytes], Path], tmp_path: Path
+) -> None:
+    """In pounds, by a mapping of dollars: every row is refused, and so the file is, whole."""
+    path = saved("ebay.csv", EBAY_WHOLE.replace("$", "£"))
+    file = export.opened(path, export.ready()["ebay"])
+    assert file.refused[0].reason == (
+        "unit_price is '£12.50', which is not an amount of money: it has the sign of GBP, and the order is in USD"
+    )
+    with pytest.raises(Misconfigured, match=r"no row of ebay\.csv makes an order, so nothing was published"):
+        refuse_hopeless(file, path)
+    said = balance(found(file, tmp_path, datetime(2026, 11, 28, tzinfo=UTC), "USD"))
+    assert said == "4 rows: 0 in orders, 2 refused, 0 not sold, 2 of the export itself."
+
+
+def amazon_row(order_id: str, status: str, item_status: str, amounts: str) -> str:
+    """A row of the All Orders report. ``amounts``: quantity, currency and price."""
+    times = "2026-11-01T09:00:00+00:00\t2026-11-02T09:00:00+00:00"
+    item = f"Tyre\tTYRE\tB02\t{item_status}\t" + amounts.replace(" ", "\t")
+    return f"{order_id}\t\t{times}\t{status}\tMerchant\tAmazon.de\t{item}\t\t\tDE\t\t\n"
+
+
+@pytest.mark.parametrize("amounts", ["1 EUR 89.95", "0  "])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_item_that_was_cancelled_is_left_out_of_its_order(
+    amounts: str, is_first: bool, saved: Callable[[str, str | bytes], Path]
+) -> None:
+    """Amazon's report has it among the items of an order that was shipped."""
+    row = amazon_row("303-5", "Shipped", "Cancelled", amounts)
+    text = AMAZON_ALL.replace("303-5", row + "303-5") if is_first else AMAZON_ALL + row
+    file = export.opened(saved("all.txt", text), export.ready()["amazon_all_orders"])
+    assert (sums(file), file.refused) == ((1, Decimal("25.00"), Decimal(0)), [])
+    assert [(skip.order_id, skip.reason) for skip in file.skipped if skip.what == "item"] == [
+        ("303-5", "an item of it, and its status is Cancelled: it was not sold")
+    ]
+
+
+def test_an_order_of_which_every_item_was_cancelled_was_not_sold(saved: Callable[[str, str | bytes], Path]) -> None:
+    text = AMAZON_ALL.replace("B01\tShipped", "B01\tCancelled")
+    file = export.opened(saved("all.txt", text), export.ready()["amazon_all_orders"])
+    assert (file.steps, file.refused, [skip.what for skip in file.skipped]) == ([], [], ["order"] * 3)
+
+
+def test_an_order_whose_rows_differ_on_whether_it_was_sold_is_refused(
+    saved: Callable[[str, str | bytes], Path],
+) -> None:
+    rows = [amazon_row("303-8", status, "Unshipped", "1 EUR 20.00") for status in ("Cancelled", "Shipped")]
+    file = export.opened(saved("all.txt", AMAZON_ALL + "".join(rows)), export.ready()["amazon_all_orders"])
+    (refused,) = file.refused
+    assert refused.reason == (
+        "order 303-8 has status 'Cancelled' in an earlier row and 'Shipped' in this one: is it sold or not?"
+    )
+    assert [step.order_id for step in file.steps] == ["303-5"]
 
 
 def test_shipping_that_a_promotion_paid_is_not_counted(saved: Callable[[str, str | bytes], Path]) -> None:
@@ -386,7 +442,7 @@ def test_what_would_be_counted_adds_up_to_the_files_rows(
     future = SHOPIFY.splitlines()[-1].replace("#2004", "#2005").replace("2026-11-03", "2027-11-03")
     path = saved("orders.csv", f"{SHOPIFY}{future}\n{future.replace('#2005', '#2006').replace('EUR', 'Euro')}\n")
     finding = found(export.opened(path, export.ready()["shopify"]), tmp_path / "state", NOW, "EUR")
-    assert balance(finding) == "7 rows: 4 in orders, 2 refused, 1 of orders that were not sold."
+    assert balance(finding) == "7 rows: 4 in orders, 2 refused, 1 not sold."
     assert {r.reason.split(" ")[0]: r.column for r in finding.refused} == {"currency": "Currency", "occurred_at": ""}
     month = finding.months["2026-11", "EUR"]
     assert (month.orders, month.gross, month.discount, month.refunded) == (3, 17000, 800, 6000)

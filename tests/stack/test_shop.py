@@ -9,7 +9,9 @@ import pytest
 from insights.cli import check_shops_currency, up_plan
 from insights.settings import PROJECT, Settings
 from insights.shop import check_currency, keep_currency
-from schemas.errors import Misconfigured
+from insights.stack.part import Part
+from insights.stack.plan import UpPlan, everything
+from schemas.errors import Misconfigured, RowsRefused
 
 CDNOW = PROJECT / "producers" / "mappings" / "cdnow.toml"
 
@@ -23,6 +25,15 @@ def test_a_data_folder_keeps_its_currency(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="is in EUR, and INSIGHTS_CURRENCY is USD.*Set INSIGHTS_CURRENCY=EUR"):
         keep_currency(dollars)
     check_currency(euros)
+
+
+def test_only_an_order_file_has_an_end(tmp_path: Path) -> None:
+    """Whether all its rows count or some were refused: it is read to its end, and not started again."""
+    file, settings = tmp_path / "orders.txt", Settings(home=tmp_path / "home", currency="USD")
+    file.touch()
+    plans = [UpPlan(), up_plan(str(file), CDNOW, rate=None, seed=None, daemons=True)]
+    parts = [part for plan in plans for part in everything(settings, plan) if isinstance(part, Part)]
+    assert {part.name: set(part.ends) for part in parts if part.ends} == {"orders": {0, RowsRefused.exit_code}}
 
 
 def test_a_file_of_orders_in_another_currency_is_refused_with_what_to_set(tmp_path: Path) -> None:

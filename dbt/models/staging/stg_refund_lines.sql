@@ -1,3 +1,4 @@
+{#- Refunds and their lines are written apart, an instant after each other: a line counts when its refund is there. -#}
 select
     refund_id,
     line,
@@ -13,3 +14,4 @@ select
     amount,
     reason
 from {{ source('events', 'refund_lines') }}
+where event_id in (select refunds.event_id from {{ source('events', 'refunds') }} as refunds)
