@@ -146,6 +146,14 @@ def test_an_unreadable_record_at_the_end_is_waited_for_by_nobody(tmp_path: Path,
     assert (found.published, found.dead, found.faults) == (len(log) + 1, 1, {})
 
 
+def test_a_record_that_does_not_come_is_said_at_the_deadline_and_raises_nothing(tmp_path: Path) -> None:
+    own_lake.archive(tmp_path, MOVES, archived_rows(LOG)[:-1])
+    places: dict[str, Any] = {"late": set(), "dead": set(), "unreadable": set()}
+    found = when_archived(lambda: opened(tmp_path), MOVES, slices(LOG), **places, deadline=time.monotonic())
+    assert found.faults == {"missing_in_lake": 1, "twice_in_lake": 0}
+    assert found.of_certificate["published"] == len(LOG)
+
+
 def test_a_hole_before_the_end_of_the_lake_is_said_and_waited_for_by_nobody(tmp_path: Path) -> None:
     rows = archived_rows(LOG)
     own_lake.archive(tmp_path, MOVES, [*rows[:50], *rows[51:]])
