@@ -14,6 +14,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from flink.asked import asked_for
 from flink.deployment import Deployment
 from flink.finality import floors
 from flink.health import Failing, failing
@@ -78,7 +79,7 @@ def submit(deployment: Deployment) -> str:
     job starts from the log's beginning, as the folders are, when it has none. Raises JobFailed with Flink's reason,
     StateTooOld when a snapshot is past use, StartOverUnfinished.
     """
-    with one_at_a_time(deployment):
+    with one_at_a_time(deployment), asked_for(deployment):
         return submit_deployed(deployment)
 
 
@@ -107,7 +108,8 @@ def end_stop(deployment: Deployment) -> Hold | None:
     with one_at_a_time(deployment):
         hold = held(deployment)
         if hold and hold.why == "stopped":
-            release(deployment)
+            with asked_for(deployment):
+                release(deployment)
         return hold
 
 
@@ -155,7 +157,7 @@ def start_over(deployment: Deployment) -> str:
     from flink.tables import empty_tables  # brings the lake's library, which nothing else here needs
 
     refuse_incomplete(log_beginnings(deployment.kafka))
-    with one_at_a_time(deployment):
+    with one_at_a_time(deployment), asked_for(deployment):
         for name in {JOB_NAME, *(job.name for job in kept_jobs(deployment))}:
             cancel(deployment, name)
         # From the first thing that is removed until the last: on what is left in between no job may go on.
@@ -330,7 +332,7 @@ def stop(deployment: Deployment, *, hold: bool = True) -> list[str]:
     With ``hold`` they stay stopped, whoever keeps them running otherwise, until they are submitted again. Only a stop
     that succeeded holds: of one that failed, or was killed, what had ended already is started again.
     """
-    with one_at_a_time(deployment):
+    with one_at_a_time(deployment), asked_for(deployment):
         running = _running(deployment)
         # The main job last: whoever finds it running may go on with this.
         paths = [stop_one(deployment, name, job) for name, job in reversed(running.items())]

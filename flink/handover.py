@@ -29,6 +29,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from aggregates.catalogue import Aggregate, Window
+from flink.asked import asked_for
 from flink.deploy import LogIncomplete, cancel, newest_snapshot, one_at_a_time, stop_one, submit_deployed
 from flink.deployment import Deployment
 from flink.live_job import (
@@ -124,7 +125,7 @@ def start_version(deployment: Deployment, aggregate: Aggregate, from_line: datet
             f"{from_line.isoformat()} cuts a {aggregate.window} of {aggregate.name}: name an edge of one"
         )
     job = handed_over(aggregate, from_line)
-    with one_at_a_time(deployment):
+    with one_at_a_time(deployment), asked_for(deployment):
         _refuse_other(deployment, job)
         if newest_snapshot(deployment, job.name) is None:
             if from_line > line(deployment, aggregate):
@@ -197,7 +198,7 @@ def retire(deployment: Deployment, aggregate: Aggregate, version: int) -> None:
     with connected(deployment) as connection:
         if seen_version(connection, aggregate.name) == version:
             raise Misconfigured(f"version {version} of {aggregate.name} is what readers see: swap to another first")
-    with one_at_a_time(deployment):
+    with one_at_a_time(deployment), asked_for(deployment):
         second = second_name(aggregate.name, version)
         if kept(deployment, second):
             forget(deployment, second)

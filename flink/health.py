@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from flink.asked import asked_at
 from flink.deployment import Deployment
 from flink.hold import held
 from flink.live_job import kept_jobs
-from flink.postgres import connected
+from flink.postgres import Connection, connected
 from flink.rest import Checkpoints, FlinkRest, FlinkUnavailable, JobFailed
 
+# How often ``step`` is to be called.
+EVERY_SECONDS = 5.0
+# For so long after it was asked for, a job that has not run yet is still coming up.
 START_SECONDS = 300.0
 NO_REASON = "Flink tells no reason"
+NOT_THERE, NOT_KNOWN = "not there", "not known"
 UPSERT = """
 insert into ops.live_jobs as known
     (job, state, not_running_since, failing_since, failures, checkpoint_at, checkpoint_problem, why, recorded_at)
 values (%(job)s, %(state)s, %(down)s, %(failing)s, %(failures)s, %(checkpoint)s, %(problem)s, %(why)s, %(now)s)
 on conflict (job) do update
 set state = excluded.state,
+    -- Only a job that runs is down no more: a recorder that has just begun may not know that it was.
     not_running_since = case
-        when excluded.not_running_since is not null
-            then least(known.not_running_since, excluded.not_running_since)
+        when excluded.state <> 'RUNNING' then least(known.not_running_since, excluded.not_running_since)
     end,
     -- Flink forgets the oldest failures of many; those before a complete checkpoint are over.
     failing_since = case
+        when %(blind)s then known.failing_since
         when excluded.failing_since is not null and known.failing_since > excluded.checkpoint_at
             then least(known.failing_since, excluded.failing_since)
         else excluded.failing_since
     end,
-    failures = excluded.failures,
+    failures = case when %(blind)s then known.failures else excluded.failures end,
     checkpoint_at = coalesce(excluded.checkpoint_at, known.checkpoint_at),
-    checkpoint_problem = excluded.checkpoint_problem,
-    why = excluded.why,
+    checkpoint_problem = case when %(blind)s then known.checkpoint_problem else excluded.checkpoint_problem end,
+    why = case when %(blind)s and known.failing_since is not null then known.why else excluded.why end,
     recorded_at = excluded.recorded_at
 """
 
@@ -89,7 +95,8 @@ class HealthRecorder:
     def __init__(self, deployment: Deployment, clock: Callable[[], float] = time.time) -> None:
         self._deployment = deployment
         self._clock = clock
-        self._began = clock()
+        self._asked: float | None = None
+        self._wanted_since: dict[str, float] = {}
         self._has_run: set[str] = set()
         self._rest = FlinkRest(deployment.flink_url)
 
@@ -97,23 +104,36 @@ class HealthRecorder:
         """Always True. Raises Retryable when Postgres is away. A Flink that is away is what there is to say."""
         looks = {} if held(self._deployment) else dict(self._looks())
         now = self._clock()
+        # After the look: what was asked for during it is known.
+        asked = asked_at(self._deployment, now)
         with connected(self._deployment) as connection:
+            if self._asked is None:
+                self._has_run = _have_run(connection, since=max(asked, now - START_SECONDS))
+            elif asked != self._asked:
+                self._has_run, self._wanted_since = set(), {}
+            self._asked = asked
+            self._want(looks.keys(), now)
             connection.execute("delete from ops.live_jobs where not job = any(%s)", (list(looks),))
             for name, found in looks.items():
                 connection.execute(UPSERT, self._row(name, found, now))
         return True
+
+    def _want(self, names: Collection[str], now: float) -> None:
+        """A job that was not wanted for a while, as of a hold, has all its time again to come up."""
+        self._wanted_since = {name: self._wanted_since.get(name, now) for name in names}
+        self._has_run &= set(names)
 
     def _looks(self) -> Iterator[tuple[str, Health]]:
         for name in (job.name for job in kept_jobs(self._deployment)):
             try:
                 yield name, self._look(name)
             except (FlinkUnavailable, JobFailed) as error:
-                yield name, Health(state="not known", why=str(error)[:800])
+                yield name, Health(state=NOT_KNOWN, why=str(error)[:800])
 
     def _look(self, name: str) -> Health:
         found = next(((job, state) for job, called, state in self._rest.jobs() if called == name), None)
         if found is None:
-            return Health(state="not there")
+            return Health(state=NOT_THERE)
         job, state = found
         checkpoints = self._rest.checkpoints(job)
         newest, trouble = checkpoints.newest, failing(self._rest, job, checkpoints)
@@ -129,12 +149,14 @@ class HealthRecorder:
         is_running = found.state == "RUNNING"
         if is_running:
             self._has_run.add(name)
-        # A stack that comes up has no job for a while, and nobody needs to look.
-        is_down = not is_running and (name in self._has_run or now - self._began > START_SECONDS)
+        # One that was asked for is not there for a while, and nobody needs to look.
+        is_late = now - self._wanted_since[name] > START_SECONDS
+        is_down = not is_running and (name in self._has_run or is_late)
         at, trouble = datetime.fromtimestamp(now, UTC), found.failing
         return {
             "job": name,
             "state": found.state,
+            "blind": found.state in (NOT_THERE, NOT_KNOWN),
             "down": at if is_down else None,
             "failing": trouble.since if trouble else None,
             "failures": trouble.failures if trouble else 0,
@@ -143,6 +165,13 @@ class HealthRecorder:
             "why": found.why,
             "now": at,
         }
+
+
+def _have_run(connection: Connection, since: float) -> set[str]:
+    """Jobs that ran, as a recorder before this one knew; what it wrote before ``since`` is of no use, and goes."""
+    connection.execute("delete from ops.live_jobs where recorded_at < %s", (datetime.fromtimestamp(since, UTC),))
+    found = connection.execute("select job from ops.live_jobs where state = 'RUNNING' or not_running_since is not null")
+    return {job for (job,) in found}
 
 
 def _at(milliseconds: int) -> datetime:

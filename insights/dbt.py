@@ -45,8 +45,9 @@ def build(select: Select = None, full_refresh: FullRefresh = False) -> None:
     front.show(failures_lines(built.failures))
     skipped = sum(model.status == "skipped" for model in built.models)
     front.say(
-        f"{counted(models, 'model was', 'models were')} built, {skipped:,} skipped; {len(built.failures):,} of models"
-        f" and tests failed, in {built.seconds:.1f} s. dbt's log is {dbt_run.log_path(settings)}",
+        f"{counted(models, 'model was', 'models were')} built, {skipped:,} skipped;"
+        f" {counted(len(built.failures), 'model or test', 'models and tests')} failed, in {built.seconds:.1f} s."
+        f" dbt's log is {dbt_run.log_path(settings)}",
         style="bold red",
     )
     raise typer.Exit(1)

@@ -78,7 +78,8 @@ def _capitalized(line: str) -> str:
 def currency_line(currency: str) -> Sheet:
     """In which currency the shop sells, and so every amount is."""
     sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
-    sheet.add(Text("currency", style="bold cyan"), f"{currency}; a sale in another one is dead, and in no number")
+    told = f"{currency}; a sale in another currency is refused and counted nowhere"
+    sheet.add(Text("currency", style="bold cyan"), told)
     return sheet
 
 

@@ -17,7 +17,7 @@ from dashboards import launch
 from flink import deploy
 from flink.deployment import Deployment
 from flink.finality import FinalityRecorder
-from flink.health import HealthRecorder
+from flink.health import EVERY_SECONDS, HealthRecorder
 from flink.hold import Hold, held
 from insights.books import BooksRecorder
 from insights.deployment import alert_config, deployment, replay_site
@@ -90,7 +90,7 @@ def tasks(settings: Settings) -> list[Task]:
             run=lambda: "kept in ops.live_jobs" if health.step() else "",
             still_done=health.step,
             after=("tables",),  # and not the job, of which it tells when it is gone
-            every_seconds=10.0,
+            every_seconds=EVERY_SECONDS,
         ),
         Task(
             name="books",

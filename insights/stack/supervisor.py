@@ -51,6 +51,7 @@ class _Kept:
     well_since: float | None = None
     ill_since: float | None = None
     killed_for: str = ""  # why we ended its process ourselves
+    told: str = ""  # what a task said when it was done
     failures: int = field(default=0)
 
 
@@ -233,13 +234,13 @@ class Supervisor:
         error, kept_working = kept.working.exception(), kept.working
         kept.working = None
         if error is None:
-            kept.record.state, kept.record.detail = "done", kept_working.result()
+            kept.told = kept_working.result()
+            kept.record.state, kept.record.detail = "done", kept.told
             kept.failures = 0
             kept.check_due = now + task.every_seconds
             return
-        text = str(error) if isinstance(error, InsightsError) else f"{type(error).__name__}: {error}"
         kept.record.state = "starting" if isinstance(error, Retryable) else "failed"
-        kept.record.detail = text
+        kept.record.detail = _told(error)
         kept.start_due = now + min(MAX_BACKOFF_SECONDS, 2.0**kept.failures)
         kept.failures += 1
 
@@ -252,8 +253,10 @@ class Supervisor:
             return
         if not kept.checking.done():
             return
-        # A server that does not answer for a moment says nothing about the task.
-        undone = kept.checking.exception() is None and not kept.checking.result()
+        error = kept.checking.exception()
+        # A server that does not answer for a moment says nothing about the task. That it does not is told.
+        undone = error is None and not kept.checking.result()
+        kept.record.detail = kept.told if error is None else " ".join(_told(error).split())
         kept.checking = None
         kept.check_due = now + task.every_seconds
         if undone:
@@ -306,6 +309,11 @@ class Supervisor:
         part.write_text(text)
         part.replace(self._run_dir / "state.json")
         self._written = text
+
+
+def _told(error: BaseException) -> str:
+    """For people; an error of which nobody thought says of what kind it is."""
+    return str(error) if isinstance(error, InsightsError) else f"{type(error).__name__}: {error}"
 
 
 def main(config: Path) -> None:

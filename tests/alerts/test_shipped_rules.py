@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from alerts.config import DaemonConfig
+from alerts.evaluate import transitions
 from alerts.postgres import connect
 from alerts.rule import RULES, read_rules
 from alerts.watch import Looked, look
+from flink.health import EVERY_SECONDS
 from tests.alerts.made_stack import make_marts, make_stack
 
 Connection = psycopg.Connection[Any]
@@ -340,14 +344,101 @@ SINK = 'PSQLException: ERROR: relation "versions.refunds_v1" does not exist'
         ({"failing_since": ago(hours=9), "failures": 9, "recorded_at": ago(hours=8)}, []),
     ],
 )
-def test_a_job_that_does_not_get_on_is_found_within_a_minute_and_with_the_cause(
+def test_a_job_that_does_not_get_on_is_found_with_the_cause(
     shop: Shop, found: Callable[[str], list[str]], seen: dict[str, Any], told: list[str]
 ) -> None:
-    healthy(shop)
+    live_job(shop, **seen)
+    assert found("job_failing") == told
+
+
+def live_job(shop: Shop, **seen: Any) -> None:
+    """The live job as it is on an ordinary day, but for what was seen."""
     shop.sql("delete from ops.live_jobs")
     shop.insert("ops.live_jobs", **{**RUNS, "recorded_at": ago(seconds=5), "checkpoint_at": ago(seconds=9), **seen})
-    assert found("job_failing") == told
-    assert RULE["job_failing"].every + RULE["job_failing"].hold <= timedelta(seconds=15)
+
+
+@pytest.mark.parametrize(
+    ("column", "seen"),
+    [
+        ("not_running_since", {"state": "not there"}),
+        ("failing_since", {"state": "RESTARTING", "failures": 2}),
+        ("checkpoint_at", {"checkpoint_problem": "Checkpoint expired"}),
+    ],
+)
+def test_whatever_is_wrong_with_the_live_job_is_told_within_a_minute_of_it(
+    shop: Shop, found: Callable[[str], list[str]], column: str, seen: dict[str, Any]
+) -> None:
+    """The next look at the job, the time that the rule gives it, and the rule's next check."""
+    live_job(shop, **seen)
+
+    def is_told_after(seconds: int) -> bool:
+        shop.sql(f"update ops.live_jobs set {column} = %s", ago(seconds=seconds))
+        return bool(found("job_failing"))
+
+    rule = RULE["job_failing"]
+    given = next(seconds for seconds in range(120) if is_told_after(seconds))
+    step = DaemonConfig.model_fields["step_seconds"].default
+    check = math.ceil(rule.every.total_seconds() / step) * step
+    assert EVERY_SECONDS + given + check + rule.hold.total_seconds() <= 60
+
+
+@pytest.mark.parametrize(
+    ("seen", "rule"),
+    [
+        ({}, "no_checkpoint"),
+        # Of one failure the other rule does not speak yet.
+        ({"failing_since": ago(minutes=6), "failures": 1}, "no_checkpoint"),
+        ({"failing_since": ago(minutes=6), "failures": 1, "checkpoint_problem": "suspending"}, "no_checkpoint"),
+        ({"failing_since": ago(minutes=6), "failures": 3, "why": SINK}, "job_failing"),
+        ({"checkpoint_problem": "Checkpoint expired"}, "job_failing"),
+        ({"state": "RESTARTING", "not_running_since": ago(minutes=6)}, "job_failing"),
+    ],
+)
+def test_a_job_without_a_checkpoint_for_long_is_told_of_by_one_rule_alone(
+    shop: Shop, found: Callable[[str], list[str]], seen: dict[str, Any], rule: str
+) -> None:
+    live_job(shop, checkpoint_at=ago(minutes=7), **seen)
+    assert [name for name in ("job_failing", "no_checkpoint") if found(name)] == [rule]
+
+
+@pytest.mark.parametrize(
+    ("rule", "wrong"),
+    [
+        ("job_failing", {"state": "RESTARTING", "failing_since": ago(minutes=6), "failures": 3}),
+        ("no_checkpoint", {"checkpoint_at": ago(minutes=7)}),
+    ],
+)
+def test_an_alert_of_the_live_job_is_not_over_because_nobody_looks_at_the_job_any_more(
+    shop: Shop, asked: Callable[[str], Looked], rule: str, wrong: dict[str, Any]
+) -> None:
+    """As when the supervisor is stopped, or its look fails each time."""
+    live_job(shop, **wrong)
+    first = asked(rule)
+    (fired,) = transitions(RULE[rule], first.found, NOON, [], unknown=first.unknown)
+    assert fired.change == "fired"
+
+    def becomes(later: datetime) -> list[str]:
+        looked = asked(rule)
+        changes = transitions(RULE[rule], looked.found, later, [fired.alert], unknown=looked.unknown)
+        return [each.change for each in changes]
+
+    shop.sql("update ops.live_jobs set recorded_at = %s", ago(minutes=2))
+    assert becomes(NOON + timedelta(hours=1)) == []
+    live_job(shop)
+    assert becomes(NOON + timedelta(seconds=20)) == [], "it is not over in a moment"
+    assert becomes(NOON + timedelta(hours=1)) == ["recovered"]
+    live_job(shop)
+    shop.sql("delete from ops.live_jobs")
+    assert becomes(NOON + timedelta(hours=1)) == ["recovered"], "somebody stopped the job"
+
+
+def test_a_live_job_at_which_nobody_looks_any_more_is_found(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    live_job(shop, recorded_at=ago(seconds=119))
+    assert found("health_stale") == []
+    live_job(shop, recorded_at=ago(minutes=3))
+    assert found("health_stale") == [
+        "How insights-live gets on was last written down at 2026-11-24 12:27 UTC, 3 min ago (limit: 2 min)"
+    ]
 
 
 def test_a_job_without_a_checkpoint_is_found_whatever_its_watermark(

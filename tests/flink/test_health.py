@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -15,12 +16,14 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from flink import deploy
+from aggregates.catalogue import aggregates
+from flink import deploy, handover
+from flink.asked import asked_at, asked_for
 from flink.deployment import Deployment
 from flink.health import HealthRecorder
 from flink.hold import now_by_me, release, set_hold
-from flink.live_job import JOB_NAME, keep, main_job
-from flink.rest import root_cause
+from flink.live_job import JOB_NAME, handed_over, keep, main_job
+from flink.rest import JobFailed, root_cause
 from flink.tables import make_postgres_tables, schemas_ddl
 from tests.flink.live_on_files import DEPLOYMENT
 from tests.replay.own_postgres import own_postgres
@@ -56,8 +59,10 @@ class Flink:
     failed: str | None = None
     truncated: bool = False
     trace: str = TRACE
+    looked: Callable[[], object] = lambda: None  # noqa: E731
 
     def answer(self, path: str) -> Any:
+        self.looked()
         match path.split("/")[1:]:
             case ["jobs", "overview"]:
                 job = {"jid": "a", "name": JOB_NAME, "state": self.state, "start-time": milliseconds(-60)}
@@ -130,6 +135,19 @@ def deployment(flink: Flink, dsn: str, tmp_path: Path) -> Deployment:
     found = replace(DEPLOYMENT, **folders, **where, flink_url=flink.url)
     keep(found, main_job())
     return found
+
+
+@pytest.fixture
+def seen_anew(deployment: Deployment, dsn: str) -> Callable[..., dict[str, Any] | None]:
+    """``seen_anew(at)``: as ``seen``, by a recorder that begins with that look."""
+
+    def look(seconds: float, **differs: str) -> dict[str, Any] | None:
+        now = (START + timedelta(seconds=seconds)).timestamp()
+        HealthRecorder(replace(deployment, **differs), clock=lambda: now).step()
+        with psycopg.connect(dsn, row_factory=psycopg.rows.dict_row) as connection:
+            return connection.execute("select * from ops.live_jobs").fetchone()
+
+    return look
 
 
 @pytest.fixture
@@ -231,19 +249,132 @@ def test_a_job_that_is_gone_is_down_and_one_that_has_not_come_up_yet_is_not(flin
     assert (seen(320)["state"], seen(330)["not_running_since"]) == ("not there", START + timedelta(seconds=320))
 
 
-def test_a_flink_that_does_not_answer_is_what_there_is_to_say(
+def test_a_second_versions_job_has_its_own_time_to_come_up_however_long_the_stack_runs(
     flink: Flink, deployment: Deployment, seen: Any, dsn: str
 ) -> None:
+    def down(name: str) -> datetime | None:
+        with psycopg.connect(dsn) as connection:
+            row = connection.execute("select not_running_since from ops.live_jobs where job = %s", (name,)).fetchone()
+        assert row
+        return row[0]
+
     seen(0)
-    now = [START.timestamp()]
-    recorder = HealthRecorder(replace(deployment, flink_url="http://127.0.0.1:1"), clock=lambda: now[0])
-    now[0] += 500
-    recorder.step()
-    with psycopg.connect(dsn) as connection:
-        row = connection.execute("select state, not_running_since, checkpoint_at, why from ops.live_jobs").fetchone()
-    assert row is not None
-    assert row[:3] == ("not known", START + timedelta(seconds=500), START - timedelta(seconds=5))
-    assert "does not answer" in row[3]
+    seen(1000)
+    second = handed_over(aggregates()[0], START)
+    keep(deployment, second)
+    seen(1010)
+    seen(1300)
+    assert (down(JOB_NAME), down(second.name)) == (None, None)
+    seen(1311)
+    assert (down(JOB_NAME), down(second.name)) == (None, START + timedelta(seconds=1311))
+
+
+def test_a_job_that_somebody_has_started_again_is_not_down_before_it_had_its_time(
+    flink: Flink, deployment: Deployment, seen: Any
+) -> None:
+    """As one that no longer writes a version: it is stopped and started, and there is no hold."""
+    seen(0)
+    with asked_for(deployment):
+        flink.state = None
+        assert seen(1000)["not_running_since"] is None
+        assert seen(1040)["not_running_since"] is None
+    flink.state = "RUNNING"
+    assert seen(1050)["not_running_since"] is None
+    flink.state = None
+    assert seen(1060)["not_running_since"] == START + timedelta(seconds=1060), "nobody asked for this"
+
+
+def test_a_job_that_was_stopped_and_started_between_two_looks_had_been_asked_for(
+    flink: Flink, deployment: Deployment, seen: Any
+) -> None:
+    seen(0)
+    with asked_for(deployment):
+        flink.state = None
+    assert seen(1000)["not_running_since"] is None
+    assert seen(1290)["not_running_since"] is None
+    assert seen(1301)["not_running_since"] == START + timedelta(seconds=1301)
+
+
+NEXT = replace(aggregates()[0], version=99)
+ASKS: dict[str, Callable[[Deployment], object]] = {
+    "submit": deploy.submit,
+    "stop": deploy.stop,
+    "a new version": lambda target: handover.start_version(target, NEXT, START.replace(hour=0)),
+    "an old version": lambda target: handover.retire(target, NEXT, 99),
+}
+
+
+@pytest.mark.parametrize("asks", ASKS.values(), ids=ASKS)
+def test_every_command_that_starts_or_stops_jobs_is_known_to_have_been_asked_for(
+    flink: Flink, deployment: Deployment, asks: Callable[[Deployment], object]
+) -> None:
+    deploy.keep_running(deployment)
+    assert asked_at(deployment, 1.0) == 0.0, "nobody asked"
+    during: list[float] = []
+    flink.looked = lambda: during.append(asked_at(deployment, 1.0))
+    with contextlib.suppress(handover.NotReady, JobFailed):  # this Flink starts and stops none
+        asks(deployment)
+    assert set(during) <= {1.0}, "while it goes on"
+    assert asked_at(deployment, 1.0) > 1.0, "and afterwards"
+
+
+def test_a_job_that_starts_after_a_hold_has_its_time(flink: Flink, deployment: Deployment, seen: Any) -> None:
+    seen(0)
+    set_hold(deployment, now_by_me())
+    flink.state = None
+    assert seen(1000) is None
+    release(deployment)
+    assert seen(2000)["not_running_since"] is None
+    assert seen(2299)["not_running_since"] is None
+
+
+def test_a_recorder_that_has_just_begun_goes_on_with_what_was_known(
+    flink: Flink, deployment: Deployment, seen: Any, seen_anew: Any
+) -> None:
+    seen(0)
+    flink.state = None
+    assert seen(10)["not_running_since"] == START + timedelta(seconds=10)
+    assert seen_anew(20)["not_running_since"] == START + timedelta(seconds=10)
+    flink.state = "RUNNING"
+    assert seen(30)["not_running_since"] is None
+    flink.state = None
+    assert seen_anew(40)["not_running_since"] == START + timedelta(seconds=40), "it ran, as the one before had written"
+
+
+@pytest.mark.parametrize("is_asked", [True, False], ids=["stopped a moment ago", "away for long"])
+def test_a_stack_that_comes_up_again_does_not_go_on_with_what_was(
+    flink: Flink, deployment: Deployment, seen: Any, seen_anew: Any, is_asked: bool
+) -> None:
+    flink.failures = [4, 9]
+    seen(0)
+    flink.state = None
+    assert seen(10)["not_running_since"]
+    if is_asked:
+        with asked_for(deployment):  # the stop of the stack, which the clock of these tests is behind
+            pass
+    row = seen_anew(20 if is_asked else 311)
+    assert (row["not_running_since"], row["failing_since"]) == (None, None)
+
+
+@pytest.mark.parametrize("is_away", [True, False])
+def test_what_is_known_of_a_failing_job_stays_while_flink_tells_nothing_of_it(
+    flink: Flink, deployment: Deployment, seen: Any, seen_anew: Any, is_away: bool
+) -> None:
+    flink.failures, flink.failed = [4, 9], "Checkpoint expired before completing."
+    before = seen(10)
+    flink.state = None
+    after = seen_anew(20, flink_url="http://127.0.0.1:1") if is_away else seen(20)
+    assert after["state"] == ("not known" if is_away else "not there")
+    same = ("failing_since", "failures", "checkpoint_at", "checkpoint_problem", "why")
+    assert [after[name] for name in same] == [before[name] for name in same]
+
+
+def test_a_flink_that_does_not_answer_is_what_there_is_to_say(seen: Any, seen_anew: Any) -> None:
+    seen(0)
+    row = seen_anew(100, flink_url="http://127.0.0.1:1")
+    assert (row["state"], row["not_running_since"]) == ("not known", START + timedelta(seconds=100))
+    assert row["checkpoint_at"] == START - timedelta(seconds=5)
+    assert "does not answer" in row["why"]
 
 
 def test_a_job_that_somebody_stopped_is_no_trouble(deployment: Deployment, seen: Any) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from flink import deploy
+from flink.asked import asked_at
 from flink.deployment import Deployment
 from flink.hold import Hold, held, now_by_me, release, set_hold
 from flink.live_job import JOB_NAME
@@ -168,6 +169,7 @@ def test_a_start_over_that_ended_half_way_is_gone_on_from_by_nothing_but_another
         target = replace(deployment, flink_url=flink.url)
         with pytest.raises(Retryable, match="Postgres"):
             deploy.start_over(target)
+        assert asked_at(target, 1.0) > 1.0, "that the job is gone is no trouble"
         assert "was not finished; `insights flink submit --from-beginning` does" in deploy.keep_running(target)
         with pytest.raises(deploy.StartOverUnfinished):
             deploy.submit(target)
@@ -178,10 +180,12 @@ def test_a_start_over_that_ended_half_way_is_gone_on_from_by_nothing_but_another
 
 def test_up_ends_the_hold_of_a_stop(deployment: Deployment) -> None:
     assert deploy.end_stop(deployment) is None
+    assert asked_at(deployment, 1.0) == 0.0, "there was nothing to ask for"
     stopped = now_by_me()
     set_hold(deployment, stopped)
     assert deploy.end_stop(deployment) == stopped
     assert held(deployment) is None
+    assert asked_at(deployment, 1.0) > 1.0, "the job has its time to come up"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"by": "ann"}', '{"by": "ann", "at": "noon", "why": "stopped"}'])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -11,9 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
-from insights.stack.part import Part
+from insights.stack.part import Part, Task
 from insights.stack.record import Record, kill_family, last_words, process_of, read_state
 from insights.stack.supervisor import HUNG_AFTER_SECONDS, UNHEALTHY_AFTER_SECONDS, Supervisor
+from schemas.errors import Retryable
 from tests.conftest import wait_until
 
 PARENT = """
@@ -179,3 +181,33 @@ def test_last_words_are_the_line_that_tells_of_an_error_or_the_last(tmp_path: Pa
 def test_a_record_of_a_process_that_is_gone_speaks_of_none() -> None:
     assert process_of(Record(pid=1, started=0.0)) is None
     kill_family(Record(pid=1, started=0.0))
+
+
+def test_a_task_that_is_kept_up_says_why_that_fails_for_as_long_as_it_does(tmp_path: Path) -> None:
+    problem: list[Exception] = []
+
+    def step() -> bool:
+        if problem:
+            raise problem[0]
+        return True
+
+    kept = Task(name="health", run=lambda: "kept in ops.live_jobs", still_done=step, every_seconds=5.0)
+    supervisor = Supervisor([kept], run_dir=tmp_path, logs_dir=tmp_path)
+    now = itertools.count(step=5.0)
+
+    def until_it_says(line: str) -> None:
+        def says() -> bool:
+            supervisor.tick(next(now))
+            record = read_state(tmp_path)["health"]
+            assert record.restarts == 0
+            return (record.state, record.detail) == ("done", line)
+
+        wait_until(says, what=f"it says {line!r}")
+
+    until_it_says("kept in ops.live_jobs")
+    problem[:] = [Retryable("Postgres is away:\n  connection refused")]
+    until_it_says("Postgres is away: connection refused")
+    problem[:] = [ZeroDivisionError("division by zero")]
+    until_it_says("ZeroDivisionError: division by zero")
+    problem.clear()
+    until_it_says("kept in ops.live_jobs")
