@@ -243,7 +243,9 @@ def test_the_csv_of_a_card_has_its_rows(page: str, shop: Shop, browse: Any, down
     browser.chrome.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
     browser.show(f"{page}?dashboard=customers")
     about(browser, "segments")
-    browser.run("document.querySelector('.st-key-csv-segments button').click()")
+    button = "document.querySelector('.st-key-csv-segments button')"
+    wait_until(lambda: browser.run(f"return {button} !== null"), seconds=20, what="the button")
+    browser.run(f"{button}.click()")
     found = wait_until(lambda: [*downloads.glob("customers_segments*.csv")], seconds=20, what="the file")
     text = wait_until(lambda: found[0].read_bytes(), seconds=10).decode("utf-8-sig")
     rows = list(csv.DictReader(text.splitlines()))
@@ -329,7 +331,7 @@ def test_a_click_on_a_customer_shows_what_they_bought(page: str, shop: Shop, bro
     orders = sum(1 for o in MARTS["fct_orders"].rows(shop.history) if o["customer_id"] == second)
     rows = "return document.querySelectorAll('table[data-card=purchases] tbody tr').length"
     wait_until(lambda: browser.run(rows) == min(orders, 10), seconds=60, what="their orders")
-    assert f"customer={second}" in browser.chrome.current_url
+    assert parse_qs(urlsplit(browser.chrome.current_url).query)["customer"] == [second]
 
 
 def test_an_order_is_on_the_page_three_seconds_after_it_is_in_the_table(page: str, shop: Shop, browse: Any) -> None:
@@ -345,7 +347,7 @@ def test_an_order_is_on_the_page_three_seconds_after_it_is_in_the_table(page: st
         (now,),
     )
     wait_until(lambda: int(browser.value("orders_now") or 0) == before + 1, seconds=3, what="one order more")
-    assert browser.run("return window.drawnBefore.length > 3 && window.drawnBefore.every(chart => chart.isConnected)")
+    assert browser.run("return window.drawnBefore.length >= 3 && window.drawnBefore.every(chart => chart.isConnected)")
     shop.postgres.execute("delete from versions.order_lines_v1 where order_id = 'live'")
 
 
