@@ -219,7 +219,7 @@ def test_a_broker_that_does_not_answer_is_named_when_the_deadline_is_over(
 ) -> None:
     publisher = open_publisher("127.0.0.1:9")
     publisher.publish(MOVED, move())
-    with pytest.raises(BrokerUnavailable, match=r"1 events were not acknowledged by Kafka at 127\.0\.0\.1:9"):
+    with pytest.raises(BrokerUnavailable, match=r"1 event was not acknowledged by Kafka at 127\.0\.0\.1:9"):
         publisher.flush(1)
 
 

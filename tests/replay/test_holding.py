@@ -37,10 +37,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def end_all_others(site: Site) -> None:
-    """As a restart of the server does."""
+    """As a restart of the server does; returns when they are gone."""
     with site.postgres() as connection:
         connection.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
             " where datname = current_database() and pid <> pg_backend_pid()"
         )
 
