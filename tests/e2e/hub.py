@@ -88,6 +88,8 @@ class Shop:
     def stop(self) -> None:
         """As a supervisor does; then all that it published is acknowledged and in its answer key."""
         assert self._process is not None
+        # Before that a signal ends it at once.
+        wait_until(lambda: '"event": "started"' in self.said or not self.runs, what="the shop has started")
         assert self.runs, f"the shop ended by itself: {self.said[-1500:]}"
         self._process.terminate()
         assert self._process.wait(90) == 0, self.said[-1500:]

@@ -203,8 +203,9 @@ def test_both_jobs_are_back_after_kills_and_every_number_is_exact(hub: Hub, seco
 
 
 def test_windows_of_the_second_version_go_on_becoming_final(hub: Hub) -> None:
-    before = final_until(hub)
     hub.shop.start()
+    hub.until(lambda: hub.shop.is_live, "the shop sells")
+    before = final_until(hub)
     hub.until(lambda: final_until(hub) > before, "more windows are final")
     hub.shop.stop()
 
