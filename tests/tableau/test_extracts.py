@@ -210,7 +210,7 @@ def test_the_command_writes_what_is_asked_for_and_holds_no_build_up(
     monkeypatch.setattr(Settings, "postgres_dsn", dsn)
     done = CliRunner().invoke(app, ["export", "tableau", "--out", str(tmp_path), "--mart", "rfm", "--mart", "funnel"])
     assert (done.exit_code, sorted(path.name for path in tmp_path.iterdir())) == (0, ["funnel.hyper", "rfm.hyper"])
-    assert f"{tmp_path}/rfm.hyper: 1 rows" in done.output.replace("\n", "")
+    assert f"{tmp_path}/rfm.hyper: 1 row," in done.output.replace("\n", "")
     locks = connection.execute("select count(*) from pg_locks where relation = 'marts.rfm'::regclass").fetchone()
     assert locks == (0,)
 

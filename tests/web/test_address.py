@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from tests.replay.own_postgres import own_postgres
+
+
+@pytest.fixture(autouse=True)
+def main_stays_what_it_was() -> Iterator[None]:
+    """AppTest leaves its page as the main module, which a process that is spawned later would run."""
+    before = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = before
 
 
 def page(dsn: str) -> None:
