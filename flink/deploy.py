@@ -42,14 +42,16 @@ class LogIncomplete(InsightsError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
-    """One job. ``lag`` is the number of records on the log that it has not read; None when not known. ``failing`` is
-    None of one that has completed a checkpoint since it last failed.
+    """One job, as Flink tells it; None throughout when Flink is away.
+
+    ``lag`` is the number of records on the log that it has not read; None when not known. ``failing`` is None of one
+    that has completed a checkpoint since it last failed.
     """
 
     name: str
-    state: str
-    last_checkpoint_age_seconds: float | None
-    lag: int | None
+    state: str | None = None
+    last_checkpoint_age_seconds: float | None = None
+    lag: int | None = None
     failing: Failing | None = None
 
 

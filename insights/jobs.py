@@ -61,10 +61,9 @@ def list_() -> None:
     """
     from flink import deploy
     from insights.deployment import deployment
-    from insights.status import job_of
     from insights.views import jobs_table
 
-    front.show(jobs_table([job_of(each) for each in deploy.jobs(deployment(load_settings()))]))
+    front.show(jobs_table(deploy.jobs(deployment(load_settings()))))
 
 
 @app.command()

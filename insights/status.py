@@ -18,7 +18,7 @@ from aggregates.catalogue import aggregates
 from alerts import ledger
 from alerts.ledger import Summary
 from flink import deploy
-from flink.health import Failing
+from flink.deploy import JobStatus
 from flink.hold import Hold, held
 from flink.live_job import JOB_NAME, differences, kept_jobs
 from flink.rest import FlinkUnavailable, JobFailed
@@ -49,36 +49,6 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """A job as Flink tells it; None throughout when Flink is away.
-
-    ``failing`` is None of one that has completed a checkpoint since it last failed.
-    """
-
-    name: str
-    state: str | None = None
-    last_checkpoint_age_seconds: float | None = None
-    lag: int | None = None
-    failing: Failing | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """With ``failing`` null, or since when it fails, how often, and why."""
-        trouble = self.failing and {
-            "since": _iso(self.failing.since),
-            "failures": self.failing.failures,
-            "is_more": self.failing.is_more,
-            "why": self.failing.why,
-        }
-        return {
-            "name": self.name,
-            "state": self.state,
-            "last_checkpoint_age_seconds": self.last_checkpoint_age_seconds,
-            "lag": self.lag,
-            "failing": trouble,
-        }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """One look at every part; None where it was away, and ``away`` says why."""
 
@@ -86,7 +56,7 @@ class Observed:
     parts: tuple[PartState, ...]
     log: Log | None
     books: Books | None
-    jobs: tuple[Job, ...] | None
+    jobs: tuple[JobStatus, ...] | None
     away: tuple[str, ...]
     alerts: Summary | None = None
     marts: LastBuild | None = None
@@ -98,7 +68,7 @@ class Status:
 
     endpoints: Mapping[str, Any]
     topics: Mapping[str, TopicCounts]
-    jobs: tuple[Job, ...]
+    jobs: tuple[JobStatus, ...]
     freshness_seconds: Mapping[str, float | None]
     final_until: Mapping[str, datetime | None]
     parts: tuple[PartState, ...]
@@ -121,7 +91,7 @@ class Status:
             "endpoints": dict(self.endpoints),
             "currency": self.currency,
             "topics": {topic: asdict(counts) for topic, counts in self.topics.items()},
-            "jobs": [job.as_json() for job in self.jobs],
+            "jobs": [_job(job) for job in self.jobs],
             "freshness_seconds": dict(self.freshness_seconds),
             "final_until": {name: at and _iso(at) for name, at in self.final_until.items()},
             "marts": self.marts and {**asdict(self.marts), "ended_at": _iso(self.marts.ended_at)},
@@ -139,7 +109,7 @@ def judge(observed: Observed, endpoints: Mapping[str, Any], sinks: Mapping[str, 
     return Status(
         endpoints=endpoints,
         topics={e.topic: count(e.topic, observed.log, observed.books, avro=e.format == "avro") for e in events()},
-        jobs=(Job(name=JOB_NAME),) if observed.jobs is None else observed.jobs,
+        jobs=(JobStatus(name=JOB_NAME),) if observed.jobs is None else observed.jobs,
         freshness_seconds={table: freshness(topics, observed.books, observed.at) for table, topics in sinks.items()},
         final_until={a.name: final.get(a.name) for a in aggregates() if not a.is_fact},
         parts=observed.parts,
@@ -240,20 +210,14 @@ class Observer:
         letters = event("ops.dead_letter").topic
         return Log(records=records, dead=self._dead.count(records.get(letters, 0)))
 
-    def _read_jobs(self) -> tuple[Job, ...]:
+    def _read_jobs(self) -> tuple[JobStatus, ...]:
         _knock(self._settings.flink_port)
-        return tuple(job_of(each) for each in deploy.jobs(deployment(self._settings)))
+        return tuple(deploy.jobs(deployment(self._settings)))
 
 
-def job_of(told: deploy.JobStatus) -> Job:
-    """What is shown of it."""
-    return Job(
-        name=told.name,
-        state=told.state,
-        last_checkpoint_age_seconds=told.last_checkpoint_age_seconds,
-        lag=told.lag,
-        failing=told.failing,
-    )
+def _job(job: JobStatus) -> dict[str, Any]:
+    trouble = job.failing
+    return {**asdict(job), "failing": trouble and {**asdict(trouble), "since": _iso(trouble.since)}}
 
 
 def _knock(port: int) -> None:

@@ -16,12 +16,13 @@ from schemas.words import counted
 if TYPE_CHECKING:
     # Who finds out what is shown here has it loaded; who shows something else need not.
     from alerts.ledger import Summary
+    from flink.deploy import JobStatus
     from flink.maintenance import Size, Tidied
     from insights.accounting import TopicCounts
     from insights.dbt_run import Failure, LastBuild
     from insights.doctor import Finding
     from insights.stack.states import PartState
-    from insights.status import Job, Status
+    from insights.status import Status
     from replay.publish import Published
 
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
@@ -173,7 +174,7 @@ def balance(counts: TopicCounts) -> Text:
     return Text(f"{left:,} →", style="yellow") if left > 0 else Text(f"{-left:,} ✗", style="bold red")
 
 
-def jobs_table(jobs: Sequence[Job]) -> Sheet:
+def jobs_table(jobs: Sequence[JobStatus]) -> Sheet:
     """Flink's jobs, and why one keeps failing."""
     is_failing = any(job.failing for job in jobs)
     sheet = Sheet(
@@ -192,7 +193,7 @@ def jobs_table(jobs: Sequence[Job]) -> Sheet:
     return sheet
 
 
-def _checkpoint(job: Job) -> Text:
+def _checkpoint(job: JobStatus) -> Text:
     if job.last_checkpoint_age_seconds is not None:
         return Text(f"{span(job.last_checkpoint_age_seconds)} ago")
     return Text("none yet", style="dim") if job.state else unknown()

@@ -107,7 +107,8 @@ def _of_late_events(
     try:
         return _counting(site, wanted, final, extents, touched, chosen, left_out)
     except OffsetsGone:
-        found = without_unreachable(chosen, lambda name, since: _is_held(site, extents, name, since))
+        dead = late.dead(site)
+        found = without_unreachable(chosen, lambda name, since: _is_held(site, extents, dead, name, since))
         if not found.left_out:
             raise
         return _counting(site, wanted, final, extents, touched, found.kept, [*left_out, *found.left_out])
@@ -146,8 +147,10 @@ def _lost(site: Site, extents: Mapping[str, Mapping[int, Extent]], touched: Sequ
             yield from lost(here, (old - there.keys()).__contains__)
 
 
-def _is_held(site: Site, extents: Mapping[str, Mapping[int, Extent]], name: str, since: datetime | None) -> bool:
-    event, unreadable = catalogue.event(name), late.dead(site).unreadable[name]
+def _is_held(
+    site: Site, extents: Mapping[str, Mapping[int, Extent]], dead: late.Dead, name: str, since: datetime | None
+) -> bool:
+    event, unreadable = catalogue.event(name), dead.unreadable[name]
     with site.lake() as catalog:
         reading = _read_since(site, catalog, event, extents[name], since)
         return not archive.coverage(catalog, event, late.without(reading.slices("lake"), unreadable)).missing

@@ -198,13 +198,16 @@ class _Assembly:
 
     def _without_cancelled(self, rows: list[tuple[Record, Texts]]) -> list[tuple[Record, Texts]]:
         """Without the items that were cancelled; all of them if none was sold, and the order says what it is."""
-        cancelled = [(record, texts) for record, texts in rows if self._reader.is_cancelled(texts)]
-        if len(cancelled) in (0, len(rows)):
+        sold: list[tuple[Record, Texts]] = []
+        cancelled: list[tuple[Record, Texts]] = []
+        for row in rows:
+            (cancelled if self._reader.is_cancelled(row[1]) else sold).append(row)
+        if not cancelled or not sold:
             return rows
         for record, texts in cancelled:
             reason = f"an item of it, and its status is {texts['line_status']}: it was not sold"
             self.skipped.append(Skip("item", self._reader.order_id(record), reason, (record,)))
-        return [row for row in rows if not self._reader.is_cancelled(row[1])]
+        return sold
 
     def _without_summaries(self, rows: list[tuple[Record, Texts]]) -> list[tuple[Record, Texts]]:
         if not self._mapping.summary_rows or len(rows) == 1:

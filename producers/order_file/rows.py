@@ -299,8 +299,8 @@ class RowReader:
 
     def is_cancelled(self, texts: Texts) -> bool:
         """Whether the row is of an item that was taken off its order."""
-        text = texts.get("line_status")
-        return bool(text) and self._mapping.status.get(folded(text or "")) == "void"
+        text = texts.get("line_status", "")
+        return text != "" and self._mapping.status.get(folded(text)) == "void"
 
     def check_same_outcome(self, texts: Texts, first: Texts) -> None:
         """Raises BadRow when a row's status means something else for its order than the first row's."""

@@ -8,9 +8,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flink.deploy import JobStatus
 from flink.live_job import JOB_NAME
 from insights.accounting import Books, Log, Tally, TopicCounts
-from insights.status import Job, Observed, Observer, Status, judge
+from insights.status import Observed, Observer, Status, judge
 from tests.conftest import own_settings
 from tests.replay.own_postgres import own_postgres
 
@@ -112,7 +113,9 @@ def test_every_aggregate_says_until_when_it_is_final_or_null() -> None:
 
 def test_the_json_has_the_shape_that_programs_rely_on() -> None:
     log = Log(records={}, dead={})
-    found = json.loads(json.dumps(judged(log=log, books=books(), jobs=(Job(name="j", state="RUNNING"),)).as_json()))
+    found = json.loads(
+        json.dumps(judged(log=log, books=books(), jobs=(JobStatus(name="j", state="RUNNING"),)).as_json())
+    )
     assert set(found) == {
         "endpoints",
         "currency",

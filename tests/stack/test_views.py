@@ -13,13 +13,14 @@ import pytest
 from rich.console import Console, RenderableType
 
 from aggregates.catalogue import aggregates
+from flink.deploy import JobStatus
 from flink.health import Failing
 from insights import front, views
 from insights.accounting import Replayed, TopicCounts
 from insights.doctor import Finding
 from insights.settings import Settings
 from insights.stack import PartState
-from insights.status import Job, Status, endpoints
+from insights.status import Status, endpoints
 from schemas.catalogue import events
 
 SETTINGS = Settings(home=Path("/srv/shops/insights-hub/.insights"))
@@ -73,7 +74,7 @@ TOPICS = {e.topic: TopicCounts(published=9_876_543, counted=9_870_000, duplicate
 BEHIND = {topic: 9_876_543 - 9_870_707 for topic in TOPICS}
 FRESH = {f"{'events' if a.is_fact else 'live'}.{a.name}": 754.0 for a in aggregates()}
 FINAL = {a.name: NOW - timedelta(hours=25) for a in aggregates() if not a.is_fact}
-JOB = Job(name="insights-live", state="RUNNING", last_checkpoint_age_seconds=4.2, lag=5836)
+JOB = JobStatus(name="insights-live", state="RUNNING", last_checkpoint_age_seconds=4.2, lag=5836)
 
 
 def status(**more: Any) -> Status:
@@ -243,12 +244,12 @@ def test_a_topics_row_ends_in_whether_it_balances(published: int | None, says: s
     ("job", "cells"),
     [
         (JOB, ["RUNNING", "4.2s", "ago", "5,836"]),
-        (Job(name="insights-live", state="RESTARTING"), ["RESTARTING", "none", "yet", "?"]),
-        (Job(name="insights-live"), ["?", "?", "?"]),
+        (JobStatus(name="insights-live", state="RESTARTING"), ["RESTARTING", "none", "yet", "?"]),
+        (JobStatus(name="insights-live"), ["?", "?", "?"]),
     ],
     ids=["running", "restarting", "Flink is away"],
 )
-def test_what_is_not_known_of_a_job_is_a_question_mark(job: Job, cells: list[str], on_terminal: Shown) -> None:
+def test_what_is_not_known_of_a_job_is_a_question_mark(job: JobStatus, cells: list[str], on_terminal: Shown) -> None:
     assert on_terminal(views.jobs_table([job]), 80)[1].split()[1:] == cells
 
 
