@@ -59,7 +59,7 @@ def up(settings: Settings, plan: UpPlan, report: Report) -> None:
     _fetch_jars(settings, report)
     things = everything(settings, plan)  # first: what is wrong in the settings is told here, and nothing started
     _start_supervisor(settings, plan)
-    _await_all(settings, [thing.name for thing in things], report)
+    await_all(settings, [thing.name for thing in things], report)
     if any(isinstance(t, Part) and t.name in ("shop-events", "orders") for t in things):
         _await_numbers(settings, report)
 
@@ -114,16 +114,19 @@ def _forget_tasks(settings: Settings) -> None:
     (settings.run_dir / "state.json").write_text(json.dumps(kept))
 
 
-def _await_all(settings: Settings, names: list[str], report: Report) -> None:
+def await_all(settings: Settings, names: list[str], report: Report) -> None:
+    """Returns once each of ``names`` is up. Raises StackNotUp when one fails, does not stay up, or takes too long."""
     deadline = time.monotonic() + UP_SECONDS
     announced: dict[str, str] = {}
+    # A stack that ran already may have started things again in its time: only what happens from here on counts.
+    before = {name: record.restarts for name, record in read_state(settings.run_dir).items()}
     while True:
         state = read_state(settings.run_dir)
         for name in names:
             _announce(name, state.get(name, Record()), announced, report)
         if all(state.get(name, Record()).state in ("running", "done") for name in names):
             return
-        _give_up_on_failures(settings, names, state)
+        _give_up_on_failures(settings, names, state, before)
         if supervisor_process(settings) is None and time.monotonic() > deadline - UP_SECONDS + 30:
             log = settings.logs_dir / "supervisor.out"
             raise StackNotUp(f"the supervisor ended: {_tail(log)} (see {log})")
@@ -146,12 +149,15 @@ def _announce(name: str, record: Record, announced: dict[str, str], report: Repo
         report(Step(name=name, state="started", detail=record.detail))
 
 
-def _give_up_on_failures(settings: Settings, names: list[str], state: dict[str, Record]) -> None:
+def _give_up_on_failures(
+    settings: Settings, names: list[str], state: dict[str, Record], before: dict[str, int]
+) -> None:
     for name in names:
         record = state.get(name, Record())
         if record.state == "failed":
             raise StackNotUp(f"{name} failed: {record.detail}. Its log: `insights logs {name}`")
-        if record.restarts >= 3 and record.state in ("restarting", "starting"):
+        restarts = record.restarts - before.get(name, 0)
+        if restarts >= 3 and record.state in ("restarting", "starting") and not record.is_task:
             log = log_path(settings, name)
             raise StackNotUp(f"{name} does not stay up ({record.detail}): {_tail(log)} (see {log})")
 

@@ -1,0 +1,55 @@
+"""What `insights up` makes of a state that the supervisor writes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from insights.settings import Settings
+from insights.stack.control import StackNotUp, Step, await_all
+from insights.stack.record import Record
+
+
+def write(settings: Settings, **records: Record) -> None:
+    settings.run_dir.mkdir(parents=True, exist_ok=True)
+    (settings.run_dir / "state.json").write_text(json.dumps({n: asdict(r) for n, r in records.items()}))
+
+
+def test_up_does_not_count_what_was_started_again_before_it(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    write(
+        settings,
+        job=Record(state="starting", restarts=5, is_task=True),
+        kafka=Record(state="restarting", restarts=7),
+    )
+    said: list[Step] = []
+
+    def report(step: Step) -> None:
+        said.append(step)
+        write(settings, job=Record(state="done", restarts=5, is_task=True), kafka=Record(state="running", restarts=8))
+
+    await_all(settings, ["job", "kafka"], report)
+    assert {(step.name, step.state) for step in said} >= {("job", "done"), ("kafka", "done")}
+
+
+def test_up_gives_up_on_a_part_that_ends_three_times_while_it_waits(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    write(settings, kafka=Record(state="starting", restarts=1))
+    settings.logs_dir.mkdir(parents=True)
+    (settings.logs_dir / "kafka.log").write_text("the port is taken\n")
+
+    def report(step: Step) -> None:
+        write(settings, kafka=Record(state="restarting", restarts=4, detail="ended with code 1; starting again"))
+
+    with pytest.raises(StackNotUp, match=r"kafka does not stay up \(ended with code 1; starting again\): the port"):
+        await_all(settings, ["kafka"], report)
+
+
+def test_up_says_which_task_failed_and_why(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    write(settings, tables=Record(state="failed", is_task=True, detail="no room on the disk"))
+    with pytest.raises(StackNotUp, match="tables failed: no room on the disk"):
+        await_all(settings, ["tables"], lambda step: None)
