@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from insights.cli import app
+from insights.cli.main import app
 from insights.settings import PROJECT, Settings
 
 PACKAGES = ("aggregates", "alerts", "dashboards", "flink", "insights", "producers", "schemas")

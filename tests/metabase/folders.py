@@ -10,7 +10,7 @@ import yaml
 from click.testing import Result
 from typer.testing import CliRunner
 
-from insights.cli import app
+from insights.cli.main import app
 from insights.settings import Settings
 from tests.metabase.stand_in import API_KEY, StandIn
 

@@ -13,8 +13,8 @@ import yaml
 from typer.testing import CliRunner
 
 from dashboards.metabase.identity import key_of
-from insights.cli import app
-from insights.dashboards import VALIDATOR
+from insights.cli.dashboard_commands import VALIDATOR
+from insights.cli.main import app
 from tests.conftest import free_ports, wait_until
 from tests.metabase.folders import PASSWORD, USER, Command, a_card, a_dashboard, with_key, written
 from tests.metabase.stand_in import API_KEY, StandIn, entity_id

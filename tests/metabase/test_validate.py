@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from dashboards.metabase.render import render
 from dashboards.metabase.validate import ENVIRONMENT, Request, ValidatorMissing, own_problems, refusals, requests
 from dashboards.model import load
-from insights import dashboards as commands
-from insights.cli import app
-from insights.dashboards import HERE, VALIDATOR
+from insights.cli import dashboard_commands as commands
+from insights.cli.dashboard_commands import HERE, VALIDATOR
+from insights.cli.main import app
 from tests.metabase.folders import a_card, a_dashboard, written
 
 RENDERED = [render(path.stem, load(path), "EUR") for path in sorted(HERE.glob("*.yaml"))]

@@ -9,7 +9,7 @@ import psycopg
 from rich.console import Console
 
 from aggregates.catalogue import aggregate
-from insights.replay_views import certificate_sheets
+from insights.cli.replay_views import certificate_sheets
 from replay.compare import compare
 from replay.plan import everything
 from tests.replay.own_postgres import own_postgres

@@ -14,8 +14,8 @@ import pytest
 from pyiceberg.catalog import Catalog, load_catalog
 from rich.console import Console
 
-from insights.replay_views import _sums_sheet
-from insights.sheet import Sheet
+from insights.cli.replay_views import _sums_sheet
+from insights.cli.terminal_table import TerminalTable
 from replay.sums import Sums, of_topic, when_archived
 from schemas.catalogue import Event, event
 from spark.task import Slice
@@ -195,7 +195,7 @@ def test_people_see_what_is_wrong_with_the_sums() -> None:
     )
 
 
-def shown(sheet: Sheet) -> str:
+def shown(sheet: TerminalTable) -> str:
     console = Console(file=StringIO(), width=120)
     console.print(sheet)
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]

@@ -12,7 +12,7 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from insights.cli import app, check_is_data_folder, up_plan
+from insights.cli.main import app, check_is_data_folder, up_plan
 from insights.settings import PROJECT, Settings, load_settings
 from producers.sources import SOURCES
 from schemas.catalogue import avro_events
@@ -169,7 +169,7 @@ def test_debug_lets_the_error_through(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_defect_is_one_paragraph_too() -> None:
-    broken = "import insights.cli as cli; cli.load_settings = lambda: 1 // 0; cli.main()"
+    broken = "import insights.cli.main as cli; cli.load_settings = lambda: 1 // 0; cli.main()"
     done = subprocess.run(
         [sys.executable, "-c", broken, "doctor"], cwd=PROJECT, capture_output=True, text=True, check=False, timeout=300
     )

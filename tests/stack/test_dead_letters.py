@@ -18,8 +18,8 @@ from typer.testing import CliRunner, Result
 
 from alerts.postgres import PostgresAway
 from flink.tables import make_postgres_tables, schemas_ddl
-from insights import dead_views
-from insights.cli import app
+from insights.cli import dead_event_views
+from insights.cli.main import app
 from insights.dead_records import NEWEST, listed
 from insights.settings import PROJECT, Settings
 from producers.publisher import Publisher
@@ -135,7 +135,7 @@ def test_a_postgres_that_is_away_is_said() -> None:
 
 def test_programs_get_the_bytes_of_a_record_that_can_not_be_read(dsn: str, dead: Callable[..., None]) -> None:
     dead(*RECORDS)
-    rows = json.loads(json.dumps(dead_views.as_json([], listed(dsn, most=None).newest)))
+    rows = json.loads(json.dumps(dead_event_views.as_json([], listed(dsn, most=None).newest)))
     values = {row["offset"]: row["value_base64"] for row in rows}
     assert base64.b64decode(values[9]) == b"\1\2"
     assert values[2] is None

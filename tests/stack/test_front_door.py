@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 from pyiceberg.catalog import load_catalog
 from typer.testing import CliRunner, Result
 
-from insights.cli import app
+from insights.cli.main import app
 from insights.settings import Settings
 from insights.status import status
 from schemas.catalogue import event, events

@@ -4,7 +4,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from insights.progress import steps
+from insights.cli.progress import steps
 from insights.stack import Step
 
 

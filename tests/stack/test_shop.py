@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from insights.cli import check_shops_currency, up_plan
+from insights.cli.main import check_shops_currency, up_plan
 from insights.settings import PROJECT, Settings
 from insights.shop import check_currency, keep_currency
 from insights.stack.part import Part

@@ -22,7 +22,7 @@ POSTGRES = {"psycopg"}
 NOTHING = LAKE | SERVERS | REGISTRY | HTTP | POSTGRES
 RUN = """
 import json, sys
-from insights.cli import main
+from insights.cli.main import main
 try:
     main()
 finally:

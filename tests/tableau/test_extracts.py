@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from insights import tableau
-from insights.cli import app
+from insights.cli.main import app
 from insights.settings import Settings
 from insights.tableau import ExtractFailed, chosen, ensure_hyper, export, marts
 from schemas.errors import Misconfigured

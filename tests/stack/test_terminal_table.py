@@ -10,7 +10,7 @@ from rich.console import Console, OverflowMethod, RenderableType
 from rich.screen import Screen
 from rich.text import Text
 
-from insights.sheet import Column, Screenful, Sheet, folded
+from insights.cli.terminal_table import Column, Screenful, TerminalTable, folded
 
 
 def drawn(shown: RenderableType, width: int, overflow: OverflowMethod | None = None, height: int = 100) -> list[str]:
@@ -20,8 +20,10 @@ def drawn(shown: RenderableType, width: int, overflow: OverflowMethod | None = N
     return console.file.getvalue().splitlines()
 
 
-def parts() -> Sheet:
-    sheet = Sheet("parts", Column(), Column(name="MB", right=True), Column(name="address", flows=True), note="a note")
+def parts() -> TerminalTable:
+    sheet = TerminalTable(
+        "parts", Column(), Column(name="MB", right=True), Column(name="address", flows=True), note="a note"
+    )
     sheet.add("kafka", "1,512", "127.0.0.1:19092")
     sheet.add("registry", "330", "http://127.0.0.1:19081/apis/ccompat/v7")
     return sheet
@@ -55,20 +57,20 @@ def test_an_address_that_fits_beneath_at_a_smaller_indent_is_whole() -> None:
 
 
 def test_gaps_shrink_before_a_row_takes_two_lines() -> None:
-    sheet = Sheet("t", Column(), Column(name="n", right=True))
+    sheet = TerminalTable("t", Column(), Column(name="n", right=True))
     sheet.add("topic", "1")
     assert drawn(sheet, 7) == ["t     n", "topic 1"]
     assert drawn(sheet, 6) == ["t    n", "topic", "     1"]
 
 
 def test_a_text_is_wrapped_at_words_beside_its_row() -> None:
-    sheet = Sheet("", Column(), Column(flows=True))
+    sheet = TerminalTable("", Column(), Column(flows=True))
     sheet.add("job", "Flink did not take the job and says why")
     assert drawn(sheet, 36) == ["job  Flink did not take the job and", "     says why"]
 
 
 def test_a_word_longer_than_a_line_stays_whole_only_where_it_may_leave_the_line() -> None:
-    sheet = Sheet("", Column(), Column(flows=True))
+    sheet = TerminalTable("", Column(), Column(flows=True))
     sheet.add("lake", "/a/long/way/to/the/lake")
     assert drawn(sheet, 12, "ignore") == ["lake", "  /a/long/way/to/the/lake"]
     assert drawn(sheet, 12) == ["lake", "  /a/long/wa", "  y/to/the/l", "  ake"]
@@ -96,7 +98,7 @@ rows = st.lists(st.tuples(st.text("abc.", min_size=1, max_size=30), st.integers(
 
 @given(rows=rows, width=st.integers(60, 200))
 def test_a_sheet_fits_its_width_and_loses_nothing(rows: list[tuple[str, int, str]], width: int) -> None:
-    sheet = Sheet("names", Column(), Column(name="numbers", right=True), Column(name="said", flows=True))
+    sheet = TerminalTable("names", Column(), Column(name="numbers", right=True), Column(name="said", flows=True))
     for name, number, said in rows:
         sheet.add(name, f"{number:,}", said)
     lines = drawn(sheet, width)

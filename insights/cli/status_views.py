@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from insights.sheet import Column, Sheet
+from insights.cli.terminal_table import Column, TerminalTable
 from schemas.words import counted
 
 if TYPE_CHECKING:
@@ -76,17 +76,17 @@ def _capitalized(line: str) -> str:
     return line[:1].upper() + line[1:]
 
 
-def currency_line(currency: str) -> Sheet:
+def currency_line(currency: str) -> TerminalTable:
     """In which currency the shop sells, and so every amount is."""
-    sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
+    sheet = TerminalTable("", Column(), Column(flows=True), gaps=(1,))
     told = f"{currency}; a sale in another currency is refused and counted nowhere"
     sheet.add(Text("currency", style="bold cyan"), told)
     return sheet
 
 
-def alerts_line(alerts: Summary) -> Sheet:
+def alerts_line(alerts: Summary) -> TerminalTable:
     """What fires, in one line, and whether it could be told."""
-    sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
+    sheet = TerminalTable("", Column(), Column(flows=True), gaps=(1,))
     firing = [(alerts.critical, "critical"), (alerts.warning, "warning"), (alerts.info, "info")]
     said = [f"{count:,} {severity}" for count, severity in firing if count]
     said += [f"rules that are wrong: {alerts.broken:,}"] if alerts.broken else []
@@ -99,17 +99,17 @@ def alerts_line(alerts: Summary) -> Sheet:
     return sheet
 
 
-def noted_lines(away: Sequence[str]) -> Sheet:
+def noted_lines(away: Sequence[str]) -> TerminalTable:
     """What needs a look, in words: what does not answer, definitions that are not the live ones."""
-    sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
+    sheet = TerminalTable("", Column(), Column(flows=True), gaps=(1,))
     for line in away:
         sheet.add(Text("!", style="yellow"), Text(line, style="yellow"))
     return sheet
 
 
-def parts_table(parts: Sequence[PartState]) -> Sheet:
+def parts_table(parts: Sequence[PartState]) -> TerminalTable:
     """Each process of the stack."""
-    sheet = Sheet(
+    sheet = TerminalTable(
         "parts",
         *(Column(), Column(name="state", at_least=10), Column(name="MB", right=True, at_least=6)),
         *(Column(name="up for", right=True, at_least=7), Column(name="address", flows=True), Column(flows=True)),
@@ -125,9 +125,9 @@ def parts_table(parts: Sequence[PartState]) -> Sheet:
     return sheet
 
 
-def tasks_tables(tasks: Sequence[PartState]) -> Iterator[Sheet]:
+def tasks_tables(tasks: Sequence[PartState]) -> Iterator[TerminalTable]:
     """Each thing that was to be done on the parts; no table before there is one."""
-    sheet = Sheet(
+    sheet = TerminalTable(
         "tasks",
         *(Column(), Column(name="state", at_least=10), Column(flows=True)),
         note=_times_note(tasks, "done again"),
@@ -151,14 +151,14 @@ def _times_note(parts: Sequence[PartState], what: str) -> str:
     return f"× how many times it was {what}" if any(part.restarts for part in parts) else ""
 
 
-def topics_table(topics: Mapping[str, TopicCounts], restated: Mapping[str, int] | None = None) -> Sheet:
+def topics_table(topics: Mapping[str, TopicCounts], restated: Mapping[str, int] | None = None) -> TerminalTable:
     """Each topic's sum, and whether it comes out. ``restated``: how many late ones count all the same."""
     names = ("published", "counted", "duplicate", "late", "dead")
     since = ", ".join(f"{count:,} of {topic}" for topic, count in sorted((restated or {}).items()))
     note = f"{BALANCE}. Late, and counted since a replay: {since}." if since else BALANCE
     if any(counts.dead for counts in topics.values()):
         note += "   dead: `insights dead-letters` says which and why"
-    sheet = Sheet("topics", Column(), *(Column(name=name, right=True) for name in (*names, "")), note=note)
+    sheet = TerminalTable("topics", Column(), *(Column(name=name, right=True) for name in (*names, "")), note=note)
     for topic, counts in topics.items():
         sheet.add(topic, *(number(getattr(counts, name)) for name in names), balance(counts))
     return sheet
@@ -174,10 +174,10 @@ def balance(counts: TopicCounts) -> Text:
     return Text(f"{left:,} →", style="yellow") if left > 0 else Text(f"{-left:,} ✗", style="bold red")
 
 
-def jobs_table(jobs: Sequence[JobStatus]) -> Sheet:
+def jobs_table(jobs: Sequence[JobStatus]) -> TerminalTable:
     """Flink's jobs, and why one keeps failing."""
     is_failing = any(job.failing for job in jobs)
-    sheet = Sheet(
+    sheet = TerminalTable(
         "jobs",
         *(Column(), Column(name="state", at_least=10), Column(name="last checkpoint", right=True)),
         Column(name="events behind", right=True),
@@ -199,9 +199,9 @@ def _checkpoint(job: JobStatus) -> Text:
     return Text("none yet", style="dim") if job.state else unknown()
 
 
-def marts_line(build: LastBuild | None) -> Sheet:
+def marts_line(build: LastBuild | None) -> TerminalTable:
     """How the newest build of the marts went."""
-    sheet = Sheet("marts", Column(), Column(flows=True))
+    sheet = TerminalTable("marts", Column(), Column(flows=True))
     if build is None:
         sheet.add(Text("not built yet", style="dim"))
         return sheet
@@ -213,10 +213,10 @@ def marts_line(build: LastBuild | None) -> Sheet:
     return sheet
 
 
-def tables_table(status: Status) -> Sheet:
+def tables_table(status: Status) -> TerminalTable:
     """How fresh each table is, until when an aggregate's windows are final, and the newest replay of it."""
     newest = status.replayed.newest
-    sheet = Sheet(
+    sheet = TerminalTable(
         "tables",
         Column(),
         Column(name="newest event", right=True, at_least=12),
@@ -248,21 +248,21 @@ def _final(until: datetime | None) -> Text:
     return Text(f"{until.astimezone(UTC):%Y-%m-%d %H:%M}") if until else Text("not yet", style="dim")
 
 
-def lake_table(tables: Mapping[str, Size]) -> Sheet:
+def lake_table(tables: Mapping[str, Size]) -> TerminalTable:
     """How much each table of the lake holds, by its newest snapshot."""
     columns = [Column(name=name, right=True) for name in ("files", "size", "snapshots")]
-    sheet = Sheet("lake", Column(), *columns)
+    sheet = TerminalTable("lake", Column(), *columns)
     for table, size in tables.items():
         sheet.add(table, number(size.files), megabytes(size.size_bytes), number(size.snapshots))
     return sheet
 
 
-def tidied_table(tables: Sequence[Tidied], *, is_plan: bool) -> Sheet:
+def tidied_table(tables: Sequence[Tidied], *, is_plan: bool) -> TerminalTable:
     """What was done to each table of the lake, or would be."""
     names = ("files", "size", "snapshots", "expired", "orphans")
     columns = [Column(name=name, right=True) for name in names]
     note = "Nothing was changed: this is what would be done, before any new file is written." if is_plan else ""
-    sheet = Sheet("would be" if is_plan else "lake", Column(), *columns, note=note)
+    sheet = TerminalTable("would be" if is_plan else "lake", Column(), *columns, note=note)
     for t in tables:
         sizes = (t.before.size_bytes,) if is_plan else (t.before.size_bytes, t.after.size_bytes)
         sheet.add(
@@ -274,9 +274,9 @@ def tidied_table(tables: Sequence[Tidied], *, is_plan: bool) -> Sheet:
     return sheet
 
 
-def published_table(tables: Sequence[Published]) -> Sheet:
+def published_table(tables: Sequence[Published]) -> TerminalTable:
     """What became of each table that is copied to the lake."""
-    sheet = Sheet("lake", Column(), *(Column(name=name, right=True) for name in ("rows", "days")), Column())
+    sheet = TerminalTable("lake", Column(), *(Column(name=name, right=True) for name in ("rows", "days")), Column())
     for t in tables:
         outcome = {"missing": "not in Postgres yet", "unchanged": "up to date"}.get(t.outcome, "copied")
         sheet.add(t.table, number(t.rows), number(t.days), outcome)
@@ -288,9 +288,9 @@ def megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:,.1f} MB"
 
 
-def findings_table(findings: Sequence[Finding]) -> Sheet:
+def findings_table(findings: Sequence[Finding]) -> TerminalTable:
     """What the doctor found."""
-    sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
+    sheet = TerminalTable("", Column(), Column(flows=True), gaps=(1,))
     for finding in findings:
         mark, style = MARKS[finding.level]
         advice = f". {finding.advice}." if finding.advice else ""
@@ -298,18 +298,18 @@ def findings_table(findings: Sequence[Finding]) -> Sheet:
     return sheet
 
 
-def failures_lines(failures: Sequence[Failure]) -> Sheet:
+def failures_lines(failures: Sequence[Failure]) -> TerminalTable:
     """Each model or test that failed, dbt's words, and where its SQL is."""
-    sheet = Sheet("", Column(), Column(flows=True), gaps=(1,))
+    sheet = TerminalTable("", Column(), Column(flows=True), gaps=(1,))
     for failure in failures:
         where = f" (its SQL: {failure.compiled})" if failure.compiled else ""
         sheet.add(Text("✗", style="red"), Text(f"{failure.kind} {failure.name}: {failure.message}{where}"))
     return sheet
 
 
-def addresses_table(where: Mapping[str, Any], runs: Collection[str] = WITH_ADDRESS) -> Sheet:
+def addresses_table(where: Mapping[str, Any], runs: Collection[str] = WITH_ADDRESS) -> TerminalTable:
     """Where everything that runs is, and what to look at there. ``runs``: names of parts."""
-    sheet = Sheet("where everything is", Column(), Column(flows=True), Column(flows=True))
+    sheet = TerminalTable("where everything is", Column(), Column(flows=True), Column(flows=True))
     rows = (
         ("page", "page", where["page"], "sales as they happen; it refreshes itself"),
         ("shop", "shop", where["shop"], "the demo shop whose catalog is scraped"),

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
+from insights.cli.terminal_table import Column, TerminalTable
 from insights.dead_letters import DeadLetter
 from insights.dead_records import DeadRecord, DeadRecords
-from insights.sheet import Column, Sheet
 
 LONGEST_VALUE = 60
 GET_AT = (
@@ -20,9 +20,9 @@ GET_AT = (
 )
 
 
-def letters_table(letters: Sequence[DeadLetter]) -> Sheet:
+def letters_table(letters: Sequence[DeadLetter]) -> TerminalTable:
     """Each dead letter, with the values that whoever mends it needs."""
-    sheet = Sheet(
+    sheet = TerminalTable(
         "dead letters",
         *(Column(), Column(name="since"), Column(name="meant for"), Column(name="column"), Column(name="value")),
         Column(name="stood at, and why", flows=True),
@@ -44,10 +44,10 @@ def letters_table(letters: Sequence[DeadLetter]) -> Sheet:
 def records_tables(records: DeadRecords) -> Group:
     """How many there are for each reason, the newest one by one, and how to get at them."""
     number, newest_at = Column(name="records", right=True), Column(name="newest, UTC")
-    reasons = Sheet("dead records", number, newest_at, Column(name="topic"), Column(name="why", flows=True))
+    reasons = TerminalTable("dead records", number, newest_at, Column(name="topic"), Column(name="why", flows=True))
     for each in records.reasons:
         reasons.add(f"{each.records:,}", f"{each.newest_at:%Y-%m-%d %H:%M:%S}", each.topic, _line(each.reason))
-    one_by_one = Sheet(
+    one_by_one = TerminalTable(
         "the newest of them",
         *(Column(name="published, UTC"), Column(name="topic"), Column(name="partition", right=True)),
         *(Column(name="offset", right=True), Column(name="why", flows=True)),

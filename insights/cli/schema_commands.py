@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from insights import front
+from insights.cli import runtime
+from insights.cli.terminal_table import Column, TerminalTable
 from insights.settings import load_settings
-from insights.sheet import Column, Sheet
 from schemas.catalogue import Event, avro_events, events
 from schemas.errors import RegistryUnavailable
 from schemas.words import counted
@@ -16,7 +16,7 @@ from schemas.words import counted
 if TYPE_CHECKING:
     from schemas.registry import Registry
 
-app = front.group("The contracts: one Avro schema for each event.", example="insights schemas list")
+app = runtime.group("The contracts: one Avro schema for each event.", example="insights schemas list")
 Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Compare with git only, and ask no registry.")]
 Ref = Annotated[
     str | None, typer.Option(metavar="REF", help="Compare with this commit or tag, instead of with every release.")
@@ -33,12 +33,12 @@ def check(offline: Offline = False, ref: Ref = None) -> None:
     from schemas.registry import Registry
 
     for line in check_released(ref):
-        front.say(line)
+        runtime.say(line)
     if not offline:
         registry = Registry(load_settings().registry_url)
         for event in avro_events():
             registry.check(event)
-            front.say(f"{event.name}: compatible with the registry")
+            runtime.say(f"{event.name}: compatible with the registry")
 
 
 @app.command()
@@ -49,10 +49,10 @@ def register() -> None:
     """
     from schemas.registry import Registry
 
-    sheet = Sheet("contracts", Column(), Column(name="schema id", right=True))
+    sheet = TerminalTable("contracts", Column(), Column(name="schema id", right=True))
     for name, schema_id in Registry(load_settings().registry_url).register_all().items():
         sheet.add(name, str(schema_id))
-    front.show(sheet)
+    runtime.show(sheet)
 
 
 @app.command("list")
@@ -65,7 +65,7 @@ def list_() -> None:
 
     registry = Registry(load_settings().registry_url)
     versions = {event.topic: _versions(registry, event) for event in events()}
-    sheet = Sheet(
+    sheet = TerminalTable(
         "topics",
         *(Column(), Column(name="key"), Column(name="partitions", right=True), Column(name="kept")),
         Column(name="versions", right=True),
@@ -73,7 +73,7 @@ def list_() -> None:
     )
     for event in events():
         sheet.add(event.topic, event.key, str(event.partitions), _kept(event), versions[event.topic])
-    front.show(sheet)
+    runtime.show(sheet)
 
 
 def _kept(event: Event) -> str:

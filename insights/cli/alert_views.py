@@ -16,8 +16,8 @@ from alerts.ledger import Check, Trouble
 from alerts.rule import Rules
 from alerts.watch import Looked
 from alerts.words import span
-from insights.sheet import Column, Sheet
-from insights.views import noted_lines
+from insights.cli.status_views import noted_lines
+from insights.cli.terminal_table import Column, TerminalTable
 
 STYLES = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 OUTCOMES = {
@@ -29,9 +29,11 @@ OUTCOMES = {
 MOST_LINES = 10
 
 
-def looked_table(looked: Sequence[Looked]) -> Sheet:
+def looked_table(looked: Sequence[Looked]) -> TerminalTable:
     """What each rule finds now; the first ten lines of it."""
-    sheet = Sheet("rules", Column(), Column(), Column(flows=True), note="✓ quiet   ! finds   · not known yet   ✗ wrong")
+    sheet = TerminalTable(
+        "rules", Column(), Column(), Column(flows=True), note="✓ quiet   ! finds   · not known yet   ✗ wrong"
+    )
     for each in looked:
         mark, style = OUTCOMES[each.outcome]
         sheet.add(each.rule.name, Text(mark, style=style), Text(each.detail, style="dim" if style == "dim" else "red"))
@@ -67,8 +69,8 @@ def known_tables(known: Known) -> RenderableType:
     return Group(shown[0], *(each for table in shown[1:] for each in (Text(), table)))
 
 
-def _open_table(known: Known) -> Sheet:
-    sheet = Sheet("alerts", Column(), Column(name="state"), Column(name="for", right=True), Column(flows=True))
+def _open_table(known: Known) -> TerminalTable:
+    sheet = TerminalTable("alerts", Column(), Column(name="state"), Column(name="for", right=True), Column(flows=True))
     shown: Counter[tuple[str, State]] = Counter()
     for alert in [*known.open, *known.recovered]:
         shown[alert.rule, alert.state] += 1
@@ -95,8 +97,8 @@ def _open_table(known: Known) -> Sheet:
     return sheet
 
 
-def _rules_table(known: Known) -> Sheet:
-    sheet = Sheet("rules", Column(), Column(), Column(name="checked", right=True), Column(flows=True))
+def _rules_table(known: Known) -> TerminalTable:
+    sheet = TerminalTable("rules", Column(), Column(), Column(name="checked", right=True), Column(flows=True))
     for rule in known.rules.rules:
         found = known.checks.get(rule.name)
         mark, style = OUTCOMES[found.outcome] if found else ("", "dim")
@@ -105,8 +107,8 @@ def _rules_table(known: Known) -> Sheet:
     return sheet
 
 
-def _channels_table(known: Known) -> Sheet:
-    sheet = Sheet("channels", Column(), Column(), Column(flows=True))
+def _channels_table(known: Known) -> TerminalTable:
+    sheet = TerminalTable("channels", Column(), Column(), Column(flows=True))
     troubles = {trouble.channel: trouble for trouble in known.troubles}
     for channel in known.channels:
         trouble = troubles.get(channel.name)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from insights import front
+from insights.cli import runtime
 from insights.settings import load_settings
 from schemas.errors import Misconfigured
 from schemas.words import counted
@@ -18,7 +18,7 @@ from schemas.words import counted
 if TYPE_CHECKING:
     from replay.plan import Wish
 
-app = front.group(
+app = runtime.group(
     "History recomputed from the log, proven equal cell by cell, and swapped in.",
     example="insights replay plan sales_per_minute --from 2026-11-01 --to 2026-11-08",
 )
@@ -64,8 +64,8 @@ def plan(
 
     Example: insights replay plan sales_per_minute --from 2026-11-01 --to 2026-11-08
     """
+    from insights.cli.replay_views import plan_sheets
     from insights.deployment import replay_site
-    from insights.replay_views import plan_sheets
     from replay.plan import make_plan
     from replay.planned import read_offsets
 
@@ -78,9 +78,9 @@ def plan(
     found = make_plan(replay_site(load_settings()), wish)
     path.write_text(found.to_yaml())
     for sheet in plan_sheets(found):
-        front.show(sheet)
-        front.say("")
-    front.say(f"The plan is in {path}. Nothing was changed; `insights replay run {path}` runs it.")
+        runtime.show(sheet)
+        runtime.say("")
+    runtime.say(f"The plan is in {path}. Nothing was changed; `insights replay run {path}` runs it.")
 
 
 def wish_of(
@@ -120,9 +120,9 @@ def run(plan_file: PlanFile, engine: EngineName = "local") -> None:
 
     Example: insights replay run replay-20261108-101500.yaml
     """
+    from insights.cli.replay_views import Meter, run_sheet
     from insights.deployment import replay_site
     from insights.engines import engine_of
-    from insights.replay_views import Meter, run_sheet
     from replay.planned import read_plan
     from replay.run import run as run_plan
 
@@ -137,8 +137,8 @@ def run(plan_file: PlanFile, engine: EngineName = "local") -> None:
             say=meter.say,
             heard=meter.heard,
         )
-    front.show(run_sheet(done))
-    front.say(f"Nothing that readers see was changed; `insights replay verify {done.run}` compares it with that.")
+    runtime.show(run_sheet(done))
+    runtime.say(f"Nothing that readers see was changed; `insights replay verify {done.run}` compares it with that.")
 
 
 @app.command()
@@ -158,7 +158,7 @@ def cancel(run: RunName) -> None:
     if not path.exists():
         raise Misconfigured(f"there is no task of {run} here; `insights replay list` names the runs")
     job = emr.cancel(target, read_task(path.read_text()))
-    front.say(f"EMR Serverless ends job {job}." if job else f"{run} has no job on EMR Serverless that runs.")
+    runtime.say(f"EMR Serverless ends job {job}." if job else f"{run} has no job on EMR Serverless that runs.")
 
 
 @app.command()
@@ -167,22 +167,22 @@ def verify(run: RunName) -> None:
 
     Example: insights replay verify r7
     """
+    from insights.cli.replay_views import certificate_sheets
     from insights.deployment import replay_site
-    from insights.replay_views import certificate_sheets
     from replay.verify import verify as verify_run
 
-    done = verify_run(replay_site(load_settings()), run, say=front.say)
+    done = verify_run(replay_site(load_settings()), run, say=runtime.say)
     for sheet in certificate_sheets(done):
-        front.show(sheet)
+        runtime.show(sheet)
     certificate: dict[str, Any] = done.certificate or {}
     if certificate["result"] != "equal":
-        front.say(f"{run} differs from what is live.", style="bold red")
+        runtime.say(f"{run} differs from what is live.", style="bold red")
         raise typer.Exit(1)
     excluded = sum(sum(one["excluded"].values()) for one in certificate["aggregates"])
     but = f", but {counted(excluded, 'row')} that newer events touch" if excluded else ""
     if faults := certificate.get("sums_faults"):
-        front.say(f"The sums of {', '.join(faults)} are not right: see above. The cells are.", style="yellow")
-    front.say(f"{run} equals what is live in every cell{but}: `insights replay promote {run}`.", style="bold green")
+        runtime.say(f"The sums of {', '.join(faults)} are not right: see above. The cells are.", style="yellow")
+    runtime.say(f"{run} equals what is live in every cell{but}: `insights replay promote {run}`.", style="bold green")
 
 
 @app.command()
@@ -191,15 +191,15 @@ def promote(run: RunName, restate: Restate = False, reason: Reason = None) -> No
 
     Example: insights replay promote r7
     """
+    from insights.cli.replay_views import changes_sheet
     from insights.deployment import replay_site
-    from insights.replay_views import changes_sheet
     from replay.promote import promote as promote_run
 
     if restate != bool(reason):
         raise Misconfigured("--restate and --reason belong together: what differs is swapped in for a reason")
-    done = promote_run(replay_site(load_settings()), run, reason=reason, by=getpass.getuser(), say=front.say)
-    front.show(changes_sheet(done))
-    front.say(f"{run} is what readers see; `insights replay rollback {run}` takes it back.", style="bold green")
+    done = promote_run(replay_site(load_settings()), run, reason=reason, by=getpass.getuser(), say=runtime.say)
+    runtime.show(changes_sheet(done))
+    runtime.say(f"{run} is what readers see; `insights replay rollback {run}` takes it back.", style="bold green")
 
 
 @app.command()
@@ -211,8 +211,8 @@ def rollback(run: RunName) -> None:
     from insights.deployment import replay_site
     from replay.promote import rollback as roll_back
 
-    roll_back(replay_site(load_settings()), run, say=front.say)
-    front.say(f"{run} is rolled back: readers see what they saw before it.")
+    roll_back(replay_site(load_settings()), run, say=runtime.say)
+    runtime.say(f"{run} is rolled back: readers see what they saw before it.")
 
 
 @app.command()
@@ -225,7 +225,7 @@ def prune(run: RunName) -> None:
     from replay.promote import prune as prune_run
 
     prune_run(replay_site(load_settings()), run)
-    front.say(f"What {run} left behind is gone; `insights replay show {run}` still shows its record.")
+    runtime.say(f"What {run} left behind is gone; `insights replay show {run}` still shows its record.")
 
 
 @app.command("list")
@@ -234,15 +234,15 @@ def list_() -> None:
 
     Example: insights replay list
     """
+    from insights.cli.replay_views import runs_sheet
     from insights.deployment import replay_site
-    from insights.replay_views import runs_sheet
     from replay import records
 
     site = replay_site(load_settings())
     with site.postgres() as connection:
         records.set_up(connection)
         found = records.newest(connection, 20)
-    front.show(runs_sheet(found))
+    runtime.show(runs_sheet(found))
 
 
 @app.command()
@@ -256,8 +256,8 @@ def show(
     import json
     import sys
 
+    from insights.cli.replay_views import certificate_sheets, changes_sheet, run_sheet
     from insights.deployment import replay_site
-    from insights.replay_views import certificate_sheets, changes_sheet, run_sheet
     from replay import records
 
     site = replay_site(load_settings())
@@ -267,11 +267,11 @@ def show(
     if as_json:
         sys.stdout.write(json.dumps(found.certificate, indent=2) + "\n")
         return
-    front.show(run_sheet(found))
+    runtime.show(run_sheet(found))
     for sheet in certificate_sheets(found):
-        front.show(sheet)
+        runtime.show(sheet)
     if found.changes:
-        front.show(changes_sheet(found))
+        runtime.show(changes_sheet(found))
 
 
 @app.command()
@@ -283,18 +283,18 @@ def explain(
 
     Example: insights replay explain sales_per_minute "2026-11-03 10:15, EU, wheels"
     """
+    from insights.cli.replay_views import explanation_sheets
     from insights.deployment import replay_site
-    from insights.replay_views import explanation_sheets
     from replay.explain import explain as explain_row
 
     found = explain_row(replay_site(load_settings()), aggregate, key)
     for sheet in explanation_sheets(found):
-        front.show(sheet)
-        front.say("")
+        runtime.show(sheet)
+        runtime.say("")
     if found.adds_up:
-        front.say("They add up to what is live, in every cell.", style="bold green")
+        runtime.say("They add up to what is live, in every cell.", style="bold green")
     else:
-        front.say("They do not add up to what is live.", style="bold red")
+        runtime.say("They do not add up to what is live.", style="bold red")
         raise typer.Exit(1)
 
 
@@ -304,21 +304,21 @@ def late(engine: EngineName = "duckdb") -> None:
 
     Example: insights replay late
     """
+    from insights.cli.replay_views import certificate_sheets, changes_sheet
     from insights.deployment import replay_site
     from insights.engines import engine_of
-    from insights.replay_views import certificate_sheets, changes_sheet
     from replay.restate import restate_late
 
     settings = load_settings()
     done = restate_late(
         replay_site(settings),
-        engine_of(settings, engine, front.say),
+        engine_of(settings, engine, runtime.say),
         by=getpass.getuser(),
-        say=front.say,
+        say=runtime.say,
         heard=lambda event: None,
     )
     if done is None:
         return
     for sheet in (*certificate_sheets(done), changes_sheet(done)):
-        front.show(sheet)
-    front.say(f"{done.run} is what readers see; `insights replay rollback {done.run}` takes it back.")
+        runtime.show(sheet)
+    runtime.say(f"{done.run} is what readers see; `insights replay rollback {done.run}` takes it back.")

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from insights import front
+from insights.cli import runtime
 from insights.settings import load_settings
 from schemas.words import counted
 
-app = front.group("The marts in files, for other programs.", example="insights export tableau")
+app = runtime.group("The marts in files, for other programs.", example="insights export tableau")
 OutFolder = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder to write to. Default: tableau in INSIGHTS_HOME.")
 ]
@@ -28,8 +28,8 @@ def tableau(out: OutFolder = None, mart: MartNames = None) -> None:
     """
     import psycopg
 
+    from insights.cli.status_views import megabytes
     from insights.tableau import chosen, ensure_hyper, export, marts
-    from insights.views import megabytes
     from schemas.errors import Retryable
 
     settings = load_settings()
@@ -41,6 +41,6 @@ def tableau(out: OutFolder = None, mart: MartNames = None) -> None:
             ensure_hyper()
             for each in wanted:
                 done = export(connection, each, folder)
-                front.say(f"{done.file}: {counted(done.rows, 'row')}, {megabytes(done.size_bytes)}")
+                runtime.say(f"{done.file}: {counted(done.rows, 'row')}, {megabytes(done.size_bytes)}")
     except psycopg.OperationalError as error:
         raise Retryable(f"Postgres does not answer: {' '.join(str(error).split())}") from error

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from insights import front
+from insights.cli import runtime
 from insights.settings import load_settings
 
-app = front.group("The lake: what is in it, and its upkeep.", example="insights lake list")
+app = runtime.group("The lake: what is in it, and its upkeep.", example="insights lake list")
 DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Say what would be done, and do nothing.")]
 KeepHours = Annotated[
     float, typer.Option(min=0, metavar="HOURS", help="How long a snapshot stays for whoever reads it. Default: 3.")
@@ -29,14 +29,14 @@ def maintain(dry_run: DryRun = False, keep_hours: KeepHours = 3.0) -> None:
     """
     from flink.maintenance import maintain as tidied
     from flink.maintenance import rules
+    from insights.cli.status_views import tidied_table
     from insights.deployment import deployment
-    from insights.views import tidied_table
 
     # That another commit came first, or has removed the same old metadata file, is all in order.
     logging.getLogger("pyiceberg").setLevel(logging.ERROR)
     target = deployment(load_settings())
     done = list(tidied(target, rules(target, datetime.now(UTC), keep_hours), dry=dry_run))
-    front.show(tidied_table(done, is_plan=dry_run))
+    runtime.show(tidied_table(done, is_plan=dry_run))
 
 
 @app.command()
@@ -49,13 +49,13 @@ def publish(only: Only = None) -> None:
     Example: insights lake publish
     """
     from flink.postgres import connected
+    from insights.cli.status_views import published_table
     from insights.deployment import deployment, published_catalog
-    from insights.views import published_table
     from replay.publish import publish as published
 
     settings = load_settings()
     with connected(deployment(settings)) as connection, published_catalog(settings) as catalog:
-        front.show(published_table(list(published(connection, catalog, only=only or ()))))
+        runtime.show(published_table(list(published(connection, catalog, only=only or ()))))
 
 
 @app.command("list")
@@ -65,7 +65,7 @@ def list_() -> None:
     Example: insights lake list
     """
     from flink.maintenance import sizes
+    from insights.cli.status_views import lake_table
     from insights.deployment import deployment
-    from insights.views import lake_table
 
-    front.show(lake_table(sizes(deployment(load_settings()))))
+    runtime.show(lake_table(sizes(deployment(load_settings()))))

@@ -15,8 +15,8 @@ from rich.console import Console, RenderableType
 from aggregates.catalogue import aggregates
 from flink.deploy import JobStatus
 from flink.health import Failing
-from insights import front, views
 from insights.accounting import Replayed, TopicCounts
+from insights.cli import runtime, status_views
 from insights.doctor import Finding
 from insights.settings import Settings
 from insights.stack import PartState
@@ -91,8 +91,8 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Shown:
 
     def shown(view: RenderableType, width: int) -> list[str]:
         file = StringIO()
-        monkeypatch.setattr(front, "out", Console(file=file, width=width, force_terminal=True, color_system=None))
-        front.show(view)
+        monkeypatch.setattr(runtime, "out", Console(file=file, width=width, force_terminal=True, color_system=None))
+        runtime.show(view)
         return file.getvalue().splitlines()
 
     return shown
@@ -103,7 +103,7 @@ def piped(capsys: pytest.CaptureFixture[str]) -> Callable[[RenderableType], list
     """Lines that go to a file or a program."""
 
     def shown(view: RenderableType) -> list[str]:
-        front.show(view)
+        runtime.show(view)
         return capsys.readouterr().out.splitlines()
 
     return shown
@@ -134,13 +134,13 @@ def texts(state: Status) -> list[str]:
 def test_a_status_fits_the_terminal_and_every_word_of_it_is_whole(
     state: Status, width: int, on_terminal: Shown
 ) -> None:
-    lines = on_terminal(views.overview(state), width)
+    lines = on_terminal(status_views.overview(state), width)
     assert [text for text in texts(state) if not any(text in line for line in lines)] == []
     assert [line for line in lines if len(line) > width and " " in line.strip()] == []
 
 
 def test_the_shops_currency_is_shown(on_terminal: Shown) -> None:
-    (line,) = [line for line in on_terminal(views.overview(status(currency="JPY")), 80) if "currency" in line]
+    (line,) = [line for line in on_terminal(status_views.overview(status(currency="JPY")), 80) if "currency" in line]
     assert "JPY" in line
 
 
@@ -152,7 +152,7 @@ def table(lines: list[str], title: str) -> list[str]:
 
 @pytest.mark.parametrize("width", WIDTHS[1:])
 def test_everything_that_is_well_is_one_line(width: int, on_terminal: Shown) -> None:
-    lines = on_terminal(views.overview(status()), width)
+    lines = on_terminal(status_views.overview(status()), width)
     assert [line.split()[0] for line in table(lines, "parts")] == [
         *(part.name for part in WELL if not part.is_task),
         "together",
@@ -163,14 +163,14 @@ def test_everything_that_is_well_is_one_line(width: int, on_terminal: Shown) -> 
 
 
 def test_the_topics_table_says_what_its_marks_mean(on_terminal: Shown) -> None:
-    legend = on_terminal(views.topics_table(TOPICS), 80)[-1]
+    legend = on_terminal(status_views.topics_table(TOPICS), 80)[-1]
     for meaning in ("✓ published = counted + duplicate + late + dead", "→ on their way", "✗ too many"):
         assert meaning in legend
 
 
 def test_numbers_of_years_are_not_cut_at_80_columns(on_terminal: Shown) -> None:
     many = TopicCounts(published=12_345_678_901, counted=12_345_000_000, duplicate=678_000, late=900, dead=0)
-    shown = on_terminal(views.topics_table(dict.fromkeys(TOPICS, many)), 80)
+    shown = on_terminal(status_views.topics_table(dict.fromkeys(TOPICS, many)), 80)
     rows = [line.split() for line in shown if "→" in line][:-1]
     assert {tuple(row[-7:]) for row in rows} == {
         ("12,345,678,901", "12,345,000,000", "678,000", "900", "0", "1", "→"),
@@ -179,7 +179,7 @@ def test_numbers_of_years_are_not_cut_at_80_columns(on_terminal: Shown) -> None:
 
 @pytest.mark.parametrize("state", [status(), status(parts=ILL, away=AWAY)], ids=["well", "ill"])
 def test_piped_each_row_is_one_line_with_all_of_it(state: Status, piped: Callable[[RenderableType], list[str]]) -> None:
-    lines = piped(views.overview(state))
+    lines = piped(status_views.overview(state))
     for each in state.parts:
         (line,) = [line for line in lines if line.split()[:2] == [each.name, each.state]]
         assert each.endpoint in line
@@ -192,23 +192,25 @@ def test_piped_each_row_is_one_line_with_all_of_it(state: Status, piped: Callabl
 @pytest.mark.parametrize("width", WIDTHS)
 def test_no_address_is_broken(width: int, on_terminal: Shown) -> None:
     where = endpoints(SETTINGS)
-    lines = on_terminal(views.addresses_table(where), width)
+    lines = on_terminal(status_views.addresses_table(where), width)
     for address in (where["page"], where["registry"], where["postgres"], f"{SETTINGS.home}/lake"):
         assert any(address in line for line in lines)
 
 
 def test_only_what_runs_has_an_address(piped: Callable[[RenderableType], list[str]]) -> None:
-    lines = piped(views.addresses_table(endpoints(SETTINGS), {"jobmanager", "kafka", "registry", "postgres"}))
+    lines = piped(status_views.addresses_table(endpoints(SETTINGS), {"jobmanager", "kafka", "registry", "postgres"}))
     assert [line.split()[0] for line in lines[1:] if line.strip()] == ["Flink", "Kafka", "registry", "Postgres", "lake"]
 
 
 def test_an_address_longer_than_the_terminal_is_not_broken_either(on_terminal: Shown) -> None:
     deep = Settings(home=Path("/srv") / ("deep/" * 20))
-    assert any(str(deep.home / "lake") in line for line in on_terminal(views.addresses_table(endpoints(deep)), 80))
+    assert any(
+        str(deep.home / "lake") in line for line in on_terminal(status_views.addresses_table(endpoints(deep)), 80)
+    )
 
 
 def test_piped_an_address_has_its_name_before_it(piped: Callable[[RenderableType], list[str]]) -> None:
-    (line,) = [line for line in piped(views.addresses_table(endpoints(SETTINGS))) if line.startswith("Postgres")]
+    (line,) = [line for line in piped(status_views.addresses_table(endpoints(SETTINGS))) if line.startswith("Postgres")]
     assert SETTINGS.postgres_dsn in line
     assert line.endswith("ops.* bookkeeping")
 
@@ -216,7 +218,7 @@ def test_piped_an_address_has_its_name_before_it(piped: Callable[[RenderableType
 def test_a_finding_is_wrapped_at_words(on_terminal: Shown) -> None:
     folder = "/srv/" + "a-folder-with-a-long-name/" * 2
     finding = Finding(level="error", what=f"the data folder {folder} can't be written", advice="Choose another")
-    lines = on_terminal(views.findings_table([finding]), 60)
+    lines = on_terminal(status_views.findings_table([finding]), 60)
     assert lines == [
         "✗ the data folder",
         f"  {folder}",
@@ -226,7 +228,7 @@ def test_a_finding_is_wrapped_at_words(on_terminal: Shown) -> None:
 
 def test_a_stack_that_was_never_started_has_no_tasks(on_terminal: Shown) -> None:
     stopped = ill("supervisor", "", "stopped", "")
-    shown = on_terminal(views.overview(status(parts=(stopped,))), 80)
+    shown = on_terminal(status_views.overview(status(parts=(stopped,))), 80)
     assert shown[0].split() == ["parts", "state", "MB", "up", "for", "address"]
     assert shown[1].split() == ["supervisor", "stopped"]
     assert "tasks" not in {line.split()[0] for line in shown if line}
@@ -237,7 +239,7 @@ def test_a_stack_that_was_never_started_has_no_tasks(on_terminal: Shown) -> None
 )
 def test_a_topics_row_ends_in_whether_it_balances(published: int | None, says: str) -> None:
     counts = TopicCounts(published=published, counted=7, duplicate=1, late=1, dead=1)
-    assert views.balance(counts).plain == says
+    assert status_views.balance(counts).plain == says
 
 
 @pytest.mark.parametrize(
@@ -250,13 +252,13 @@ def test_a_topics_row_ends_in_whether_it_balances(published: int | None, says: s
     ids=["running", "restarting", "Flink is away"],
 )
 def test_what_is_not_known_of_a_job_is_a_question_mark(job: JobStatus, cells: list[str], on_terminal: Shown) -> None:
-    assert on_terminal(views.jobs_table([job]), 80)[1].split()[1:] == cells
+    assert on_terminal(status_views.jobs_table([job]), 80)[1].split()[1:] == cells
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_job_that_keeps_failing_says_why(width: int, on_terminal: Shown) -> None:
     why = Failing(since=NOW, failures=3, is_more=False, why="PSQLException: relation versions.refunds_v1 is missing")
-    lines = on_terminal(views.jobs_table([replace(JOB, state="RESTARTING", failing=why)]), width)
+    lines = on_terminal(status_views.jobs_table([replace(JOB, state="RESTARTING", failing=why)]), width)
     said = " ".join(word for line in lines for word in line.split())
     assert "failed 3 times since 2026-11-23 12:00:00 UTC" in said
     assert "PSQLException: relation versions.refunds_v1 is missing" in said
@@ -264,21 +266,21 @@ def test_a_job_that_keeps_failing_says_why(width: int, on_terminal: Shown) -> No
 
 
 def test_that_there_is_no_job_is_said(on_terminal: Shown) -> None:
-    assert on_terminal(views.jobs_table([]), 80)[1] == "none"
+    assert on_terminal(status_views.jobs_table([]), 80)[1] == "none"
 
 
 def test_tables_are_not_said_to_be_empty_while_postgres_is_away(on_terminal: Shown) -> None:
     nothing = {"freshness_seconds": dict.fromkeys(FRESH), "final_until": dict.fromkeys(FINAL)}
     away = TopicCounts(published=5, counted=None, duplicate=None, late=None, dead=0)
-    unknown = on_terminal(views.tables_table(status(topics=dict.fromkeys(TOPICS, away), **nothing)), 80)
+    unknown = on_terminal(status_views.tables_table(status(topics=dict.fromkeys(TOPICS, away), **nothing)), 80)
     assert not any("yet" in line for line in unknown)
-    assert any("nothing yet" in line for line in on_terminal(views.tables_table(status(**nothing)), 80))
+    assert any("nothing yet" in line for line in on_terminal(status_views.tables_table(status(**nothing)), 80))
 
 
 def test_marts_are_not_said_to_be_missing_while_postgres_is_away(on_terminal: Shown) -> None:
     away = ("Postgres at 127.0.0.1:19432 is away: connection refused",)
-    assert not any("not built yet" in line for line in on_terminal(views.overview(status(away=away)), 80))
-    assert any("not built yet" in line for line in on_terminal(views.overview(status()), 80))
+    assert not any("not built yet" in line for line in on_terminal(status_views.overview(status(away=away)), 80))
+    assert any("not built yet" in line for line in on_terminal(status_views.overview(status()), 80))
 
 
 @pytest.mark.parametrize(
@@ -289,7 +291,7 @@ def test_marts_are_not_said_to_be_missing_while_postgres_is_away(on_terminal: Sh
     ],
 )
 def test_a_length_of_time_is_said_in_its_two_largest_units(seconds: float, text: str) -> None:
-    assert views.span(seconds) == text
+    assert status_views.span(seconds) == text
 
 
 class Enough(Exception):
@@ -304,10 +306,10 @@ def watched(rounds: int, monkeypatch: pytest.MonkeyPatch, *, terminal: bool) -> 
             raise Enough
 
     console = Console(file=file, width=80, height=24, force_terminal=terminal, color_system=None, legacy_windows=False)
-    monkeypatch.setattr(front, "out", console)
-    monkeypatch.setattr(front, "endless", Console(file=file, width=1_000))
+    monkeypatch.setattr(runtime, "out", console)
+    monkeypatch.setattr(runtime, "endless", Console(file=file, width=1_000))
     with pytest.raises(Enough):
-        front.keep_showing(lambda: views.overview(status()), every_seconds=1, wait=wait)
+        runtime.keep_showing(lambda: status_views.overview(status()), every_seconds=1, wait=wait)
     return file.getvalue()
 
 
@@ -329,7 +331,7 @@ def test_piped_each_look_follows_the_one_before(monkeypatch: pytest.MonkeyPatch)
 def test_late_events_that_a_replay_has_counted_are_told_and_the_newest_replay_of_each_table(on_terminal: Shown) -> None:
     newest = {"sales_per_minute": "r12 rolled back", "order_lines": "r7 promoted"}
     shown = on_terminal(
-        views.overview(status(replayed=Replayed(restated={"sales.order_placed.v1": 1_234}, newest=newest))), 80
+        status_views.overview(status(replayed=Replayed(restated={"sales.order_placed.v1": 1_234}, newest=newest))), 80
     )
     assert max(map(len, shown)) <= 80
     assert "Late, and counted since a replay: 1,234 of sales.order_placed.v1." in " ".join(shown)
@@ -338,8 +340,8 @@ def test_late_events_that_a_replay_has_counted_are_told_and_the_newest_replay_of
 
 
 def test_what_up_says_last_is_how_far_the_history_is_counted_while_it_is() -> None:
-    said = views.still_counting(NOW - timedelta(hours=6), NOW)
+    said = status_views.still_counting(NOW - timedelta(hours=6), NOW)
     assert f"Orders are counted up to {NOW - timedelta(hours=6):%Y-%m-%d %H:%M} UTC so far" in said
     assert "`insights status`" in said
-    assert views.still_counting(NOW - timedelta(minutes=2), NOW) == ""
-    assert views.still_counting(None, NOW) == ""
+    assert status_views.still_counting(NOW - timedelta(minutes=2), NOW) == ""
+    assert status_views.still_counting(None, NOW) == ""

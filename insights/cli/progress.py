@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from insights.sheet import Column, Sheet
+from insights.cli.terminal_table import Column, TerminalTable
 from insights.stack import Step
 
 PLAIN_EVERY_SECONDS = 5.0
@@ -47,7 +47,7 @@ class _Steps:
             row.took = self._clock() - row.began if step.state == "done" else None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        sheet = Sheet("", Column(), Column(), Column(right=True, at_least=7), Column(flows=True))
+        sheet = TerminalTable("", Column(), Column(), Column(right=True, at_least=7), Column(flows=True))
         with self._lock:
             for name, row in self._rows.items():
                 mark = row.spinner.render(console.get_time()) if row.took is None else Text("✓", style="green")

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.text import Text
 from typer.core import TyperGroup
 
-from insights.sheet import Screenful, folded
+from insights.cli.terminal_table import Screenful, folded
 from schemas.errors import InsightsError
 
 out = Console()

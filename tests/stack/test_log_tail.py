@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insights.logs import follow, last_lines
+from insights.cli.log_tail import follow, last_lines
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"))
 

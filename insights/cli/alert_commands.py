@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from insights import front
+from insights.cli import runtime
 from insights.settings import load_settings
 from schemas.errors import Misconfigured
 
 if TYPE_CHECKING:
     from alerts.channels import Channel
 
-app = front.group("Alerts: their rules, what they find, who is told.", example="insights alerts list")
+app = runtime.group("Alerts: their rules, what they find, who is told.", example="insights alerts list")
 ChannelOption = Annotated[
     str | None, typer.Option("--channel", metavar="NAME", help="Only this one: webhook, slack or email.")
 ]
@@ -32,17 +32,17 @@ def check() -> None:
     from alerts.postgres import connect
     from alerts.rule import read_rules
     from alerts.watch import look
-    from insights.alert_views import looked_table
-    from insights.views import noted_lines
+    from insights.cli.alert_views import looked_table
+    from insights.cli.status_views import noted_lines
 
     read = read_rules()
     with connect(load_settings().postgres_dsn, read_only=True) as connection:
         looked = [look(connection, rule, datetime.now(UTC)) for rule in read.rules]
     problems = [*read.problems, *(each.detail for each in looked if each.outcome == "broken")]
     if problems:
-        front.show(noted_lines(problems))
-        front.say("")
-    front.show(looked_table(looked))
+        runtime.show(noted_lines(problems))
+        runtime.say("")
+    runtime.show(looked_table(looked))
     if problems or any(each.found for each in looked):
         raise typer.Exit(1)
 
@@ -56,7 +56,7 @@ def list_() -> None:
     from alerts import ledger
     from alerts.postgres import connect
     from alerts.rule import read_rules
-    from insights.alert_views import Known, known_tables
+    from insights.cli.alert_views import Known, known_tables
     from insights.deployment import alert_config
 
     settings = load_settings()
@@ -73,7 +73,7 @@ def list_() -> None:
             troubles=ledger.troubles(connection, now - RECENT) if is_there else [],
             channels=channels,
         )
-    front.show(known_tables(known))
+    runtime.show(known_tables(known))
 
 
 @app.command("test")
@@ -92,10 +92,10 @@ def try_out(channel: ChannelOption = None) -> None:
     for each in _chosen(alert_config(load_settings()).open_channels(), channel):
         try:
             each.send(trial(each.name, datetime.now(UTC)))
-            front.say(f"{each.name}: taken by {each.where}", style="green")
+            runtime.say(f"{each.name}: taken by {each.where}", style="green")
         except ChannelFailed as problem:
             failed = True
-            front.say(f"{each.name}: {problem}", style="bold red")
+            runtime.say(f"{each.name}: {problem}", style="bold red")
     if failed:
         raise typer.Exit(1)
 

@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from insights import alerts, contracts, dbt, exports, front, jobs, lake, replays
-from insights import dashboards as dashboard_commands
+from insights.cli import (
+    alert_commands,
+    dbt_commands,
+    export_commands,
+    flink_commands,
+    lake_commands,
+    replay_commands,
+    runtime,
+    schema_commands,
+)
+from insights.cli import dashboard_commands as dashboard_commands
 from insights.settings import PROJECT, Settings, load_settings
 from schemas.errors import Misconfigured
 
@@ -23,19 +32,19 @@ if TYPE_CHECKING:
 WATCH_SECONDS = 1.0
 
 app = typer.Typer(
-    cls=front.FrontDoor,
+    cls=runtime.FrontDoor,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(contracts.app, name="schemas")
-app.add_typer(jobs.app, name="flink")
-app.add_typer(replays.app, name="replay")
-app.add_typer(lake.app, name="lake")
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(exports.app, name="export")
+app.add_typer(schema_commands.app, name="schemas")
+app.add_typer(flink_commands.app, name="flink")
+app.add_typer(replay_commands.app, name="replay")
+app.add_typer(lake_commands.app, name="lake")
+app.add_typer(alert_commands.app, name="alerts")
+app.add_typer(export_commands.app, name="export")
 app.add_typer(dashboard_commands.app, name="dashboards")
-app.add_typer(dbt.app, name="dbt")
+app.add_typer(dbt_commands.app, name="dbt")
 
 
 def _default(field: str) -> str:
@@ -106,36 +115,37 @@ def up(
 
     Example: insights up --history 12h --rate 50
     """
-    from insights import progress, stack, status, views
+    from insights import stack, status
+    from insights.cli import progress, status_views
     from insights.doctor import require_fit
 
     settings = load_settings()
     plan = up_plan(history, mapping, rate=rate, seed=seed, daemons=not no_producers)
     check_shops_currency(settings, plan)
-    was_stopped = jobs.end_stop(settings)
+    was_stopped = flink_commands.end_stop(settings)
     if is_up(settings):
         if was_stopped:
-            jobs.start_again(settings)
+            flink_commands.start_again(settings)
         else:
-            front.say("Everything is up already; nothing was changed.")
+            runtime.say("Everything is up already; nothing was changed.")
         if history or rate or seed is not None:
-            front.say("The options given were not used: they are for a stack that starts.", style="yellow")
+            runtime.say("The options given were not used: they are for a stack that starts.", style="yellow")
     else:
         warnings = [finding for finding in require_fit(settings) if finding.level == "warning"]
-        front.show(views.findings_table(warnings)) if warnings else None
+        runtime.show(status_views.findings_table(warnings)) if warnings else None
         began = time.monotonic()
-        with progress.steps(front.out) as report:
+        with progress.steps(runtime.out) as report:
             stack.up(settings, plan, report)
-        front.say("")
-        front.say(f"Everything is up after {time.monotonic() - began:.0f} s.", style="bold green")
-    front.say("")
+        runtime.say("")
+        runtime.say(f"Everything is up after {time.monotonic() - began:.0f} s.", style="bold green")
+    runtime.say("")
     runs = {part.name for part in stack.part_states(settings) if part.healthy}
-    front.show(views.addresses_table(status.endpoints(settings), runs))
+    runtime.show(status_views.addresses_table(status.endpoints(settings), runs))
     if "page" in runs:
-        front.say("")
-        if behind := views.still_counting(stack.counted_until(settings), datetime.now(UTC)):
-            front.say(behind, style="yellow")
-        front.say(views.what_next(settings.page_url))
+        runtime.say("")
+        if behind := status_views.still_counting(stack.counted_until(settings), datetime.now(UTC)):
+            runtime.say(behind, style="yellow")
+        runtime.say(status_views.what_next(settings.page_url))
 
 
 def up_plan(
@@ -189,12 +199,13 @@ def down() -> None:
 
     Example: insights down
     """
-    from insights import progress, stack
+    from insights import stack
+    from insights.cli import progress
 
     settings = load_settings()
-    with progress.steps(front.out) as report:
+    with progress.steps(runtime.out) as report:
         stack.down(settings, report)
-    front.say("Everything is stopped; `make up` goes on from here.")
+    runtime.say("Everything is stopped; `make up` goes on from here.")
 
 
 @app.command()
@@ -203,19 +214,20 @@ def clean(force: Force = False) -> None:
 
     Example: insights clean --force
     """
-    from insights import progress, stack
+    from insights import stack
+    from insights.cli import progress
 
     settings = load_settings()
     if not settings.home.exists():
-        front.say(f"There is nothing at {settings.home}.")
+        runtime.say(f"There is nothing at {settings.home}.")
         return
     check_is_data_folder(settings.home)
     if not force:
         typer.confirm(f"Remove everything in {settings.home}?", abort=True)
-    with progress.steps(front.out) as report:
+    with progress.steps(runtime.out) as report:
         stack.down(settings, report)
     shutil.rmtree(settings.home)
-    front.say(f"{settings.home} is gone.")
+    runtime.say(f"{settings.home} is gone.")
 
 
 def check_is_data_folder(home: Path) -> None:
@@ -233,19 +245,19 @@ def status(as_json: AsJson = False, watch: Watch = False) -> None:
 
     Example: insights status --watch
     """
-    from insights import views
+    from insights.cli import status_views
     from insights.status import watching
 
     with watching(load_settings()) as look:
         if as_json:
             found = look()
             for line in found.away:
-                front.errors.print(line, highlight=False, markup=False, soft_wrap=True)
+                runtime.errors.print(line, highlight=False, markup=False, soft_wrap=True)
             sys.stdout.write(json.dumps(found.as_json(), indent=2) + "\n")
         elif watch:
-            front.keep_showing(lambda: views.overview(look()), every_seconds=WATCH_SECONDS)
+            runtime.keep_showing(lambda: status_views.overview(look()), every_seconds=WATCH_SECONDS)
         else:
-            front.show(views.overview(look()))
+            runtime.show(status_views.overview(look()))
 
 
 @app.command()
@@ -254,15 +266,15 @@ def doctor() -> None:
 
     Example: insights doctor
     """
-    from insights import views
+    from insights.cli import status_views
     from insights.doctor import check
 
     findings = check(load_settings())
-    front.show(views.findings_table(findings))
+    runtime.show(status_views.findings_table(findings))
     if any(finding.level == "error" for finding in findings):
-        front.say("This machine can't run the stack before what is marked ✗ is mended.", style="bold red")
+        runtime.say("This machine can't run the stack before what is marked ✗ is mended.", style="bold red")
         raise typer.Exit(1)
-    front.say("This machine can run the stack: `make up` starts it.", style="bold green")
+    runtime.say("This machine can run the stack: `make up` starts it.", style="bold green")
 
 
 @app.command("dead-letters")
@@ -274,24 +286,25 @@ def dead_letters(topic: ForTopic = None, as_json: AsJson = False) -> None:
 
     Example: insights dead-letters --topic sales.order_placed
     """
-    from insights import dead_letters, dead_records, dead_views
+    from insights import dead_letters, dead_records
+    from insights.cli import dead_event_views
 
     settings = load_settings()
     letters = dead_letters.listed(settings.kafka, topic)
     if as_json:
         records = dead_records.listed(settings.postgres_dsn, topic, most=None)
-        sys.stdout.write(json.dumps(dead_views.as_json(letters, records.newest), indent=2) + "\n")
+        sys.stdout.write(json.dumps(dead_event_views.as_json(letters, records.newest), indent=2) + "\n")
         return
     if letters:
-        front.show(dead_views.letters_table(letters))
+        runtime.show(dead_event_views.letters_table(letters))
     else:
-        front.say("There are no dead letters.")
+        runtime.say("There are no dead letters.")
     records = dead_records.listed(settings.postgres_dsn, topic)
-    front.say("")
+    runtime.say("")
     if records.reasons:
-        front.show(dead_views.records_tables(records))
+        runtime.show(dead_event_views.records_tables(records))
     else:
-        front.say("There are no dead records.")
+        runtime.say("There are no dead records.")
 
 
 @app.command()
@@ -300,8 +313,8 @@ def logs(part: PartName, follow: Follow = False, lines: Lines = 50) -> None:
 
     Example: insights logs taskmanager --follow
     """
-    from insights.logs import follow as follow_from
-    from insights.logs import last_lines
+    from insights.cli.log_tail import follow as follow_from
+    from insights.cli.log_tail import last_lines
     from insights.stack import log_path
 
     path = log_path(load_settings(), part)
@@ -331,4 +344,4 @@ def produce(ctx: typer.Context) -> Any:
 
 def main() -> None:
     """Entry point of the `insights` command."""
-    front.run(app)
+    runtime.run(app)

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from insights import front
+from insights.cli import runtime
 from insights.settings import load_settings
 from schemas.words import counted
 
-app = front.group("The marts: what dbt makes of the tables.", example="insights dbt build")
+app = runtime.group("The marts: what dbt makes of the tables.", example="insights dbt build")
 Select = Annotated[
     str | None,
     typer.Option(
@@ -29,22 +29,22 @@ def build(select: Select = None, full_refresh: FullRefresh = False) -> None:
     Example: insights dbt build --select +daily_sales
     """
     from insights import dbt_run
-    from insights.views import failures_lines
+    from insights.cli.status_views import failures_lines
 
     settings = load_settings()
-    with front.progressing("dbt") as said:
+    with runtime.progressing("dbt") as said:
         built = dbt_run.build(settings, select, full_refresh=full_refresh, said=said)
     models = sum(model.status in ("ok", "failed tests") for model in built.models)
     tests = counted(built.tests, "test") if built.tests else "no test"
     if built.outcome == "ok":
-        front.say(
+        runtime.say(
             f"{counted(models, 'model was', 'models were')} built and {tests} passed, in {built.seconds:.1f} s.",
             style="bold green",
         )
         return
-    front.show(failures_lines(built.failures))
+    runtime.show(failures_lines(built.failures))
     skipped = sum(model.status == "skipped" for model in built.models)
-    front.say(
+    runtime.say(
         f"{counted(models, 'model was', 'models were')} built, {skipped:,} skipped;"
         f" {counted(len(built.failures), 'model or test', 'models and tests')} failed, in {built.seconds:.1f} s."
         f" dbt's log is {dbt_run.log_path(settings)}",
@@ -61,9 +61,9 @@ def docs() -> None:
     """
     from insights import dbt_run
 
-    with front.progressing("dbt") as said:
+    with runtime.progressing("dbt") as said:
         page = dbt_run.documents(load_settings(), said)
-    front.say(f"The documentation is {page}; open it in a browser.")
+    runtime.say(f"The documentation is {page}; open it in a browser.")
 
 
 @app.command()
@@ -76,4 +76,4 @@ def sources() -> None:
 
     for path, text in files().items():
         path.write_text(text)
-        front.say(f"{path} is written.")
+        runtime.say(f"{path} is written.")

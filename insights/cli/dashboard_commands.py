@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from insights import front
+from insights.cli import runtime
 from insights.settings import HOST, PROJECT, Settings, load_settings
 from schemas.errors import Misconfigured
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HERE = PROJECT / "dashboards"
 VALIDATOR = PROJECT / ".metabase-cli"
 
-app = front.group(
+app = runtime.group(
     "The dashboards in Metabase: check them, compare, bring them there.", example="insights dashboards diff"
 )
 Url = Annotated[str | None, typer.Option(metavar="URL", help="Where Metabase is. Default: INSIGHTS_METABASE_URL.")]
@@ -55,11 +55,11 @@ def validate(folder: Folder = HERE) -> None:
     rendered = [render(name, dashboard, load_settings().currency) for name, dashboard in _read(folder).items()]
     problems = own_problems(rendered) or refusals(VALIDATOR, list(requests(rendered)))
     for problem in problems:
-        front.complain(problem)
+        runtime.complain(problem)
     if problems:
         raise typer.Exit(1)
     cards = sum(len(dashboard.all_cards) for dashboard in rendered)
-    front.say(f"Dashboards: {len(rendered)}, cards: {cards}. Metabase's schemas allow them all.")
+    runtime.say(f"Dashboards: {len(rendered)}, cards: {cards}. Metabase's schemas allow them all.")
 
 
 @app.command()
@@ -71,9 +71,9 @@ def diff(url: Url = None, user: User = None, api_key: ApiKey = None, folder: Fol
     outcome = _provision(_settings(url, user, api_key), folder, write=False)
     _tell(outcome)
     if outcome.changes:
-        front.say("`insights dashboards apply` makes these changes.")
+        runtime.say("`insights dashboards apply` makes these changes.")
         raise typer.Exit(EXIT_DIFFERS)
-    front.say("Metabase has what the files say.")
+    runtime.say("Metabase has what the files say.")
 
 
 @app.command()
@@ -88,9 +88,9 @@ def apply(url: Url = None, user: User = None, api_key: ApiKey = None, folder: Fo
     outcome = _provision(settings, folder, write=True)
     _tell(outcome)
     if not outcome.changes:
-        front.say("Metabase had it all already; nothing was changed.")
+        runtime.say("Metabase had it all already; nothing was changed.")
     for name, number in outcome.dashboards.items():
-        front.say(f"{name}: {str(settings.metabase_url).rstrip('/')}/dashboard/{number}#refresh=60")
+        runtime.say(f"{name}: {str(settings.metabase_url).rstrip('/')}/dashboard/{number}#refresh=60")
 
 
 def _settings(url: str | None, user: str | None, api_key: str | None) -> Settings:
@@ -168,6 +168,6 @@ def _provide_reader(settings: Settings) -> None:
 
 def _tell(outcome: Outcome) -> None:
     for change in outcome.changes:
-        front.say(str(change))
+        runtime.say(str(change))
     for note in outcome.notes:
-        front.say(f"Note: {note}.", style="yellow")
+        runtime.say(f"Note: {note}.", style="yellow")

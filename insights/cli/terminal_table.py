@@ -39,7 +39,7 @@ class Column:
     at_least: int = 0
 
 
-class Sheet:
+class TerminalTable:
     """Rows under a title, with a note beneath. The columns that flow come last, and the first one does not.
 
     A row is a line where its columns have room side by side; where they have not, the first gets a line of its own.

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from insights import front
-from insights.sheet import Column, Sheet
-from insights.views import span
+from insights.cli import runtime
+from insights.cli.status_views import span
+from insights.cli.terminal_table import Column, TerminalTable
 from replay.planned import PlannedAggregate, ReplayPlan, Stretch
 from replay.records import Run, Status
 from schemas.words import counted
@@ -34,13 +34,13 @@ STYLES = {
 }
 
 
-def plan_sheets(plan: ReplayPlan) -> Iterator[Sheet]:
+def plan_sheets(plan: ReplayPlan) -> Iterator[TerminalTable]:
     """What is recomputed, what is read for it, and what it touches."""
-    sheet = Sheet("recompute", Column(), Column(name="windows"), Column(name="final until"), Column(flows=True))
+    sheet = TerminalTable("recompute", Column(), Column(name="windows"), Column(name="final until"), Column(flows=True))
     for planned in plan.aggregates:
         sheet.add(planned.name, _windows(planned), _time(planned.final_until), Text(planned.table, style="dim"))
     yield sheet
-    sheet = Sheet(
+    sheet = TerminalTable(
         "read",
         Column(),
         *(Column(name=name, right=True) for name in ("records", "from the lake", "from the log", "lake MB")),
@@ -59,7 +59,7 @@ def plan_sheets(plan: ReplayPlan) -> Iterator[Sheet]:
             ", ".join(map(str, planned_topic.schema_ids)),
         )
     yield sheet
-    sheet = Sheet("touched", Column(), Column(flows=True))
+    sheet = TerminalTable("touched", Column(), Column(flows=True))
     sheet.add("late events", _late(plan))
     sheet.add("dashboards", ", ".join(plan.dashboards) or "none")
     sheet.add("dbt models", ", ".join(plan.models) or "none")
@@ -74,8 +74,8 @@ def plan_sheets(plan: ReplayPlan) -> Iterator[Sheet]:
         yield _left_out_sheet(plan)
 
 
-def _left_out_sheet(plan: ReplayPlan) -> Sheet:
-    sheet = Sheet("can't be made to count", Column(), Column(name="of"), Column(flows=True))
+def _left_out_sheet(plan: ReplayPlan) -> TerminalTable:
+    sheet = TerminalTable("can't be made to count", Column(), Column(name="of"), Column(flows=True))
     for one in plan.left_out:
         place = f"{one.topic} partition {one.partition} offset {one.offset:,}"
         sheet.add(place, f"{one.occurred_at:%Y-%m-%d %H:%M:%S}", one.reason)
@@ -104,9 +104,9 @@ def _time(moment: datetime | None, none: str = "none yet") -> str:
     return f"{moment:%Y-%m-%d %H:%M}" if moment else none
 
 
-def runs_sheet(runs: Sequence[Run]) -> Sheet:
+def runs_sheet(runs: Sequence[Run]) -> TerminalTable:
     """A row a run."""
-    sheet = Sheet(
+    sheet = TerminalTable(
         "runs",
         Column(),
         Column(name="status"),
@@ -131,9 +131,9 @@ def runs_sheet(runs: Sequence[Run]) -> Sheet:
     return sheet
 
 
-def run_sheet(run: Run) -> Sheet:
+def run_sheet(run: Run) -> TerminalTable:
     """All that is known of one run, but its certificate."""
-    sheet = Sheet(run.run, Column(), Column(flows=True))
+    sheet = TerminalTable(run.run, Column(), Column(flows=True))
     sheet.add("status", Text(run.status, style=STYLES.get(run.status, "")))
     sheet.add("aggregates", ", ".join(run.aggregates))
     sheet.add("scope", run.scope)
@@ -158,12 +158,12 @@ def run_sheet(run: Run) -> Sheet:
     return sheet
 
 
-def certificate_sheets(run: Run) -> Iterator[Sheet]:
+def certificate_sheets(run: Run) -> Iterator[TerminalTable]:
     """What the comparison found, and the first rows that differ side by side."""
     certificate = run.certificate
     if certificate is None:
         return
-    sheet = Sheet(
+    sheet = TerminalTable(
         "certificate",
         Column(),
         *(
@@ -183,7 +183,7 @@ def certificate_sheets(run: Run) -> Iterator[Sheet]:
         yield _sums_sheet(certificate["sums"], certificate.get("sums_faults", {}))
     for one in certificate["aggregates"]:
         for reason, number in one["excluded"].items():
-            yield Sheet("", Column(), note=f"{one['name']}: {_left_out(number)}, {reason}")
+            yield TerminalTable("", Column(), note=f"{one['name']}: {_left_out(number)}, {reason}")
         if one["first_differences"]:
             yield _differences(one)
     if late := certificate.get("late"):
@@ -194,9 +194,9 @@ def _left_out(number: int) -> str:
     return counted(number, "row of either side is left out", "rows of either side are left out")
 
 
-def _sums_sheet(sums: dict[str, dict[str, int]], faults: dict[str, dict[str, int]]) -> Sheet:
+def _sums_sheet(sums: dict[str, dict[str, int]], faults: dict[str, dict[str, int]]) -> TerminalTable:
     terms = ("published", "counted", "duplicate", "late", "dead")
-    sheet = Sheet(
+    sheet = TerminalTable(
         "records",
         Column(),
         *(Column(name=name, right=True) for name in terms),
@@ -225,9 +225,9 @@ def _mismatch(number: int) -> Text:
     return Text(f"{number:,}", style="bold red" if number else "dim")
 
 
-def _differences(one: dict[str, Any]) -> Sheet:
+def _differences(one: dict[str, Any]) -> TerminalTable:
     unequal = ", ".join(f"{name} in {counted(count, 'row')}" for name, count in one["differing_columns"].items())
-    sheet = Sheet(
+    sheet = TerminalTable(
         f"{one['name']}, the first rows that differ",
         Column(),
         Column(name="replay"),
@@ -245,8 +245,8 @@ def _differences(one: dict[str, Any]) -> Sheet:
     return sheet
 
 
-def _late_sheet(late: dict[str, Any]) -> Sheet:
-    sheet = Sheet(
+def _late_sheet(late: dict[str, Any]) -> TerminalTable:
+    sheet = TerminalTable(
         "restatement",
         Column(),
         Column(name="rows changed", right=True),
@@ -259,9 +259,9 @@ def _late_sheet(late: dict[str, Any]) -> Sheet:
     return sheet
 
 
-def changes_sheet(run: Run) -> Sheet:
+def changes_sheet(run: Run) -> TerminalTable:
     """What a promotion changed, by aggregate and measure."""
-    sheet = Sheet(
+    sheet = TerminalTable(
         "changed",
         Column(),
         Column(name="rows removed", right=True),
@@ -274,9 +274,9 @@ def changes_sheet(run: Run) -> Sheet:
     return sheet
 
 
-def explanation_sheets(found: Explanation) -> Iterator[Sheet]:
+def explanation_sheets(found: Explanation) -> Iterator[TerminalTable]:
     """The events behind a row, and the row beside what they come to."""
-    sheet = Sheet(
+    sheet = TerminalTable(
         counted(len(found.events), "event"),
         Column(),
         Column(right=True),
@@ -295,7 +295,9 @@ def explanation_sheets(found: Explanation) -> Iterator[Sheet]:
             json.dumps(said, default=str, ensure_ascii=False),
         )
     yield sheet
-    sheet = Sheet(", ".join(map(str, found.key.values())), Column(), Column(name="events come to"), Column(name="live"))
+    sheet = TerminalTable(
+        ", ".join(map(str, found.key.values())), Column(), Column(name="events come to"), Column(name="live")
+    )
     for name in {**(found.computed or {}), **(found.live or {})}:
         here, there = (str(side[name]) if side else "no row" for side in (found.computed, found.live))
         sheet.add(name, here, Text(there, style="" if here == there else "bold red"))
@@ -315,8 +317,8 @@ class Meter(AbstractContextManager["Meter"]):
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(compact=True),
-            console=front.out,
-            disable=not front.out.is_terminal,
+            console=runtime.out,
+            disable=not runtime.out.is_terminal,
             transient=True,
         )
         self._task = self._progress.add_task("replay", total=self._of, rate="")
@@ -331,8 +333,8 @@ class Meter(AbstractContextManager["Meter"]):
     def say(self, text: str) -> None:
         """What is being done now."""
         self._progress.update(self._task, description=text)
-        if not front.out.is_terminal:
-            front.say(text)
+        if not runtime.out.is_terminal:
+            runtime.say(text)
 
     def heard(self, event: dict[str, Any]) -> None:
         """What the engine reports."""
@@ -342,7 +344,7 @@ class Meter(AbstractContextManager["Meter"]):
         seconds = time.monotonic() - self._began
         rate = f"{done / seconds:,.0f}/s" if seconds else ""
         self._progress.update(self._task, completed=done, total=of, rate=rate, description="recomputing")
-        if not front.out.is_terminal and time.monotonic() - self._told > PLAIN_EVERY_SECONDS:
+        if not runtime.out.is_terminal and time.monotonic() - self._told > PLAIN_EVERY_SECONDS:
             self._told = time.monotonic()
             sys.stdout.write(f"{done:,} of {counted(of, 'record')}, {rate}\n")
             sys.stdout.flush()

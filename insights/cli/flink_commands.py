@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from insights import front
+from insights.cli import runtime
 from insights.settings import Settings, load_settings
 
-app = front.group("The live job on Flink, by hand; `up` starts it by itself.", example="insights flink list")
+app = runtime.group("The live job on Flink, by hand; `up` starts it by itself.", example="insights flink list")
 FromBeginning = Annotated[
     bool,
     typer.Option(
@@ -32,9 +32,9 @@ def submit(from_beginning: FromBeginning = False) -> None:
     settings = load_settings()
     target = deployment(settings)
     job = _start_over(settings) if from_beginning else deploy.submit(target)
-    front.say(f"{JOB_NAME} runs as {job}")
+    runtime.say(f"{JOB_NAME} runs as {job}")
     for line in differences(kept_jobs(target), aggregates()):
-        front.say(line, style="yellow")
+        runtime.say(line, style="yellow")
 
 
 def _start_over(settings: Settings) -> str:
@@ -60,10 +60,10 @@ def list_() -> None:
     Example: insights flink list
     """
     from flink import deploy
+    from insights.cli.status_views import jobs_table
     from insights.deployment import deployment
-    from insights.views import jobs_table
 
-    front.show(jobs_table(deploy.jobs(deployment(load_settings()))))
+    runtime.show(jobs_table(deploy.jobs(deployment(load_settings()))))
 
 
 @app.command()
@@ -76,7 +76,7 @@ def stop() -> None:
     from insights.deployment import deployment
 
     for path in deploy.stop(deployment(load_settings())):
-        front.say(f"stopped; its state is in {path}")
+        runtime.say(f"stopped; its state is in {path}")
 
 
 @app.command()
@@ -89,7 +89,7 @@ def savepoint() -> None:
     from insights.deployment import deployment
 
     for path in deploy.savepoint(deployment(load_settings())):
-        front.say(f"its state is in {path}")
+        runtime.say(f"its state is in {path}")
 
 
 def end_stop(settings: Settings) -> bool:
@@ -102,7 +102,7 @@ def end_stop(settings: Settings) -> bool:
         return False
     told = f"{hold.told[:1].upper()}{hold.told[1:]}"
     was_stopped = hold.why == "stopped"
-    front.say(f"{told}: it is started again." if was_stopped else f"{told}; {hold.way_out}.", style="yellow")
+    runtime.say(f"{told}: it is started again." if was_stopped else f"{told}; {hold.way_out}.", style="yellow")
     return was_stopped
 
 
@@ -111,4 +111,4 @@ def start_again(settings: Settings) -> None:
     from flink import deploy
     from insights.deployment import deployment
 
-    front.say(f"It runs as {deploy.submit(deployment(settings))}.")
+    runtime.say(f"It runs as {deploy.submit(deployment(settings))}.")
