@@ -10,8 +10,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from dashboards import charts, shapes, tiles
-from dashboards.behind import Age, Books, oldest
+from dashboards import charts, html_charts, tiles
 from dashboards.export import csv_of, file_name
 from dashboards.format import clock
 from dashboards.layout import Band, bands
@@ -29,6 +28,7 @@ from dashboards.model import (
     TableCard,
     TreemapCard,
 )
+from dashboards.provenance import Age, Books, oldest
 from dashboards.query import Answer, Question, Row, question
 from dashboards.theme import Mode
 from schemas.errors import InsightsError
@@ -153,12 +153,12 @@ def _drawing(card: Card, rows: Sequence[Row], scene: Scene) -> None:
     elif isinstance(card, BarCard):
         _chart(card, charts.bar(card, rows, scene.currency, scene.mode))
     elif isinstance(card, HeatmapCard):
-        st.html(shapes.heatmap(card, rows, scene.currency, height))
+        st.html(html_charts.heatmap(card, rows, scene.currency, height))
     elif isinstance(card, FunnelCard):
-        st.html(shapes.funnel(card, rows, scene.currency))
+        st.html(html_charts.funnel(card, rows, scene.currency))
     elif isinstance(card, TreemapCard):
         aspect = card.layout.width / GRID_COLUMNS * PAGE_PIXELS / height
-        st.html(f'<div style="--height:{height}px">{shapes.treemap(card, rows, scene.currency, aspect)}</div>')
+        st.html(f'<div style="--height:{height}px">{html_charts.treemap(card, rows, scene.currency, aspect)}</div>')
     elif isinstance(card, TableCard):
         st.html(tiles.table(card, rows, scene.currency, scene.address))
     elif isinstance(card, FreshnessCard):

@@ -13,9 +13,9 @@ from html import escape
 from typing import Literal
 from urllib.parse import quote
 
-from dashboards.behind import Age, Behind, Source, age_of, ago
 from dashboards.format import change, change_shown, exact, shown, span
 from dashboards.model import Card, ColumnCard, LineCard, NumberCard, TableCard, TableColumn
+from dashboards.provenance import Age, Behind, Source, age_of, ago
 from dashboards.query import Row
 from schemas.words import counted
 

@@ -12,8 +12,8 @@ from itertools import count
 from typing import Any
 
 from dashboards.metabase.client import SITE_NAME, Metabase, MetabaseRefused
+from dashboards.metabase.database_user import READER, SCHEMAS
 from dashboards.metabase.identity import COLLECTION_NOTE, key_of
-from dashboards.metabase.reader import READER, SCHEMAS
 from dashboards.metabase.render import Body, MetabaseCard, MetabaseDashboard, merged
 from schemas.errors import InsightsError
 

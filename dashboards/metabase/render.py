@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboards.metabase.identity import described
-from dashboards.metabase.looks import column_key, look
-from dashboards.metabase.native import NativeQuery, native, stands_for_a_value
+from dashboards.metabase.native_query import NativeQuery, native, stands_for_a_value
+from dashboards.metabase.visualization import column_key, look
 from dashboards.model import Card, Dashboard, Layout, Parameter, TableCard, TableColumn
 from schemas.errors import Misconfigured
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from dashboards.metabase.reader import SCHEMAS
+from dashboards.metabase.database_user import SCHEMAS
 from dashboards.metabase.render import Body, MetabaseDashboard, missing_targets
 from dashboards.model import relations
 from schemas.errors import InsightsError, Misconfigured
 
 NOWHERE = "http://127.0.0.1:9"
-MANY = Path(__file__).with_name("many.mjs")
+VALIDATE_EACH = Path(__file__).with_name("validate_each.mjs")
 ANEW = "it is installed anew by: rm -r .metabase-cli && python3 bootstrap.py metabase"
 ENVIRONMENT = {
     "MB_URL": NOWHERE,
@@ -111,7 +111,7 @@ def _refusal(request: Request, said: Answer) -> str | None:
 
 
 def _run(installed: Path, calls: list[list[str]]) -> list[Answer]:
-    command = [str(installed / "node"), str(MANY), str(installed / "node_modules/@metabase/cli/dist/cli.mjs")]
+    command = [str(installed / "node"), str(VALIDATE_EACH), str(installed / "node_modules/@metabase/cli/dist/cli.mjs")]
     asked = "".join(json.dumps(call) + "\n" for call in calls)
     try:
         done = subprocess.run(

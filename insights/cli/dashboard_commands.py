@@ -154,7 +154,7 @@ def _database(settings: Settings) -> Database:
 def _provide_reader(settings: Settings) -> None:
     import psycopg
 
-    from dashboards.metabase.reader import provide_reader
+    from dashboards.metabase.database_user import provide_reader
     from dashboards.query import DatabaseAway
 
     try:

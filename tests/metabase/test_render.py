@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 
 from dashboards.metabase.identity import described, key_of
-from dashboards.metabase.looks import column_key
 from dashboards.metabase.render import MetabaseDashboard, merged, missing_targets, render
 from dashboards.metabase.validate import own_problems
+from dashboards.metabase.visualization import column_key
 from dashboards.model import Dashboard, load
 from schemas.errors import Misconfigured
 from tests.metabase.as_metabase import MissingValue, as_sent

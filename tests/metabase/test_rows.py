@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow, dict_row
 
-from dashboards.metabase.reader import provide_reader
+from dashboards.metabase.database_user import provide_reader
 from dashboards.metabase.render import render
 from dashboards.model import Card, Dashboard, HeatmapCard, NumberCard, load
 from dashboards.query import question

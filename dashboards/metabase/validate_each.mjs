@@ -1,7 +1,7 @@
 // Runs Metabase's command line once for each line of standard input, a JSON array of its arguments, in one process: to
 // start it takes half a second each time. For each it writes a line, what the program wrote to stdout and to stderr.
 // Only for calls that end in an error (one that is well ends in that of an unreachable server): that is how the end of
-// one is seen. Usage: node many.mjs path/of/cli.mjs
+// one is seen. Usage: node validate_each.mjs path/of/cli.mjs
 import { AsyncLocalStorage } from "node:async_hooks"
 import { createInterface } from "node:readline"
 import { pathToFileURL } from "node:url"

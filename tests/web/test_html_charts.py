@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dashboards.behind import Age, Books, oldest
 from dashboards.export import csv_of, file_name
+from dashboards.html_charts import funnel, heatmap, squarified, treemap
 from dashboards.model import FunnelCard, HeatmapCard, TreemapCard
-from dashboards.shapes import funnel, heatmap, squarified, treemap
+from dashboards.provenance import Age, Books, oldest
 from dashboards.tiles import behind
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from dashboards.metabase.reader import READER, provide_reader
+from dashboards.metabase.database_user import READER, provide_reader
 
 PASSWORD = 'it\'s "quoted"'
 
