@@ -11,8 +11,8 @@ from enum import StrEnum
 from string import Formatter
 from typing import Any, Literal
 
+from alerts.format import shown
 from alerts.rule import Empty, Freshness, Rule, Threshold, columns_in
-from alerts.words import shown
 from schemas.errors import InsightsError
 
 

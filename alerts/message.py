@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from alerts.evaluate import TOLD, Alert, Transition
+from alerts.format import span
 from alerts.rule import Rule
-from alerts.words import span
 
 Kind = Literal["fired", "reminded", "recovered", "test"]
 MOST_FINDINGS = 50

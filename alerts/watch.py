@@ -11,14 +11,14 @@ from pathlib import Path
 import psycopg
 import structlog
 
-from alerts import ledger
+from alerts import alert_store
+from alerts.alert_store import Check, Waiting
 from alerts.channels import Channel, ChannelFailed
 from alerts.evaluate import Alert, Finding, RuleBroken, Transition, findings, not_known, transitions
-from alerts.ledger import Check, Waiting
+from alerts.format import span
 from alerts.message import Message, Told, iso, messages
 from alerts.postgres import STATEMENT_SECONDS, Connection, NotKnownYet, PostgresAway, ask, connect
 from alerts.rule import RULES, Empty, Rule, Rules, read_rules
-from alerts.words import span
 
 LOG = structlog.get_logger("alerts")
 AWAY_AFTER = timedelta(minutes=3)
@@ -142,8 +142,8 @@ class Watch:
             return True
         opened = connect(self._dsn, read_only=False)
         try:
-            ledger.set_up(opened)
-            if ledger.take_watch(opened):
+            alert_store.set_up(opened)
+            if alert_store.take_watch(opened):
                 self._asking = connect(self._dsn, read_only=True, statement_seconds=self._statement_seconds)
                 self._ledger = opened
         finally:
@@ -176,7 +176,7 @@ class Watch:
             LOG.warning("rule_broken", rule=rule.name, problem=looked.detail)
             self._broken[rule.name] = looked.detail
         check = Check(rule=rule.name, checked_at=now, outcome=looked.outcome, detail=looked.detail)
-        ledger.note_check(self._book, check)
+        alert_store.note_check(self._book, check)
 
     @property
     def _book(self) -> Connection:
@@ -184,19 +184,19 @@ class Watch:
         return self._ledger
 
     def _known(self, rule: Rule) -> list[Alert]:
-        return ledger.alerts_of(self._book, rule.name)
+        return alert_store.alerts_of(self._book, rule.name)
 
     def _write(self, rule: Rule, changes: Sequence[Transition], now: datetime) -> None:
         names = [c.name for c in self._channels if not rule.channels or c.name in rule.channels]
         told = [(message, names) for message in messages(rule, changes, now)]
-        ledger.write(self._book, changes, told, now)
+        alert_store.write(self._book, changes, told, now)
         for message, _ in told:
             LOG.info(message.kind, rule=rule.name, head=message.head, findings=len(message.findings) + message.more)
 
     def _own_problems(self, read: Rules, now: datetime) -> list[Finding]:
         rules = [*read.problems, *self._broken.values()]
         found = [Finding(label=line.split(": ")[0], text=line) for line in rules]
-        for trouble in ledger.troubles(self._book, now - timedelta(days=1)):
+        for trouble in alert_store.troubles(self._book, now - timedelta(days=1)):
             if trouble.waiting:
                 text = f"The channel {trouble.channel} takes no messages: {trouble.problem}"
                 found.append(Finding(label=f"channel {trouble.channel}", text=text))
@@ -205,7 +205,9 @@ class Watch:
     def _send(self, now: datetime) -> None:
         """Each channel by itself, so that one that hangs keeps no other waiting; one that fails is left until later."""
         ready = {channel.name: channel for channel in self._channels}
-        while waiting := {name: first for name in ready if (first := next(ledger.due(self._book, name, now), None))}:
+        while waiting := {
+            name: first for name in ready if (first := next(alert_store.due(self._book, name, now), None))
+        }:
             with ThreadPoolExecutor(max_workers=len(waiting)) as pool:
                 sent = {pool.submit(_sent, ready[name], each.message): each for name, each in waiting.items()}
                 took = [sent[done].channel for done in as_completed(sent) if self._note(sent[done], done.result())]
@@ -214,21 +216,21 @@ class Watch:
     def _note(self, sent: Waiting, problem: str | None) -> bool:
         """Writes down what became of it; whether the channel took it."""
         if problem is None:
-            ledger.note_sent(self._book, sent, self._clock())
+            alert_store.note_sent(self._book, sent, self._clock())
             LOG.info("sent", channel=sent.channel, id=sent.message.id, rule=sent.message.rule)
         else:
-            ledger.note_failed(self._book, sent, problem, self._clock())
+            alert_store.note_failed(self._book, sent, problem, self._clock())
             LOG.warning("not_sent", channel=sent.channel, id=sent.message.id, problem=problem)
         return problem is None
 
     def _tidy(self, read: Rules, now: datetime) -> None:
         if self._pruned_at is None or now - self._pruned_at >= PRUNE_EVERY:
             self._pruned_at = now
-            ledger.prune(self._book, now)
-            ledger.give_up_others(self._book, [channel.name for channel in self._channels], now)
+            alert_store.prune(self._book, now)
+            alert_store.give_up_others(self._book, [channel.name for channel in self._channels], now)
         if not read.problems:
             # A file that can't be read may be that of an alert's rule.
-            ledger.forget_rules(self._book, [*(rule.name for rule in read.rules), ITSELF.name], now)
+            alert_store.forget_rules(self._book, [*(rule.name for rule in read.rules), ITSELF.name], now)
 
     def _away(self, error: Exception, now: datetime) -> None:
         self.close()
@@ -250,7 +252,7 @@ class Watch:
         told = [c for c in self._channels if outage.message and c not in outage.untold]
         if told and outage.message and outage.message.kind == "fired":
             over = _outage_message("recovered", outage.since, now)
-            ledger.write(self._book, (), [(over, [channel.name for channel in told])], now)
+            alert_store.write(self._book, (), [(over, [channel.name for channel in told])], now)
         self._outage = _Outage()
 
     def _tell_of_outage(self) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 
-from alerts import ledger
+from alerts import alert_store
 from flink.tables import make_postgres_tables, schemas_ddl
 from insights import dbt_run
 from insights.settings import Settings
@@ -174,7 +174,7 @@ def year(folder: Path, lines: int) -> Iterator[Settings]:
             make_postgres_tables(connection)
             records.set_up(connection)
             dbt_run.set_up(connection)
-            ledger.set_up(connection)
+            alert_store.set_up(connection)
             connection.execute(LOOKS, {"started": STARTED})
         trade(dsn, orders_of(lines), 0, orders_of(lines) - 1)
         yield settings

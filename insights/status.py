@@ -15,8 +15,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from aggregates.catalogue import aggregates
-from alerts import ledger
-from alerts.ledger import Summary
+from alerts import alert_store
+from alerts.alert_store import Summary
 from flink import deploy
 from flink.deploy import JobStatus
 from flink.hold import Hold, held
@@ -197,7 +197,7 @@ class Observer:
         return connection
 
     def _read_alerts(self) -> Summary | None:
-        return ledger.summary(self._postgres) if self._postgres and ledger.is_there(self._postgres) else None
+        return alert_store.summary(self._postgres) if self._postgres and alert_store.is_there(self._postgres) else None
 
     def _read_marts(self) -> LastBuild | None:
         return last_build(self._postgres) if self._postgres else None

@@ -53,7 +53,7 @@ def list_() -> None:
 
     Example: insights alerts list
     """
-    from alerts import ledger
+    from alerts import alert_store
     from alerts.postgres import connect
     from alerts.rule import read_rules
     from insights.cli.alert_views import Known, known_tables
@@ -63,14 +63,14 @@ def list_() -> None:
     channels = alert_config(settings).open_channels()
     now = datetime.now(UTC)
     with connect(settings.postgres_dsn, read_only=True) as connection:
-        is_there = ledger.is_there(connection)
+        is_there = alert_store.is_there(connection)
         known = Known(
             now=now,
             rules=read_rules(),
-            checks=ledger.checks(connection) if is_there else {},
-            open=ledger.open_alerts(connection) if is_there else [],
-            recovered=ledger.recovered(connection, now - RECENT) if is_there else [],
-            troubles=ledger.troubles(connection, now - RECENT) if is_there else [],
+            checks=alert_store.checks(connection) if is_there else {},
+            open=alert_store.open_alerts(connection) if is_there else [],
+            recovered=alert_store.recovered(connection, now - RECENT) if is_there else [],
+            troubles=alert_store.troubles(connection, now - RECENT) if is_there else [],
             channels=channels,
         )
     runtime.show(known_tables(known))

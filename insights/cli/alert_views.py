@@ -10,12 +10,12 @@ from datetime import datetime
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from alerts.alert_store import Check, Trouble
 from alerts.channels import Channel
 from alerts.evaluate import Alert, State
-from alerts.ledger import Check, Trouble
+from alerts.format import span
 from alerts.rule import Rules
 from alerts.watch import Looked
-from alerts.words import span
 from insights.cli.status_views import noted_lines
 from insights.cli.terminal_table import Column, TerminalTable
 

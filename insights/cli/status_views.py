@@ -15,7 +15,7 @@ from schemas.words import counted
 
 if TYPE_CHECKING:
     # Who finds out what is shown here has it loaded; who shows something else need not.
-    from alerts.ledger import Summary
+    from alerts.alert_store import Summary
     from flink.deploy import JobStatus
     from flink.maintenance import Size, Tidied
     from insights.accounting import TopicCounts

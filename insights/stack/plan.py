@@ -226,7 +226,7 @@ def _register(url: str) -> str:
 
 
 def _create_tables(settings: Settings) -> str:
-    from alerts import ledger
+    from alerts import alert_store
     from flink.tables import create_tables  # the same
     from insights import dbt_run
     from replay import records
@@ -234,7 +234,7 @@ def _create_tables(settings: Settings) -> str:
     create_tables(deployment(settings))
     with replay_site(settings).postgres() as connection:
         records.set_up(connection)
-        ledger.set_up(connection)
+        alert_store.set_up(connection)
         dbt_run.set_up(connection)
     return "Postgres and lake tables are there"
 

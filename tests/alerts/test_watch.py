@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from alerts import ledger
+from alerts import alert_store
 from alerts.channels import Channel, ChannelFailed, Email, Slack, SmtpServer, Webhook
 from alerts.message import Message
 from alerts.rule import ChannelName
@@ -166,9 +166,9 @@ def test_a_channel_that_goes_on_failing_is_itself_told_by_the_others(
     assert "The channel webhook takes no messages: http://127.0.0.1" in body.get_content()
     assert "T0SECRET" not in body.get_content()
     with psycopg.connect(desk.dsn) as connection:
-        (trouble,) = ledger.troubles(connection, NOON)
+        (trouble,) = alert_store.troubles(connection, NOON)
         assert (trouble.channel, trouble.waiting) == ("webhook", 2)
-        assert ledger.summary(connection).untold == 2
+        assert alert_store.summary(connection).untold == 2
 
 
 def test_after_three_days_a_message_is_given_up_and_that_is_known(desk: Desk, inbox: Inbox) -> None:
@@ -181,7 +181,7 @@ def test_after_three_days_a_message_is_given_up_and_that_is_known(desk: Desk, in
         0
     ] == (True,)
     with psycopg.connect(desk.dsn) as connection:
-        (trouble,) = ledger.troubles(connection, desk.now - timedelta(days=1))
+        (trouble,) = alert_store.troubles(connection, desk.now - timedelta(days=1))
     assert trouble.given_up >= 1
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from alerts import ledger
+from alerts import alert_store
 from dashboards.folder import Folder
 from insights import dbt_run
 from tests.replay.own_postgres import own_postgres
@@ -24,7 +24,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with own_postgres(tmp_path_factory.mktemp("new") / "home") as dsn:
         with psycopg.connect(dsn) as postgres:
             made_runs.make_tables(postgres)
-            ledger.set_up(postgres)
+            alert_store.set_up(postgres)
             dbt_run.set_up(postgres)
         with running_page(dsn) as address:
             yield address
