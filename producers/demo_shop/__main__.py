@@ -12,9 +12,9 @@ from pathlib import Path
 from aiohttp import web
 
 from producers.demo_shop.shelf import Shelf, StockAt, imagined_stock
-from producers.demo_shop.site import Site
+from producers.demo_shop.web_server import Site
 from producers.shop.assortment import Product
-from producers.shop.ledger import stock_levels
+from producers.shop.shop_state import stock_levels
 
 HOST = "127.0.0.1"
 STOCK_SECONDS = 2.0

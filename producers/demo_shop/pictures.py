@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from producers.shop.assortment import Product
-from producers.shop.chance import mixed
+from producers.shop.seeded_random import mixed
 
 VIEWS = 3
 ROUND = 'stroke-linecap="round" stroke-linejoin="round"'

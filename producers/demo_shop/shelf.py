@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from producers.shop.assortment import Product, discount, price_at, products, promotion_at
-from producers.shop.chance import mixed
+from producers.shop.seeded_random import mixed
 
 StockAt = Callable[[Product, datetime], int]
 

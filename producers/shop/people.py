@@ -11,8 +11,8 @@ from typing import Final
 
 from faker import Faker
 
-from producers.shop.chance import mixed
-from producers.shop.rhythm import REGIONS
+from producers.shop.seeded_random import mixed
+from producers.shop.shopping_hours import REGIONS
 
 LOCALES: Final = {
     "EU": ("de_DE", "fr_FR", "es_ES", "it_IT", "nl_NL"),

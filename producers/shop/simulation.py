@@ -15,9 +15,8 @@ from itertools import chain, dropwhile
 from math import ceil
 from typing import Any, Final
 
-from producers.shop import people, rhythm
+from producers.shop import people, shopping_hours
 from producers.shop.assortment import EPOCH, Product
-from producers.shop.chance import mixed, share
 from producers.shop.identifiers import event_id, tail_prefix
 from producers.shop.occurrences import (
     CUSTOMER_CHANGED,
@@ -27,7 +26,8 @@ from producers.shop.occurrences import (
     Occurrence,
     Scheduled,
 )
-from producers.shop.rhythm import REGIONS, Region
+from producers.shop.seeded_random import mixed, share
+from producers.shop.shopping_hours import REGIONS, Region
 from producers.shop.visits import SOURCE, VISIT_MINUTES, ZERO, Seal, Shop, Visits, stock_moved
 from schemas.errors import Misconfigured
 
@@ -98,7 +98,10 @@ class Simulation:
         customers from that number on; without ``announce`` there is none. Raises Misconfigured for an origin before
         the shop opened, or when it had fewer customers than come back.
         """
-        if origin <= rhythm.OPENED + rhythm.WEEK_MINUTES or shop.newest_customer(origin) < shop.active_customers:
+        if (
+            origin <= shopping_hours.OPENED + shopping_hours.WEEK_MINUTES
+            or shop.newest_customer(origin) < shop.active_customers
+        ):
             raise Misconfigured("the synthetic shop opened in January 2015 and has few customers yet; start later")
         self.shop = shop
         self.origin = origin

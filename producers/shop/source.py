@@ -14,9 +14,9 @@ from typing import Final
 
 from producers.runner import Options, Run
 from producers.shop.assortment import minute_of
-from producers.shop.keys import KeyStore
-from producers.shop.ledger import Cursor, Ledger
+from producers.shop.customer_keys import KeyStore
 from producers.shop.occurrences import CUSTOMER_CHANGED, MINUTE_MS, Occurrence
+from producers.shop.shop_state import Cursor, ShopState
 from producers.shop.simulation import Minute, Simulation, reopened
 from producers.shop.visits import Seal, Shop
 from schemas.errors import Misconfigured
@@ -34,33 +34,35 @@ def run(this: Run) -> None:
     """
     options = this.options
     shop = Shop(seed=options.seed, rate=options.rate or DEFAULT_RATE, currency=options.currency)
-    ledger = Ledger(options.state / f"{this.source.name}.sqlite", {"seed": str(shop.seed), "rate": f"{shop.rate:g}"})
+    shop_state = ShopState(
+        options.state / f"{this.source.name}.sqlite", {"seed": str(shop.seed), "rate": f"{shop.rate:g}"}
+    )
     keys = KeyStore(options.state / "keys.sqlite")
     try:
         seal = keys.seal if CUSTOMER_CHANGED.name in this.source.events else _unread
-        simulation, cursor = _opened(this, shop, seal, ledger)
-        Feed(this, ledger, simulation, cursor).go()
+        simulation, cursor = _opened(this, shop, seal, shop_state)
+        Feed(this, shop_state, simulation, cursor).go()
     finally:
         keys.close()
-        ledger.close()
+        shop_state.close()
 
 
 def _unread(_number: int, _field: str, _text: str) -> bytes | None:
     return None  # a process that does not publish customers needs none of their keys
 
 
-def _opened(this: Run, shop: Shop, seal: Seal, ledger: Ledger) -> tuple[Simulation, Cursor]:
+def _opened(this: Run, shop: Shop, seal: Seal, shop_state: ShopState) -> tuple[Simulation, Cursor]:
     """The simulation, at the written cursor or at a beginning, and the cursor."""
     options, log = this.options, this.log
     now_ms = int(this.clock() * 1000)
-    cursor = ledger.cursor()
+    cursor = shop_state.cursor()
     if cursor is None:
         origin = _origin(options, now_ms)
         cursor = Cursor(origin=origin, minute=origin, done=0, customers_from=0, written_ms=now_ms)
-        ledger.restart(cursor, ())
+        shop_state.restart(cursor, ())
     elif options.start is not None and cursor.origin != minute_of(options.start):
         raise Misconfigured(
-            f"{ledger.path} holds the cursor of a shop that started {_moment(cursor.origin)}, and this run starts"
+            f"{shop_state.path} holds the cursor of a shop that started {_moment(cursor.origin)}, and this run starts"
             f" {options.start.isoformat()}; use the same --start, or another --state folder"
         )
     simulation = Simulation(
@@ -68,8 +70,8 @@ def _opened(this: Run, shop: Shop, seal: Seal, ledger: Ledger) -> tuple[Simulati
         seal,
         origin=cursor.origin,
         minute=cursor.minute,
-        scheduled=ledger.scheduled(),
-        levels=ledger.levels(),
+        scheduled=shop_state.scheduled(),
+        levels=shop_state.levels(),
         customers_from=cursor.customers_from,
     )
     away = timedelta(milliseconds=now_ms - cursor.written_ms)
@@ -85,7 +87,7 @@ def _opened(this: Run, shop: Shop, seal: Seal, ledger: Ledger) -> tuple[Simulati
         cursor = Cursor(
             origin=origin, minute=origin, done=0, customers_from=simulation.customers_from, written_ms=now_ms
         )
-        ledger.restart(cursor, simulation.pending)
+        shop_state.restart(cursor, simulation.pending)
     log.info("opened", origin=_moment(cursor.origin), cursor=_moment(cursor.minute), done=cursor.done)
     return simulation, cursor
 
@@ -103,9 +105,9 @@ def _moment(minute: int) -> str:
 class Feed:
     """Hands a simulation's events to the publisher when their time comes, and moves the cursor behind them."""
 
-    def __init__(self, this: Run, ledger: Ledger, simulation: Simulation, cursor: Cursor) -> None:
+    def __init__(self, this: Run, shop_state: ShopState, simulation: Simulation, cursor: Cursor) -> None:
         self._this = this
-        self._ledger = ledger
+        self._shop_state = shop_state
         self._simulation = simulation
         self._cursor = cursor
         self._events = frozenset(this.source.events)
@@ -150,7 +152,7 @@ class Feed:
 
     def _publish(self, wanted: list[Occurrence], done: int) -> int:
         """Publish from the ``done``-th on. Returns how many are published when it is over or told to stop."""
-        this, count = self._this, self._ledger.answer_key.count
+        this, count = self._this, self._shop_state.answer_key.count
         for index in range(done, len(wanted)):
             occurrence = wanted[index]
             if occurrence.at_ms > self._now_ms and self._wait(occurrence.at_ms, index):
@@ -191,6 +193,6 @@ class Feed:
         if self._moved:
             self._this.publisher.flush()
             self._cursor = replace(self._cursor, written_ms=int(self._this.clock() * 1000))
-            self._ledger.commit(self._cursor, self._over)
+            self._shop_state.commit(self._cursor, self._over)
             self._over.clear()
             self._moved = False

@@ -13,7 +13,7 @@ from itertools import accumulate
 from math import log, sqrt
 from typing import Any, Final
 
-from producers.shop import people, rhythm
+from producers.shop import people, shopping_hours
 from producers.shop.assortment import (
     CATEGORIES,
     EPOCH,
@@ -23,7 +23,6 @@ from producers.shop.assortment import (
     products,
     promotion_at,
 )
-from producers.shop.chance import mixed
 from producers.shop.identifiers import event_id, tail_prefix
 from producers.shop.occurrences import (
     CUSTOMER_CHANGED,
@@ -34,7 +33,8 @@ from producers.shop.occurrences import (
     Occurrence,
     Scheduled,
 )
-from producers.shop.rhythm import REGIONS, Region
+from producers.shop.seeded_random import mixed
+from producers.shop.shopping_hours import REGIONS, Region
 
 Seal = Callable[[int, str, str], bytes | None]
 """(customer number, field, text) → ciphertext, or None when the customer's key is gone."""
@@ -105,7 +105,7 @@ class Shop:
 
     @cached_property
     def sign_ups_per_week(self) -> int:
-        return max(1, round(self.visits_per_minute * rhythm.WEEK_MINUTES * SIGN_UP_SHARE))
+        return max(1, round(self.visits_per_minute * shopping_hours.WEEK_MINUTES * SIGN_UP_SHARE))
 
     @cached_property
     def active_customers(self) -> int:
@@ -114,14 +114,14 @@ class Shop:
 
     def customers_before(self, minute: int) -> int:
         """How many customers signed up before a minute; their numbers are 0 up to that."""
-        return rhythm.count_until(minute, self.sign_ups_per_week)
+        return shopping_hours.count_until(minute, self.sign_ups_per_week)
 
     def newest_customer(self, minute: int) -> int:
         """Number of the newest one who may come back in a minute: whose visit of signing up is over."""
         return self.customers_before(minute - VISIT_MINUTES - 1) - 1
 
     def signup_date(self, number: int) -> date:
-        minute = rhythm.minute_of(number, self.sign_ups_per_week)
+        minute = shopping_hours.minute_of(number, self.sign_ups_per_week)
         return datetime.fromtimestamp(minute * 60, UTC).date()
 
 
@@ -147,9 +147,9 @@ class Visits:
         shop = self.shop
         rng = random.Random(mixed(shop.seed, minute, 21))  # noqa: S311 a shop is drawn, no secret is
         newcomers = range(shop.customers_before(minute), shop.customers_before(minute + 1))
-        others = _poisson(rng, shop.visits_per_minute * (1 - SIGN_UP_SHARE) * rhythm.intensity(minute))
+        others = _poisson(rng, shop.visits_per_minute * (1 - SIGN_UP_SHARE) * shopping_hours.intensity(minute))
         newest = shop.newest_customer(minute)
-        sums = rhythm.region_sums(minute)
+        sums = shopping_hours.region_sums(minute)
         found: list[Occurrence] = []
         for n, number in enumerate(newcomers):
             _Visit(self, found, rng, minute, n, people.region_index(number)).of_newcomer(number)

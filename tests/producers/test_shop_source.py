@@ -12,8 +12,7 @@ import pytest
 from producers import runner
 from producers.answer_key import EPOCH, MILLISECOND, answers
 from producers.runner import Options
-from producers.shop.keys import KeyStore
-from producers.shop.ledger import Cursor, Ledger, stock_levels
+from producers.shop.customer_keys import KeyStore
 from producers.shop.occurrences import (
     CUSTOMER_CHANGED,
     INTERACTION,
@@ -24,6 +23,7 @@ from producers.shop.occurrences import (
     Occurrence,
 )
 from producers.shop.people import person
+from producers.shop.shop_state import Cursor, ShopState, stock_levels
 from producers.shop.simulation import Simulation
 from producers.shop.visits import Shop
 from producers.sources import source
@@ -37,11 +37,11 @@ KILLS = 3
 def cursor_of(state: Path) -> Cursor | None:
     if not state.exists():
         return None
-    ledger = Ledger(state, {})
+    shop_state = ShopState(state, {})
     try:
-        return ledger.cursor()
+        return shop_state.cursor()
     finally:
-        ledger.close()
+        shop_state.close()
 
 
 def drawn(shop: Shop, cursor: Cursor, *events: Any) -> list[Occurrence]:

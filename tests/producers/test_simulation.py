@@ -248,7 +248,7 @@ def test_the_shop_has_its_days_and_its_mean_rate() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, HOURS * 60 - 2))
 def test_from_any_cursor_the_story_goes_on_the_same(over: int) -> None:
-    # The state as a ledger gathers it: what the minutes that are over scheduled and moved.
+    # The state as the shop gathers it: what the minutes that are over scheduled and moved.
     scheduled = [item for minute in minutes()[:over] for item in minute.scheduled if item.minute >= ORIGIN + over]
     levels = {place: units for minute in minutes()[:over] for place, units in minute.levels.items()}
     resumed = Simulation(SHOP, seal, origin=ORIGIN, minute=ORIGIN + over, scheduled=scheduled, levels=levels)

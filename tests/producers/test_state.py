@@ -10,7 +10,7 @@ import pytest
 from producers import state
 from producers.answer_key import answers
 from producers.order_file.memory import DEAD_LETTER, Memory, published
-from producers.shop.ledger import Ledger, stock_levels
+from producers.shop.shop_state import ShopState, stock_levels
 
 
 @pytest.mark.parametrize("read", [published, stock_levels, lambda path: any(answers(path).values())])
@@ -26,12 +26,12 @@ def test_a_file_without_its_tables_reads_as_one_that_is_not_there(
 
 
 def test_an_owner_makes_what_is_missing_in_a_file_that_was_only_begun(tmp_path: Path) -> None:
-    for name in ("memory", "ledger"):
+    for name in ("memory", "shop_state"):
         state.opened(tmp_path / name).close()
-    memory, ledger = Memory(tmp_path / "memory"), Ledger(tmp_path / "ledger", {"seed": "1"})
+    memory, shop_state = Memory(tmp_path / "memory"), ShopState(tmp_path / "shop_state", {"seed": "1"})
     memory.note("row", b"digest", DEAD_LETTER, 0, {})
     memory.commit()
     memory.close()
     assert published(tmp_path / "memory") == 1
-    assert ledger.cursor() is None
-    ledger.close()
+    assert shop_state.cursor() is None
+    shop_state.close()

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import unused_port
 
 from producers.demo_shop.shelf import Shelf, imagined_stock
-from producers.demo_shop.site import Site
+from producers.demo_shop.web_server import Site
 from producers.scraping.memory import Memory
 
 SEED = 7

@@ -41,7 +41,7 @@ class Cursor:
     written_ms: int
 
 
-class Ledger:
+class ShopState:
     """The state file of one source: cursor, what is scheduled, stock levels, and the answer key."""
 
     def __init__(self, path: Path, identity: Mapping[str, str]) -> None:

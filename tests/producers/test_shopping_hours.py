@@ -7,7 +7,7 @@ from statistics import mean
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.shop.rhythm import (
+from producers.shop.shopping_hours import (
     OPENED,
     REGIONS,
     WEEK_MINUTES,

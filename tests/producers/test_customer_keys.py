@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from producers.shop.keys import BLOCK, KeyStore
+from producers.shop.customer_keys import BLOCK, KeyStore
 from producers.shop.people import customer_id, person
 
 
