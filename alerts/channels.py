@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from alerts.message import Message
 from alerts.rule import ChannelName
 from schemas.errors import Misconfigured, Retryable
-from schemas.words import counted
+from schemas.plural import counted
 
 TIMEOUT_SECONDS = 10.0
 SIGNATURE, TIMESTAMP = "X-Insights-Signature", "X-Insights-Timestamp"

@@ -29,7 +29,7 @@ from datetime import UTC, datetime
 import psycopg
 
 from bench.producer import machine
-from flink import deploy
+from flink import job_control
 from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest, FlinkUnavailable, JobFailed
 from insights.deployment import deployment
@@ -81,9 +81,9 @@ def runs_anew(rest: FlinkRest, since_ms: float) -> bool:
 def undisturbed(settings: Settings) -> float:
     """Seconds from the submission until an event from after it is counted."""
     target = deployment(settings)
-    deploy.stop(target)
+    job_control.stop(target)
     began, at = time.monotonic(), datetime.now(UTC)
-    deploy.submit(target)
+    job_control.submit(target)
     return until(lambda: counts_since(settings, at), "an event is counted after the job was submitted") - began
 
 

@@ -32,7 +32,7 @@ from dashboards.provenance import Age, Books, oldest
 from dashboards.query import Answer, Question, Row, question
 from dashboards.theme import Mode
 from schemas.errors import InsightsError
-from schemas.words import counted
+from schemas.plural import counted
 
 ROW_PIXELS = 48
 CARD_HEAD_PIXELS = 84

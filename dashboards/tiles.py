@@ -17,7 +17,7 @@ from dashboards.format import change, change_shown, exact, shown, span
 from dashboards.model import Card, ColumnCard, LineCard, NumberCard, TableCard, TableColumn
 from dashboards.provenance import Age, Behind, Source, age_of, ago
 from dashboards.query import Row
-from schemas.words import counted
+from schemas.plural import counted
 
 Address = Callable[[str, str, str | None], str]  # parameter, value, dashboard (None: this one)
 BREAKS = re.compile(r"_(?=\w)|\.(?=[a-z])|[^\s_]{12}(?=[^\s_]{12})")

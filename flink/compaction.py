@@ -28,7 +28,7 @@ from pyiceberg.types import TimestamptzType
 
 from schemas.binary import EPOCH, EPOCH_DAY
 from schemas.errors import InsightsError, Retryable
-from schemas.words import counted
+from schemas.plural import counted
 
 # A file is full at this size on disk, or with so many rows: what is read of a table at once is bounded by both, and by
 # what it takes in memory, however well it was compressed.

@@ -29,9 +29,10 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from aggregates.catalogue import Aggregate, Window
-from flink.asked import asked_for
-from flink.deploy import LogIncomplete, cancel, newest_snapshot, one_at_a_time, stop_one, submit_deployed
 from flink.deployment import Deployment
+from flink.intended_downtime import asked_for
+from flink.job_control import LogIncomplete, cancel, newest_snapshot, one_at_a_time, stop_one, submit_deployed
+from flink.job_sql import first_published
 from flink.live_job import (
     JOB_NAME,
     LiveJob,
@@ -44,7 +45,6 @@ from flink.live_job import (
     snapshots_of,
     with_retired,
 )
-from flink.plan import first_published
 from flink.postgres import connected
 from flink.rest import FlinkRest
 from flink.tables import make_version
@@ -52,7 +52,7 @@ from flink.versions import note_deployed, seen_version, swap
 from schemas.binary import EPOCH
 from schemas.catalogue import event
 from schemas.errors import BrokerUnavailable, InsightsError, Misconfigured
-from schemas.words import counted
+from schemas.plural import counted
 
 __all__ = [
     "NotReady",

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from flink.asked import asked_at
 from flink.deployment import Deployment
 from flink.hold import held
+from flink.intended_downtime import asked_at
 from flink.live_job import kept_jobs
 from flink.postgres import Connection, connected
 from flink.rest import Checkpoints, FlinkRest, FlinkUnavailable, JobFailed

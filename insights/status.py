@@ -17,9 +17,9 @@ from confluent_kafka.admin import AdminClient
 from aggregates.catalogue import aggregates
 from alerts import alert_store
 from alerts.alert_store import Summary
-from flink import deploy
-from flink.deploy import JobStatus
+from flink import job_control
 from flink.hold import Hold, held
+from flink.job_control import JobStatus
 from flink.live_job import JOB_NAME, differences, kept_jobs
 from flink.rest import FlinkUnavailable, JobFailed
 from flink.sinks import sink_inputs
@@ -212,7 +212,7 @@ class Observer:
 
     def _read_jobs(self) -> tuple[JobStatus, ...]:
         _knock(self._settings.flink_port)
-        return tuple(deploy.jobs(deployment(self._settings)))
+        return tuple(job_control.jobs(deployment(self._settings)))
 
 
 def _job(job: JobStatus) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from psycopg import sql
 
 from insights.settings import PROJECT
 from schemas.errors import InsightsError, Misconfigured, Retryable
-from schemas.words import counted
+from schemas.plural import counted
 
 SCHEMA = "marts"
 PYTHON = PROJECT / ".venv-tableau" / "bin" / "python"

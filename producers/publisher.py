@@ -15,7 +15,7 @@ from schemas import catalogue
 from schemas.catalogue import MOST_AHEAD, Event
 from schemas.codec import Encoder, Record
 from schemas.errors import BrokerUnavailable, ContractBroken, EventTooLarge, InsightsError
-from schemas.words import counted
+from schemas.plural import counted
 
 SCHEMA_ID_HEADER: Final = "schema_id"
 ERROR_HEADERS: Final = "__connect.errors."  # Kafka Connect's, so that any of its tools can read our dead letters

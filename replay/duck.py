@@ -27,7 +27,7 @@ from replay.duck_files import LakeFile, lake_files, local_path, open_catalog, wi
 from replay.duck_views import columns, duck_type, quoted, result, text, views
 from schemas import catalogue
 from schemas.errors import InsightsError, Retryable
-from schemas.words import counted
+from schemas.plural import counted
 from spark.task import Chunk, Computation, Input, Slice, Task
 
 if TYPE_CHECKING:

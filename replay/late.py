@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from aggregates.catalogue import aggregate, aggregates
-from flink.plan import touched_by
+from flink.job_sql import touched_by
 from replay import archive
 from replay.archive import Place
 from replay.site import Site

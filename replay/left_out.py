@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from aggregates.catalogue import aggregate, aggregates
-from flink.plan import touched_by
+from flink.job_sql import touched_by
 from replay.archive import Place
 from replay.late import Touched
 from replay.planned import LeftOut
 from replay.windows import floored, later
 from schemas.catalogue import MOST_AHEAD
-from schemas.words import counted
+from schemas.plural import counted
 
 Holds = Callable[[str, datetime | None], bool]
 """Whether log and lake still have all records of an event that were published since a time; None is the beginning."""

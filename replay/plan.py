@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pyiceberg.catalog import Catalog
 
 from aggregates.catalogue import Aggregate, Window, aggregate, aggregates
-from flink.plan import touched_by
+from flink.job_sql import touched_by
 from flink.versions import seen_version
 from replay import archive, late
 from replay.downstream import downstream
@@ -35,7 +35,7 @@ from replay.windows import end_of, floored, later
 from schemas import catalogue
 from schemas.catalogue import MOST_AHEAD, Event
 from schemas.errors import InsightsError, Misconfigured, PoisonEvent
-from schemas.words import counted
+from schemas.plural import counted
 from spark.task import Slice
 
 

@@ -11,7 +11,7 @@ from replay.records import Run, Status
 from replay.run import ComputeEngine, Heard, run
 from replay.site import Say, Site
 from replay.verify import verify
-from schemas.words import counted
+from schemas.plural import counted
 
 REASON = "late events counted"
 

@@ -8,7 +8,7 @@ import typer
 
 from insights.cli import runtime
 from insights.settings import load_settings
-from schemas.words import counted
+from schemas.plural import counted
 
 app = runtime.group("The marts: what dbt makes of the tables.", example="insights dbt build")
 Select = Annotated[

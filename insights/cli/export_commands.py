@@ -9,7 +9,7 @@ import typer
 
 from insights.cli import runtime
 from insights.settings import load_settings
-from schemas.words import counted
+from schemas.plural import counted
 
 app = runtime.group("The marts in files, for other programs.", example="insights export tableau")
 OutFolder = Annotated[

@@ -25,20 +25,20 @@ def submit(from_beginning: FromBeginning = False) -> None:
     Example: insights flink submit
     """
     from aggregates.catalogue import aggregates
-    from flink import deploy
+    from flink import job_control
     from flink.live_job import JOB_NAME, differences, kept_jobs
     from insights.deployment import deployment
 
     settings = load_settings()
     target = deployment(settings)
-    job = _start_over(settings) if from_beginning else deploy.submit(target)
+    job = _start_over(settings) if from_beginning else job_control.submit(target)
     runtime.say(f"{JOB_NAME} runs as {job}")
     for line in differences(kept_jobs(target), aggregates()):
         runtime.say(line, style="yellow")
 
 
 def _start_over(settings: Settings) -> str:
-    from flink import deploy
+    from flink import job_control
     from insights.deployment import deployment, replay_site
     from replay import records
     from replay.plan import everything
@@ -47,10 +47,10 @@ def _start_over(settings: Settings) -> str:
     with site.postgres() as connection:
         records.set_up(connection)
     with records.alone(site, everything()):
-        deploy.refuse_incomplete(deploy.log_beginnings(settings.kafka))
+        job_control.refuse_incomplete(job_control.log_beginnings(settings.kafka))
         with site.postgres() as connection:
             records.supersede(connection)
-        return deploy.start_over(deployment(settings))
+        return job_control.start_over(deployment(settings))
 
 
 @app.command("list")
@@ -59,11 +59,11 @@ def list_() -> None:
 
     Example: insights flink list
     """
-    from flink import deploy
+    from flink import job_control
     from insights.cli.status_views import jobs_table
     from insights.deployment import deployment
 
-    runtime.show(jobs_table(deploy.jobs(deployment(load_settings()))))
+    runtime.show(jobs_table(job_control.jobs(deployment(load_settings()))))
 
 
 @app.command()
@@ -72,10 +72,10 @@ def stop() -> None:
 
     Example: insights flink stop
     """
-    from flink import deploy
+    from flink import job_control
     from insights.deployment import deployment
 
-    for path in deploy.stop(deployment(load_settings())):
+    for path in job_control.stop(deployment(load_settings())):
         runtime.say(f"stopped; its state is in {path}")
 
 
@@ -85,19 +85,19 @@ def savepoint() -> None:
 
     Example: insights flink savepoint
     """
-    from flink import deploy
+    from flink import job_control
     from insights.deployment import deployment
 
-    for path in deploy.savepoint(deployment(load_settings())):
+    for path in job_control.savepoint(deployment(load_settings())):
         runtime.say(f"its state is in {path}")
 
 
 def end_stop(settings: Settings) -> bool:
     """Was the live job stopped by somebody? That has an end now, and is said. Another hold is said, and stays."""
-    from flink import deploy
+    from flink import job_control
     from insights.deployment import deployment
 
-    hold = deploy.end_stop(deployment(settings))
+    hold = job_control.end_stop(deployment(settings))
     if hold is None:
         return False
     told = f"{hold.told[:1].upper()}{hold.told[1:]}"
@@ -108,7 +108,7 @@ def end_stop(settings: Settings) -> bool:
 
 def start_again(settings: Settings) -> None:
     """Blocks until the live jobs run."""
-    from flink import deploy
+    from flink import job_control
     from insights.deployment import deployment
 
-    runtime.say(f"It runs as {deploy.submit(deployment(settings))}.")
+    runtime.say(f"It runs as {job_control.submit(deployment(settings))}.")

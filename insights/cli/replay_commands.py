@@ -13,7 +13,7 @@ import typer
 from insights.cli import runtime
 from insights.settings import load_settings
 from schemas.errors import Misconfigured
-from schemas.words import counted
+from schemas.plural import counted
 
 if TYPE_CHECKING:
     from replay.plan import Wish

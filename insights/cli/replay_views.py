@@ -18,7 +18,7 @@ from insights.cli.status_views import span
 from insights.cli.terminal_table import Column, TerminalTable
 from replay.planned import PlannedAggregate, ReplayPlan, Stretch
 from replay.records import Run, Status
-from schemas.words import counted
+from schemas.plural import counted
 
 if TYPE_CHECKING:
     from replay.explain import Explanation  # brings the lake, which who lists runs does not need

@@ -11,7 +11,7 @@ from insights.cli.terminal_table import Column, TerminalTable
 from insights.settings import load_settings
 from schemas.catalogue import Event, avro_events, events
 from schemas.errors import RegistryUnavailable
-from schemas.words import counted
+from schemas.plural import counted
 
 if TYPE_CHECKING:
     from schemas.registry import Registry

@@ -11,12 +11,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from insights.cli.terminal_table import Column, TerminalTable
-from schemas.words import counted
+from schemas.plural import counted
 
 if TYPE_CHECKING:
     # Who finds out what is shown here has it loaded; who shows something else need not.
     from alerts.alert_store import Summary
-    from flink.deploy import JobStatus
+    from flink.job_control import JobStatus
     from flink.maintenance import Size, Tidied
     from insights.accounting import TopicCounts
     from insights.dbt_run import Failure, LastBuild

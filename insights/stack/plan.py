@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
 
 from dashboards import launch
-from flink import deploy
+from flink import job_control
 from flink.deployment import Deployment
 from flink.finality import FinalityRecorder
 from flink.health import EVERY_SECONDS, HealthRecorder
@@ -27,7 +27,7 @@ from insights.stack.servers import servers
 from insights.stack.upkeep import INSIGHTS, Upkeep
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable, RowsRefused
-from schemas.words import counted
+from schemas.plural import counted
 
 # With which codes a source ends that has read all of its file.
 FILE_ENDS = {
@@ -115,14 +115,14 @@ class LiveJobs:
 
     def run(self) -> str:
         """Blocks until they run. Raises what ``deploy.submit`` does, but does not end a hold."""
-        line = deploy.keep_running(self._target)
+        line = job_control.keep_running(self._target)
         self._told = held(self._target)
         return line
 
     def still_done(self) -> bool:
         """May raise FlinkUnavailable."""
         hold = held(self._target)
-        return hold == self._told and (hold is not None or deploy.all_run(self._target))
+        return hold == self._told and (hold is not None or job_control.all_run(self._target))
 
 
 def _upkeep(

@@ -212,7 +212,7 @@ def _prepare_flink(settings: Settings) -> None:
 
 
 def flink_options(settings: Settings) -> Mapping[str, str | int]:
-    """The cluster's config.yaml. What belongs to the job is in flink/plan.py."""
+    """The cluster's config.yaml. What belongs to the job is in flink/job_sql.py."""
     stock = (flink_home() / "conf" / "config.yaml").read_text()
     add_opens = re.search(r"^\s+all: (.*)$", stock, re.MULTILINE)
     snapshots = (settings.home / "flink" / "snapshots").as_uri()

@@ -319,7 +319,7 @@ def _told(error: BaseException) -> str:
 def main(config: Path) -> None:
     """The supervisor's process: `python -m insights.stack.supervisor CONFIG`, where CONFIG is what `up` wrote."""
     # Imported here: `insights down` and status need none of it.
-    from flink import deploy
+    from flink import job_control
     from insights.deployment import deployment
     from insights.stack.plan import UpPlan, everything
 
@@ -329,7 +329,7 @@ def main(config: Path) -> None:
     plan = UpPlan(**{**written["plan"], **paths})
     savepoint = Task(
         name="savepoint",
-        run=lambda: f"the job's state is in {', '.join(deploy.stop(deployment(settings), hold=False))}",
+        run=lambda: f"the job's state is in {', '.join(job_control.stop(deployment(settings), hold=False))}",
     )
     supervisor = Supervisor(
         everything(settings, plan), run_dir=settings.run_dir, logs_dir=settings.logs_dir, before_stop=savepoint

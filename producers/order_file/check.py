@@ -23,7 +23,7 @@ from schemas.catalogue import MOST_AHEAD
 from schemas.codec import Encoder
 from schemas.currency import DECIMALS, decimals_shown
 from schemas.errors import PoisonEvent
-from schemas.words import counted
+from schemas.plural import counted
 
 FIRST: Final = 10
 

@@ -23,7 +23,7 @@ from producers.order_file.steps import EVENTS, ORDER, Refusal, Step
 from producers.runner import Run
 from producers.shop.occurrences import ORDER_PLACED
 from schemas.errors import Interrupted, Misconfigured, PoisonEvent, RowsRefused
-from schemas.words import counted
+from schemas.plural import counted
 
 COMMIT_SECONDS: Final = 2.0
 LOOK_AT_CLOCK_EVERY: Final = 256

@@ -16,7 +16,7 @@ from defusedxml.ElementTree import fromstring
 from producers.scraping.site import Fetch, Fetched, FetchFailed, Rules
 from producers.scraping.structured import joined
 from schemas.errors import InsightsError
-from schemas.words import counted
+from schemas.plural import counted
 
 MOST_SITEMAPS: Final = 200
 LARGEST_SITEMAP_BYTES: Final = 50 * 1024 * 1024  # as the protocol has it, unpacked

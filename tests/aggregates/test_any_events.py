@@ -15,7 +15,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from aggregates.catalogue import aggregate, aggregates
-from flink.plan import touched_by
+from flink.job_sql import touched_by
 from schemas.catalogue import avro_events, event
 from schemas.codec import Encoder
 from tests.aggregates import oracle

@@ -14,7 +14,7 @@ import pytest
 
 from aggregates.catalogue import Aggregate, aggregate, read_aggregate
 from flink import handover, versions
-from flink.deploy import newest_snapshot
+from flink.job_control import newest_snapshot
 from flink.live_job import JOB_NAME, second_name
 from insights.deployment import deployment
 from insights.settings import PROJECT

@@ -19,8 +19,8 @@ from typing import Any
 from aggregates.catalogue import Aggregate, Column, ColumnType
 from flink.columns import flink_type, lake_columns
 from flink.deployment import Deployment
+from flink.job_sql import JobPlan, live_plan
 from flink.live_job import LiveJob
-from flink.plan import JobPlan, live_plan
 from flink.sinks import DEAD_RECORDS, EVENT_COUNTS, LATE_EVENTS, Sink
 from schemas.catalogue import Event, events
 from tests.flink.process import Part

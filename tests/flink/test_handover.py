@@ -14,7 +14,7 @@ import pytest
 from aggregates.catalogue import Aggregate, Column, aggregate, aggregates
 from flink import live_job
 from flink.handover import WINDOW, start_version
-from flink.plan import first_published, live_plan
+from flink.job_sql import first_published, live_plan
 from schemas.binary import EPOCH
 from schemas.catalogue import MOST_AHEAD
 from schemas.errors import Misconfigured

@@ -17,11 +17,11 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from aggregates.catalogue import aggregates
-from flink import deploy, handover
-from flink.asked import asked_at, asked_for
+from flink import handover, job_control
 from flink.deployment import Deployment
 from flink.health import HealthRecorder
 from flink.hold import now_by_me, release, set_hold
+from flink.intended_downtime import asked_at, asked_for
 from flink.live_job import JOB_NAME, handed_over, keep, main_job
 from flink.rest import JobFailed, root_cause
 from flink.tables import make_postgres_tables, schemas_ddl
@@ -204,7 +204,7 @@ def test_a_job_says_how_often_it_failed_since_its_newest_checkpoint_and_why(
     told: str | None,
 ) -> None:
     flink.failures, flink.completed, flink.truncated = failures, completed, truncated
-    (job,) = deploy.jobs(deployment)
+    (job,) = job_control.jobs(deployment)
     assert (job.failing and job.failing.told) == told
 
 
@@ -297,8 +297,8 @@ def test_a_job_that_was_stopped_and_started_between_two_looks_had_been_asked_for
 
 NEXT = replace(aggregates()[0], version=99)
 ASKS: dict[str, Callable[[Deployment], object]] = {
-    "submit": deploy.submit,
-    "stop": deploy.stop,
+    "submit": job_control.submit,
+    "stop": job_control.stop,
     "a new version": lambda target: handover.start_version(target, NEXT, START.replace(hour=0)),
     "an old version": lambda target: handover.retire(target, NEXT, 99),
 }
@@ -308,7 +308,7 @@ ASKS: dict[str, Callable[[Deployment], object]] = {
 def test_every_command_that_starts_or_stops_jobs_is_known_to_have_been_asked_for(
     flink: Flink, deployment: Deployment, asks: Callable[[Deployment], object]
 ) -> None:
-    deploy.keep_running(deployment)
+    job_control.keep_running(deployment)
     assert asked_at(deployment, 1.0) == 0.0, "nobody asked"
     during: list[float] = []
     flink.looked = lambda: during.append(asked_at(deployment, 1.0))

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from flink import deploy
-from flink.asked import asked_at
+from flink import job_control
 from flink.deployment import Deployment
 from flink.hold import Hold, held, now_by_me, release, set_hold
+from flink.intended_downtime import asked_at
 from flink.live_job import JOB_NAME
 from flink.rest import FlinkUnavailable, JobFailed
 from insights.stack.plan import LiveJobs
@@ -91,7 +91,7 @@ def deployment(tmp_path: Path) -> Deployment:
 def test_a_stop_that_succeeded_holds_and_says_who_and_when(deployment: Deployment) -> None:
     before = datetime.now(UTC)
     with job_manager(STOPPED) as flink:
-        assert deploy.stop(replace(deployment, flink_url=flink.url)) == ["file:///savepoints/savepoint-1"]
+        assert job_control.stop(replace(deployment, flink_url=flink.url)) == ["file:///savepoints/savepoint-1"]
     hold = held(deployment)
     assert hold is not None
     assert hold.by == getpass.getuser()
@@ -109,23 +109,23 @@ def test_a_stop_that_failed_holds_nothing(
 ) -> None:
     if answer is None:
         with pytest.raises(error):
-            deploy.stop(deployment)
+            job_control.stop(deployment)
     else:
         with job_manager(answer) as flink, pytest.raises(error):
-            deploy.stop(replace(deployment, flink_url=flink.url))
+            job_control.stop(replace(deployment, flink_url=flink.url))
     assert held(deployment) is None
 
 
 def test_a_stop_that_is_killed_half_way_holds_nothing_and_is_in_nobodys_way(deployment: Deployment) -> None:
     with job_manager(NEVER_DONE) as flink:
         stops = multiprocessing.get_context("spawn").Process(
-            target=deploy.stop, args=(replace(deployment, flink_url=flink.url),)
+            target=job_control.stop, args=(replace(deployment, flink_url=flink.url),)
         )
         stops.start()
         assert flink.asked_to_stop.wait(60)
         stops.kill()
         stops.join(60)
-    with deploy.one_at_a_time(deployment):
+    with job_control.one_at_a_time(deployment):
         assert held(deployment) is None
 
 
@@ -134,9 +134,9 @@ def test_a_job_that_shall_keep_running_is_never_started_between_its_end_and_its_
     with job_manager(STOPPED) as flink:
         target = replace(deployment, flink_url=flink.url)
         said: list[str] = []
-        keeper = threading.Thread(target=lambda: said.append(deploy.keep_running(target)))
-        with deploy.one_at_a_time(target):
-            stopper = threading.Thread(target=deploy.stop, args=(target,))
+        keeper = threading.Thread(target=lambda: said.append(job_control.keep_running(target)))
+        with job_control.one_at_a_time(target):
+            stopper = threading.Thread(target=job_control.stop, args=(target,))
             stopper.start()
         assert flink.asked_to_stop.wait(60)
         keeper.start()
@@ -150,7 +150,7 @@ def test_who_keeps_the_job_running_says_that_it_was_stopped_and_leaves_it(deploy
         target = replace(deployment, flink_url=flink.url)
         jobs = LiveJobs(target)
         assert jobs.still_done()
-        deploy.stop(target)
+        job_control.stop(target)
         assert not jobs.still_done(), "what it said of the job is not so any more"
         assert "was stopped by" in jobs.run()
         assert jobs.still_done(), "there is nothing to do until somebody starts it"
@@ -163,27 +163,27 @@ def test_a_start_over_that_ended_half_way_is_gone_on_from_by_nothing_but_another
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Postgres is away when the tables are to be emptied."""
-    monkeypatch.setattr(deploy, "log_beginnings", lambda _kafka: {})
+    monkeypatch.setattr(job_control, "log_beginnings", lambda _kafka: {})
     with job_manager(STOPPED) as flink:
         flink.state = "FINISHED"
         target = replace(deployment, flink_url=flink.url)
         with pytest.raises(Retryable, match="Postgres"):
-            deploy.start_over(target)
+            job_control.start_over(target)
         assert asked_at(target, 1.0) > 1.0, "that the job is gone is no trouble"
-        assert "was not finished; `insights flink submit --from-beginning` does" in deploy.keep_running(target)
-        with pytest.raises(deploy.StartOverUnfinished):
-            deploy.submit(target)
-        hold = deploy.end_stop(target)
+        assert "was not finished; `insights flink submit --from-beginning` does" in job_control.keep_running(target)
+        with pytest.raises(job_control.StartOverUnfinished):
+            job_control.submit(target)
+        hold = job_control.end_stop(target)
     assert hold is not None
     assert held(deployment) == hold, "`up` must not end it"
 
 
 def test_up_ends_the_hold_of_a_stop(deployment: Deployment) -> None:
-    assert deploy.end_stop(deployment) is None
+    assert job_control.end_stop(deployment) is None
     assert asked_at(deployment, 1.0) == 0.0, "there was nothing to ask for"
     stopped = now_by_me()
     set_hold(deployment, stopped)
-    assert deploy.end_stop(deployment) == stopped
+    assert job_control.end_stop(deployment) == stopped
     assert held(deployment) is None
     assert asked_at(deployment, 1.0) > 1.0, "the job has its time to come up"
 

@@ -12,7 +12,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from aggregates.catalogue import Aggregate, aggregates
-from flink.plan import touched_by
+from flink.job_sql import touched_by
 from flink.tables import make_postgres_tables, schemas_ddl
 from insights.dbt_run import set_up
 from replay import records

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregates.catalogue import aggregate, aggregates
-from flink.plan import touched_by
+from flink.job_sql import touched_by
 from replay import late
 from replay.late import Touched
 from replay.left_out import in_words, lost, not_over, published_since, without_unreachable

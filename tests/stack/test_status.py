@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flink.deploy import JobStatus
+from flink.job_control import JobStatus
 from flink.live_job import JOB_NAME
 from insights.accounting import Books, Log, Tally, TopicCounts
 from insights.status import Observed, Observer, Status, judge

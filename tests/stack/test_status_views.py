@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console, RenderableType
 
 from aggregates.catalogue import aggregates
-from flink.deploy import JobStatus
 from flink.health import Failing
+from flink.job_control import JobStatus
 from insights.accounting import Replayed, TopicCounts
 from insights.cli import runtime, status_views
 from insights.doctor import Finding

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from insights.settings import PROJECT
-from schemas.words import counted
+from schemas.plural import counted
 
 COUNTABLE = (
     "order|row|event|record|file|table|window|day|line|page|letter|product|model|test|topic|contract|message|refund"

@@ -14,19 +14,19 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from flink.asked import asked_for
 from flink.deployment import Deployment
 from flink.finality import floors
 from flink.health import Failing, failing
 from flink.hold import Hold, held, now_by_me, release, set_hold
+from flink.intended_downtime import asked_for
+from flink.job_sql import JobPlan, live_plan
 from flink.live_job import JOB_NAME, LiveJob, keep, kept, kept_jobs, main_job, snapshots_of
-from flink.plan import JobPlan, live_plan
 from flink.postgres import connected
 from flink.rest import ENDED, FlinkRest, JobFailed
 from flink.versions import note_deployed, show
 from schemas.catalogue import events
 from schemas.errors import BrokerUnavailable, InsightsError
-from schemas.words import counted
+from schemas.plural import counted
 
 JOB_FILE = Path(__file__).parent / "job.py"
 RUNNING_SECONDS = 240.0

@@ -11,7 +11,7 @@ import pytest
 from aggregates.catalogue import Aggregate, aggregates
 from aggregates.render import Engine, render
 from flink.columns import LOG_POSITION, lake_columns
-from flink.plan import WRITTEN_BOOKS, live_plan, touched_by
+from flink.job_sql import WRITTEN_BOOKS, live_plan, touched_by
 from schemas.catalogue import Event, avro_events, event, events
 from tests.flink.live_on_files import DEPLOYMENT, created, lake_on_files, plan
 from tests.flink.process import FlinkProcess, Part

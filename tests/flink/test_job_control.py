@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flink.deploy import LogIncomplete, Snapshot, StateTooOld, newest_snapshot, refuse_expired, refuse_incomplete
 from flink.deployment import Deployment
+from flink.job_control import LogIncomplete, Snapshot, StateTooOld, newest_snapshot, refuse_expired, refuse_incomplete
 from tests.flink.live_on_files import DEPLOYMENT
 
 HOUR = 3600.0
