@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from aggregates.catalogue import Aggregate, aggregates
 from aggregates.render import Engine, render
-from replay.duck_views import empty, views
+from replay.duckdb.views import empty, views
 from schemas.catalogue import event
 
 # The linter's Flink has no floor(time to unit), so it is shown a function it knows.

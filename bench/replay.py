@@ -43,7 +43,7 @@ from flink.columns import postgres_type
 from insights.deployment import spark_runtime
 from insights.engines import DuckDb, LocalSpark
 from insights.settings import load_settings
-from replay.duck import compute
+from replay.duckdb.engine import compute
 from replay.result import load
 from replay.run import computation
 from spark import local

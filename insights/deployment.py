@@ -73,7 +73,7 @@ def published_catalog(settings: Settings) -> Iterator[Catalog]:
 
     AWS' own settings (AWS_PROFILE and the like) say who we are. Raises Retryable when the catalog is away.
     """
-    from replay.duck_files import open_catalog
+    from replay.lake_files import open_catalog
 
     properties = deployment(settings).lake_properties
     if settings.glue_warehouse:

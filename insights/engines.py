@@ -99,15 +99,15 @@ class DuckDb:
 
     def compute(self, task: Task, heard: Heard) -> None:
         """Blocks until all is computed. Raises LakeIncomplete, ComputationFailed or NotEnoughRoom."""
-        from replay import duck
+        from replay.duckdb import engine as duckdb_engine
 
         records = sum(piece.records for i in task.inputs for piece in (*i.lake, *i.log))
 
-        def report(progress: duck.Progress) -> None:
+        def report(progress: duckdb_engine.Progress) -> None:
             self._say(progress.doing)
             heard({"event": "progress", "records": records * progress.done // max(1, progress.total), "of": records})
 
-        duck.compute(task, report)
+        duckdb_engine.compute(task, report)
 
 
 def engine_of(settings: Settings, name: str, say: Say) -> ComputeEngine:

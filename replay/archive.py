@@ -19,7 +19,7 @@ from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
 from pyiceberg.table import Table
 
 from flink.tables import NAMESPACE
-from replay.duck_files import within
+from replay.lake_files import within
 from schemas.binary import EPOCH
 from schemas.catalogue import Event
 from schemas.errors import Retryable

@@ -18,7 +18,7 @@ from aggregates.render import Engine, render
 from flink.columns import lake_schema
 from replay import archive
 from replay.archive import Place
-from replay.duck_views import columns, duck_type, quoted, result, views
+from replay.duckdb.views import columns, duck_type, quoted, result, views
 from replay.site import Site
 from schemas import catalogue
 from schemas.catalogue import Event

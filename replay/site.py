@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from flink.deployment import Deployment
 from flink.postgres import Connection, connected
-from replay.duck_files import open_catalog
+from replay.lake_files import open_catalog
 from replay.log import Log
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 
 from replay import archive, late
 from replay.archive import Place
-from replay.duck_files import within
+from replay.lake_files import within
 from replay.late import without
 from replay.records import Run
 from replay.run import COUNTED

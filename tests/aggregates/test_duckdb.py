@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from aggregates.catalogue import aggregates
 from aggregates.render import Engine, render
-from replay.duck import compute
+from replay.duckdb.engine import compute
 from schemas.catalogue import event
 from tests.aggregates import oracle
 from tests.aggregates.any_events import any_log
 from tests.aggregates.examples import Example, examples
 from tests.replay import own_lake
-from tests.replay.duck_task import Log, archived_rows, computation, input_of, rows_of, task_of
+from tests.replay.duckdb_task import Log, archived_rows, computation, input_of, rows_of, task_of
 
 EXAMPLES = [pytest.param(example, id=str(example)) for example in examples()]
 

@@ -22,7 +22,7 @@ from spark.task import Slice
 from tests.aggregates import oracle
 from tests.aggregates.any_events import any_log
 from tests.replay import own_lake
-from tests.replay.duck_task import archived_rows, slices
+from tests.replay.duckdb_task import archived_rows, slices
 
 MOVES = event("inventory.stock_moved")
 COMPACTED = event("customers.customer_changed")

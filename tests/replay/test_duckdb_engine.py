@@ -22,14 +22,14 @@ from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.typedef import Record
 
 from aggregates.catalogue import aggregate, aggregates
-from replay.duck import ComputationFailed, LakeIncomplete, Progress, compute, united
+from replay.duckdb.engine import ComputationFailed, LakeIncomplete, Progress, compute, united
 from schemas.catalogue import event
 from schemas.errors import Misconfigured
 from spark.task import Chunk, Input, Slice, Task, read_task
 from tests.aggregates import oracle
 from tests.aggregates.any_events import any_log
 from tests.replay import own_lake
-from tests.replay.duck_task import archived_rows, computation, input_of, rows_of, task_of, write_late
+from tests.replay.duckdb_task import archived_rows, computation, input_of, rows_of, task_of, write_late
 from tests.schemas.thing_happened import THING_HAPPENED, line_fields, of
 
 ORDER = "sales.order_placed"
@@ -252,7 +252,7 @@ def test_a_topic_without_a_record_gives_tables_without_a_row(tmp_path: Path) -> 
 UNTIL_KILLED = """
 import os, signal, sys
 from pathlib import Path
-from replay.duck import compute
+from replay.duckdb.engine import compute
 from spark.task import read_task
 
 def report(progress):
@@ -293,7 +293,7 @@ def test_killed_in_the_middle_and_run_again_it_comes_to_the_same(tmp_path: Path)
 ON_A_FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from replay.duck import NotEnoughRoom, compute
+from replay.duckdb.engine import NotEnoughRoom, compute
 from spark.task import read_task
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
@@ -453,6 +453,8 @@ def test_slices_that_touch_or_overlap_are_one() -> None:
 
 
 def test_the_engine_costs_nothing_until_it_is_used() -> None:
-    heavy = "import sys, replay.duck; print([m for m in ('duckdb', 'pyiceberg', 'pyarrow') if m in sys.modules])"
+    heavy = (
+        "import sys, replay.duckdb.engine; print([m for m in ('duckdb', 'pyiceberg', 'pyarrow') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", heavy], check=True, capture_output=True, text=True)
     assert done.stdout == "[]\n"

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from replay.duck_files import LakeFile, lake_files, local_path, open_catalog, within
-from replay.duck_views import columns, duck_type, quoted, result, text, views
+from replay.duckdb.views import columns, duck_type, quoted, result, text, views
+from replay.lake_files import LakeFile, lake_files, local_path, open_catalog, within
 from schemas import catalogue
 from schemas.errors import InsightsError, Retryable
 from schemas.plural import counted
