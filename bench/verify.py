@@ -26,7 +26,7 @@ from flink.sinks import Sink
 from flink.tables import sink_ddl
 from insights.settings import load_settings
 from replay.compare import canonical_hash, compare
-from replay.planned import Stretch
+from replay.plan_file import Stretch
 from replay.swap import swap
 
 SALES = aggregate("sales_per_minute")

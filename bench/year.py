@@ -17,7 +17,7 @@ from alerts import alert_store
 from flink.tables import make_postgres_tables, schemas_ddl
 from insights import dbt_run
 from insights.settings import Settings
-from replay import records
+from replay import run_history
 from tests.replay.own_postgres import own_postgres
 
 LINES_AN_ORDER = 2.5
@@ -172,7 +172,7 @@ def year(folder: Path, lines: int) -> Iterator[Settings]:
             for statement in schemas_ddl():
                 connection.execute(statement)
             make_postgres_tables(connection)
-            records.set_up(connection)
+            run_history.set_up(connection)
             dbt_run.set_up(connection)
             alert_store.set_up(connection)
             connection.execute(LOOKS, {"started": STARTED})

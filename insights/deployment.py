@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
 
     from alerts.config import DaemonConfig
-    from replay.site import Site
+    from replay.context import Context
 
 FLINK_ENVIRONMENT = PROJECT / ".venv-flink"
 SPARK_ENVIRONMENT = PROJECT / ".venv-spark"
@@ -98,11 +98,11 @@ def spark_runtime(settings: Settings, work_dir: Path) -> SparkRuntime:
     )
 
 
-def replay_site(settings: Settings) -> Site:
+def replay_context(settings: Settings) -> Context:
     """What a replay talks to."""
-    from replay.site import Site  # a second to load, which only a replay should pay
+    from replay.context import Context  # a second to load, which only a replay should pay
 
-    return Site(
+    return Context(
         deployment=deployment(settings),
         work_dir=settings.home / "replay",
         code=_commit(),

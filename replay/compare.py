@@ -13,7 +13,7 @@ from psycopg import sql
 from aggregates.catalogue import Aggregate
 from flink.columns import POSTGRES
 from flink.postgres import Connection
-from replay.planned import Stretch
+from replay.plan_file import Stretch
 from schemas.errors import Misconfigured
 
 SHOWN = 5

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from flink.postgres import Connection
-from replay.planned import Estimate
-from replay.site import Site
+from replay.context import Context
+from replay.plan_file import Estimate
 
 # Before a run was measured here: records a second, and seconds until the first is read.
 FIRST_GUESS = {"local": (60_000.0, 12.0), "duckdb": (200_000.0, 1.0)}
@@ -21,9 +21,9 @@ EMR_VCPU_HOUR, EMR_GB_HOUR = 0.052624, 0.0057785
 EMR_VCPUS, EMR_GB = 12, 48
 
 
-def estimate(site: Site, records: int) -> Estimate:
+def estimate(context: Context, records: int) -> Estimate:
     """Of a replay that reads so many records. Raises Retryable when Postgres is away."""
-    with site.postgres() as connection:
+    with context.postgres() as connection:
         seconds = {name: _seconds(connection, name, records) for name in ("local", "duckdb")}
     hours = max(seconds["local"], 60.0) / 3600
     return Estimate(

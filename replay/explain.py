@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from aggregates.catalogue import Aggregate, aggregate
-from replay import archive, late
-from replay.cells import Cells, arrow_schema, from_log
+from replay import archive, late_events
+from replay.affected_rows import Cells, arrow_schema, from_log
 from replay.compare import comparable, measures, name_of
+from replay.context import Context
 from replay.log import slices
-from replay.site import Site
 from replay.windows import end_of, floored
 from schemas import catalogue
 from schemas.catalogue import Event
@@ -55,23 +55,23 @@ class Explanation:
         return self.live == self.computed
 
 
-def explain(site: Site, name: str, text: str) -> Explanation:
+def explain(context: Context, name: str, text: str) -> Explanation:
     """What is behind the row whose key is ``text``, values with commas in the key's order. Blocks.
 
     Raises Misconfigured when the text is not such a key, Retryable when a server is away.
     """
     a = aggregate(name)
     key = parse_key(a, text)
-    records = Cells(_candidates(site, a, key))
+    records = Cells(_candidates(context, a, key))
     places = [(event, row) for event, table in records.tables.items() for row in range(table.num_rows)]
     counted = _narrowed(records, a, key, places)
     chosen = _picked(records, counted)
-    with site.postgres() as connection:
+    with context.postgres() as connection:
         a = comparable(connection, a, a.sink)
     return Explanation(
         aggregate=name,
         key=key,
-        live=_live(site, a, key),
+        live=_live(context, a, key),
         computed=_row(chosen, a, key),
         events=tuple(_behind(chosen)),
     )
@@ -113,25 +113,25 @@ def _typed(a: Aggregate, name: str, value: str) -> Any:
     return value
 
 
-def _candidates(site: Site, a: Aggregate, key: Mapping[str, Any]) -> dict[str, pa.Table]:
+def _candidates(context: Context, a: Aggregate, key: Mapping[str, Any]) -> dict[str, pa.Table]:
     """Records that could count in the row, by event: of its window, or with its id, and not late."""
-    waiting = late.pending(site, {name: _ends(site, catalogue.event(name)) for name in a.inputs})
-    dead = late.dead(site)
+    waiting = late_events.pending(context, {name: _ends(context, catalogue.event(name)) for name in a.inputs})
+    dead = late_events.dead(context)
     found = {}
     for name in a.inputs:
         event = catalogue.event(name)
         out = {(t.partition, t.offset) for t in waiting if t.event.name == name} | dead.places[name]
-        found[name] = _without(_records(site, a, event, key), out)
+        found[name] = _without(_records(context, a, event, key), out)
     return found
 
 
-def _ends(site: Site, event: Event) -> dict[int, int]:
-    return {n: extent.end for n, extent in site.log.extents(event).items()}
+def _ends(context: Context, event: Event) -> dict[int, int]:
+    return {n: extent.end for n, extent in context.log.extents(event).items()}
 
 
-def _records(site: Site, a: Aggregate, event: Event, key: Mapping[str, Any]) -> pa.Table:
-    extents = site.log.extents(event)
-    with site.lake() as catalog:
+def _records(context: Context, a: Aggregate, event: Event, key: Mapping[str, Any]) -> pa.Table:
+    extents = context.log.extents(event)
+    with context.lake() as catalog:
         archived = archive.ends(catalog, event, extents)
         if a.is_fact:
             kept = archive.with_text(catalog, event, "event_id", key["event_id"])
@@ -140,7 +140,7 @@ def _records(site: Site, a: Aggregate, event: Event, key: Mapping[str, Any]) -> 
             kept = archive.between(catalog, event, a.time, start, end_of(start, a.window))
     tail = slices({n: (max(archived[n], extent.begin), extent.end) for n, extent in extents.items()})
     schema = arrow_schema(event)
-    fresh = _matching(from_log(site, event, tail), a, key)
+    fresh = _matching(from_log(context, event, tail), a, key)
     return pa.concat_tables([*([kept.cast(schema)] if kept is not None else []), fresh.cast(schema)])
 
 
@@ -188,10 +188,10 @@ def _row(records: Cells, a: Aggregate, key: Mapping[str, Any]) -> dict[str, Any]
     return None
 
 
-def _live(site: Site, a: Aggregate, key: Mapping[str, Any]) -> dict[str, Any] | None:
+def _live(context: Context, a: Aggregate, key: Mapping[str, Any]) -> dict[str, Any] | None:
     columns = sql.SQL(", ").join(map(sql.Identifier, measures(a)))
     condition = sql.SQL(" and ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in key)
-    with site.postgres() as connection:
+    with context.postgres() as connection:
         row = connection.execute(
             sql.SQL("select {} from {} where {}").format(columns, name_of(a.sink), condition), list(key.values())
         ).fetchone()

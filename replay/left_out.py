@@ -10,8 +10,8 @@ from datetime import datetime
 from aggregates.catalogue import aggregate, aggregates
 from flink.job_sql import touched_by
 from replay.archive import Place
-from replay.late import Touched
-from replay.planned import LeftOut
+from replay.late_events import Touched
+from replay.plan_file import LeftOut
 from replay.windows import floored, later
 from schemas.catalogue import MOST_AHEAD
 from schemas.plural import counted

@@ -16,15 +16,15 @@ from psycopg import sql
 from aggregates.catalogue import aggregate
 from flink.postgres import Connection
 from flink.versions import seen_version
-from replay import records
+from replay import run_history
 from replay.compare import in_stretches, name_of, totals
-from replay.handover import give_up, hand_back, hand_over, retire_old
-from replay.plan import check_current, final_until
-from replay.planned import PlannedAggregate, Stretch
-from replay.records import NotNow, Run, Status, before, staging
+from replay.context import Context, Say
+from replay.plan_file import PlannedAggregate, Stretch
+from replay.planning import check_current, final_until
 from replay.run import COUNTED, RESTATED, restated_places
-from replay.site import Say, Site
+from replay.run_history import NotNow, Run, Status, before, staging
 from replay.swap import differing, final_part, swap
+from replay.version_handover import give_up, hand_back, hand_over, retire_old
 from schemas import catalogue
 from schemas.errors import InsightsError
 
@@ -33,7 +33,7 @@ class NotProven(InsightsError):
     """A run has no certificate that says equal, and nobody gave a reason to swap it in all the same."""
 
 
-def promote(site: Site, run: str, *, reason: str | None, by: str, say: Say) -> Run:
+def promote(context: Context, run: str, *, reason: str | None, by: str, say: Say) -> Run:
     """Makes a verified run what readers see, and returns its record. Blocks.
 
     A new version of an aggregate is handed over to: its history is written beside the old one's, a live job of its own
@@ -41,17 +41,17 @@ def promote(site: Site, run: str, *, reason: str | None, by: str, say: Say) -> R
     without one a clean certificate is needed. Raises NotProven, NotNow, ReplayBusy or Retryable; then readers see what
     they saw, and it can be done again.
     """
-    with records.held(site, run) as record, site.postgres() as connection:
+    with run_history.held(context, run) as record, context.postgres() as connection:
         check_promotable(record, reason)
         check_current(record.plan)
-        check_unchanged(site, connection, record)
+        check_unchanged(context, connection, record)
         new = [p for p in record.plan.aggregates if seen_version(connection, p.name) != p.version]
         began = time.monotonic()
         if new:
-            changes = {new[0].name: hand_over(site, connection, record, new, say)}
+            changes = {new[0].name: hand_over(context, connection, record, new, say)}
         else:
-            changes = _swap_all(site, connection, record, say)
-        records.note(
+            changes = _swap_all(context, connection, record, say)
+        run_history.note(
             connection,
             run,
             status=Status.PROMOTED,
@@ -62,10 +62,10 @@ def promote(site: Site, run: str, *, reason: str | None, by: str, say: Say) -> R
             changes=changes,
         )
         connection.commit()
-        return records.find(connection, run)
+        return run_history.find(connection, run)
 
 
-def _swap_all(site: Site, connection: Connection, record: Run, say: Say) -> dict[str, Any]:
+def _swap_all(context: Context, connection: Connection, record: Run, say: Say) -> dict[str, Any]:
     final = {p.name: final_part(p) for p in record.plan.aggregates}
     for planned in record.plan.aggregates:
         _say_if_cut(planned, final[planned.name], say)
@@ -73,7 +73,7 @@ def _swap_all(site: Site, connection: Connection, record: Run, say: Say) -> dict
         raise NotNow(f"not all windows of {record.run} were final: late events come to count everywhere, or not at all")
     changes = {p.name: _swap_in(connection, record, p, final[p.name]) for p in record.plan.aggregates}
     if record.scope == "late":
-        _mark_restated(connection, site, record)
+        _mark_restated(connection, context, record)
     return changes
 
 
@@ -90,11 +90,11 @@ def check_promotable(record: Run, reason: str | None) -> None:
         raise NotNow(f"{record.run} is {record.status}, and only a verified run can be promoted{hint}")
 
 
-def check_unchanged(site: Site, connection: Connection, record: Run) -> None:
+def check_unchanged(context: Context, connection: Connection, record: Run) -> None:
     """Raises NotNow when the certificate is no longer of what readers see, or the plan says more is final than is."""
-    if other := records.changed_since(connection, record):
+    if other := run_history.changed_since(connection, record):
         raise NotNow(f"{other} changed what readers see after {record.run} was verified: verify {record.run} again")
-    final = final_until(site)
+    final = final_until(context)
     for planned in record.plan.aggregates:
         if planned.final_until and (planned.name not in final or planned.final_until > final[planned.name]):
             raise NotNow(f"windows of {planned.name} are not final up to {planned.final_until}, as planned: plan again")
@@ -127,33 +127,33 @@ def _swap_in(
     return {"rows_removed": swapped.removed, "rows_added": swapped.added, "by_measure": differing(was, now)}
 
 
-def _mark_restated(connection: Connection, site: Site, record: Run) -> None:
+def _mark_restated(connection: Connection, context: Context, record: Run) -> None:
     places = [
         (catalogue.event(name).topic, partition, offset, record.run)
-        for name, found in restated_places(site, record).items()
+        for name, found in restated_places(context, record).items()
         for partition, offset in sorted(found)
     ]
     with connection.cursor() as cursor:
         cursor.executemany("insert into ops.restated_events values (%s, %s, %s, %s)", places)
 
 
-def rollback(site: Site, run: str, *, say: Say) -> Run:
+def rollback(context: Context, run: str, *, say: Say) -> Run:
     """Makes what readers saw before a promotion what they see again. Blocks. Raises NotNow when it can't be done."""
-    with records.held(site, run) as record, site.postgres() as connection:
+    with run_history.held(context, run) as record, context.postgres() as connection:
         if record.status is not Status.PROMOTED:
             raise NotNow(f"{run} is {record.status}, and only a promoted run can be rolled back")
         if later := _promoted_after(connection, record):
             raise NotNow(f"{later} was promoted over {run}: roll that one back first")
         _refuse_pruned(connection, record)
-        if not hand_back(site, connection, record):
+        if not hand_back(context, connection, record):
             for planned in record.plan.aggregates:
                 _refuse_other_version(connection, record, planned)
                 a = aggregate(planned.name)
                 swap(connection, a, a.table, before(run, a.name), final_part(planned))
         connection.execute("delete from ops.restated_events where run = %s", (run,))
-        records.note(connection, run, status=Status.ROLLED_BACK, rolled_back_at=True)
+        run_history.note(connection, run, status=Status.ROLLED_BACK, rolled_back_at=True)
         connection.commit()
-        return records.find(connection, run)
+        return run_history.find(connection, run)
 
 
 def _refuse_other_version(connection: Connection, record: Run, planned: PlannedAggregate) -> None:
@@ -182,37 +182,37 @@ def _promoted_after(connection: Connection, record: Run) -> str | None:
     return str(found[0]) if found else None
 
 
-def prune(site: Site, run: str) -> Run:
+def prune(context: Context, run: str) -> Run:
     """Removes what a run left: its staging tables, what it replaced, its files. The record and certificate stay.
 
     After a hand-over the old version goes: nobody writes it any more, and its table is dropped. So does a new version
     that was not kept. Blocks. Raises ReplayBusy for a run that is going on.
     """
-    with records.held(site, run) as record:
+    with run_history.held(context, run) as record:
         if record.status is Status.PROMOTED:
-            retire_old(site, record)
+            retire_old(context, record)
         else:
-            give_up(site, record)
-        with site.postgres() as connection:
+            give_up(context, record)
+        with context.postgres() as connection:
             _drop_tables(connection, run)
             if record.status is not Status.PROMOTED:
-                records.note(connection, run, status=Status.PRUNED)
+                run_history.note(connection, run, status=Status.PRUNED)
             connection.commit()
-            shutil.rmtree(site.run_dir(run), ignore_errors=True)
-            return records.find(connection, run)
+            shutil.rmtree(context.run_dir(run), ignore_errors=True)
+            return run_history.find(connection, run)
 
 
-def tidy(site: Site, run: str) -> None:
+def tidy(context: Context, run: str) -> None:
     """Removes what a promoted run no longer needs: all but its record and what it replaced."""
-    with site.postgres() as connection:
+    with context.postgres() as connection:
         _drop_tables(connection, run, but=f"{run}\\_before\\_%")
-    shutil.rmtree(site.run_dir(run), ignore_errors=True)
+    shutil.rmtree(context.run_dir(run), ignore_errors=True)
 
 
 def _drop_tables(connection: Connection, run: str, but: str = "") -> None:
     for (table,) in connection.execute(
         "select table_name from information_schema.tables"
         " where table_schema = %s and table_name not like %s and table_name like %s",
-        (records.SCHEMA, but, f"{run}\\_%"),
+        (run_history.SCHEMA, but, f"{run}\\_%"),
     ).fetchall():
-        connection.execute(sql.SQL("drop table {}").format(sql.Identifier(records.SCHEMA, table)))
+        connection.execute(sql.SQL("drop table {}").format(sql.Identifier(run_history.SCHEMA, table)))

@@ -30,8 +30,8 @@ from flink import sinks
 from flink.compaction import day_of, write
 from flink.postgres import Connection
 from flink.retention import PUBLISHED
-from replay.planned import Stretch
-from replay.records import promoted_or_rolled_back
+from replay.plan_file import Stretch
+from replay.run_history import promoted_or_rolled_back
 from replay.twin import Column, columns_of, make_or_bring_up
 from replay.windows import end_of, floored
 from schemas.errors import Retryable

@@ -22,13 +22,13 @@ from flink.postgres import Connection
 from flink.sinks import Sink
 from flink.tables import sink_ddl
 from flink.versions import seen_version
-from replay import archive, late, left_out, records
+from replay import archive, late_events, left_out, run_history
+from replay.context import Context, Say
 from replay.log import Log
-from replay.plan import OffsetsGone, check_current, final_until
-from replay.planned import PlannedAggregate, PlannedTopic, ReplayPlan, Stretch
-from replay.records import Run, Status, staging
+from replay.plan_file import PlannedAggregate, PlannedTopic, ReplayPlan, Stretch
+from replay.planning import OffsetsGone, check_current, final_until
 from replay.result import copy_parquet
-from replay.site import Say, Site
+from replay.run_history import Run, Status, staging
 from replay.windows import floored
 from schemas import catalogue
 from schemas.errors import InsightsError, Retryable
@@ -62,7 +62,7 @@ class LiveJobBehind(Retryable):
     """The live job has not read what the plan reads: its tables can't be compared with the replay yet."""
 
 
-def run(site: Site, plan: ReplayPlan, engine: ComputeEngine, *, by: str, say: Say, heard: Heard) -> Run:
+def run(context: Context, plan: ReplayPlan, engine: ComputeEngine, *, by: str, say: Say, heard: Heard) -> Run:
     """Computes the plan into staging tables and returns its record. Blocks.
 
     Nothing visible has changed when it raises, and it can be run again: Misconfigured when a definition changed since
@@ -70,24 +70,24 @@ def run(site: Site, plan: ReplayPlan, engine: ComputeEngine, *, by: str, say: Sa
     """
     check_current(plan)
     names = [a.name for a in plan.aggregates]
-    with records.alone(site, names) as still_held:
-        record = _begin(site, plan, engine, by)
+    with run_history.alone(context, names) as still_held:
+        record = _begin(context, plan, engine, by)
         started = time.monotonic()
         try:
-            check_still_there(site, plan)
-            await_live_job(site, plan, say)
-            task = make_task(site, record, engine)
+            check_still_there(context, plan)
+            await_live_job(context, plan, say)
+            task = make_task(context, record, engine)
             began = time.monotonic()
             engine.compute(task, heard)
             still_held()
             say("filling the staging tables")
-            rows = _fill(site, record, task)
+            rows = _fill(context, record, task)
         except BaseException as error:
-            _note_failure(site, record, error, time.monotonic() - started)
+            _note_failure(context, record, error, time.monotonic() - started)
             raise
-        with site.postgres() as connection:
+        with context.postgres() as connection:
             seconds = record.compute_seconds + time.monotonic() - began
-            records.note(
+            run_history.note(
                 connection,
                 record.run,
                 status=Status.COMPUTED,
@@ -96,21 +96,21 @@ def run(site: Site, plan: ReplayPlan, engine: ComputeEngine, *, by: str, say: Sa
                 compute_seconds=seconds,
                 error=None,
             )
-            return records.find(connection, record.run)
+            return run_history.find(connection, record.run)
 
 
-def _begin(site: Site, plan: ReplayPlan, engine: ComputeEngine, by: str) -> Run:
-    with site.postgres() as connection:
-        records.set_up(connection)
-        record = records.unfinished(connection, plan) or records.new_run(connection, plan, engine.name, by)
-        records.note(connection, record.run, status=Status.RUNNING, engine=engine.name, error=None)
+def _begin(context: Context, plan: ReplayPlan, engine: ComputeEngine, by: str) -> Run:
+    with context.postgres() as connection:
+        run_history.set_up(connection)
+        record = run_history.unfinished(connection, plan) or run_history.new_run(connection, plan, engine.name, by)
+        run_history.note(connection, record.run, status=Status.RUNNING, engine=engine.name, error=None)
         return record
 
 
-def check_still_there(site: Site, plan: ReplayPlan) -> None:
+def check_still_there(context: Context, plan: ReplayPlan) -> None:
     """Raises OffsetsGone when retention has taken what the plan reads from the log."""
     for topic, planned in plan.topics.items():
-        begins = {n: e.begin for n, e in site.log.extents(catalogue.event(planned.event)).items()}
+        begins = {n: e.begin for n, e in context.log.extents(catalogue.event(planned.event)).items()}
         gone = [s for s in planned.slices("log") if s.from_offset < begins[s.partition]]
         if gone:
             raise OffsetsGone(
@@ -119,26 +119,26 @@ def check_still_there(site: Site, plan: ReplayPlan) -> None:
             )
 
 
-def _note_failure(site: Site, record: Run, error: BaseException, seconds: float) -> None:
+def _note_failure(context: Context, record: Run, error: BaseException, seconds: float) -> None:
     reason = str(error) if isinstance(error, InsightsError) else type(error).__name__
     try:
-        with site.postgres() as connection:
+        with context.postgres() as connection:
             spent = record.compute_seconds + seconds
-            records.note(connection, record.run, status=Status.FAILED, error=reason, compute_seconds=spent)
+            run_history.note(connection, record.run, status=Status.FAILED, error=reason, compute_seconds=spent)
     except Retryable:
         # Postgres is what failed: the record says running, and a run of the same plan goes on from it.
         return
 
 
-def await_live_job(site: Site, plan: ReplayPlan, say: Say, *, seconds: float = CATCH_UP_SECONDS) -> None:
+def await_live_job(context: Context, plan: ReplayPlan, say: Say, *, seconds: float = CATCH_UP_SECONDS) -> None:
     """Returns once those that write what readers see have a complete checkpoint past every offset of the plan.
 
     Raises LiveJobBehind.
     """
     deadline = time.monotonic() + seconds
-    writers = _writers(site, plan)
+    writers = _writers(context, plan)
     told = False
-    while behind := _behind(site.log, plan, writers):
+    while behind := _behind(context.log, plan, writers):
         if time.monotonic() > deadline:
             raise LiveJobBehind(
                 f"the live job has not read all that this plan reads: {behind}. Its tables can't be compared before;"
@@ -150,14 +150,14 @@ def await_live_job(site: Site, plan: ReplayPlan, say: Say, *, seconds: float = C
         time.sleep(POLL_SECONDS)
 
 
-def _writers(site: Site, plan: ReplayPlan) -> dict[str, set[str]]:
+def _writers(context: Context, plan: ReplayPlan) -> dict[str, set[str]]:
     """By live job, the topics that it must have read. The main job must have them all: it keeps the late ledger."""
     found = {JOB_NAME: set(plan.topics)}
-    with site.postgres() as connection:
+    with context.postgres() as connection:
         for planned in plan.aggregates:
             seen = seen_version(connection, planned.name)
             second = second_name(planned.name, seen or planned.version)
-            if kept(site.deployment, second):
+            if kept(context.deployment, second):
                 found[second] = {catalogue.event(name).topic for name in aggregate(planned.name).inputs}
     return found
 
@@ -176,45 +176,45 @@ def _behind(log: Log, plan: ReplayPlan, writers: Mapping[str, set[str]]) -> str:
     return "; ".join(found[:3])
 
 
-def make_task(site: Site, record: Run, engine: ComputeEngine) -> Task:
+def make_task(context: Context, record: Run, engine: ComputeEngine) -> Task:
     """The engine's task, with the files that it names. A run that goes on with the same engine has the same."""
-    folder = site.run_dir(record.run)
+    folder = context.run_dir(record.run)
     path, mark = folder / "task.json", folder / f"begun-{engine.name}"
     if path.exists() and mark.exists() and mark.read_text() == record.plan_digest:
         begun = read_task(path.read_text())
         # Servers may have moved since.
-        return replace(begun, kafka=site.deployment.kafka, lake=site.deployment.lake_properties)
+        return replace(begun, kafka=context.deployment.kafka, lake=context.deployment.lake_properties)
     shutil.rmtree(folder, ignore_errors=True)
     plan = record.plan
     variants = (COUNTED, RESTATED) if plan.scope == "late" else (COUNTED,)
-    dead = late.dead(site)
-    excluded = _late_files(site, record, dead)
+    dead = late_events.dead(context)
+    excluded = _late_files(context, record, dead)
     task = Task(
         run=record.run,
-        kafka=site.deployment.kafka,
-        lake=site.deployment.lake_properties,
-        inputs=tuple(_input(site, topic, t, excluded, dead) for topic, t in plan.topics.items()),
+        kafka=context.deployment.kafka,
+        lake=context.deployment.lake_properties,
+        inputs=tuple(_input(context, topic, t, excluded, dead) for topic, t in plan.topics.items()),
         variants=variants,
-        computations=tuple(_computation(site, plan, a, engine) for a in plan.aggregates),
+        computations=tuple(_computation(context, plan, a, engine) for a in plan.aggregates),
         output=(folder / "results").as_uri(),
     )
     if not engine.reads_log:
-        _check_lake_has_all(site, task)
+        _check_lake_has_all(context, task)
     path.touch(mode=0o600)  # the lake's password is in it
     path.write_text(task.to_json())
     mark.write_text(record.plan_digest)
     return task
 
 
-def _late_files(site: Site, record: Run, dead: late.Dead) -> dict[tuple[str, str], str]:
+def _late_files(context: Context, record: Run, dead: late_events.Dead) -> dict[tuple[str, str], str]:
     """By event and variant, the file of what does not count: all that waits, and what waits on after a restatement.
 
     What is dead is in both.
     """
     plan = record.plan
     ends = ends_of(plan)
-    touched = late.pending(site, ends)
-    ripe = late.ripe(touched, final_until(site)) if plan.scope == "late" else []
+    touched = late_events.pending(context, ends)
+    ripe = late_events.ripe(touched, final_until(context)) if plan.scope == "late" else []
     # What became final only after the plan was made is not in its windows.
     out_of_it = left_out.places(plan.left_out)
     chosen = [
@@ -229,13 +229,13 @@ def _late_files(site: Site, record: Run, dead: late.Dead) -> dict[tuple[str, str
             (COUNTED, waiting | out),
             (RESTATED, (waiting - kept) | out),
         ):
-            path = site.run_dir(record.run) / "late" / f"{variant}.{name}.parquet"
-            late.write_places(places, path)
+            path = context.run_dir(record.run) / "late" / f"{variant}.{name}.parquet"
+            late_events.write_places(places, path)
             files[name, variant] = str(path) if places else ""
     return files
 
 
-def _is_planned(plan: ReplayPlan, touched: late.Touched) -> bool:
+def _is_planned(plan: ReplayPlan, touched: late_events.Touched) -> bool:
     planned = {a.name: a for a in plan.aggregates}
     return all(
         name in planned and any(_holds(stretch, moment) for stretch in planned[name].windows)
@@ -247,12 +247,12 @@ def _holds(stretch: Stretch, moment: Any) -> bool:
     return (stretch.since is None or stretch.since <= moment) and (stretch.until is None or moment < stretch.until)
 
 
-def restated_places(site: Site, record: Run) -> dict[str, set[archive.Place]]:
+def restated_places(context: Context, record: Run) -> dict[str, set[archive.Place]]:
     """By event name, the late records that a run of scope late makes count: as its engine was told."""
-    folder = site.run_dir(record.run) / "late"
+    folder = context.run_dir(record.run) / "late"
     return {
-        name: late.read_places(folder / f"{COUNTED}.{name}.parquet")
-        - late.read_places(folder / f"{RESTATED}.{name}.parquet")
+        name: late_events.read_places(folder / f"{COUNTED}.{name}.parquet")
+        - late_events.read_places(folder / f"{RESTATED}.{name}.parquet")
         for name in ends_of(record.plan)
     }
 
@@ -263,7 +263,7 @@ def ends_of(plan: ReplayPlan) -> dict[str, dict[int, int]]:
 
 
 def _input(
-    site: Site, topic: str, planned: PlannedTopic, excluded: Mapping[tuple[str, str], str], dead: late.Dead
+    context: Context, topic: str, planned: PlannedTopic, excluded: Mapping[tuple[str, str], str], dead: late_events.Dead
 ) -> Input:
     event = catalogue.event(planned.event)
     unreadable = dead.unreadable[event.name]
@@ -272,17 +272,17 @@ def _input(
         table=event.table,
         topic=topic,
         schema=event.schema_text,
-        schemas={number: site.registry.schema_text(number) for number in planned.schema_ids},
-        log=late.without(planned.slices("log"), unreadable),
-        lake=late.without(planned.slices("lake"), unreadable),
+        schemas={number: context.registry.schema_text(number) for number in planned.schema_ids},
+        log=late_events.without(planned.slices("log"), unreadable),
+        lake=late_events.without(planned.slices("lake"), unreadable),
         late={variant: excluded[event.name, variant] for variant in (COUNTED, RESTATED)},
         compacted=event.cleanup == "compact",
     )
 
 
-def _computation(site: Site, plan: ReplayPlan, planned: PlannedAggregate, engine: ComputeEngine) -> Computation:
+def _computation(context: Context, plan: ReplayPlan, planned: PlannedAggregate, engine: ComputeEngine) -> Computation:
     a = aggregate(planned.name)
-    stretches = list(split(planned.windows, _edges(site, plan, a, engine.chunk_records)))
+    stretches = list(split(planned.windows, _edges(context, plan, a, engine.chunk_records)))
     return computation(a, engine.dialect, tuple(_chunk(number, stretch) for number, stretch in enumerate(stretches)))
 
 
@@ -298,10 +298,10 @@ def computation(a: Aggregate, dialect: Engine, chunks: tuple[Chunk, ...]) -> Com
     )
 
 
-def _edges(site: Site, plan: ReplayPlan, a: Aggregate, chunk_records: int) -> list[datetime]:
+def _edges(context: Context, plan: ReplayPlan, a: Aggregate, chunk_records: int) -> list[datetime]:
     """Starts of windows between which lie about as many records as may be recomputed at once."""
     found: list[datetime] = []
-    with site.lake() as catalog:
+    with context.lake() as catalog:
         for name in a.inputs:
             records = plan.topics[catalogue.event(name).topic].records
             pieces = -(-records // chunk_records)
@@ -329,8 +329,8 @@ def _chunk(number: int, stretch: Stretch) -> Chunk:
     )
 
 
-def _check_lake_has_all(site: Site, task: Task) -> None:
-    with site.lake() as catalog:
+def _check_lake_has_all(context: Context, task: Task) -> None:
+    with context.lake() as catalog:
         missing = {
             i.topic: found.missing
             for i in task.inputs
@@ -348,11 +348,11 @@ def _check_lake_has_all(site: Site, task: Task) -> None:
         )
 
 
-def _fill(site: Site, record: Run, task: Task) -> int:
+def _fill(context: Context, record: Run, task: Task) -> int:
     rows = 0
     for variant in task.variants:
         for computation in task.computations:
-            with site.postgres() as connection:
+            with context.postgres() as connection:
                 rows += fill_one(connection, task, variant, computation)
     return rows
 

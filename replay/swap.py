@@ -11,7 +11,7 @@ from psycopg import sql
 from aggregates.catalogue import Aggregate
 from flink.postgres import Connection
 from replay.compare import in_stretches, key_join, measures, name_of, same
-from replay.planned import PlannedAggregate, Stretch
+from replay.plan_file import PlannedAggregate, Stretch
 from schemas.binary import EPOCH
 
 

@@ -19,32 +19,32 @@ from psycopg import sql
 
 from aggregates.catalogue import Aggregate, aggregate
 from flink.postgres import Connection
-from replay import records
-from replay.cells import Cells
+from replay import run_history
+from replay.affected_rows import Cells
 from replay.compare import Comparison, canonical_hash, comparable, compare, name_of
+from replay.context import Context, Say
 from replay.log import slices
-from replay.plan import check_current
-from replay.planned import PlannedAggregate, ReplayPlan
-from replay.records import NotNow, Run, Status, staging
+from replay.plan_file import PlannedAggregate, ReplayPlan
+from replay.planning import check_current
+from replay.record_counts import Sums, sums
 from replay.run import COUNTED, RESTATED, await_live_job, restated_places
-from replay.site import Say, Site
-from replay.sums import Sums, sums
+from replay.run_history import NotNow, Run, Status, staging
 from schemas import catalogue
 from spark.task import Slice
 
 AFTER = "touched by events after the offsets"
 
 
-def verify(site: Site, run: str, *, say: Say) -> Run:
+def verify(context: Context, run: str, *, say: Say) -> Run:
     """Compares a computed run with what readers see, and returns its record with the certificate. Blocks.
 
     Changes nothing but the record. Raises NotNow when the run isn't computed, LiveJobBehind, or Retryable.
     """
-    with records.held(site, run) as record:
+    with run_history.held(context, run) as record:
         check_verifiable(record)
         check_current(record.plan)
-        await_live_job(site, record.plan, say)
-        return _verified(site, record, say)
+        await_live_job(context, record.plan, say)
+        return _verified(context, record, say)
 
 
 def check_verifiable(record: Run) -> None:
@@ -55,14 +55,14 @@ def check_verifiable(record: Run) -> None:
         raise NotNow(f"{record.run} is {record.status}: there is nothing to verify before a run has ended")
 
 
-def _verified(site: Site, record: Run, say: Say) -> Run:
+def _verified(context: Context, record: Run, say: Say) -> Run:
     run, began = record.run, time.monotonic()
     # Between offsets that stand still, and so before the snapshot: it may wait for the lake.
-    found_sums = sums(site, record)
-    with site.postgres() as connection:
-        found = _certificate(site, connection, record, found_sums, say)
+    found_sums = sums(context, record)
+    with context.postgres() as connection:
+        found = _certificate(context, connection, record, found_sums, say)
         is_equal = found["result"] == "equal"
-        records.note(
+        run_history.note(
             connection,
             run,
             status=Status.VERIFIED if is_equal else Status.DIFFERS,
@@ -71,17 +71,17 @@ def _verified(site: Site, record: Run, say: Say) -> Run:
             certificate=found,
         )
         connection.commit()
-        return records.find(connection, run)
+        return run_history.find(connection, run)
 
 
 def _certificate(
-    site: Site, connection: Connection, record: Run, found_sums: Mapping[str, Sums], say: Say
+    context: Context, connection: Connection, record: Run, found_sums: Mapping[str, Sums], say: Say
 ) -> dict[str, Any]:
     plan = record.plan
     _take_snapshot(connection)
     is_open = _has_open_windows(plan)
-    after = _slices_after(site, plan, has_open_windows=is_open)
-    cells = Cells.from_log(site, after) if any(after.values()) and is_open else None
+    after = _slices_after(context, plan, has_open_windows=is_open)
+    cells = Cells.from_log(context, after) if any(after.values()) and is_open else None
     found = [_one(connection, record, p, cells, say) for p in plan.aggregates]
     equal = all(one["mismatches"] == 0 for one in found)
     certificate: dict[str, Any] = {
@@ -91,7 +91,7 @@ def _certificate(
         "result": "equal" if equal else "different",
         "scope": plan.scope,
         "engine": record.engine,
-        "code": site.code,
+        "code": context.code,
         "offsets": {
             topic: {str(n): _bounds(p.lake, p.log) for n, p in planned.partitions.items()}
             for topic, planned in plan.topics.items()
@@ -104,7 +104,7 @@ def _certificate(
         "aggregates": found,
     }
     if plan.scope == "late":
-        certificate["late"] = _late_proof(site, connection, record, say)
+        certificate["late"] = _late_proof(context, connection, record, say)
         if not certificate["late"]["proven"]:
             certificate["result"] = "different"
     canonical = json.dumps(certificate, sort_keys=True, separators=(",", ":"), default=str)
@@ -123,11 +123,11 @@ def _take_snapshot(connection: Connection) -> None:
     connection.execute("select count(*) from ops.replays")
 
 
-def _slices_after(site: Site, plan: ReplayPlan, *, has_open_windows: bool) -> dict[str, tuple[Slice, ...]]:
+def _slices_after(context: Context, plan: ReplayPlan, *, has_open_windows: bool) -> dict[str, tuple[Slice, ...]]:
     """By event, what has come onto the log since the plan was made. Read after the snapshot, so that it has all."""
     found = {}
     for planned in plan.topics.values():
-        extents = site.log.extents(catalogue.event(planned.event))
+        extents = context.log.extents(catalogue.event(planned.event))
         known = {n: p.until for n, p in planned.partitions.items()}
         if gone := [n for n, extent in extents.items() if known.get(n, 0) < extent.begin] if has_open_windows else []:
             raise NotNow(
@@ -211,12 +211,12 @@ def _touched_table(connection: Connection, a: Aggregate, cells: Cells) -> str:
     return f"pg_temp.{name}"
 
 
-def _late_proof(site: Site, connection: Connection, record: Run, say: Say) -> dict[str, Any]:
+def _late_proof(context: Context, connection: Connection, record: Run, say: Say) -> dict[str, Any]:
     """That a restatement changes only cells which its late events touch, by exactly those events."""
     say("proving that only cells of the late events change")
-    places = restated_places(site, record)
+    places = restated_places(context, record)
     listed = json.dumps(sorted((name, *place) for name, found in places.items() for place in found))
-    cells = Cells.from_lake(site, places)
+    cells = Cells.from_lake(context, places)
     proofs = [_only_touched(connection, record, planned, cells) for planned in record.plan.aggregates]
     return {
         "events": sum(map(len, places.values())),

@@ -39,17 +39,17 @@ def submit(from_beginning: FromBeginning = False) -> None:
 
 def _start_over(settings: Settings) -> str:
     from flink import job_control
-    from insights.deployment import deployment, replay_site
-    from replay import records
-    from replay.plan import everything
+    from insights.deployment import deployment, replay_context
+    from replay import run_history
+    from replay.planning import everything
 
-    site = replay_site(settings)
-    with site.postgres() as connection:
-        records.set_up(connection)
-    with records.alone(site, everything()):
+    context = replay_context(settings)
+    with context.postgres() as connection:
+        run_history.set_up(connection)
+    with run_history.alone(context, everything()):
         job_control.refuse_incomplete(job_control.log_beginnings(settings.kafka))
-        with site.postgres() as connection:
-            records.supersede(connection)
+        with context.postgres() as connection:
+            run_history.supersede(connection)
         return job_control.start_over(deployment(settings))
 
 

@@ -16,7 +16,7 @@ from schemas.errors import Misconfigured
 from schemas.plural import counted
 
 if TYPE_CHECKING:
-    from replay.plan import Wish
+    from replay.planning import Wish
 
 app = runtime.group(
     "History recomputed from the log, proven equal cell by cell, and swapped in.",
@@ -65,9 +65,9 @@ def plan(
     Example: insights replay plan sales_per_minute --from 2026-11-01 --to 2026-11-08
     """
     from insights.cli.replay_views import plan_sheets
-    from insights.deployment import replay_site
-    from replay.plan import make_plan
-    from replay.planned import read_offsets
+    from insights.deployment import replay_context
+    from replay.plan_file import read_offsets
+    from replay.planning import make_plan
 
     wish = wish_of(names or [], every=all_, since=since, until=until, from_beginning=from_beginning, late=late)
     if offsets:
@@ -75,7 +75,7 @@ def plan(
     path = out or Path(f"replay-{datetime.now(UTC):%Y%m%d-%H%M%S}.yaml")
     if path.exists() or not path.absolute().parent.is_dir():
         raise Misconfigured(f"{path} is there already, or its folder is not; name another file with --out")
-    found = make_plan(replay_site(load_settings()), wish)
+    found = make_plan(replay_context(load_settings()), wish)
     path.write_text(found.to_yaml())
     for sheet in plan_sheets(found):
         runtime.show(sheet)
@@ -87,7 +87,7 @@ def wish_of(
     names: list[str], *, every: bool, since: str | None, until: str | None, from_beginning: bool, late: bool
 ) -> Wish:
     """What the options ask for. Raises Misconfigured when they contradict each other or say too little."""
-    from replay.plan import Wish, everything
+    from replay.planning import Wish, everything
 
     if late and (names or every):
         raise Misconfigured("--late takes no names: an event comes to count everywhere at once")
@@ -121,16 +121,16 @@ def run(plan_file: PlanFile, engine: EngineName = "local") -> None:
     Example: insights replay run replay-20261108-101500.yaml
     """
     from insights.cli.replay_views import Meter, run_sheet
-    from insights.deployment import replay_site
+    from insights.deployment import replay_context
     from insights.engines import engine_of
-    from replay.planned import read_plan
+    from replay.plan_file import read_plan
     from replay.run import run as run_plan
 
     settings = load_settings()
     found = read_plan(plan_file)
     with Meter(found) as meter:
         done = run_plan(
-            replay_site(settings),
+            replay_context(settings),
             found,
             engine_of(settings, engine, meter.say),
             by=getpass.getuser(),
@@ -147,14 +147,14 @@ def cancel(run: RunName) -> None:
 
     Example: insights replay cancel r7
     """
-    from insights.deployment import replay_site
+    from insights.deployment import replay_context
     from insights.engines import emr_target
     from spark import emr
     from spark.task import read_task
 
     settings = load_settings()
     target = emr_target(settings)
-    path = replay_site(settings).run_dir(run) / "task.json"
+    path = replay_context(settings).run_dir(run) / "task.json"
     if not path.exists():
         raise Misconfigured(f"there is no task of {run} here; `insights replay list` names the runs")
     job = emr.cancel(target, read_task(path.read_text()))
@@ -168,10 +168,10 @@ def verify(run: RunName) -> None:
     Example: insights replay verify r7
     """
     from insights.cli.replay_views import certificate_sheets
-    from insights.deployment import replay_site
+    from insights.deployment import replay_context
     from replay.verify import verify as verify_run
 
-    done = verify_run(replay_site(load_settings()), run, say=runtime.say)
+    done = verify_run(replay_context(load_settings()), run, say=runtime.say)
     for sheet in certificate_sheets(done):
         runtime.show(sheet)
     certificate: dict[str, Any] = done.certificate or {}
@@ -192,12 +192,12 @@ def promote(run: RunName, restate: Restate = False, reason: Reason = None) -> No
     Example: insights replay promote r7
     """
     from insights.cli.replay_views import changes_sheet
-    from insights.deployment import replay_site
+    from insights.deployment import replay_context
     from replay.promote import promote as promote_run
 
     if restate != bool(reason):
         raise Misconfigured("--restate and --reason belong together: what differs is swapped in for a reason")
-    done = promote_run(replay_site(load_settings()), run, reason=reason, by=getpass.getuser(), say=runtime.say)
+    done = promote_run(replay_context(load_settings()), run, reason=reason, by=getpass.getuser(), say=runtime.say)
     runtime.show(changes_sheet(done))
     runtime.say(f"{run} is what readers see; `insights replay rollback {run}` takes it back.", style="bold green")
 
@@ -208,10 +208,10 @@ def rollback(run: RunName) -> None:
 
     Example: insights replay rollback r7
     """
-    from insights.deployment import replay_site
+    from insights.deployment import replay_context
     from replay.promote import rollback as roll_back
 
-    roll_back(replay_site(load_settings()), run, say=runtime.say)
+    roll_back(replay_context(load_settings()), run, say=runtime.say)
     runtime.say(f"{run} is rolled back: readers see what they saw before it.")
 
 
@@ -221,10 +221,10 @@ def prune(run: RunName) -> None:
 
     Example: insights replay prune r7
     """
-    from insights.deployment import replay_site
+    from insights.deployment import replay_context
     from replay.promote import prune as prune_run
 
-    prune_run(replay_site(load_settings()), run)
+    prune_run(replay_context(load_settings()), run)
     runtime.say(f"What {run} left behind is gone; `insights replay show {run}` still shows its record.")
 
 
@@ -235,13 +235,13 @@ def list_() -> None:
     Example: insights replay list
     """
     from insights.cli.replay_views import runs_sheet
-    from insights.deployment import replay_site
-    from replay import records
+    from insights.deployment import replay_context
+    from replay import run_history
 
-    site = replay_site(load_settings())
-    with site.postgres() as connection:
-        records.set_up(connection)
-        found = records.newest(connection, 20)
+    context = replay_context(load_settings())
+    with context.postgres() as connection:
+        run_history.set_up(connection)
+        found = run_history.newest(connection, 20)
     runtime.show(runs_sheet(found))
 
 
@@ -257,13 +257,13 @@ def show(
     import sys
 
     from insights.cli.replay_views import certificate_sheets, changes_sheet, run_sheet
-    from insights.deployment import replay_site
-    from replay import records
+    from insights.deployment import replay_context
+    from replay import run_history
 
-    site = replay_site(load_settings())
-    with site.postgres() as connection:
-        records.set_up(connection)
-        found = records.find(connection, run)
+    context = replay_context(load_settings())
+    with context.postgres() as connection:
+        run_history.set_up(connection)
+        found = run_history.find(connection, run)
     if as_json:
         sys.stdout.write(json.dumps(found.certificate, indent=2) + "\n")
         return
@@ -284,10 +284,10 @@ def explain(
     Example: insights replay explain sales_per_minute "2026-11-03 10:15, EU, wheels"
     """
     from insights.cli.replay_views import explanation_sheets
-    from insights.deployment import replay_site
+    from insights.deployment import replay_context
     from replay.explain import explain as explain_row
 
-    found = explain_row(replay_site(load_settings()), aggregate, key)
+    found = explain_row(replay_context(load_settings()), aggregate, key)
     for sheet in explanation_sheets(found):
         runtime.show(sheet)
         runtime.say("")
@@ -305,13 +305,13 @@ def late(engine: EngineName = "duckdb") -> None:
     Example: insights replay late
     """
     from insights.cli.replay_views import certificate_sheets, changes_sheet
-    from insights.deployment import replay_site
+    from insights.deployment import replay_context
     from insights.engines import engine_of
     from replay.restate import restate_late
 
     settings = load_settings()
     done = restate_late(
-        replay_site(settings),
+        replay_context(settings),
         engine_of(settings, engine, runtime.say),
         by=getpass.getuser(),
         say=runtime.say,

@@ -16,8 +16,8 @@ from rich.text import Text
 from insights.cli import runtime
 from insights.cli.status_views import span
 from insights.cli.terminal_table import Column, TerminalTable
-from replay.planned import PlannedAggregate, ReplayPlan, Stretch
-from replay.records import Run, Status
+from replay.plan_file import PlannedAggregate, ReplayPlan, Stretch
+from replay.run_history import Run, Status
 from schemas.plural import counted
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from flink.finality import FinalityRecorder
 from flink.health import EVERY_SECONDS, HealthRecorder
 from flink.hold import Hold, held
 from insights.books import BooksRecorder
-from insights.deployment import alert_config, deployment, replay_site
+from insights.deployment import alert_config, deployment, replay_context
 from insights.settings import PROJECT, Settings
 from insights.stack.part import SYSTEM_PATH, Part, Task, http_ok
 from insights.stack.servers import servers
@@ -229,11 +229,11 @@ def _create_tables(settings: Settings) -> str:
     from alerts import alert_store
     from flink.tables import create_tables  # the same
     from insights import dbt_run
-    from replay import records
+    from replay import run_history
 
     create_tables(deployment(settings))
-    with replay_site(settings).postgres() as connection:
-        records.set_up(connection)
+    with replay_context(settings).postgres() as connection:
+        run_history.set_up(connection)
         alert_store.set_up(connection)
         dbt_run.set_up(connection)
     return "Postgres and lake tables are there"

@@ -10,7 +10,7 @@ import yaml
 from flink.tables import make_postgres_tables, schemas_ddl
 from insights import dbt_run
 from insights.settings import PROJECT
-from replay import records
+from replay import run_history
 
 
 def make_stack(dsn: str) -> None:
@@ -19,7 +19,7 @@ def make_stack(dsn: str) -> None:
         for statement in schemas_ddl():
             connection.execute(statement)
         make_postgres_tables(connection)
-        records.set_up(connection)
+        run_history.set_up(connection)
         dbt_run.set_up(connection)
 
 

@@ -15,13 +15,13 @@ from confluent_kafka import Producer
 from flink.finality import watermarks
 from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest
-from insights.deployment import replay_site
+from insights.deployment import replay_context
 from insights.engines import engine_of
 from insights.settings import Settings
 from insights.status import status
-from replay.plan import Wish, make_plan
-from replay.records import Status
+from replay.planning import Wish, make_plan
 from replay.run import run
+from replay.run_history import Status
 from replay.verify import verify
 from schemas.binary import zigzag
 from schemas.catalogue import Event, event
@@ -135,10 +135,10 @@ def test_poison_tombstones_and_events_ahead_of_the_clock_are_dead_by_name_and_al
 @pytest.mark.parametrize("engine", ["duckdb", "local"])
 def test_a_replay_leaves_out_what_the_live_job_found_dead(hub: Settings, engine: str) -> None:
     """After the test above."""
-    site = replay_site(hub)
-    plan = make_plan(site, Wish(names=("order_lines", "sales_per_minute"), scope="beginning"))
-    done = run(site, plan, engine_of(hub, engine, said), by="a test", say=said, heard=lambda event: None)
-    found = verify(site, done.run, say=said)
+    context = replay_context(hub)
+    plan = make_plan(context, Wish(names=("order_lines", "sales_per_minute"), scope="beginning"))
+    done = run(context, plan, engine_of(hub, engine, said), by="a test", say=said, heard=lambda event: None)
+    found = verify(context, done.run, say=said)
     assert found.status is Status.VERIFIED, found.certificate
     assert found.certificate
     assert found.certificate["sums"][ORDERS.topic] == counts(hub)

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from aggregates.catalogue import aggregate
-from replay.planned import Estimate, PlannedAggregate, ReplayPlan, Stretch
+from replay.plan_file import Estimate, PlannedAggregate, ReplayPlan, Stretch
 
 NOTE = """
 insert into ops.replays (

@@ -15,8 +15,8 @@ from aggregates.catalogue import Aggregate, aggregates
 from flink.job_sql import touched_by
 from flink.tables import make_postgres_tables, schemas_ddl
 from insights.dbt_run import set_up
-from replay import records
-from replay.plan import merged
+from replay import run_history
+from replay.planning import merged
 from replay.windows import floored
 from schemas.catalogue import event
 from tests.aggregates import oracle as tables
@@ -58,7 +58,7 @@ def make(connection: Connection) -> None:
     for statement in schemas_ddl():
         connection.execute(statement)
     make_postgres_tables(connection)
-    records.set_up(connection)
+    run_history.set_up(connection)
     set_up(connection)
     connection.commit()
 

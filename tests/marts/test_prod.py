@@ -16,8 +16,8 @@ import psycopg
 import pytest
 
 from aggregates.catalogue import aggregates
-from replay.plan import merged
-from replay.planned import Stretch
+from replay.plan_file import Stretch
+from replay.planning import merged
 from replay.windows import floored
 from schemas.catalogue import event
 from tests.marts import sources

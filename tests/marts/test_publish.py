@@ -18,7 +18,7 @@ from aggregates.catalogue import aggregate, aggregates
 from flink.compaction import day_of
 from flink.maintenance import Rules, tidy
 from replay import publish as publishing
-from replay.planned import Stretch
+from replay.plan_file import Stretch
 from replay.publish import BOOKS, Outcome, PublishRuns, publish
 from schemas.errors import Misconfigured
 from tests.marts import sources

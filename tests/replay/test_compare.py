@@ -11,7 +11,7 @@ from rich.console import Console
 from aggregates.catalogue import aggregate
 from insights.cli.replay_views import certificate_sheets
 from replay.compare import compare
-from replay.plan import everything
+from replay.planning import everything
 from tests.replay.own_postgres import own_postgres
 from tests.web import made_runs
 

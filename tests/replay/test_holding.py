@@ -11,15 +11,15 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from replay import records
-from replay.records import HoldLost, ReplayBusy
-from replay.site import Site
+from replay import run_history
+from replay.context import Context
+from replay.run_history import HoldLost, ReplayBusy
 from tests.flink.live_on_files import DEPLOYMENT
 from tests.replay.own_postgres import own_postgres
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
     home = tmp_path_factory.mktemp("holding")
     with own_postgres(home / "home") as dsn:
         where = conninfo_to_dict(dsn)
@@ -30,34 +30,37 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             postgres_user=str(where["user"]),
             postgres_password=str(where["password"]),
         )
-        site = Site(deployment=deployment, work_dir=Path(home), code="unknown", texts=())
-        with site.postgres() as connection:
-            records.set_up(connection)
-        yield site
+        context = Context(deployment=deployment, work_dir=Path(home), code="unknown", texts=())
+        with context.postgres() as connection:
+            run_history.set_up(connection)
+        yield context
 
 
-def end_all_others(site: Site) -> None:
+def end_all_others(context: Context) -> None:
     """As a restart of the server does; returns when they are gone."""
-    with site.postgres() as connection:
+    with context.postgres() as connection:
         connection.execute(
             "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
             " where datname = current_database() and pid <> pg_backend_pid()"
         )
 
 
-def test_while_one_holds_an_aggregate_no_other_may(site: Site) -> None:
-    with records.alone(site, ["sales_per_minute", "sessions"]) as still_held:
+def test_while_one_holds_an_aggregate_no_other_may(context: Context) -> None:
+    with run_history.alone(context, ["sales_per_minute", "sessions"]) as still_held:
         still_held()
-        with pytest.raises(ReplayBusy, match="a replay of sessions is going on"), records.alone(site, ["sessions"]):
+        with (
+            pytest.raises(ReplayBusy, match="a replay of sessions is going on"),
+            run_history.alone(context, ["sessions"]),
+        ):
             pass
-    with records.alone(site, ["sessions"]):
+    with run_history.alone(context, ["sessions"]):
         pass
 
 
-def test_a_server_that_was_gone_in_between_is_noticed_before_anything_is_written(site: Site) -> None:
-    with suppress(psycopg.OperationalError), records.alone(site, ["sessions"]) as still_held:
-        end_all_others(site)
-        with records.alone(site, ["sessions"]):
+def test_a_server_that_was_gone_in_between_is_noticed_before_anything_is_written(context: Context) -> None:
+    with suppress(psycopg.OperationalError), run_history.alone(context, ["sessions"]) as still_held:
+        end_all_others(context)
+        with run_history.alone(context, ["sessions"]):
             pass
         with pytest.raises(HoldLost, match="run the same plan again"):
             still_held()

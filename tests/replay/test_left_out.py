@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from aggregates.catalogue import aggregate, aggregates
 from flink.job_sql import touched_by
-from replay import late
-from replay.late import Touched
+from replay import late_events
+from replay.late_events import Touched
 from replay.left_out import in_words, lost, not_over, published_since, without_unreachable
-from replay.plan import _why_nothing
-from replay.planned import LeftOut
+from replay.plan_file import LeftOut
+from replay.planning import _why_nothing
 from replay.windows import end_of, floored, later
 from schemas.catalogue import MOST_AHEAD, event
 
@@ -90,7 +90,7 @@ def test_an_event_of_a_window_that_is_to_come_is_named_and_is_never_ripe(began: 
     assert one.offset == 0
     assert f"its session_started_at is {began:%Y-%m-%d}" in one.reason
     final = {a.name: NOW + timedelta(days=1) for a in aggregates()}
-    assert offsets(late.ripe([wrong, right], final)) == [1]
+    assert offsets(late_events.ripe([wrong, right], final)) == [1]
 
 
 def test_an_event_that_retention_has_taken_is_named() -> None:

@@ -26,18 +26,18 @@ from dashboards.model import load
 from dashboards.query import Postgres, question
 from flink.live_job import JOB_NAME
 from insights.accounting import TopicCounts
-from insights.deployment import replay_site
+from insights.deployment import replay_context
 from insights.engines import engine_of
 from insights.settings import PROJECT
-from replay import records
+from replay import run_history
+from replay.context import Context
 from replay.explain import explain
-from replay.plan import NothingToDo, OffsetsGone, Wish, everything, make_plan
-from replay.planned import ReplayPlan
+from replay.plan_file import ReplayPlan
+from replay.planning import NothingToDo, OffsetsGone, Wish, everything, make_plan
 from replay.promote import NotProven, promote, rollback
-from replay.records import NotNow, ReplayBusy, Run, Status
 from replay.restate import restate_late
 from replay.run import await_live_job, run
-from replay.site import Site
+from replay.run_history import NotNow, ReplayBusy, Run, Status
 from replay.verify import verify
 from schemas.catalogue import avro_events, event
 from schemas.errors import Retryable
@@ -74,20 +74,20 @@ def is_final(hub: Hub) -> bool:
 
 
 @pytest.fixture
-def site(hub: Hub) -> Site:
-    return replay_site(hub.settings)
+def context(hub: Hub) -> Context:
+    return replay_context(hub.settings)
 
 
 def said(text: str) -> None:
     """Nobody listens."""
 
 
-def computed(hub: Hub, site: Site, plan: ReplayPlan, engine: str = "duckdb") -> Run:
-    return run(site, plan, engine_of(hub.settings, engine, said), by="a test", say=said, heard=lambda event: None)
+def computed(hub: Hub, context: Context, plan: ReplayPlan, engine: str = "duckdb") -> Run:
+    return run(context, plan, engine_of(hub.settings, engine, said), by="a test", say=said, heard=lambda event: None)
 
 
-def proven(hub: Hub, site: Site, plan: ReplayPlan, engine: str = "duckdb") -> Run:
-    return verify(site, computed(hub, site, plan, engine).run, say=said)
+def proven(hub: Hub, context: Context, plan: ReplayPlan, engine: str = "duckdb") -> Run:
+    return verify(context, computed(hub, context, plan, engine).run, say=said)
 
 
 def hashes(found: Run) -> dict[str, str]:
@@ -105,12 +105,12 @@ def problems(found: Run) -> list[Any]:
 
 
 def test_on_a_quiet_log_both_engines_compute_every_cell_that_is_live_and_touch_no_consumer_group(
-    hub: Hub, site: Site
+    hub: Hub, context: Context
 ) -> None:
-    plan = make_plan(site, Wish(names=everything(), scope="beginning"))
-    await_live_job(site, plan, said)
-    groups = site.log.committed(JOB_NAME, avro_events())
-    of_spark, of_duckdb = (proven(hub, site, plan, engine) for engine in ("local", "duckdb"))
+    plan = make_plan(context, Wish(names=everything(), scope="beginning"))
+    await_live_job(context, plan, said)
+    groups = context.log.committed(JOB_NAME, avro_events())
+    of_spark, of_duckdb = (proven(hub, context, plan, engine) for engine in ("local", "duckdb"))
     for found in (of_spark, of_duckdb):
         assert found.status is Status.VERIFIED, problems(found)
         assert found.certificate
@@ -119,27 +119,28 @@ def test_on_a_quiet_log_both_engines_compute_every_cell_that_is_live_and_touch_n
         books = {topic: counts for topic, counts in hub.look().topics.items() if topic in found.certificate["sums"]}
         assert found.certificate["sums"] == {topic: sums_of(counts) for topic, counts in books.items()}
     assert hashes(of_spark) == hashes(of_duckdb)
-    assert site.log.committed(JOB_NAME, avro_events()) == groups
+    assert context.log.committed(JOB_NAME, avro_events()) == groups
     names = {
         g.group_id for g in AdminClient({"bootstrap.servers": hub.settings.kafka}).list_consumer_groups().result().valid
     }
     assert not {name for name in names if "replay" in name or "spark" in name}
 
 
-def test_while_events_pour_in_all_is_equal_but_the_cells_that_newer_events_touch(hub: Hub, site: Site) -> None:
+def test_while_events_pour_in_all_is_equal_but_the_cells_that_newer_events_touch(hub: Hub, context: Context) -> None:
     hub.shop.start()
     try:
         before = hub.counted()
         hub.until(lambda: hub.counted() > before, "the shop sells")
-        plan = make_plan(site, Wish(names=everything(), scope="beginning"))
+        plan = make_plan(context, Wish(names=everything(), scope="beginning"))
         ends = {t.event: sum(p.until for p in t.partitions.values()) for t in plan.topics.values()}
         hub.until(
             lambda: (
-                sum(e.end for e in site.log.extents(event("web.interaction")).values()) > ends["web.interaction"] + 20
+                sum(e.end for e in context.log.extents(event("web.interaction")).values())
+                > ends["web.interaction"] + 20
             ),
             "events come after the plan's",
         )
-        found = proven(hub, site, plan)
+        found = proven(hub, context, plan)
     finally:
         hub.shop.stop()
     assert found.status is Status.VERIFIED, problems(found)
@@ -179,13 +180,13 @@ def sales_amount(hub: Hub, row: tuple[Any, ...]) -> Decimal:
 
 
 def test_one_cell_tampered_with_is_found_explained_and_repaired_and_the_repair_can_be_taken_back(
-    hub: Hub, site: Site
+    hub: Hub, context: Context
 ) -> None:
     row = some_final_row(hub)
     right, wrong = row[3], row[3] + Decimal("0.01")
     set_sales_amount(hub, row, wrong)
     try:
-        found = proven(hub, site, make_plan(site, Wish(names=("sales_per_minute",), scope="beginning")))
+        found = proven(hub, context, make_plan(context, Wish(names=("sales_per_minute",), scope="beginning")))
         assert found.status is Status.DIFFERS
         (one,) = problems(found)
         assert (one["different"], one["only_in_replay"], one["only_in_live"]) == (1, 0, 0)
@@ -194,21 +195,21 @@ def test_one_cell_tampered_with_is_found_explained_and_repaired_and_the_repair_c
         assert first["key"]["region"] == row[1]
         assert (first["here"]["sales_amount"], first["there"]["sales_amount"]) == (str(right), str(wrong))
         key = f'{row[0]:%Y-%m-%d %H:%M}, {row[1]}, "{row[2]}"'
-        told = explain(site, "sales_per_minute", key)
+        told = explain(context, "sales_per_minute", key)
         assert not told.adds_up
         assert told.computed
         assert told.computed["sales_amount"] == right
         sold = [line for behind in told.events for line in behind.record["lines"] if line["category"] == row[2]]
         assert sum(line["quantity"] * line["unit_price"] - line["discount_amount"] for line in sold) == right
         with pytest.raises(NotProven, match="differs from what readers see"):
-            promote(site, found.run, reason=None, by="a test", say=said)
+            promote(context, found.run, reason=None, by="a test", say=said)
         assert sales_amount(hub, row) == wrong
-        done = promote(site, found.run, reason="somebody wrote into the table", by="a test", say=said)
+        done = promote(context, found.run, reason="somebody wrote into the table", by="a test", say=said)
         assert sales_amount(hub, row) == right
         assert done.changes
         assert done.changes["sales_per_minute"]["by_measure"] == {"sales_amount": "-0.01"}
-        assert explain(site, "sales_per_minute", key).adds_up
-        rollback(site, found.run, say=said)
+        assert explain(context, "sales_per_minute", key).adds_up
+        rollback(context, found.run, say=said)
         assert sales_amount(hub, row) == wrong
     finally:
         set_sales_amount(hub, row, right)
@@ -217,10 +218,10 @@ def test_one_cell_tampered_with_is_found_explained_and_repaired_and_the_repair_c
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from insights.deployment import replay_site
+from insights.deployment import replay_context
 from insights.engines import engine_of
 from insights.settings import load_settings
-from replay.planned import read_plan
+from replay.plan_file import read_plan
 from replay.run import await_live_job, run
 settings, plan, stop_after = load_settings(), read_plan(Path(sys.argv[1])), int(sys.argv[3])
 engine = engine_of(settings, sys.argv[2], print)
@@ -232,15 +233,15 @@ def heard(event):
         chunks += 1
         if chunks == stop_after:
             os.kill(os.getpid(), signal.SIGKILL)
-print(run(replay_site(settings), plan, engine, by="a test", say=print, heard=heard).run)
+print(run(replay_context(settings), plan, engine, by="a test", say=print, heard=heard).run)
 """
 
 
 def test_killed_near_its_beginning_middle_and_end_and_run_again_it_has_the_same_rows(
-    hub: Hub, site: Site, tmp_path: Path
+    hub: Hub, context: Context, tmp_path: Path
 ) -> None:
-    plan = make_plan(site, Wish(names=("customer_orders_per_day", "interactions"), scope="beginning"))
-    undisturbed = computed(hub, site, plan)
+    plan = make_plan(context, Wish(names=("customer_orders_per_day", "interactions"), scope="beginning"))
+    undisturbed = computed(hub, context, plan)
     path = tmp_path / "plan.yaml"
     again = plan.model_copy(update={"made_at": plan.made_at + timedelta(seconds=1)})
     path.write_text(again.to_yaml())
@@ -251,16 +252,16 @@ def test_killed_near_its_beginning_middle_and_end_and_run_again_it_has_the_same_
             env=environment, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=300,
         )  # fmt: skip
         assert done.returncode == ending, done.stdout + done.stderr
-    with site.postgres() as connection:
-        (resumed,) = [r for r in records.newest(connection, 5) if r.plan_digest == again.digest]
+    with context.postgres() as connection:
+        (resumed,) = [r for r in run_history.newest(connection, 5) if r.plan_digest == again.digest]
     assert resumed.status is Status.COMPUTED
-    assert hashes(verify(site, resumed.run, say=said)) == hashes(verify(site, undisturbed.run, say=said))
+    assert hashes(verify(context, resumed.run, say=said)) == hashes(verify(context, undisturbed.run, say=said))
 
 
 def expire_half(hub: Hub) -> dict[int, int]:
     """The log forgets the first half of each partition of orders, as retention would; what it begins with then."""
-    site = replay_site(hub.settings)
-    extents = site.log.extents(ORDER_PLACED)
+    context = replay_context(hub.settings)
+    extents = context.log.extents(ORDER_PLACED)
     half = {n: max(e.begin, e.end // 2) for n, e in extents.items()}
     admin = AdminClient({"bootstrap.servers": hub.settings.kafka})
     for future in admin.delete_records([TopicPartition(ORDER_PLACED.topic, n, at) for n, at in half.items()]).values():
@@ -269,10 +270,10 @@ def expire_half(hub: Hub) -> dict[int, int]:
 
 
 def test_what_the_log_has_forgotten_comes_from_the_lake_and_meets_the_log_at_a_seam_by_offset(
-    hub: Hub, site: Site
+    hub: Hub, context: Context
 ) -> None:
     half = expire_half(hub)
-    plan = make_plan(site, Wish(names=("sales_per_minute", "order_lines"), scope="beginning"))
+    plan = make_plan(context, Wish(names=("sales_per_minute", "order_lines"), scope="beginning"))
     partitions = plan.topics[ORDER_PLACED.topic].partitions
     for n, begin in half.items():
         lake, log = partitions[n].lake, partitions[n].log
@@ -280,28 +281,28 @@ def test_what_the_log_has_forgotten_comes_from_the_lake_and_meets_the_log_at_a_s
         assert log is not None
         assert log[0] == begin
     for engine in ("local", "duckdb"):
-        found = proven(hub, site, plan, engine)
+        found = proven(hub, context, plan, engine)
         assert found.status is Status.VERIFIED, problems(found)
 
 
-def without_lake(site: Site, folder: Path) -> Site:
+def without_lake(context: Context, folder: Path) -> Context:
     """The same log and tables, with another catalog in a database that has none yet: a lake without a table."""
     elsewhere = dataclasses.replace(
-        site.deployment, lake_database="registry", lake_warehouse=(folder / "lake").as_uri()
+        context.deployment, lake_database="registry", lake_warehouse=(folder / "lake").as_uri()
     )
-    return dataclasses.replace(site, deployment=elsewhere)
+    return dataclasses.replace(context, deployment=elsewhere)
 
 
 def test_offsets_that_neither_log_nor_lake_has_are_refused_by_their_ranges(
-    hub: Hub, site: Site, tmp_path: Path
+    hub: Hub, context: Context, tmp_path: Path
 ) -> None:
     half = expire_half(hub)
     with pytest.raises(OffsetsGone, match=rf"{ORDER_PLACED.topic} partition 0: 0 to {half[0] - 1:,}"):
-        make_plan(without_lake(site, tmp_path), Wish(names=("sales_per_minute",), scope="beginning"))
+        make_plan(without_lake(context, tmp_path), Wish(names=("sales_per_minute",), scope="beginning"))
 
 
-def test_a_second_replay_of_an_aggregate_is_refused_with_the_name_of_the_first(hub: Hub, site: Site) -> None:
-    plan = make_plan(site, Wish(names=("refunds_per_day",), scope="beginning"))
+def test_a_second_replay_of_an_aggregate_is_refused_with_the_name_of_the_first(hub: Hub, context: Context) -> None:
+    plan = make_plan(context, Wish(names=("refunds_per_day",), scope="beginning"))
 
     class Meanwhile:
         """Begins a second one while the first computes."""
@@ -311,15 +312,15 @@ def test_a_second_replay_of_an_aggregate_is_refused_with_the_name_of_the_first(h
         def compute(self, task: Task, heard: Any) -> None:
             other = plan.model_copy(update={"made_at": plan.made_at + timedelta(seconds=1)})
             with pytest.raises(ReplayBusy, match=f"a replay of refunds_per_day is going on: {task.run}, by a test"):
-                computed(hub, site, other)
+                computed(hub, context, other)
             engine_of(hub.settings, "duckdb", said).compute(task, heard)
 
-    done = run(site, plan, Meanwhile(), by="a test", say=said, heard=lambda event: None)
-    assert verify(site, done.run, say=said).status is Status.VERIFIED
+    done = run(context, plan, Meanwhile(), by="a test", say=said, heard=lambda event: None)
+    assert verify(context, done.run, say=said).status is Status.VERIFIED
 
 
-def test_postgres_gone_in_mid_run_is_a_clear_end_and_the_run_can_be_taken_up_again(hub: Hub, site: Site) -> None:
-    plan = make_plan(site, Wish(names=("refunds_per_day",), scope="beginning"))
+def test_postgres_gone_in_mid_run_is_a_clear_end_and_the_run_can_be_taken_up_again(hub: Hub, context: Context) -> None:
+    plan = make_plan(context, Wish(names=("refunds_per_day",), scope="beginning"))
     pid = hub.part("postgres").pid
     assert pid is not None
     backends = [pid]
@@ -335,19 +336,19 @@ def test_postgres_gone_in_mid_run_is_a_clear_end_and_the_run_can_be_taken_up_aga
 
     try:
         with pytest.raises(Retryable, match="Postgres at"):
-            run(site, plan, Dies(), by="a test", say=said, heard=lambda event: None)
+            run(context, plan, Dies(), by="a test", say=said, heard=lambda event: None)
     finally:
         os.kill(pid, signal.SIGCONT)
     hub.checkpoint()
-    again = computed(hub, site, plan)
-    with site.postgres() as connection:
-        runs = [r for r in records.newest(connection, 50) if r.plan_digest == plan.digest]
+    again = computed(hub, context, plan)
+    with context.postgres() as connection:
+        runs = [r for r in run_history.newest(connection, 50) if r.plan_digest == plan.digest]
     assert [r.run for r in runs] == [again.run]
-    assert verify(site, again.run, say=said).status is Status.VERIFIED
+    assert verify(context, again.run, say=said).status is Status.VERIFIED
 
 
 def test_late_events_come_to_count_in_facts_and_aggregates_at_once_and_in_no_other_cell(
-    hub: Hub, site: Site, tmp_path: Path
+    hub: Hub, context: Context, tmp_path: Path
 ) -> None:
     long_ago = now() - timedelta(days=40)
     first_of_all = [
@@ -371,12 +372,12 @@ def test_late_events_come_to_count_in_facts_and_aggregates_at_once_and_in_no_oth
     span = (long_ago - timedelta(days=1), long_ago + timedelta(days=1))
     expire_half(hub)
     with pytest.raises(NothingToDo, match="neither log nor lake has all that was published of .*sales.order_placed"):
-        make_plan(without_lake(site, tmp_path), Wish(names=everything(), scope="late"))
+        make_plan(without_lake(context, tmp_path), Wish(names=everything(), scope="late"))
     heard: list[str] = []
     with connect(hub.settings) as connection:
         assert connection.execute(facts, (ids,)).fetchone() == (0, 0)
         done = restate_late(
-            site, engine_of(hub.settings, "duckdb", said), by="a test", say=heard.append, heard=lambda event: None
+            context, engine_of(hub.settings, "duckdb", said), by="a test", say=heard.append, heard=lambda event: None
         )
         assert [line for line in heard if "web.interaction.v1 partition" in line and "9999-12-31" in line]
         assert done is not None
@@ -393,38 +394,40 @@ def test_late_events_come_to_count_in_facts_and_aggregates_at_once_and_in_no_oth
         )
         assert connection.execute(sold, span).fetchone() == (net,)
         nothing = restate_late(
-            site, engine_of(hub.settings, "duckdb", said), by="a test", say=said, heard=lambda event: None
+            context, engine_of(hub.settings, "duckdb", said), by="a test", say=said, heard=lambda event: None
         )
         assert nothing is None
         # What counts now is part of history: a replay from the beginning has it too.
-        found = proven(hub, site, make_plan(site, Wish(names=("sales_per_minute", "order_lines"), scope="beginning")))
+        found = proven(
+            hub, context, make_plan(context, Wish(names=("sales_per_minute", "order_lines"), scope="beginning"))
+        )
         assert found.status is Status.VERIFIED, problems(found)
-        rollback(site, done.run, say=said)
+        rollback(context, done.run, say=said)
         assert connection.execute(facts, (ids,)).fetchone() == (0, 0)
         assert connection.execute(sold, span).fetchone() == (0,)
 
 
-def test_a_certificate_is_void_once_another_run_has_changed_what_readers_see(hub: Hub, site: Site) -> None:
+def test_a_certificate_is_void_once_another_run_has_changed_what_readers_see(hub: Hub, context: Context) -> None:
     first, second = (
-        proven(hub, site, make_plan(site, Wish(names=("refunds_per_day",), scope="beginning"))) for _ in range(2)
+        proven(hub, context, make_plan(context, Wish(names=("refunds_per_day",), scope="beginning"))) for _ in range(2)
     )
     assert (first.status, second.status) == (Status.VERIFIED, Status.VERIFIED)
-    promote(site, second.run, reason=None, by="a test", say=said)
+    promote(context, second.run, reason=None, by="a test", say=said)
     with pytest.raises(NotNow, match=f"{second.run} changed what readers see .* verify {first.run} again"):
-        promote(site, first.run, reason=None, by="a test", say=said)
-    verify(site, first.run, say=said)
-    promote(site, first.run, reason=None, by="a test", say=said)
+        promote(context, first.run, reason=None, by="a test", say=said)
+    verify(context, first.run, say=said)
+    promote(context, first.run, reason=None, by="a test", say=said)
     with pytest.raises(NotNow, match=f"{first.run} was promoted over {second.run}"):
-        rollback(site, second.run, say=said)
+        rollback(context, second.run, say=said)
     with pytest.raises(NotNow, match="only a verified run can be promoted"):
-        promote(site, first.run, reason=None, by="a test", say=said)
+        promote(context, first.run, reason=None, by="a test", say=said)
     for run_ in (first, second):
-        rollback(site, run_.run, say=said)
+        rollback(context, run_.run, say=said)
 
 
-def test_a_late_event_that_comes_after_the_plan_hides_no_cell_of_a_final_window(hub: Hub, site: Site) -> None:
+def test_a_late_event_that_comes_after_the_plan_hides_no_cell_of_a_final_window(hub: Hub, context: Context) -> None:
     row = some_final_row(hub)
-    plan = make_plan(site, Wish(names=("sales_per_minute",), scope="beginning"))
+    plan = make_plan(context, Wish(names=("sales_per_minute",), scope="beginning"))
     order = made(ORDER_PLACED, row[0])
     order |= {"region": row[1], "lines": [{**order["lines"][0], "category": row[2]}]}
     hub.publish(ORDER_PLACED, order, "late")
@@ -432,7 +435,7 @@ def test_a_late_event_that_comes_after_the_plan_hides_no_cell_of_a_final_window(
     hub.come_to_rest()
     set_sales_amount(hub, row, row[3] + 1)
     try:
-        found = proven(hub, site, plan)
+        found = proven(hub, context, plan)
     finally:
         set_sales_amount(hub, row, row[3])
     (one,) = problems(found)
@@ -459,7 +462,7 @@ def bought(path: Path) -> dict[tuple[datetime, str], tuple[int, int, Decimal]]:
 
 
 def test_a_real_shops_old_history_imported_into_a_running_system_comes_to_count_to_the_cent(
-    hub: Hub, site: Site, tmp_path: Path
+    hub: Hub, context: Context, tmp_path: Path
 ) -> None:
     wanted = bought(cdnow())
     # The stack's shop sells in euros: the same figures, in its currency.
@@ -484,7 +487,7 @@ def test_a_real_shops_old_history_imported_into_a_running_system_comes_to_count_
         years = "occurred_at >= '1997-01-01' and occurred_at < '1999-01-01'"
         totals = connection.execute(f"{facts} where {years}").fetchone()
     assert totals == (69_659, 167_881, Decimal("2500315.63"))
-    found_again = proven(hub, site, make_plan(site, Wish(names=("customer_orders_per_day",), scope="beginning")))
+    found_again = proven(hub, context, make_plan(context, Wish(names=("customer_orders_per_day",), scope="beginning")))
     assert found_again.status is Status.VERIFIED, problems(found_again)
 
 
@@ -507,8 +510,8 @@ def test_the_command_line_goes_from_plan_to_promotion_and_says_what_it_did(hub: 
     wait_until(lambda: "rolled back" in hub.command("replay", "list"), seconds=30)
 
 
-def test_what_the_page_shows_of_a_real_run_is_its_record_and_certificate(hub: Hub, site: Site) -> None:
-    done = proven(hub, site, make_plan(site, Wish(names=("sales_per_minute", "order_lines"), scope="beginning")))
+def test_what_the_page_shows_of_a_real_run_is_its_record_and_certificate(hub: Hub, context: Context) -> None:
+    done = proven(hub, context, make_plan(context, Wish(names=("sales_per_minute", "order_lines"), scope="beginning")))
     assert done.certificate
     dashboard = load(PROJECT / "dashboards" / "replays.yaml")
     page = Postgres(hub.settings.postgres_dsn, connections=1)

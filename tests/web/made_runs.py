@@ -10,11 +10,11 @@ from typing import Any
 from aggregates.catalogue import aggregate, aggregates
 from flink.postgres import Connection
 from flink.tables import make_postgres_tables, schemas_ddl
-from replay import records
-from replay.plan import everything
-from replay.planned import Estimate, PlannedAggregate, PlannedPartition, PlannedTopic, ReplayPlan, Scope, Stretch
-from replay.records import Run, Status
+from replay import run_history
+from replay.plan_file import Estimate, PlannedAggregate, PlannedPartition, PlannedTopic, ReplayPlan, Scope, Stretch
+from replay.planning import everything
 from replay.restate import REASON
+from replay.run_history import Run, Status
 from schemas import catalogue
 
 ORDER_PLACED = catalogue.event("sales.order_placed")
@@ -31,7 +31,7 @@ def make_tables(connection: Connection) -> None:
     for statement in schemas_ddl():
         connection.execute(statement)
     make_postgres_tables(connection)
-    records.set_up(connection)
+    run_history.set_up(connection)
     for a in aggregates():
         connection.execute(
             "insert into ops.finality values (%s, %s, %s, 7, now())", (a.name, MIDNIGHT - timedelta(days=1), NOW)
@@ -122,9 +122,9 @@ def one(p: PlannedAggregate, different: int, excluded: int) -> dict[str, Any]:
 
 
 def computed(connection: Connection, plan: ReplayPlan, engine: str, seconds: float) -> Run:
-    run = records.new_run(connection, plan, engine, "alice")
+    run = run_history.new_run(connection, plan, engine, "alice")
     created = plan.made_at + timedelta(minutes=1)
-    records.note(
+    run_history.note(
         connection,
         run.run,
         status=Status.COMPUTED,
@@ -133,14 +133,14 @@ def computed(connection: Connection, plan: ReplayPlan, engine: str, seconds: flo
         compute_seconds=seconds,
         rows_computed=1_800 * len(plan.aggregates),
     )
-    return records.find(connection, run.run)
+    return run_history.find(connection, run.run)
 
 
 def verified(connection: Connection, run: Run, *, different: int = 0, excluded: int = 0) -> Run:
     found = a_certificate(run, different, excluded)
     status = Status.DIFFERS if different else Status.VERIFIED
     at = run.created_at + timedelta(minutes=5)
-    records.note(
+    run_history.note(
         connection,
         run.run,
         status=status,
@@ -148,12 +148,12 @@ def verified(connection: Connection, run: Run, *, different: int = 0, excluded: 
         verify_seconds=2.6,
         certificate=found,
     )
-    return records.find(connection, run.run)
+    return run_history.find(connection, run.run)
 
 
 def promoted(connection: Connection, run: Run, reason: str | None, rows: int) -> Run:
     change = {"rows_removed": rows, "rows_added": rows, "by_measure": {"sales_amount": "-3.50"} if rows else {}}
-    records.note(
+    run_history.note(
         connection,
         run.run,
         status=Status.PROMOTED,
@@ -162,7 +162,7 @@ def promoted(connection: Connection, run: Run, reason: str | None, rows: int) ->
         reason=reason,
         changes={name: change for name in run.aggregates},
     )
-    return records.find(connection, run.run)
+    return run_history.find(connection, run.run)
 
 
 def late_events(connection: Connection, restated_by: str, *, waiting: int, restated: int) -> None:
@@ -187,14 +187,14 @@ def fill(connection: Connection) -> dict[str, Run]:
     every = promoted(connection, verified(connection, every, excluded=214), None, 0)
     late = a_plan(["sales_per_minute", "order_lines"], "late", 41_902, at(30), late=9)
     restated = promoted(connection, verified(connection, computed(connection, late, "duckdb", 3.2)), REASON, 7)
-    failed = records.new_run(connection, a_plan(["sessions"], "windows", 90_551, at(9)), "local", "bob")
+    failed = run_history.new_run(connection, a_plan(["sessions"], "windows", 90_551, at(9)), "local", "bob")
     error = "the machine has 1.1 GB of memory free and Spark needs 1.5: end something, or take --engine duckdb"
-    records.note(connection, failed.run, status=Status.FAILED, created_at=at(9), error=error)
+    run_history.note(connection, failed.run, status=Status.FAILED, created_at=at(9), error=error)
     differs = computed(
         connection, a_plan(["sales_per_minute", "refunds_per_day"], "windows", 50_210, at(5)), "duckdb", 4
     )
     differs = verified(connection, differs, different=1)
-    running = records.new_run(connection, a_plan(["funnel_per_hour"], "windows", 90_551, at(0)), "local", "bob")
+    running = run_history.new_run(connection, a_plan(["funnel_per_hour"], "windows", 90_551, at(0)), "local", "bob")
     late_events(connection, restated.run, waiting=14, restated=9)
     connection.commit()
     return {"equal": every, "restated": restated, "failed": failed, "different": differs, "running": running}

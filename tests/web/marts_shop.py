@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from alerts import alert_store
 from insights import dbt_run
 from insights.settings import Settings
-from replay.records import Run
+from replay.run_history import Run
 from tests.marts import sources
 from tests.marts.any_shop import BEGINNING, BUSY, ONE_DAY, Log, any_shop
 from tests.marts.oracle.history import History

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from aggregates.catalogue import aggregates
-from replay.records import Run
+from replay.run_history import Run
 from tests.conftest import wait_until
 from tests.replay.own_postgres import own_postgres
 from tests.web import made_runs

@@ -14,7 +14,7 @@ from aggregates.catalogue import aggregate, aggregates
 from flink.job_sql import touched_by
 from replay import archive
 from replay.archive import Place
-from replay.site import Site
+from replay.context import Context
 from replay.windows import end_of
 from schemas import catalogue
 from schemas.catalogue import Event
@@ -44,16 +44,16 @@ class Touched:
     moments: dict[str, datetime]
 
 
-def pending(site: Site, ends: Mapping[str, Mapping[int, int]]) -> list[Touched]:
+def pending(context: Context, ends: Mapping[str, Mapping[int, int]]) -> list[Touched]:
     """Late events of these topics that are in no number, up to the ends given by event name and partition."""
     by_topic = {catalogue.event(name).topic: catalogue.event(name) for name in ends}
     found: dict[str, dict[Place, datetime]] = {name: {} for name in ends}
-    with site.postgres() as connection:
+    with context.postgres() as connection:
         for topic, partition, offset, occurred_at in connection.execute(PENDING).fetchall():
             event = by_topic.get(topic)
             if event and offset < ends[event.name].get(partition, 0):
                 found[event.name][partition, offset] = occurred_at
-    return [t for name, places in found.items() if places for t in _touched(site, catalogue.event(name), places)]
+    return [t for name, places in found.items() if places for t in _touched(context, catalogue.event(name), places)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +64,12 @@ class Dead:
     unreadable: Mapping[str, set[Place]]
 
 
-def dead(site: Site) -> Dead:
+def dead(context: Context) -> Dead:
     """What the live job has found to be dead."""
     by_topic = {e.topic: e.name for e in catalogue.events()}
     places: dict[str, set[Place]] = {name: set() for name in by_topic.values()}
     unreadable: dict[str, set[Place]] = {name: set() for name in by_topic.values()}
-    with site.postgres() as connection:
+    with context.postgres() as connection:
         for topic, partition, offset, is_unreadable in connection.execute(DEAD).fetchall():
             if topic in by_topic:
                 places[by_topic[topic]].add((partition, offset))
@@ -94,13 +94,13 @@ def without(pieces: Iterable[Slice], places: Iterable[Place]) -> tuple[Slice, ..
     return tuple(s for s in found if s.records > 0)
 
 
-def _touched(site: Site, event: Event, places: Mapping[Place, datetime]) -> Iterator[Touched]:
+def _touched(context: Context, event: Event, places: Mapping[Place, datetime]) -> Iterator[Touched]:
     """With the time that decides for each aggregate; where that isn't the event's own, the lake knows it."""
     readers = [aggregate(name) for name in touched_by(event, aggregates())]
     columns = {a.time for a in readers if a.time != "occurred_at"}
     more: dict[str, dict[Place, datetime]] = {}
     if columns:
-        with site.lake() as catalog:
+        with context.lake() as catalog:
             more = {column: archive.times(catalog, event, places, column) for column in columns}
     for (partition, offset), occurred_at in places.items():
         times = {

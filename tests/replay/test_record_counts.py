@@ -16,7 +16,7 @@ from rich.console import Console
 
 from insights.cli.replay_views import _sums_sheet
 from insights.cli.terminal_table import TerminalTable
-from replay.sums import Sums, of_topic, when_archived
+from replay.record_counts import Sums, of_topic, when_archived
 from schemas.catalogue import Event, event
 from spark.task import Slice
 from tests.aggregates import oracle

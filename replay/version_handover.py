@@ -18,10 +18,10 @@ from flink.live_job import kept, second_name
 from flink.postgres import Connection
 from flink.versions import seen_version
 from replay.compare import comparable, totals
-from replay.planned import PlannedAggregate
-from replay.records import NotNow, Run, staging
+from replay.context import Context, Say
+from replay.plan_file import PlannedAggregate
 from replay.run import COUNTED
-from replay.site import Say, Site
+from replay.run_history import NotNow, Run, staging
 from replay.swap import differing, final_part, swap
 from schemas.errors import Retryable
 
@@ -31,7 +31,7 @@ PAUSE_SECONDS = 0.05
 
 
 def hand_over(
-    site: Site, connection: Connection, record: Run, new: Sequence[PlannedAggregate], say: Say
+    context: Context, connection: Connection, record: Run, new: Sequence[PlannedAggregate], say: Say
 ) -> dict[str, Any]:
     """Makes the new version what readers see when the caller commits, at once; what changed. Blocks, maybe for minutes.
 
@@ -42,17 +42,17 @@ def hand_over(
     a = aggregate(planned.name)
     if planned.final_until is None:
         raise NotNow(f"no window of {a.name} was final when {record.run} was planned: plan it again when one is")
-    line = _line(site, a, planned.final_until)
-    handover.prepare_version(site.deployment, a)
+    line = _line(context, a, planned.final_until)
+    handover.prepare_version(context.deployment, a)
     say(f"writing the history of version {a.version} up to {line:%Y-%m-%d %H:%M}")
-    with site.postgres() as writing:
+    with context.postgres() as writing:
         old = seen_version(writing, a.name)
         written = swap(writing, a, a.table, staging(record.run, a.name, COUNTED), final_part(planned))
         both = comparable(writing, a, a.sink)
         was, now = (totals(writing, both, table, final_part(planned)) for table in (a.sink, a.table))
     say(f"a live job takes over version {a.version} from there")
-    handover.start_version(site.deployment, a, line)
-    _await_caught_up(site, a, say)
+    handover.start_version(context.deployment, a, line)
+    _await_caught_up(context, a, say)
     _swap(connection, a, a.version, record.run)
     return {
         "rows_removed": written.removed,
@@ -62,9 +62,9 @@ def hand_over(
     }
 
 
-def _line(site: Site, a: Aggregate, final_until: datetime) -> datetime:
+def _line(context: Context, a: Aggregate, final_until: datetime) -> datetime:
     """Where the new version's job takes over: where it did already, if an earlier try got so far."""
-    begun = kept(site.deployment, second_name(a.name, a.version))
+    begun = kept(context.deployment, second_name(a.name, a.version))
     is_same = begun is not None and begun.aggregates[0].fingerprint == a.fingerprint
     if begun and begun.from_line and is_same and begun.from_line <= final_until:
         return begun.from_line
@@ -85,10 +85,10 @@ def _only(record: Run, new: Sequence[PlannedAggregate]) -> PlannedAggregate:
     return new[0]
 
 
-def _await_caught_up(site: Site, a: Aggregate, say: Say) -> None:
+def _await_caught_up(context: Context, a: Aggregate, say: Say) -> None:
     deadline = time.monotonic() + CATCH_UP_SECONDS
     while True:
-        is_there, words = handover.caught_up(site.deployment, a)
+        is_there, words = handover.caught_up(context.deployment, a)
         say(words)
         if is_there:
             return
@@ -112,7 +112,7 @@ def _swap(connection: Connection, a: Aggregate, version: int, run: str | None) -
             time.sleep(PAUSE_SECONDS)
 
 
-def hand_back(site: Site, connection: Connection, record: Run) -> bool:
+def hand_back(context: Context, connection: Connection, record: Run) -> bool:
     """Readers see the version before a hand-over again, when the caller commits; False when the run was none.
 
     Raises NotNow when nobody writes that version any more: its numbers stand still.
@@ -120,28 +120,28 @@ def hand_back(site: Site, connection: Connection, record: Run) -> bool:
     for name, change in (record.changes or {}).items():
         if handed := change.get("handed_over"):
             old = handed["from_version"]
-            if old not in handover.written_versions(site.deployment, aggregate(name)):
+            if old not in handover.written_versions(context.deployment, aggregate(name)):
                 raise NotNow(f"version {old} of {name} was retired after {record.run}, and can't be gone back to")
             _swap(connection, aggregate(name), old, None)
             return True
     return False
 
 
-def give_up(site: Site, record: Run) -> None:
+def give_up(context: Context, record: Run) -> None:
     """Ends the job of a new version that readers do not see, with its table."""
     for planned in record.plan.aggregates:
-        if not kept(site.deployment, second_name(planned.name, planned.version)):
+        if not kept(context.deployment, second_name(planned.name, planned.version)):
             continue
-        with site.postgres() as connection:
+        with context.postgres() as connection:
             is_seen = seen_version(connection, planned.name) == planned.version
         if not is_seen:
-            handover.retire(site.deployment, aggregate(planned.name), planned.version)
-            handover.drop_version(site.deployment, aggregate(planned.name), planned.version)
+            handover.retire(context.deployment, aggregate(planned.name), planned.version)
+            handover.drop_version(context.deployment, aggregate(planned.name), planned.version)
 
 
-def retire_old(site: Site, record: Run) -> None:
+def retire_old(context: Context, record: Run) -> None:
     """Nobody writes the version before a hand-over any more, and its table goes. Restarts the main job."""
     for name, change in (record.changes or {}).items():
         if handed := change.get("handed_over"):
-            handover.retire(site.deployment, aggregate(name), handed["from_version"])
-            handover.drop_version(site.deployment, aggregate(name), handed["from_version"])
+            handover.retire(context.deployment, aggregate(name), handed["from_version"])
+            handover.drop_version(context.deployment, aggregate(name), handed["from_version"])

@@ -27,7 +27,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
+class Context:
     """One deployment, the folder for what runs leave behind, and the version of the code (a git commit, or unknown).
 
     ``texts`` are files that may read the tables: dashboards and models.

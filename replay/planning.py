@@ -15,13 +15,14 @@ from pyiceberg.catalog import Catalog
 from aggregates.catalogue import Aggregate, Window, aggregate, aggregates
 from flink.job_sql import touched_by
 from flink.versions import seen_version
-from replay import archive, late
+from replay import archive, late_events
+from replay.context import Context
 from replay.downstream import downstream
 from replay.estimate import estimate
-from replay.late import Touched
+from replay.late_events import Touched
 from replay.left_out import in_words, lost, not_over, places, without_unreachable
 from replay.log import Extent
-from replay.planned import (
+from replay.plan_file import (
     LeftOut,
     PlannedAggregate,
     PlannedPartition,
@@ -30,7 +31,6 @@ from replay.planned import (
     Scope,
     Stretch,
 )
-from replay.site import Site
 from replay.windows import end_of, floored, later
 from schemas import catalogue
 from schemas.catalogue import MOST_AHEAD, Event
@@ -69,7 +69,7 @@ def check_current(plan: ReplayPlan) -> None:
             )
 
 
-def make_plan(site: Site, wish: Wish) -> ReplayPlan:
+def make_plan(context: Context, wish: Wish) -> ReplayPlan:
     """A plan for the wish. Reads Kafka, the lake and Postgres; changes nothing. Blocks.
 
     Raises OffsetsGone naming what neither log nor lake has, NothingToDo, Misconfigured for times within a window, and
@@ -79,43 +79,47 @@ def make_plan(site: Site, wish: Wish) -> ReplayPlan:
     for a in wanted:
         check_edges(a, wish)
     if wish.scope == "late":
-        _check_late(site, wish)
-    final = final_until(site)
+        _check_late(context, wish)
+    final = final_until(context)
     # Finality first, offsets after it: what is final has all its events before these offsets.
-    extents = {name: site.log.extents(catalogue.event(name)) for name in sorted({n for a in wanted for n in a.inputs})}
+    extents = {
+        name: context.log.extents(catalogue.event(name)) for name in sorted({n for a in wanted for n in a.inputs})
+    }
     extents = {name: _ending(catalogue.event(name), found, wish.ends) for name, found in extents.items()}
-    touched = late.pending(site, {name: {n: e.end for n, e in found.items()} for name, found in extents.items()})
+    touched = late_events.pending(
+        context, {name: {n: e.end for n, e in found.items()} for name, found in extents.items()}
+    )
     if wish.scope == "late":
-        return _of_late_events(site, wanted, final, extents, touched)
+        return _of_late_events(context, wanted, final, extents, touched)
     if wish.ends is not None:
         # What was final when the log ended there is not known.
         final = {}
     planned = [_planned(a, (Stretch(since=wish.since, until=wish.until),), final.get(a.name)) for a in wanted]
-    return _assembled(site, wish.scope, planned, extents, waiting=len(touched))
+    return _assembled(context, wish.scope, planned, extents, waiting=len(touched))
 
 
 def _of_late_events(
-    site: Site,
+    context: Context,
     wanted: Sequence[Aggregate],
     final: Mapping[str, datetime],
     extents: Mapping[str, Mapping[int, Extent]],
     touched: Sequence[Touched],
 ) -> ReplayPlan:
     """A plan of all late events that can count. One that can't is named in it, and holds no other back."""
-    left_out = [*_lost(site, extents, touched), *not_over(touched, datetime.now(UTC))]
-    chosen = late.ripe(_others(touched, left_out), final)
+    left_out = [*_lost(context, extents, touched), *not_over(touched, datetime.now(UTC))]
+    chosen = late_events.ripe(_others(touched, left_out), final)
     try:
-        return _counting(site, wanted, final, extents, touched, chosen, left_out)
+        return _counting(context, wanted, final, extents, touched, chosen, left_out)
     except OffsetsGone:
-        dead = late.dead(site)
-        found = without_unreachable(chosen, lambda name, since: _is_held(site, extents, dead, name, since))
+        dead = late_events.dead(context)
+        found = without_unreachable(chosen, lambda name, since: _is_held(context, extents, dead, name, since))
         if not found.left_out:
             raise
-        return _counting(site, wanted, final, extents, touched, found.kept, [*left_out, *found.left_out])
+        return _counting(context, wanted, final, extents, touched, found.kept, [*left_out, *found.left_out])
 
 
 def _counting(
-    site: Site,
+    context: Context,
     wanted: Sequence[Aggregate],
     final: Mapping[str, datetime],
     extents: Mapping[str, Mapping[int, Extent]],
@@ -127,7 +131,7 @@ def _counting(
         raise NothingToDo("\n".join([_why_nothing(_others(touched, left_out), final), *in_words(left_out)]))
     reached = {name for t in chosen for name in touched_by(t.event, aggregates())}
     planned = [_planned(a, _windows(a, chosen), final.get(a.name)) for a in wanted if a.name in reached]
-    plan = _assembled(site, "late", planned, extents, waiting=len(touched) - len(chosen))
+    plan = _assembled(context, "late", planned, extents, waiting=len(touched) - len(chosen))
     return plan.model_copy(update={"late_events": len(chosen), "left_out": tuple(left_out)})
 
 
@@ -136,28 +140,34 @@ def _others(touched: Sequence[Touched], left_out: Iterable[LeftOut]) -> list[Tou
     return [t for t in touched if (t.partition, t.offset) not in out.get(t.event.topic, ())]
 
 
-def _lost(site: Site, extents: Mapping[str, Mapping[int, Extent]], touched: Sequence[Touched]) -> Iterator[LeftOut]:
+def _lost(
+    context: Context, extents: Mapping[str, Mapping[int, Extent]], touched: Sequence[Touched]
+) -> Iterator[LeftOut]:
     """Late events that retention has taken from the log and the lake does not have. The lake gets those of the log."""
     for name in sorted({t.event.name for t in touched}):
         here = [t for t in touched if t.event.name == name]
         old = {(t.partition, t.offset) for t in here if t.offset < extents[name][t.partition].begin}
         if old:
-            with site.lake() as catalog:
+            with context.lake() as catalog:
                 there = archive.times(catalog, catalogue.event(name), old, "kafka_timestamp")
             yield from lost(here, (old - there.keys()).__contains__)
 
 
 def _is_held(
-    site: Site, extents: Mapping[str, Mapping[int, Extent]], dead: late.Dead, name: str, since: datetime | None
+    context: Context,
+    extents: Mapping[str, Mapping[int, Extent]],
+    dead: late_events.Dead,
+    name: str,
+    since: datetime | None,
 ) -> bool:
     event, unreadable = catalogue.event(name), dead.unreadable[name]
-    with site.lake() as catalog:
-        reading = _read_since(site, catalog, event, extents[name], since)
-        return not archive.coverage(catalog, event, late.without(reading.slices("lake"), unreadable)).missing
+    with context.lake() as catalog:
+        reading = _read_since(context, catalog, event, extents[name], since)
+        return not archive.coverage(catalog, event, late_events.without(reading.slices("lake"), unreadable)).missing
 
 
 def _assembled(
-    site: Site,
+    context: Context,
     scope: Scope,
     planned: Sequence[PlannedAggregate],
     extents: Mapping[str, Mapping[int, Extent]],
@@ -166,9 +176,9 @@ def _assembled(
 ) -> ReplayPlan:
     names = sorted({name for p in planned for name in aggregate(p.name).inputs})
     topics = {
-        catalogue.event(name).topic: _topic(site, catalogue.event(name), extents[name], planned) for name in names
+        catalogue.event(name).topic: _topic(context, catalogue.event(name), extents[name], planned) for name in names
     }
-    readers = downstream([p.table for p in planned], {path: path.read_text() for path in site.texts})
+    readers = downstream([p.table for p in planned], {path: path.read_text() for path in context.texts})
     return ReplayPlan(
         made_at=datetime.now(UTC),
         scope=scope,
@@ -178,15 +188,15 @@ def _assembled(
         waiting_events=waiting,
         dashboards=tuple(path.stem for path in readers if path.suffix == ".yaml"),
         models=tuple(path.stem for path in readers if path.suffix == ".sql"),
-        estimate=estimate(site, sum(topic.records for topic in topics.values())),
+        estimate=estimate(context, sum(topic.records for topic in topics.values())),
     )
 
 
-def _check_late(site: Site, wish: Wish) -> None:
+def _check_late(context: Context, wish: Wish) -> None:
     """Late events come to count everywhere at once, as far as all is final now, in the versions that readers see."""
     if wish.ends is not None:
         raise Misconfigured("--late goes by what is final now, and takes no --offsets")
-    with site.postgres() as connection:
+    with context.postgres() as connection:
         for name in wish.names:
             seen = seen_version(connection, name)
             if seen is not None and seen != aggregate(name).version:
@@ -208,9 +218,9 @@ def check_edges(a: Aggregate, wish: Wish) -> None:
         raise Misconfigured(f"--from {wish.since:%Y-%m-%d %H:%M} is not before --to {wish.until:%Y-%m-%d %H:%M}")
 
 
-def final_until(site: Site) -> dict[str, datetime]:
+def final_until(context: Context) -> dict[str, datetime]:
     """By aggregate, up to when its windows are final now."""
-    with site.postgres() as connection:
+    with context.postgres() as connection:
         return dict(connection.execute("select aggregate, final_until from ops.finality").fetchall())
 
 
@@ -259,21 +269,21 @@ def merged(starts: Iterable[datetime], window: Window | None) -> tuple[Stretch, 
 
 
 def _topic(
-    site: Site, event: Event, extents: Mapping[int, Extent], planned: Sequence[PlannedAggregate]
+    context: Context, event: Event, extents: Mapping[int, Extent], planned: Sequence[PlannedAggregate]
 ) -> PlannedTopic:
     readers = [(aggregate(p.name), p) for p in planned if event.name in aggregate(p.name).inputs]
-    since, unreadable = _published_since(readers), late.dead(site).unreadable[event.name]
-    with site.lake() as catalog:
-        topic = _read_since(site, catalog, event, extents, since)
-        from_lake = archive.coverage(catalog, event, late.without(topic.slices("lake"), unreadable))
+    since, unreadable = _published_since(readers), late_events.dead(context).unreadable[event.name]
+    with context.lake() as catalog:
+        topic = _read_since(context, catalog, event, extents, since)
+        from_lake = archive.coverage(catalog, event, late_events.without(topic.slices("lake"), unreadable))
         if from_lake.missing or from_lake.doubled:
             raise _gone(event, from_lake, since)
-        both = late.without([*topic.slices("lake"), *topic.slices("log")], unreadable)
+        both = late_events.without([*topic.slices("lake"), *topic.slices("log")], unreadable)
         known = archive.coverage(catalog, event, both)
     in_log = sum(piece.records for piece in topic.slices("log"))
     must_look = event.cleanup == "compact" or known.without_id > 0
-    fresh = late.without(topic.slices("log"), unreadable) if must_look else known.missing
-    ids = {*known.schema_ids, *_ids_only_in_log(site, event, fresh)}
+    fresh = late_events.without(topic.slices("log"), unreadable) if must_look else known.missing
+    ids = {*known.schema_ids, *_ids_only_in_log(context, event, fresh)}
     return topic.model_copy(
         update={
             "records": from_lake.records + in_log,
@@ -284,14 +294,14 @@ def _topic(
 
 
 def _read_since(
-    site: Site, catalog: Catalog, event: Event, extents: Mapping[int, Extent], since: datetime | None
+    context: Context, catalog: Catalog, event: Event, extents: Mapping[int, Extent], since: datetime | None
 ) -> PlannedTopic:
     """The offsets of all that was published since then, where lake and log meet; nothing is known of it yet."""
     if event.cleanup == "compact":
         # What compaction takes from the log has been counted, and the lake still has it.
         there = archive.ends(catalog, event, extents)
         extents = {n: replace(e, begin=max(e.begin, min(there[n], e.end))) for n, e in extents.items()}
-    firsts = _firsts(site, catalog, event, extents, since) if since else dict.fromkeys(extents, 0)
+    firsts = _firsts(context, catalog, event, extents, since) if since else dict.fromkeys(extents, 0)
     partitions = {n: _partition(extent, firsts[n]) for n, extent in extents.items()}
     return PlannedTopic(event=event.name, records=0, lake_bytes=0, schema_ids=(), partitions=partitions)
 
@@ -327,10 +337,10 @@ def _published_since(readers: Sequence[tuple[Aggregate, PlannedAggregate]]) -> d
 
 
 def _firsts(
-    site: Site, catalog: Catalog, event: Event, extents: Mapping[int, Extent], since: datetime
+    context: Context, catalog: Catalog, event: Event, extents: Mapping[int, Extent], since: datetime
 ) -> dict[int, int]:
     """By partition, the first offset to read: the log's own answer, where it reaches so far back, or the lake's."""
-    kept = site.log.first_since(event, since)
+    kept = context.log.first_since(event, since)
     if all(kept[n] > extent.begin or extent.begin == 0 for n, extent in extents.items()):
         return {n: kept[n] for n in extents}
     archived, lake = archive.first_since(catalog, event, since), archive.extents(catalog, event)
@@ -371,15 +381,15 @@ def _gone(event: Event, found: archive.Coverage, since: datetime | None) -> Offs
     )
 
 
-def _ids_only_in_log(site: Site, event: Event, missing: Sequence[Slice]) -> set[int]:
+def _ids_only_in_log(context: Context, event: Event, missing: Sequence[Slice]) -> set[int]:
     """Schema ids of records that are not in the lake yet: those of the last few seconds, as a rule."""
-    found = {int.from_bytes(r.value[1:5], "big") for r in site.log.records(event, missing) if r.value[:1] == b"\0"}
-    return {number for number in found if _is_registered(site, number)}
+    found = {int.from_bytes(r.value[1:5], "big") for r in context.log.records(event, missing) if r.value[:1] == b"\0"}
+    return {number for number in found if _is_registered(context, number)}
 
 
-def _is_registered(site: Site, number: int) -> bool:
+def _is_registered(context: Context, number: int) -> bool:
     try:
-        site.registry.schema_text(number)
+        context.registry.schema_text(number)
     except PoisonEvent:
         return False
     return True

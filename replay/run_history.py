@@ -14,8 +14,8 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from flink.postgres import Connection
-from replay.planned import ReplayPlan, Stretch
-from replay.site import Site
+from replay.context import Context
+from replay.plan_file import ReplayPlan, Stretch
 from schemas.errors import InsightsError, Misconfigured, Retryable
 
 SCHEMA = "replay"
@@ -204,13 +204,13 @@ def supersede(connection: Connection) -> None:
 
 
 @contextmanager
-def alone(site: Site, aggregates: Sequence[str]) -> Iterator[Callable[[], None]]:
+def alone(context: Context, aggregates: Sequence[str]) -> Iterator[Callable[[], None]]:
     """Holds the aggregates for one replay. Raises ReplayBusy naming the run that has one of them.
 
     The server lets go of them when this process ends, however it ends, and when the server itself does. What is handed
     out raises HoldLost after that; whoever does not write in a transaction begun before asks it first.
     """
-    with site.postgres() as connection:
+    with context.postgres() as connection:
         for name in sorted(aggregates):
             if connection.execute(LOCK, (name,)).fetchone() != (True,):
                 raise ReplayBusy(_holder(connection, name))
@@ -230,13 +230,13 @@ def alone(site: Site, aggregates: Sequence[str]) -> Iterator[Callable[[], None]]
 
 
 @contextmanager
-def held(site: Site, run: str) -> Iterator[Run]:
+def held(context: Context, run: str) -> Iterator[Run]:
     """The run as it is now, with its aggregates held. Raises ReplayBusy, Misconfigured when there is no such run."""
-    with site.postgres() as connection:
+    with context.postgres() as connection:
         set_up(connection)
         names = find(connection, run).aggregates
-    with alone(site, names):
-        with site.postgres() as connection:
+    with alone(context, names):
+        with context.postgres() as connection:
             record = find(connection, run)
         yield record
 

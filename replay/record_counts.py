@@ -12,13 +12,13 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 
-from replay import archive, late
+from replay import archive, late_events
 from replay.archive import Place
+from replay.context import Context
 from replay.lake_files import within
-from replay.late import without
-from replay.records import Run
+from replay.late_events import without
 from replay.run import COUNTED
-from replay.site import Site
+from replay.run_history import Run
 from schemas import catalogue
 from schemas.catalogue import Event
 from spark.task import Slice
@@ -61,16 +61,16 @@ class Sums:
         return {"missing_in_lake": self.missing, "twice_in_lake": self.doubled}
 
 
-def sums(site: Site, record: Run) -> dict[str, Sums]:
+def sums(context: Context, record: Run) -> dict[str, Sums]:
     """By topic of a computed run. Waits for a while until the lake has what the run read: blocks."""
-    dead = late.dead(site)
+    dead = late_events.dead(context)
     deadline = time.monotonic() + LAKE_SECONDS
     return {
         topic: when_archived(
-            site.lake,
+            context.lake,
             catalogue.event(planned.event),
             [*planned.slices("lake"), *planned.slices("log")],
-            late=_late(site, record, planned.event) - dead.places[planned.event],
+            late=_late(context, record, planned.event) - dead.places[planned.event],
             dead=dead.places[planned.event],
             unreadable=dead.unreadable[planned.event],
             deadline=deadline,
@@ -79,8 +79,8 @@ def sums(site: Site, record: Run) -> dict[str, Sums]:
     }
 
 
-def _late(site: Site, record: Run, name: str) -> set[Place]:
-    return late.read_places(site.run_dir(record.run) / "late" / f"{COUNTED}.{name}.parquet")
+def _late(context: Context, record: Run, name: str) -> set[Place]:
+    return late_events.read_places(context.run_dir(record.run) / "late" / f"{COUNTED}.{name}.parquet")
 
 
 def when_archived(

@@ -18,8 +18,8 @@ from aggregates.render import Engine, render
 from flink.columns import lake_schema
 from replay import archive
 from replay.archive import Place
+from replay.context import Context
 from replay.duckdb.views import columns, duck_type, quoted, result, views
-from replay.site import Site
 from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.codec import Decoder
@@ -37,14 +37,14 @@ class Cells:
         self._tables = tables
 
     @classmethod
-    def from_log(cls, site: Site, slices: Mapping[str, Iterable[Slice]]) -> Cells:
+    def from_log(cls, context: Context, slices: Mapping[str, Iterable[Slice]]) -> Cells:
         """All records of the slices. Blocks while they are read and decoded, some 50,000 a second."""
-        return cls({name: from_log(site, catalogue.event(name), found) for name, found in slices.items()})
+        return cls({name: from_log(context, catalogue.event(name), found) for name, found in slices.items()})
 
     @classmethod
-    def from_lake(cls, site: Site, places: Mapping[str, set[Place]]) -> Cells:
+    def from_lake(cls, context: Context, places: Mapping[str, set[Place]]) -> Cells:
         """The records at these places."""
-        with site.lake() as catalog:
+        with context.lake() as catalog:
             return cls(
                 {name: archive.rows(catalog, catalogue.event(name), found) for name, found in places.items() if found}
             )
@@ -85,13 +85,13 @@ def empty(event: Event) -> pa.Table:
     return arrow_schema(event).empty_table()
 
 
-def from_log(site: Site, event: Event, slices: Iterable[Slice]) -> pa.Table:
+def from_log(context: Context, event: Event, slices: Iterable[Slice]) -> pa.Table:
     """The readable records of the slices, with the lake's columns. Raises BrokerUnavailable, RegistryUnavailable."""
-    decoder, schema = Decoder(site.registry), arrow_schema(event)
+    decoder, schema = Decoder(context.registry), arrow_schema(event)
     fields = {field.name for field in schema}
     batches: list[pa.RecordBatch] = []
     waiting: list[dict[str, Any]] = []
-    for record in site.log.records(event, slices):
+    for record in context.log.records(event, slices):
         try:
             number, values = decoder.decode(record.value)
         except PoisonEvent:
