@@ -21,8 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.producer import DISTINCT, ORDER_PLACED, machine, orders
-from insights.deployment import spark_runtime
 from insights.settings import load_settings
+from insights.wiring import spark_runtime
 from schemas.catalogue import Event
 from schemas.codec import Encoder
 from spark.local import run

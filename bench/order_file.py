@@ -28,9 +28,9 @@ from pathlib import Path
 
 from bench.producer import machine
 from insights.settings import Settings, load_settings
+from insights.stack.composition import create_topics
 from insights.stack.part import Task
-from insights.stack.plan import create_topics
-from insights.stack.record import read_state
+from insights.stack.process_record import read_state
 from insights.stack.servers import servers
 from insights.stack.supervisor import Supervisor
 

@@ -32,10 +32,10 @@ from bench.producer import machine
 from flink import job_control
 from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest, FlinkUnavailable, JobFailed
-from insights.deployment import deployment
 from insights.settings import Settings, load_settings
 from insights.stack.control import part_states
 from insights.status import status
+from insights.wiring import deployment
 
 PARTS = ("taskmanager", "jobmanager", "kafka", "postgres")
 ENDS_THE_JOB = ("taskmanager", "jobmanager")

@@ -40,9 +40,9 @@ from aggregates.catalogue import aggregate
 from aggregates.render import Engine
 from bench.archive import Archive, make_archive
 from flink.columns import postgres_type
-from insights.deployment import spark_runtime
 from insights.engines import DuckDb, LocalSpark
 from insights.settings import load_settings
+from insights.wiring import spark_runtime
 from replay.duckdb.engine import compute
 from replay.result import load
 from replay.run import computation

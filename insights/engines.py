@@ -7,8 +7,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 from aggregates.render import Engine
-from insights.deployment import spark_runtime
 from insights.settings import Settings
+from insights.wiring import spark_runtime
 from replay.run import ComputeEngine, Heard
 from schemas.errors import Misconfigured
 from spark import emr, local

@@ -37,10 +37,10 @@ from insights.accounting import (
 )
 from insights.dbt_run import LastBuild, last_build
 from insights.dead_letters import DeadLetters
-from insights.deployment import deployment
 from insights.settings import Settings
-from insights.shop import currency_of
+from insights.shop_currency import currency_of
 from insights.stack.states import PartState, part_states
+from insights.wiring import deployment
 from schemas.catalogue import event, events
 from schemas.errors import Misconfigured
 

@@ -57,7 +57,7 @@ def list_() -> None:
     from alerts.postgres import connect
     from alerts.rule import read_rules
     from insights.cli.alert_views import Known, known_tables
-    from insights.deployment import alert_config
+    from insights.wiring import alert_config
 
     settings = load_settings()
     channels = alert_config(settings).open_channels()
@@ -86,7 +86,7 @@ def try_out(channel: ChannelOption = None) -> None:
     """
     from alerts.channels import ChannelFailed
     from alerts.message import trial
-    from insights.deployment import alert_config
+    from insights.wiring import alert_config
 
     failed = False
     for each in _chosen(alert_config(load_settings()).open_channels(), channel):

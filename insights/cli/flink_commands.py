@@ -27,7 +27,7 @@ def submit(from_beginning: FromBeginning = False) -> None:
     from aggregates.catalogue import aggregates
     from flink import job_control
     from flink.live_job import JOB_NAME, differences, kept_jobs
-    from insights.deployment import deployment
+    from insights.wiring import deployment
 
     settings = load_settings()
     target = deployment(settings)
@@ -39,7 +39,7 @@ def submit(from_beginning: FromBeginning = False) -> None:
 
 def _start_over(settings: Settings) -> str:
     from flink import job_control
-    from insights.deployment import deployment, replay_context
+    from insights.wiring import deployment, replay_context
     from replay import run_history
     from replay.planning import everything
 
@@ -61,7 +61,7 @@ def list_() -> None:
     """
     from flink import job_control
     from insights.cli.status_views import jobs_table
-    from insights.deployment import deployment
+    from insights.wiring import deployment
 
     runtime.show(jobs_table(job_control.jobs(deployment(load_settings()))))
 
@@ -73,7 +73,7 @@ def stop() -> None:
     Example: insights flink stop
     """
     from flink import job_control
-    from insights.deployment import deployment
+    from insights.wiring import deployment
 
     for path in job_control.stop(deployment(load_settings())):
         runtime.say(f"stopped; its state is in {path}")
@@ -86,7 +86,7 @@ def savepoint() -> None:
     Example: insights flink savepoint
     """
     from flink import job_control
-    from insights.deployment import deployment
+    from insights.wiring import deployment
 
     for path in job_control.savepoint(deployment(load_settings())):
         runtime.say(f"its state is in {path}")
@@ -95,7 +95,7 @@ def savepoint() -> None:
 def end_stop(settings: Settings) -> bool:
     """Was the live job stopped by somebody? That has an end now, and is said. Another hold is said, and stays."""
     from flink import job_control
-    from insights.deployment import deployment
+    from insights.wiring import deployment
 
     hold = job_control.end_stop(deployment(settings))
     if hold is None:
@@ -109,6 +109,6 @@ def end_stop(settings: Settings) -> bool:
 def start_again(settings: Settings) -> None:
     """Blocks until the live jobs run."""
     from flink import job_control
-    from insights.deployment import deployment
+    from insights.wiring import deployment
 
     runtime.say(f"It runs as {job_control.submit(deployment(settings))}.")

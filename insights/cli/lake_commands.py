@@ -30,7 +30,7 @@ def maintain(dry_run: DryRun = False, keep_hours: KeepHours = 3.0) -> None:
     from flink.maintenance import maintain as tidied
     from flink.maintenance import rules
     from insights.cli.status_views import tidied_table
-    from insights.deployment import deployment
+    from insights.wiring import deployment
 
     # That another commit came first, or has removed the same old metadata file, is all in order.
     logging.getLogger("pyiceberg").setLevel(logging.ERROR)
@@ -50,7 +50,7 @@ def publish(only: Only = None) -> None:
     """
     from flink.postgres import connected
     from insights.cli.status_views import published_table
-    from insights.deployment import deployment, published_catalog
+    from insights.wiring import deployment, published_catalog
     from replay.publish import publish as published
 
     settings = load_settings()
@@ -66,6 +66,6 @@ def list_() -> None:
     """
     from flink.maintenance import sizes
     from insights.cli.status_views import lake_table
-    from insights.deployment import deployment
+    from insights.wiring import deployment
 
     runtime.show(lake_table(sizes(deployment(load_settings()))))

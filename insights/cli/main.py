@@ -177,7 +177,7 @@ def up_plan(
 
 def check_shops_currency(settings: Settings, plan: UpPlan) -> None:
     """Raises Misconfigured when the data folder, or a file of orders to begin with, is in another currency."""
-    from insights.shop import check_currency
+    from insights.shop_currency import check_currency
     from producers.order_file import mapping
 
     check_currency(settings)
@@ -332,7 +332,7 @@ def produce(ctx: typer.Context) -> Any:
 
     Example: insights produce orders --rate 50 --max-events 1000
     """
-    from insights.shop import check_currency
+    from insights.shop_currency import check_currency
     from producers.main import app as producers_app
 
     settings = load_settings()

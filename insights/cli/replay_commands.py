@@ -65,7 +65,7 @@ def plan(
     Example: insights replay plan sales_per_minute --from 2026-11-01 --to 2026-11-08
     """
     from insights.cli.replay_views import plan_sheets
-    from insights.deployment import replay_context
+    from insights.wiring import replay_context
     from replay.plan_file import read_offsets
     from replay.planning import make_plan
 
@@ -121,8 +121,8 @@ def run(plan_file: PlanFile, engine: EngineName = "local") -> None:
     Example: insights replay run replay-20261108-101500.yaml
     """
     from insights.cli.replay_views import Meter, run_sheet
-    from insights.deployment import replay_context
     from insights.engines import engine_of
+    from insights.wiring import replay_context
     from replay.plan_file import read_plan
     from replay.run import run as run_plan
 
@@ -147,8 +147,8 @@ def cancel(run: RunName) -> None:
 
     Example: insights replay cancel r7
     """
-    from insights.deployment import replay_context
     from insights.engines import emr_target
+    from insights.wiring import replay_context
     from spark import emr
     from spark.task import read_task
 
@@ -168,7 +168,7 @@ def verify(run: RunName) -> None:
     Example: insights replay verify r7
     """
     from insights.cli.replay_views import certificate_sheets
-    from insights.deployment import replay_context
+    from insights.wiring import replay_context
     from replay.verify import verify as verify_run
 
     done = verify_run(replay_context(load_settings()), run, say=runtime.say)
@@ -192,7 +192,7 @@ def promote(run: RunName, restate: Restate = False, reason: Reason = None) -> No
     Example: insights replay promote r7
     """
     from insights.cli.replay_views import changes_sheet
-    from insights.deployment import replay_context
+    from insights.wiring import replay_context
     from replay.promote import promote as promote_run
 
     if restate != bool(reason):
@@ -208,7 +208,7 @@ def rollback(run: RunName) -> None:
 
     Example: insights replay rollback r7
     """
-    from insights.deployment import replay_context
+    from insights.wiring import replay_context
     from replay.promote import rollback as roll_back
 
     roll_back(replay_context(load_settings()), run, say=runtime.say)
@@ -221,7 +221,7 @@ def prune(run: RunName) -> None:
 
     Example: insights replay prune r7
     """
-    from insights.deployment import replay_context
+    from insights.wiring import replay_context
     from replay.promote import prune as prune_run
 
     prune_run(replay_context(load_settings()), run)
@@ -235,7 +235,7 @@ def list_() -> None:
     Example: insights replay list
     """
     from insights.cli.replay_views import runs_sheet
-    from insights.deployment import replay_context
+    from insights.wiring import replay_context
     from replay import run_history
 
     context = replay_context(load_settings())
@@ -257,7 +257,7 @@ def show(
     import sys
 
     from insights.cli.replay_views import certificate_sheets, changes_sheet, run_sheet
-    from insights.deployment import replay_context
+    from insights.wiring import replay_context
     from replay import run_history
 
     context = replay_context(load_settings())
@@ -284,7 +284,7 @@ def explain(
     Example: insights replay explain sales_per_minute "2026-11-03 10:15, EU, wheels"
     """
     from insights.cli.replay_views import explanation_sheets
-    from insights.deployment import replay_context
+    from insights.wiring import replay_context
     from replay.explain import explain as explain_row
 
     found = explain_row(replay_context(load_settings()), aggregate, key)
@@ -305,8 +305,8 @@ def late(engine: EngineName = "duckdb") -> None:
     Example: insights replay late
     """
     from insights.cli.replay_views import certificate_sheets, changes_sheet
-    from insights.deployment import replay_context
     from insights.engines import engine_of
+    from insights.wiring import replay_context
     from replay.restate import restate_late
 
     settings = load_settings()

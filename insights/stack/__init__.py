@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from insights.stack.composition import UpPlan
     from insights.stack.control import Step, down, up
-    from insights.stack.plan import UpPlan
     from insights.stack.states import PartState, counted_until, log_path, part_states
 
 __all__ = ["PartState", "Step", "UpPlan", "counted_until", "down", "log_path", "part_states", "up"]

@@ -15,14 +15,14 @@ from typing import Literal
 import psutil
 import psycopg
 
-from insights.deployment import flink_home
 from insights.settings import PROJECT, Settings
-from insights.shop import keep_currency
+from insights.shop_currency import keep_currency
 from insights.stack import jars
+from insights.stack.composition import UpPlan, everything
 from insights.stack.part import Part
-from insights.stack.plan import UpPlan, everything
-from insights.stack.record import Record, end_process, process_of, read_state
+from insights.stack.process_record import Record, end_process, process_of, read_state
 from insights.stack.states import log_path, supervisor_process
+from insights.wiring import flink_home
 from schemas.errors import InsightsError, Misconfigured
 
 # Comes back when it is killed, ends with the supervisor's own ending.

@@ -11,8 +11,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from insights.deployment import java_home
 from insights.settings import PROJECT
+from insights.wiring import java_home
 from schemas.errors import InsightsError
 
 SOURCES = PROJECT / "flink" / "java"

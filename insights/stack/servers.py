@@ -14,11 +14,11 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from flink.rest import FlinkRest
-from insights.deployment import flink_home, java_home
 from insights.settings import Settings
 from insights.stack import jars
 from insights.stack.part import SYSTEM_PATH, Part, ServerSetupFailed, http_ok
 from insights.stack.postgres import postgres
+from insights.wiring import flink_home, java_home
 
 # Half the compiler's work at a start; for parts that never have much to do after it.
 QUICK_START = "-XX:TieredStopAtLevel=1"

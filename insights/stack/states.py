@@ -13,7 +13,7 @@ import psutil
 import psycopg
 
 from insights.settings import Settings
-from insights.stack.record import Record, process_of, read_state
+from insights.stack.process_record import Record, process_of, read_state
 from schemas.errors import Misconfigured
 
 

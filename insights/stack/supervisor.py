@@ -23,7 +23,7 @@ import psutil
 
 from insights.settings import Settings
 from insights.stack.part import Part, Task
-from insights.stack.record import Record, end_process, kill_family, last_words, process_of, read_state
+from insights.stack.process_record import Record, end_process, kill_family, last_words, process_of, read_state
 from schemas.errors import InsightsError, Retryable
 
 TICK_SECONDS = 0.2
@@ -320,8 +320,8 @@ def main(config: Path) -> None:
     """The supervisor's process: `python -m insights.stack.supervisor CONFIG`, where CONFIG is what `up` wrote."""
     # Imported here: `insights down` and status need none of it.
     from flink import job_control
-    from insights.deployment import deployment
-    from insights.stack.plan import UpPlan, everything
+    from insights.stack.composition import UpPlan, everything
+    from insights.wiring import deployment
 
     written = json.loads(config.read_text())
     settings = Settings.model_validate(written["settings"])

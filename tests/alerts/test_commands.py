@@ -20,10 +20,10 @@ from alerts.alert_store import Summary
 from alerts.watch import Watch
 from insights.cli.main import app
 from insights.cli.status_views import alerts_line
-from insights.deployment import alert_config
 from insights.settings import Settings, load_settings
-from insights.stack.plan import UpPlan, daemons
+from insights.stack.composition import UpPlan, daemons
 from insights.status import Observer
+from insights.wiring import alert_config
 from schemas.errors import Misconfigured
 from tests.alerts.made_rules import write
 from tests.alerts.made_stack import make_stack

@@ -14,8 +14,8 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from aggregates.catalogue import Aggregate, aggregates
 from flink.tables import open_lake
-from insights.deployment import deployment
 from insights.settings import Settings
+from insights.wiring import deployment
 from schemas.catalogue import Event
 from schemas.codec import HEADER, Decoder
 from schemas.registry import Registry

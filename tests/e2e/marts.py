@@ -8,8 +8,8 @@ import psycopg
 
 from insights import dbt_run
 from insights.books import BooksRecorder
-from insights.deployment import deployment
 from insights.settings import Settings
+from insights.wiring import deployment
 from tests.conftest import wait_until
 from tests.marts import lake
 from tests.marts.compare import wrong_ledgers, wrong_marts

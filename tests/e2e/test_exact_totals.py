@@ -17,8 +17,8 @@ from flink.live_job import JOB_NAME
 from flink.maintenance import Size, sizes
 from flink.rest import NO_WATERMARK
 from insights import stack as embedded
-from insights.deployment import deployment
-from insights.stack.record import read_state
+from insights.stack.process_record import read_state
+from insights.wiring import deployment
 from schemas.catalogue import Event, avro_events, event
 from tests.conftest import own_settings
 from tests.e2e import ledgers, marts

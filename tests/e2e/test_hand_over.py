@@ -16,8 +16,8 @@ from aggregates.catalogue import Aggregate, aggregate, read_aggregate
 from flink import handover, versions
 from flink.job_control import newest_snapshot
 from flink.live_job import JOB_NAME, second_name
-from insights.deployment import deployment
 from insights.settings import PROJECT
+from insights.wiring import deployment
 from schemas.errors import Misconfigured
 from tests.conftest import own_settings, wait_until
 from tests.e2e import ledgers

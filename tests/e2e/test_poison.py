@@ -15,10 +15,10 @@ from confluent_kafka import Producer
 from flink.finality import watermarks
 from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest
-from insights.deployment import replay_context
 from insights.engines import engine_of
 from insights.settings import Settings
 from insights.status import status
+from insights.wiring import replay_context
 from replay.planning import Wish, make_plan
 from replay.run import run
 from replay.run_history import Status

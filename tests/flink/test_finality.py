@@ -21,8 +21,8 @@ from flink.finality import FinalityRecorder, final_until, floors
 from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest, FlinkUnavailable
 from flink.tables import make_postgres_tables, schemas_ddl
-from insights.deployment import deployment as deployment_of
 from insights.settings import Settings
+from insights.wiring import deployment as deployment_of
 from schemas.catalogue import event
 from schemas.codec import Encoder
 from schemas.registry import Registry

@@ -24,8 +24,8 @@ from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest
 from flink.sinks import Sink, sink_inputs, sinks
 from flink.tables import check_sink, create_lake_table, create_tables, open_lake, sink_ddl
-from insights.deployment import deployment as deployment_of
 from insights.settings import Settings
+from insights.wiring import deployment as deployment_of
 from schemas.catalogue import Event, events
 from schemas.errors import Misconfigured, Retryable
 from tests.flink.live_on_files import DEPLOYMENT

@@ -14,8 +14,8 @@ from aggregates.catalogue import Aggregate, Column, aggregate, aggregates
 from flink import versions
 from flink.deployment import Deployment
 from flink.tables import create_tables, empty_tables, make_version
-from insights.deployment import deployment as deployment_of
 from insights.settings import Settings
+from insights.wiring import deployment as deployment_of
 from schemas.errors import Misconfigured
 
 Connection = psycopg.Connection[tuple[object, ...]]

@@ -11,8 +11,8 @@ import psycopg
 from psycopg.rows import dict_row
 
 from flink.tables import open_lake
-from insights.deployment import deployment
 from insights.settings import Settings
+from insights.wiring import deployment
 from schemas.catalogue import avro_events, event
 from tests.marts.oracle.history import History, Place, Record, counted
 from tests.marts.oracle.quality import Books, DeadLetter

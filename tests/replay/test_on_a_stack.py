@@ -26,9 +26,9 @@ from dashboards.model import load
 from dashboards.query import Postgres, question
 from flink.live_job import JOB_NAME
 from insights.accounting import TopicCounts
-from insights.deployment import replay_context
 from insights.engines import engine_of
 from insights.settings import PROJECT
+from insights.wiring import replay_context
 from replay import run_history
 from replay.context import Context
 from replay.explain import explain
@@ -218,7 +218,7 @@ def test_one_cell_tampered_with_is_found_explained_and_repaired_and_the_repair_c
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from insights.deployment import replay_context
+from insights.wiring import replay_context
 from insights.engines import engine_of
 from insights.settings import load_settings
 from replay.plan_file import read_plan

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from insights.deployment import spark_runtime
 from insights.settings import load_settings
 from insights.stack import jars
+from insights.wiring import spark_runtime
 from schemas.catalogue import event
 from spark.local import SparkRuntime, started
 from spark.task import Task

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from insights.deployment import spark_runtime
+from insights.wiring import spark_runtime
 from schemas.errors import Misconfigured
 from spark.local import SparkFailed, run
 from tests.conftest import own_settings

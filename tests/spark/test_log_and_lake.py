@@ -15,8 +15,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from aggregates.catalogue import Aggregate, aggregate
 from flink.tables import open_lake
-from insights.deployment import deployment, spark_runtime
 from insights.settings import Settings
+from insights.wiring import deployment, spark_runtime
 from schemas.binary import written
 from schemas.catalogue import Event, event
 from schemas.registry import Registry

@@ -14,9 +14,9 @@ from confluent_kafka import Producer
 from flink.postgres import Connection
 from insights.books import BooksRecorder
 from insights.dead_letters import DeadLetters, without_values
-from insights.deployment import deployment
 from insights.settings import Settings
 from insights.status import status
+from insights.wiring import deployment
 from schemas.catalogue import event, events
 
 LETTERS = event("ops.dead_letter").topic

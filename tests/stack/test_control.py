@@ -10,7 +10,7 @@ import pytest
 
 from insights.settings import Settings
 from insights.stack.control import StackNotUp, Step, await_all
-from insights.stack.record import Record
+from insights.stack.process_record import Record
 
 
 def write(settings: Settings, **records: Record) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from insights.deployment import flink_home
 from insights.settings import load_settings
 from insights.stack import jars, java
 from insights.stack.java import CompileFailed, compiled
+from insights.wiring import flink_home
 
 
 @pytest.fixture(scope="module")

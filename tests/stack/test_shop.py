@@ -8,9 +8,9 @@ import pytest
 
 from insights.cli.main import check_shops_currency, up_plan
 from insights.settings import PROJECT, Settings
-from insights.shop import check_currency, keep_currency
+from insights.shop_currency import check_currency, keep_currency
+from insights.stack.composition import UpPlan, everything
 from insights.stack.part import Part
-from insights.stack.plan import UpPlan, everything
 from schemas.errors import Misconfigured, RowsRefused
 
 CDNOW = PROJECT / "producers" / "mappings" / "cdnow.toml"

@@ -12,7 +12,7 @@ import psutil
 
 from insights.stack import down, part_states
 from insights.stack.part import Part, Task
-from insights.stack.record import Record, read_state
+from insights.stack.process_record import Record, read_state
 from insights.stack.supervisor import Supervisor
 
 TOPICS = Task(name="topics", run=lambda: "9 were there", after=("kafka",))

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from insights.stack.part import Part, Task
-from insights.stack.record import Record, kill_family, last_words, process_of, read_state
+from insights.stack.process_record import Record, kill_family, last_words, process_of, read_state
 from insights.stack.supervisor import HUNG_AFTER_SECONDS, UNHEALTHY_AFTER_SECONDS, Supervisor
 from schemas.errors import Retryable
 from tests.conftest import wait_until

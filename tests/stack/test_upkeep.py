@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from insights.settings import Settings
-from insights.stack.upkeep import Upkeep
+from insights.stack.scheduled_commands import Upkeep
 
 SAYS = (sys.executable, "-c", "import os; print('tidied', os.environ['INSIGHTS_HOME'])")
 

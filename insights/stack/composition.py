@@ -20,11 +20,11 @@ from flink.finality import FinalityRecorder
 from flink.health import EVERY_SECONDS, HealthRecorder
 from flink.hold import Hold, held
 from insights.books import BooksRecorder
-from insights.deployment import alert_config, deployment, replay_context
 from insights.settings import PROJECT, Settings
 from insights.stack.part import SYSTEM_PATH, Part, Task, http_ok
+from insights.stack.scheduled_commands import INSIGHTS, Upkeep
 from insights.stack.servers import servers
-from insights.stack.upkeep import INSIGHTS, Upkeep
+from insights.wiring import alert_config, deployment, replay_context
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable, RowsRefused
 from schemas.plural import counted
