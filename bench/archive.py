@@ -20,12 +20,12 @@ import duckdb
 import pyarrow as pa
 from pyiceberg.catalog import load_catalog
 
-from flink.tables import NAMESPACE, create_lake_table
 from producers.shop.simulation import Simulation
 from producers.shop.visits import Shop
 from schemas.catalogue import Event, event
 from spark.task import Input, Slice
 from tests.replay.own_lake import append_file, properties
+from warehouse.tables import NAMESPACE, create_lake_table
 
 START = datetime(2026, 2, 2, tzinfo=UTC)
 HOURS = 4

@@ -33,7 +33,7 @@ from flink import job_control
 from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest, FlinkUnavailable, JobFailed
 from insights.settings import Settings, load_settings
-from insights.stack.control import part_states
+from insights.stack.states import part_states
 from insights.status import status
 from insights.wiring import deployment
 

@@ -39,7 +39,6 @@ import pyiceberg
 from aggregates.catalogue import aggregate
 from aggregates.render import Engine
 from bench.archive import Archive, make_archive
-from flink.columns import postgres_type
 from insights.engines import DuckDb, LocalSpark
 from insights.settings import load_settings
 from insights.wiring import spark_runtime
@@ -48,6 +47,7 @@ from replay.result import load
 from replay.run import computation
 from spark import local
 from spark.task import Chunk, Task
+from warehouse.columns import postgres_type
 
 TABLES = ("funnel_per_hour", "sales_per_minute", "sessions")
 CHUNK_RECORDS = {Engine.DUCKDB: DuckDb.chunk_records, Engine.SPARK: LocalSpark.chunk_records}

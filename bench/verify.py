@@ -22,12 +22,12 @@ import psycopg
 
 from aggregates.catalogue import aggregate
 from bench.producer import machine
-from flink.sinks import Sink
-from flink.tables import sink_ddl
 from insights.settings import load_settings
 from replay.compare import canonical_hash, compare
 from replay.plan_file import Stretch
 from replay.swap import swap
+from warehouse.sinks import Sink
+from warehouse.tables import sink_ddl
 
 SALES = aggregate("sales_per_minute")
 ALL = (Stretch(since=None, until=None),)

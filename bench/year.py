@@ -14,11 +14,11 @@ from pathlib import Path
 import psycopg
 
 from alerts import alert_store
-from flink.tables import make_postgres_tables, schemas_ddl
 from insights import dbt_run
 from insights.settings import Settings
 from replay import run_history
 from tests.replay.own_postgres import own_postgres
+from warehouse.tables import make_postgres_tables, schemas_ddl
 
 LINES_AN_ORDER = 2.5
 STARTED = datetime.now(UTC) - timedelta(days=365)

@@ -16,11 +16,11 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 
 from aggregates.catalogue import Aggregate, aggregates
-from flink.deployment import Deployment
 from flink.live_job import JOB_NAME, LiveJob, kept_jobs
-from flink.postgres import Connection, connected
 from flink.rest import NO_WATERMARK, FlinkRest
 from schemas.catalogue import event
+from warehouse.deployment import Deployment
+from warehouse.postgres import Connection, connected
 
 UPSERT = """
 insert into ops.finality (aggregate, final_until, watermark, checkpoint_id, recorded_at)

@@ -29,7 +29,6 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from aggregates.catalogue import Aggregate, Window
-from flink.deployment import Deployment
 from flink.intended_downtime import asked_for
 from flink.job_control import LogIncomplete, cancel, newest_snapshot, one_at_a_time, stop_one, submit_deployed
 from flink.job_sql import first_published
@@ -45,14 +44,15 @@ from flink.live_job import (
     snapshots_of,
     with_retired,
 )
-from flink.postgres import connected
 from flink.rest import FlinkRest
-from flink.tables import make_version
-from flink.versions import note_deployed, seen_version, swap
 from schemas.binary import EPOCH
 from schemas.catalogue import event
 from schemas.errors import BrokerUnavailable, InsightsError, Misconfigured
 from schemas.plural import counted
+from warehouse.deployment import Deployment
+from warehouse.postgres import connected
+from warehouse.tables import make_version
+from warehouse.versions import note_deployed, seen_version, swap
 
 __all__ = [
     "NotReady",

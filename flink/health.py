@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from flink.deployment import Deployment
 from flink.hold import held
 from flink.intended_downtime import asked_at
 from flink.live_job import kept_jobs
-from flink.postgres import Connection, connected
 from flink.rest import Checkpoints, FlinkRest, FlinkUnavailable, JobFailed
+from warehouse.deployment import Deployment
+from warehouse.postgres import Connection, connected
 
 # How often ``step`` is to be called.
 EVERY_SECONDS = 5.0

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from flink.deployment import Deployment
-from flink.postgres import Connection
+from warehouse.deployment import Deployment
+from warehouse.postgres import Connection
 
 Why = Literal["stopped", "starting over"]
 

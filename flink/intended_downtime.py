@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flink.deployment import Deployment
+from warehouse.deployment import Deployment
 
 
 @contextmanager

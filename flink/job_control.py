@@ -14,19 +14,19 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from flink.deployment import Deployment
 from flink.finality import floors
 from flink.health import Failing, failing
 from flink.hold import Hold, held, now_by_me, release, set_hold
 from flink.intended_downtime import asked_for
 from flink.job_sql import JobPlan, live_plan
 from flink.live_job import JOB_NAME, LiveJob, keep, kept, kept_jobs, main_job, snapshots_of
-from flink.postgres import connected
 from flink.rest import ENDED, FlinkRest, JobFailed
-from flink.versions import note_deployed, show
 from schemas.catalogue import events
 from schemas.errors import BrokerUnavailable, InsightsError
 from schemas.plural import counted
+from warehouse.deployment import Deployment
+from warehouse.postgres import connected
+from warehouse.versions import note_deployed, show
 
 JOB_FILE = Path(__file__).parent / "job.py"
 RUNNING_SECONDS = 240.0
@@ -156,7 +156,7 @@ def start_over(deployment: Deployment) -> str:
     That one computes everything as the folders are: hand-overs end, and readers see the folders' versions. Raises
     LogIncomplete, and changes nothing, when retention has removed a topic's first records: they would be lost.
     """
-    from flink.tables import empty_tables  # brings the lake's library, which nothing else here needs
+    from warehouse.tables import empty_tables  # brings the lake's library, which nothing else here needs
 
     refuse_incomplete(log_beginnings(deployment.kafka))
     with one_at_a_time(deployment), asked_for(deployment):

@@ -22,12 +22,12 @@ from typing import Any
 
 from aggregates.catalogue import Aggregate, Column, aggregates
 from aggregates.render import Engine, render
-from flink.columns import DEAD_LETTER_COLUMNS, FLINK, flink_type, is_nullable, lake_columns, sink_column
-from flink.deployment import Deployment
 from flink.live_job import JOB_NAME, LiveJob, main_job, snapshots_of
-from flink.sinks import DEAD_RECORDS, EVENT_COUNTS, LATE_EVENTS
 from schemas.binary import EPOCH
 from schemas.catalogue import MOST_AHEAD, Event, avro_events, event, events
+from warehouse.columns import DEAD_LETTER_COLUMNS, FLINK, flink_type, is_nullable, lake_columns, sink_column
+from warehouse.deployment import Deployment
+from warehouse.sinks import DEAD_RECORDS, EVENT_COUNTS, LATE_EVENTS
 
 SCHEMA_ID_HEADER = "schema_id"
 # Ours, of flink/java: a Postgres that is away fails the job and not the process that it runs in.

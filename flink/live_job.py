@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from aggregates.catalogue import Aggregate, aggregates
-from flink.deployment import Deployment
+from warehouse.deployment import Deployment
 
 JOB_NAME = "insights-live"
 
@@ -86,6 +86,11 @@ def kept_jobs(deployment: Deployment) -> list[LiveJob]:
     """All that are deployed, the main job first."""
     names = sorted(path.stem for path in deployment.jobs_dir.glob("*.json"))
     return [job for name in names if (job := kept(deployment, name))]
+
+
+def written(deployment: Deployment) -> list[Aggregate]:
+    """The versions that the deployed jobs write."""
+    return [a for job in kept_jobs(deployment) for a in job.aggregates if job.writes(a.name, a.version)]
 
 
 def forget(deployment: Deployment, name: str) -> None:

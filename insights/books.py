@@ -12,14 +12,14 @@ from itertools import chain
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from flink.deployment import Deployment
 from flink.hold import held, record
-from flink.postgres import Connection, connected
 from insights import dead_letters
 from insights.accounting import QUIET, Log, TopicCounts, count, read_books, read_log
 from insights.dead_letters import PARTITION, DeadLetter
 from schemas.catalogue import events
 from schemas.errors import BrokerUnavailable
+from warehouse.deployment import Deployment
+from warehouse.postgres import Connection, connected
 
 NEWEST = "select kafka_offset, dead_at, topic from ops.dead_letters order by kafka_offset desc limit 1"
 COPY = """

@@ -1,4 +1,4 @@
-"""What dbt is told of its neighbours: its sources, which aggregates/ and flink/sinks.py define, and who reads marts.
+"""What dbt is told of its neighbours: its sources, from aggregates/ and warehouse/sinks.py, and who reads marts.
 
 The files are committed, so that dbt runs by itself; a test holds them against what they are written from.
 """
@@ -13,8 +13,8 @@ import yaml
 
 from aggregates.catalogue import Aggregate, aggregates
 from dashboards.model import load, relations
-from flink.sinks import BOOKS
 from insights.settings import PROJECT
+from warehouse.sinks import BOOKS
 
 MODELS = PROJECT / "dbt" / "models"
 HEAD = "# Written by `insights dbt sources`, from {}.\n"
@@ -86,7 +86,7 @@ def _written(document: dict[str, Any], origin: str) -> str:
 
 def sources_yaml() -> str:
     """Every table and column that there is to read."""
-    return _written({"version": 2, "sources": _sources()}, "aggregates/*/aggregate.toml and flink/sinks.py")
+    return _written({"version": 2, "sources": _sources()}, "aggregates/*/aggregate.toml and warehouse/sinks.py")
 
 
 def _sources() -> list[dict[str, Any]]:

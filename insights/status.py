@@ -22,7 +22,6 @@ from flink.hold import Hold, held
 from flink.job_control import JobStatus
 from flink.live_job import JOB_NAME, differences, kept_jobs
 from flink.rest import FlinkUnavailable, JobFailed
-from flink.sinks import sink_inputs
 from insights.accounting import (
     KAFKA_SECONDS,
     NO_REPLAYS,
@@ -43,6 +42,7 @@ from insights.stack.states import PartState, part_states
 from insights.wiring import deployment
 from schemas.catalogue import event, events
 from schemas.errors import Misconfigured
+from warehouse.sinks import sink_inputs
 
 POSTGRES_SECONDS = 3
 T = TypeVar("T")

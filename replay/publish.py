@@ -26,15 +26,15 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table, WriteTask
 
 from aggregates.catalogue import Aggregate, aggregates
-from flink import sinks
-from flink.compaction import day_of, write
-from flink.postgres import Connection
-from flink.retention import PUBLISHED
 from replay.plan_file import Stretch
 from replay.run_history import promoted_or_rolled_back
-from replay.twin import Column, columns_of, make_or_bring_up
 from replay.windows import end_of, floored
 from schemas.errors import Retryable
+from warehouse import sinks
+from warehouse.compaction import day_of, write
+from warehouse.lake_mirror import Column, columns_of, make_or_bring_up
+from warehouse.postgres import Connection
+from warehouse.retention import PUBLISHED
 
 BOOKS = (*(sink.table for sink in sinks.BOOKS), "ops.replays")
 # Rows that are held in memory at once, and the most in one file.

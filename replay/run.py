@@ -18,10 +18,6 @@ from psycopg import sql
 from aggregates.catalogue import Aggregate, aggregate
 from aggregates.render import Engine, render
 from flink.live_job import JOB_NAME, kept, second_name
-from flink.postgres import Connection
-from flink.sinks import Sink
-from flink.tables import sink_ddl
-from flink.versions import seen_version
 from replay import archive, late_events, left_out, run_history
 from replay.context import Context, Say
 from replay.log import Log
@@ -33,6 +29,10 @@ from replay.windows import floored
 from schemas import catalogue
 from schemas.errors import InsightsError, Retryable
 from spark.task import Chunk, Computation, Input, Task, read_task
+from warehouse.postgres import Connection
+from warehouse.sinks import Sink
+from warehouse.tables import sink_ddl
+from warehouse.versions import seen_version
 
 # The live job reads on while a plan is made; it takes a checkpoint every few seconds.
 CATCH_UP_SECONDS = 300.0

@@ -13,10 +13,10 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from flink.postgres import Connection
 from replay.context import Context
 from replay.plan_file import ReplayPlan, Stretch
 from schemas.errors import InsightsError, Misconfigured, Retryable
+from warehouse.postgres import Connection
 
 SCHEMA = "replay"
 DDL = """

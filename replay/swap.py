@@ -9,10 +9,10 @@ from typing import Any
 from psycopg import sql
 
 from aggregates.catalogue import Aggregate
-from flink.postgres import Connection
 from replay.compare import in_stretches, key_join, measures, name_of, same
 from replay.plan_file import PlannedAggregate, Stretch
 from schemas.binary import EPOCH
+from warehouse.postgres import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,6 @@ from typing import Any
 from psycopg import sql
 
 from aggregates.catalogue import Aggregate, aggregate
-from flink.postgres import Connection
 from replay import run_history
 from replay.affected_rows import Cells
 from replay.compare import Comparison, canonical_hash, comparable, compare, name_of
@@ -31,6 +30,7 @@ from replay.run import COUNTED, RESTATED, await_live_job, restated_places
 from replay.run_history import NotNow, Run, Status, staging
 from schemas import catalogue
 from spark.task import Slice
+from warehouse.postgres import Connection
 
 AFTER = "touched by events after the offsets"
 

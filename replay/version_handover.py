@@ -15,8 +15,6 @@ from psycopg.errors import LockNotAvailable
 from aggregates.catalogue import Aggregate, aggregate
 from flink import handover
 from flink.live_job import kept, second_name
-from flink.postgres import Connection
-from flink.versions import seen_version
 from replay.compare import comparable, totals
 from replay.context import Context, Say
 from replay.plan_file import PlannedAggregate
@@ -24,6 +22,8 @@ from replay.run import COUNTED
 from replay.run_history import NotNow, Run, staging
 from replay.swap import differing, final_part, swap
 from schemas.errors import Retryable
+from warehouse.postgres import Connection
+from warehouse.versions import seen_version
 
 CATCH_UP_SECONDS = 600.0
 SWAP_SECONDS = 60.0

@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("aggregates", "alerts", "dashboards", "flink", "insights", "producers", "replay", "schemas", "spark")
+PACKAGES = (
+    "aggregates",
+    "alerts",
+    "dashboards",
+    "flink",
+    "insights",
+    "producers",
+    "replay",
+    "schemas",
+    "spark",
+    "warehouse",
+)
 
 
 @pytest.mark.parametrize("folder", ["dbt", "docker", "terraform", "tests"])

@@ -27,10 +27,10 @@ def maintain(dry_run: DryRun = False, keep_hours: KeepHours = 3.0) -> None:
 
     Example: insights lake maintain --dry-run
     """
-    from flink.maintenance import maintain as tidied
-    from flink.maintenance import rules
     from insights.cli.status_views import tidied_table
     from insights.wiring import deployment
+    from warehouse.maintenance import maintain as tidied
+    from warehouse.maintenance import rules
 
     # That another commit came first, or has removed the same old metadata file, is all in order.
     logging.getLogger("pyiceberg").setLevel(logging.ERROR)
@@ -48,10 +48,10 @@ def publish(only: Only = None) -> None:
 
     Example: insights lake publish
     """
-    from flink.postgres import connected
     from insights.cli.status_views import published_table
     from insights.wiring import deployment, published_catalog
     from replay.publish import publish as published
+    from warehouse.postgres import connected
 
     settings = load_settings()
     with connected(deployment(settings)) as connection, published_catalog(settings) as catalog:
@@ -64,8 +64,8 @@ def list_() -> None:
 
     Example: insights lake list
     """
-    from flink.maintenance import sizes
     from insights.cli.status_views import lake_table
     from insights.wiring import deployment
+    from warehouse.maintenance import sizes
 
     runtime.show(lake_table(sizes(deployment(load_settings()))))

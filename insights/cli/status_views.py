@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     # Who finds out what is shown here has it loaded; who shows something else need not.
     from alerts.alert_store import Summary
     from flink.job_control import JobStatus
-    from flink.maintenance import Size, Tidied
     from insights.accounting import TopicCounts
     from insights.dbt_run import Failure, LastBuild
     from insights.doctor import Finding
     from insights.stack.states import PartState
     from insights.status import Status
     from replay.publish import Published
+    from warehouse.maintenance import Size, Tidied
 
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
 BALANCE = "✓ published = counted + duplicate + late + dead   → on their way   ✗ too many"

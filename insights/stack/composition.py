@@ -14,8 +14,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
 
 from dashboards import launch
-from flink import job_control
-from flink.deployment import Deployment
+from flink import job_control, live_job
 from flink.finality import FinalityRecorder
 from flink.health import EVERY_SECONDS, HealthRecorder
 from flink.hold import Hold, held
@@ -28,6 +27,7 @@ from insights.wiring import alert_config, deployment, replay_context
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable, RowsRefused
 from schemas.plural import counted
+from warehouse.deployment import Deployment
 
 # With which codes a source ends that has read all of its file.
 FILE_ENDS = {
@@ -227,11 +227,12 @@ def _register(url: str) -> str:
 
 def _create_tables(settings: Settings) -> str:
     from alerts import alert_store
-    from flink.tables import create_tables  # the same
     from insights import dbt_run
     from replay import run_history
+    from warehouse.tables import create_tables  # the same
 
-    create_tables(deployment(settings))
+    target = deployment(settings)
+    create_tables(target, live_job.written(target))
     with replay_context(settings).postgres() as connection:
         run_history.set_up(connection)
         alert_store.set_up(connection)

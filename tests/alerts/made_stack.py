@@ -7,10 +7,10 @@ from typing import Any
 import psycopg
 import yaml
 
-from flink.tables import make_postgres_tables, schemas_ddl
 from insights import dbt_run
 from insights.settings import PROJECT
 from replay import run_history
+from warehouse.tables import make_postgres_tables, schemas_ddl
 
 
 def make_stack(dsn: str) -> None:

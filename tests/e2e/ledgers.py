@@ -13,12 +13,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from aggregates.catalogue import Aggregate, aggregates
-from flink.tables import open_lake
 from insights.settings import Settings
 from insights.wiring import deployment
 from schemas.catalogue import Event
 from schemas.codec import HEADER, Decoder
 from schemas.registry import Registry
+from warehouse.tables import open_lake
 
 Row = tuple[Any, ...]
 Rows = Mapping[Row, Row]

@@ -11,10 +11,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from flink.compaction import FEWEST_OF_TODAY
 from flink.finality import watermarks
 from flink.live_job import JOB_NAME
-from flink.maintenance import Size, sizes
 from flink.rest import NO_WATERMARK
 from insights import stack as embedded
 from insights.stack.process_record import read_state
@@ -26,6 +24,8 @@ from tests.e2e.hub import Hub, assert_exact, connect, open_hub
 from tests.e2e.late_story import Story
 from tests.e2e.made_events import made, now
 from tests.marts import lake
+from warehouse.compaction import FEWEST_OF_TODAY
+from warehouse.maintenance import Size, sizes
 
 ORDER_PLACED = event("sales.order_placed")
 ON_TIME, HORIZON = 40, timedelta(hours=24)

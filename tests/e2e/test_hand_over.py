@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from aggregates.catalogue import Aggregate, aggregate, read_aggregate
-from flink import handover, versions
+from flink import handover
 from flink.job_control import newest_snapshot
 from flink.live_job import JOB_NAME, second_name
 from insights.settings import PROJECT
@@ -23,13 +23,14 @@ from tests.conftest import own_settings, wait_until
 from tests.e2e import ledgers
 from tests.e2e.hub import Hub, assert_exact, connect, open_hub
 from tests.e2e.made_events import now
+from warehouse import versions
 
 HORIZON = timedelta(hours=2)
 SECOND = second_name("sales_per_minute", 2)
 LARGEST = "largest_line_amount"
 pytestmark = pytest.mark.timeout(1500)
 
-COPIED = ("aggregates", "dashboards", "flink", "insights", "producers", "replay", "schemas", "spark")
+COPIED = ("aggregates", "dashboards", "flink", "insights", "producers", "replay", "schemas", "spark", "warehouse")
 LINKED = (".venv", ".venv-flink", ".venv-spark", "bootstrap.py", "pyproject.toml", "requirements")
 FROM_FACTS = f"""
 select date_trunc('minute', occurred_at, 'UTC'), region, category, max(quantity * unit_price) as {LARGEST}

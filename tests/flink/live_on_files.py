@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from aggregates.catalogue import Aggregate, Column, ColumnType
-from flink.columns import flink_type, lake_columns
-from flink.deployment import Deployment
 from flink.job_sql import JobPlan, live_plan
 from flink.live_job import LiveJob
-from flink.sinks import DEAD_RECORDS, EVENT_COUNTS, LATE_EVENTS, Sink
 from schemas.catalogue import Event, events
 from tests.flink.process import Part
+from warehouse.columns import flink_type, lake_columns
+from warehouse.deployment import Deployment
+from warehouse.sinks import DEAD_RECORDS, EVENT_COUNTS, LATE_EVENTS, Sink
 
 Record = Mapping[str, Any]
 Row = dict[str, Any]
@@ -143,7 +143,7 @@ def _files(path: Path, file_format: str) -> str:
 
 
 def lake_on_files(folder: Path) -> list[str]:
-    """A catalog called lake with the tables that flink/tables.py makes in Iceberg, whose times have a zone."""
+    """A catalog called lake with the tables that warehouse/tables.py makes in Iceberg, whose times have a zone."""
     tables = [
         f"create table `lake`.`events`.`{e.table}` (\n  "
         + ",\n  ".join(f"`{name}` {_lake_type(avro)}" for name, avro in lake_columns(e).items())

@@ -9,7 +9,12 @@ import pytest
 from pyiceberg import types as iceberg
 
 from aggregates.catalogue import Column, ColumnType, aggregates
-from flink.columns import (
+from schemas.binary import PRIMITIVES
+from schemas.catalogue import Event, events
+from tests.flink.live_on_files import DEPLOYMENT, plan
+from tests.flink.process import FlinkProcess, Part
+from tests.schemas.thing_happened import THING_HAPPENED, of
+from warehouse.columns import (
     AVRO_PRIMITIVES,
     FLINK,
     POSTGRES,
@@ -20,11 +25,6 @@ from flink.columns import (
     postgres_type,
     sink_column,
 )
-from schemas.binary import PRIMITIVES
-from schemas.catalogue import Event, events
-from tests.flink.live_on_files import DEPLOYMENT, plan
-from tests.flink.process import FlinkProcess, Part
-from tests.schemas.thing_happened import THING_HAPPENED, of
 
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
 MONEY = {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}

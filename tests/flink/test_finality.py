@@ -16,17 +16,17 @@ from confluent_kafka import Producer
 from psycopg import sql
 
 from aggregates.catalogue import aggregate, aggregates
-from flink.deployment import Deployment
 from flink.finality import FinalityRecorder, final_until, floors
 from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest, FlinkUnavailable
-from flink.tables import make_postgres_tables, schemas_ddl
 from insights.settings import Settings
 from insights.wiring import deployment as deployment_of
 from schemas.catalogue import event
 from schemas.codec import Encoder
 from schemas.registry import Registry
 from tests.flink.live_on_files import DEPLOYMENT
+from warehouse.deployment import Deployment
+from warehouse.tables import make_postgres_tables, schemas_ddl
 
 STOCK_MOVED = event("inventory.stock_moved")
 WATERMARK = datetime(2026, 3, 3, 12, tzinfo=UTC)

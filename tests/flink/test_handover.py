@@ -160,6 +160,17 @@ def test_a_job_is_kept_as_it_was_deployed(tmp_path: Path) -> None:
     assert live_job.kept_jobs(deployment) == [main]
 
 
+def test_the_versions_that_are_written_are_those_of_all_jobs_but_what_is_retired(tmp_path: Path) -> None:
+    deployment = replace(DEPLOYMENT, jobs_dir=tmp_path / "jobs")
+    assert live_job.written(deployment) == []
+    main, second = live_job.main_job(), live_job.handed_over(SALES, LINE)
+    live_job.keep(deployment, live_job.with_retired(main, SALES.name))
+    live_job.keep(deployment, second)
+    found = live_job.written(deployment)
+    assert [a.version for a in found if a.name == SALES.name] == [SALES.version]
+    assert sorted(a.name for a in found) == sorted(a.name for a in aggregates())
+
+
 def test_what_differs_from_what_is_deployed_is_said_in_a_line() -> None:
     main = live_job.main_job()
     assert live_job.differences([main], aggregates()) == []

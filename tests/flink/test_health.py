@@ -18,15 +18,15 @@ from psycopg.conninfo import conninfo_to_dict
 
 from aggregates.catalogue import aggregates
 from flink import handover, job_control
-from flink.deployment import Deployment
 from flink.health import HealthRecorder
 from flink.hold import now_by_me, release, set_hold
 from flink.intended_downtime import asked_at, asked_for
 from flink.live_job import JOB_NAME, handed_over, keep, main_job
 from flink.rest import JobFailed, root_cause
-from flink.tables import make_postgres_tables, schemas_ddl
 from tests.flink.live_on_files import DEPLOYMENT
 from tests.replay.own_postgres import own_postgres
+from warehouse.deployment import Deployment
+from warehouse.tables import make_postgres_tables, schemas_ddl
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 CAUSE = 'PSQLException: ERROR: relation "versions.refunds_v1" does not exist'

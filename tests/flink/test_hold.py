@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from flink import job_control
-from flink.deployment import Deployment
 from flink.hold import Hold, held, now_by_me, release, set_hold
 from flink.intended_downtime import asked_at
 from flink.live_job import JOB_NAME
@@ -25,6 +24,7 @@ from flink.rest import FlinkUnavailable, JobFailed
 from insights.stack.composition import LiveJobs
 from schemas.errors import Retryable
 from tests.flink.live_on_files import DEPLOYMENT
+from warehouse.deployment import Deployment
 
 STOPPED = {"status": {"id": "COMPLETED"}, "operation": {"location": "file:///savepoints/savepoint-1"}}
 REFUSED = {"status": {"id": "COMPLETED"}, "operation": {"failure-cause": {"stack-trace": "some tasks do not run"}}}

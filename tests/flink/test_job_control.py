@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from flink.deployment import Deployment
 from flink.job_control import LogIncomplete, Snapshot, StateTooOld, newest_snapshot, refuse_expired, refuse_incomplete
 from tests.flink.live_on_files import DEPLOYMENT
+from warehouse.deployment import Deployment
 
 HOUR = 3600.0
 

@@ -10,11 +10,11 @@ import pytest
 
 from aggregates.catalogue import Aggregate, aggregates
 from aggregates.render import Engine, render
-from flink.columns import LOG_POSITION, lake_columns
 from flink.job_sql import WRITTEN_BOOKS, live_plan, touched_by
 from schemas.catalogue import Event, avro_events, event, events
 from tests.flink.live_on_files import DEPLOYMENT, created, lake_on_files, plan
 from tests.flink.process import FlinkProcess, Part
+from warehouse.columns import LOG_POSITION, lake_columns
 
 AGGREGATES = [pytest.param(a, id=a.name) for a in aggregates()]
 CONTRACTS = [pytest.param(e, id=e.name) for e in events()]

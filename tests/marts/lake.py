@@ -10,12 +10,12 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from flink.tables import open_lake
 from insights.settings import Settings
 from insights.wiring import deployment
 from schemas.catalogue import avro_events, event
 from tests.marts.oracle.history import History, Place, Record, counted
 from tests.marts.oracle.quality import Books, DeadLetter
+from warehouse.tables import open_lake
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Cursor = psycopg.Cursor[dict[str, Any]]

@@ -12,7 +12,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from aggregates.catalogue import aggregate, aggregates
-from flink.postgres import Connection
+from warehouse.postgres import Connection
 
 FIRST_DAY = datetime(2026, 1, 30, tzinfo=UTC)
 DAY = timedelta(days=1)

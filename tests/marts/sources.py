@@ -13,7 +13,6 @@ from psycopg.types.json import Jsonb
 
 from aggregates.catalogue import Aggregate, aggregates
 from flink.job_sql import touched_by
-from flink.tables import make_postgres_tables, schemas_ddl
 from insights.dbt_run import set_up
 from replay import run_history
 from replay.planning import merged
@@ -22,6 +21,7 @@ from schemas.catalogue import event
 from tests.aggregates import oracle as tables
 from tests.marts.any_shop import Log, Record
 from tests.marts.oracle.quality import Books, DeadLetter
+from warehouse.tables import make_postgres_tables, schemas_ddl
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 FINAL_UNTIL_IS_BEHIND = timedelta(hours=24)

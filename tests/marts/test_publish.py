@@ -15,8 +15,6 @@ from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.expressions import EqualTo
 
 from aggregates.catalogue import aggregate, aggregates
-from flink.compaction import day_of
-from flink.maintenance import Rules, tidy
 from replay import publish as publishing
 from replay.plan_file import Stretch
 from replay.publish import BOOKS, Outcome, PublishRuns, publish
@@ -26,6 +24,8 @@ from tests.marts.any_shop import any_shop
 from tests.marts.promotions import promoted
 from tests.marts.sources import Came
 from tests.replay import own_lake
+from warehouse.compaction import day_of
+from warehouse.maintenance import Rules, tidy
 
 pytestmark = pytest.mark.timeout(300)
 LINES = aggregate("order_lines")

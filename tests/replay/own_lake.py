@@ -14,8 +14,8 @@ from pyiceberg.io.pyarrow import write_file
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import Table, WriteTask
 
-from flink.tables import NAMESPACE, create_lake_table
 from schemas.catalogue import Event
+from warehouse.tables import NAMESPACE, create_lake_table
 
 Row = Mapping[str, Any]
 

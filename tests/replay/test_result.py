@@ -18,11 +18,11 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from psycopg import sql
 
-from flink.columns import POSTGRES
 from replay.result import ARROW, ResultUnreadable, copy_parquet, load
 from schemas.errors import Misconfigured
 from spark.task import Chunk, Computation, Task
 from tests.replay.own_postgres import own_postgres
+from warehouse.columns import POSTGRES
 
 Connection = psycopg.Connection[Any]
 Row = Mapping[str, Any]

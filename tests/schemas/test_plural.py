@@ -15,7 +15,7 @@ COUNTABLE = (
 ALWAYS_MANY = re.compile(rf'\{{[^{{}}"]*:,\}} (?:more )?(?:{COUNTABLE})s\b')
 # None of these is ever one: a limit, or what is said of a size.
 NEVER_ONE = re.compile(r"MOST_|most_bytes|LARGEST|LONGEST|size_bytes|max_bytes")
-FOLDERS = ("aggregates", "alerts", "dashboards", "flink", "insights", "producers", "replay", "schemas")
+FOLDERS = ("aggregates", "alerts", "dashboards", "flink", "insights", "producers", "replay", "schemas", "warehouse")
 
 
 @pytest.mark.parametrize(

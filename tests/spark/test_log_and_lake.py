@@ -14,7 +14,6 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from aggregates.catalogue import Aggregate, aggregate
-from flink.tables import open_lake
 from insights.settings import Settings
 from insights.wiring import deployment, spark_runtime
 from schemas.binary import written
@@ -24,6 +23,7 @@ from spark.local import JOB, SparkFailed, run
 from spark.task import Input, Slice, Task
 from tests.aggregates.any_events import any_log
 from tests.spark.replay_on_files import VARIANT, computation, rows, task
+from warehouse.tables import open_lake
 
 EVENTS = ("sales.order_placed", "web.interaction")
 AGGREGATES = ("sales_per_minute", "order_lines", "product_activity_per_hour", "sessions")

@@ -11,13 +11,13 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
-from flink.postgres import Connection
 from insights.books import BooksRecorder
 from insights.dead_letters import DeadLetters, without_values
 from insights.settings import Settings
 from insights.status import status
 from insights.wiring import deployment
 from schemas.catalogue import event, events
+from warehouse.postgres import Connection
 
 LETTERS = event("ops.dead_letter").topic
 EDITS = event("public.wiki_edited").topic

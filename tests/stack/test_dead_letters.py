@@ -17,7 +17,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from alerts.postgres import PostgresAway
-from flink.tables import make_postgres_tables, schemas_ddl
 from insights.cli import dead_event_views
 from insights.cli.main import app
 from insights.dead_records import NEWEST, listed
@@ -27,6 +26,7 @@ from schemas.catalogue import event
 from schemas.errors import ContractBroken
 from schemas.registry import Registry
 from tests.replay.own_postgres import own_postgres
+from warehouse.tables import make_postgres_tables, schemas_ddl
 
 RUNNER = CliRunner()
 ORDERS, CLICKS = "sales.order_placed.v1", "web.interaction.v1"

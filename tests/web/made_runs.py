@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aggregates.catalogue import aggregate, aggregates
-from flink.postgres import Connection
-from flink.tables import make_postgres_tables, schemas_ddl
 from replay import run_history
 from replay.plan_file import Estimate, PlannedAggregate, PlannedPartition, PlannedTopic, ReplayPlan, Scope, Stretch
 from replay.planning import everything
 from replay.restate import REASON
 from replay.run_history import Run, Status
 from schemas import catalogue
+from warehouse.postgres import Connection
+from warehouse.tables import make_postgres_tables, schemas_ddl
 
 ORDER_PLACED = catalogue.event("sales.order_placed")
 NOW = datetime.now(UTC).replace(microsecond=0)

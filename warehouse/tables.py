@@ -1,12 +1,12 @@
 """Creates what the live job writes to: Postgres tables from the sinks, lake tables from the contracts.
 
-What people read in Postgres are views (flink/versions.py). What is there already is compared with what is wanted before
-anything is changed: a table that the job would write wrongly, or not at all, is refused by name.
+What people read in Postgres are views (warehouse/versions.py). What is there already is compared with what is wanted
+before anything is changed: a table that the job would write wrongly, or not at all, is refused by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -19,14 +19,13 @@ from pyiceberg.transforms import DayTransform
 from pyiceberg.types import IcebergType, ListType, MapType, NestedField, StructType
 
 from aggregates.catalogue import Aggregate, aggregates
-from flink.columns import lake_schema, postgres_type
-from flink.deployment import Deployment
-from flink.live_job import kept_jobs
-from flink.postgres import Connection, connected
-from flink.sinks import BOOKS, OF_THE_LOG, VERSIONS, Sink, sink_of, sinks
-from flink.versions import drop_others, move_rows_of_old, note_version, show, show_where_nothing_is_shown
 from schemas.catalogue import Event, events
 from schemas.errors import Misconfigured
+from warehouse.columns import lake_schema, postgres_type
+from warehouse.deployment import Deployment
+from warehouse.postgres import Connection, connected
+from warehouse.sinks import BOOKS, OF_THE_LOG, VERSIONS, Sink, sink_of, sinks
+from warehouse.versions import drop_others, move_rows_of_old, note_version, show, show_where_nothing_is_shown
 
 NAMESPACE = "events"
 
@@ -72,8 +71,10 @@ def differences(there: Shape, wanted: Shape, key: str) -> str:
     return "; ".join(found)
 
 
-def create_tables(deployment: Deployment) -> None:
+def create_tables(deployment: Deployment, deployed: Iterable[Aggregate]) -> None:
     """Creates the schemas, tables and lake tables that are missing, and brings settings of the others up to date.
+
+    ``deployed`` are the versions that live jobs write; those of the folders have tables too.
 
     Raises Misconfigured, and changes nothing, when a table that is there differs; Retryable when Postgres is away.
     """
@@ -85,10 +86,8 @@ def create_tables(deployment: Deployment) -> None:
             check_sink(connection, sink)
         there = [(e, checked_lake_table(catalog, e)) for e in events()]
         make_postgres_tables(connection)
-        for job in kept_jobs(deployment):
-            for aggregate in job.aggregates:
-                if job.writes(aggregate.name, aggregate.version):
-                    make_version(connection, aggregate)
+        for aggregate in deployed:
+            make_version(connection, aggregate)
         connection.commit()
         for e, table in there:
             _make_or_bring_up(catalog, e, table)

@@ -18,18 +18,18 @@ from pyiceberg.transforms import HourTransform
 from pyiceberg.types import StringType
 
 from aggregates.catalogue import Column, ColumnType, aggregate, aggregates
-from flink.columns import lake_columns, lake_schema
-from flink.deployment import Deployment
 from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest
-from flink.sinks import Sink, sink_inputs, sinks
-from flink.tables import check_sink, create_lake_table, create_tables, open_lake, sink_ddl
 from insights.settings import Settings
 from insights.wiring import deployment as deployment_of
 from schemas.catalogue import Event, events
 from schemas.errors import Misconfigured, Retryable
 from tests.flink.live_on_files import DEPLOYMENT
 from tests.schemas.thing_happened import THING_HAPPENED, line_fields, of, the_field
+from warehouse.columns import lake_columns, lake_schema
+from warehouse.deployment import Deployment
+from warehouse.sinks import Sink, sink_inputs, sinks
+from warehouse.tables import check_sink, create_lake_table, create_tables, open_lake, sink_ddl
 
 SINKS = [pytest.param(s, id=s.table) for s in sinks()]
 CONTRACTS = [pytest.param(e, id=e.name) for e in events()]
@@ -61,7 +61,7 @@ def deployment(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with psycopg.connect(theirs.postgres_dsn, autocommit=True) as connection:
         for database in (ours.postgres_database, ours.lake_database):
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
-    create_tables(ours)
+    create_tables(ours, ())
     yield ours
     with psycopg.connect(theirs.postgres_dsn, autocommit=True) as connection:
         for database in (ours.postgres_database, ours.lake_database):
@@ -121,7 +121,7 @@ def test_money_is_exact_at_the_contracts_limits(connection: Connection) -> None:
 def test_making_them_twice_changes_nothing(deployment: Deployment, connection: Connection, lake: Catalog) -> None:
     connection.execute("insert into ops.finality values ('sessions', now(), now(), 7, now())")
     connection.commit()
-    create_tables(deployment)
+    create_tables(deployment, ())
     assert connection.execute("select checkpoint_id from ops.finality").fetchall() == [(7,)]
     assert len(lake.list_tables("events")) >= len(events())
 
@@ -169,7 +169,7 @@ REFUSED = {
     "no key": (
         "alter table ops.finality drop constraint finality_pkey",
         "alter table ops.finality add primary key (aggregate)",
-        "ops.finality in Postgres differs from flink/sinks.py: the primary key is () and should be (aggregate). ",
+        "ops.finality in Postgres differs from warehouse/sinks.py: the primary key is () and should be (aggregate). ",
     ),
     "order of the key": (
         "alter table ops.late_events drop constraint late_events_pkey,"
@@ -187,26 +187,26 @@ def test_a_table_that_differs_is_refused_with_what_is_there_and_what_is_wanted(
     deployment: Deployment, connection: Connection, change: str, back: str, says: str
 ) -> None:
     with altered(connection, change, back), pytest.raises(Misconfigured) as refused:
-        create_tables(deployment)
+        create_tables(deployment, ())
     assert says in str(refused.value)
     assert "a changed one is a new version of the aggregate. Or drop the table" in str(refused.value)
-    create_tables(deployment)
+    create_tables(deployment, ())
 
 
 def test_columns_may_stand_in_any_order(deployment: Deployment, connection: Connection) -> None:
     """Each is written by its name."""
     connection.execute("alter table versions.sessions_v1 drop column carts cascade, add column carts bigint not null")
     connection.commit()
-    create_tables(deployment)
+    create_tables(deployment, ())
 
 
 def test_where_one_table_is_refused_none_is_changed(deployment: Deployment, connection: Connection) -> None:
     connection.execute("drop table versions.customers_v1 cascade")
     connection.commit()
     with altered(connection, *REFUSED["type"][:2]), pytest.raises(Misconfigured):
-        create_tables(deployment)
+        create_tables(deployment, ())
     assert connection.execute("select to_regclass('versions.customers_v1')").fetchone() == (None,)
-    create_tables(deployment)
+    create_tables(deployment, ())
     assert connection.execute("select to_regclass('versions.customers_v1')::text").fetchone() == (
         "versions.customers_v1",
     )
@@ -221,12 +221,12 @@ def test_where_a_lakes_table_is_refused_no_table_is_changed(
         update.add_column("colour", StringType())
     try:
         with pytest.raises(Misconfigured, match="column colour is string and should be gone"):
-            create_tables(deployment)
+            create_tables(deployment, ())
         assert connection.execute("select to_regclass('versions.customers_v1')").fetchone() == (None,)
     finally:
         with lake.load_table("events.wiki_edited").update_schema() as update:
             update.delete_column("colour")
-        create_tables(deployment)
+        create_tables(deployment, ())
 
 
 def test_a_column_of_any_type_is_the_same_when_it_is_read_back(connection: Connection) -> None:
@@ -244,7 +244,7 @@ def test_rows_that_are_written_again_have_room_in_tables_that_were_there_too(
 ) -> None:
     connection.execute("alter table versions.sessions_v1 reset (fillfactor)")
     connection.commit()
-    create_tables(deployment)
+    create_tables(deployment, ())
     options = dict(
         connection.execute(
             "select relnamespace::regnamespace || '.' || relname, reloptions from pg_class where relkind = 'r'"
@@ -423,7 +423,7 @@ def test_a_silent_topics_table_gathers_no_snapshots(stack: Settings, until: Call
 
 def test_a_postgres_that_is_away_may_be_tried_again(tmp_path: Path) -> None:
     with pytest.raises(Retryable, match="Postgres at 127.0.0.1:9 is away"):
-        create_tables(replace(DEPLOYMENT, lake_warehouse=tmp_path.as_uri()))
+        create_tables(replace(DEPLOYMENT, lake_warehouse=tmp_path.as_uri()), ())
 
 
 def test_what_a_table_counts_is_known_by_its_topics() -> None:

@@ -11,12 +11,12 @@ import pytest
 from psycopg import sql
 
 from aggregates.catalogue import Aggregate, Column, aggregate, aggregates
-from flink import versions
-from flink.deployment import Deployment
-from flink.tables import create_tables, empty_tables, make_version
 from insights.settings import Settings
 from insights.wiring import deployment as deployment_of
 from schemas.errors import Misconfigured
+from warehouse import versions
+from warehouse.deployment import Deployment
+from warehouse.tables import create_tables, empty_tables, make_version
 
 Connection = psycopg.Connection[tuple[object, ...]]
 SESSIONS, LINES = aggregate("sessions"), aggregate("order_lines")
@@ -34,7 +34,7 @@ def made(stack: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with psycopg.connect(theirs.postgres_dsn, autocommit=True) as connection:
         for database in (ours.postgres_database, ours.lake_database):
             connection.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
-        create_tables(ours)
+        create_tables(ours, ())
         yield ours
         for database in (ours.postgres_database, ours.lake_database):
             connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(database)))
@@ -93,7 +93,7 @@ def test_a_table_that_people_read_before_there_were_versions_becomes_the_first_o
         connection.execute("drop table ops.versions")
         connection.execute(f"insert into live.price_changes values {A_PRICE}")  # type: ignore[arg-type]
     try:
-        create_tables(deployment)
+        create_tables(deployment, ())
         with psycopg.connect(deployment.postgres_dsn) as connection:
             assert one(connection, "select name from versions.price_changes_v1") == "A thing"
             assert one(connection, "select name from live.price_changes") == "A thing"
@@ -109,13 +109,21 @@ def test_making_tables_does_not_move_what_readers_see(deployment: Deployment, co
     make_version(connection, second(PRICES))
     versions.swap(connection, PRICES, 2, "run-1")
     connection.commit()
-    create_tables(deployment)
+    create_tables(deployment, ())
     assert seen(connection)["price_changes"] == 2
     connection.execute("drop view live.price_changes")
     connection.commit()
-    create_tables(deployment)
+    create_tables(deployment, ())
     connection.execute(f"insert into versions.price_changes_v2 values {A_PRICE}")  # type: ignore[arg-type]
     assert one(connection, "select count(*) from live.price_changes") == 1, "a view made anew shows what it showed"
+
+
+def test_making_tables_makes_those_of_the_versions_that_are_deployed(
+    deployment: Deployment, connection: Connection
+) -> None:
+    create_tables(deployment, [second(PRICES)])
+    assert versions.kind_of(connection, "versions.price_changes_v2") == "table"
+    assert seen(connection)["price_changes"] == 1
 
 
 def test_a_swap_is_one_transaction_and_may_be_done_twice_and_back(connection: Connection) -> None:

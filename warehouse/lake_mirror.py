@@ -15,11 +15,11 @@ from pyiceberg.schema import Schema
 from pyiceberg.table import Table
 from pyiceberg.transforms import DayTransform
 
-from flink.postgres import Connection
-from flink.retention import PUBLISHED
-from flink.tables import LAKE_PROPERTIES, partitioning
-from flink.versions import COLUMNS
 from schemas.errors import Misconfigured
+from warehouse.postgres import Connection
+from warehouse.retention import PUBLISHED
+from warehouse.tables import LAKE_PROPERTIES, partitioning
+from warehouse.versions import COLUMNS
 
 # Any number that no column has: the catalog numbers them itself.
 LIST_ELEMENT = 10_000
@@ -78,7 +78,7 @@ def columns_of(connection: Connection, relation: str) -> list[Column]:
         except LookupError:
             raise Misconfigured(
                 f"{relation}.{column.name} is {column.postgres}, which has no twin in the lake: give it a type that"
-                " replay/twin.py knows, or add one there"
+                " warehouse/lake_mirror.py knows, or add one there"
             ) from None
     return found
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from psycopg import sql
 
 from aggregates.catalogue import Aggregate
-from flink.postgres import Connection
 from schemas.errors import Misconfigured
+from warehouse.postgres import Connection
 
 FIRST_VERSION = 1
 LOCK_TIMEOUT_MS = 50

@@ -18,10 +18,10 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
-from flink import compaction, retention
-from flink.deployment import Deployment
-from flink.tables import open_lake
 from schemas.errors import Retryable
+from warehouse import compaction, retention
+from warehouse.deployment import Deployment
+from warehouse.tables import open_lake
 
 # As long as this a reader may hold on to a snapshot that it has not pinned.
 KEEP_HOURS = 3.0

@@ -8,8 +8,8 @@ from typing import Any
 
 import psycopg
 
-from flink.deployment import Deployment
 from schemas.errors import Retryable
+from warehouse.deployment import Deployment
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

@@ -16,13 +16,13 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
-from flink import compaction, maintenance, retention
-from flink.maintenance import MaintenanceRuns, Rules, Tidied, maintain, rules, tidy
-from flink.tables import create_lake_table
 from schemas.catalogue import event
 from schemas.errors import Retryable
 from tests.e2e.made_events import made
 from tests.flink.live_on_files import DEPLOYMENT
+from warehouse import compaction, maintenance, retention
+from warehouse.maintenance import MaintenanceRuns, Rules, Tidied, maintain, rules, tidy
+from warehouse.tables import create_lake_table
 
 ORDERS = event("sales.order_placed")
 TABLE = ("events", ORDERS.table)

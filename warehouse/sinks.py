@@ -1,4 +1,4 @@
-"""The tables in Postgres that this folder writes, each defined once: aggregates and facts, and the job's own books."""
+"""The tables in Postgres that the live job writes, each defined once: aggregates and facts, and the job's own books."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Sink:
     description: str
     columns: dict[str, Column]
     key: tuple[str, ...]
-    origin: str = "flink/sinks.py"
+    origin: str = "warehouse/sinks.py"
 
 
 EVENT_COUNTS = Sink(
