@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas import catalogue
+from schemas.catalogue import Event
 from schemas.errors import Misconfigured
 
 HERE = Path(__file__).parent
@@ -140,3 +142,8 @@ def aggregate(name: str) -> Aggregate:
         if candidate.name == name:
             return candidate
     raise Misconfigured(f"there is no aggregate {name!r}; aggregates/ has {', '.join(a.name for a in aggregates())}")
+
+
+def touched_by(event: Event, among: Iterable[Aggregate] | None = None) -> list[str]:
+    """Names of what this event counts in, of the folders' unless others are given."""
+    return [a.name for a in (aggregates() if among is None else among) if event.name in a.inputs]

@@ -28,7 +28,8 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from aggregates.catalogue import Aggregate, Window
+from aggregates.catalogue import Aggregate
+from aggregates.windows import floored
 from flink.intended_downtime import asked_for
 from flink.job_control import LogIncomplete, cancel, newest_snapshot, one_at_a_time, stop_one, submit_deployed
 from flink.job_sql import first_published
@@ -66,12 +67,6 @@ __all__ = [
     "written_versions",
 ]
 
-WINDOW: Mapping[Window | None, timedelta] = {
-    "minute": timedelta(minutes=1),
-    "hour": timedelta(hours=1),
-    "day": timedelta(days=1),
-    None: timedelta(minutes=1),
-}
 KAFKA_SECONDS = 10.0
 Offsets = Mapping[tuple[str, int], int]
 
@@ -109,8 +104,7 @@ def line(deployment: Deployment, aggregate: Aggregate) -> datetime:
 
 def _edge(aggregate: Aggregate, at: datetime) -> datetime:
     """The start of the window that a time is in."""
-    step = WINDOW[aggregate.window]
-    return EPOCH + (at - EPOCH) // step * step
+    return floored(at, aggregate.window or "minute")
 
 
 def start_version(deployment: Deployment, aggregate: Aggregate, from_line: datetime) -> str:

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aggregates.catalogue import Aggregate, Column, aggregates
+from aggregates.catalogue import Aggregate, Column, touched_by
 from aggregates.render import Engine, render
 from flink.live_job import JOB_NAME, LiveJob, main_job, snapshots_of
 from schemas.binary import EPOCH
@@ -380,11 +380,6 @@ def _count_events() -> str:
         "select topic, window_start, count(*), cast(sum(counted) as bigint), max(occurred_at)\n"
         f"from (\n{_union(rows)}\n)\ngroup by topic, window_start"
     )
-
-
-def touched_by(e: Event, among: Iterable[Aggregate] | None = None) -> list[str]:
-    """Names of what this event counts in, of the folders' unless others are given."""
-    return [a.name for a in (aggregates() if among is None else among) if e.name in a.inputs]
 
 
 def _keep_late_events(among: Iterable[Aggregate]) -> str:

@@ -19,8 +19,8 @@ from typing import Any
 import psycopg
 
 from insights.settings import HOST, PROJECT, Settings
+from processes import EXIT_WITH_PARENT
 from schemas.errors import InsightsError, Misconfigured, Retryable
-from spark.local import LEASH
 
 PYTHON = PROJECT / ".venv-dbt" / "bin" / "python"
 DBT = PYTHON.parent / "dbt"
@@ -239,13 +239,13 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def run(settings: Settings, arguments: Sequence[str], said: Said) -> str:
-    """Runs dbt, on a leash: it ends when this process does. What it said went wrong before any model; empty if nothing.
+    """Runs dbt, which ends when this process does. What it said went wrong before any model; empty if nothing.
 
     Blocks. The live job goes first: dbt is the nicer process.
     """
     settings.dbt_dir.mkdir(parents=True, exist_ok=True)
     settings.logs_dir.mkdir(parents=True, exist_ok=True)
-    nice = ["nice", "-n", str(KINDER), str(PYTHON), str(LEASH), str(DBT)]
+    nice = ["nice", "-n", str(KINDER), str(PYTHON), str(EXIT_WITH_PARENT), str(DBT)]
     options = ["--log-format", "json", "--log-format-file", "text", "--log-file-max-bytes", "5000000"]
     options += ["--log-level-file", "info"]  # all that it could say costs a third of a small build's time
     with subprocess.Popen(

@@ -22,7 +22,13 @@ from flink.hold import Hold, held
 from flink.job_control import JobStatus
 from flink.live_job import JOB_NAME, differences, kept_jobs
 from flink.rest import FlinkUnavailable, JobFailed
-from insights.accounting import (
+from insights.dbt_run import LastBuild, last_build
+from insights.settings import Settings
+from insights.shop_currency import currency_of
+from insights.stack.states import PartState, part_states
+from insights.wiring import deployment
+from reconciliation.dead_letters import DeadLetters
+from reconciliation.topic_counts import (
     KAFKA_SECONDS,
     NO_REPLAYS,
     QUIET,
@@ -34,12 +40,6 @@ from insights.accounting import (
     read_books,
     read_log,
 )
-from insights.dbt_run import LastBuild, last_build
-from insights.dead_letters import DeadLetters
-from insights.settings import Settings
-from insights.shop_currency import currency_of
-from insights.stack.states import PartState, part_states
-from insights.wiring import deployment
 from schemas.catalogue import event, events
 from schemas.errors import Misconfigured
 from warehouse.sinks import sink_inputs

@@ -13,12 +13,11 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas import catalogue
 from schemas.catalogue import MOST_AHEAD, Event
-from schemas.codec import Encoder, Record
+from schemas.codec import ERROR_HEADERS, Encoder, Record
 from schemas.errors import BrokerUnavailable, ContractBroken, EventTooLarge, InsightsError
 from schemas.plural import counted
 
 SCHEMA_ID_HEADER: Final = "schema_id"
-ERROR_HEADERS: Final = "__connect.errors."  # Kafka Connect's, so that any of its tools can read our dead letters
 LONGEST_HEADER: Final = 8_192  # characters: a letter has to fit, whatever its message quotes
 POLL_EVERY: Final = 256
 FLUSH_SECONDS: Final = 60.0

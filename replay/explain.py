@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from aggregates.catalogue import Aggregate, aggregate
+from aggregates.windows import end_of, floored
 from replay import archive, late_events
 from replay.affected_rows import Cells, arrow_schema, from_log
 from replay.compare import comparable, measures, name_of
 from replay.context import Context
 from replay.log import slices
-from replay.windows import end_of, floored
 from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.errors import Misconfigured

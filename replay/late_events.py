@@ -10,12 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aggregates.catalogue import aggregate, aggregates
-from flink.job_sql import touched_by
+from aggregates.catalogue import aggregate, aggregates, touched_by
+from aggregates.windows import end_of
 from replay import archive
 from replay.archive import Place
 from replay.context import Context
-from replay.windows import end_of
 from schemas import catalogue
 from schemas.catalogue import Event
 from spark.task import Slice

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from aggregates.catalogue import aggregate, aggregates
-from flink.job_sql import touched_by
+from aggregates.catalogue import aggregate, aggregates, touched_by
+from aggregates.windows import floored, later
 from replay.archive import Place
 from replay.late_events import Touched
 from replay.plan_file import LeftOut
-from replay.windows import floored, later
 from schemas.catalogue import MOST_AHEAD
 from schemas.plural import counted
 

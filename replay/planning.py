@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 from pyiceberg.catalog import Catalog
 
-from aggregates.catalogue import Aggregate, Window, aggregate, aggregates
-from flink.job_sql import touched_by
+from aggregates.catalogue import Aggregate, Window, aggregate, aggregates, touched_by
+from aggregates.windows import end_of, floored, later
 from replay import archive, late_events
 from replay.context import Context
 from replay.downstream import downstream
@@ -30,7 +30,6 @@ from replay.plan_file import (
     Scope,
     Stretch,
 )
-from replay.windows import end_of, floored, later
 from schemas import catalogue
 from schemas.catalogue import MOST_AHEAD, Event
 from schemas.errors import InsightsError, Misconfigured, PoisonEvent

@@ -26,9 +26,9 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table, WriteTask
 
 from aggregates.catalogue import Aggregate, aggregates
+from aggregates.windows import end_of, floored
 from replay.plan_file import Stretch
 from replay.run_history import promoted_or_rolled_back
-from replay.windows import end_of, floored
 from schemas.errors import Retryable
 from warehouse import sinks
 from warehouse.compaction import day_of, write

@@ -17,6 +17,7 @@ from psycopg import sql
 
 from aggregates.catalogue import Aggregate, aggregate
 from aggregates.render import Engine, render
+from aggregates.windows import floored
 from flink.live_job import JOB_NAME, kept, second_name
 from replay import archive, late_events, left_out, run_history
 from replay.context import Context, Say
@@ -25,7 +26,6 @@ from replay.plan_file import PlannedAggregate, PlannedTopic, ReplayPlan, Stretch
 from replay.planning import OffsetsGone, check_current, final_until
 from replay.result import copy_parquet
 from replay.run_history import Run, Status, staging
-from replay.windows import floored
 from schemas import catalogue
 from schemas.errors import InsightsError, Retryable
 from spark.task import Chunk, Computation, Input, Task, read_task

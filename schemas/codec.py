@@ -11,7 +11,7 @@ import io
 import json
 import struct
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import fastavro
 
@@ -24,6 +24,8 @@ from schemas.rules import check
 Record = Mapping[str, Any]
 
 HEADER = struct.Struct(">bI")
+ERROR_HEADERS: Final = "__connect.errors."
+"""What a dead letter's headers begin with: Kafka Connect's, so that any of its tools can read them."""
 
 
 class Encoder:

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from processes import EXIT_WITH_PARENT
 from schemas.errors import InsightsError, Misconfigured
 
 FOLDER = Path(__file__).parent
 JOB = FOLDER / "job.py"
-LEASH = FOLDER / "leash.py"
 GRACE_SECONDS = 20.0
 # Spark asks for a module of Java that the runtime from the wheel does not have, and does as well without.
 JAVA = """#!/bin/bash
@@ -81,11 +81,11 @@ def run(
     heard: Heard = lambda event: None,
     said: Said = lambda text: None,
 ) -> None:
-    """Runs a script to its end, on a leash: it ends when this process does, or when ``heard`` raises. Blocks.
+    """Runs a script to its end: it ends when this process does, or when ``heard`` raises. Blocks.
 
     Raises SparkFailed with the script's reason, Misconfigured when the environment can't be made.
     """
-    with started(runtime, [str(LEASH), str(script), *arguments], said=said) as process:
+    with started(runtime, [str(EXIT_WITH_PARENT), str(script), *arguments], said=said) as process:
         reason = _listen(process, heard)
         if process.wait() or reason:
             raise SparkFailed(

@@ -15,7 +15,18 @@ import typer.main
 from insights.cli.main import app
 from insights.settings import PROJECT, Settings
 
-PACKAGES = ("aggregates", "alerts", "dashboards", "flink", "insights", "producers", "schemas", "warehouse")
+PACKAGES = (
+    "aggregates",
+    "alerts",
+    "dashboards",
+    "flink",
+    "insights",
+    "processes",
+    "producers",
+    "reconciliation",
+    "schemas",
+    "warehouse",
+)
 DOCUMENTS = [PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 DOCUMENTS += sorted((PROJECT / "docs").rglob("*.md"))
 IDS = [str(path.relative_to(PROJECT)) for path in DOCUMENTS]

@@ -154,7 +154,7 @@ LIVE_JOBS = Sink(
     },
     key=("job",),
 )
-# What the log says whatever a job has read of it (insights/books.py).
+# What the log says whatever a job has read of it (reconciliation/recorder.py).
 OF_THE_LOG = (LOG_COUNTS, DEAD_LETTERS)
 BOOKS = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS, FINALITY, VERSIONS, RESTATED_EVENTS, HOLDS, LIVE_JOBS, *OF_THE_LOG)
 

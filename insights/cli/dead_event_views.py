@@ -10,8 +10,8 @@ from rich.console import Group
 from rich.text import Text
 
 from insights.cli.terminal_table import Column, TerminalTable
-from insights.dead_letters import DeadLetter
-from insights.dead_records import DeadRecord, DeadRecords
+from reconciliation.dead_letters import DeadLetter
+from reconciliation.dead_records import DeadRecord, DeadRecords
 
 LONGEST_VALUE = 60
 GET_AT = (

@@ -286,8 +286,8 @@ def dead_letters(topic: ForTopic = None, as_json: AsJson = False) -> None:
 
     Example: insights dead-letters --topic sales.order_placed
     """
-    from insights import dead_letters, dead_records
     from insights.cli import dead_event_views
+    from reconciliation import dead_letters, dead_records
 
     settings = load_settings()
     letters = dead_letters.listed(settings.kafka, topic)

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     # Who finds out what is shown here has it loaded; who shows something else need not.
     from alerts.alert_store import Summary
     from flink.job_control import JobStatus
-    from insights.accounting import TopicCounts
     from insights.dbt_run import Failure, LastBuild
     from insights.doctor import Finding
     from insights.stack.states import PartState
     from insights.status import Status
+    from reconciliation.topic_counts import TopicCounts
     from replay.publish import Published
     from warehouse.maintenance import Size, Tidied
 

@@ -18,12 +18,12 @@ from flink import job_control, live_job
 from flink.finality import FinalityRecorder
 from flink.health import EVERY_SECONDS, HealthRecorder
 from flink.hold import Hold, held
-from insights.books import BooksRecorder
 from insights.settings import PROJECT, Settings
 from insights.stack.part import SYSTEM_PATH, Part, Task, http_ok
 from insights.stack.scheduled_commands import INSIGHTS, Upkeep
 from insights.stack.servers import servers
 from insights.wiring import alert_config, deployment, replay_context
+from reconciliation.recorder import ReconciliationRecorder
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable, RowsRefused
 from schemas.plural import counted
@@ -65,7 +65,7 @@ def everything(settings: Settings, plan: UpPlan) -> list[Part | Task]:
 def tasks(settings: Settings) -> list[Task]:
     """What makes servers into a stack: topics, contracts, tables, the live job, and what is kept up."""
     target = deployment(settings)
-    job, finality, books = LiveJobs(target), FinalityRecorder(target), BooksRecorder(target)
+    job, finality, books = LiveJobs(target), FinalityRecorder(target), ReconciliationRecorder(target)
     health = HealthRecorder(target)
     return [
         Task(name="topics", run=partial(create_topics, settings.kafka), after=("kafka",)),

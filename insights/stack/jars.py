@@ -6,11 +6,9 @@ Nothing is resolved at run time: what a jar needs was worked out once, with Mave
 from __future__ import annotations
 
 import hashlib
-import re
 import tarfile
 import tempfile
 import tomllib
-import zipfile
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
@@ -25,7 +23,6 @@ LOCK = Path(__file__).parent / "jars.toml"
 PARALLEL_DOWNLOADS = 4
 STACK = ("kafka", "registry", "flink", "compiler", "spark")
 """Parts of the lock that a stack on this machine runs with."""
-NOT_FOR_TRINO = re.compile(r"snowflake|rocksdb|google-cloud|grpc|azure|alluxio|-(windows|osx)-")
 
 Report = Callable[[int, int], None]
 """Told the bytes downloaded so far and the total, from several threads."""
@@ -187,29 +184,11 @@ def unpacked_registry(folder: Path) -> Path:
         with tarfile.open(archive) as tar:
             tar.extractall(target, filter="data")
 
-    return _unpacked(folder / archive.name.removesuffix(".tar.gz"), unpack)
+    return unpacked(folder / archive.name.removesuffix(".tar.gz"), unpack)
 
 
-def unpacked_trino(folder: Path) -> Path:
-    """The folder of Trino's ``lib`` and ``plugin/iceberg``, without what reads nothing here (half of their size)."""
-    server, plugin = of_part("trino", folder)
-
-    def unpack(target: Path) -> None:
-        with tarfile.open(server) as tar:
-            tar.extractall(target, [m for m in tar if "/lib/" in m.name], filter="data")
-        with zipfile.ZipFile(plugin) as archive:
-            for name in archive.namelist():
-                if not NOT_FOR_TRINO.search(name):
-                    archive.extract(name, target / "plugin")
-        inner = target / server.name.removesuffix(".tar.gz")
-        (inner / "lib").rename(target / "lib")
-        inner.rmdir()
-        (target / "plugin" / plugin.name.removesuffix(".zip")).rename(target / "plugin" / "iceberg")
-
-    return _unpacked(folder / server.name.removesuffix(".tar.gz"), unpack)
-
-
-def _unpacked(target: Path, unpack: Callable[[Path], None]) -> Path:
+def unpacked(target: Path, unpack: Callable[[Path], None]) -> Path:
+    """``target``, filled by ``unpack`` when it is not there: whole or not at all."""
     if not target.is_dir():
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as staging:
             unpack(Path(staging) / "all")

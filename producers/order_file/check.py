@@ -18,7 +18,7 @@ from producers.order_file.memory import Memory, path_of
 from producers.order_file.orders import OrderFile
 from producers.order_file.source import Work, remaining
 from producers.order_file.steps import EVENTS, ORDER, Refusal, Step
-from producers.order_file.values import EPOCH, MILLISECOND
+from schemas.binary import EPOCH, MILLISECOND
 from schemas.catalogue import MOST_AHEAD
 from schemas.codec import Encoder
 from schemas.currency import DECIMALS, decimals_shown

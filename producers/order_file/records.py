@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from producers.order_file.rows import Line
 from producers.order_file.steps import REFUND, Step
-from producers.order_file.values import EPOCH, MILLISECOND
 from producers.shop.identifiers import event_id, tail_prefix
+from schemas.binary import EPOCH, MILLISECOND
 
 CENT: Final = Decimal("0.01")
 

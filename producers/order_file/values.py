@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from schemas.binary import EPOCH, MILLISECOND
 from schemas.errors import PoisonEvent
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND: Final = timedelta(milliseconds=1)
 MOST_CENTS: Final = 10**12 - 1  # an amount in a contract has twelve digits
 MOST_UNITS: Final = (1 << 31) - 1
 EPOCH_UNITS: Final = {"epoch_seconds": 1, "epoch_millis": 1_000, "epoch_micros": 1_000_000}

@@ -16,7 +16,7 @@ from math import ceil
 from typing import Any, Final
 
 from producers.shop import people, shopping_hours
-from producers.shop.assortment import EPOCH, Product
+from producers.shop.assortment import Product
 from producers.shop.identifiers import event_id, tail_prefix
 from producers.shop.occurrences import (
     CUSTOMER_CHANGED,
@@ -29,6 +29,7 @@ from producers.shop.occurrences import (
 from producers.shop.seeded_random import mixed, share
 from producers.shop.shopping_hours import REGIONS, Region
 from producers.shop.visits import SOURCE, VISIT_MINUTES, ZERO, Seal, Shop, Visits, stock_moved
+from schemas.binary import EPOCH
 from schemas.errors import Misconfigured
 
 Place = tuple[str, str]

@@ -16,7 +16,6 @@ from typing import Any, Final
 from producers.shop import people, shopping_hours
 from producers.shop.assortment import (
     CATEGORIES,
-    EPOCH,
     Product,
     discount,
     price_at,
@@ -35,6 +34,7 @@ from producers.shop.occurrences import (
 )
 from producers.shop.seeded_random import mixed
 from producers.shop.shopping_hours import REGIONS, Region
+from schemas.binary import EPOCH
 
 Seal = Callable[[int, str, str], bytes | None]
 """(customer number, field, text) → ciphertext, or None when the customer's key is gone."""

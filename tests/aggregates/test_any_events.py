@@ -14,8 +14,7 @@ from hypothesis import Phase, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from aggregates.catalogue import aggregate, aggregates
-from flink.job_sql import touched_by
+from aggregates.catalogue import aggregate, aggregates, touched_by
 from schemas.catalogue import avro_events, event
 from schemas.codec import Encoder
 from tests.aggregates import oracle

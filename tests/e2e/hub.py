@@ -20,12 +20,12 @@ import requests
 from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest, FlinkUnavailable, JobFailed
 from insights import stack as embedded
-from insights.accounting import TopicCounts
 from insights.settings import PROJECT, Settings
 from insights.stack.control import StackNotUp
 from insights.status import Status, watching
 from producers.answer_key import Answers, answers
 from producers.publisher import Publisher
+from reconciliation.topic_counts import TopicCounts
 from schemas.catalogue import Event, avro_events, events
 from schemas.codec import Record
 from schemas.errors import InsightsError

@@ -14,8 +14,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from producers.answer_key import EPOCH, AnswerKey, Answers, answers
-from schemas.binary import kind_of
+from producers.answer_key import AnswerKey, Answers, answers
+from schemas.binary import EPOCH, kind_of
 from schemas.catalogue import Event
 
 Fate = Literal["counted", "duplicate", "late"]

@@ -7,9 +7,9 @@ from collections.abc import Collection
 import psycopg
 
 from insights import dbt_run
-from insights.books import BooksRecorder
 from insights.settings import Settings
 from insights.wiring import deployment
+from reconciliation.recorder import ReconciliationRecorder
 from tests.conftest import wait_until
 from tests.marts import lake
 from tests.marts.compare import wrong_ledgers, wrong_marts
@@ -28,7 +28,7 @@ def bring_up_to_date(settings: Settings) -> None:
         assert found.outcome == "ok", found.failures
         return True
 
-    BooksRecorder(deployment(settings)).step()
+    ReconciliationRecorder(deployment(settings)).step()
     wait_until(built, seconds=300, what="the marts are built, after a build of the stack's own if there is one")
 
 

@@ -30,7 +30,19 @@ SECOND = second_name("sales_per_minute", 2)
 LARGEST = "largest_line_amount"
 pytestmark = pytest.mark.timeout(1500)
 
-COPIED = ("aggregates", "dashboards", "flink", "insights", "producers", "replay", "schemas", "spark", "warehouse")
+COPIED = (
+    "aggregates",
+    "dashboards",
+    "flink",
+    "insights",
+    "processes",
+    "producers",
+    "reconciliation",
+    "replay",
+    "schemas",
+    "spark",
+    "warehouse",
+)
 LINKED = (".venv", ".venv-flink", ".venv-spark", "bootstrap.py", "pyproject.toml", "requirements")
 FROM_FACTS = f"""
 select date_trunc('minute', occurred_at, 'UTC'), region, category, max(quantity * unit_price) as {LARGEST}

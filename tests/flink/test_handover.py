@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from aggregates.catalogue import Aggregate, Column, aggregate, aggregates
+from aggregates.windows import LENGTH
 from flink import live_job
-from flink.handover import WINDOW, start_version
+from flink.handover import start_version
 from flink.job_sql import first_published, live_plan
 from schemas.binary import EPOCH
 from schemas.catalogue import MOST_AHEAD
@@ -65,7 +66,7 @@ def read_by(job: live_job.LiveJob, records: oracle.Dealt) -> list[Arrival]:
 
 def line_of(a: Aggregate) -> datetime:
     """An edge of a window, and of no larger one."""
-    return LINE if a.window == "day" else LINE + 3 * WINDOW[a.window]
+    return LINE if a.window == "day" else LINE + 3 * LENGTH[a.window or "minute"]
 
 
 @pytest.mark.timeout(900)

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from aggregates.catalogue import Aggregate, aggregates
+from aggregates.catalogue import Aggregate, aggregates, touched_by
 from aggregates.render import Engine, render
-from flink.job_sql import WRITTEN_BOOKS, live_plan, touched_by
+from flink.job_sql import WRITTEN_BOOKS, live_plan
 from schemas.catalogue import Event, avro_events, event, events
 from tests.flink.live_on_files import DEPLOYMENT, created, lake_on_files, plan
 from tests.flink.process import FlinkProcess, Part

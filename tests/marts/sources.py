@@ -11,12 +11,11 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from aggregates.catalogue import Aggregate, aggregates
-from flink.job_sql import touched_by
+from aggregates.catalogue import Aggregate, aggregates, touched_by
+from aggregates.windows import floored
 from insights.dbt_run import set_up
 from replay import run_history
 from replay.planning import merged
-from replay.windows import floored
 from schemas.catalogue import event
 from tests.aggregates import oracle as tables
 from tests.marts.any_shop import Log, Record

@@ -16,9 +16,9 @@ import psycopg
 import pytest
 
 from aggregates.catalogue import aggregates
+from aggregates.windows import floored
 from replay.plan_file import Stretch
 from replay.planning import merged
-from replay.windows import floored
 from schemas.catalogue import event
 from tests.marts import sources
 from tests.marts.any_shop import any_shop

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from producers import runner
-from producers.answer_key import EPOCH, MILLISECOND, answers
+from producers.answer_key import answers
 from producers.runner import Options
 from producers.shop.customer_keys import KeyStore
 from producers.shop.occurrences import (
@@ -27,6 +27,7 @@ from producers.shop.shop_state import Cursor, ShopState, stock_levels
 from producers.shop.simulation import Simulation
 from producers.shop.visits import Shop
 from producers.sources import source
+from schemas.binary import EPOCH, MILLISECOND
 from schemas.errors import Misconfigured
 from schemas.registry import Registry
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.shop import people
-from producers.shop.assortment import EPOCH, price_at
+from producers.shop.assortment import price_at
 from producers.shop.occurrences import (
     CUSTOMER_CHANGED,
     INTERACTION,
@@ -27,6 +27,7 @@ from producers.shop.occurrences import (
 )
 from producers.shop.simulation import Minute, Simulation, reopened
 from producers.shop.visits import VISIT_MINUTES, Shop
+from schemas.binary import EPOCH
 from schemas.codec import Encoder
 from schemas.errors import Misconfigured
 

@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregates.catalogue import aggregate, aggregates
-from flink.job_sql import touched_by
+from aggregates.catalogue import aggregate, aggregates, touched_by
+from aggregates.windows import end_of, floored, later
 from replay import late_events
 from replay.late_events import Touched
 from replay.left_out import in_words, lost, not_over, published_since, without_unreachable
 from replay.plan_file import LeftOut
 from replay.planning import _why_nothing
-from replay.windows import end_of, floored, later
 from schemas.catalogue import MOST_AHEAD, event
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)

@@ -25,10 +25,10 @@ from aggregates.render import Engine
 from dashboards.model import load
 from dashboards.query import Postgres, question
 from flink.live_job import JOB_NAME
-from insights.accounting import TopicCounts
 from insights.engines import engine_of
 from insights.settings import PROJECT
 from insights.wiring import replay_context
+from reconciliation.topic_counts import TopicCounts
 from replay import run_history
 from replay.context import Context
 from replay.explain import explain

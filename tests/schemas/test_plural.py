@@ -15,7 +15,19 @@ COUNTABLE = (
 ALWAYS_MANY = re.compile(rf'\{{[^{{}}"]*:,\}} (?:more )?(?:{COUNTABLE})s\b')
 # None of these is ever one: a limit, or what is said of a size.
 NEVER_ONE = re.compile(r"MOST_|most_bytes|LARGEST|LONGEST|size_bytes|max_bytes")
-FOLDERS = ("aggregates", "alerts", "dashboards", "flink", "insights", "producers", "replay", "schemas", "warehouse")
+FOLDERS = (
+    "aggregates",
+    "alerts",
+    "dashboards",
+    "flink",
+    "insights",
+    "processes",
+    "producers",
+    "reconciliation",
+    "replay",
+    "schemas",
+    "warehouse",
+)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from flink.job_control import JobStatus
 from flink.live_job import JOB_NAME
-from insights.accounting import Books, Log, Tally, TopicCounts
 from insights.status import Observed, Observer, Status, judge
+from reconciliation.topic_counts import Books, Log, Tally, TopicCounts
 from tests.conftest import own_settings
 from tests.replay.own_postgres import own_postgres
 

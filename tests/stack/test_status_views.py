@@ -15,12 +15,12 @@ from rich.console import Console, RenderableType
 from aggregates.catalogue import aggregates
 from flink.health import Failing
 from flink.job_control import JobStatus
-from insights.accounting import Replayed, TopicCounts
 from insights.cli import runtime, status_views
 from insights.doctor import Finding
 from insights.settings import Settings
 from insights.stack import PartState
 from insights.status import Status, endpoints
+from reconciliation.topic_counts import Replayed, TopicCounts
 from schemas.catalogue import events
 
 SETTINGS = Settings(home=Path("/srv/shops/insights-hub/.insights"))

@@ -1,6 +1,6 @@
 """What the log says, kept in Postgres for those who can't ask Kafka: each topic's sum, and every dead letter.
 
-It is counted as `insights status` counts (insights/accounting.py). What a letter holds is not copied.
+It is counted as `insights status` counts (reconciliation/topic_counts.py). What a letter holds is not copied.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from flink.hold import held, record
-from insights import dead_letters
-from insights.accounting import QUIET, Log, TopicCounts, count, read_books, read_log
-from insights.dead_letters import PARTITION, DeadLetter
+from reconciliation import dead_letters
+from reconciliation.dead_letters import PARTITION, DeadLetter
+from reconciliation.topic_counts import QUIET, Log, TopicCounts, count, read_books, read_log
 from schemas.catalogue import events
 from schemas.errors import BrokerUnavailable
 from warehouse.deployment import Deployment
@@ -36,7 +36,7 @@ set published = excluded.published, counted = excluded.counted, duplicate = excl
 """
 
 
-class BooksRecorder:
+class ReconciliationRecorder:
     """Keeps ops.log_counts, ops.dead_letters and ops.holds. ``step`` is called every minute; it blocks."""
 
     def __init__(self, deployment: Deployment) -> None:

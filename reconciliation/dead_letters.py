@@ -13,8 +13,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from producers.publisher import ERROR_HEADERS
 from schemas.catalogue import event
+from schemas.codec import ERROR_HEADERS
 from schemas.errors import BrokerUnavailable
 
 TOPIC = event("ops.dead_letter").topic

@@ -16,14 +16,13 @@ import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
-from alerts.postgres import PostgresAway
 from insights.cli import dead_event_views
 from insights.cli.main import app
-from insights.dead_records import NEWEST, listed
 from insights.settings import PROJECT, Settings
 from producers.publisher import Publisher
+from reconciliation.dead_records import NEWEST, listed
 from schemas.catalogue import event
-from schemas.errors import ContractBroken
+from schemas.errors import ContractBroken, Retryable
 from schemas.registry import Registry
 from tests.replay.own_postgres import own_postgres
 from warehouse.tables import make_postgres_tables, schemas_ddl
@@ -129,7 +128,7 @@ def test_before_there_are_tables_there_are_no_dead_records(dsn: str) -> None:
 
 
 def test_a_postgres_that_is_away_is_said() -> None:
-    with pytest.raises(PostgresAway, match="dead records can't be read from Postgres.*is it up"):
+    with pytest.raises(Retryable, match="dead records can't be read from Postgres.*is it up"):
         listed("postgresql://nobody@127.0.0.1:1/insights")
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import psycopg
 
-from alerts.postgres import PostgresAway
+from schemas.errors import Retryable
 
 NEWEST = 50
 CONNECT_SECONDS = 5
@@ -62,7 +62,7 @@ class DeadRecords:
 
 
 def listed(dsn: str, topic: str | None = None, *, most: int | None = NEWEST) -> DeadRecords:
-    """Those of every topic or of one; none before the tables are there. Raises PostgresAway."""
+    """Those of every topic or of one; none before the tables are there. Raises Retryable."""
     try:
         with psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
             with suppress(psycopg.errors.UndefinedTable):
@@ -70,7 +70,7 @@ def listed(dsn: str, topic: str | None = None, *, most: int | None = NEWEST) -> 
             return DeadRecords()
     except psycopg.OperationalError as error:
         said = " ".join(str(error).split())
-        raise PostgresAway(f"the dead records can't be read from Postgres: {said}; is it up?") from error
+        raise Retryable(f"the dead records can't be read from Postgres: {said}; is it up?") from error
 
 
 def _read(connection: psycopg.Connection, topic: str | None, most: int | None) -> DeadRecords:

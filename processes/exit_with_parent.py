@@ -1,4 +1,4 @@
-"""Runs a script that must not outlive who started it: ``leash.py SCRIPT ARGUMENTS``.
+"""Runs a script that must not outlive who started it: ``exit_with_parent.py SCRIPT ARGUMENTS``.
 
 Whoever started it holds the other end of its standard input. When that closes, be it by kill -9, this process ends at
 once, and Spark's Java with it, for pyspark holds that by the same means. The standard library only.

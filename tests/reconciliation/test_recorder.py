@@ -11,11 +11,11 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
-from insights.books import BooksRecorder
-from insights.dead_letters import DeadLetters, without_values
 from insights.settings import Settings
 from insights.status import status
 from insights.wiring import deployment
+from reconciliation.dead_letters import DeadLetters, without_values
+from reconciliation.recorder import ReconciliationRecorder
 from schemas.catalogue import event, events
 from warehouse.postgres import Connection
 
@@ -48,11 +48,13 @@ def rows(stack: Settings, query: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture
-def books(stack: Settings) -> BooksRecorder:
-    return BooksRecorder(deployment(stack))
+def books(stack: Settings) -> ReconciliationRecorder:
+    return ReconciliationRecorder(deployment(stack))
 
 
-def test_every_dead_letter_is_copied_once_however_often_it_is_looked(stack: Settings, books: BooksRecorder) -> None:
+def test_every_dead_letter_is_copied_once_however_often_it_is_looked(
+    stack: Settings, books: ReconciliationRecorder
+) -> None:
     for _ in range(3):
         dead_letter(stack)
         books.step()
@@ -61,7 +63,9 @@ def test_every_dead_letter_is_copied_once_however_often_it_is_looked(stack: Sett
     assert offsets == list(range(letters_end(stack)))
 
 
-def test_a_copy_says_why_and_where_and_nothing_of_what_the_letter_holds(stack: Settings, books: BooksRecorder) -> None:
+def test_a_copy_says_why_and_where_and_nothing_of_what_the_letter_holds(
+    stack: Settings, books: ReconciliationRecorder
+) -> None:
     dead_letter(stack, partition="1", offset="42")
     books.step()
     *_, newest = rows(stack, "select d.*, d::text from ops.dead_letters as d order by kafka_offset")
@@ -72,7 +76,7 @@ def test_a_copy_says_why_and_where_and_nothing_of_what_the_letter_holds(stack: S
     assert SECRET not in newest[-1]
 
 
-def test_each_topics_sum_is_kept_as_status_shows_it(stack: Settings, books: BooksRecorder) -> None:
+def test_each_topics_sum_is_kept_as_status_shows_it(stack: Settings, books: ReconciliationRecorder) -> None:
     dead_letter(stack)
     books.step()
     kept = rows(stack, "select topic, published, counted, duplicate, late, dead from ops.log_counts")
@@ -91,7 +95,9 @@ OTHER_LOGS = {
 
 
 @pytest.mark.parametrize("statement", OTHER_LOGS.values(), ids=OTHER_LOGS)
-def test_letters_of_a_log_that_was_there_before_go(stack: Settings, books: BooksRecorder, statement: str) -> None:
+def test_letters_of_a_log_that_was_there_before_go(
+    stack: Settings, books: ReconciliationRecorder, statement: str
+) -> None:
     dead_letter(stack)
     books.step()
     before = letters(stack)

@@ -1,0 +1,12 @@
+"""Processes that we start, whoever starts them. It knows nobody.
+
+``EXIT_WITH_PARENT`` is a script: ``python EXIT_WITH_PARENT SCRIPT ARGUMENTS`` runs another one that ends when its
+standard input is closed, so at the latest with whoever started it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+EXIT_WITH_PARENT: Final = Path(__file__).parent / "exit_with_parent.py"
