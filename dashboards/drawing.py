@@ -43,7 +43,7 @@ CERTIFICATES = "replays"  # the dashboard that shows a run's certificate
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """All that drawing needs: the answers of one moment."""
+    """All that drawing needs, as of one moment."""
 
     answers: Mapping[Question, Answer]
     dashboard: Dashboard
@@ -107,7 +107,7 @@ def _card(card: Card, scene: Scene) -> None:
 
 
 def _about(card: Card, scene: Scene, answer: Answer, behind: str) -> None:
-    """A button in the card's corner: how fresh, what stands behind it, and its rows to take away."""
+    """A button in the card's corner: data freshness, provenance, and the rows as CSV."""
     with st.popover(f"About {card.title}", key=f"about-{card.id}", type="tertiary"):
         st.html(f'<div class="ih-about"><b>{escape(card.title)}</b>{tiles.note(card)}</div>{behind}')
         if answer.rows:
@@ -126,14 +126,14 @@ def _about(card: Card, scene: Scene, answer: Answer, behind: str) -> None:
 
 
 def _why(problem: InsightsError | None) -> str:
-    return "Reading …" if problem is None else str(problem)
+    return "Loading…" if problem is None else str(problem)
 
 
 def _stuck(answer: Answer) -> str:
-    """What is wrong with numbers that are shown and could not be read anew."""
+    """Why the numbers shown could not be updated; empty when they could."""
     if answer.rows is None or answer.problem is None:
         return ""
-    return f"Still as of {clock(answer.read_at)}: {answer.problem}" if answer.read_at else str(answer.problem)
+    return f"Last updated {clock(answer.read_at)}: {answer.problem}" if answer.read_at else str(answer.problem)
 
 
 def _drawable(card: Card, rows: Sequence[Row]) -> bool:
@@ -160,9 +160,26 @@ def _drawing(card: Card, rows: Sequence[Row], scene: Scene) -> None:
         aspect = card.layout.width / GRID_COLUMNS * PAGE_PIXELS / height
         st.html(f'<div style="--height:{height}px">{html_charts.treemap(card, rows, scene.currency, aspect)}</div>')
     elif isinstance(card, TableCard):
-        st.html(tiles.table(card, rows, scene.currency, scene.address))
+        _table(card, rows, scene)
     elif isinstance(card, FreshnessCard):
         st.html(tiles.freshness(rows, scene.now))
+
+
+def _table(card: TableCard, rows: Sequence[Row], scene: Scene) -> None:
+    """The card's first rows, and below them a button that shows the others, and hides them again."""
+    if card.first is None or len(rows) <= card.first:
+        st.html(tiles.table(card, rows, scene.currency, scene.address))
+        return
+    key = f"all-{card.id}"
+    show_all = bool(st.session_state.get(key))
+    st.html(tiles.table(card, rows, scene.currency, scene.address, show_all=show_all))
+    st.button(
+        f"Show first {card.first}" if show_all else f"Show all {len(rows):,}",
+        key=f"rows-{card.id}",
+        type="tertiary",
+        on_click=st.session_state.__setitem__,
+        args=(key, not show_all),
+    )
 
 
 def _chart(card: Card, chart: charts.Chart) -> None:

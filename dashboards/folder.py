@@ -24,7 +24,7 @@ class Folder:
     def chosen(self, asked: str | None) -> str:
         """The name that an address asks for. Raises Misconfigured when there is no such dashboard."""
         if asked and asked not in self.names:
-            raise Misconfigured(f"there is no dashboard {asked!r} here; there are: {', '.join(self.names)}")
+            raise Misconfigured(f"no dashboard is named {asked!r}; there are: {', '.join(self.names)}")
         return asked or self._first.stem
 
     def dashboard(self, name: str) -> Dashboard:

@@ -57,7 +57,7 @@ def funnel(card: FunnelCard, rows: Sequence[Row], currency: str) -> str:
     for place, row in enumerate(rows):
         value = float(row[card.value] or 0)
         of_first = value / first if first else 0.0
-        kept = f"{shown(value / before, 'percent')} of the step before" if place and before else ""
+        kept = f"{shown(value / before, 'percent')} of the previous step" if place and before else ""
         lines.append(
             f'<li><span class="ih-step"><b>{escape(str(row[card.step]))}</b>'
             f'<span class="ih-beneath">{escape(kept)}</span></span>'

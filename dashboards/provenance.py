@@ -61,9 +61,9 @@ def age_of(row: Row, now: datetime) -> Age:
     """The Age of one row of the freshness card."""
     last = row["last_event_at"]
     if last is None:
-        return Age(seconds=None, level="none", title=f"{row['title']}: no event yet")
+        return Age(seconds=None, level="none", title=f"{row['title']}: no events yet")
     seconds = max((now - last).total_seconds(), 0.0)
-    title = f"{row['title']}: newest event {clock(last)}, {ago(seconds)}"
+    title = f"{row['title']}: latest event {clock(last)}, {ago(seconds)}"
     return Age(seconds=seconds, level=_level(seconds, row["fresh_seconds"], row["stale_seconds"]), title=title)
 
 
@@ -156,7 +156,7 @@ class Books:
 
 def _built(mart: Mart, now: datetime) -> Age:
     if mart.built_at is None:
-        return Age(seconds=None, level="none", title=f"{mart.relation}: dbt has noted no build")
+        return Age(seconds=None, level="none", title=f"{mart.relation}: not built by dbt yet")
     seconds = max((now - mart.built_at).total_seconds(), 0.0)
     level = _level(seconds, MART_FRESH_SECONDS, MART_STALE_SECONDS)
     return Age(seconds=seconds, level=level, title=f"{mart.relation}: built {ago(seconds)}")

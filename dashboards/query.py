@@ -47,9 +47,7 @@ class NotThere(QueryFailed):
     def __init__(self, name: str) -> None:
         self.is_mart = name.startswith(("marts", "snapshots", "ops.dbt_"))
         super().__init__(
-            f"{name} is not built yet"
-            if self.is_mart
-            else f"{name} is not there yet: `insights up` makes it at the start"
+            f"{name} is not built yet" if self.is_mart else f"{name} does not exist yet: `insights up` creates it"
         )
 
 
@@ -120,7 +118,9 @@ class Postgres:
                 # The text is the dashboard's own file's, and values go beside it.
                 return tuple(cursor.execute(asked.sql.encode(), dict(asked.values)).fetchall())
         except psycopg.errors.QueryCanceled as error:
-            raise QueryFailed("took longer than the statement timeout and was stopped; pick a shorter range") from error
+            raise QueryFailed(
+                "took longer than the statement timeout and was stopped; choose a shorter range"
+            ) from error
         except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
             raise NotThere(_missing(error.diag.message_primary or "")) from error
         except (
@@ -130,10 +130,10 @@ class Postgres:
         ) as error:
             raise QueryFailed(error.diag.message_primary or str(error)) from error
         except PoolTimeout:
-            silence = TimeoutError(f"no connection that answers within {LIFE_SECONDS:g} s")
-            raise DatabaseAway(f"Postgres does not answer: {silence}") from silence
+            silence = TimeoutError(f"no connection responded within {LIFE_SECONDS:g} s")
+            raise DatabaseAway(f"Postgres is not responding: {silence}") from silence
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            raise DatabaseAway(f"Postgres does not answer: {error}") from error
+            raise DatabaseAway(f"Postgres is not responding: {error}") from error
         except psycopg.Error as error:
             raise QueryFailed(error.diag.message_primary or str(error)) from error
 

@@ -133,13 +133,20 @@ def _mask(shapes: str) -> str:
     return f"-webkit-mask-image:{url};mask-image:{url};-webkit-mask-size:100% 100%;mask-size:100% 100%"
 
 
-def table(card: TableCard, rows: Sequence[Row], currency: str, address: Address = lambda _, __, ___: "") -> str:
+def table(
+    card: TableCard,
+    rows: Sequence[Row],
+    currency: str,
+    address: Address = lambda _, __, ___: "",
+    *,
+    show_all: bool = False,
+) -> str:
     """Rows with aligned numbers; a bar behind a number is its share of the column's largest.
 
-    ``address`` is a dashboard's with a parameter set to a value, for columns that set one.
+    ``address`` is a dashboard's with a parameter set to a value, for columns that set one. Without ``show_all`` the
+    table ends after the card's ``first`` rows.
     """
-    more = len(rows) - len(rows[: card.first])
-    rows = rows[: card.first]
+    rows = rows if show_all else rows[: card.first]
     kinds = {c.column: _cell(c, rows) for c in card.columns}
     names = [f'<th scope="col" class="{kinds[c.column]}">{escape(c.title)}</th>' for c in card.columns]
     largest = {c.column: max((float(r[c.column] or 0) for r in rows), default=0.0) for c in card.columns if c.bar}
@@ -156,18 +163,14 @@ def table(card: TableCard, rows: Sequence[Row], currency: str, address: Address 
         lines.append(f"<tr>{''.join(cells)}</tr>")
     ranks = '<th scope="col" class="ih-place">#</th>' if card.ranked else ""
     head = f"<thead><tr>{ranks}{''.join(names)}</tr></thead>" if any(c.title for c in card.columns) else ""
-    rest = f'<p class="ih-rest">{more:,} more in the CSV</p>' if more else ""
-    return (
-        scrolled(
-            card.title, f'<table class="ih-table" data-card="{card.id}">{head}<tbody>{"".join(lines)}</tbody></table>'
-        )
-        + rest
-    )
+    drawn = f'<table class="ih-table" data-card="{card.id}">{head}<tbody>{"".join(lines)}</tbody></table>'
+    return scrolled(card.title, drawn, long=show_all)
 
 
-def scrolled(title: str, table: str) -> str:
-    """A table that may be wider than its card: it can be reached and moved with the keyboard, too."""
-    return f'<div class="ih-rows" role="region" tabindex="0" aria-label="{escape(title)}">{table}</div>'
+def scrolled(title: str, table: str, *, long: bool = False) -> str:
+    """A table that scrolls sideways, and when ``long`` up and down as well; the keyboard can scroll it, too."""
+    kind = "ih-rows ih-long" if long else "ih-rows"
+    return f'<div class="{kind}" role="region" tabindex="0" aria-label="{escape(title)}">{table}</div>'
 
 
 def _value(c: TableColumn, row: Row, currency: str, address: Address) -> str:
@@ -204,7 +207,7 @@ def freshness(rows: Sequence[Row], now: datetime) -> str:
     lines = []
     for row in rows:
         age = age_of(row, now)
-        text = "no event yet" if age.seconds is None else ago(age.seconds)
+        text = "no events yet" if age.seconds is None else ago(age.seconds)
         lines.append(
             f'<li title="{escape(age.title)}"><span class="ih-dot ih-{age.level}"></span><b>{escape(row["title"])}</b>'
             f'<span class="ih-count">{shown(row["events"], "integer")} today</span>'
@@ -254,7 +257,7 @@ def behind(found: Behind, ages: Sequence[Age], certificate: Callable[[str], str]
 
 
 def _built(at: datetime | None) -> str:
-    return f"Built by dbt {shown(at, 'time')} UTC" if at else "dbt has noted no build of it"
+    return f"Built by dbt {shown(at, 'time')} UTC" if at else "Not built by dbt yet"
 
 
 def _mart_badge(status: str) -> str:
@@ -264,7 +267,7 @@ def _mart_badge(status: str) -> str:
 
 def _certificate(source: Source, address: Callable[[str], str]) -> str:
     if source.run is None or source.verified_at is None:
-        return '<span class="ih-beneath">No certificate of this version yet</span>'
+        return '<span class="ih-beneath">No certificate for this version yet</span>'
     tone, said = (
         ("gain", "equal")
         if not source.mismatches

@@ -32,10 +32,10 @@ BOOKS_SECONDS = 15.0  # versions, certificates and builds change by hand or ever
 PULSE_SECONDS = 1.0
 NOT_BUILT = (
     "The marts are not built yet",
-    "The stack builds them for the first time in the minutes after its start, and their cards fill by themselves."
-    " `insights dbt build` builds them now.",
+    "The first build runs a few minutes after the stack starts, and the cards then fill automatically."
+    " To build them now, run `insights dbt build`.",
 )
-NOT_REFRESHED = "The numbers below are not refreshed until it does; this page goes on asking, and heals by itself."
+NOT_REFRESHED = "The numbers below are not being updated. This page retries and recovers automatically."
 CONNECTIONS = 4
 Choices = dict[str, dict[str, str] | None]
 VERSIONS, MODELS, PULSE = (question(sql, {}) for sql in (VERSIONS_SQL, MODELS_SQL, "select 1"))
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> None:
         st.set_page_config(page_title="Dashboard", layout="wide")
         st.html(style(_mode()))
         _navigate(st.empty(), folder, "", {})
-        st.html(tiles.notice("This dashboard can't be drawn", str(error)))
+        st.html(tiles.notice("This dashboard can't be shown", str(error)))
         return
     st.set_page_config(page_title=dashboard.title, page_icon=str(Path(__file__).parent / "icon.svg"), layout="wide")
     st.html(style(_mode()))
@@ -89,12 +89,12 @@ def _mode() -> Mode:
 
 @st.cache_resource(show_spinner=False)
 def _answers(dsn: str) -> Answers:
-    """One for the whole server, so that ten readers cost what one does."""
+    """One for the whole server: ten readers cost what one does."""
     return Answers(Postgres(dsn, connections=CONNECTIONS).rows, ThreadPoolExecutor(CONNECTIONS, "page-query"))
 
 
 def _navigate(place: DeltaGenerator, folder: Folder, chosen: str, values: Mapping[str, str]) -> None:
-    """Links that keep what is chosen here where the other dashboard knows it as well."""
+    """Links that keep the selected values of parameters that the other dashboard has too."""
     titles = folder.titles()
     if len(titles) > 1:
         addresses = {name: address(name, _shared(folder, name, values)) for name in titles}
@@ -110,7 +110,7 @@ def _shared(folder: Folder, name: str, values: Mapping[str, str]) -> dict[str, s
 
 
 def _choices(dashboard: Dashboard, answers: Answers, wait_seconds: float) -> Choices:
-    """What there is to pick from, by parameter: titles by value; None while a list has not been read."""
+    """The choices of each parameter, as titles by value; None while its list has not been read."""
     asked = {p.name: question(dashboard.expanded(p.choices_sql), {}) for p in dashboard.parameters if p.choices_sql}
     found = answers.newest(dict.fromkeys(asked.values(), dashboard.refresh_seconds), wait_seconds)
     choices: Choices = {}
@@ -125,9 +125,9 @@ def _choices(dashboard: Dashboard, answers: Answers, wait_seconds: float) -> Cho
 
 
 def _top(dashboard: Dashboard, choices: Choices) -> dict[str, str]:
-    """Title and parameters; a parameter's value is kept in the page's address, so that it can be sent to others.
+    """Title and parameters. A parameter's value is kept in the page's address, so that the view can be shared.
 
-    What an address asks for and is not there is said below them.
+    A notice below them names a value that the address asks for and that does not exist.
     """
     values, unknown = {}, []
     left, right = st.columns([2, 3], vertical_alignment="bottom")
@@ -147,17 +147,17 @@ def _top(dashboard: Dashboard, choices: Choices) -> dict[str, str]:
             values[parameter.name] = picked or default
             _remember(parameter.name, values[parameter.name], default)
             if missing := _missing(parameter.name, asked, titles, changed=values[parameter.name] != default):
-                instead = f"Shown instead: {titles[default]}." if default in titles else "There is none yet."
-                unknown.append(
-                    tiles.notice(f"There is no {parameter.title.lower()} {missing} to choose", instead, "warn")
+                instead = (
+                    f"Showing {titles[default]} instead." if default in titles else "There are none to choose yet."
                 )
+                unknown.append(tiles.notice(f"{parameter.title} {missing} not found", instead, "warn"))
     if unknown:
         st.html("".join(unknown))
     return values
 
 
 def _missing(parameter: str, asked: str, titles: Mapping[str, str], *, changed: bool) -> str:
-    """What the address asked for and is not among the choices, until another is made: the address itself forgets it."""
+    """The value that the address asked for and that is not among the choices, until the reader chooses another one."""
     key = f"missing-{parameter}"
     if asked and asked not in titles:
         st.session_state[key] = asked
@@ -167,7 +167,7 @@ def _missing(parameter: str, asked: str, titles: Mapping[str, str], *, changed: 
 
 
 def _remember(parameter: str, value: str, default: str) -> None:
-    """In the address; what is chosen when it says nothing is not said."""
+    """Keep the value in the address; the default is left out."""
     if value != st.query_params.get(parameter, default):
         st.query_params[parameter] = value
     if value == default and parameter in st.query_params:
@@ -199,12 +199,12 @@ def _picked(parameter: Parameter, titles: Mapping[str, str], at_first: str) -> s
 
 
 def _pulse(answers: Answers) -> None:
-    """Tells within seconds that Postgres is away, or stands still, also where numbers are read four times a minute."""
+    """Show within seconds that Postgres is down or hangs, even on pages that read their numbers four times a minute."""
     answers.newest({PULSE: PULSE_SECONDS}, wait_seconds=0)
-    # One element, there or not: what comes and goes would move everything behind it to another place, and the page
-    # would for a moment show old cards among new ones.
+    # Always one element: one that comes and goes would shift everything after it, and the page would briefly mix old
+    # cards with new ones.
     if fault := answers.away:
-        st.html(tiles.notice("Postgres does not answer", f"{NOT_REFRESHED} ({fault.__cause__ or fault})"))
+        st.html(tiles.notice("Postgres is not responding", f"{NOT_REFRESHED} ({fault.__cause__ or fault})"))
     else:
         st.empty()
 
@@ -257,8 +257,8 @@ def _ages(
 
 def _foot(scene: Scene, healthy: bool, read_at: datetime | None) -> str:
     level = "fresh" if healthy and read_at else "stale"
-    read = f"Read {clock(read_at)}" if read_at else "Waiting for Postgres"
-    every = f"every {scene.dashboard.refresh_seconds:g} s, times in UTC"
+    read = f"Updated {clock(read_at)}" if read_at else "Waiting for Postgres"
+    every = f"refreshes every {scene.dashboard.refresh_seconds:g} s · times in UTC"
     dot = f'<span class="ih-dot ih-{level}"></span>'
     return f'<div class="ih-bar"><span class="ih-clock">{dot}{read} · {every}</span></div>'
 

@@ -47,7 +47,7 @@ TONES: Mapping[Tone, str] = {
 }
 FRESHNESS_COLUMNS: tuple[tuple[str, str, NumberFormat], ...] = (
     ("title", "Source", "text"),
-    ("last_event_at", "Newest event, UTC", "time"),
+    ("last_event_at", "Latest event, UTC", "time"),
     ("events", "Events today", "integer"),
 )
 PREVIOUS = re.compile(r"\bas previous\b", re.IGNORECASE)
@@ -147,7 +147,7 @@ def _number(card: NumberCard, currency: str) -> Look:
 
 def _compared_with(card: NumberCard) -> str:
     """Metabase writes ``vs.`` itself."""
-    return card.compare.removeprefix("vs ").strip()
+    return card.compare.removeprefix("vs. ").strip()
 
 
 def _series(series: Iterable[Series], *, lines: bool) -> dict[str, Any]:

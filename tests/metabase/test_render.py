@@ -100,7 +100,7 @@ def test_an_operator_that_metabase_takes_for_a_values_place_is_refused(operator:
     [
         ({}, "scalar"),
         ({"compare": "in the last minute"}, "scalar"),
-        ({"compare": "vs the period before", "sql": "select 1 as value, 2 as previous"}, "smartscalar"),
+        ({"compare": "vs. previous period", "sql": "select 1 as value, 2 as previous"}, "smartscalar"),
         ({"kind": "line", "series": [{"column": "a", "title": "A", "style": "area"}]}, "line"),
         ({"kind": "column", "series": [{"column": "a", "title": "A"}]}, "bar"),
         ({"kind": "bar"}, "row"),
@@ -116,7 +116,7 @@ def test_each_kind_of_card_has_a_display(changes: dict[str, Any], display: str) 
 
 
 def test_a_number_with_the_period_before_is_a_trend_of_one_row() -> None:
-    card = a_card("a", compare="vs the day before", better="lower", sql="select 1 as value, 2 as previous")
+    card = a_card("a", compare="vs. the day before", better="lower", sql="select 1 as value, 2 as previous")
     (shown,) = rendered(card).cards
     (comparison,) = shown.settings["scalar.comparisons"]
     assert (comparison["column"], comparison["label"]) == ("previous", "the day before")

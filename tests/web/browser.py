@@ -34,10 +34,10 @@ axe.run(document, {resultTypes: ['violations']}).then(found => done(found.violat
     .filter(v => ['serious', 'critical'].includes(v.impact))
     .map(v => ({rule: v.id, impact: v.impact, where: v.nodes.map(n => n.target.join(' ') + ': ' + n.failureSummary)}))))
 """
-# The page's last line is there, no card still reads, and every chart has its canvas.
+# The page's last line is there, no card is still loading, and every chart has its canvas.
 DRAWN = """
 return !!document.querySelector('.ih-clock') && ![...document.querySelectorAll('.ih-empty')].some(
-    e => e.innerText.includes('Reading')) && [...document.querySelectorAll('[data-testid="stVegaLiteChart"]')].every(
+    e => e.innerText.includes('Loading')) && [...document.querySelectorAll('[data-testid="stVegaLiteChart"]')].every(
     c => c.querySelector('canvas, svg')) && !document.querySelector('[data-testid="stSkeleton"]')
 """
 
@@ -161,7 +161,7 @@ class Browser:
         return str(self.run("return document.body.innerText"))
 
     def read_at(self) -> str:
-        found = re.search(r"Read (\S+) UTC", self.text())
+        found = re.search(r"Updated (\S+) UTC", self.text())
         return found[1] if found else ""
 
     def picture(self, name: str) -> None:

@@ -183,7 +183,7 @@ def test_a_folder_has_the_first_dashboard_and_all_beside_it(tmp_path: Path) -> N
     titles = {"first": "The first", "late": "The late", "marts": "The marts", "books": "The books"}
     assert list(folder.titles().items()) == list(titles.items())
     assert (folder.chosen(None), folder.chosen("marts")) == ("first", "marts")
-    with pytest.raises(Misconfigured, match="there is no dashboard 'mart' here; there are: first, late, marts, books"):
+    with pytest.raises(Misconfigured, match="no dashboard is named 'mart'; there are: first, late, marts, books"):
         folder.chosen("mart")
 
 

@@ -66,9 +66,9 @@ def test_a_heat_map_keeps_the_order_of_its_rows_and_columns_and_leaves_gaps() ->
 def test_a_funnel_says_what_each_step_keeps() -> None:
     card = FunnelCard.model_validate(CARD | {"kind": "funnel"})
     html = funnel(card, [{"step": s, "value": v} for s, v in (("Visited", 200), ("Bought", 50), ("Again", 0))], "EUR")
-    assert "25.0\u202f% of the step before" in html
+    assert "25.0\u202f% of the previous step" in html
     assert [part.split("%")[0] for part in html.split("width:")[1:]] == ["100.00", "25.00", "0.40"]
-    assert "of the step before" in funnel(card, [{"step": "a", "value": 3}, {"step": "b", "value": 3}], "EUR")
+    assert "of the previous step" in funnel(card, [{"step": "a", "value": 3}, {"step": "b", "value": 3}], "EUR")
 
 
 def test_a_treemap_shows_no_box_for_nothing_and_escapes_names() -> None:
@@ -151,7 +151,7 @@ def test_behind_a_mart_stand_its_build_and_the_versions_and_certificates_of_what
     html = behind(found, found.ages(NOW), lambda run: f"?run={run}")
     assert "marts.daily_sales: built 3 min ago" in html
     assert '<a href="?run=r7">Certificate of r7</a>, late events' in html
-    assert "No certificate of this version yet" in html
+    assert "No certificate for this version yet" in html
 
 
 def test_a_certificate_with_differences_says_how_many() -> None:
@@ -162,8 +162,8 @@ def test_a_certificate_with_differences_says_how_many() -> None:
 def test_a_mart_that_no_build_noted_is_said_to_be_so() -> None:
     found = books().behind(["marts.rfm"])
     (age,) = found.ages(NOW)
-    assert (age.level, age.title) == ("none", "marts.rfm: dbt has noted no build")
-    assert "dbt has noted no build of it" in behind(found, [], lambda run: run)
+    assert (age.level, age.title) == ("none", "marts.rfm: not built by dbt yet")
+    assert "Not built by dbt yet" in behind(found, [], lambda run: run)
 
 
 def test_a_mart_is_fresh_for_three_builds_and_stale_after_a_day() -> None:

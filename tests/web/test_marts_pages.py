@@ -84,7 +84,7 @@ def test_every_page_is_whole_readable_by_all_and_without_a_fault(
     drawn = set(browser.run("return [...document.querySelectorAll('[class*=st-key-card-]')].map(c => c.className)"))
     assert len(drawn) == len(load(FOLDER / f"{name}.yaml").cards)
     text = browser.text()
-    for fault in ("is not built yet", "is not there yet", "does not exist", "statement timeout", "does not answer"):
+    for fault in ("is not built yet", "does not exist", "statement timeout", "is not responding"):
         assert fault not in text
     assert browser.axe() == []
     assert browser.console() == []
@@ -215,13 +215,13 @@ def test_what_an_address_asks_for_and_is_not_there_is_said_until_something_is_ch
     browser = browse()
     browser.show(f"{page}?{ALL_TIME}&region=XX&category=Bikes")
     told = browser.run("return [...document.querySelectorAll('.ih-notice')].map(n => n.innerText)")
-    assert told == ["There is no region XX to choose\nShown instead: All regions."]
+    assert told == ["Region XX not found\nShowing All regions instead."]
     assert browser.axe() == []
     pick(browser, "category", "All categories")
     wait_until(lambda: "category" not in browser.chrome.current_url, seconds=20, what="another category")
-    assert "There is no region XX" in browser.text()
+    assert "Region XX not found" in browser.text()
     pick(browser, "region", "EU")
-    wait_until(lambda: "There is no region" not in browser.text(), seconds=20, what="the note is gone")
+    wait_until(lambda: "Region XX not found" not in browser.text(), seconds=20, what="the note is gone")
 
 
 def test_a_postgres_that_stands_still_is_told_within_seconds_and_the_page_heals_by_itself(
@@ -232,10 +232,28 @@ def test_a_postgres_that_stands_still_is_told_within_seconds_and_the_page_heals_
     value, places = browser.value("customers"), browser.places()
     notice = "return (document.querySelector('.ih-notice') || {innerText: ''}).innerText"
     with standing_still(shop.dsn):
-        wait_until(lambda: "The numbers below are not refreshed" in browser.run(notice), seconds=8, what="the notice")
+        wait_until(
+            lambda: "The numbers below are not being updated" in browser.run(notice), seconds=8, what="the notice"
+        )
         assert browser.value("customers") == value
         assert browser.places() == places
     wait_until(lambda: not browser.run(notice), seconds=8, what="the page heals")
+
+
+def test_a_button_below_a_long_table_shows_all_its_rows_and_hides_them_again(
+    page: str, shop: Shop, browse: Any
+) -> None:
+    customers = len(MARTS["rfm"].rows(shop.history))
+    first = next(card.first for card in load(FOLDER / "customers.yaml").cards if card.id == "best")
+    browser = browse()
+    browser.show(f"{page}?dashboard=customers")
+    button = "document.querySelector('.st-key-rows-best button')"
+    rows = "return document.querySelectorAll('table[data-card=best] tbody tr').length"
+    assert browser.run(f"return {button}.innerText") == f"Show all {customers}"
+    for number, offer in ((customers, f"Show first {first}"), (first, f"Show all {customers}")):
+        browser.run(f"{button}.click()")
+        wait_until(lambda number=number: browser.run(rows) == number, seconds=20, what=f"{number} customers")
+        assert browser.run(f"return {button}.innerText") == offer
 
 
 def test_the_csv_of_a_card_has_its_rows(page: str, shop: Shop, browse: Any, downloads: Path) -> None:
@@ -298,7 +316,7 @@ def test_the_cohorts_are_those_of_the_log(page: str, shop: Shop, browse: Any) ->
 
 
 def test_segments_of_a_short_history_say_that_they_mean_little(page: str, shop: Shop, browse: Any) -> None:
-    caution = "There are orders of 2 days so far. Scores rank customers among each other"
+    caution = "Only 2 days of orders so far. Scores rank customers against each other"
     drawn = "return [...document.querySelectorAll('.ih-caution')].map(c => c.innerText)"
     browser = browse()
     browser.show(f"{page}?dashboard=customers")
@@ -368,15 +386,15 @@ def test_a_card_that_can_not_be_read_says_so_alone_and_what_to_do(shop: Shop, br
         browser = browse()
         browser.chrome.get(address)
         wait_until(
-            lambda: "stopped; pick a shorter range" in browser.text(), seconds=60, what="the slow one is stopped"
+            lambda: "stopped; choose a shorter range" in browser.text(), seconds=60, what="the slow one is stopped"
         )
         text = browser.text()
         assert browser.value("card_0") == "42"
         assert "marts.not_built is not built yet" in text
         assert "The marts are not built yet" in text
-        assert "insights dbt build builds them now" in text
+        assert "To build them now, run insights dbt build" in text
         assert 'column "no_such_column" does not exist' in text
-        assert "Postgres does not answer" not in text
+        assert "Postgres is not responding" not in text
 
 
 def test_dead_records_are_counted_by_topic_and_reason_and_the_newest_stand_with_their_place(

@@ -43,7 +43,7 @@ def test_cards_without_a_mart_are_small_and_the_page_says_when_it_comes(
 ) -> None:
     browser = browse(size)
     browser.show(f"{page}?dashboard={name}")
-    assert "The stack builds them for the first time in the minutes after its start" in browser.text()
+    assert "The first build runs a few minutes after the stack starts" in browser.text()
     assert browser.axe() == []
     assert browser.console() == []
     heights = browser.run(f"return {EMPTY}.map(c => [...c.children].reduce((sum, e) => sum + e.scrollHeight, 0))")

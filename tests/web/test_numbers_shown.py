@@ -71,15 +71,15 @@ def test_a_compact_number_is_short_and_within_one_percent(amount: Decimal) -> No
 
 
 def test_a_series_without_a_number_is_not_in_the_legend() -> None:
-    series = [{"column": "previous", "title": "Period before"}, {"column": "net", "title": "This period"}]
+    series = [{"column": "previous", "title": "Previous period"}, {"column": "net", "title": "This period"}]
     layout = {"row": 0, "col": 0, "width": 6, "height": 4}
     card = LineCard.model_validate(
         {"kind": "line", "id": "c", "title": "C", "sql": "select 1", "layout": layout, "series": series}
     )
     rows = [{"net": 0, "previous": None}, {"net": 5, "previous": None}]
     assert "This period" in head(card, rows, None)
-    assert "Period before" not in head(card, rows, None)
-    assert "Period before" in head(card, [*rows, {"net": 0, "previous": 0}], None)
+    assert "Previous period" not in head(card, rows, None)
+    assert "Previous period" in head(card, [*rows, {"net": 0, "previous": 0}], None)
 
 
 def test_growth_has_a_sign_and_nothing_grows_from_nothing() -> None:

@@ -244,13 +244,13 @@ def test_postgres_away_is_told_and_heals_by_itself(page: str, wire: Wire, browse
     try:
         told = "return document.querySelectorAll('.ih-notice-loss').length"
         until(lambda: browser.run(told), seconds=60, what="the notice")
-        assert "Postgres does not answer" in browser.text()
+        assert "Postgres is not responding" in browser.text()
         assert browser.value("orders") == orders
         assert browser.places() == places
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         browser.chrome.save_screenshot(str(SCREENSHOTS / "sales-overview-postgres-away.png"))
     finally:
         wire.mend()
-    until(lambda: "Postgres does not answer" not in browser.text(), seconds=60, what="the page heals")
+    until(lambda: "Postgres is not responding" not in browser.text(), seconds=60, what="the page heals")
     read_at = browser.read_at()
     until(lambda: browser.read_at() != read_at, seconds=30, what="numbers are read again")

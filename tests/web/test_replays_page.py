@@ -62,10 +62,12 @@ def test_before_the_first_run_the_page_says_how_to_begin_and_is_a_click_away(pag
     browser.chrome.get(page)
     wait_until(lambda: browser.run("return document.querySelectorAll('.ih-nav a').length") == 7, seconds=90)
     browser.run("[...document.querySelectorAll('.ih-nav a')].find(a => a.innerText === 'Replays').click()")
-    wait_until(lambda: "No replay has run yet: insights replay plan begins one" in browser.text(), seconds=60)
+    wait_until(lambda: "No replays yet: start with insights replay plan" in browser.text(), seconds=60)
     assert browser.chrome.current_url.endswith("/?dashboard=replays")
     tables = len(aggregates())
-    wait_until(lambda: len(rows(browser, "behind")) == tables, seconds=30, what="each table, without a certificate")
+    wait_until(
+        lambda: len(rows(browser, "live_tables")) == tables, seconds=30, what="each table, without a certificate"
+    )
 
 
 def test_the_first_runs_appear_on_a_page_that_is_open(page: str, runs: dict[str, Run], browse: Any) -> None:
@@ -83,15 +85,15 @@ def test_the_page_shows_every_run_what_is_behind_each_table_and_late_events(
     newest_first = ("running", "different", "failed", "restated", "equal")
     assert list(shown) == [runs[name].run for name in newest_first]
     assert [line[1] for line in shown.values()] == ["running", "differs", "failed", "promoted", "promoted"]
-    assert shown[runs["equal"].run][9] == "equal\n214 left out"
+    assert shown[runs["equal"].run][9] == "equal\n214 excluded"
     assert shown[runs["different"].run][9] == "different\n2 differ"
     assert "Spark needs 1.5" in shown[runs["failed"].run][-1]
 
     # A card keeps what it had until it is due to be read again.
     wait_until(lambda: browser.value("late_restated") == "9", seconds=30, what="a tile that was empty")
     wait_until(lambda: rows(browser, "late_by_topic"), seconds=30, what="the last card")
-    behind = {line[0]: line for line in rows(browser, "behind")}
-    sales, lines = behind["live.sales_per_minute"], behind["events.order_lines"]
+    tables = {line[0]: line for line in rows(browser, "live_tables")}
+    sales, lines = tables["live.sales_per_minute"], tables["events.order_lines"]
     assert (sales[1].split("\n")[0], sales[4]) == ("v1", runs["different"].run)
     assert lines[3:5] == ["equal\n1,607 rows", runs["restated"].run]
     assert (lines[7].split("\n")[0], lines[8].split("\n")[0]) == ("7", runs["restated"].run)
