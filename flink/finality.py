@@ -59,13 +59,12 @@ class FinalityRecorder:
         self._readings: dict[str, Reading] = {}
         self._reached: dict[str, Reached] = {}
 
-    def step(self) -> bool:
-        """Always True. Raises Retryable or psycopg.Error when a server is away; the next step goes on."""
+    def step(self) -> None:
+        """Raises Retryable or psycopg.Error when a server is away; the next step goes on."""
         deployed = kept_jobs(self._deployment)
         active = self._rest.active_jobs()
         if any([self._look(job.name, active.get(job.name)) for job in deployed]):
             self._record(deployed)
-        return True
 
     def _look(self, name: str, job: str | None) -> bool:
         """Whether the job is known to be further than before."""

@@ -100,8 +100,8 @@ class HealthRecorder:
         self._has_run: set[str] = set()
         self._rest = FlinkRest(deployment.flink_url)
 
-    def step(self) -> bool:
-        """Always True. Raises Retryable when Postgres is away. A Flink that is away is what there is to say."""
+    def step(self) -> None:
+        """Raises Retryable when Postgres is away. A Flink that is away is what there is to say."""
         looks = {} if held(self._deployment) else dict(self._looks())
         now = self._clock()
         # After the look: what was asked for during it is known.
@@ -116,7 +116,6 @@ class HealthRecorder:
             connection.execute("delete from ops.live_jobs where not job = any(%s)", (list(looks),))
             for name, found in looks.items():
                 connection.execute(UPSERT, self._row(name, found, now))
-        return True
 
     def _want(self, names: Collection[str], now: float) -> None:
         """A job that was not wanted for a while, as of a hold, has all its time again to come up."""

@@ -43,8 +43,8 @@ class ReconciliationRecorder:
         self._deployment = deployment
         self._admin: AdminClient | None = None
 
-    def step(self) -> bool:
-        """Always True. Raises Retryable when a server is away, and nothing is written."""
+    def step(self) -> None:
+        """Raises Retryable when a server is away, and nothing is written."""
         if self._admin is None:
             self._admin = AdminClient({"bootstrap.servers": self._deployment.kafka, **QUIET})
         try:
@@ -54,7 +54,6 @@ class ReconciliationRecorder:
                 self._keep(connection, self._admin)
         except KafkaException as error:
             raise BrokerUnavailable(f"Kafka at {self._deployment.kafka} did not tell what it has: {error}") from error
-        return True
 
     def _keep(self, connection: Connection, admin: AdminClient) -> None:
         connection.execute("lock table ops.dead_letters in exclusive mode")  # one copies at a time

@@ -154,9 +154,24 @@ LIVE_JOBS = Sink(
     },
     key=("job",),
 )
+RECURRING_JOBS = Sink(
+    table="ops.recurring_jobs",
+    description="How the runs of each recurring job of the stack went (insights/stack/recurring_jobs.py).",
+    columns={
+        "job": Column(type="string", doc="The job."),
+        "every_seconds": Column(type="double", doc="From the beginning of one run to that of the next."),
+        "succeeded_at": Column(type="timestamp", doc="When a run last succeeded.", nullable=True),
+        "failing_since": Column(type="timestamp", doc="The first failed run since then.", nullable=True),
+        "failures": Column(type="count", doc="How many runs have failed since then."),
+        "error": Column(type="string", doc="Why the newest run failed.", nullable=True),
+        "recorded_at": Column(type="timestamp", doc="When this was written."),
+    },
+    key=("job",),
+)
 # What the log says whatever a job has read of it (reconciliation/recorder.py).
 OF_THE_LOG = (LOG_COUNTS, DEAD_LETTERS)
-BOOKS = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS, FINALITY, VERSIONS, RESTATED_EVENTS, HOLDS, LIVE_JOBS, *OF_THE_LOG)
+OF_THE_JOBS = (FINALITY, VERSIONS, HOLDS, LIVE_JOBS, RECURRING_JOBS)
+BOOKS = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS, RESTATED_EVENTS, *OF_THE_JOBS, *OF_THE_LOG)
 
 
 def sinks() -> tuple[Sink, ...]:

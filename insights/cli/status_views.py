@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flink.job_control import JobStatus
     from insights.dbt_run import Failure, LastBuild
     from insights.doctor import Finding
+    from insights.stack.process_record import Recurrence
     from insights.stack.states import PartState
     from insights.status import Status
     from reconciliation.topic_counts import TopicCounts
@@ -58,7 +59,8 @@ def overview(status: Status) -> RenderableType:
     shown = [
         *([noted_lines(status.away)] if status.away else []),
         parts_table([part for part in status.parts if not part.is_task]),
-        *tasks_tables([part for part in status.parts if part.is_task]),
+        *tasks_tables([part for part in status.parts if part.is_task and part.recurring is None]),
+        *recurring_tables([part for part in status.parts if part.recurring is not None]),
         topics_table(status.topics, status.replayed.restated),
         currency_line(status.currency),
         jobs_table(status.jobs),
@@ -136,6 +138,32 @@ def tasks_tables(tasks: Sequence[PartState]) -> Iterator[TerminalTable]:
         sheet.add(task.name, _state(task), _detail(task))
     if tasks:
         yield sheet
+
+
+def recurring_tables(jobs: Sequence[PartState]) -> Iterator[TerminalTable]:
+    """Each job that the stack repeats, when a run of it last succeeded, and why the newest one failed."""
+    sheet = TerminalTable(
+        "recurring",
+        *(Column(), Column(name="state", at_least=10), Column(name="every", right=True)),
+        *(Column(name="last success", right=True), Column(flows=True)),
+    )
+    for job in jobs:
+        known = job.recurring
+        assert known is not None
+        succeeded = _utc(known.succeeded_at) if known.succeeded_at else "not yet"
+        sheet.add(job.name, _state(job), span(known.every_seconds), succeeded, _failures(known, _detail(job)))
+    if jobs:
+        yield sheet
+
+
+def _failures(known: Recurrence, detail: Text) -> Text:
+    if known.failing_since is None:
+        return detail
+    return Text.assemble(f"failed {counted(known.failures, 'time')} since {_utc(known.failing_since)}: ", detail)
+
+
+def _utc(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _state(part: PartState) -> Text:

@@ -1,4 +1,4 @@
-"""The whole stack as a list: servers, then what must be done on them, then the daemons that use them.
+"""The whole stack as a list: servers, what must be done on them, what recurs, and the daemons that use them.
 
 Adding a daemon is one entry in ``daemons``.
 """
@@ -19,8 +19,8 @@ from flink.finality import FinalityRecorder
 from flink.health import EVERY_SECONDS, HealthRecorder
 from flink.hold import Hold, held
 from insights.settings import PROJECT, Settings
-from insights.stack.part import SYSTEM_PATH, Part, Task, http_ok
-from insights.stack.scheduled_commands import INSIGHTS, Upkeep
+from insights.stack.part import SYSTEM_PATH, Part, Recurring, Task, http_ok
+from insights.stack.recurring_jobs import INSIGHTS, Command, RecurringJobsRecorder
 from insights.stack.servers import servers
 from insights.wiring import alert_config, deployment, replay_context
 from reconciliation.recorder import ReconciliationRecorder
@@ -57,16 +57,15 @@ class UpPlan:
     seed: int | None = None
 
 
-def everything(settings: Settings, plan: UpPlan) -> list[Part | Task]:
-    """Every part and task, in an order in which each comes after what it needs."""
-    return [*servers(settings), *tasks(settings), *(daemons(settings, plan) if plan.daemons else [])]
+def everything(settings: Settings, plan: UpPlan) -> list[Part | Task | Recurring]:
+    """Every part, task and recurring job, in an order in which each comes after what it needs."""
+    started = daemons(settings, plan) if plan.daemons else []
+    return [*servers(settings), *tasks(settings), *recurring_jobs(settings), *started]
 
 
 def tasks(settings: Settings) -> list[Task]:
-    """What makes servers into a stack: topics, contracts, tables, the live job, and what is kept up."""
-    target = deployment(settings)
-    job, finality, books = LiveJobs(target), FinalityRecorder(target), ReconciliationRecorder(target)
-    health = HealthRecorder(target)
+    """What makes servers into a stack: topics, contracts, tables, and the live job."""
+    job = LiveJobs(deployment(settings))
     return [
         Task(name="topics", run=partial(create_topics, settings.kafka), after=("kafka",)),
         Task(name="contracts", run=partial(_register, settings.registry_url), after=("registry",)),
@@ -78,31 +77,46 @@ def tasks(settings: Settings) -> list[Task]:
             # Not the TaskManager: it comes up while the job is planned, which takes as long.
             after=("topics", "contracts", "tables", "jobmanager"),
         ),
-        Task(
+    ]
+
+
+def recurring_jobs(settings: Settings) -> list[Recurring]:
+    """What is repeated for as long as the stack is up."""
+    target = deployment(settings)
+    lake_minutes, late_minutes = settings.lake_maintenance_minutes, settings.restate_late_minutes
+    return [
+        Recurring(
             name="finality",
-            run=lambda: "kept in ops.finality",
-            still_done=finality.step,
-            after=("job",),
+            step=FinalityRecorder(target).step,
+            says="kept in ops.finality",
             every_seconds=1.0,
+            after=("job",),
         ),
-        Task(
+        Recurring(
             name="health",
-            run=lambda: "kept in ops.live_jobs" if health.step() else "",
-            still_done=health.step,
-            after=("tables",),  # and not the job, of which it tells when it is gone
+            step=HealthRecorder(target).step,
+            says="kept in ops.live_jobs",
             every_seconds=EVERY_SECONDS,
+            after=("tables",),  # and not the job: it records when that is gone
         ),
-        Task(
+        Recurring(
             name="books",
-            run=lambda: "kept in ops.log_counts and ops.dead_letters" if books.step() else "",
-            still_done=books.step,
-            after=("topics", "tables"),
+            step=ReconciliationRecorder(target).step,
+            says="kept in ops.log_counts and ops.dead_letters",
             every_seconds=60.0,
+            after=("topics", "tables"),
         ),
-        _upkeep(settings, "lake", "tidied", settings.lake_maintenance_minutes, ("lake", "maintain")),
-        _upkeep(settings, "late", "late events counted", settings.restate_late_minutes, ("replay", "late")),
-        # Soon after the start: whoever looks at a dashboard first shall see something.
-        _upkeep(settings, "marts", "built", settings.dbt_minutes, ("dbt", "build"), first_after_seconds=60.0),
+        Recurring(
+            name="recurring",
+            step=RecurringJobsRecorder(settings, target).step,
+            says="kept in ops.recurring_jobs",
+            every_seconds=10.0,
+            after=("tables",),
+        ),
+        _command(settings, "lake", "tidied", lake_minutes, ("lake", "maintain"), lake_minutes * 60),
+        _command(settings, "late", "late events counted", late_minutes, ("replay", "late"), late_minutes * 60),
+        # Soon after the start, so that the first dashboard that is opened shows something.
+        _command(settings, "marts", "built", settings.dbt_minutes, ("dbt", "build"), 60.0),
     ]
 
 
@@ -125,21 +139,18 @@ class LiveJobs:
         return hold == self._told and (hold is not None or job_control.all_run(self._target))
 
 
-def _upkeep(
-    settings: Settings,
-    name: str,
-    done: str,
-    minutes: int,
-    arguments: tuple[str, ...],
-    first_after_seconds: float | None = None,
-) -> Task:
-    command = (*INSIGHTS, *arguments)
-    return Task(
+def _command(
+    settings: Settings, name: str, done: str, minutes: int, arguments: tuple[str, ...], first_after_seconds: float
+) -> Recurring:
+    command = Command(settings, name, (*INSIGHTS, *arguments))
+    return Recurring(
         name=name,
-        run=lambda: f"{done} every {counted(minutes, 'minute')}",
-        still_done=Upkeep(settings, name, minutes, command, first_after_seconds=first_after_seconds).step,
+        step=command.run,
+        says=f"{done} every {counted(minutes, 'minute')}",
+        every_seconds=minutes * 60.0,
+        first_after_seconds=first_after_seconds,
         after=("tables",),
-        every_seconds=30.0,
+        cancel=command.cancel,
     )
 
 

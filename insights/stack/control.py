@@ -108,9 +108,15 @@ def _start_supervisor(settings: Settings, plan: UpPlan) -> None:
 
 
 def _forget_tasks(settings: Settings) -> None:
-    """What an earlier run says of itself is not this run's progress; the processes it names may still be adopted."""
+    """What an earlier run says of itself is not this run's progress. The processes it names may still be adopted, and
+    recurring jobs run when they would have.
+    """
     state = read_state(settings.run_dir)
-    kept = {name: asdict(Record(pid=r.pid, started=r.started)) for name, r in state.items() if process_of(r)}
+    kept = {
+        name: asdict(Record(pid=r.pid, started=r.started, is_task=r.is_task, recurring=r.recurring))
+        for name, r in state.items()
+        if r.recurring or process_of(r)
+    }
     (settings.run_dir / "state.json").write_text(json.dumps(kept))
 
 
@@ -124,14 +130,14 @@ def await_all(settings: Settings, names: list[str], report: Report) -> None:
         state = read_state(settings.run_dir)
         for name in names:
             _announce(name, state.get(name, Record()), announced, report)
-        if all(state.get(name, Record()).state in ("running", "done") for name in names):
+        if all(_is_up(state.get(name, Record())) for name in names):
             return
         _give_up_on_failures(settings, names, state, before)
         if supervisor_process(settings) is None and time.monotonic() > deadline - UP_SECONDS + 30:
             log = settings.logs_dir / "supervisor.out"
             raise StackNotUp(f"the supervisor ended: {_tail(log)} (see {log})")
         if time.monotonic() > deadline:
-            late = [n for n in names if state.get(n, Record()).state not in ("running", "done")]
+            late = [n for n in names if not _is_up(state.get(n, Record()))]
             said = "; ".join(f"{n}: {state.get(n, Record()).detail or state.get(n, Record()).state}" for n in late)
             raise StackNotUp(
                 f"after {UP_SECONDS:.0f} s these are not up: {said}. Their logs: `insights logs {late[0]}`"
@@ -139,12 +145,18 @@ def await_all(settings: Settings, names: list[str], report: Report) -> None:
         time.sleep(POLL_SECONDS)
 
 
+def _is_up(record: Record) -> bool:
+    """A recurring job whose newest run failed runs again by itself: `up` says so, and does not wait for it."""
+    return record.state in ("running", "done") or (record.recurring is not None and record.state == "failed")
+
+
 def _announce(name: str, record: Record, announced: dict[str, str], report: Report) -> None:
     if record.state == announced.get(name) or record.state == "waiting":
         return
     announced[name] = record.state
-    if record.state in ("running", "done"):
-        report(Step(name=name, state="done", detail=record.detail or record.endpoint))
+    if _is_up(record):
+        failed = "its newest run failed, and it runs again: " if record.state == "failed" else ""
+        report(Step(name=name, state="done", detail=f"{failed}{record.detail or record.endpoint}"))
     else:
         report(Step(name=name, state="started", detail=record.detail))
 
@@ -154,7 +166,7 @@ def _give_up_on_failures(
 ) -> None:
     for name in names:
         record = state.get(name, Record())
-        if record.state == "failed":
+        if record.state == "failed" and record.recurring is None:
             raise StackNotUp(f"{name} failed: {record.detail}. Its log: `insights logs {name}`")
         restarts = record.restarts - before.get(name, 0)
         if restarts >= 3 and record.state in ("restarting", "starting") and not record.is_task:
@@ -191,7 +203,10 @@ def down(settings: Settings, report: Report) -> None:
             report(Step(name=name, state="started", detail="stopping"))
             end_process(record, 2 if name == "postgres" else 15, 20)
             report(Step(name=name, state="done", detail="stopped"))
-    state = {name: asdict(Record(state="stopped", is_task=record.is_task)) for name, record in before.items()}
+    state = {
+        name: asdict(Record(state="stopped", is_task=record.is_task, recurring=record.recurring))
+        for name, record in before.items()
+    }
     if settings.run_dir.exists():
         (settings.run_dir / "state.json").write_text(json.dumps(state))
 

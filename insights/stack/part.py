@@ -1,4 +1,6 @@
-"""What the supervisor runs: parts (processes that stay) and tasks (things to get done, and done again when undone)."""
+"""What the supervisor runs: parts (processes that stay), tasks (things to get done, and done again when undone), and
+recurring jobs (steps that are repeated for as long as the stack is up).
+"""
 
 from __future__ import annotations
 
@@ -62,6 +64,29 @@ class Task:
     after: Sequence[str] = ()
     still_done: Callable[[], bool] | None = None
     every_seconds: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recurring:
+    """A step to repeat for as long as the stack is up.
+
+    Attributes:
+        name: of the job, and of its log file if it has one.
+        step: one run; may block. Raises when it failed, and runs again at its time all the same.
+        says: what it keeps, for people.
+        every_seconds: from the beginning of one run to that of the next.
+        first_after_seconds: how long after the stack was first up the first run begins.
+        after: parts and tasks that must be there for a run to begin.
+        cancel: ends the run under way, when the stack goes down.
+    """
+
+    name: str
+    step: Callable[[], object]
+    says: str
+    every_seconds: float
+    first_after_seconds: float = 0.0
+    after: Sequence[str] = ()
+    cancel: Callable[[], None] | None = None
 
 
 def http_ok(url: str, *, timeout_seconds: float = 2) -> bool:

@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import psutil
 
@@ -16,8 +16,27 @@ START_TIME_TOLERANCE_SECONDS = 0.05
 
 
 @dataclass(slots=True, kw_only=True)
+class Recurrence:
+    """How the runs of a recurring job went. Times are seconds since the epoch, and some seconds old at most.
+
+    Attributes:
+        every_seconds: from the beginning of one run to that of the next.
+        began_at: when the newest run began. Before the first: as if there had been one, so that the first is in time.
+        succeeded_at: when a run last succeeded; None before the first.
+        failing_since: when the first failed run since then ended; None when the newest run succeeded.
+        failures: how many runs have failed since then.
+    """
+
+    every_seconds: float
+    began_at: float
+    succeeded_at: float | None = None
+    failing_since: float | None = None
+    failures: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
 class Record:
-    """What is known of one part or task; all of run/state.json is these, by name."""
+    """What is known of one part, task or recurring job; all of run/state.json is these, by name."""
 
     state: State = "waiting"
     detail: str = ""
@@ -25,7 +44,8 @@ class Record:
     pid: int | None = None
     started: float | None = None  # the process's own start time, in seconds since the epoch
     restarts: int = 0
-    is_task: bool = False
+    is_task: bool = False  # has no process of its own: a task, or a recurring job
+    recurring: Recurrence | None = None  # of a recurring job
 
 
 def read_state(run_dir: Path) -> dict[str, Record]:
@@ -34,7 +54,11 @@ def read_state(run_dir: Path) -> dict[str, Record]:
         written = json.loads((run_dir / "state.json").read_text())
     except FileNotFoundError:
         return {}
-    return {name: Record(**fields) for name, fields in written.items()}
+    return {name: _record(**fields) for name, fields in written.items()}
+
+
+def _record(recurring: dict[str, Any] | None = None, **fields: Any) -> Record:
+    return Record(recurring=Recurrence(**recurring) if recurring else None, **fields)
 
 
 def process_of(record: Record) -> psutil.Process | None:

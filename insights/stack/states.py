@@ -13,13 +13,13 @@ import psutil
 import psycopg
 
 from insights.settings import Settings
-from insights.stack.process_record import Record, process_of, read_state
+from insights.stack.process_record import Record, Recurrence, process_of, read_state
 from schemas.errors import Misconfigured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartState:
-    """How a part or task of the stack is."""
+    """How a part, task or recurring job of the stack is."""
 
     name: str
     state: str
@@ -31,6 +31,7 @@ class PartState:
     uptime_seconds: float | None
     restarts: int
     is_task: bool
+    recurring: Recurrence | None = None
 
 
 def supervisor_process(settings: Settings) -> psutil.Process | None:
@@ -73,6 +74,7 @@ def _part_state(name: str, record: Record, process: psutil.Process | None) -> Pa
         uptime_seconds=uptime,
         restarts=record.restarts,
         is_task=record.is_task,
+        recurring=record.recurring,
     )
 
 

@@ -1,4 +1,5 @@
-"""Keeps the stack as it should be: starts what is missing, restarts what died, gets done what came undone.
+"""Keeps the stack as it should be: starts what is missing, restarts what died, gets done what came undone, and repeats
+what recurs.
 
 One process, started by `insights up` in a session of its own. What it knows is in ``run/state.json`` after every
 change, so that a supervisor that was killed is replaced by one that adopts the running parts. Only processes whose
@@ -14,16 +15,24 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import psutil
 
 from insights.settings import Settings
-from insights.stack.part import Part, Task
-from insights.stack.process_record import Record, end_process, kill_family, last_words, process_of, read_state
+from insights.stack.part import Part, Recurring, Task
+from insights.stack.process_record import (
+    Record,
+    Recurrence,
+    end_process,
+    kill_family,
+    last_words,
+    process_of,
+    read_state,
+)
 from schemas.errors import InsightsError, Retryable
 
 TICK_SECONDS = 0.2
@@ -35,17 +44,21 @@ HUNG_AFTER_SECONDS = 90.0
 STABLE_AFTER_SECONDS = 60.0
 MAX_BACKOFF_SECONDS = 30.0
 LOG_BYTES = 50 * 1024 * 1024
+# Some steps run every second: when the newest one ran is written down this often.
+TIMES_WRITTEN_EVERY_SECONDS = 5.0
+
+Thing = Part | Task | Recurring
 
 
 @dataclass(slots=True)
 class _Kept:
-    """One part or task under supervision."""
+    """One part, task or recurring job under supervision."""
 
-    what: Part | Task
+    what: Thing
     record: Record
     child: subprocess.Popen[bytes] | None = None
     checking: Future[bool] | None = None
-    working: Future[str] | None = None
+    working: Future[object] | None = None
     check_due: float = 0.0
     start_due: float = 0.0
     well_since: float | None = None
@@ -53,14 +66,22 @@ class _Kept:
     killed_for: str = ""  # why we ended its process ourselves
     told: str = ""  # what a task said when it was done
     failures: int = field(default=0)
+    began_at: float = 0.0  # the newest run of a recurring job
 
 
 class Supervisor:
     """Runs ``things``; ``run`` blocks until a stop is asked for, and then stops them in reverse order."""
 
     def __init__(
-        self, things: Sequence[Part | Task], *, run_dir: Path, logs_dir: Path, before_stop: Task | None = None
+        self,
+        things: Sequence[Thing],
+        *,
+        run_dir: Path,
+        logs_dir: Path,
+        before_stop: Task | None = None,
+        clock: Callable[[], float] = time.time,
     ):
+        self._clock = clock
         self._run_dir = run_dir
         self._logs_dir = logs_dir
         self._before_stop = before_stop
@@ -70,12 +91,20 @@ class Supervisor:
         self._kept = {t.name: _Kept(t, self._adopt(t, known.get(t.name))) for t in things}
         self._pool = ThreadPoolExecutor(max_workers=max(4, len(things)), thread_name_prefix="supervise")
 
-    @staticmethod
-    def _adopt(what: Part | Task, record: Record | None) -> Record:
+    def _adopt(self, what: Thing, record: Record | None) -> Record:
+        if isinstance(what, Recurring):
+            return self._adopt_recurring(what, record.recurring if record else None)
         endpoint = what.endpoint if isinstance(what, Part) else ""
         if isinstance(what, Part) and record is not None and process_of(record):
             return Record(state="starting", endpoint=endpoint, pid=record.pid, started=record.started)
         return Record(endpoint=endpoint, is_task=isinstance(what, Task))
+
+    def _adopt_recurring(self, what: Recurring, known: Recurrence | None) -> Record:
+        """Its runs go on from where an earlier supervisor was: being down, however often, puts none of them off."""
+        if known is None:
+            as_if = self._clock() - what.every_seconds + what.first_after_seconds
+            known = Recurrence(every_seconds=what.every_seconds, began_at=as_if)
+        return Record(is_task=True, recurring=replace(known, every_seconds=what.every_seconds))
 
     def request_stop(self) -> None:
         """Safe in a signal handler."""
@@ -94,8 +123,10 @@ class Supervisor:
         for kept in self._kept.values():
             if isinstance(kept.what, Part):
                 self._tend_part(kept, kept.what, now)
-            else:
+            elif isinstance(kept.what, Task):
                 self._tend_task(kept, kept.what, now)
+            else:
+                self._tend_recurring(kept, kept.what)
         self._write_state()
 
     def _ready(self, names: Sequence[str]) -> bool:
@@ -234,7 +265,7 @@ class Supervisor:
         error, kept_working = kept.working.exception(), kept.working
         kept.working = None
         if error is None:
-            kept.told = kept_working.result()
+            kept.told = str(kept_working.result())
             kept.record.state, kept.record.detail = "done", kept.told
             kept.failures = 0
             kept.check_due = now + task.every_seconds
@@ -253,19 +284,57 @@ class Supervisor:
             return
         if not kept.checking.done():
             return
-        error = kept.checking.exception()
-        # A server that does not answer for a moment says nothing about the task. That it does not is told.
-        undone = error is None and not kept.checking.result()
-        kept.record.detail = kept.told if error is None else " ".join(_told(error).split())
+        # A server that does not answer for a moment says nothing about the task.
+        undone = kept.checking.exception() is None and not kept.checking.result()
         kept.checking = None
         kept.check_due = now + task.every_seconds
         if undone:
             kept.record.state, kept.record.detail = "waiting", "came undone; doing it again"
             kept.record.restarts += 1
 
+    # Recurring jobs
+
+    def _tend_recurring(self, kept: _Kept, job: Recurring) -> None:
+        known = kept.record.recurring
+        assert known is not None
+        now = self._clock()
+        if kept.working is not None:
+            if kept.working.done():
+                self._after_step(kept, job, known, now)
+            return
+        kept.began_at = max(kept.began_at, known.began_at)
+        is_due = not 0 <= now - kept.began_at < job.every_seconds  # or the clock was set back
+        if not self._ready(job.after):
+            return
+        if is_due:
+            kept.began_at = now
+            kept.working = self._pool.submit(job.step)
+        if kept.record.state == "waiting":
+            kept.record.state, kept.record.detail = ("starting", "") if is_due else ("running", job.says)
+
+    def _after_step(self, kept: _Kept, job: Recurring, known: Recurrence, now: float) -> None:
+        assert kept.working is not None
+        error, kept.working = kept.working.exception(), None
+        if error is None:
+            if kept.record.state != "running" or now - (known.succeeded_at or 0) >= TIMES_WRITTEN_EVERY_SECONDS:
+                known.began_at, known.succeeded_at = kept.began_at, now
+                known.failing_since, known.failures = None, 0
+            kept.record.state, kept.record.detail = "running", job.says
+            return
+        known.began_at = kept.began_at
+        known.failing_since = known.failing_since or now
+        known.failures += 1
+        # A server that is still coming up: `insights up` waits for it.
+        is_coming = isinstance(error, Retryable) and known.succeeded_at is None and kept.record.state == "starting"
+        kept.record.state = "starting" if is_coming else "failed"
+        kept.record.detail = " ".join(_told(error).split())
+
     # The end
 
     def _stop_everything(self) -> None:
+        for kept in self._kept.values():
+            if isinstance(kept.what, Recurring) and kept.working is not None and kept.what.cancel is not None:
+                kept.what.cancel()
         parts = [kept for kept in reversed(self._kept.values()) if isinstance(kept.what, Part)]
         asked_before = False
         for kept in parts:

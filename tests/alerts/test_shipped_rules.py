@@ -441,6 +441,29 @@ def test_a_live_job_at_which_nobody_looks_any_more_is_found(shop: Shop, found: C
     ]
 
 
+def test_a_recurring_job_that_has_failed_for_five_minutes_is_found(
+    shop: Shop, found: Callable[[str], list[str]]
+) -> None:
+    def job(name: str, minutes: float | None, failures: int, error: str | None) -> None:
+        since = ago(minutes=minutes) if minutes else None
+        shop.insert(
+            "ops.recurring_jobs",
+            **{"job": name, "every_seconds": 60, "failing_since": since, "failures": failures, "error": error},
+            recorded_at=NOON,
+        )
+
+    job("finality", None, 0, None)
+    job("books", 4.5, 4, "Kafka is away")
+    job("marts", 30, 6, "its builds have alerts of their own")
+    assert found("recurring_job_failing") == []
+    job("lake", 7, 1, "ended with code 1: the disk is full")
+    assert found("recurring_job_failing") == [
+        "lake has failed once since 2026-11-24 12:23 UTC: ended with code 1: the disk is full"
+    ]
+    shop.sql("update ops.recurring_jobs set recorded_at = %s", ago(minutes=2))
+    assert found("recurring_job_failing") == [], "what was written long ago says nothing of now"
+
+
 def test_a_job_without_a_checkpoint_is_found_whatever_its_watermark(
     shop: Shop, found: Callable[[str], list[str]]
 ) -> None:

@@ -19,6 +19,7 @@ from insights.cli import runtime, status_views
 from insights.doctor import Finding
 from insights.settings import Settings
 from insights.stack import PartState
+from insights.stack.process_record import Recurrence
 from insights.status import Status, endpoints
 from reconciliation.topic_counts import Replayed, TopicCounts
 from schemas.catalogue import events
@@ -50,12 +51,21 @@ def task(name: str, detail: str, state: str = "done", restarts: int = 0) -> Part
     return part(name, detail=detail, state=state, healthy=state == "done", restarts=restarts, **nothing)
 
 
+LONG_AGO = NOW.timestamp()
+UTC_THEN = f"{NOW:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def recurring(name: str, detail: str, failing_since: float | None = None) -> PartState:
+    known = Recurrence(every_seconds=60.0, began_at=LONG_AGO, succeeded_at=LONG_AGO, failing_since=failing_since)
+    return replace(task(name, detail, "failed" if failing_since else "running"), healthy=True, recurring=known)
+
+
 WELL = (
     *(part("supervisor"), part("postgres", "127.0.0.1:19432"), part("kafka", SETTINGS.kafka)),
     *(part("registry", SETTINGS.registry_url), part("jobmanager", SETTINGS.flink_url)),
     *(part("taskmanager", "2048 MB at most"), task("topics", "0 created, 9 were there")),
     *(task("contracts", "8 contracts registered"), task("tables", "Postgres and lake tables are there")),
-    *(task("job", f"runs as {JOB_ID}"), task("finality", "kept in ops.finality"), part("page", SETTINGS.page_url)),
+    *(task("job", f"runs as {JOB_ID}"), recurring("finality", "kept in ops.finality"), part("page", SETTINGS.page_url)),
     *(part("shop", SETTINGS.shop_url), part("catalog", "http://127.0.0.1:19401/metrics")),
     part("shop-events", "http://127.0.0.1:19400/metrics"),
 )
@@ -66,7 +76,7 @@ ILL = (
     ill("registry", SETTINGS.registry_url, "restarting", "ended with code 1; starting again", restarts=3),
     part("jobmanager", SETTINGS.flink_url, state="unhealthy", detail="does not answer", healthy=False),
     *(task("topics", "", state="waiting"), task("tables", REFUSED, state="starting")),
-    *(task("job", NOT_TAKEN, state="failed", restarts=2), task("finality", "came undone; doing it again", "waiting")),
+    *(task("job", NOT_TAKEN, state="failed", restarts=2), recurring("finality", REFUSED, failing_since=LONG_AGO)),
     part("orders", "http://127.0.0.1:19400/metrics", state="done", detail="ended by itself"),
 )
 AWAY = (f"Flink at {SETTINGS.flink_url} is away: {REFUSED}", "Kafka at 127.0.0.1:19092 is away: refused")
@@ -157,7 +167,10 @@ def test_everything_that_is_well_is_one_line(width: int, on_terminal: Shown) -> 
         *(part.name for part in WELL if not part.is_task),
         "together",
     ]
-    assert [line.split()[0] for line in table(lines, "tasks")] == [part.name for part in WELL if part.is_task]
+    tasks = [part.name for part in WELL if part.is_task and not part.recurring]
+    assert [line.split()[0] for line in table(lines, "tasks")] == tasks
+    (repeated,) = table(lines, "recurring")
+    assert repeated.split() == ["finality", "running", "1m", "0s", *UTC_THEN.split(), *["kept", "in", "ops.finality"]]
     assert [line.split()[0] for line in table(lines, "topics")] == [*TOPICS, "✓"]
     assert sorted(line.split()[0] for line in table(lines, "tables")) == sorted(FRESH)
 

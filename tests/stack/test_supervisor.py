@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -12,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
-from insights.stack.part import Part, Task
-from insights.stack.process_record import Record, kill_family, last_words, process_of, read_state
+from insights.stack.part import Part, Recurring, Task
+from insights.stack.process_record import Record, Recurrence, kill_family, last_words, process_of, read_state
 from insights.stack.supervisor import HUNG_AFTER_SECONDS, UNHEALTHY_AFTER_SECONDS, Supervisor
 from schemas.errors import Retryable
 from tests.conftest import wait_until
@@ -183,31 +182,106 @@ def test_a_record_of_a_process_that_is_gone_speaks_of_none() -> None:
     kill_family(Record(pid=1, started=0.0))
 
 
-def test_a_task_that_is_kept_up_says_why_that_fails_for_as_long_as_it_does(tmp_path: Path) -> None:
-    problem: list[Exception] = []
+class Clock:
+    """One that the test moves."""
 
-    def step() -> bool:
-        if problem:
-            raise problem[0]
-        return True
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
 
-    kept = Task(name="health", run=lambda: "kept in ops.live_jobs", still_done=step, every_seconds=5.0)
-    supervisor = Supervisor([kept], run_dir=tmp_path, logs_dir=tmp_path)
-    now = itertools.count(step=5.0)
+    def __call__(self) -> float:
+        return self.now
 
-    def until_it_says(line: str) -> None:
-        def says() -> bool:
-            supervisor.tick(next(now))
-            record = read_state(tmp_path)["health"]
-            assert record.restarts == 0
-            return (record.state, record.detail) == ("done", line)
 
-        wait_until(says, what=f"it says {line!r}")
+class Repeated:
+    """A supervisor of one recurring job, which fails while it has a problem."""
 
-    until_it_says("kept in ops.live_jobs")
-    problem[:] = [Retryable("Postgres is away:\n  connection refused")]
-    until_it_says("Postgres is away: connection refused")
-    problem[:] = [ZeroDivisionError("division by zero")]
-    until_it_says("ZeroDivisionError: division by zero")
-    problem.clear()
-    until_it_says("kept in ops.live_jobs")
+    def __init__(self, folder: Path, clock: Clock, **more: Any) -> None:
+        self.folder, self.clock = folder, clock
+        self.problem: Exception | None = None
+        self.began: list[float] = []
+        job = Recurring(name="books", step=self._step, says="kept in ops.log_counts", **more)
+        self.supervisor = Supervisor([job], run_dir=folder, logs_dir=folder, clock=clock)
+
+    def _step(self) -> None:
+        self.began.append(self.clock())
+        if self.problem:
+            raise self.problem
+
+    @property
+    def record(self) -> Record:
+        self.supervisor.tick(0.0)
+        return read_state(self.folder)["books"]
+
+    def until_it_says(self, state: str, detail: str) -> Recurrence:
+        self.clock.now += 60.0
+        wait_until(lambda: (self.record.state, self.record.detail) == (state, detail), what=f"{state} {detail}")
+        known = self.record.recurring
+        assert known is not None
+        return known
+
+
+def test_a_recurring_job_that_fails_says_why_since_when_and_how_often_until_it_succeeds(tmp_path: Path) -> None:
+    clock = Clock()
+    job = Repeated(tmp_path, clock, every_seconds=60.0)
+    first = job.until_it_says("running", "kept in ops.log_counts")
+    assert (first.succeeded_at, first.failing_since, first.failures) == (clock.now, None, 0)
+    job.problem = Retryable("Postgres is away:\n  connection refused")
+    failed = job.until_it_says("failed", "Postgres is away: connection refused")
+    assert (failed.succeeded_at, failed.failing_since, failed.failures) == (first.succeeded_at, clock.now, 1)
+    job.problem = ZeroDivisionError("division by zero")
+    again = job.until_it_says("failed", "ZeroDivisionError: division by zero")
+    assert (again.failing_since, again.failures) == (failed.failing_since, 2)
+    job.problem = None
+    well = job.until_it_says("running", "kept in ops.log_counts")
+    assert (well.succeeded_at, well.failing_since, well.failures) == (clock.now, None, 0)
+
+
+def test_a_recurring_job_whose_first_run_finds_a_server_coming_up_is_starting(tmp_path: Path) -> None:
+    job = Repeated(tmp_path, Clock(), every_seconds=60.0)
+    job.problem = Retryable("Postgres is away")
+    job.until_it_says("starting", "Postgres is away")
+    job.problem = None
+    job.until_it_says("running", "kept in ops.log_counts")
+
+
+def test_a_recurring_job_runs_at_its_time_whichever_supervisor_repeats_it(tmp_path: Path) -> None:
+    clock = Clock()
+    began = clock.now
+    first = Repeated(tmp_path, clock, every_seconds=1800.0, first_after_seconds=60.0)
+    assert (first.record.state, first.began) == ("running", []), "nothing is waited for"
+    clock.now += 59.0
+    assert (first.record.state, first.began) == ("running", [])
+    clock.now += 1.0
+    wait_until(lambda: first.record.recurring.succeeded_at)  # type: ignore[union-attr]
+    assert first.began == [began + 60.0]
+
+    second = Repeated(tmp_path, clock, every_seconds=1800.0, first_after_seconds=60.0)
+    clock.now += 1799.0
+    assert (second.record.state, second.began) == ("running", [])
+    clock.now += 1.0
+    wait_until(lambda: second.record and second.began)
+    assert second.began == [began + 1860.0]
+
+
+def test_a_recurring_job_runs_when_the_clock_was_set_back(tmp_path: Path) -> None:
+    clock = Clock()
+    job = Repeated(tmp_path, clock, every_seconds=60.0)
+    wait_until(lambda: job.record.state == "running")
+    clock.now -= 86_400.0
+    wait_until(lambda: job.record and len(job.began) == 2)
+
+
+def test_a_recurring_job_waits_for_what_it_needs(tmp_path: Path) -> None:
+    runs: list[int] = []
+    needs = Task(name="tables", run=lambda: runs.append(0) or "there", after=())  # type: ignore[func-returns-value]
+    job = Recurring(name="books", step=lambda: runs.append(1), says="kept", every_seconds=60.0, after=("tables",))
+    supervisor = Supervisor([job, needs], run_dir=tmp_path, logs_dir=tmp_path)
+    supervisor.tick(0.0)
+    assert read_state(tmp_path)["books"].state == "waiting"
+
+    def ticked() -> bool:
+        supervisor.tick(0.0)
+        return len(runs) == 2
+
+    wait_until(ticked)
+    assert runs == [0, 1]
