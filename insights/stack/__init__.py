@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["PartState", "Step", "UpPlan", "counted_until", "down", "log_path", "part_states", "up"]
 _HOMES = {
     "control": ("Step", "down", "up"),
-    "plan": ("UpPlan",),
+    "composition": ("UpPlan",),
     "states": ("PartState", "counted_until", "log_path", "part_states"),
 }
 
