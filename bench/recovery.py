@@ -1,7 +1,7 @@
 """How soon numbers are fresh again after a part of the stack was killed, in units of an undisturbed start of the job.
 
-Talks to a stack that is up with its shop (`insights up --rate 10`), found by the same settings as the `insights`
-command's (INSIGHTS_HOME and the like).
+Talks to a stack that is up with its shop (`insights up --rate 10 --history 1h`), found by the same settings as the
+`insights` command's (INSIGHTS_HOME and the like).
 
     python -m bench.recovery --rounds 3
 

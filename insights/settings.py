@@ -72,8 +72,8 @@ class Settings(BaseSettings):
     min_memory_gb: float = Field(4.0, ge=0, description="available memory that `up` asks for")
 
     currency: Currency = Field("EUR", description="the shop's currency, by ISO 4217: its sales are in no other")
-    rate: float = Field(10.0, gt=0, description="events per second of the synthetic shop")
-    history: str = Field("6h", description="past that a new shop begins with")
+    rate: float = Field(0.3, gt=0, description="events per second of the synthetic shop")
+    history: str = Field("60d", description="past that a new shop begins with")
     seed: int = Field(1, description="the same seed draws the same shop")
 
     # At least twice what an event may be ahead of the clock (producers/publisher.py): it moves the watermark.

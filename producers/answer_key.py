@@ -19,7 +19,7 @@ from schemas.catalogue import Event
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
-KEPT_DAYS: Final = 40
+KEPT_DAYS: Final = 100
 
 Row = list[Any]
 Answers = dict[str, dict[tuple[Any, ...], tuple[Any, ...]]]

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import structlog
@@ -29,7 +30,7 @@ from producers.scraping.site import Fetch, Fetched, FetchFailed, HttpFetch, Pace
 from producers.scraping.sitemaps import BadSitemap, Sitemaps
 from producers.shop.identifiers import event_id, tail_prefix
 from schemas import catalogue
-from schemas.errors import PoisonEvent
+from schemas.errors import Misconfigured, PoisonEvent
 
 PRODUCT_OBSERVED = catalogue.event("catalog.product_observed")
 DEFAULT_URL: Final = "http://127.0.0.1:19300"
@@ -38,6 +39,7 @@ ROUND_EVERY: Final = timedelta(minutes=5)
 SNAPSHOT_EVERY: Final = timedelta(days=1)
 SEND_EVERY: Final = 25
 DEAD_HEAD_BYTES: Final = 65_536
+HERE: Final = ("127.0.0.1", "localhost")
 RETRY_SECONDS: Final = 15.0  # after a round that the site did not allow: it may just be starting
 
 
@@ -166,6 +168,26 @@ def send(this: Run, memory: Memory) -> None:
     memory.sent([record["event_id"] for record in observations], [letter.url for letter in letters])
 
 
+def publish_past(this: Run, memory: Memory, base: str) -> None:
+    """Publish what would have been seen of the demo shop in ``options.history`` until now. Blocks until acknowledged.
+
+    Raises Misconfigured for another shop: only of the demo shop it is known what its pages said.
+    """
+    from producers.demo_shop.past import observations
+
+    if urlsplit(base).hostname not in HERE:
+        raise Misconfigured(
+            f"--history is for the demo shop: what the pages of {base} said before now is not known. Leave it out"
+        )
+    options, until = this.options, _now()
+    past = observations(options.seed, options.currency, base, until - options.history, until, this.source.name)
+    for record in past:
+        this.publish(PRODUCT_OBSERVED, record)
+    this.publisher.flush()
+    memory.published(past)
+    this.log.info("past published", observations=len(past))
+
+
 def _evidence(record: Mapping[str, Any]) -> bytes:
     """The head of an observation that was refused; equal for equal content, so that it is a dead letter once."""
     content = {"content_hash": record["content_hash"], **record}
@@ -193,6 +215,8 @@ async def _rounds(this: Run) -> None:
                 source=this.source.name, memory=memory, fetch=fetch, now=_now, log=this.log, profile=profile
             )
             send(this, memory)  # what a killed run left behind
+            if this.options.history and memory.is_new():
+                publish_past(this, memory, base)
             while not this.stop.requested:
                 began = time.monotonic()
                 wait = await _round(this, scraper, base, every)

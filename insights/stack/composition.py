@@ -20,6 +20,7 @@ from flink.health import EVERY_SECONDS, HealthRecorder
 from flink.hold import Hold, held
 from insights.settings import PROJECT, Settings
 from insights.stack.part import SYSTEM_PATH, Part, Recurring, Task, http_ok
+from insights.stack.past import AfterPast, Past
 from insights.stack.recurring_jobs import INSIGHTS, Command, RecurringJobsRecorder
 from insights.stack.servers import servers
 from insights.wiring import alert_config, deployment, replay_context
@@ -56,11 +57,16 @@ class UpPlan:
     rate: float | None = None
     seed: int | None = None
 
+    @property
+    def source(self) -> str:
+        """The part that publishes the past."""
+        return "orders" if self.history_file else "shop-events"
+
 
 def everything(settings: Settings, plan: UpPlan) -> list[Part | Task | Recurring]:
     """Every part, task and recurring job, in an order in which each comes after what it needs."""
     started = daemons(settings, plan) if plan.daemons else []
-    return [*servers(settings), *tasks(settings), *recurring_jobs(settings), *started]
+    return [*servers(settings), *tasks(settings), *recurring_jobs(settings, plan), *started]
 
 
 def tasks(settings: Settings) -> list[Task]:
@@ -80,7 +86,7 @@ def tasks(settings: Settings) -> list[Task]:
     ]
 
 
-def recurring_jobs(settings: Settings) -> list[Recurring]:
+def recurring_jobs(settings: Settings, plan: UpPlan) -> list[Recurring]:
     """What is repeated for as long as the stack is up."""
     target = deployment(settings)
     lake_minutes, late_minutes = settings.lake_maintenance_minutes, settings.restate_late_minutes
@@ -113,10 +119,9 @@ def recurring_jobs(settings: Settings) -> list[Recurring]:
             every_seconds=10.0,
             after=("tables",),
         ),
-        _command(settings, "lake", "tidied", lake_minutes, ("lake", "maintain"), lake_minutes * 60),
-        _command(settings, "late", "late events counted", late_minutes, ("replay", "late"), late_minutes * 60),
-        # Soon after the start, so that the first dashboard that is opened shows something.
-        _command(settings, "marts", "built", settings.dbt_minutes, ("dbt", "build"), 60.0),
+        _command(settings, "lake", "tidied", lake_minutes, ("lake", "maintain")),
+        _command(settings, "late", "late events counted", late_minutes, ("replay", "late")),
+        _marts(settings, plan),
     ]
 
 
@@ -139,19 +144,35 @@ class LiveJobs:
         return hold == self._told and (hold is not None or job_control.all_run(self._target))
 
 
-def _command(
-    settings: Settings, name: str, done: str, minutes: int, arguments: tuple[str, ...], first_after_seconds: float
-) -> Recurring:
+def _command(settings: Settings, name: str, done: str, minutes: int, arguments: tuple[str, ...]) -> Recurring:
     command = Command(settings, name, (*INSIGHTS, *arguments))
     return Recurring(
         name=name,
         step=command.run,
         says=f"{done} every {counted(minutes, 'minute')}",
         every_seconds=minutes * 60.0,
-        first_after_seconds=first_after_seconds,
+        first_after_seconds=minutes * 60.0,
         after=("tables",),
         cancel=command.cancel,
     )
+
+
+def _marts(settings: Settings, plan: UpPlan) -> Recurring:
+    """Built soon after the start, so that the first dashboard that is opened shows something."""
+    build = Command(settings, "marts", (*INSIGHTS, "dbt", "build"))
+    job = Recurring(
+        name="marts",
+        step=build.run,
+        says=f"built every {counted(settings.dbt_minutes, 'minute')}",
+        every_seconds=settings.dbt_minutes * 60.0,
+        first_after_seconds=60.0,
+        after=("tables",),
+        cancel=build.cancel,
+    )
+    if not plan.daemons:
+        return job
+    after_past = AfterPast(build, Past(settings, plan.source))
+    return replace(job, step=after_past.run, cancel=after_past.cancel, first_after_seconds=0.0)
 
 
 def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
@@ -180,15 +201,17 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
             cwd=PROJECT,
         ),
         _alerts(settings, python),
-        _producer(settings, "catalog", settings.catalog_metrics_port, ["--url", settings.shop_url], ("job", "shop")),
     ]
-    synthetic = ["--rate", str(rate), "--seed", str(seed)]
+    pages = ["--url", settings.shop_url, "--seed", str(seed)]
+    past = [] if plan.history_file else ["--history", plan.history or settings.history]
+    catalog = _producer(settings, "catalog", settings.catalog_metrics_port, [*pages, *past], ("job", "shop"))
+    found.append(catalog)
     if plan.history_file:
         columns = ["--mapping", str(plan.mapping)] if plan.mapping else []
         arguments = ["--from-file", str(plan.history_file), *columns]
         orders = _producer(settings, "orders", settings.metrics_port, arguments, ("job",))
         return [*found, replace(orders, ends=FILE_ENDS)]
-    arguments = [*synthetic, "--history", plan.history or settings.history]
+    arguments = ["--rate", str(rate), "--seed", str(seed), *past]
     return [*found, _producer(settings, "shop", settings.metrics_port, arguments, ("job",), name="shop-events")]
 
 

@@ -9,17 +9,19 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 import psutil
 import psycopg
 
+from insights import dbt_run
 from insights.settings import PROJECT, Settings
 from insights.shop_currency import keep_currency
 from insights.stack import jars
 from insights.stack.composition import UpPlan, everything
-from insights.stack.part import Part
+from insights.stack.past import PAST_SECONDS, Past
 from insights.stack.process_record import Record, end_process, process_of, read_state
 from insights.stack.states import log_path, supervisor_process
 from insights.wiring import flink_home
@@ -28,6 +30,7 @@ from schemas.errors import InsightsError, Misconfigured
 # Comes back when it is killed, ends with the supervisor's own ending.
 RESPAWN = 'while ! "$0" -m insights.stack.supervisor "$1" >> "$2" 2>&1; do sleep 1; done'
 UP_SECONDS = 300.0
+MARTS_SECONDS = 180.0
 DOWN_SECONDS = 240.0
 POLL_SECONDS = 0.2
 
@@ -49,7 +52,8 @@ Report = Callable[[Step], None]
 
 
 def up(settings: Settings, plan: UpPlan, report: Report) -> None:
-    """Brings everything up and returns once all of it is, with the first numbers in the tables when daemons run.
+    """Brings everything up and returns once all of it is. When daemons run: with the past counted and the marts built,
+    or with some of that when it takes longer than PAST_SECONDS.
 
     Blocks. What is up already is left alone. Raises StackNotUp, JarMissing or Misconfigured with what to do.
     """
@@ -59,9 +63,13 @@ def up(settings: Settings, plan: UpPlan, report: Report) -> None:
     _fetch_jars(settings, report)
     things = everything(settings, plan)  # first: what is wrong in the settings is told here, and nothing started
     _start_supervisor(settings, plan)
-    await_all(settings, [thing.name for thing in things], report)
-    if any(isinstance(t, Part) and t.name in ("shop-events", "orders") for t in things):
+    # The marts wait for the past, as is said below.
+    await_all(settings, [t.name for t in things if not (plan.daemons and t.name == "marts")], report)
+    if plan.daemons:
+        past = Past(settings, plan.source)
         _await_numbers(settings, report)
+        if _await_past(past, report):
+            _await_first_marts(settings, report)
 
 
 def _fetch_jars(settings: Settings, report: Report) -> None:
@@ -189,6 +197,41 @@ def _await_numbers(settings: Settings, report: Report) -> None:
                 )
             time.sleep(POLL_SECONDS)
     report(Step(name="first numbers", state="done", detail="live.sales_per_minute has rows"))
+
+
+def _await_past(past: Past, report: Report) -> bool:
+    """Whether the past is counted, up to now. Blocks until it is, or for PAST_SECONDS."""
+    report(Step(name="the past", state="started"))
+    deadline = time.monotonic() + PAST_SECONDS
+    while not past.is_counted():
+        if time.monotonic() > deadline:
+            report(Step(name="the past", state="done", detail="not all of it is counted yet"))
+            return False
+        if until := past.reached():
+            report(Step(name="the past", state="progress", detail=f"counted up to {until:%Y-%m-%d %H:%M} UTC"))
+        time.sleep(1)
+    report(Step(name="the past", state="done", detail="counted, up to now"))
+    return True
+
+
+def _await_first_marts(settings: Settings, report: Report) -> None:
+    """Blocks until the marts that stand on the whole past are built, if none were before; or for MARTS_SECONDS."""
+    if not dbt_run.DBT.exists():
+        return
+    deadline = time.monotonic() + MARTS_SECONDS
+    with psycopg.connect(settings.postgres_dsn, autocommit=True) as connection:
+        # The supervisor may have seen that the past is counted, and begun, some seconds ago.
+        if (built := dbt_run.last_build(connection)) and _began(built) < datetime.now(UTC) - timedelta(seconds=30):
+            return
+        report(Step(name="first marts", state="started"))
+        while not (built := dbt_run.last_build(connection)) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+    detail = "built; dashboards have them" if built else "not built yet; `insights logs marts` says why"
+    report(Step(name="first marts", state="done", detail=detail))
+
+
+def _began(build: dbt_run.LastBuild) -> datetime:
+    return build.ended_at - timedelta(seconds=build.seconds)
 
 
 def down(settings: Settings, report: Report) -> None:

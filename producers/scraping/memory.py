@@ -96,14 +96,27 @@ class Memory:
         if observation is None:
             self._database.execute("delete from broken where url = ?", (url,))
         else:
-            o = observation
-            values = (o["shop"], o["product_id"], str(o["price"]), o["content_hash"], at.timestamp())
-            self._database.execute("insert or replace into products values (?, ?, ?, ?, ?)", values)
-            priced = (o["shop"], o["product_id"], o["currency"], str(o["price"]))
-            self._database.execute("insert or replace into prices values (?, ?, ?, ?)", priced)
-            written = _written({**o, PAGE: url})
-            self._database.execute("insert into unsent (event_id, record) values (?, ?)", (o["event_id"], written))
+            self._note(observation, at)
+            values = (observation["event_id"], _written({**observation, PAGE: url}))
+            self._database.execute("insert into unsent (event_id, record) values (?, ?)", values)
         self._database.execute("commit")
+
+    def is_new(self) -> bool:
+        """Whether no product was ever published."""
+        return self._database.execute("select 1 from products limit 1").fetchone() is None
+
+    def published(self, observations: Iterable[Mapping[str, Any]]) -> None:
+        """Note observations that are on the log, oldest first, as if they had been looked at here."""
+        self._database.execute("begin")
+        for o in observations:
+            self._note(o, o["occurred_at"])
+        self._database.execute("commit")
+
+    def _note(self, o: Mapping[str, Any], at: datetime) -> None:
+        values = (o["shop"], o["product_id"], str(o["price"]), o["content_hash"], at.timestamp())
+        self._database.execute("insert or replace into products values (?, ?, ?, ?, ?)", values)
+        priced = (o["shop"], o["product_id"], o["currency"], str(o["price"]))
+        self._database.execute("insert or replace into prices values (?, ?, ?, ?)", priced)
 
     def broke(self, page: Broken) -> None:
         """Keep a page that could not be read for the dead letters, unless its last content was the same."""

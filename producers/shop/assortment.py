@@ -13,6 +13,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import cache, lru_cache
 
 from producers.shop.seeded_random import mixed, share
+from producers.shop.shopping_hours import OPENED, WEEK_MINUTES
 from schemas.binary import EPOCH
 
 CENT = Decimal("0.01")
@@ -22,7 +23,16 @@ PROMOTION_MINUTES = 360
 PROMOTION_SHARE = 0.12
 PROMOTION_PERCENTS = (5, 10, 15, 20, 25)
 PROMOTION_NAMES = ("Happy Hours", "Weekend Deal", "Season Opener", "Club Ride Special", "Warehouse Clearance")
+# A sale of the whole shop goes from Thursday to Sunday, in one week of five and in that of Black Friday.
+SALE_SHARE = 0.2
+SALE_PERCENT = 15
+BLACK_WEEK = "Black Week"
+SALE_FROM_MINUTE = 3 * 1440  # of its week
 PRICE_STEPS = (88, 90, 92, 94, 96, 98, 100, 100, 100, 102, 104, 106, 108, 110)
+SHORTEST_PRICE_MINUTES = 1440
+LONGEST_PRICE_MINUTES = 5 * 1440
+# How much more of a product is bought when it costs a percent less, in percent.
+ELASTICITY = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,25 +243,76 @@ def _shelf_price(cents: int) -> Decimal:
 
 
 def price_at(product: Product, at: datetime) -> Decimal:
-    """Asking price of one unit at a time, before any promotion. It stays for some hours or days, then moves."""
+    """Asking price of one unit at a time, before any promotion. It stays for one to five days, then moves."""
     return _price(product.base_price, product.price_seed, minute_of(at))
 
 
 @lru_cache(maxsize=65_536)
 def _price(base_price: Decimal, price_seed: int, minute: int) -> Decimal:
-    lasts_minutes = 240 + price_seed % 2640
-    period = (minute + price_seed % 7919) // lasts_minutes
-    percent = PRICE_STEPS[mixed(price_seed, period) % len(PRICE_STEPS)]
-    return _shelf_price(int(base_price * percent))
+    return _shelf_price(int(base_price * _percent(price_seed, minute)))
+
+
+def _percent(price_seed: int, minute: int) -> int:
+    """Of the base price."""
+    period = (minute + _phase(price_seed)) // _lasts_minutes(price_seed)
+    return PRICE_STEPS[mixed(price_seed, period) % len(PRICE_STEPS)]
+
+
+def _lasts_minutes(price_seed: int) -> int:
+    return SHORTEST_PRICE_MINUTES + price_seed % (LONGEST_PRICE_MINUTES - SHORTEST_PRICE_MINUTES)
+
+
+def _phase(price_seed: int) -> int:
+    return price_seed % 7919
+
+
+def may_change_at(product: Product, since: int, until: int) -> list[int]:
+    """The minutes from ``since`` (exclusive) to ``until`` at which a product's price or promotion may be another."""
+    lasts, phase = _lasts_minutes(product.price_seed), _phase(product.price_seed)
+    prices = range((since + phase) // lasts + 1, (until + phase) // lasts + 1)
+    slots = range(since // PROMOTION_MINUTES + 1, until // PROMOTION_MINUTES + 1)
+    return sorted({*(n * lasts - phase for n in prices), *(slot * PROMOTION_MINUTES for slot in slots)})
+
+
+def appeal(seed: int, product: Product, minute: int) -> float:
+    """How much likelier people take a product at its price of a minute, promotions included, than at its base price."""
+    promotion = _promotion(seed, product.category, minute // PROMOTION_MINUTES)
+    left = 100 - promotion.percent if promotion else 100
+    return (10_000 / (_percent(product.price_seed, minute) * left)) ** ELASTICITY
 
 
 def promotion_at(seed: int, category: str, at: datetime) -> Promotion | None:
-    """The promotion on a category at a time, or None."""
+    """The promotion on a category at a time, or None: the sale of the whole shop, or else its own."""
     return _promotion(seed, category, minute_of(at) // PROMOTION_MINUTES)
+
+
+def sale_at(seed: int, minute: int) -> Promotion | None:
+    """The sale of the whole shop in a minute, or None."""
+    week, within = divmod(minute - OPENED, WEEK_MINUTES)
+    if within < SALE_FROM_MINUTE or not _has_sale(seed, week):
+        return None
+    ends_at = EPOCH + (OPENED + (week + 1) * WEEK_MINUTES) * MINUTE
+    starts_at = ends_at - (WEEK_MINUTES - SALE_FROM_MINUTE) * MINUTE
+    return Promotion(name=_sale_name(starts_at), percent=SALE_PERCENT, starts_at=starts_at, ends_at=ends_at)
+
+
+@lru_cache(maxsize=1024)
+def _has_sale(seed: int, week: int) -> bool:
+    return (
+        share(seed, week, 5) < SALE_SHARE or _sale_name(EPOCH + (OPENED + week * WEEK_MINUTES) * MINUTE) == BLACK_WEEK
+    )
+
+
+def _sale_name(in_week: datetime) -> str:
+    thursday = in_week + timedelta(days=3 - in_week.weekday())
+    is_thanksgiving = thursday.month == 11 and 22 <= thursday.day <= 28
+    return BLACK_WEEK if is_thanksgiving else "Long Weekend Sale"
 
 
 @lru_cache(maxsize=4096)
 def _promotion(seed: int, category: str, slot: int) -> Promotion | None:
+    if sale := sale_at(seed, slot * PROMOTION_MINUTES):
+        return sale
     shelf = next(i for i, known in enumerate(CATEGORIES) if known.name == category)
     if share(seed, shelf, slot, 2) >= PROMOTION_SHARE:
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -122,6 +123,18 @@ class ShopState:
             "insert or replace into cursor values (1, ?, ?, ?, ?, ?)",
             (cursor.origin, cursor.minute, cursor.done, cursor.customers_from, cursor.written_ms),
         )
+
+
+def published_until(path: Path) -> datetime | None:
+    """Up to when a shop's events are on the log, as it last wrote; None before it did."""
+    database = state.to_read(path, "levels")
+    if database is None:
+        return None
+    try:
+        row = database.execute("select minute from cursor").fetchone()
+        return datetime.fromtimestamp(row[0] * 60, UTC) if row else None
+    finally:
+        database.close()
 
 
 def stock_levels(path: Path) -> dict[str, int]:

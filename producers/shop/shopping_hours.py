@@ -1,4 +1,7 @@
-"""When people shop: by hour and weekday, each region by its own clock. Times are whole minutes since 1970, UTC."""
+"""When people shop: by hour and weekday, each region by its own clock, and by season.
+
+Times are whole minutes since 1970, UTC.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,9 @@ REGIONS = (
 # Visits by local hour, and by weekday from Monday; only their proportions matter.
 HOURS = (28, 18, 12, 9, 9, 13, 25, 44, 62, 74, 82, 88, 96, 90, 84, 82, 86, 96, 112, 130, 142, 138, 104, 58)
 DAYS = (96, 92, 94, 97, 98, 108, 115)
+# How busy the middle of each month is, from January, in percent of the year's mean: bicycles sell in spring.
+MONTHS = (72, 80, 98, 114, 122, 118, 108, 100, 96, 92, 98, 102)
+MONTH_MINUTES = 43_830  # a twelfth of 365.25 days
 
 
 def _raw(minute_of_week: int, region: Region) -> int:
@@ -59,6 +65,18 @@ def intensity(minute: int) -> float:
     """How busy a minute is; the mean over any week is 1."""
     sums, running = _week()
     return sums[(minute - OPENED) % WEEK_MINUTES][-1] * WEEK_MINUTES / running[-1]
+
+
+def weekday(minute: int) -> int:
+    """0 on Monday, in UTC."""
+    return (minute - OPENED) // 1440 % 7
+
+
+def season(minute: int) -> float:
+    """How busy the time of year is; the mean over a year is 1. Changes by less than two percent a day."""
+    month, past = divmod(minute - MONTH_MINUTES // 2, MONTH_MINUTES)
+    level = MONTHS[month % 12] * (MONTH_MINUTES - past) + MONTHS[(month + 1) % 12] * past
+    return level / (100 * MONTH_MINUTES)
 
 
 def count_until(minute: int, per_week: int) -> int:

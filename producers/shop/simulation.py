@@ -21,6 +21,7 @@ from producers.shop.identifiers import event_id, tail_prefix
 from producers.shop.occurrences import (
     CUSTOMER_CHANGED,
     MINUTE_MS,
+    ORDER_PLACED,
     ORDER_REFUNDED,
     STOCK_MOVED,
     Occurrence,
@@ -36,7 +37,9 @@ Place = tuple[str, str]
 """(product id, warehouse)."""
 
 UNITS_PER_EVENT: Final = 0.022  # sold, of all products; sizes the warehouses. Measured.
-SCARCE_OF: Final = 40  # products, one is always soon sold out
+SCARCE_LASTS: Final = 0.35  # of the days from one delivery of what is scarce to the next
+DELIVERY_MINUTES: Final = 600  # in which the deliveries of a day come
+SCARCE_OF: Final = 15  # products, one is sold out again and again
 REFUND_COUNTER: Final = 0x8000  # of event ids: far above what a visit counts up to
 RETURNED_TO_STOCK: Final = frozenset({"changed_mind", "wrong_item"})
 
@@ -53,23 +56,31 @@ class Minute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stocking:
-    """How many units of a product a warehouse likes to hold: orders more when below ``low``, up to ``full``."""
+    """How many units of a product a warehouse likes to hold: orders more when below ``low``, up to ``full``.
+
+    They come within two days; of what is ``scarce``, on one day in so many, and ``full`` at a time.
+    """
 
     low: int
     full: int
+    scarce_days: int | None = None
 
 
 def stockings(shop: Shop) -> dict[Place, Stocking]:
     """For every product in every warehouse: enough for ten days at least, and for a month when full.
 
-    Of one product in SCARCE_OF suppliers never send more than for some days.
+    One product in SCARCE_OF comes every week or two, and does not last until it comes again.
     """
     per_day = shop.rate * 86_400 * UNITS_PER_EVENT
 
     def stocking(product: Product, region: Region) -> Stocking:
         expected = per_day * shop.popularity[product.number] * region.percent / 100
-        low, full = (0.75, 4) if mixed(shop.seed, product.number, 33) % SCARCE_OF == 0 else (10, 30)
-        return Stocking(low=ceil(8 + low * expected), full=ceil(24 + full * expected))
+        chance = mixed(shop.seed, product.number, 33)
+        if chance % SCARCE_OF:
+            return Stocking(low=ceil(4 + 10 * expected), full=ceil(12 + 30 * expected))
+        days = 7 + chance // SCARCE_OF % 8
+        full = ceil(SCARCE_LASTS * days * expected)
+        return Stocking(low=full, full=full, scarce_days=days)
 
     return {
         (product.product_id, region.warehouse): stocking(product, region)
@@ -130,8 +141,8 @@ class Simulation:
         for item in self._due.pop(minute, ()):
             occurrences += self._fall_due(item)
         occurrences.sort()
+        occurrences, moved = self._move_stock(occurrences)
         scheduled = [o.sets_off for o in occurrences if o.sets_off is not None]
-        moved = self._move_stock(occurrences)
         scheduled += self._restocks(minute, moved)
         for item in scheduled:
             self._schedule(item)
@@ -204,27 +215,58 @@ class Simulation:
         prefix = tail_prefix(mixed(self.shop.seed, number, at_ms, 31))
         return stock_moved(event_id(at_ms, prefix, warehouse), at_ms, place[0], units, "restock", place[1])
 
-    def _move_stock(self, occurrences: Iterable[Occurrence]) -> set[Place]:
-        """Take the minute's moves into the levels; which places moved."""
-        levels, moved = self.levels, set()
+    def _move_stock(self, occurrences: list[Occurrence]) -> tuple[list[Occurrence], set[Place]]:
+        """Take the minute's moves into the levels. Returns what happens, and which places moved.
+
+        An order for more than is there does not happen: its visit ends at the checkout.
+        """
+        levels, moved = self.levels, set[Place]()
+        sales: defaultdict[str, list[Occurrence]] = defaultdict(list)
         for occurrence in occurrences:
-            if occurrence.event is STOCK_MOVED:
-                record = occurrence.record
-                place = (record["product_id"], record["warehouse"])
-                levels[place] = levels.get(place, 0) + record["delta"]
+            if occurrence.event is STOCK_MOVED and occurrence.record["reason"] == "sale":
+                sales[occurrence.record["order_id"]].append(occurrence)
+        refused = set()
+        for occurrence in occurrences:
+            if occurrence.event is ORDER_PLACED:
+                moves = [sale.record for sale in sales[occurrence.record["order_id"]]]
+                if any(self._lacks(move) for move in moves):
+                    refused.add(occurrence.record["order_id"])
+                    continue
+            elif occurrence.event is STOCK_MOVED and occurrence.record["reason"] != "sale":
+                moves = [occurrence.record]
+            else:
+                continue
+            for move in moves:
+                place = (move["product_id"], move["warehouse"])
+                levels[place] = levels.get(place, 0) + move["delta"]
                 moved.add(place)
-        return moved
+        happens = [o for o in occurrences if o.record.get("order_id") not in refused] if refused else occurrences
+        return happens, moved
+
+    def _lacks(self, sale: Mapping[str, Any]) -> bool:
+        """Whether there are fewer units than are sold. A shop that announced no stock lacks nothing."""
+        return self._announce and self.levels.get((sale["product_id"], sale["warehouse"]), 0) + sale["delta"] < 0
 
     def _restocks(self, minute: int, moved: set[Place]) -> list[Scheduled]:
-        """Orders for what runs low: they arrive five to twenty minutes later."""
+        """Orders for what runs low."""
         ordered = []
         for place in sorted(moved - self._on_order):
             stocking, level = self._stockings[place], self.levels[place]
             if level < stocking.low:
-                wait_ms = 5 * MINUTE_MS + mixed(self.shop.by_id[place[0]].number, minute) % (15 * MINUTE_MS)
-                payload = {"product_id": place[0], "warehouse": place[1], "units": stocking.full - level}
-                ordered.append(Scheduled((minute + 1) * MINUTE_MS + wait_ms, "restock", payload))
+                units = stocking.full if stocking.scarce_days else stocking.full - level
+                payload = {"product_id": place[0], "warehouse": place[1], "units": units}
+                ordered.append(Scheduled(self._delivery_ms(minute, place, stocking), "restock", payload))
         return ordered
+
+    def _delivery_ms(self, minute: int, place: Place, stocking: Stocking) -> int:
+        """When an order of a minute arrives: half a day to two days later, or on the next day that the scarce comes."""
+        number = self.shop.by_id[place[0]].number
+        if stocking.scarce_days is None:
+            return (minute + 720) * MINUTE_MS + mixed(number, minute) % (2160 * MINUTE_MS)
+        apart = stocking.scarce_days * 1440
+        phase = mixed(self.shop.seed, number, 34) % apart
+        days_start = ((minute + phase) // apart + 1) * apart - phase
+        return days_start * MINUTE_MS + mixed(number, len(place[1]), days_start) % (DELIVERY_MINUTES * MINUTE_MS)
 
     def _announcements(self) -> list[Occurrence]:
         """Who the customers are and what lies in the warehouses, at the origin."""

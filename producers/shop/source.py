@@ -21,7 +21,7 @@ from producers.shop.simulation import Minute, Simulation, reopened
 from producers.shop.visits import Seal, Shop
 from schemas.errors import Misconfigured
 
-DEFAULT_RATE: Final = 10.0
+DEFAULT_RATE: Final = 0.3
 COMMIT_SECONDS: Final = 1.0
 LOOK_AT_CLOCK_EVERY: Final = 256
 LONGEST_ABSENCE: Final = timedelta(hours=12)

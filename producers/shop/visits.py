@@ -17,10 +17,12 @@ from producers.shop import people, shopping_hours
 from producers.shop.assortment import (
     CATEGORIES,
     Product,
+    appeal,
     discount,
     price_at,
     products,
     promotion_at,
+    sale_at,
 )
 from producers.shop.identifiers import event_id, tail_prefix
 from producers.shop.occurrences import (
@@ -69,9 +71,13 @@ ARRIVALS: Final = (  # (referrer, campaign, of a hundred visits)
     ("www.bikeforum.example", None, 5),
 )
 ARRIVAL_TABLE: Final = tuple((referrer, campaign) for referrer, campaign, n in ARRIVALS for _ in range(n))
+NEWSLETTER_TABLE: Final = (*ARRIVAL_TABLE, *(("mail.example.com", "newsletter"),) * 20)
 QUANTITIES: Final = (1, 1, 1, 1, 1, 1, 1, 2, 2, 3)
 REFUND_REASONS: Final = ("changed_mind",) * 5 + ("wrong_item",) * 2 + ("damaged",) * 2 + ("late_delivery", "other")
 BOUNCE_SHARE: Final = 0.2
+CART_SHARE: Final = 0.125  # of the looks at a product at its base price
+SALE_RUSH: Final = 1.3  # visits while the whole shop is on sale, to one without
+NEWSLETTER_DAY: Final = 3  # of a week from Monday: on Thursday most visits by newsletter come
 POPULARITY_SLOTS: Final = 16_384
 # How long visitors take for a step: two seconds or more, mostly under half a minute, never very long. Exponential.
 PAUSES_MS: Final = tuple(min(2_000 - int(log(1 - n / 4096) * 16_000), LONGEST_STEP_MS) for n in range(4096))
@@ -110,7 +116,7 @@ class Shop:
     @cached_property
     def active_customers(self) -> int:
         """How many of the newest customers all come back; of older ones some do (``people.who_may_come_back``)."""
-        return int(min(max(2000 * self.rate, 500), 50_000))
+        return int(min(max(2000 * self.rate, 4000), 50_000))
 
     def customers_before(self, minute: int) -> int:
         """How many customers signed up before a minute; their numbers are 0 up to that."""
@@ -147,7 +153,7 @@ class Visits:
         shop = self.shop
         rng = random.Random(mixed(shop.seed, minute, 21))  # noqa: S311 a shop is drawn, no secret is
         newcomers = range(shop.customers_before(minute), shop.customers_before(minute + 1))
-        others = _poisson(rng, shop.visits_per_minute * (1 - SIGN_UP_SHARE) * shopping_hours.intensity(minute))
+        others = _poisson(rng, shop.visits_per_minute * (1 - SIGN_UP_SHARE) * self._busy(minute))
         newest = shop.newest_customer(minute)
         sums = shopping_hours.region_sums(minute)
         found: list[Occurrence] = []
@@ -164,6 +170,10 @@ class Visits:
             else:
                 visit.of_stranger(None)
         return found
+
+    def _busy(self, minute: int) -> float:
+        rush = SALE_RUSH if sale_at(self.shop.seed, minute) else 1.0
+        return shopping_hours.intensity(minute) * shopping_hours.season(minute) * rush
 
     def customer_changed(self, number: int, at_ms: int, this: str, version: int) -> Occurrence:
         return Occurrence(at_ms, this, CUSTOMER_CHANGED, self.customer_record(number, at_ms, this, version))
@@ -217,7 +227,8 @@ class _Visit:
         self._counter = 0
         self._user: str | None = None
         self._cart: dict[int, int] = {}  # product number: units
-        referrer, campaign = ARRIVAL_TABLE[int(rng.random() * len(ARRIVAL_TABLE))]
+        arrivals = NEWSLETTER_TABLE if shopping_hours.weekday(minute) == NEWSLETTER_DAY else ARRIVAL_TABLE
+        referrer, campaign = arrivals[int(rng.random() * len(arrivals))]
         self._common = {
             "source": SOURCE,
             "trace": None,
@@ -273,7 +284,7 @@ class _Visit:
             self._pause()
             product = (shelf if chance() < 0.7 else visits.all)[int(chance() * POPULARITY_SLOTS)]
             self._step("product_view", visits.page[product.number], product.product_id)
-            if chance() < 0.135:
+            if chance() < CART_SHARE * appeal(visits.shop.seed, product, self._minute):
                 self._pause()
                 self._step("add_to_cart", visits.page[product.number], product.product_id)
                 units = 1 if product.category == "Bikes" else QUANTITIES[int(chance() * len(QUANTITIES))]

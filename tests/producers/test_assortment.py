@@ -8,7 +8,16 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from producers.shop.assortment import CATEGORIES, discount, price_at, products, promotion_at
+from producers.shop.assortment import (
+    CATEGORIES,
+    appeal,
+    discount,
+    minute_of,
+    price_at,
+    products,
+    promotion_at,
+    sale_at,
+)
 
 SEED = 7
 NOW = datetime(2026, 11, 23, 12, 34, tzinfo=UTC)
@@ -37,11 +46,37 @@ def test_a_price_is_positive_in_cents_and_near_the_base_price(product, at) -> No
     assert Decimal("0.8") < price / product.base_price < Decimal("1.25")
 
 
-def test_prices_stay_for_hours_and_move_within_days() -> None:
+def test_prices_stay_for_a_day_and_move_within_days() -> None:
     for product in products(SEED)[::25]:
-        prices = [price_at(product, NOW + timedelta(minutes=10 * n)) for n in range(6 * 24 * 14)]
-        changes = sum(a != b for a, b in zip(prices, prices[1:], strict=False))
-        assert 2 <= changes <= 14 * 6
+        prices = [price_at(product, NOW + timedelta(minutes=10 * n)) for n in range(6 * 24 * 28)]
+        moved = [n for n, (a, b) in enumerate(zip(prices, prices[1:], strict=False)) if a != b]
+        assert 2 <= len(moved) <= 28
+        assert min(after - before for before, after in zip(moved, moved[1:], strict=False)) >= 6 * 24 - 1
+
+
+def test_the_whole_shop_is_on_sale_from_thursday_to_sunday_in_some_weeks_and_in_that_of_black_friday() -> None:
+    hours = [NOW + timedelta(hours=n) for n in range(24 * 7 * 30)]
+    sales = {sale for at in hours if (sale := sale_at(SEED, minute_of(at)))}
+    assert {"Black Week", "Long Weekend Sale"} == {sale.name for sale in sales}
+    assert 3 < len(sales) < 15
+    for sale in sales:
+        assert (sale.starts_at.weekday(), sale.ends_at - sale.starts_at) == (3, timedelta(days=4))
+        assert all(promotion_at(SEED, category.name, sale.starts_at) == sale for category in CATEGORIES)
+    black_friday = datetime(2026, 11, 27, 12, tzinfo=UTC)
+    assert {sale.name for sale in sales if sale.starts_at <= black_friday < sale.ends_at} == {"Black Week"}
+
+
+def test_a_product_appeals_more_the_less_it_costs() -> None:
+    for product in products(SEED)[::25]:
+        seen = set()
+        for hour in range(24 * 28):
+            at = NOW + timedelta(hours=hour)
+            price = price_at(product, at)
+            paid = price - discount(price, promotion_at(SEED, product.category, at))
+            seen.add((paid, appeal(SEED, product, minute_of(at))))
+        apart = [(a, b) for a in seen for b in seen if a[0] < b[0] * Decimal("0.97")]  # more than a shelf price rounds
+        assert len(apart) > 2
+        assert all(liked_cheap > liked_dear for (_, liked_cheap), (_, liked_dear) in apart)
 
 
 def test_a_promotion_says_when_it_began_and_holds_until_it_ends() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from itertools import pairwise
 from statistics import mean
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +18,7 @@ from producers.shop.shopping_hours import (
     intensity,
     minute_of,
     region_sums,
+    season,
 )
 
 MONDAY = OPENED + 600 * WEEK_MINUTES
@@ -30,6 +34,16 @@ def test_evenings_are_busier_than_nights_and_weekends_than_mondays() -> None:
 
     assert intensity(MONDAY + 18 * 60) > 1.5 * intensity(MONDAY + 3 * 60)
     assert day(6) > 1.1 * day(0)
+
+
+def test_a_year_has_the_mean_of_one_and_spring_is_its_busiest_time() -> None:
+    def day(month: int, of_month: int) -> float:
+        return season(int(datetime(2026, month, of_month, tzinfo=UTC).timestamp()) // 60)
+
+    days = [season(MONDAY + 1440 * n) for n in range(365)]
+    assert mean(days) == pytest.approx(1, abs=0.01)
+    assert max(abs(after / before - 1) for before, after in pairwise(days)) < 0.02
+    assert day(5, 15) > 1.5 * day(1, 15)
 
 
 def test_each_region_has_its_evening_by_its_own_clock() -> None:

@@ -165,13 +165,17 @@ class Browser:
         return found[1] if found else ""
 
     def picture(self, name: str) -> None:
-        """The whole page, as tall as it is."""
+        """The whole page, among the test's results."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.save(SCREENSHOTS / f"{name}.png")
+
+    def save(self, path: Path) -> None:
+        """The whole page, as tall as it is."""
         height = int(self.run("return document.querySelector('.stMain').scrollHeight"))
         self._resize(height + 8)
         # Two frames later it is drawn in its new size.
         self.chrome.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
-        self.chrome.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
+        self.chrome.save_screenshot(str(path))
         self._resize(self._height)
 
 

@@ -1,0 +1,105 @@
+"""How far the past that a stack begins with has come: published by its source, then counted by the live job."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from insights.settings import Settings
+from insights.stack.process_record import Record, read_state
+from insights.stack.recurring_jobs import Command
+from producers.shop.shop_state import published_until
+from reconciliation.topic_counts import QUIET, Books, read_books, read_log
+from schemas.catalogue import avro_events
+
+# The source's cursor moves once a second; a minute that is over is noted when the next one has an event.
+LIVE_WITHIN = timedelta(minutes=3)
+PAST_SECONDS = 600.0
+POLL_SECONDS = 1.0
+
+
+class Past:
+    """The past that ``source``, a part of the stack, publishes: ``shop-events``, or ``orders`` of a file."""
+
+    def __init__(
+        self, settings: Settings, source: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._settings = settings
+        self._source = source
+        self._clock = clock
+        self._published: dict[str, int] | None = None  # records by topic, when the source was through with the past
+
+    def is_counted(self) -> bool:
+        """Whether all that was on the log when the source was through with the past has its fate.
+
+        Blocks for some milliseconds. False while a server that knows does not answer.
+        """
+        with suppress(psycopg.Error, KafkaException):
+            if self._published is None:
+                if not self.is_published():
+                    return False
+                self._published = read_log(AdminClient({"bootstrap.servers": self._settings.kafka, **QUIET}))
+            with psycopg.connect(self._settings.postgres_dsn, autocommit=True, connect_timeout=3) as connection:
+                return has_all(self._published, read_books(connection))
+        return False
+
+    def reached(self) -> datetime | None:
+        """The time up to which every topic is counted; None before the first event, or when Postgres does not say."""
+        with (
+            suppress(psycopg.Error),
+            psycopg.connect(self._settings.postgres_dsn, autocommit=True, connect_timeout=3) as connection,
+        ):
+            row = connection.execute(
+                "select min(newest) from (select max(last_event_at) as newest from ops.event_counts group by topic) as topics"
+            ).fetchone()
+            return row[0] if row else None
+        return None
+
+    def is_published(self) -> bool:
+        """Whether the source is through with the past: at the clock, or at the end of its file."""
+        if self._source == "orders":
+            return read_state(self._settings.run_dir).get("orders", Record()).state == "done"
+        until = published_until(self._settings.producers_dir / "shop.sqlite")
+        return until is not None and self._clock() - until < LIVE_WITHIN
+
+
+class AfterPast:
+    """A command whose first run waits until the past is counted, but not for longer than PAST_SECONDS."""
+
+    def __init__(self, command: Command, past: Past, *, seconds: float = PAST_SECONDS) -> None:
+        self._command = command
+        self._past: Past | None = past
+        self._seconds = seconds
+        self._cancelled = threading.Event()
+
+    def run(self) -> None:
+        """Blocks until the command ends. Raises CommandFailed with its last words."""
+        deadline = time.monotonic() + self._seconds
+        while self._past is not None and not self._past.is_counted() and time.monotonic() < deadline:
+            if self._cancelled.wait(POLL_SECONDS):
+                return
+        self._past = None
+        self._command.run()
+
+    def cancel(self) -> None:
+        """Ends the wait, or asks the run under way to end."""
+        self._cancelled.set()
+        self._command.cancel()
+
+
+def has_all(published: Mapping[str, int], books: Books) -> bool:
+    """Whether each of so many records by topic is counted, a duplicate, late or dead."""
+    topics = {event.topic for event in avro_events()}  # dead letters are not for the live job
+    return all(records <= _with_fate(topic, books) for topic, records in published.items() if topic in topics)
+
+
+def _with_fate(topic: str, books: Books) -> int:
+    tally = books.tallies.get(topic)
+    return (tally.on_time if tally else 0) + books.late.get(topic, 0) + books.dead.get(topic, 0)

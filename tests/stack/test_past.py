@@ -1,0 +1,74 @@
+"""When the past that a stack begins with is counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from insights.settings import Settings
+from insights.stack.past import Past, has_all
+from insights.stack.process_record import Record
+from producers.shop.shop_state import Cursor, Ledger
+from reconciliation.topic_counts import Books, Tally
+
+NOW = datetime(2026, 11, 29, 14, 30, tzinfo=UTC)
+ORDERS, VISITS, LETTERS = "sales.order_placed.v1", "web.interaction.v1", "ops.dead_letter.v1"
+
+
+def books(on_time: dict[str, int], late: dict[str, int] | None = None, dead: dict[str, int] | None = None) -> Books:
+    tallies = {topic: Tally(on_time=n, counted=n, last_event_at=NOW) for topic, n in on_time.items()}
+    return Books(tallies=tallies, late=late or {}, dead=dead or {}, final_until={})
+
+
+@pytest.mark.parametrize(
+    ("found", "is_all"),
+    [
+        (books({ORDERS: 10, VISITS: 99}), False),
+        (books({ORDERS: 10}), False),
+        (books({ORDERS: 10, VISITS: 100}), True),
+        (books({ORDERS: 7, VISITS: 100}, late={ORDERS: 2}, dead={ORDERS: 1}), True),
+        (books({ORDERS: 11, VISITS: 140}), True),
+    ],
+)
+def test_each_record_of_a_topic_has_its_fate_or_the_past_is_not_counted(found: Books, is_all: bool) -> None:
+    assert has_all({ORDERS: 10, VISITS: 100, LETTERS: 3}, found) is is_all
+
+
+@pytest.fixture
+def settings(tmp_path: Path, apart: Callable[..., Settings]) -> Settings:
+    found = apart(tmp_path / "home")
+    for folder in (found.run_dir, found.producers_dir):
+        folder.mkdir(parents=True)
+    return found
+
+
+def published(settings: Settings, source: str) -> bool:
+    return Past(settings, source, clock=lambda: NOW).is_published()
+
+
+def test_a_shop_has_published_its_past_when_its_cursor_is_at_the_clock(settings: Settings) -> None:
+    assert not published(settings, "shop-events")
+    ledger = Ledger(settings.producers_dir / "shop.sqlite", {})
+    minute = int(NOW.timestamp()) // 60
+    for behind, is_over in ((90 * 1440, False), (10, False), (1, True)):
+        ledger.commit(Cursor(origin=0, minute=minute - behind, done=0, customers_from=0, written_ms=0), [])
+        assert published(settings, "shop-events") is is_over
+    ledger.close()
+
+
+def test_a_file_is_published_when_its_part_has_ended(settings: Settings) -> None:
+    assert not published(settings, "orders")
+    for state in ("running", "done"):
+        (settings.run_dir / "state.json").write_text(json.dumps({"orders": asdict(Record(state=state))}))
+        assert published(settings, "orders") is (state == "done")
+
+
+def test_while_no_server_answers_the_past_is_not_counted(settings: Settings) -> None:
+    past = Past(settings, "orders", clock=lambda: NOW)
+    assert not past.is_counted()
+    assert past.reached() is None
