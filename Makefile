@@ -16,7 +16,7 @@ python := .venv/bin/python
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
 
-up:  ## start everything, and wait until the first live numbers are in
+up:  ## start everything, and wait until its history is counted
 	$(bootstrap) main flink dbt
 	@$(python) -m insights up $(ARGS)
 

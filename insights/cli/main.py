@@ -111,7 +111,7 @@ def up(
     seed: Seed = None,
     no_producers: NoProducers = False,
 ) -> None:
-    """Start everything, and wait until the first live numbers are in the tables. What is up stays as it is.
+    """Start everything, and wait until its history is in the tables and dashboards. What is up stays as it is.
 
     Example: insights up --history 12h --rate 50
     """

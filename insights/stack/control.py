@@ -68,7 +68,7 @@ def up(settings: Settings, plan: UpPlan, report: Report) -> None:
     if plan.daemons:
         past = Past(settings, plan.source)
         _await_numbers(settings, report)
-        if _await_past(past, report):
+        if await_past(past, report, PAST_SECONDS):
             _await_first_marts(settings, report)
 
 
@@ -199,10 +199,10 @@ def _await_numbers(settings: Settings, report: Report) -> None:
     report(Step(name="first numbers", state="done", detail="live.sales_per_minute has rows"))
 
 
-def _await_past(past: Past, report: Report) -> bool:
-    """Whether the past is counted, up to now. Blocks until it is, or for PAST_SECONDS."""
+def await_past(past: Past, report: Report, seconds: float) -> bool:
+    """Whether the past is counted, up to now. Blocks until it is, or for so long."""
     report(Step(name="the past", state="started"))
-    deadline = time.monotonic() + PAST_SECONDS
+    deadline = time.monotonic() + seconds
     while not past.is_counted():
         if time.monotonic() > deadline:
             report(Step(name="the past", state="done", detail="not all of it is counted yet"))

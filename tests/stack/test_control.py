@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 
 from insights.settings import Settings
-from insights.stack.control import StackNotUp, Step, await_all
+from insights.stack.control import StackNotUp, Step, await_all, await_past
+from insights.stack.past import Past
 from insights.stack.process_record import Record
 
 
@@ -46,6 +49,23 @@ def test_up_gives_up_on_a_part_that_ends_three_times_while_it_waits(tmp_path: Pa
 
     with pytest.raises(StackNotUp, match=r"kafka does not stay up \(ended with code 1; starting again\): the port"):
         await_all(settings, ["kafka"], report)
+
+
+def test_up_waits_until_the_past_is_counted_and_says_how_far_it_is() -> None:
+    past = create_autospec(Past, instance=True)
+    past.is_counted.side_effect = [False, True]
+    past.reached.return_value = datetime(2026, 10, 12, 9, 30, tzinfo=UTC)
+    said: list[Step] = []
+    assert await_past(past, said.append, 60)
+    assert [step.detail for step in said] == ["", "counted up to 2026-10-12 09:30 UTC", "counted, up to now"]
+
+
+def test_up_leaves_a_past_that_is_too_long_to_the_job() -> None:
+    past = create_autospec(Past, instance=True)
+    past.is_counted.return_value = False
+    said: list[Step] = []
+    assert not await_past(past, said.append, 0)
+    assert said[-1] == Step(name="the past", state="done", detail="not all of it is counted yet")
 
 
 def test_up_says_which_task_failed_and_why(tmp_path: Path) -> None:

@@ -36,6 +36,19 @@ def test_only_an_order_file_has_an_end(tmp_path: Path) -> None:
     assert {part.name: set(part.ends) for part in parts if part.ends} == {"orders": {0, RowsRefused.exit_code}}
 
 
+def test_the_shop_and_the_scraper_of_its_pages_have_the_same_past_and_a_file_has_none_of_either(tmp_path: Path) -> None:
+    file, settings = tmp_path / "orders.txt", Settings(home=tmp_path / "home", currency="USD")
+    file.touch()
+
+    def histories(plan: UpPlan) -> dict[str, str]:
+        commands = {part.name: list(part.command) for part in everything(settings, plan) if isinstance(part, Part)}
+        return {name: c[c.index("--history") + 1] for name, c in commands.items() if "--history" in c}
+
+    assert histories(UpPlan()) == {"shop-events": "60d", "catalog": "60d"}
+    assert histories(UpPlan(history="12h")) == {"shop-events": "12h", "catalog": "12h"}
+    assert histories(up_plan(str(file), CDNOW, rate=None, seed=None, daemons=True)) == {}
+
+
 def test_a_file_of_orders_in_another_currency_is_refused_with_what_to_set(tmp_path: Path) -> None:
     file = tmp_path / "orders.txt"
     file.touch()
