@@ -13,7 +13,7 @@ import pytest
 from insights.settings import Settings
 from insights.stack.past import Past, has_all
 from insights.stack.process_record import Record
-from producers.shop.shop_state import Cursor, Ledger
+from producers.shop.shop_state import Cursor, ShopState
 from reconciliation.topic_counts import Books, Tally
 
 NOW = datetime(2026, 11, 29, 14, 30, tzinfo=UTC)
@@ -53,12 +53,12 @@ def published(settings: Settings, source: str) -> bool:
 
 def test_a_shop_has_published_its_past_when_its_cursor_is_at_the_clock(settings: Settings) -> None:
     assert not published(settings, "shop-events")
-    ledger = Ledger(settings.producers_dir / "shop.sqlite", {})
+    state_file = ShopState(settings.producers_dir / "shop.sqlite", {})
     minute = int(NOW.timestamp()) // 60
     for behind, is_over in ((90 * 1440, False), (10, False), (1, True)):
-        ledger.commit(Cursor(origin=0, minute=minute - behind, done=0, customers_from=0, written_ms=0), [])
+        state_file.commit(Cursor(origin=0, minute=minute - behind, done=0, customers_from=0, written_ms=0), [])
         assert published(settings, "shop-events") is is_over
-    ledger.close()
+    state_file.close()
 
 
 def test_a_file_is_published_when_its_part_has_ended(settings: Settings) -> None:
