@@ -73,7 +73,7 @@ class Settings(BaseSettings):
 
     currency: Currency = Field("EUR", description="the shop's currency, by ISO 4217: its sales are in no other")
     rate: float = Field(0.3, gt=0, description="events per second of the synthetic shop")
-    history: str = Field("60d", description="past that a new shop begins with")
+    history: str = Field("63d", description="past that a new shop begins with")
     seed: int = Field(1, description="the same seed draws the same shop")
 
     # At least twice what an event may be ahead of the clock (producers/publisher.py): it moves the watermark.

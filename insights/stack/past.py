@@ -22,6 +22,9 @@ from schemas.catalogue import avro_events
 # The source's cursor moves once a second; a minute that is over is noted when the next one has an event.
 LIVE_WITHIN = timedelta(minutes=3)
 PAST_SECONDS = 600.0
+REACHED = """
+select min(newest) from (select max(last_event_at) as newest from ops.event_counts group by topic) as topics
+"""
 POLL_SECONDS = 1.0
 
 
@@ -56,9 +59,7 @@ class Past:
             suppress(psycopg.Error),
             psycopg.connect(self._settings.postgres_dsn, autocommit=True, connect_timeout=3) as connection,
         ):
-            row = connection.execute(
-                "select min(newest) from (select max(last_event_at) as newest from ops.event_counts group by topic) as topics"
-            ).fetchone()
+            row = connection.execute(REACHED).fetchone()
             return row[0] if row else None
         return None
 

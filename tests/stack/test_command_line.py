@@ -70,7 +70,7 @@ def test_help_lists_the_sources_and_what_they_are() -> None:
 
 def test_help_names_the_defaults_and_the_variables_that_set_them() -> None:
     shown = " ".join(RUNNER.invoke(app, ["up", "--help"], env={"COLUMNS": "300"}).output.split())
-    for default in ("INSIGHTS_HISTORY, or 60d.", "INSIGHTS_RATE, or 0.3.", "INSIGHTS_SEED, or 1."):
+    for default in ("INSIGHTS_HISTORY, or 63d.", "INSIGHTS_RATE, or 0.3.", "INSIGHTS_SEED, or 1."):
         assert f"Default: {default}" in shown
 
 

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 
 from insights.settings import Settings
-from insights.stack.past import Past, has_all
+from insights.stack.past import AfterPast, Past, has_all
 from insights.stack.process_record import Record
+from insights.stack.recurring_jobs import Command
 from producers.shop.shop_state import Cursor, ShopState
 from reconciliation.topic_counts import Books, Tally
 
@@ -66,6 +68,33 @@ def test_a_file_is_published_when_its_part_has_ended(settings: Settings) -> None
     for state in ("running", "done"):
         (settings.run_dir / "state.json").write_text(json.dumps({"orders": asdict(Record(state=state))}))
         assert published(settings, "orders") is (state == "done")
+
+
+def test_a_command_waits_for_the_past_before_its_first_run_alone() -> None:
+    past, command = create_autospec(Past, instance=True), create_autospec(Command, instance=True)
+    past.is_counted.side_effect = [False, True]
+    job = AfterPast(command, past)
+    job.run()
+    assert (past.is_counted.call_count, command.run.call_count) == (2, 1)
+    job.run()
+    assert (past.is_counted.call_count, command.run.call_count) == (2, 2)
+
+
+def test_a_past_that_is_too_long_keeps_no_command_from_running() -> None:
+    past, command = create_autospec(Past, instance=True), create_autospec(Command, instance=True)
+    past.is_counted.return_value = False
+    AfterPast(command, past, seconds=0).run()
+    command.run.assert_called_once()
+
+
+def test_a_wait_for_the_past_ends_when_the_stack_does() -> None:
+    past, command = create_autospec(Past, instance=True), create_autospec(Command, instance=True)
+    past.is_counted.return_value = False
+    job = AfterPast(command, past)
+    job.cancel()
+    job.run()
+    command.cancel.assert_called_once()
+    command.run.assert_not_called()
 
 
 def test_while_no_server_answers_the_past_is_not_counted(settings: Settings) -> None:

@@ -44,7 +44,7 @@ def test_the_shop_and_the_scraper_of_its_pages_have_the_same_past_and_a_file_has
         commands = {part.name: list(part.command) for part in everything(settings, plan) if isinstance(part, Part)}
         return {name: c[c.index("--history") + 1] for name, c in commands.items() if "--history" in c}
 
-    assert histories(UpPlan()) == {"shop-events": "60d", "catalog": "60d"}
+    assert histories(UpPlan()) == {"shop-events": "63d", "catalog": "63d"}
     assert histories(UpPlan(history="12h")) == {"shop-events": "12h", "catalog": "12h"}
     assert histories(up_plan(str(file), CDNOW, rate=None, seed=None, daemons=True)) == {}
 
