@@ -16,6 +16,7 @@ import hypothesis
 import pytest
 
 from insights.settings import Settings
+from tests import watcher
 
 T = TypeVar("T")
 # How many inputs a fuzz test draws: few in a test run, many in `make fuzz`, which is `@pytest.mark.fuzz(inputs=…)`'s
@@ -26,6 +27,12 @@ hypothesis.settings.load_profile("default")
 POLL_SECONDS = 0.1
 # Below the range that the kernel hands out for outgoing connections: nobody takes one between this look and the bind.
 PORT_RANGE = range(20_000, 32_000)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """What this process starts from now on ends with it, be it by kill -9."""
+    if not config.option.collectonly:
+        watcher.watch()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

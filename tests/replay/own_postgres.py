@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import psutil
 import psycopg
 
 from insights.stack.servers import servers
+from tests import watcher
 from tests.conftest import own_settings, wait_until
 
 
@@ -31,7 +33,8 @@ def own_postgres(home: Path) -> Iterator[str]:
             return False
 
     with (home / "postgres.log").open("w") as log:
-        process = subprocess.Popen(part.command, env=part.environment, cwd=part.cwd, stdout=log, stderr=log)
+        environment = {**part.environment, watcher.TAG: os.environ[watcher.TAG]}
+        process = subprocess.Popen(part.command, env=environment, cwd=part.cwd, stdout=log, stderr=log)
         try:
             wait_until(healthy, what=f"Postgres is up; see {log.name}")
             yield settings.postgres_dsn

@@ -1,0 +1,98 @@
+"""A test run that is killed leaves nothing behind: a real pytest, killed with -9 while what it started runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from tests import watcher
+from tests.conftest import wait_until
+
+PROJECT = Path(__file__).parent.parent
+ANSWERS = """
+import subprocess, sys
+from pathlib import Path
+import psycopg
+from tests.conftest import wait_until
+from tests.replay.own_postgres import own_postgres
+
+def test_it_waits(tmp_path):
+    with own_postgres(tmp_path / "home") as dsn:
+        subprocess.Popen([sys.executable, "-c", "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()"])
+        Path(READY).touch()
+        psycopg.connect(dsn).execute("select pg_sleep(1000)")
+"""
+STACK = """
+from pathlib import Path
+import psycopg
+from insights.stack import UpPlan, control
+from insights.stack.record import process_of, read_state
+from tests.conftest import own_settings, wait_until
+
+def test_it_waits(tmp_path):
+    settings = own_settings(Path(READY).parent / "home")
+    for folder in (settings.run_dir, settings.logs_dir, settings.conf_dir, settings.producers_dir):
+        folder.mkdir(parents=True)
+    control._fetch_jars(settings, lambda step: None)
+    control._start_supervisor(settings, UpPlan(daemons=False))
+    wait_until(lambda: len([r for r in read_state(settings.run_dir).values() if process_of(r)]) > 2)
+    Path(READY).touch()
+    wait_until(lambda: False, seconds=1000)
+"""
+
+
+def family_of_a_killed_run(folder: Path, test: str) -> list[psutil.Process]:
+    """Has a pytest run that test until it says it is ready, and kills it. What it had started by then."""
+    ready = folder / "ready"
+    file = folder / "test_inner.py"
+    file.write_text(f"READY = {str(ready)!r}\n{test}")
+    options = ["-p", "tests.conftest", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "log_file="]
+    command = [sys.executable, "-m", "pytest", *options, "--basetemp", str(folder / "t"), str(file)]
+    with (folder / "output").open("w") as output:
+        run = subprocess.Popen(
+            [
+                *command,
+                "-c",
+                str(PROJECT / "pyproject.toml"),
+                "-o",
+                "addopts=",
+                "-o",
+                "log_file=",
+                "-p",
+                "no:cacheprovider",
+            ],
+            cwd=PROJECT,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        wait_until(lambda: ready.exists() or run.poll() is not None, seconds=120, what=f"ready; see {output.name}")
+        assert run.poll() is None, (folder / "output").read_text()
+        tag = f"{run.pid}-{psutil.Process(run.pid).create_time()}"
+        found = watcher.tagged(tag)
+        family = {child for process in found for child in (process, *process.children(recursive=True))}
+    finally:
+        run.kill()
+        run.wait()
+    return sorted(family, key=lambda process: process.pid)
+
+
+def living(processes: list[psutil.Process]) -> list[psutil.Process]:
+    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_killed_run_takes_its_postgres_with_it_and_a_process_that_will_not_end(tmp_path: Path) -> None:
+    family = family_of_a_killed_run(tmp_path, ANSWERS)
+    assert len(family) > 5, "a Postgres of several processes, and one of ours"
+    wait_until(lambda: not living(family), seconds=60, what=f"none of {family} is left")
+
+
+def test_a_killed_run_takes_its_half_started_stack_with_it(tmp_path: Path, my_turn: None) -> None:
+    family = family_of_a_killed_run(tmp_path, STACK)
+    assert {"java", "postgres"} <= {process.name() for process in family}
+    wait_until(lambda: not living(family), seconds=120, what=f"none of {family} is left")
+    left = [p.info for p in psutil.process_iter(["pid", "cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])]
+    assert not left
