@@ -2,7 +2,7 @@
 # Needs Python 3.11 or 3.12 and a package registry; everything else comes from there, locked in requirements/.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down clean status test fuzz check format audit lock check-lint check-format check-types check-imports \
+.PHONY: help up down clean status test test-quick test-faults fuzz check format audit lock check-lint check-format check-types check-imports \
 	check-dependencies check-sql check-marts check-plans check-yaml check-contracts
 
 # The first Python on the path that fits; `make up PYTHON=python3.12` names one.
@@ -12,9 +12,15 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 ARGS ?=
 bootstrap = @$(PYTHON) bootstrap.py
 python := .venv/bin/python
+all := dev flink spark dbt metabase trino tableau
+# Two processes of tests: a test of a stack mostly waits. Which tests go together, tests/kinds.py says.
+WORKERS ?= 2
+pytest = .venv/bin/pytest -n $(WORKERS) --dist=loadgroup --no-loadscope-reorder
+# Without bytecode on disk every Python that is started compiles its modules anew, which is most of a short one's time.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{ printf "  make %-8s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{ printf "  make %-11s %s\n", $$1, $$2 }'
 
 up:  ## start everything, and wait until its history is counted
 	$(bootstrap) main flink dbt
@@ -32,13 +38,21 @@ status:  ## what runs, what was counted, how fresh it is
 	$(bootstrap) main
 	@$(python) -m insights status $(ARGS)
 
-test:  ## every test, on the real parts (ARGS="-k late" picks some)
-	$(bootstrap) dev flink spark dbt metabase trino tableau
-	@.venv/bin/pytest $(ARGS)
+test:  ## every test but the long fault runs, on the real parts (ARGS="-k late" picks some)
+	$(bootstrap) $(all)
+	@$(pytest) -m "not faults" $(ARGS)
+
+test-quick:  ## what needs no stack, engine or browser: in two minutes
+	$(bootstrap) $(all)
+	@$(pytest) -m "(unit or postgres) and not faults" $(ARGS)
+
+test-faults:  ## the long fault runs: servers killed and stopped, numbers exact
+	$(bootstrap) $(all)
+	@$(pytest) -m faults $(ARGS)
 
 fuzz:  ## thousands of inputs drawn by chance for everything that reads what others wrote
 	$(bootstrap) dev
-	@.venv/bin/pytest -m fuzz --hypothesis-profile=fuzz --timeout=3600 $(ARGS)
+	@$(pytest) -m fuzz --hypothesis-profile=fuzz --timeout=3600 $(ARGS)
 
 check:  ## lint, types, imports, dependencies, SQL, and the contracts
 	$(bootstrap) dev flink spark dbt

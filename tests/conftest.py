@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import random
 import socket
 import tempfile
@@ -10,13 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import hypothesis
 import pytest
 
 from insights.settings import Settings
 from tests import watcher
+from tests.kinds import STACK, fixture_of, group, is_of_a_stack, kind, place
 
 T = TypeVar("T")
 # How many inputs a fuzz test draws: few in a test run, many in `make fuzz`, which is `@pytest.mark.fuzz(inputs=…)`'s
@@ -25,31 +27,59 @@ hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("fuzz", max_examples=10_000, deadline=None)
 hypothesis.settings.load_profile("default")
 POLL_SECONDS = 0.1
+TURN = pytest.StashKey[IO[str]]()
 # Below the range that the kernel hands out for outgoing connections: nobody takes one between this look and the bind.
 PORT_RANGE = range(20_000, 32_000)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """What this process starts from now on ends with it, be it by kill -9."""
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        config.option.log_file = f"test-results/pytest-{worker}.log"
     if not config.option.collectonly:
         watcher.watch()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In `make fuzz` each test draws as many inputs as its mark says."""
-    if config.getoption("--hypothesis-profile") != "fuzz":
-        return
+    """Each test gets its kind and its group, the longest groups go first, and a fuzz test draws what its mark says."""
+    for item in items:
+        item.add_marker(kind(item))
+        item.add_marker(pytest.mark.xdist_group(group(item)))
+    items.sort(key=lambda item: place(group(item)))
+    if config.getoption("--hypothesis-profile") == "fuzz":
+        _draw_many(items)
+
+
+def _draw_many(items: list[pytest.Item]) -> None:
     for item in items:
         mark = item.get_closest_marker("fuzz")
         if mark is not None and "inputs" in mark.kwargs and isinstance(item, pytest.Function):
             item.obj = hypothesis.settings(max_examples=mark.kwargs["inputs"])(item.obj)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """The run, not one of its workers, waits for its turn, and before any test's time begins to count."""
+    if TURN not in node.config.stash and any(is_of_a_stack(id_.rpartition("@")[2]) for id_ in ids):
+        node.config.stash[TURN] = _turn()
+        node.config.add_cleanup(node.config.stash[TURN].close)
+
+
+@pytest.hookimpl(trylast=True)  # after the test's own fixtures
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """A worker's part of the run goes on without the run's one stack: it ends with the last test that uses it."""
+    if "PYTEST_XDIST_WORKER" in os.environ and group(item) == STACK and (nextitem is None or group(nextitem) != STACK):
+        fixture_of(item, "stack").finish(item._request)
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody holds."""
+    """Ports of loopback that nobody holds. Each worker looks in a range of its own."""
     found: list[int] = []
-    start = random.randrange(PORT_RANGE.start, PORT_RANGE.stop - 1_000)
-    for port in range(start, PORT_RANGE.stop):
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % workers
+    ports = PORT_RANGE[worker * len(PORT_RANGE) // workers : (worker + 1) * len(PORT_RANGE) // workers]
+    start = random.randrange(len(ports) - 1_000)
+    for port in ports[start:]:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 continue
@@ -60,7 +90,7 @@ def free_ports(count: int) -> list[int]:
         found.append(port)
         if len(found) == count:
             return found
-    raise AssertionError(f"fewer than {count} free ports from {start} on")
+    raise AssertionError(f"fewer than {count} free ports from {ports[start]} on")
 
 
 def own_settings(home: Path, **overrides: Any) -> Settings:
@@ -95,10 +125,22 @@ def apart() -> Callable[..., Settings]:
 
 @pytest.fixture(scope="session")
 def my_turn() -> Iterator[None]:
-    """Held by a run while it has stacks of its own: two runs on one machine would starve each other into time-outs."""
-    with (Path(tempfile.gettempdir()) / "insights-hub-tests.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    """Held by a run while it has stacks of its own: two runs on one machine would starve each other into time-outs.
+
+    With xdist the controller holds it for all workers.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
         yield
+        return
+    with _turn():
+        yield
+
+
+def _turn() -> IO[str]:
+    """The machine's one turn, until it is closed. Blocks until it is ours."""
+    lock = (Path(tempfile.gettempdir()) / "insights-hub-tests.lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 @contextmanager

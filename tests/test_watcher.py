@@ -26,18 +26,16 @@ def test_it_waits(tmp_path):
         psycopg.connect(dsn).execute("select pg_sleep(1000)")
 """
 STACK = """
+import threading
 from pathlib import Path
-import psycopg
-from insights.stack import UpPlan, control
-from insights.stack.record import process_of, read_state
+from insights import stack
+from insights.stack.process_record import process_of, read_state
 from tests.conftest import own_settings, wait_until
 
-def test_it_waits(tmp_path):
+def test_it_waits():
     settings = own_settings(Path(READY).parent / "home")
-    for folder in (settings.run_dir, settings.logs_dir, settings.conf_dir, settings.producers_dir):
-        folder.mkdir(parents=True)
-    control._fetch_jars(settings, lambda step: None)
-    control._start_supervisor(settings, UpPlan(daemons=False))
+    arguments = (settings, stack.UpPlan(daemons=False), lambda step: None)
+    threading.Thread(target=stack.up, args=arguments, daemon=True).start()
     wait_until(lambda: len([r for r in read_state(settings.run_dir).values() if process_of(r)]) > 2)
     Path(READY).touch()
     wait_until(lambda: False, seconds=1000)
@@ -49,24 +47,11 @@ def family_of_a_killed_run(folder: Path, test: str) -> list[psutil.Process]:
     ready = folder / "ready"
     file = folder / "test_inner.py"
     file.write_text(f"READY = {str(ready)!r}\n{test}")
-    options = ["-p", "tests.conftest", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "log_file="]
-    command = [sys.executable, "-m", "pytest", *options, "--basetemp", str(folder / "t"), str(file)]
+    settled = ["-c", str(PROJECT / "pyproject.toml"), "-o", "addopts=", "-o", "log_file=", "-p", "no:cacheprovider"]
+    options = ["-p", "tests.conftest", *settled, "--basetemp", str(folder / "t")]
     with (folder / "output").open("w") as output:
         run = subprocess.Popen(
-            [
-                *command,
-                "-c",
-                str(PROJECT / "pyproject.toml"),
-                "-o",
-                "addopts=",
-                "-o",
-                "log_file=",
-                "-p",
-                "no:cacheprovider",
-            ],
-            cwd=PROJECT,
-            stdout=output,
-            stderr=output,
+            [sys.executable, "-m", "pytest", *options, str(file)], cwd=PROJECT, stdout=output, stderr=output
         )
     try:
         wait_until(lambda: ready.exists() or run.poll() is not None, seconds=120, what=f"ready; see {output.name}")
@@ -94,5 +79,7 @@ def test_a_killed_run_takes_its_half_started_stack_with_it(tmp_path: Path, my_tu
     family = family_of_a_killed_run(tmp_path, STACK)
     assert {"java", "postgres"} <= {process.name() for process in family}
     wait_until(lambda: not living(family), seconds=120, what=f"none of {family} is left")
-    left = [p.info for p in psutil.process_iter(["pid", "cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])]
+    left = [
+        p.info for p in psutil.process_iter(["pid", "cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])
+    ]
     assert not left

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(1500)  # a dozen restarts, on a machine that ot
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+def hub(tmp_path_factory: pytest.TempPathFactory, my_turn: None) -> Iterator[Hub]:
     folder = tmp_path_factory.mktemp("hub")
     settings = own_settings(folder / "home", checkpoint_interval_seconds=2, idle_timeout_seconds=2)
     with ExitStack() as resources:

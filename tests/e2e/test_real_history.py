@@ -64,7 +64,7 @@ def purchases(cdnow: Path) -> Purchases:
 
 
 @pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory, cdnow: Path) -> Iterator[Settings]:
+def settings(tmp_path_factory: pytest.TempPathFactory, cdnow: Path, my_turn: None) -> Iterator[Settings]:
     """A fresh stack that was brought up on the file."""
     settings = own_settings(tmp_path_factory.mktemp("history") / "home", checkpoint_interval_seconds=2, currency="USD")
     plan = embedded.UpPlan(history_file=cdnow, mapping=PROJECT / "producers" / "mappings" / "cdnow.toml")

@@ -200,7 +200,7 @@ def test_requests_keep_the_pace_that_is_the_slower_of_ours_and_the_sites() -> No
 
 
 SITEMAP = "<urlset><url><loc>BASE/products/a</loc></url></urlset>"
-GZIPPED = gzip.compress(b"<urlset><url><loc>/products/a</loc></url></urlset>")
+GZIPPED = gzip.compress(b"<urlset><url><loc>/products/a</loc></url></urlset>", mtime=0)
 
 
 @pytest.mark.parametrize(
