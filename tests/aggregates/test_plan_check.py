@@ -12,6 +12,8 @@ import pytest
 
 from aggregates.catalogue import aggregate
 
+pytestmark = pytest.mark.engine
+
 ROOT = Path(__file__).parent.parent.parent
 
 

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from tests.flink.decoding import java
 
+pytestmark = pytest.mark.engine
+
 NOTHING = -(1 << 63)
 MINUTE = 60
 HOUR = 3_600

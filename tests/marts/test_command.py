@@ -19,6 +19,8 @@ from tests.conftest import environment_of
 from tests.marts.process import make_tables
 from tests.replay.own_postgres import own_postgres
 
+pytestmark = pytest.mark.engine
+
 BROKEN = "alter view events.refunds rename to hidden"
 TWICE = """
 insert into versions.order_lines_v1 (

@@ -29,7 +29,7 @@ from tests.marts.promotions import promoted
 from tests.marts.same import difference, marts_of
 from tests.marts.sources import Came
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.engine]
 ORDERS = '"awsdatacatalog"."intermediate"."int_orders"'
 LOG = any_shop(11, size=50)
 NEWEST = max(record["occurred_at"] for records in LOG.values() for record in records)

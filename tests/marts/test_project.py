@@ -14,6 +14,8 @@ from insights.dbt_files import files
 from insights.dbt_run import DBT, environment
 from insights.settings import PROJECT, Settings
 
+pytestmark = pytest.mark.engine
+
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:

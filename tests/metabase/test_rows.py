@@ -39,7 +39,7 @@ insert into ops.dbt_builds values ('i1', now(), now(), 'ok', 30, 90, 0, null, nu
 insert into ops.dbt_models values ('marts.rfm', 'table', 'Scores', now(), 1.5, 'ok', '{live.sessions}');
 """
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.engine]
 
 
 @pytest.fixture(scope="module")

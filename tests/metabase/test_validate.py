@@ -20,6 +20,8 @@ from insights.cli.dashboard_commands import HERE, VALIDATOR
 from insights.cli.main import app
 from tests.metabase.folders import a_card, a_dashboard, written
 
+pytestmark = pytest.mark.engine
+
 RENDERED = [render(path.stem, load(path), "EUR") for path in sorted(HERE.glob("*.yaml"))]
 ASKED = list(requests(RENDERED))
 

@@ -18,6 +18,8 @@ from spark.local import SparkFailed, run
 from tests.conftest import own_settings
 from tests.spark.process import runtime
 
+pytestmark = pytest.mark.engine
+
 TELLS = """
 import json
 from pyspark.sql import SparkSession

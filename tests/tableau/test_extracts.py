@@ -22,6 +22,8 @@ from insights.tableau import ExtractFailed, chosen, ensure_hyper, export, marts
 from schemas.errors import Misconfigured
 from tests.replay.own_postgres import own_postgres
 
+pytestmark = pytest.mark.engine
+
 Connection = psycopg.Connection[Any]
 READER = Path(__file__).parent / "read_extract.py"
 NUMBERS = itertools.count(1)

@@ -22,7 +22,7 @@ from tests.replay.own_postgres import standing_still
 from tests.web.browser import DESKTOP, PHONE, Browser, browsers, needs_browser, running_page
 from tests.web.marts_shop import Shop, marts_shop
 
-pytestmark = needs_browser
+pytestmark = [needs_browser, pytest.mark.engine]
 FOLDER = Path(__file__).parents[2] / "dashboards"
 NAMES = Folder(FOLDER / "sales_overview.yaml").names
 ALL_TIME = "range=73000+days&period=73000+days"
