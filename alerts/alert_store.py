@@ -17,57 +17,7 @@ from alerts.evaluate import Alert, State, Transition
 from alerts.message import Message
 from alerts.postgres import Connection
 
-SET_UP = "select pg_advisory_xact_lock(hashtextextended('insights.alerts.ddl', 0))"
 WATCHES = "select pg_try_advisory_lock(hashtextextended('insights.alerts', 0))"
-DDL = """
-create schema if not exists ops;
-create table if not exists ops.alerts (
-    rule text not null,
-    fingerprint text not null,
-    label text not null,
-    title text not null,
-    severity text not null,
-    state text not null,
-    since timestamptz not null,
-    last_seen timestamptz not null,
-    notified_at timestamptz,
-    last_sent timestamptz,
-    recovered_at timestamptz,
-    detail text not null,
-    primary key (rule, fingerprint)
-);
-comment on table ops.alerts is 'What the alert rules found: pending, firing, or recovered in the last 30 days.';
-comment on column ops.alerts.fingerprint is 'Hash of rule and label.';
-comment on column ops.alerts.since is 'When it was first there.';
-comment on column ops.alerts.last_seen is 'When it was last there.';
-comment on column ops.alerts.notified_at is 'When it was last told, or would have been if there was a channel.';
-comment on column ops.alerts.last_sent is 'When a channel last took a message about it.';
-create table if not exists ops.alert_rules (
-    rule text primary key,
-    checked_at timestamptz not null,
-    outcome text not null,
-    detail text not null
-);
-comment on table ops.alert_rules is 'The newest check of each alert rule: quiet, finds, not known, or broken.';
-create table if not exists ops.alert_messages (
-    id text not null,
-    channel text not null,
-    rule text not null,
-    kind text not null,
-    fingerprints text[] not null,
-    message jsonb not null,
-    created_at timestamptz not null,
-    attempts int not null default 0,
-    next_at timestamptz not null,
-    sent_at timestamptz,
-    given_up_at timestamptz,
-    problem text,
-    primary key (id, channel)
-);
-comment on table ops.alert_messages is 'What is to be sent, and was, by channel; kept for 30 days.';
-create index if not exists alert_messages_waiting on ops.alert_messages (next_at)
-where sent_at is null and given_up_at is null;
-"""
 ALERT_COLUMNS = "rule, label, title, severity, state, since, last_seen, notified_at, recovered_at, detail"
 UPSERT = """
 insert into ops.alerts (
@@ -135,13 +85,6 @@ class Summary:
     broken: int
     untold: int
     checked_at: datetime | None
-
-
-def set_up(connection: Connection) -> None:
-    """Makes the tables that are missing."""
-    with connection.transaction():
-        connection.execute(SET_UP)
-        connection.execute(DDL)
 
 
 def is_there(connection: Connection) -> bool:

@@ -142,7 +142,8 @@ class Watch:
             return True
         opened = connect(self._dsn, read_only=False)
         try:
-            alert_store.set_up(opened)
+            if not alert_store.is_there(opened):
+                raise PostgresAway("Postgres has no tables for alerts yet; `insights up` makes them")
             if alert_store.take_watch(opened):
                 self._asking = connect(self._dsn, read_only=True, statement_seconds=self._statement_seconds)
                 self._ledger = opened

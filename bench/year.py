@@ -13,12 +13,9 @@ from pathlib import Path
 
 import psycopg
 
-from alerts import alert_store
-from insights import dbt_run
 from insights.settings import Settings
-from replay import run_history
 from tests.replay.own_postgres import own_postgres
-from warehouse.tables import make_postgres_tables, schemas_ddl
+from warehouse.tables import make_postgres_tables
 
 LINES_AN_ORDER = 2.5
 STARTED = datetime.now(UTC) - timedelta(days=365)
@@ -169,12 +166,7 @@ def year(folder: Path, lines: int) -> Iterator[Settings]:
     with own_postgres(folder / "postgres") as dsn:
         settings = Settings(home=folder / "home", postgres_port=psycopg.conninfo.conninfo_to_dict(dsn)["port"])
         with psycopg.connect(dsn) as connection:
-            for statement in schemas_ddl():
-                connection.execute(statement)
             make_postgres_tables(connection)
-            run_history.set_up(connection)
-            dbt_run.set_up(connection)
-            alert_store.set_up(connection)
             connection.execute(LOOKS, {"started": STARTED})
         trade(dsn, orders_of(lines), 0, orders_of(lines) - 1)
         yield settings

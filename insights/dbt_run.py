@@ -33,31 +33,6 @@ DBT_CODES = (0, 1)  # all is well; a model or test failed. Any other is no end t
 SESSION = "-c work_mem=48MB -c jit=off -c synchronous_commit=off"
 LOCK = "select pg_try_advisory_lock(hashtextextended('insights.dbt', 0))"
 KEPT_DAYS = 30
-DDL = """
-create schema if not exists ops;
-create table if not exists ops.dbt_builds (
-    invocation text primary key,
-    started_at timestamptz not null,
-    ended_at timestamptz,
-    outcome text,
-    models bigint,
-    tests bigint,
-    failures bigint,
-    selection text,
-    message text
-);
-create table if not exists ops.dbt_models (
-    relation text primary key,
-    kind text not null,
-    description text not null,
-    built_at timestamptz not null,
-    seconds double precision not null,
-    status text not null,
-    upstream text[] not null
-);
-comment on table ops.dbt_builds is 'Builds of the marts: ok, failed tests, or failed; null while one goes on.';
-comment on table ops.dbt_models is 'Models of the marts: when each was built last, how it went, its sources.';
-"""
 Connection = psycopg.Connection[tuple[Any, ...]]
 Said = Callable[[str], None]
 """Told each line of progress."""
@@ -145,13 +120,6 @@ def last_build(connection: Connection) -> LastBuild | None:
         failures=failures or 0,
         message=message or "",
     )
-
-
-def set_up(connection: Connection) -> None:
-    """Makes the tables of this module that are missing."""
-    with connection.transaction():
-        connection.execute("select pg_advisory_xact_lock(hashtextextended('insights.dbt.ddl', 0))")
-        connection.execute(DDL)
 
 
 def build(settings: Settings, select: str | None, *, full_refresh: bool, said: Said) -> Built:
@@ -304,7 +272,6 @@ def _alone(settings: Settings) -> Iterator[Connection]:
     """A connection that holds the builds' lock, which the server lets go of when this process ends."""
     try:
         with psycopg.connect(settings.postgres_dsn, autocommit=True, connect_timeout=10) as connection:
-            set_up(connection)
             if connection.execute(LOCK).fetchone() != (True,):
                 raise DbtBusy(_who(connection))
             yield connection

@@ -6,7 +6,7 @@ taken have all their events within them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -174,9 +174,14 @@ def _assembled(
     waiting: int,
 ) -> ReplayPlan:
     names = sorted({name for p in planned for name in aggregate(p.name).inputs})
-    topics = {
-        catalogue.event(name).topic: _topic(context, catalogue.event(name), extents[name], planned) for name in names
-    }
+    unreadable = late_events.dead(context).unreadable
+    with context.lake() as catalog:
+        topics = {
+            catalogue.event(name).topic: _topic(
+                context, catalog, catalogue.event(name), extents[name], planned, unreadable[name]
+            )
+            for name in names
+        }
     readers = downstream([p.table for p in planned], {path: path.read_text() for path in context.texts})
     return ReplayPlan(
         made_at=datetime.now(UTC),
@@ -268,17 +273,21 @@ def merged(starts: Iterable[datetime], window: Window | None) -> tuple[Stretch, 
 
 
 def _topic(
-    context: Context, event: Event, extents: Mapping[int, Extent], planned: Sequence[PlannedAggregate]
+    context: Context,
+    catalog: Catalog,
+    event: Event,
+    extents: Mapping[int, Extent],
+    planned: Sequence[PlannedAggregate],
+    unreadable: Collection[archive.Place],
 ) -> PlannedTopic:
     readers = [(aggregate(p.name), p) for p in planned if event.name in aggregate(p.name).inputs]
-    since, unreadable = _published_since(readers), late_events.dead(context).unreadable[event.name]
-    with context.lake() as catalog:
-        topic = _read_since(context, catalog, event, extents, since)
-        from_lake = archive.coverage(catalog, event, late_events.without(topic.slices("lake"), unreadable))
-        if from_lake.missing or from_lake.doubled:
-            raise _gone(event, from_lake, since)
-        both = late_events.without([*topic.slices("lake"), *topic.slices("log")], unreadable)
-        known = archive.coverage(catalog, event, both)
+    since = _published_since(readers)
+    topic = _read_since(context, catalog, event, extents, since)
+    from_lake = archive.coverage(catalog, event, late_events.without(topic.slices("lake"), unreadable))
+    if from_lake.missing or from_lake.doubled:
+        raise _gone(event, from_lake, since)
+    both = late_events.without([*topic.slices("lake"), *topic.slices("log")], unreadable)
+    known = archive.coverage(catalog, event, both)
     in_log = sum(piece.records for piece in topic.slices("log"))
     must_look = event.cleanup == "compact" or known.without_id > 0
     fresh = late_events.without(topic.slices("log"), unreadable) if must_look else known.missing

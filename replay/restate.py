@@ -52,7 +52,6 @@ def carry_out(context: Context, plan: ReplayPlan, engine: ComputeEngine, *, by: 
 def forget_failed(context: Context) -> None:
     """Removes what earlier runs of late events left that came to nothing."""
     with context.postgres() as connection:
-        run_history.set_up(connection)
         runs = [r for r in run_history.newest(connection, 50) if r.scope == "late"]
     for earlier in runs:
         if earlier.status in (Status.FAILED, Status.DIFFERS):

@@ -101,7 +101,6 @@ def run(context: Context, plan: ReplayPlan, engine: ComputeEngine, *, by: str, s
 
 def _begin(context: Context, plan: ReplayPlan, engine: ComputeEngine, by: str) -> Run:
     with context.postgres() as connection:
-        run_history.set_up(connection)
         record = run_history.unfinished(connection, plan) or run_history.new_run(connection, plan, engine.name, by)
         run_history.note(connection, record.run, status=Status.RUNNING, engine=engine.name, error=None)
         return record

@@ -19,37 +19,6 @@ from schemas.errors import InsightsError, Misconfigured, Retryable
 from warehouse.postgres import Connection
 
 SCHEMA = "replay"
-DDL = """
-create schema if not exists ops;
-create schema if not exists replay;
-create sequence if not exists ops.replay_number;
-create table if not exists ops.replays (
-    run text primary key,
-    status text not null,
-    scope text not null,
-    aggregates text[] not null,
-    engine text not null,
-    plan jsonb not null,
-    plan_digest text not null,
-    certificate jsonb,
-    requested_by text not null,
-    promoted_by text,
-    reason text,
-    error text,
-    records bigint not null,
-    rows_computed bigint,
-    created_at timestamptz not null default now(),
-    computed_at timestamptz,
-    verified_at timestamptz,
-    promoted_at timestamptz,
-    rolled_back_at timestamptz,
-    compute_seconds double precision not null default 0,
-    verify_seconds double precision,
-    promote_seconds double precision,
-    changes jsonb
-);
-comment on table ops.replays is 'Every replay: its plan, how far it came, its certificate, and who asked.';
-"""
 LOCK = "select pg_try_advisory_lock(hashtextextended('insights.replay.' || %s, 0))"
 COLUMNS = (
     "run, status, scope, aggregates, engine, plan, plan_digest, certificate, requested_by, promoted_by, reason,"
@@ -111,13 +80,6 @@ class Run:
     verify_seconds: float | None
     promote_seconds: float | None
     changes: dict[str, Any] | None
-
-
-def set_up(connection: Connection) -> None:
-    """Makes the tables of this folder that are missing."""
-    with connection.transaction():
-        connection.execute("select pg_advisory_xact_lock(hashtextextended('insights.replay.ddl', 0))")
-        connection.execute(DDL)
 
 
 def new_run(connection: Connection, plan: ReplayPlan, engine: str, requested_by: str) -> Run:
@@ -233,7 +195,6 @@ def alone(context: Context, aggregates: Sequence[str]) -> Iterator[Callable[[], 
 def held(context: Context, run: str) -> Iterator[Run]:
     """The run as it is now, with its aggregates held. Raises ReplayBusy, Misconfigured when there is no such run."""
     with context.postgres() as connection:
-        set_up(connection)
         names = find(connection, run).aggregates
     with alone(context, names):
         with context.postgres() as connection:

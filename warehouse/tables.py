@@ -23,6 +23,7 @@ from schemas.catalogue import Event, events
 from schemas.errors import Misconfigured
 from warehouse.columns import lake_schema, postgres_type
 from warehouse.deployment import Deployment
+from warehouse.migrate import migrate
 from warehouse.postgres import Connection, connected
 from warehouse.sinks import BOOKS, OF_THE_LOG, VERSIONS, Sink, sink_of, sinks
 from warehouse.versions import drop_others, move_rows_of_old, note_version, show, show_where_nothing_is_shown
@@ -79,8 +80,7 @@ def create_tables(deployment: Deployment, deployed: Iterable[Aggregate]) -> None
     Raises Misconfigured, and changes nothing, when a table that is there differs; Retryable when Postgres is away.
     """
     with connected(deployment) as connection, open_lake(deployment) as catalog:
-        for statement in schemas_ddl():
-            connection.execute(statement)
+        _make_state_tables(connection)
         move_rows_of_old(connection, aggregates())
         for sink in sinks():
             check_sink(connection, sink)
@@ -113,19 +113,21 @@ def empty_tables(deployment: Deployment) -> None:
             create_lake_table(catalog, e)
 
 
-def schemas_ddl() -> Iterator[str]:
-    """DDL of the schemas."""
-    yield from (f"create schema if not exists {schema}" for schema in SCHEMAS)
-
-
 def make_postgres_tables(connection: Connection) -> None:
-    """What is missing: the books, the tables of the folders' versions, views. Others' comments and storage follow."""
+    """What is missing: schemas, migrations, the books, tables of the folders' versions, views. Comments follow."""
+    _make_state_tables(connection)
     for sink in BOOKS:
         for statement in sink_ddl(sink):
             connection.execute(statement)
     for aggregate in aggregates():
         make_version(connection, aggregate)
         show_where_nothing_is_shown(connection, aggregate)
+
+
+def _make_state_tables(connection: Connection) -> None:
+    for schema in SCHEMAS:
+        connection.execute(f"create schema if not exists {schema}".encode())
+    migrate(connection)
 
 
 def make_version(connection: Connection, aggregate: Aggregate) -> None:

@@ -44,8 +44,6 @@ def _start_over(settings: Settings) -> str:
     from replay.planning import everything
 
     context = replay_context(settings)
-    with context.postgres() as connection:
-        run_history.set_up(connection)
     with run_history.alone(context, everything()):
         job_control.refuse_incomplete(job_control.log_beginnings(settings.kafka))
         with context.postgres() as connection:

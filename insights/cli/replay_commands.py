@@ -240,7 +240,6 @@ def list_() -> None:
 
     context = replay_context(load_settings())
     with context.postgres() as connection:
-        run_history.set_up(connection)
         found = run_history.newest(connection, 20)
     runtime.show(runs_sheet(found))
 
@@ -262,7 +261,6 @@ def show(
 
     context = replay_context(load_settings())
     with context.postgres() as connection:
-        run_history.set_up(connection)
         found = run_history.find(connection, run)
     if as_json:
         sys.stdout.write(json.dumps(found.certificate, indent=2) + "\n")

@@ -23,7 +23,7 @@ from insights.stack.part import SYSTEM_PATH, Part, Recurring, Task, http_ok
 from insights.stack.past import AfterPast, Past
 from insights.stack.recurring_jobs import INSIGHTS, Command, RecurringJobsRecorder
 from insights.stack.servers import servers
-from insights.wiring import alert_config, deployment, replay_context
+from insights.wiring import alert_config, deployment
 from reconciliation.recorder import ReconciliationRecorder
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable, RowsRefused
@@ -260,17 +260,10 @@ def _register(url: str) -> str:
 
 
 def _create_tables(settings: Settings) -> str:
-    from alerts import alert_store
-    from insights import dbt_run
-    from replay import run_history
     from warehouse.tables import create_tables  # the same
 
     target = deployment(settings)
     create_tables(target, live_job.written(target))
-    with replay_context(settings).postgres() as connection:
-        run_history.set_up(connection)
-        alert_store.set_up(connection)
-        dbt_run.set_up(connection)
     return "Postgres and lake tables are there"
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.alerts.receivers import Inbox, MailServer, mail_server, web_server
 from tests.replay.own_postgres import own_postgres
+from warehouse.migrate import migrate
 
 NUMBERS = itertools.count(1)
 
@@ -33,8 +34,11 @@ def make_database(server_dsn: str) -> Callable[[], str]:
 
 @pytest.fixture
 def dsn(make_database: Callable[[], str]) -> str:
-    """A database of the test's own."""
-    return make_database()
+    """A database of the test's own, with the state tables."""
+    dsn = make_database()
+    with psycopg.connect(dsn) as connection:
+        migrate(connection)
+    return dsn
 
 
 @pytest.fixture

@@ -7,20 +7,14 @@ from typing import Any
 import psycopg
 import yaml
 
-from insights import dbt_run
 from insights.settings import PROJECT
-from replay import run_history
-from warehouse.tables import make_postgres_tables, schemas_ddl
+from warehouse.tables import make_postgres_tables
 
 
 def make_stack(dsn: str) -> None:
     """All of them but the marts, empty, as `insights up` makes them."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        for statement in schemas_ddl():
-            connection.execute(statement)
         make_postgres_tables(connection)
-        run_history.set_up(connection)
-        dbt_run.set_up(connection)
 
 
 def make_marts(connection: psycopg.Connection[Any], *names: str) -> None:

@@ -26,7 +26,7 @@ from schemas.codec import Encoder
 from schemas.registry import Registry
 from tests.flink.live_on_files import DEPLOYMENT
 from warehouse.deployment import Deployment
-from warehouse.tables import make_postgres_tables, schemas_ddl
+from warehouse.tables import make_postgres_tables
 
 STOCK_MOVED = event("inventory.stock_moved")
 WATERMARK = datetime(2026, 3, 3, 12, tzinfo=UTC)
@@ -63,8 +63,6 @@ def deployment(stack: Settings) -> Iterator[Deployment]:
     with psycopg.connect(theirs.postgres_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("create database {}").format(name))
         with psycopg.connect(ours.postgres_dsn) as own:
-            for statement in schemas_ddl():
-                own.execute(statement)
             make_postgres_tables(own)
         yield ours
         connection.execute(sql.SQL("drop database {} with (force)").format(name))

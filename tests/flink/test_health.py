@@ -26,7 +26,7 @@ from flink.rest import JobFailed, root_cause
 from tests.flink.live_on_files import DEPLOYMENT
 from tests.replay.own_postgres import own_postgres
 from warehouse.deployment import Deployment
-from warehouse.tables import make_postgres_tables, schemas_ddl
+from warehouse.tables import make_postgres_tables
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 CAUSE = 'PSQLException: ERROR: relation "versions.refunds_v1" does not exist'
@@ -121,8 +121,6 @@ def flink() -> Iterator[Flink]:
 def dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with own_postgres(tmp_path_factory.mktemp("health") / "home") as dsn:
         with psycopg.connect(dsn) as connection:
-            for statement in schemas_ddl():
-                connection.execute(statement)
             make_postgres_tables(connection)
         yield dsn
 

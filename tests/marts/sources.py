@@ -13,14 +13,12 @@ from psycopg.types.json import Jsonb
 
 from aggregates.catalogue import Aggregate, aggregates, touched_by
 from aggregates.windows import floored
-from insights.dbt_run import set_up
-from replay import run_history
 from replay.planning import merged
 from schemas.catalogue import event
 from tests.aggregates import oracle as tables
 from tests.marts.any_shop import Log, Record
 from tests.marts.oracle.quality import Books, DeadLetter
-from warehouse.tables import make_postgres_tables, schemas_ddl
+from warehouse.tables import make_postgres_tables
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 FINAL_UNTIL_IS_BEHIND = timedelta(hours=24)
@@ -54,11 +52,7 @@ class Came:
 
 def make(connection: Connection) -> None:
     """All tables, empty: those that the stack makes before anything is read or built."""
-    for statement in schemas_ddl():
-        connection.execute(statement)
     make_postgres_tables(connection)
-    run_history.set_up(connection)
-    set_up(connection)
     connection.commit()
 
 

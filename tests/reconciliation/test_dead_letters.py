@@ -25,7 +25,7 @@ from schemas.catalogue import event
 from schemas.errors import ContractBroken, Retryable
 from schemas.registry import Registry
 from tests.replay.own_postgres import own_postgres
-from warehouse.tables import make_postgres_tables, schemas_ddl
+from warehouse.tables import make_postgres_tables
 
 RUNNER = CliRunner()
 ORDERS, CLICKS = "sales.order_placed.v1", "web.interaction.v1"
@@ -82,8 +82,6 @@ def dead(dsn: str) -> Iterator[Callable[..., None]]:
 
     def note(*records: dict[str, Any]) -> None:
         with psycopg.connect(dsn) as connection:
-            for statement in schemas_ddl():
-                connection.execute(statement)
             make_postgres_tables(connection)
             for each in records:
                 names, places = ", ".join(each), ", ".join(f"%({name})s" for name in each)

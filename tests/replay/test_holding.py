@@ -16,6 +16,7 @@ from replay.context import Context
 from replay.run_history import HoldLost, ReplayBusy
 from tests.flink.live_on_files import DEPLOYMENT
 from tests.replay.own_postgres import own_postgres
+from warehouse.tables import make_postgres_tables
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
         )
         context = Context(deployment=deployment, work_dir=Path(home), code="unknown", texts=())
         with context.postgres() as connection:
-            run_history.set_up(connection)
+            make_postgres_tables(connection)
         yield context
 
 

@@ -15,7 +15,7 @@ from replay.restate import REASON
 from replay.run_history import Run, Status
 from schemas import catalogue
 from warehouse.postgres import Connection
-from warehouse.tables import make_postgres_tables, schemas_ddl
+from warehouse.tables import make_postgres_tables
 
 ORDER_PLACED = catalogue.event("sales.order_placed")
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -28,10 +28,7 @@ def sha256(text: str) -> str:
 
 
 def make_tables(connection: Connection) -> None:
-    for statement in schemas_ddl():
-        connection.execute(statement)
     make_postgres_tables(connection)
-    run_history.set_up(connection)
     for a in aggregates():
         connection.execute(
             "insert into ops.finality values (%s, %s, %s, 7, now())", (a.name, MIDNIGHT - timedelta(days=1), NOW)

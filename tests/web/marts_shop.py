@@ -12,7 +12,6 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from alerts import alert_store
 from insights import dbt_run
 from insights.settings import Settings
 from replay.run_history import Run
@@ -47,7 +46,6 @@ def marts_shop(
     with own_postgres(home / "postgres") as dsn, psycopg.connect(dsn, autocommit=True) as postgres:
         make_tables(dsn)
         sources.fill(postgres, came)
-        alert_store.set_up(postgres)
         postgres.execute(books.encode())
         settings = Settings(home=home / "dbt", postgres_port=int(str(conninfo_to_dict(dsn)["port"])))
         built = dbt_run.build(settings, None, full_refresh=True, said=lambda _: None)

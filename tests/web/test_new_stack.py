@@ -6,9 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from alerts import alert_store
 from dashboards.folder import Folder
-from insights import dbt_run
 from tests.replay.own_postgres import own_postgres
 from tests.web import made_runs
 from tests.web.browser import DESKTOP, PHONE, PROJECT, Browser, browsers, needs_browser, running_page
@@ -24,8 +22,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with own_postgres(tmp_path_factory.mktemp("new") / "home") as dsn:
         with psycopg.connect(dsn) as postgres:
             made_runs.make_tables(postgres)
-            alert_store.set_up(postgres)
-            dbt_run.set_up(postgres)
         with running_page(dsn) as address:
             yield address
 
