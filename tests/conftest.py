@@ -8,6 +8,7 @@ import random
 import socket
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("fuzz", max_examples=10_000, deadline=None)
 hypothesis.settings.load_profile("default")
 POLL_SECONDS = 0.1
+RUN = pytest.StashKey[str]()
 TURN = pytest.StashKey[IO[str]]()
 # Below the range that the kernel hands out for outgoing connections: nobody takes one between this look and the bind.
 PORT_RANGE = range(20_000, 32_000)
@@ -34,10 +36,13 @@ PORT_RANGE = range(20_000, 32_000)
 
 def pytest_configure(config: pytest.Config) -> None:
     """What this process starts from now on ends with it, be it by kill -9."""
-    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker:
         config.option.log_file = f"test-results/pytest-{worker}.log"
     if not config.option.collectonly:
-        watcher.watch()
+        of_run = os.environ.get(watcher.TAG, "")  # a worker's environment has the controller's
+        own = watcher.watch()
+        config.stash[RUN] = of_run if worker else own
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -141,6 +146,30 @@ def _turn() -> IO[str]:
     lock = (Path(tempfile.gettempdir()) / "insights-hub-tests.lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
     return lock
+
+
+@pytest.fixture(scope="session")
+def shared_postgres(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The DSN of the run's one Postgres, for all workers: for a test that does not stop or configure its server."""
+    from tests.replay.own_postgres import postgres_of_run
+
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    return postgres_of_run(folder / "postgres-of-run", request.config.stash[RUN])
+
+
+@pytest.fixture(scope="session")
+def new_database(shared_postgres: str) -> Callable[[], str]:
+    """``new_database()``: the DSN of an empty database on the run's Postgres."""
+    import psycopg
+
+    def make() -> str:
+        name = f"test_{uuid.uuid4().hex}"
+        with psycopg.connect(shared_postgres, autocommit=True) as connection:
+            connection.execute(f"create database {name}".encode())
+        return shared_postgres.rpartition("/")[0] + f"/{name}"
+
+    return make
 
 
 @contextmanager

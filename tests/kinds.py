@@ -14,7 +14,7 @@ KINDS = ("unit", "postgres", "engine", "stack")
 STACK = "stack"
 # Fixtures, where they come from a folder's conftest or are of a module's own.
 ENGINES = {"flink", "spark", "dbt", "browse", "java", "compiler", "emr"}
-POSTGRES = {"server", "server_dsn", "bare_postgres", "postgres_server", "dsn"}
+POSTGRES = {"shared_postgres", "server", "bare_postgres"}
 # What takes a minute or more, the longest first, so that neither worker is left with a long one at the end. A stack at
 # a time for each worker: the run's one stack ends with the last test that uses it.
 LONGEST = (

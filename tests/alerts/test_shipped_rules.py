@@ -121,8 +121,8 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def tables(make_database: Callable[[], str]) -> str:
-    dsn = make_database()
+def tables(new_database: Callable[[], str]) -> str:
+    dsn = new_database()
     make_stack(dsn)
     with psycopg.connect(dsn, autocommit=True) as connection:
         make_marts(connection, "days_of_cover", "accounting")
@@ -179,9 +179,9 @@ def healthy(shop: Shop) -> None:
 
 
 def test_no_rule_says_anything_of_a_database_without_tables_or_of_a_stack_that_has_just_come_up(
-    make_database: Callable[[], str],
+    new_database: Callable[[], str],
 ) -> None:
-    dsn = make_database()
+    dsn = new_database()
     with connect(dsn, read_only=True) as connection:
         for rule in RULE.values():
             looked = look(connection, rule, NOON)

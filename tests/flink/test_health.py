@@ -24,7 +24,6 @@ from flink.intended_downtime import asked_at, asked_for
 from flink.live_job import JOB_NAME, handed_over, keep, main_job
 from flink.rest import JobFailed, root_cause
 from tests.flink.live_on_files import DEPLOYMENT
-from tests.replay.own_postgres import own_postgres
 from warehouse.deployment import Deployment
 from warehouse.tables import make_postgres_tables
 
@@ -118,18 +117,22 @@ def flink() -> Iterator[Flink]:
 
 
 @pytest.fixture(scope="module")
-def dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with own_postgres(tmp_path_factory.mktemp("health") / "home") as dsn:
-        with psycopg.connect(dsn) as connection:
-            make_postgres_tables(connection)
-        yield dsn
+def dsn(new_database: Callable[[], str]) -> str:
+    dsn = new_database()
+    with psycopg.connect(dsn) as connection:
+        make_postgres_tables(connection)
+    return dsn
 
 
 @pytest.fixture
 def deployment(flink: Flink, dsn: str, tmp_path: Path) -> Deployment:
     folders = {name: tmp_path / name for name in ("snapshots_dir", "jobs_dir", "work_dir")}
     at = conninfo_to_dict(dsn)
-    where = {"postgres_port": int(str(at["port"])), "postgres_password": str(at["password"])}
+    where = {
+        "postgres_port": int(str(at["port"])),
+        "postgres_password": str(at["password"]),
+        "postgres_database": str(at["dbname"]),
+    }
     found = replace(DEPLOYMENT, **folders, **where, flink_url=flink.url)
     keep(found, main_job())
     return found

@@ -24,7 +24,6 @@ from reconciliation.dead_records import NEWEST, listed
 from schemas.catalogue import event
 from schemas.errors import ContractBroken, Retryable
 from schemas.registry import Registry
-from tests.replay.own_postgres import own_postgres
 from warehouse.tables import make_postgres_tables
 
 RUNNER = CliRunner()
@@ -71,9 +70,8 @@ RECORDS = [
 
 
 @pytest.fixture(scope="module")
-def dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with own_postgres(tmp_path_factory.mktemp("dead") / "home") as dsn:
-        yield dsn
+def dsn(new_database: Callable[[], str]) -> str:
+    return new_database()
 
 
 @pytest.fixture

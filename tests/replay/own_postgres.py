@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -16,10 +17,36 @@ from insights.stack.servers import servers
 from tests import watcher
 from tests.conftest import own_settings, wait_until
 
+# What a test wrote need not survive the machine, only the server's own end.
+QUICK = ("-c", "fsync=off", "-c", "full_page_writes=off")
+
 
 @contextmanager
 def own_postgres(home: Path) -> Iterator[str]:
     """The DSN of an empty database, from here until it is left."""
+    process, dsn = _started(home, os.environ[watcher.TAG])
+    try:
+        yield dsn
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(120)
+
+
+def postgres_of_run(folder: Path, tag: str) -> str:
+    """The DSN of the one server of a test run, started by whichever worker asks first. It ends with the run.
+
+    ``folder`` is the run's, ``tag`` the run's own for its watcher.
+    """
+    known = folder / "dsn"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not known.exists():
+            known.write_text(_started(folder / "home", tag)[1])
+    return known.read_text()
+
+
+def _started(home: Path, tag: str) -> tuple[subprocess.Popen[bytes], str]:
     settings = own_settings(home)
     settings.run_dir.mkdir(parents=True)
     (part,) = [p for p in servers(settings) if p.name == "postgres"]
@@ -33,14 +60,20 @@ def own_postgres(home: Path) -> Iterator[str]:
             return False
 
     with (home / "postgres.log").open("w") as log:
-        environment = {**part.environment, watcher.TAG: os.environ[watcher.TAG]}
-        process = subprocess.Popen(part.command, env=environment, cwd=part.cwd, stdout=log, stderr=log)
-        try:
-            wait_until(healthy, what=f"Postgres is up; see {log.name}")
-            yield settings.postgres_dsn
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(120)
+        process = subprocess.Popen(
+            [*part.command, *QUICK],
+            env={**part.environment, watcher.TAG: tag},
+            cwd=part.cwd,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for the tests
+        )
+    try:
+        wait_until(healthy, what=f"Postgres is up; see {home / 'postgres.log'}")
+    except BaseException:
+        process.kill()
+        raise
+    return process, settings.postgres_dsn
 
 
 @contextmanager

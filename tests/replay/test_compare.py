@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+from collections.abc import Callable
 
 import psycopg
 from rich.console import Console
@@ -12,7 +12,6 @@ from aggregates.catalogue import aggregate
 from insights.cli.replay_views import certificate_sheets
 from replay.compare import compare
 from replay.planning import everything
-from tests.replay.own_postgres import own_postgres
 from tests.web import made_runs
 
 REFUNDS = aggregate("refunded_goods_per_day")
@@ -30,9 +29,9 @@ ROWS = [
 ]
 
 
-def test_the_counts_of_a_comparison_add_up_to_the_rows_on_either_side(tmp_path: Path) -> None:
+def test_the_counts_of_a_comparison_add_up_to_the_rows_on_either_side(new_database: Callable[[], str]) -> None:
     whole = made_runs.a_plan(["refunded_goods_per_day"], "beginning", 100, made_runs.NOW).aggregates[0].windows
-    with own_postgres(tmp_path / "compare") as dsn, psycopg.connect(dsn) as connection:
+    with psycopg.connect(new_database()) as connection:
         made_runs.make_tables(connection)
         connection.execute("create temp table here as select * from live.refunded_goods_per_day")
         connection.execute("create temp table there as select * from live.refunded_goods_per_day")
@@ -49,8 +48,8 @@ def test_the_counts_of_a_comparison_add_up_to_the_rows_on_either_side(tmp_path: 
     assert found.rows == len(ROWS)
 
 
-def test_the_columns_of_a_certificate_add_up_on_a_terminal(tmp_path: Path) -> None:
-    with own_postgres(tmp_path / "certificate") as dsn, psycopg.connect(dsn) as connection:
+def test_the_columns_of_a_certificate_add_up_on_a_terminal(new_database: Callable[[], str]) -> None:
+    with psycopg.connect(new_database()) as connection:
         made_runs.make_tables(connection)
         plan = made_runs.a_plan(everything(), "beginning", 100, made_runs.NOW)
         run = made_runs.verified(connection, made_runs.computed(connection, plan, "local", 1), different=1, excluded=9)

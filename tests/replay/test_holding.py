@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -15,26 +14,23 @@ from replay import run_history
 from replay.context import Context
 from replay.run_history import HoldLost, ReplayBusy
 from tests.flink.live_on_files import DEPLOYMENT
-from tests.replay.own_postgres import own_postgres
 from warehouse.tables import make_postgres_tables
 
 
 @pytest.fixture(scope="module")
-def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Context]:
-    home = tmp_path_factory.mktemp("holding")
-    with own_postgres(home / "home") as dsn:
-        where = conninfo_to_dict(dsn)
-        deployment = replace(
-            DEPLOYMENT,
-            postgres_port=int(where["port"]),
-            postgres_database=str(where["dbname"]),
-            postgres_user=str(where["user"]),
-            postgres_password=str(where["password"]),
-        )
-        context = Context(deployment=deployment, work_dir=Path(home), code="unknown", texts=())
-        with context.postgres() as connection:
-            make_postgres_tables(connection)
-        yield context
+def context(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Context:
+    where = conninfo_to_dict(new_database())
+    deployment = replace(
+        DEPLOYMENT,
+        postgres_port=int(str(where["port"])),
+        postgres_database=str(where["dbname"]),
+        postgres_user=str(where["user"]),
+        postgres_password=str(where["password"]),
+    )
+    context = Context(deployment=deployment, work_dir=tmp_path_factory.mktemp("holding"), code="unknown", texts=())
+    with context.postgres() as connection:
+        make_postgres_tables(connection)
+    return context
 
 
 def end_all_others(context: Context) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -21,7 +21,6 @@ from psycopg import sql
 from replay.result import ARROW, ResultUnreadable, copy_parquet, load
 from schemas.errors import Misconfigured
 from spark.task import Chunk, Computation, Task
-from tests.replay.own_postgres import own_postgres
 from warehouse.columns import POSTGRES
 
 Connection = psycopg.Connection[Any]
@@ -49,9 +48,8 @@ WIDEST = {"string": "\n\\.\n", "bytes": b"\x00\\\n", "money": Decimal("9" * 36 +
 
 
 @pytest.fixture(scope="module")
-def dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with own_postgres(tmp_path_factory.mktemp("postgres") / "home") as dsn:
-        yield dsn
+def dsn(new_database: Callable[[], str]) -> str:
+    return new_database()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import subprocess
 from collections.abc import Callable, Iterator
@@ -20,28 +19,17 @@ from insights.cli.main import app
 from insights.settings import Settings
 from insights.tableau import ExtractFailed, chosen, ensure_hyper, export, marts
 from schemas.errors import Misconfigured
-from tests.replay.own_postgres import own_postgres
 
 pytestmark = pytest.mark.engine
 
 Connection = psycopg.Connection[Any]
 READER = Path(__file__).parent / "read_extract.py"
-NUMBERS = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def server_dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    ensure_hyper()
-    with own_postgres(tmp_path_factory.mktemp("postgres") / "home") as dsn:
-        yield dsn
 
 
 @pytest.fixture
-def dsn(server_dsn: str) -> str:
-    name = f"shop_{next(NUMBERS)}"
-    with psycopg.connect(server_dsn, autocommit=True) as connection:
-        connection.execute(f"create database {name}".encode())
-    return server_dsn.rsplit("/", 1)[0] + f"/{name}"
+def dsn(new_database: Callable[[], str]) -> str:
+    ensure_hyper()
+    return new_database()
 
 
 @pytest.fixture

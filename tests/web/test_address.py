@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
-
-from tests.replay.own_postgres import own_postgres
 
 
 @pytest.fixture(autouse=True)
@@ -27,14 +24,15 @@ def page(dsn: str) -> None:
     main(["--dsn", dsn])
 
 
-def test_what_an_address_chooses_is_kept_while_the_lists_to_choose_from_can_not_be_read(tmp_path: Path) -> None:
+def test_what_an_address_chooses_is_kept_while_the_lists_to_choose_from_can_not_be_read(
+    new_database: Callable[[], str],
+) -> None:
     chosen = {"dashboard": "customers", "region": "EU", "customer": "C-7"}
-    with own_postgres(tmp_path / "without_tables") as dsn:
-        shown = AppTest.from_function(page, args=(dsn,))
-        for name, value in chosen.items():
-            shown.query_params[name] = value
-        shown.run(timeout=60)
-        st.cache_resource.clear()  # it would go on asking
+    shown = AppTest.from_function(page, args=(new_database(),))
+    for name, value in chosen.items():
+        shown.query_params[name] = value
+    shown.run(timeout=60)
+    st.cache_resource.clear()  # it would go on asking
     assert not shown.exception
     assert "is not built yet" in " ".join(html.proto.body for html in shown.get("html"))
     assert {name: "".join(value) for name, value in shown.query_params.items()} == chosen

@@ -7,7 +7,6 @@ import psycopg
 import pytest
 
 from dashboards.folder import Folder
-from tests.replay.own_postgres import own_postgres
 from tests.web import made_runs
 from tests.web.browser import DESKTOP, PHONE, PROJECT, Browser, browsers, needs_browser, running_page
 
@@ -18,12 +17,12 @@ EMPTY = f"{CARDS}.filter(c => c.querySelector('.ih-empty, .ih-number.ih-none'))"
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with own_postgres(tmp_path_factory.mktemp("new") / "home") as dsn:
-        with psycopg.connect(dsn) as postgres:
-            made_runs.make_tables(postgres)
-        with running_page(dsn) as address:
-            yield address
+def page(new_database: Callable[[], str]) -> Iterator[str]:
+    dsn = new_database()
+    with psycopg.connect(dsn) as postgres:
+        made_runs.make_tables(postgres)
+    with running_page(dsn) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

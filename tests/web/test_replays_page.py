@@ -9,7 +9,6 @@ import pytest
 from aggregates.catalogue import aggregates
 from replay.run_history import Run
 from tests.conftest import wait_until
-from tests.replay.own_postgres import own_postgres
 from tests.web import made_runs
 from tests.web.browser import PHONE, Browser, browsers, needs_browser, running_page
 
@@ -17,11 +16,8 @@ pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connection]:
-    with (
-        own_postgres(tmp_path_factory.mktemp("postgres") / "home") as dsn,
-        psycopg.connect(dsn, autocommit=True) as connection,
-    ):
+def postgres(new_database: Callable[[], str]) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(new_database(), autocommit=True) as connection:
         made_runs.make_tables(connection)
         yield connection
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,7 +15,6 @@ import pytest
 from dashboards.model import load
 from dashboards.query import question
 from tests.marts.process import make_tables
-from tests.replay.own_postgres import own_postgres
 
 FOLDER = Path(__file__).parents[2] / "dashboards"
 MINUTE = timedelta(minutes=1)
@@ -63,11 +62,11 @@ Moves = list[tuple[datetime, Decimal]]
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[psycopg.Connection[Any]]:
-    with own_postgres(tmp_path_factory.mktemp("sales") / "postgres") as dsn:
-        make_tables(dsn)
-        with psycopg.connect(dsn) as connection:
-            yield connection
+def postgres(new_database: Callable[[], str]) -> Iterator[psycopg.Connection[Any]]:
+    dsn = new_database()
+    make_tables(dsn)
+    with psycopg.connect(dsn) as connection:
+        yield connection
 
 
 @pytest.fixture
