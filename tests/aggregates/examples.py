@@ -20,6 +20,7 @@ null is null. An expected row, too, may leave out a column that is a field of th
 from __future__ import annotations
 
 import base64
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class BadExample(Exception):
     """An example file says something that no event or table can hold; the text says where."""
 
 
-class _Plain(yaml.SafeLoader):
+class _Plain(yaml.CSafeLoader):
     """YAML in which ``NO`` and ``12:30`` are text and ``0.10`` is exact."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
@@ -66,6 +67,7 @@ class Example:
         return f"{self.aggregate.name}: {self.case.replace('_', ' ')}"
 
 
+@functools.cache
 def examples() -> list[Example]:
     """All of them, by aggregate. Raises BadExample naming file and field."""
     return [read_example(path, a) for a in aggregates() for path in sorted((a.folder / "examples").glob("*.yaml"))]
