@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -36,14 +38,14 @@ def test_it_waits():
     settings = own_settings(Path(READY).parent / "home")
     arguments = (settings, stack.UpPlan(daemons=False), lambda step: None)
     threading.Thread(target=stack.up, args=arguments, daemon=True).start()
-    wait_until(lambda: len([r for r in read_state(settings.run_dir).values() if process_of(r)]) > 2)
+    wait_until(lambda: {"kafka", "postgres"} <= {n for n, r in read_state(settings.run_dir).items() if process_of(r)})
     Path(READY).touch()
     wait_until(lambda: False, seconds=1000)
 """
 
 
-def family_of_a_killed_run(folder: Path, test: str) -> list[psutil.Process]:
-    """Has a pytest run that test until it says it is ready, and kills it. What it had started by then."""
+def family_of_a_killed_run(folder: Path, test: str) -> dict[psutil.Process, str]:
+    """Has a pytest run that test until it says it is ready, and kills it. What it had started by then, with names."""
     ready = folder / "ready"
     file = folder / "test_inner.py"
     file.write_text(f"READY = {str(ready)!r}\n{test}")
@@ -57,15 +59,17 @@ def family_of_a_killed_run(folder: Path, test: str) -> list[psutil.Process]:
         wait_until(lambda: ready.exists() or run.poll() is not None, seconds=120, what=f"ready; see {output.name}")
         assert run.poll() is None, (folder / "output").read_text()
         tag = f"{run.pid}-{psutil.Process(run.pid).create_time()}"
-        found = watcher.tagged(tag)
-        family = {child for process in found for child in (process, *process.children(recursive=True))}
+        family: dict[psutil.Process, str] = {}
+        for process in watcher.tagged(tag):
+            with suppress(psutil.NoSuchProcess):
+                family |= {member: member.name() for member in (process, *process.children(recursive=True))}
+        return family
     finally:
         run.kill()
         run.wait()
-    return sorted(family, key=lambda process: process.pid)
 
 
-def living(processes: list[psutil.Process]) -> list[psutil.Process]:
+def living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
     return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -77,7 +81,7 @@ def test_a_killed_run_takes_its_postgres_with_it_and_a_process_that_will_not_end
 
 def test_a_killed_run_takes_its_half_started_stack_with_it(tmp_path: Path, my_turn: None) -> None:
     family = family_of_a_killed_run(tmp_path, STACK)
-    assert {"java", "postgres"} <= {process.name() for process in family}
+    assert {"java", "postgres"} <= set(family.values())
     wait_until(lambda: not living(family), seconds=120, what=f"none of {family} is left")
     left = [
         p.info for p in psutil.process_iter(["pid", "cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])
