@@ -22,10 +22,12 @@ from typing import Any
 
 from aggregates.catalogue import Aggregate, Column, touched_by
 from aggregates.render import Engine, render
+from flink.columns import FLINK, flink_type, sink_column
 from flink.live_job import JOB_NAME, LiveJob, main_job, snapshots_of
+from schemas.avro_types import is_nullable
 from schemas.binary import EPOCH
 from schemas.catalogue import MOST_AHEAD, Event, avro_events, event, events
-from warehouse.columns import DEAD_LETTER_COLUMNS, FLINK, flink_type, is_nullable, lake_columns, sink_column
+from warehouse.columns import DEAD_LETTER_COLUMNS, lake_columns
 from warehouse.deployment import Deployment
 from warehouse.sinks import DEAD_RECORDS, EVENT_COUNTS, LATE_EVENTS
 

@@ -18,7 +18,7 @@ from aggregates.render import Engine, render
 from replay import archive
 from replay.archive import Place
 from replay.context import Context
-from replay.duckdb.views import columns, duck_type, quoted, result, views
+from replay.duckdb.views import columns, duckdb_type, quoted, result, views
 from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.codec import Decoder
@@ -127,6 +127,6 @@ def define_views(connection: duckdb.DuckDBPyConnection, event: Event, records: p
 
 def _plain(name: str, avro: Any) -> str:
     """A column with the contract's own type: a time without a zone, in UTC."""
-    kind = duck_type(avro)
+    kind = duckdb_type(avro)
     expression = f"{quoted(name)} at time zone 'UTC'" if kind == "TIMESTAMP" else quoted(name)
     return f"cast({expression} as {kind}) as {quoted(name)}"

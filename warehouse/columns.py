@@ -1,25 +1,16 @@
-"""What a contract's or a sink's column is called in Flink, Postgres and Iceberg. The only place that knows."""
+"""What a contract's or a sink's column is called in Postgres and Iceberg."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pyiceberg import types as iceberg
 
 from aggregates.catalogue import Column, ColumnType
+from schemas.avro_types import TypeVisitor, is_nullable
 from schemas.catalogue import Event
 
-FLINK: dict[ColumnType, str] = {
-    "timestamp": "timestamp(3)",
-    "date": "date",
-    "string": "string",
-    "bytes": "bytes",
-    "int": "int",
-    "count": "bigint",
-    "money": "decimal(38, 2)",
-    "boolean": "boolean",
-    "double": "double",
-}
 # As Postgres' own catalog writes them: a table that is there is compared with these.
 POSTGRES: dict[ColumnType, str] = {
     "timestamp": "timestamp with time zone",
@@ -32,24 +23,18 @@ POSTGRES: dict[ColumnType, str] = {
     "boolean": "boolean",
     "double": "double precision",
 }
-AVRO_PRIMITIVES: dict[str, tuple[str, type[iceberg.IcebergType]]] = {
-    "string": ("string", iceberg.StringType),
-    "bytes": ("bytes", iceberg.BinaryType),
-    "int": ("int", iceberg.IntegerType),
-    "long": ("bigint", iceberg.LongType),
-    "boolean": ("boolean", iceberg.BooleanType),
-    "double": ("double", iceberg.DoubleType),
-    "float": ("float", iceberg.FloatType),
-    "enum": ("string", iceberg.StringType),
-    "date": ("date", iceberg.DateType),
-    # avro-confluent knows no zone: the zone of every session is UTC, and the lake's column says so.
-    "timestamp-millis": ("timestamp(3)", iceberg.TimestamptzType),
+AVRO_PRIMITIVES: dict[str, type[iceberg.IcebergType]] = {
+    "string": iceberg.StringType,
+    "bytes": iceberg.BinaryType,
+    "int": iceberg.IntegerType,
+    "long": iceberg.LongType,
+    "boolean": iceberg.BooleanType,
+    "double": iceberg.DoubleType,
+    "float": iceberg.FloatType,
+    "enum": iceberg.StringType,
+    "date": iceberg.DateType,
+    "timestamp-millis": iceberg.TimestamptzType,
 }
-
-
-def sink_column(name: str, column: Column) -> str:
-    """A line of Flink DDL for a Postgres sink."""
-    return f"`{name}` {FLINK[column.type]}{'' if column.nullable else ' not null'}"
 
 
 def postgres_type(column: Column) -> str:
@@ -57,62 +42,34 @@ def postgres_type(column: Column) -> str:
     return f"{POSTGRES[column.type]}{'' if column.nullable else ' not null'}"
 
 
-def is_nullable(avro: Any) -> bool:
-    return isinstance(avro, list)
-
-
-def flink_type(avro: Any) -> str:
-    """Flink's type of an Avro type, ``not null`` included."""
-    if isinstance(avro, list):
-        return flink_type(avro[1]).removesuffix(" not null")
-    kind = avro["type"] if isinstance(avro, dict) else avro
-    logical = avro.get("logicalType") if isinstance(avro, dict) else None
-    if logical == "decimal":
-        return f"decimal({avro['precision']}, {avro['scale']}) not null"
-    if kind == "array":
-        return f"array<{flink_type(avro['items'])}> not null"
-    if kind == "map":
-        return f"map<string not null, {flink_type(avro['values'])}> not null"
-    if kind == "record":
-        fields = ", ".join(f"`{field['name']}` {flink_type(field['type'])}" for field in avro["fields"])
-        return f"row<{fields}> not null"
-    return f"{AVRO_PRIMITIVES[logical or kind][0]} not null"
-
-
-class _Ids:
-    """Iceberg numbers every field of a schema, nested ones too."""
+class _IcebergTypes(TypeVisitor[iceberg.IcebergType]):
+    """Iceberg numbers every field of a schema, nested ones too: one of these for each schema."""
 
     def __init__(self) -> None:
-        self.last = 0
+        self._last = 0
 
-    def __call__(self) -> int:
-        self.last += 1
-        return self.last
+    def primitive(self, kind: str) -> iceberg.IcebergType:
+        return AVRO_PRIMITIVES[kind]()
 
+    def decimal(self, precision: int, scale: int) -> iceberg.IcebergType:
+        return iceberg.DecimalType(precision, scale)
 
-def _iceberg_type(avro: Any, ids: _Ids) -> iceberg.IcebergType:
-    if isinstance(avro, list):
-        return _iceberg_type(avro[1], ids)
-    kind = avro["type"] if isinstance(avro, dict) else avro
-    logical = avro.get("logicalType") if isinstance(avro, dict) else None
-    if logical == "decimal":
-        return iceberg.DecimalType(avro["precision"], avro["scale"])
-    if kind == "array":
-        element = ids()
-        return iceberg.ListType(element, _iceberg_type(avro["items"], ids), element_required=True)
-    if kind == "map":
-        key, value = ids(), ids()
-        return iceberg.MapType(
-            key, iceberg.StringType(), value, _iceberg_type(avro["values"], ids), value_required=True
-        )
-    if kind == "record":
-        return iceberg.StructType(*(_iceberg_field(f["name"], f["type"], ids) for f in avro["fields"]))
-    return AVRO_PRIMITIVES[logical or kind][1]()
+    def array(self, items: Any) -> iceberg.IcebergType:
+        return iceberg.ListType(self._number(), self.visit(items), element_required=True)
 
+    def map(self, values: Any) -> iceberg.IcebergType:
+        key, value = self._number(), self._number()
+        return iceberg.MapType(key, iceberg.StringType(), value, self.visit(values), value_required=True)
 
-def _iceberg_field(name: str, avro: Any, ids: _Ids) -> iceberg.NestedField:
-    number = ids()
-    return iceberg.NestedField(number, name, _iceberg_type(avro, ids), required=not isinstance(avro, list))
+    def record(self, fields: Sequence[Any]) -> iceberg.StructType:
+        return iceberg.StructType(*(self._field(field["name"], field["type"]) for field in fields))
+
+    def _field(self, name: str, avro: Any) -> iceberg.NestedField:
+        return iceberg.NestedField(self._number(), name, self.visit(avro), required=not is_nullable(avro))
+
+    def _number(self) -> int:
+        self._last += 1
+        return self._last
 
 
 # Where in the log a record stood: beside the contract's own fields in every table of the lake.
@@ -137,5 +94,4 @@ def lake_columns(event: Event) -> dict[str, Any]:
 
 def lake_schema(event: Event) -> iceberg.StructType:
     """The lake table's columns with Iceberg's field numbers."""
-    ids = _Ids()
-    return iceberg.StructType(*(_iceberg_field(name, avro, ids) for name, avro in lake_columns(event).items()))
+    return _IcebergTypes().record([{"name": name, "type": avro} for name, avro in lake_columns(event).items()])

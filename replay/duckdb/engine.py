@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from replay.duckdb.views import columns, duck_type, quoted, result, text, views
+from replay.duckdb.views import columns, duckdb_type, quoted, result, text, views
 from replay.lake_files import LakeFile, lake_files, local_path, open_catalog, within
 from schemas import catalogue
 from schemas.errors import InsightsError, Retryable
@@ -206,7 +206,7 @@ def united(slices: Iterable[Slice]) -> tuple[Slice, ...]:
 def _topic(database: DuckDBPyConnection, asked: Input, slices: tuple[Slice, ...], files: list[LakeFile]) -> _Topic:
     schema = json.loads(asked.schema)
     there = _types(database, f"select * from {_read(files)}") if files else {}
-    wanted = {name: duck_type(avro) for name, avro in columns(schema).items()}
+    wanted = {name: duckdb_type(avro) for name, avro in columns(schema).items()}
     empty = ", ".join(f"cast(null as {kind}) as {quoted(name)}" for name, kind in wanted.items())
     written = _types(database, f"select {empty}")
     expressions = {
@@ -367,7 +367,7 @@ def _arrived(topic: _Topic, time_column: str, chunk: Chunk) -> str:
     files = [file for file in topic.files if file.may_hold(time_column, since, until)]
     if not files:
         nothing = ", ".join(
-            f"cast(null as {duck_type(avro)}) as {quoted(name)}" for name, avro in columns(topic.schema).items()
+            f"cast(null as {duckdb_type(avro)}) as {quoted(name)}" for name, avro in columns(topic.schema).items()
         )
         return f"select {nothing} where false"
     ends = [(">=", since), ("<", until)]

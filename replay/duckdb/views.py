@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from schemas.avro_types import TypeVisitor, is_nullable
 
 Schema = Mapping[str, Any]
 
@@ -48,21 +50,26 @@ def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def duck_type(avro: Any) -> str:
+class _DuckDbTypes(TypeVisitor[str]):
+    def primitive(self, kind: str) -> str:
+        return PRIMITIVES[kind]
+
+    def decimal(self, precision: int, scale: int) -> str:
+        return f"DECIMAL({precision},{scale})"
+
+    def array(self, items: Any) -> str:
+        return f"{self.visit(items)}[]"
+
+    def map(self, values: Any) -> str:
+        return f"MAP(VARCHAR, {self.visit(values)})"
+
+    def record(self, fields: Sequence[Any]) -> str:
+        return f"STRUCT({_definitions({'fields': fields})})"
+
+
+def duckdb_type(avro: Any) -> str:
     """DuckDB's type of an Avro type, as DuckDB itself writes it."""
-    if isinstance(avro, list):
-        return duck_type(avro[1])
-    kind = avro["type"] if isinstance(avro, dict) else avro
-    logical = avro.get("logicalType") if isinstance(avro, dict) else None
-    if logical == "decimal":
-        return f"DECIMAL({avro['precision']},{avro['scale']})"
-    if kind == "array":
-        return f"{duck_type(avro['items'])}[]"
-    if kind == "map":
-        return f"MAP(VARCHAR, {duck_type(avro['values'])})"
-    if kind == "record":
-        return f"STRUCT({_definitions(avro)})"
-    return PRIMITIVES[logical or kind]
+    return _DuckDbTypes().visit(avro)
 
 
 def columns(schema: Schema) -> dict[str, Any]:
@@ -92,7 +99,7 @@ def views(table: str, schema: Schema) -> list[str]:
 
 def _wide(expression: str, name: str, avro: Any) -> str:
     """Decimals as wide as can be: the product of an int and a DECIMAL(18, 2) is no wider in DuckDB, and overflows."""
-    inner = avro[1] if isinstance(avro, list) else avro
+    inner = avro[1] if is_nullable(avro) else avro
     if isinstance(inner, dict) and inner.get("logicalType") == "decimal":
         return f"cast({expression} as decimal({WIDEST}, {inner['scale']})) as {quoted(name)}"
     return f"{expression} as {quoted(name)}"
@@ -104,7 +111,7 @@ def empty(table: str, schema: Schema) -> str:
 
 
 def _definitions(schema: Schema) -> str:
-    return ", ".join(f"{quoted(name)} {duck_type(avro)}" for name, avro in columns(schema).items())
+    return ", ".join(f"{quoted(name)} {duckdb_type(avro)}" for name, avro in columns(schema).items())
 
 
 def result(sql: str, kinds: Mapping[str, str]) -> str:

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from aggregates.catalogue import Aggregate, Column, ColumnType
+from flink.columns import flink_type
 from flink.job_sql import JobPlan, live_plan
 from flink.live_job import LiveJob
 from schemas.catalogue import Event, events
 from tests.flink.process import Part
-from warehouse.columns import flink_type, lake_columns
+from warehouse.columns import lake_columns
 from warehouse.deployment import Deployment
 from warehouse.sinks import DEAD_RECORDS, EVENT_COUNTS, LATE_EVENTS, Sink
 

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import pytest
 from pyiceberg import types as iceberg
 
 from aggregates.catalogue import Column, ColumnType, aggregates
+from flink import columns as flink_columns
+from flink.columns import FLINK, flink_type, sink_column
+from replay.duckdb import views as duckdb_views
+from schemas.avro_types import is_nullable
 from schemas.binary import PRIMITIVES
 from schemas.catalogue import Event, events
 from tests.flink.live_on_files import DEPLOYMENT, plan
 from tests.flink.process import FlinkProcess, Part
 from tests.schemas.thing_happened import THING_HAPPENED, of
-from warehouse.columns import (
-    AVRO_PRIMITIVES,
-    FLINK,
-    POSTGRES,
-    flink_type,
-    is_nullable,
-    lake_columns,
-    lake_schema,
-    postgres_type,
-    sink_column,
-)
+from warehouse import columns as warehouse_columns
+from warehouse.columns import POSTGRES, lake_columns, lake_schema, postgres_type
 
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
 MONEY = {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}
@@ -92,8 +88,11 @@ def test_flink_understands_the_columns_of_a_contract_with_every_type(everything:
     )
 
 
-def test_all_that_the_codec_encodes_has_a_column() -> None:
-    assert set(PRIMITIVES) <= set(AVRO_PRIMITIVES)
+@pytest.mark.parametrize(
+    "known", [flink_columns.AVRO_PRIMITIVES, warehouse_columns.AVRO_PRIMITIVES, duckdb_views.PRIMITIVES]
+)
+def test_all_that_the_codec_encodes_has_a_column(known: Mapping[str, object]) -> None:
+    assert set(PRIMITIVES) <= set(known)
 
 
 def test_all_types_of_an_aggregates_column_are_known_to_flink_and_postgres() -> None:
