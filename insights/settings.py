@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     registry_heap_mb: int = Field(256, ge=128)
     jobmanager_memory_mb: int = Field(896, ge=768)
     taskmanager_memory_mb: int = Field(2048, ge=1536)
+    quick_start: bool = Field(False, description="Java compiles once: it starts with less work, and is slower later")
 
     min_disk_gb: float = Field(4.0, ge=0, description="free disk that `up` asks for")
     min_memory_gb: float = Field(4.0, ge=0, description="available memory that `up` asks for")
@@ -83,7 +84,7 @@ class Settings(BaseSettings):
     checkpoint_interval_seconds: int = Field(10, ge=1)
     lake_maintenance_minutes: int = Field(60, ge=1, description="time between two runs that tidy the lake")
     restate_late_minutes: int = Field(60, ge=1, description="time between two runs that make late events count")
-    dbt_minutes: int = Field(5, ge=1, description="time between two builds of the marts")
+    dbt_minutes: int = Field(5, ge=0, description="time between two builds of the marts; 0: only on request")
     parallelism: Parallelism = 1
 
     alert_webhook_url: Secret = Field(None, description="alerts are posted here as JSON")

@@ -99,12 +99,15 @@ def free_ports(count: int) -> list[int]:
 
 
 def own_settings(home: Path, **overrides: Any) -> Settings:
-    """Settings of a stack apart from all others: its own folder, its own ports."""
+    """Settings of a stack apart from all others: its own folder, its own ports. It lives for minutes."""
     names = Settings().ports().keys()
-    return Settings(home=home, **{**dict(zip(names, free_ports(len(names)), strict=True)), **overrides})
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    return Settings(home=home, **{**ports, "quick_start": True, "dbt_minutes": 0, **overrides})
 
 
-def wait_until(condition: Callable[[], T | None], *, seconds: float = 60, what: str = "") -> T:
+def wait_until(
+    condition: Callable[[], T | None], *, seconds: float = 60, what: str = "", every: float = POLL_SECONDS
+) -> T:
     """The first true value of ``condition``. Fails, naming ``what``, when there is none in time."""
     deadline = time.monotonic() + seconds
     while True:
@@ -113,12 +116,12 @@ def wait_until(condition: Callable[[], T | None], *, seconds: float = 60, what: 
             return value
         if time.monotonic() > deadline:
             pytest.fail(f"not so after {seconds:.0f} s: {what or condition}; the last value was {value!r}")
-        time.sleep(POLL_SECONDS)
+        time.sleep(every)
 
 
 @pytest.fixture(scope="session")
 def until() -> Callable[..., Any]:
-    """``until(condition, seconds=60, what="…")``: poll until it is true, or fail."""
+    """``until(condition, seconds=60, what="…", every=0.1)``: poll until it is true, or fail."""
     return wait_until
 
 
@@ -179,7 +182,7 @@ def running_stack(home: Path) -> Iterator[Settings]:
     from insights import stack as embedded
     from insights.stack.control import StackNotUp
 
-    settings = own_settings(home, checkpoint_interval_seconds=2)
+    settings = own_settings(home, checkpoint_interval_seconds=2, idle_timeout_seconds=20)
     steps: list[str] = []
     try:
         embedded.up(

@@ -121,7 +121,7 @@ def recurring_jobs(settings: Settings, plan: UpPlan) -> list[Recurring]:
         ),
         _command(settings, "lake", "tidied", lake_minutes, ("lake", "maintain")),
         _command(settings, "late", "late events counted", late_minutes, ("replay", "late")),
-        _marts(settings, plan),
+        *([_marts(settings, plan)] if settings.dbt_minutes else []),
     ]
 
 

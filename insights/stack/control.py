@@ -216,7 +216,7 @@ def await_past(past: Past, report: Report, seconds: float) -> bool:
 
 def _await_first_marts(settings: Settings, report: Report) -> None:
     """Blocks until the marts that stand on the whole past are built, if none were before; or for MARTS_SECONDS."""
-    if not dbt_run.DBT.exists():
+    if not settings.dbt_minutes or not dbt_run.DBT.exists():
         return
     deadline = time.monotonic() + MARTS_SECONDS
     with psycopg.connect(settings.postgres_dsn, autocommit=True) as connection:

@@ -18,10 +18,8 @@ from insights.settings import Settings
 from insights.stack import jars
 from insights.stack.part import SYSTEM_PATH, Part, ServerSetupFailed, http_ok
 from insights.stack.postgres import postgres
-from insights.wiring import flink_home, java_home
+from insights.wiring import QUICK_START, flink_home, java_home
 
-# Half the compiler's work at a start; for parts that never have much to do after it.
-QUICK_START = "-XX:TieredStopAtLevel=1"
 MOST_HAND_OVERS = 7
 
 
@@ -49,6 +47,7 @@ def _kafka(settings: Settings) -> Part:
         name="kafka",
         command=[
             *(_java(), f"-Xms{heap // 2}m", f"-Xmx{heap}m", "-XX:+UseG1GC", "-XX:+ExitOnOutOfMemoryError"),
+            *([QUICK_START] if settings.quick_start else []),
             *(f"-Dlog.file={settings.logs_dir / 'kafka.log'}", "-cp", class_path, "kafka.Kafka"),
             str(conf / "server.properties"),
         ],
@@ -221,7 +220,8 @@ def flink_options(settings: Settings) -> Mapping[str, str | int]:
         "env.java.opts.jobmanager": f"-XX:+UseSerialGC {QUICK_START} -XX:+ExitOnOutOfMemoryError",
         # The collector that costs least. It stops the world; `bench.pipeline latency` holds against that.
         # A TaskManager out of memory lingers and works no more; one that is gone is started again.
-        "env.java.opts.taskmanager": "-XX:+UseParallelGC -XX:+UseTransparentHugePages -XX:+ExitOnOutOfMemoryError",
+        "env.java.opts.taskmanager": "-XX:+UseParallelGC -XX:+UseTransparentHugePages -XX:+ExitOnOutOfMemoryError"
+        + (f" {QUICK_START}" if settings.quick_start else ""),
         "env.java.opts.client": f"-XX:+UseSerialGC {QUICK_START} -Xshare:auto",
         "jobmanager.bind-host": "127.0.0.1",
         "jobmanager.rpc.address": "127.0.0.1",

@@ -174,6 +174,12 @@ def lake(settings: Settings, event: Event, *more_columns: str) -> list[dict[str,
     return rows
 
 
+def lake_rows(settings: Settings, event: Event) -> int:
+    """How many rows the event's table in the lake has, by its metadata."""
+    with closing(open_lake(deployment(settings))) as catalog:
+        return catalog.load_table(f"events.{event.table}").scan().count()
+
+
 def lake_problems(rows: Iterable[Mapping[str, Any]], ends: Mapping[int, int]) -> list[str]:
     """How the lake's rows differ from a log with these end offsets: each record must be there exactly once."""
     offsets: dict[int, list[int]] = {partition: [] for partition in ends}

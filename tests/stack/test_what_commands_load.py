@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from insights import stack
 from tests.conftest import environment_of, own_settings
 
 # Each of them, or what it brings, takes a tenth of a second or more to load.
@@ -87,3 +88,7 @@ def test_an_order_file_loads_no_simulated_people_and_no_metrics(tmp_path: Path) 
     loaded = loaded_by(arguments, tmp_path)
     assert "producers.order_file.orders" in loaded
     assert not {"faker", "prometheus_client", "charset_normalizer", *SERVERS} & loaded
+
+
+def test_what_the_stack_loads_when_it_is_asked_for_is_where_it_looks() -> None:
+    assert [name for name in stack.__all__ if not getattr(stack, name, None)] == []
