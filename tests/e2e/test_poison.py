@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -17,7 +17,8 @@ from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest
 from insights.engines import engine_of
 from insights.settings import Settings
-from insights.status import status
+from insights.status import Status as Seen
+from insights.status import watching
 from insights.wiring import replay_context
 from replay.planning import Wish, make_plan
 from replay.run import run
@@ -27,17 +28,14 @@ from schemas.binary import zigzag
 from schemas.catalogue import Event, event
 from schemas.codec import Encoder
 from schemas.registry import Registry
-from tests.conftest import running_stack
+from tests.e2e import ledgers
+from tests.e2e.hub import LOOK_SECONDS
 from tests.e2e.made_events import made
 
 ORDERS = event("sales.order_placed")
 EDITS = event("public.wiki_edited")
-
-
-@pytest.fixture(scope="module")
-def hub(my_turn: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    with running_stack(tmp_path_factory.mktemp("poison")) as settings:
-        yield settings
+Look = Callable[[], Seen]
+pytestmark = pytest.mark.timeout(900)
 
 
 def order(number: int, at: datetime) -> dict[str, Any]:
@@ -48,7 +46,7 @@ def order(number: int, at: datetime) -> dict[str, Any]:
         "occurred_at": at,
         "source": "somebody else's program",
         "trace": None,
-        "order_id": f"O-{number}",
+        "order_id": f"after-poison-{number}",
         "customer_id": "C-1",
         "region": "DE",
         "currency": "EUR",
@@ -60,8 +58,14 @@ def order(number: int, at: datetime) -> dict[str, Any]:
     }
 
 
-def counts(hub: Settings, of: Event = ORDERS) -> dict[str, int | None]:
-    found = status(hub).topics[of.topic]
+@pytest.fixture(scope="module")
+def look(stack: Settings) -> Iterator[Look]:
+    with watching(stack) as found:
+        yield found
+
+
+def counts(look: Look, of: Event = ORDERS) -> dict[str, int | None]:
+    found = look().topics[of.topic]
     return {name: getattr(found, name) for name in ("published", "counted", "duplicate", "late", "dead")}
 
 
@@ -74,10 +78,32 @@ def lines_without_end(encoder: Encoder, record: dict[str, Any]) -> Iterator[byte
     yield whole[: count + 5]
 
 
-@pytest.mark.timeout(900)
-def test_poison_tombstones_and_events_ahead_of_the_clock_are_dead_by_name_and_all_else_counts(
-    hub: Settings, until: Callable[..., Any]
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Poisoned:
+    """What was put on the topic of orders, besides eight good ones, and when the job had read all of it."""
+
+    unreadable: list[bytes | None]
+    ahead: int
+    rise: dict[str, int]
+    wanted: dict[str, int]
+    dead: list[tuple[str, bool, bytes | None]]
+    read_at: datetime
+
+
+def at_rest(look: Look, until: Callable[..., Any], of: Event = ORDERS) -> dict[str, int]:
+    """The counts of a topic once each of its records has its fate."""
+
+    def balanced() -> dict[str, int] | None:
+        found = {name: number or 0 for name, number in counts(look, of).items()}
+        return found if found["published"] == sum(found.values()) - found["published"] else None
+
+    return dict(until(balanced, seconds=240, every=LOOK_SECONDS, what=f"every record of {of.topic} has its fate"))
+
+
+@pytest.fixture(scope="module")
+def poisoned(stack: Settings, look: Look, until: Callable[..., Any]) -> Poisoned:
+    hub = stack
+    before, ends = at_rest(look, until), ledgers.log_ends(hub, ORDERS)
     now = datetime.now(UTC).replace(microsecond=0)
     registry = Registry(hub.registry_url)
     # Who writes past our producers holds none of the contract's rules.
@@ -87,7 +113,7 @@ def test_poison_tombstones_and_events_ahead_of_the_clock_are_dead_by_name_and_al
     theirs = registry.register(other).to_bytes(4, "big")
     foreign = ours.encode({**order(200, now), "currency": "USD"})
     ahead = [ours.encode(order(100 + n, now + timedelta(days=3))) for n in range(ORDERS.partitions)]
-    poison = [
+    poison: list[bytes | None] = [
         b"garbage not avro",
         b"",
         b"\0",
@@ -114,53 +140,71 @@ def test_poison_tombstones_and_events_ahead_of_the_clock_are_dead_by_name_and_al
     producer.flush()
 
     dead = len(ahead) + len(poison) + 1
-    wanted = {"published": dead + 8, "counted": 8, "duplicate": 0, "late": 0, "dead": dead}
-    until(lambda: counts(hub) == wanted, seconds=240, what=f"the books say {wanted}")
+    until(
+        lambda: counts(look)["published"] == before["published"] + dead + 8,
+        every=LOOK_SECONDS,
+        what="all is on the log",
+    )
+    after = at_rest(look, until)
     with psycopg.connect(hub.postgres_dsn) as connection:
-        rows = connection.execute("select reason, is_unreadable, value from ops.dead_records").fetchall()
-    unreadable = [value for _, is_unreadable, value in rows if is_unreadable]
-    assert sorted(unreadable, key=repr) == sorted(poison, key=repr)
-    assert all(reason for reason, _, _ in rows)
-    assert sum("after it was published" in reason for reason, _, _ in rows) == len(ahead)
-    assert [reason for reason, _, _ in rows if "currency" in reason] == ["currency is USD; the shop has EUR"]
-    rest = FlinkRest(hub.flink_url)
+        rows = connection.execute(
+            "select kafka_partition, kafka_offset, reason, is_unreadable, value from ops.dead_records where topic = %s",
+            [ORDERS.topic],
+        ).fetchall()
+    return Poisoned(
+        unreadable=poison,
+        ahead=len(ahead),
+        rise={name: number - before[name] for name, number in after.items()},
+        wanted={"published": dead + 8, "counted": 8, "duplicate": 0, "late": 0, "dead": dead},
+        dead=[tuple(row[2:]) for row in rows if row[1] >= ends[row[0]]],
+        read_at=datetime.now(UTC),
+    )
+
+
+def test_poison_tombstones_and_events_ahead_of_the_clock_are_dead_by_name_and_all_else_counts(
+    stack: Settings, look: Look, poisoned: Poisoned
+) -> None:
+    assert poisoned.rise == poisoned.wanted
+    unreadable = [value for _, is_unreadable, value in poisoned.dead if is_unreadable]
+    assert sorted(unreadable, key=repr) == sorted(poisoned.unreadable, key=repr)
+    reasons = [reason for reason, _, _ in poisoned.dead]
+    assert all(reasons)
+    assert sum("after it was published" in reason for reason in reasons) == poisoned.ahead
+    assert [reason for reason in reasons if "currency" in reason] == ["currency is USD; the shop has EUR"]
+    rest = FlinkRest(stack.flink_url)
     job = rest.active_job(JOB_NAME)
     assert job is not None
     assert rest.why_failed(job) == "", "the job never fell over"
-    final = [at for at in status(hub).final_until.values() if at]
+    final = [at for at in look().final_until.values() if at]
     assert all(at <= datetime.now(UTC) for at in final)
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("engine", ["duckdb", "local"])
-def test_a_replay_leaves_out_what_the_live_job_found_dead(hub: Settings, engine: str) -> None:
-    """After the test above."""
-    context = replay_context(hub)
+def test_a_replay_leaves_out_what_the_live_job_found_dead(
+    stack: Settings, look: Look, poisoned: Poisoned, engine: str
+) -> None:
+    context = replay_context(stack)
     plan = make_plan(context, Wish(names=("order_lines", "sales_per_minute"), scope="beginning"))
-    done = run(context, plan, engine_of(hub, engine, said), by="a test", say=said, heard=lambda event: None)
+    done = run(context, plan, engine_of(stack, engine, said), by="a test", say=said, heard=lambda event: None)
     found = verify(context, done.run, say=said)
     assert found.status is Status.VERIFIED, found.certificate
     assert found.certificate
-    assert found.certificate["sums"][ORDERS.topic] == counts(hub)
-    with psycopg.connect(hub.postgres_dsn) as connection:
-        (orders,) = connection.execute("select count(distinct event_id) from events.order_lines").fetchone() or (0,)
-    assert orders == 8
+    assert found.certificate["sums"][ORDERS.topic] == counts(look)
+    orders = "select count(distinct order_id) from events.order_lines where order_id like 'after-poison-%'"
+    with psycopg.connect(stack.postgres_dsn) as connection:
+        assert connection.execute(orders).fetchone() == (8,)
 
 
-@pytest.mark.timeout(900)
 def test_partitions_that_were_silent_make_nothing_late_that_comes_with_the_others(
-    hub: Settings, until: Callable[..., Any]
+    stack: Settings, look: Look, poisoned: Poisoned, until: Callable[..., Any]
 ) -> None:
-    """After the tests above: of this topic all partitions have been silent for longer than the timeout."""
-    rest = FlinkRest(hub.flink_url)
+    hub, rest = stack, FlinkRest(stack.flink_url)
     job = rest.active_job(JOB_NAME)
     assert job is not None
-    with psycopg.connect(hub.postgres_dsn) as connection:
-        # The first replay began when the books said that the job had read everything.
-        (read_since,) = connection.execute("select min(created_at) from ops.replays").fetchone() or (None,)
-    assert read_since, "the tests above come first"
+    before = at_rest(look, until, EDITS)
+    assert not before["counted"], "of this topic all partitions must have been silent"
     timeout = timedelta(seconds=hub.idle_timeout_seconds)
-    until(lambda: datetime.now(UTC) - read_since > timeout, seconds=120, what="it has read for so long")
+    until(lambda: datetime.now(UTC) - poisoned.read_at > timeout, seconds=120, what="the job has read for so long")
     encoder = Encoder(EDITS, Registry(hub.registry_url).register(EDITS))
     producer = Producer({"bootstrap.servers": hub.kafka})
     now = datetime.now(UTC).replace(microsecond=0)
@@ -170,8 +214,11 @@ def test_partitions_that_were_silent_make_nothing_late_that_comes_with_the_other
         producer.flush()
 
     def come_to(counted: int, late: int, seconds: float = 60) -> None:
-        wanted = {"published": counted + late, "counted": counted, "duplicate": 0, "late": late, "dead": 0}
-        until(lambda: counts(hub, EDITS) == wanted, seconds=seconds, what=f"the books say {wanted}")
+        rise = {"published": counted + late, "counted": counted, "duplicate": 0, "late": late, "dead": 0}
+        wanted = {name: before[name] + number for name, number in rise.items()}
+        until(
+            lambda: counts(look, EDITS) == wanted, seconds=seconds, every=LOOK_SECONDS, what=f"the books say {wanted}"
+        )
 
     publish(0, now - timedelta(days=30))
     come_to(1, 0)
