@@ -32,7 +32,6 @@ from schemas.errors import Misconfigured
 from schemas.registry import Registry
 
 EVENTS = (ORDER_PLACED, ORDER_REFUNDED, CUSTOMER_CHANGED, INTERACTION, STOCK_MOVED)
-KILLS = 3
 
 
 def cursor_of(state: Path) -> Cursor | None:
@@ -59,13 +58,17 @@ def progress(state: Path) -> int:
     return 0 if cursor is None else cursor.minute * 1_000_000 + cursor.done
 
 
-def test_a_producer_killed_again_and_again_publishes_every_event_and_its_answer_key_is_exact(
-    produce: Callable[..., Any], until: Callable[..., Any], log_of: Callable[..., Any], tmp_path: Path
+@pytest.mark.parametrize(
+    "kills",
+    [pytest.param(1, id="once"), pytest.param(3, id="again and again", marks=pytest.mark.faults)],
+)
+def test_a_producer_that_is_killed_publishes_every_event_and_its_answer_key_is_exact(
+    produce: Callable[..., Any], until: Callable[..., Any], log_of: Callable[..., Any], tmp_path: Path, kills: int
 ) -> None:
     log, state = log_of(*EVENTS), tmp_path / "state" / "shop.sqlite"
     start = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=2)
     arguments = ("shop", "--rate", "3", "--seed", "11", "--start", start.isoformat())
-    for _ in range(KILLS):
+    for _ in range(kills):
         before = progress(state)
         running = produce(*arguments)
         until(lambda before=before: progress(state) > before, seconds=120, what="the cursor moves")
