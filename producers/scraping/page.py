@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -123,26 +124,33 @@ class _Page:
     def _own(self, things: list[Thing]) -> Thing | None:
         """The product that the page is of, among all that it tells of: by address, else by the page's heading."""
         products = [t for t in things if PRODUCTS.intersection(t["@type"])]
-        here = [t for t in products if self._is_here(t)]
-        titled = [t for t in products if self._titles(t)]
-        elsewhere = [t for t in products if self._names_a_page(t) and t not in here and t not in titled]
-        rest = [t for t in products if t not in elsewhere]
-        return together(here) if here else titled[0] if titled else rest[0] if rest else None
+        if here := [t for t in products if self._is_here(t)]:
+            return together(here)
+        titled = (t for t in products if self._titles(t))
+        rest = (t for t in products if not self._names_a_page(t))
+        return next(titled, None) or next(rest, None)
+
+    # Asked of each product that the page tells of, and a list may have thousands.
+    @cached_property
+    def _heading(self) -> str:
+        return (self.text(self._profile.name_of) or self.text("h1") or "").casefold()
+
+    @cached_property
+    def _addresses(self) -> set[str]:
+        return {_last_part(self._url), _last_part(self.canonical())} - {""}
 
     def _is_here(self, product: Thing) -> bool:
-        pages = {_last_part(self._url), _last_part(self.canonical())}
         main = product.get("mainEntityOfPage")
         told = (product.get("url"), product.get("@id"), main.get("@id") if isinstance(main, dict) else main)
-        return any(isinstance(t, str) and _last_part(joined(self._url, t) or "") in pages - {""} for t in told)
+        return any(isinstance(t, str) and _last_part(joined(self._url, t) or "") in self._addresses for t in told)
 
     def _names_a_page(self, product: Thing) -> bool:
         told = product.get("url")
         return isinstance(told, str) and bool(_last_part(joined(self._url, told) or ""))
 
     def _titles(self, product: Thing) -> bool:
-        heading = self.text(self._profile.name_of) or self.text("h1")
         name = product.get("name")
-        return isinstance(name, str) and bool(heading) and _clean(name).casefold() == str(heading).casefold()
+        return isinstance(name, str) and self._heading != "" and _clean(name).casefold() == self._heading
 
     def linked(self, name: str) -> str | None:
         """A text of the structured product; of a thing with a name, its name."""

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from bs4 import BeautifulSoup, Tag
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,6 +144,24 @@ def test_microdata_is_read() -> None:
     )
     assert (record["name"], record["product_id"], record["price"]) == ("Bell", "S1", Decimal("19.99"))
     assert record["availability"] == "out_of_stock"
+
+
+def test_a_page_of_many_products_is_searched_as_often_as_one_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list may have thousands of them, and each search goes through the whole page."""
+    item = '<div itemscope itemtype="https://schema.org/Product"><span itemprop="name">Horn</span></div>'
+    searched: list[str] = []
+    search = BeautifulSoup.select_one
+
+    def counted(self: BeautifulSoup, selector: str) -> Tag | None:
+        searched.append(selector)
+        return search(self, selector)
+
+    monkeypatch.setattr(BeautifulSoup, "select_one", counted)
+    assert read(page(PRODUCT, body=item * 2))["name"] == "Bell"
+    few = len(searched)
+    searched.clear()
+    assert read(page(PRODUCT, body=item * 50))["name"] == "Bell"
+    assert len(searched) == few
 
 
 def test_open_graph_is_read() -> None:
