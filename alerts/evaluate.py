@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from string import Formatter
@@ -198,10 +198,19 @@ def _judged(rule: Rule, label: str, row: Mapping[str, Any], now: datetime) -> di
                 return None
             if not isinstance(at, datetime) or at.tzinfo is None:
                 raise RuleBroken(rule.name, "sql", f"its column 'at' holds {at!r}, and should hold a timestamptz")
-            longest = rule.limits.get(label, rule.limit)
+            longest = _limit_of(rule, row)
             return {"age": now - at, "limit": longest} if now - at > longest else None
         case Empty():
             return {}
+
+
+def _limit_of(rule: Freshness, row: Mapping[str, Any]) -> timedelta:
+    own = row.get("limit_seconds")
+    if own is None:
+        return rule.limit
+    if isinstance(own, bool) or not isinstance(own, int | float | Decimal):
+        raise RuleBroken(rule.name, "sql", f"its column 'limit_seconds' holds {own!r}, and should hold a number")
+    return timedelta(seconds=float(own))
 
 
 def _broken_limit(rule: Threshold, value: Decimal) -> Decimal | None:

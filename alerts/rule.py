@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -194,13 +193,12 @@ class Threshold(_Rule):
 class Freshness(_Rule):
     """The newest time for each label, in ``at`` (timestamptz). One that is null is not known, as in a threshold.
 
-    It is a finding when it is longer ago than ``limit``, or than what ``limits`` says for that label.
+    It is a finding when it is longer ago than ``limit``, or than the row's own ``limit_seconds`` where it has one.
     ``message`` may hold ``{age}`` and ``{limit}``.
     """
 
     kind: Literal["freshness"]
     limit: Length
-    limits: Mapping[str, Length] = {}
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
@@ -110,8 +111,10 @@ class Log:
     def _slice(self, consumer: Consumer, event: Event, piece: Slice) -> Iterator[LogRecord]:
         consumer.assign([TopicPartition(event.topic, piece.partition, piece.from_offset)])
         last = time.monotonic()
+        following = piece.from_offset
         while True:
-            messages = consumer.consume(BATCH, timeout=1)
+            # No more than are left: consume returns when it has them all, and else waits for its whole timeout.
+            messages = consumer.consume(min(BATCH, piece.until_offset - following), timeout=1)
             if messages:
                 last = time.monotonic()
             elif time.monotonic() - last > SECONDS:
@@ -130,13 +133,18 @@ class Log:
                     yield LogRecord(
                         partition=piece.partition, offset=message.offset(), published_at=at, value=message.value()
                     )
-                if message.offset() == piece.until_offset - 1:
+                following = message.offset() + 1
+                if following == piece.until_offset:
                     return
+
+    @cached_property
+    def _client(self) -> AdminClient:
+        return AdminClient({**QUIET, "bootstrap.servers": self._kafka})
 
     @contextmanager
     def _admin(self) -> Iterator[AdminClient]:
         try:
-            yield AdminClient({**QUIET, "bootstrap.servers": self._kafka})
+            yield self._client
         except KafkaException as error:
             raise self._away(error) from error
 

@@ -10,6 +10,7 @@ A contract is an Avro record schema with these attributes at its top level:
 ``cleanup``         ``delete`` or ``compact``
 ``max_bytes``       largest encoded event
 ``format``          ``avro`` (default), or ``raw`` for a topic whose value is not Avro
+``freshness``       how old its newest event may be, for the page and the alerts: see Freshness
 ==================  =====================================================================
 
 and its fields may say what a value has to be besides its type: schemas/rules.py.
@@ -18,7 +19,7 @@ and its fields may say what a value has to be besides its type: schemas/rules.py
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import cache, cached_property
 from pathlib import Path
@@ -33,7 +34,26 @@ MAX_BATCH_BYTES = 2 * 1024 * 1024
 # more than machines' clocks differ by, and far below the horizon that makes late. Kafka 4 holds record timestamps to
 # the same (message.timestamp.after.max.ms), but ours say when a record was published.
 MOST_AHEAD = timedelta(hours=1)
-ATTRIBUTES = ("topic", "key", "partitions", "retention_days", "cleanup", "max_bytes", "format")
+ATTRIBUTES = ("topic", "key", "partitions", "retention_days", "cleanup", "max_bytes", "format", "freshness")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Freshness:
+    """How old a topic's newest event may be.
+
+    Attributes:
+        title: what people call the source: Orders.
+        place: in lists of sources, from 1.
+        fresh_seconds: up to this age it is live.
+        stale_seconds: from this age on it is stale; between the two it is delayed.
+        silent_hours: from this age on an alert says that the source is silent.
+    """
+
+    title: str
+    place: int
+    fresh_seconds: int
+    stale_seconds: int
+    silent_hours: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +69,7 @@ class Event:
     max_bytes: int
     format: Literal["avro", "raw"]
     schema: dict[str, Any]
+    freshness: Freshness | None = None
 
     @property
     def table(self) -> str:
@@ -99,11 +120,15 @@ def parse_event(text: str, origin: str) -> Event:
             max_bytes=schema["max_bytes"],
             format=schema.get("format", "avro"),
             schema=schema,
+            freshness=Freshness(**schema["freshness"]) if "freshness" in schema else None,
         )
     except json.JSONDecodeError as error:
         raise Misconfigured(f"{origin}: not JSON: {error}") from error
     except KeyError as error:
         raise Misconfigured(f"{origin}: the contract lacks the attribute {error}; see schemas/catalogue.py") from error
+    except TypeError as error:
+        wanted = ", ".join(field.name for field in fields(Freshness))
+        raise Misconfigured(f"{origin}: the attribute 'freshness' holds {wanted}, and nothing else") from error
 
 
 @cache

@@ -170,8 +170,21 @@ RECURRING_JOBS = Sink(
 )
 # What the log says whatever a job has read of it (reconciliation/recorder.py).
 OF_THE_LOG = (LOG_COUNTS, DEAD_LETTERS)
+TOPICS = Sink(
+    table="ops.topics",
+    description="Topics whose data freshness is watched, as their contracts say (schemas/*.avsc).",
+    columns={
+        "topic": Column(type="string", doc="The topic."),
+        "title": Column(type="string", doc="What people call its source."),
+        "place": Column(type="int", doc="Its place in lists of sources."),
+        "fresh_seconds": Column(type="int", doc="Up to this age its newest event is live."),
+        "stale_seconds": Column(type="int", doc="From this age on it is stale; between the two it is delayed."),
+        "silent_seconds": Column(type="int", doc="From this age on an alert says that the source is silent."),
+    },
+    key=("topic",),
+)
 OF_THE_JOBS = (FINALITY, VERSIONS, HOLDS, LIVE_JOBS, RECURRING_JOBS)
-BOOKS = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS, RESTATED_EVENTS, *OF_THE_JOBS, *OF_THE_LOG)
+BOOKS = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS, RESTATED_EVENTS, TOPICS, *OF_THE_JOBS, *OF_THE_LOG)
 
 
 def sinks() -> tuple[Sink, ...]:

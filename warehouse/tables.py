@@ -25,7 +25,7 @@ from warehouse.columns import lake_schema, postgres_type
 from warehouse.deployment import Deployment
 from warehouse.migrate import migrate
 from warehouse.postgres import Connection, connected
-from warehouse.sinks import BOOKS, OF_THE_LOG, VERSIONS, Sink, sink_of, sinks
+from warehouse.sinks import BOOKS, OF_THE_LOG, TOPICS, VERSIONS, Sink, sink_of, sinks
 from warehouse.versions import drop_others, move_rows_of_old, note_version, show, show_where_nothing_is_shown
 
 NAMESPACE = "events"
@@ -100,7 +100,7 @@ def empty_tables(deployment: Deployment) -> None:
     """
     with connected(deployment) as connection:
         make_postgres_tables(connection)
-        kept = (VERSIONS, *OF_THE_LOG)
+        kept = (VERSIONS, TOPICS, *OF_THE_LOG)
         connection.execute(f"truncate {', '.join(sink.table for sink in sinks() if sink not in kept)}")
         for aggregate in aggregates():
             show(connection, aggregate, aggregate.version, None)
@@ -119,6 +119,7 @@ def make_postgres_tables(connection: Connection) -> None:
     for sink in BOOKS:
         for statement in sink_ddl(sink):
             connection.execute(statement)
+    _note_topics(connection)
     for aggregate in aggregates():
         make_version(connection, aggregate)
         show_where_nothing_is_shown(connection, aggregate)
@@ -128,6 +129,17 @@ def _make_state_tables(connection: Connection) -> None:
     for schema in SCHEMAS:
         connection.execute(f"create schema if not exists {schema}".encode())
     migrate(connection)
+
+
+def _note_topics(connection: Connection) -> None:
+    watched = [(e.topic, e.freshness) for e in events() if e.freshness]
+    connection.execute("delete from ops.topics")
+    for topic, f in watched:
+        connection.execute(
+            "insert into ops.topics (topic, title, place, fresh_seconds, stale_seconds, silent_seconds)"
+            " values (%s, %s, %s, %s, %s, %s)",
+            (topic, f.title, f.place, f.fresh_seconds, f.stale_seconds, f.silent_hours * 3600),
+        )
 
 
 def make_version(connection: Connection, aggregate: Aggregate) -> None:

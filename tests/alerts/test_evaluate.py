@@ -157,12 +157,18 @@ def test_a_number_beyond_its_limit_is_a_finding_and_one_that_is_not_known_is_non
 
 
 def test_each_label_of_a_freshness_rule_may_have_a_limit_of_its_own(tmp_path: Path) -> None:
-    checked = rule(
-        tmp_path, kind="freshness", limit="1h", limits={"slow": "1d"}, message="{label}: {age} ago (limit: {limit})"
-    )
-    rows = [{"label": label, "at": NOON - timedelta(minutes=90)} for label in ("fast", "slow")]
+    checked = rule(tmp_path, kind="freshness", limit="1h", message="{label}: {age} ago (limit: {limit})")
+    own = {"fast": None, "slow": 86_400}
+    rows = [{"label": n, "at": NOON - timedelta(minutes=90), "limit_seconds": own[n]} for n in own]
     rows += [{"label": "new", "at": NOON - timedelta(minutes=60)}, {"label": "never", "at": None}]
     assert [f.text for f in findings(checked, answer(*rows), NOON)] == ["fast: 1 h 30 min ago (limit: 1 h)"]
+
+
+def test_a_limit_that_is_no_number_is_told_with_the_column(tmp_path: Path) -> None:
+    checked = rule(tmp_path, kind="freshness", limit="1h", message="{label}")
+    row = {"label": "slow", "at": NOON, "limit_seconds": "a day"}
+    with pytest.raises(RuleBroken, match="'limit_seconds' holds 'a day', and should hold a number"):
+        findings(checked, answer(row), NOON)
 
 
 def test_values_are_written_for_people(tmp_path: Path) -> None:

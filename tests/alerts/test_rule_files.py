@@ -21,12 +21,10 @@ def test_every_rule_that_is_shipped_is_right() -> None:
 
 
 def test_lengths_of_time_are_written_as_people_do(tmp_path: Path) -> None:
-    found = rule(
-        tmp_path, every="90s", kind="freshness", limit="2h", limits={"orders": "3d"}, remind="1d", **{"for": "10m"}
-    )
+    found = rule(tmp_path, every="90s", kind="freshness", limit="2h", remind="1d", **{"for": "10m"})
     assert isinstance(found, Freshness)
     assert (found.every, found.hold) == (timedelta(seconds=90), timedelta(minutes=10))
-    assert (found.limit, found.limits["orders"]) == (timedelta(hours=2), timedelta(days=3))
+    assert (found.limit, found.remind) == (timedelta(hours=2), timedelta(days=1))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +47,7 @@ def test_a_finding_is_over_when_it_was_gone_as_long_as_it_must_hold_and_ten_minu
         ({"kind": None}, "field kind: is one of empty, threshold, freshness"),
         ({"kind": "threshold"}, "has no limit: add 'above' or 'below'"),
         ({"kind": "freshness"}, "field limit: is missing; add it"),
-        ({"kind": "freshness", "limit": "1m", "limits": {"a": "soon"}}, "field limits.a: 'soon' is no length of time"),
+        ({"kind": "freshness", "limit": "soon"}, "field limit: 'soon' is no length of time"),
         ({"every": "often"}, "field every: 'often' is no length of time; write 90s, 10m, 2h or 3d"),
         ({"every": "0s"}, "field every: is nothing; write 1s at least"),
         ({"for": "long"}, "field for: 'long' is no length of time; write 90s, 10m, 2h or 3d, or 3 checks"),

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from dashboards.folder import Folder
 from dashboards.layout import bands
@@ -109,6 +110,15 @@ def test_every_dashboard_here_is_valid_and_lies_within_the_grid(path: Path) -> N
             a_dashboard(a_card(kind="table", columns=[{"column": "run", "title": "Run", "opens": "replays"}])),
             "card orders, field columns.0: 'opens' and 'key' say where 'sets' leads; add 'sets'",
         ),
+        (
+            a_dashboard(a_card(reads=["sales.order"])),
+            "card orders, field reads: sales.order is no topic whose freshness a contract states; there are: catalog.",
+        ),
+        (
+            a_dashboard(a_card(sql="select a from live.x where (b = 1")),
+            "field sql: can't be read as SQL of Postgres, in",
+        ),
+        (a_dashboard(a_card(sql="select 'a from live.x")), "card orders, field sql: can't be read as SQL of Postgres"),
         ({"title": "Test", "refresh_seconds": 2}, "field cards: is missing; add it"),
         ("just a text", "holds no mapping"),
         ("cards: [", "is not YAML"),
@@ -127,9 +137,8 @@ def test_snippets_may_hold_snippets_but_no_circle() -> None:
     card = a_card(sql="select {{snippet: outer}}")
     nested = Dashboard.model_validate(a_dashboard(card, snippets={"outer": "{{snippet: inner}} + 1", "inner": "2"}))
     assert nested.expanded(nested.cards[0].sql) == "select 2 + 1"
-    circle = Dashboard.model_validate(a_dashboard(card, snippets={"outer": "{{snippet: outer}}"}))
-    with pytest.raises(Misconfigured, match="break the circle"):
-        circle.expanded(circle.cards[0].sql)
+    with pytest.raises(ValidationError, match="card orders, field sql: snippets contain each other; break the circle"):
+        Dashboard.model_validate(a_dashboard(card, snippets={"outer": "{{snippet: outer}}"}))
 
 
 def test_an_optional_clause_is_left_out_while_a_parameter_in_it_has_no_value() -> None:
