@@ -1,1 +1,4 @@
-"""What is computed: one folder each with query.sql (both engines run it), aggregate.toml and examples."""
+"""What is computed: a folder each with query.sql, aggregate.toml and examples; what reads them, and windows of time.
+
+It knows the contracts. It must not know how events arrive, where rows go, or which engine runs a query.
+"""

@@ -1,1 +1,4 @@
-"""The front door: the `insights` command, settings, the embedded stack, status and doctor. May import every sibling."""
+"""The front door: the `insights` command, settings, the embedded stack, status and doctor.
+
+It may know every other folder, and none of them knows it.
+"""

@@ -1,1 +1,4 @@
-"""Plan, run, verify, promote, rollback: history recomputed, proven equal and swapped in."""
+"""History recomputed, proven equal to what is live, and swapped in: plan, run, verify, promote, roll back.
+
+It knows the engines and the warehouse. It must not know what a terminal shows, or how settings are read.
+"""

@@ -1,4 +1,4 @@
-"""The embedded stack: every server from wheels and jars, supervised.
+"""The embedded stack: every server from wheels and jars, supervised. It must not know the command line.
 
 What is named here is loaded when it is asked for: to look at a stack needs none of what starts one.
 """
