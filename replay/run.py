@@ -23,9 +23,10 @@ from replay import archive, late_events, left_out, run_history
 from replay.context import Context, Say
 from replay.log import Log
 from replay.plan_file import PlannedAggregate, PlannedTopic, ReplayPlan, Stretch
-from replay.planning import OffsetsGone, check_current, final_until
+from replay.planning import check_current, final_until
 from replay.result import copy_parquet
 from replay.run_history import Run, Status, staging
+from replay.topic_reading import OffsetsGone
 from schemas import catalogue
 from schemas.errors import InsightsError, Retryable
 from spark.task import Chunk, Computation, Input, Task, read_task

@@ -33,11 +33,12 @@ from replay import run_history
 from replay.context import Context
 from replay.explain import explain
 from replay.plan_file import ReplayPlan
-from replay.planning import NothingToDo, OffsetsGone, Wish, everything, make_plan
+from replay.planning import NothingToDo, Wish, everything, make_plan
 from replay.promote import NotProven, promote, rollback
 from replay.restate import restate_late
 from replay.run import await_live_job, run
 from replay.run_history import NotNow, ReplayBusy, Run, Status
+from replay.topic_reading import OffsetsGone
 from replay.verify import verify
 from schemas.catalogue import avro_events, event
 from schemas.errors import Retryable
