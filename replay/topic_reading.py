@@ -1,4 +1,4 @@
-"""What a replay reads of a topic: offsets, from the lake up to where the log has them, and what the lake lacks."""
+"""What a replay reads of a topic: the lake's offsets up to where the log begins, and the log's from there."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def topics_of(
 
 
 def is_held(context: Context, topic: Topic, dead: late_events.Dead, since: datetime | None) -> bool:
+    """Has the lake all that the log no longer has, of what was published since then?"""
     unreadable = dead.unreadable[topic.event.name]
     with context.lake() as catalog:
         slices = _read_since(context, catalog, topic, since).slices("lake")
