@@ -45,6 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[RUN] = of_run if worker else own
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist writes the groups into the names of the tests
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Each test gets its kind and its group, the longest groups go first, and a fuzz test draws what its mark says."""
     for item in items:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from schemas.errors import Misconfigured
-from tests.replay.own_postgres import own_postgres
 from warehouse.migrate import Migration, migrate, migrations
 from warehouse.postgres import Connection
 from warehouse.tables import make_postgres_tables
@@ -28,26 +26,12 @@ A_REPLAY = """
 insert into ops.replays (run, status, scope, aggregates, engine, plan, plan_digest, requested_by, records)
 values ('r1', 'verified', 'windows', '{sales_per_minute}', 'duckdb', '{}', 'd', 'ann', 69659)
 """
-NUMBERS = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with own_postgres(tmp_path_factory.mktemp("postgres") / "home") as dsn:
-        yield dsn
 
 
 @pytest.fixture
-def database(server: str) -> Callable[[], Connection]:
+def database(new_database: Callable[[], str]) -> Callable[[], Connection]:
     """A connection to a new database, empty, at each call."""
-
-    def make() -> Connection:
-        name = f"migrated_{next(NUMBERS)}"
-        with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(f"create database {name}".encode())
-        return psycopg.connect(server.rsplit("/", 1)[0] + f"/{name}", autocommit=True)
-
-    return make
+    return lambda: psycopg.connect(new_database(), autocommit=True)
 
 
 def shape(connection: Connection) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
