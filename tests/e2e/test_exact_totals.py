@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 import pytest
@@ -28,6 +28,7 @@ from warehouse.compaction import FEWEST_OF_TODAY
 from warehouse.maintenance import Size, sizes
 
 ORDER_PLACED = event("sales.order_placed")
+SILENT = event("public.vehicle_moved")
 ON_TIME, HORIZON = 40, timedelta(hours=24)
 pytestmark = pytest.mark.timeout(1500)  # a dozen restarts, on a machine that others use too
 
@@ -96,30 +97,89 @@ def flows(hub: Hub, events: int) -> None:
     hub.until(lambda: hub.counted() >= counted, f"{events} more events are counted")
 
 
-def test_a_partition_that_was_silent_is_judged_by_the_others_and_by_that_still_when_the_job_starts_again(
-    hub: Hub,
-) -> None:
-    """Of a topic that no aggregate counts: nothing but the job itself knows how far it is."""
-    e = event("public.vehicle_moved")
-    assert sum(ledgers.log_ends(hub.settings, e).values()) == 0, "one of its partitions must never have spoken"
-    speaks, silent = keys_by_partition(hub, event("public.wiki_edited")).values()
-    long_ago = [now() - HORIZON - timedelta(hours=1) for _ in range(2)]
-    hub.publish(e, made(e, now()) | {e.key: speaks}, "counted")
-    hub.flush()
-    hub.until(lambda: watermark_ms(hub, e) > long_ago[0].timestamp() * 1000, "the silent partition holds nothing back")
-    hub.publish(e, made(e, long_ago[0]) | {e.key: silent}, "late")
-    hub.flush()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restart:
+    """What was said around a stop and a start of the job, and how the counts of each topic rose over it."""
+
+    stopped: str
+    hold: dict[str, str]
+    ran_meanwhile: str | None
+    started: str
+    hold_afterwards: dict[str, str] | None
+    restored_from: str
+    ends: dict[str, dict[int, int]]
+    rise: dict[str, dict[str, int]]
+    wanted: dict[str, dict[str, int]]
+
+
+@pytest.fixture(scope="module")
+def restart(hub: Hub) -> Restart:
+    """A job stopped with a savepoint and started by `insights up`: before, meanwhile and after, events of all fates.
+
+    ``SILENT`` is a topic that no aggregate counts: nothing but the job itself knows how far it is. Until the job has
+    started again one of its partitions speaks of nothing but the past.
+    """
+    silent = a_late_event_in_a_silent_partition(hub)
+    before = hub.come_to_rest()
+    ends = {e.topic: ledgers.log_ends(hub.settings, e) for e in avro_events()}
+    for e in avro_events():
+        if e != SILENT:
+            spread_over_all_partitions(hub, e)
     hub.come_to_rest()
-    hub.command("flink", "stop")
-    hub.publish(e, made(e, long_ago[1]) | {e.key: silent}, "late")
+    # A job that did not know any longer how far its partitions were would take the late ones for on time.
+    stopped = hub.command("flink", "stop")
+    hold = json.loads(hub.command("status", "--json"))["hold"]
+    hub.publish(SILENT, made(SILENT, long_ago()) | {SILENT.key: silent}, "late")
+    wanted = {}
+    for number, e in enumerate(avro_events(), start=1):
+        # Different for each topic, so that none can stand in for another.
+        put_in_duplicates_and_late_ones(hub, e, duplicates=number, late=number + 2)
+        for n in range(10):
+            hub.publish(e, made(e, now(), n), "counted")
+        wanted[e.topic] = {"counted": ON_TIME + 11, "duplicate": number, "late": number + 2, "dead": 0}
     hub.flush()
-    hub.command("flink", "submit")
-    assert_exact(hub)
+    ran_meanwhile = hub.rest.active_job(JOB_NAME)
+    started = hub.command("up", "--no-producers")
+    hold_afterwards, restored_from = json.loads(hub.command("status", "--json"))["hold"], hub.restored_from()
+    spread_over_all_partitions(hub, SILENT)
+    wanted[SILENT.topic]["late"] += 1
+    wanted[ORDER_PLACED.topic]["dead"] += 1
+    wanted[ORDER_PLACED.topic]["counted"] += publish_a_file_with_a_bad_row(hub)
+    hub.come_to_rest()
+    after = json.loads(hub.command("status", "--json"))["topics"]
+    return Restart(
+        stopped=stopped,
+        hold=hold,
+        ran_meanwhile=ran_meanwhile,
+        started=started,
+        hold_afterwards=hold_afterwards,
+        restored_from=restored_from,
+        ends=ends,
+        rise={t: {f: n - asdict(before[t])[f] for f, n in after[t].items()} for t in wanted},
+        wanted={t: {"published": sum(fates.values()), **fates} for t, fates in wanted.items()},
+    )
+
+
+def long_ago() -> datetime:
+    return now() - HORIZON - timedelta(hours=1)
+
+
+def a_late_event_in_a_silent_partition(hub: Hub) -> str:
+    """Publish one, late by what the other partition says. Returns its key."""
+    assert sum(ledgers.log_ends(hub.settings, SILENT).values()) == 0, "one of its partitions must never have spoken"
+    speaks, silent = keys_by_partition(hub, event("public.wiki_edited")).values()
+    at = long_ago()
+    hub.publish(SILENT, made(SILENT, now()) | {SILENT.key: speaks}, "counted")
+    hub.flush()
+    hub.until(lambda: watermark_ms(hub, SILENT) > at.timestamp() * 1000, "the silent partition holds nothing back")
+    hub.publish(SILENT, made(SILENT, at) | {SILENT.key: silent}, "late")
+    hub.flush()
+    return silent
 
 
 def keys_by_partition(hub: Hub, like: Event) -> dict[int, str]:
     """A key for each partition of a topic: where it goes in another with as many."""
-    assert like.partitions == event("public.vehicle_moved").partitions
+    assert like.partitions == SILENT.partitions
     found: dict[int, str] = {}
     while len(found) < like.partitions:
         record = made(like, now())
@@ -136,33 +196,30 @@ def watermark_ms(hub: Hub, e: Event) -> int:
     return watermarks(hub.rest, job).get(e.table, NO_WATERMARK) if job else NO_WATERMARK
 
 
-def test_published_is_counted_and_duplicate_and_late_and_dead_for_every_topic_though_the_job_starts_again(
-    hub: Hub,
+def test_a_job_stopped_with_a_savepoint_and_started_again_goes_on_as_if_nothing_had_been(
+    hub: Hub, restart: Restart
 ) -> None:
-    before = hub.come_to_rest()
-    ends = {e.topic: ledgers.log_ends(hub.settings, e) for e in avro_events()}
-    wanted = {}
-    for number, e in enumerate(avro_events(), start=1):
-        spread_over_all_partitions(hub, e)
-        # Different for each topic, so that none can stand in for another.
-        wanted[e.topic] = {"counted": ON_TIME + 1, "duplicate": number, "late": number + 2, "dead": 0}
-    hub.come_to_rest()
-    # A job that did not know any longer how far its partitions were would take the late ones for on time.
-    hub.command("flink", "stop")
-    for number, e in enumerate(avro_events(), start=1):
-        put_in_duplicates_and_late_ones(hub, e, duplicates=number, late=number + 2)
-    hub.flush()
-    hub.command("flink", "submit")
-    wanted[ORDER_PLACED.topic]["dead"] += 1
-    wanted[ORDER_PLACED.topic]["counted"] += publish_a_file_with_a_bad_row(hub)
-
-    hub.come_to_rest()
-    after = json.loads(hub.command("status", "--json"))["topics"]
-    for topic, fates in wanted.items():
-        rise = {fate: number - asdict(before[topic])[fate] for fate, number in after[topic].items()}
-        assert rise == {"published": sum(fates.values()), **fates}, f"{topic}: what was put in is on the right"
-    assert_ledger_names_the_late_ones(hub, ends)
+    assert "savepoint-" in restart.stopped
+    assert restart.hold["why"] == "stopped"
+    assert restart.ran_meanwhile is None, "the job runs again without having been submitted"
+    assert "was stopped by" in restart.started
+    assert restart.hold_afterwards is None
+    assert "savepoint-" in restart.restored_from
     assert_exact(hub)
+
+
+def test_published_is_counted_and_duplicate_and_late_and_dead_for_every_topic_though_the_job_starts_again(
+    restart: Restart,
+) -> None:
+    for topic, fates in restart.wanted.items():
+        assert restart.rise[topic] == fates, f"{topic}: what was put in is on the right"
+
+
+def test_the_ledger_names_the_late_ones_also_of_a_partition_that_was_silent_when_the_job_started_again(
+    hub: Hub, restart: Restart
+) -> None:
+    """Such a partition is judged by the others, and by that still after the start."""
+    assert_ledger_names_the_late_ones(hub, restart.ends)
 
 
 def spread_over_all_partitions(hub: Hub, e: Event) -> None:
@@ -247,20 +304,6 @@ def test_a_lake_that_is_tidied_under_load_is_whole_and_a_job_that_starts_again_a
 
 def lake_sizes(hub: Hub) -> dict[str, Size]:
     return sizes(deployment(hub.settings))
-
-
-def test_a_job_stopped_with_a_savepoint_and_submitted_again_goes_on_as_if_nothing_had_been(hub: Hub) -> None:
-    assert "savepoint-" in hub.command("flink", "stop")
-    assert json.loads(hub.command("status", "--json"))["hold"]["why"] == "stopped"
-    for e in avro_events():
-        for number in range(10):
-            hub.publish(e, made(e, now(), number), "counted")
-    hub.flush()
-    assert hub.rest.active_job(JOB_NAME) is None, "the job runs again without having been submitted"
-    assert "was stopped by" in hub.command("up", "--no-producers")
-    assert json.loads(hub.command("status", "--json"))["hold"] is None
-    assert "savepoint-" in hub.restored_from()
-    assert_exact(hub)
 
 
 def test_down_and_up_again_on_the_same_home_goes_on_from_where_the_data_is(hub: Hub) -> None:
