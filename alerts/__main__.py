@@ -22,9 +22,11 @@ from schemas.errors import InsightsError
 
 def main(arguments: list[str] | None = None) -> None:
     """Watches until it is told to end. Exits with a paragraph when the config is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m alerts", description="Checks the alert rules, and tells.")
-    parser.add_argument("--config", type=Path, required=True, help="JSON file: where Postgres is, and the channels")
-    parser.add_argument("--port", type=int, required=True, help="of GET /health, on 127.0.0.1")
+    parser = argparse.ArgumentParser(
+        prog="python -m alerts", description="Checks the alert rules and sends notifications."
+    )
+    parser.add_argument("--config", type=Path, required=True, help="JSON file with Postgres' address and the channels")
+    parser.add_argument("--port", type=int, required=True, help="port of GET /health on 127.0.0.1")
     options = parser.parse_args(arguments)
     structlog.configure(
         processors=[

@@ -81,18 +81,18 @@ def channels_of(settings: ChannelSettings) -> tuple[Channel, ...]:
 def _web_address(name: str, url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Misconfigured(f"INSIGHTS_ALERT_{name} is no address of a web server: https://host/path")
+        raise Misconfigured(f"INSIGHTS_ALERT_{name} is not a web address like https://host/path")
     return url
 
 
 def _email(settings: ChannelSettings) -> Email:
     given = {"SMTP_URL": settings.smtp_url, "EMAIL_FROM": settings.email_from, "EMAIL_TO": settings.email_to}
     if missing := [f"INSIGHTS_ALERT_{name}" for name, value in given.items() if not value]:
-        raise Misconfigured(f"alerts by e-mail need {' and '.join(missing)} too")
+        raise Misconfigured(f"e-mail alerts also need {' and '.join(missing)}")
     recipients = tuple(each.strip() for each in str(settings.email_to).split(",") if each.strip())
     for name, addresses in (("EMAIL_FROM", (str(settings.email_from),)), ("EMAIL_TO", recipients)):
         if not addresses or any("@" not in address or "\n" in address for address in addresses):
-            raise Misconfigured(f"INSIGHTS_ALERT_{name} should be an e-mail address, or several with commas")
+            raise Misconfigured(f"INSIGHTS_ALERT_{name} should be an e-mail address, or several separated by commas")
     return Email(server=smtp_server(str(settings.smtp_url)), sender=str(settings.email_from), recipients=recipients)
 
 
@@ -115,13 +115,13 @@ def smtp_server(url: str) -> SmtpServer:
         port = parts.port
     except ValueError as error:
         raise Misconfigured(
-            f"{advice}; its port is no number, or a character of the password needs %-encoding"
+            f"{advice}; the port is not a number, or a character of the password needs %-encoding"
         ) from error
     options = parse_qs(parts.query, keep_blank_values=True)
     if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
         raise Misconfigured(f"{advice}; a character like / or # in the password needs %-encoding")
     if options.keys() - {"tls"} or options.get("tls", ["none"]) != ["none"] or (options and parts.scheme == "smtps"):
-        raise Misconfigured(f"{advice}; the one option there is, after smtp://…, is ?tls=none")
+        raise Misconfigured(f"{advice}; the only option, after smtp://…, is ?tls=none")
     tls = "wrapped" if parts.scheme == "smtps" else "none" if options else "started"
     return SmtpServer(
         host=parts.hostname,
@@ -241,7 +241,7 @@ class Email:
         except (smtplib.SMTPException, OSError) as error:
             raise ChannelFailed(f"{self.server.host}:{self.server.port} {_smtp_words(error)}") from None
         if refused:
-            raise ChannelFailed(f"{self.server.host} did not take it for {', '.join(sorted(refused))}")
+            raise ChannelFailed(f"{self.server.host} rejected it for {', '.join(sorted(refused))}")
 
     def _connected(self) -> smtplib.SMTP:
         where = (self.server.host, self.server.port)
@@ -260,11 +260,13 @@ class Email:
 def _smtp_words(error: Exception) -> str:
     match error:
         case smtplib.SMTPAuthenticationError():
-            return "did not take the user and password"
+            return "rejected the user and password"
         case smtplib.SMTPNotSupportedError():
-            return "offers no encryption (STARTTLS), so nothing was sent; ?tls=none sends without, to a trusted network"
+            return (
+                "offers no encryption (STARTTLS), so nothing was sent; ?tls=none sends without it, on a trusted network"
+            )
         case smtplib.SMTPRecipientsRefused():
-            return f"took none of the recipients: {', '.join(sorted(error.recipients))}"
+            return f"rejected all recipients: {', '.join(sorted(error.recipients))}"
         case smtplib.SMTPResponseException():
             said = (
                 error.smtp_error.decode(errors="replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
@@ -273,9 +275,9 @@ def _smtp_words(error: Exception) -> str:
         case ssl.SSLCertVerificationError():
             return f"has a certificate that is not trusted: {error.verify_message}"
         case _ if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
-            return f"did not answer in {TIMEOUT_SECONDS:.0f} s"
+            return f"did not respond within {TIMEOUT_SECONDS:.0f} s"
         case _:
-            return f"does not answer: {_short(str(error), 200)}"
+            return f"is not responding: {_short(str(error), 200)}"
 
 
 def email_of(message: Message, sender: str, recipients: Sequence[str]) -> EmailMessage:
@@ -324,9 +326,9 @@ def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
     except requests.exceptions.SSLError:
         raise ChannelFailed(f"{_host(url)} has a certificate that is not trusted") from None
     except requests.exceptions.Timeout:
-        raise ChannelFailed(f"{_host(url)} did not answer in {TIMEOUT_SECONDS:.0f} s") from None
+        raise ChannelFailed(f"{_host(url)} did not respond within {TIMEOUT_SECONDS:.0f} s") from None
     except requests.exceptions.RequestException as error:
-        raise ChannelFailed(f"{_host(url)} does not answer ({type(error).__name__})") from None
+        raise ChannelFailed(f"{_host(url)} is not responding ({type(error).__name__})") from None
     if not 200 <= answer.status_code < 300:
         said = _short(_without_secret(url, " ".join(answer.text.split())), 200)
         raise ChannelFailed(f"{_host(url)} answered {answer.status_code}{f': {said}' if said else ''}")

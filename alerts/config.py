@@ -43,4 +43,4 @@ class DaemonConfig(BaseModel):
             raise Misconfigured(f"{path} can't be read: {error.strerror}") from error
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(str(s) for s in e['loc'])}: {e['msg']}" for e in error.errors())
-            raise Misconfigured(f"{path} is no config of the alert daemon: {wrong}") from None
+            raise Misconfigured(f"{path} is not a valid configuration of the alert daemon: {wrong}") from None

@@ -173,7 +173,7 @@ def _check_columns(rule: Rule, answer: Answer) -> None:
     known = {*answer.columns, *rule.provides}
     for name in columns_in(rule.message):
         if name not in known:
-            raise RuleBroken(rule.name, "message", f"{{{name}}} is no column of its SQL; there are {there}")
+            raise RuleBroken(rule.name, "message", f"{{{name}}} is not a column of its SQL; the columns are {there}")
 
 
 def _label(row: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from alerts.rule import Rule
 
 Kind = Literal["fired", "reminded", "recovered", "test"]
 MOST_FINDINGS = 50
-HEADS: dict[Kind, str] = {"fired": "", "reminded": "Still: ", "recovered": "Over: ", "test": "Test: "}
+HEADS: dict[Kind, str] = {"fired": "", "reminded": "Still firing: ", "recovered": "Resolved: ", "test": "Test: "}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +44,14 @@ class Message:
 
     @property
     def head(self) -> str:
-        """``Low stock``, ``Still: Low stock (3)``."""
+        """``Low stock``, ``Still firing: Low stock (3)``."""
         number = len(self.findings) + self.more
         return f"{HEADS[self.kind]}{self.title}{f' ({number})' if number > 1 else ''}"
 
     @property
     def lines(self) -> tuple[str, ...]:
         """A line for each finding, and one for those left out."""
-        shown = [f"{told.text} (over after {told.lasted})" if told.lasted else told.text for told in self.findings]
+        shown = [f"{told.text} (resolved after {told.lasted})" if told.lasted else told.text for told in self.findings]
         return (*shown, *([f"… and {self.more:,} more: insights alerts list"] if self.more else ()))
 
     @property

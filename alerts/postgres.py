@@ -38,7 +38,7 @@ def connect(dsn: str, *, read_only: bool, statement_seconds: float = STATEMENT_S
     try:
         return psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_SECONDS, options=options)
     except psycopg.OperationalError as error:
-        raise PostgresAway(f"Postgres does not answer: {' '.join(str(error).split())}") from error
+        raise PostgresAway(f"Postgres is not responding: {' '.join(str(error).split())}") from error
 
 
 def ask(connection: Connection, rule: Rule, now: datetime) -> Answer:
@@ -57,9 +57,11 @@ def ask(connection: Connection, rule: Rule, now: datetime) -> Answer:
         missing = re.search(r'"(.+)"', error.diag.message_primary or "")
         raise NotKnownYet(f"not known yet: there is no {missing[1] if missing else 'such table'}") from error
     except psycopg.errors.QueryCanceled as error:
-        raise RuleBroken(rule.name, "sql", "took longer than a rule may and was stopped; make it cheaper") from error
+        raise RuleBroken(
+            rule.name, "sql", "took longer than the limit for rules and was stopped; make the query cheaper"
+        ) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise PostgresAway(f"Postgres does not answer: {' '.join(str(error).split())}") from error
+        raise PostgresAway(f"Postgres is not responding: {' '.join(str(error).split())}") from error
     except psycopg.Error as error:
         raise RuleBroken(rule.name, "sql", _where(error, rule)) from error
 
@@ -67,7 +69,7 @@ def ask(connection: Connection, rule: Rule, now: datetime) -> Answer:
 def _where(error: psycopg.Error, rule: Rule) -> str:
     said = error.diag.message_primary or str(error)
     if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
-        return f"{said}: a rule may read, and write nothing"
+        return f"{said}: a rule may only read"
     word = re.search(r'column "?([\w.]+)"?', said)
     hint = f" ({error.diag.message_hint})" if error.diag.message_hint and word else ""
     return f"Postgres says: {said}{hint}"

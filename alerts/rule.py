@@ -47,7 +47,7 @@ def length_of_time(text: object) -> timedelta:
         return text
     if found := LENGTH.fullmatch(str(text).strip()):
         return timedelta(seconds=int(found[1]) * UNITS[found[2]])
-    raise ValueError(f"{text!r} is no length of time; write 90s, 10m, 2h or 3d")
+    raise ValueError(f"{text!r} is not a length of time; write 90s, 10m, 2h or 3d")
 
 
 Length = Annotated[timedelta, BeforeValidator(length_of_time)]
@@ -109,7 +109,7 @@ class _Rule(BaseModel):
     @classmethod
     def _not_none(cls, value: timedelta) -> timedelta:
         if not value:
-            raise ValueError("is nothing; write 1s at least")
+            raise ValueError("is zero; write at least 1s")
         return value
 
     @field_validator("sql")
@@ -121,7 +121,7 @@ class _Rule(BaseModel):
         if ";" in text:
             raise ValueError("has a semicolon: give one statement, without one at its end")
         if unknown := {name for name in PLACEHOLDER.findall(text) if name != "now"}:
-            raise ValueError(f"{{{{{min(unknown)}}}}} stands for nothing; there is {{{{now}}}}")
+            raise ValueError(f"{{{{{min(unknown)}}}}} is not defined; use {{{{now}}}}")
         return text
 
     @field_validator("message")
@@ -132,7 +132,7 @@ class _Rule(BaseModel):
         except ValueError as error:
             raise ValueError(f"can't be read ({error}); a brace is written twice, {{{{ and }}}}") from error
         if wrong := [name for name in names if not re.fullmatch(r"[a-z_][a-z0-9_]*", name)]:
-            raise ValueError(f"{{{wrong[0]}}} is no column's name; write {{label}} or another column of the SQL")
+            raise ValueError(f"{{{wrong[0]}}} is not a column name; write {{label}} or another column of the SQL")
         return message
 
     @property
@@ -232,7 +232,7 @@ def read_rules(folder: Path = RULES) -> Rules:
         except Misconfigured as error:
             problems += str(error).splitlines()
     if not folder.is_dir():
-        problems.append(f"{folder}: is no folder of rules; name one with *.yaml files in it")
+        problems.append(f"{folder}: has no rules; name a folder with *.yaml files")
     return Rules(rules=tuple(rules), problems=tuple(problems))
 
 
@@ -245,9 +245,9 @@ def load(path: Path) -> Rule:
     except yaml.YAMLError as error:
         raise Misconfigured(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(document, dict):
-        raise Misconfigured(f"{path}: holds no mapping; start it with 'title:' as the others in {path.parent}")
+        raise Misconfigured(f"{path}: is not a mapping; start it with 'title:' like the others in {path.parent}")
     if "name" in document:
-        raise Misconfigured(f"{path}: field name: a rule's name is its file's; remove it")
+        raise Misconfigured(f"{path}: field name: a rule is named after its file; remove it")
     try:
         return _ADAPTER.validate_python({**document, "name": path.stem})
     except ValidationError as error:

@@ -28,7 +28,7 @@ PRUNE_EVERY = timedelta(hours=1)
 ITSELF = Empty.model_validate(
     {
         "name": "alerts_themselves",
-        "title": "Alerts don't work as they should",
+        "title": "Alerting is not working properly",
         "kind": "empty",
         "sql": "select '' as problem",
         "for": "10m",
@@ -111,14 +111,14 @@ class Watch:
         self._broken: dict[str, str] = {}
         self._pruned_at: datetime | None = None
         self._outage = _Outage()
-        self.health = Health(at=clock(), watching=False, problem="it has just begun")
+        self.health = Health(at=clock(), watching=False, problem="just started")
 
     def step(self) -> None:
         """Checks what is due, then sends what waits. Blocks for that. Raises nothing that it could foresee."""
         now = self._clock()
         try:
             if not self._connected():
-                self.health = Health(at=now, watching=False, problem="another process watches")
+                self.health = Health(at=now, watching=False, problem="another process is checking the rules")
                 return
             self._after_outage(now)
             read = read_rules(self._folder)
@@ -199,7 +199,7 @@ class Watch:
         found = [Finding(label=line.split(": ")[0], text=line) for line in rules]
         for trouble in alert_store.troubles(self._book, now - timedelta(days=1)):
             if trouble.waiting:
-                text = f"The channel {trouble.channel} takes no messages: {trouble.problem}"
+                text = f"The channel {trouble.channel} rejects messages: {trouble.problem}"
                 found.append(Finding(label=f"channel {trouble.channel}", text=text))
         return list({finding.label: finding for finding in found}.values())
 
@@ -270,7 +270,7 @@ def _sent(channel: Channel, message: Message) -> str | None:
         return str(failed)
     except Exception as error:  # its own words could hold a secret
         LOG.error("channel_defect", channel=channel.name, kind=type(error).__name__)
-        return f"{type(error).__name__}, which was not foreseen"
+        return f"{type(error).__name__}, an unexpected error"
     return None
 
 
@@ -279,15 +279,15 @@ def _outage_message(kind: str, since: datetime, now: datetime) -> Message:
         id=f"postgres-away-{kind}-{int(since.timestamp())}",
         kind="fired" if kind == "fired" else "recovered",
         rule="postgres_away",
-        title="The database does not answer",
+        title="Postgres is not responding",
         severity="critical",
         at=iso(now),
-        runbook="No rule can be checked, and no number is kept up. `insights status`, then `insights logs postgres`.",
+        runbook="Rules can't be checked, and numbers are stale. See `insights status`, then `insights logs postgres`.",
         findings=(
             Told(
                 label="",
                 fingerprint="",
-                text=f"Postgres has not answered since {iso(since)}.",
+                text=f"Postgres has not responded since {iso(since)}.",
                 since=iso(since),
                 lasted=None if kind == "fired" else span(now - since),
             ),

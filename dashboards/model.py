@@ -64,7 +64,7 @@ def _closed(sql: str) -> str:
     """``sql``, whose optional clauses are closed, hold no other and name a parameter each. Raises ValueError."""
     for found in OPTIONAL.finditer(sql):
         if "[[" in found["clause"]:
-            raise ValueError(f"has an optional clause within another: [[{found['clause']}]]; put them side by side")
+            raise ValueError(f"has an optional clause inside another: [[{found['clause']}]]; put them side by side")
         if not any(not m["snippet"] for m in PLACEHOLDER.finditer(found["clause"])):
             raise ValueError(f"has an optional clause without a parameter: {found[0]}; remove its brackets")
     if "[[" in OPTIONAL.sub("", sql):
@@ -138,11 +138,11 @@ class Parameter(_Model):
     def _one_list_and_its_default(self) -> Self:
         values = [choice.value for choice in self.choices]
         if bool(values) == bool(self.choices_sql):
-            raise ValueError("its list is in 'choices' or comes from 'choices_sql'; give one of the two")
+            raise ValueError("give either 'choices' or 'choices_sql'")
         if self.all and self.default:
             raise ValueError("the choice of 'all' is the default; remove 'default' or 'all'")
         if values and not self.all and self.default not in values:
-            raise ValueError(f"default {self.default!r} is none of the choices ({', '.join(values)}); name one of them")
+            raise ValueError(f"default {self.default!r} is not one of the choices ({', '.join(values)})")
         if self.choices_sql and self.default:
             raise ValueError("the first row of 'choices_sql' is the default; remove 'default'")
         return self
@@ -196,7 +196,7 @@ class _Card(_Model):
     layout: Layout
     description: str = ""
     reads: tuple[str, ...] = ()
-    empty: Text = "Nothing yet in this range"
+    empty: Text = "No data in this range yet"
     refresh_seconds: float | None = Field(default=None, ge=0.5, le=3600)
     caution_sql: Statement | None = None
 
@@ -224,7 +224,9 @@ class NumberCard(_Card):
     @classmethod
     def _no_caution(cls, sql: str | None) -> None:
         if sql is not None:
-            raise ValueError("a number shows no caution: say it in its description, or on another kind of card")
+            raise ValueError(
+                "a number card can't show a caution: put it in its description, or on another kind of card"
+            )
 
     @property
     def statements(self) -> dict[str, str]:
@@ -406,12 +408,13 @@ class Dashboard(_Model):
     def _repeated_ids(self) -> list[str]:
         ids = [card.id for card in self.cards]
         return [
-            f"card {i}, field id: another card has it; rename one" for i in sorted({i for i in ids if ids.count(i) > 1})
+            f"card {i}, field id: another card has the same id; rename one"
+            for i in sorted({i for i in ids if ids.count(i) > 1})
         ]
 
     def _overlaps(self) -> list[str]:
         return [
-            f"card {b.id}, field layout: it covers cells of card {a.id}; move one of them"
+            f"card {b.id}, field layout: it overlaps card {a.id}; move one of them"
             for a, b in combinations(self.cards, 2)
             if a.layout.overlaps(b.layout)
         ]
@@ -486,7 +489,7 @@ class Dashboard(_Model):
             if not any(m["snippet"] for m in PLACEHOLDER.finditer(sql)):
                 return sql
             sql = PLACEHOLDER.sub(lambda m: self.snippets[m["name"]] if m["snippet"] else m[0], sql)
-        raise Misconfigured("snippets contain each other; break the circle")
+        raise Misconfigured("snippets contain each other; break the cycle")
 
     def relations(self, card: Card) -> tuple[str, ...]:
         """The tables and views that a card reads, sorted, whatever its parameters."""
@@ -503,7 +506,7 @@ def load(path: Path) -> Dashboard:
     except yaml.YAMLError as error:
         raise Misconfigured(f"{path}: is not YAML: {error}") from error
     if not isinstance(document, dict):
-        raise Misconfigured(f"{path}: holds no mapping; start it with 'title:' as in dashboards/sales_overview.yaml")
+        raise Misconfigured(f"{path}: is not a mapping; start it with 'title:' as in dashboards/sales_overview.yaml")
     try:
         return Dashboard.model_validate(document)
     except ValidationError as error:
@@ -516,7 +519,7 @@ def _explain(error: dict[str, Any], document: dict[str, Any]) -> list[str]:
     if error["type"] == "value_error":
         return [f"{place}: {line}" if place else line for line in str(error["ctx"]["error"]).splitlines()]
     of_kind = {
-        "union_tag_invalid": f"field kind is none of the kinds there are; use one of {', '.join(KINDS)}",
+        "union_tag_invalid": f"field kind is unknown; use one of {', '.join(KINDS)}",
         "union_tag_not_found": f"field kind is missing; add it, one of {', '.join(KINDS)}",
     }.get(error["type"])
     return [f"{place}{':' if place else ''} {of_kind or advice(error)}".strip()]

@@ -44,14 +44,14 @@ VERSIONS, MODELS, PULSE = (question(sql, {}) for sql in (VERSIONS_SQL, MODELS_SQ
 def main(arguments: Sequence[str]) -> None:
     """Draw the page once; its middle then redraws itself every ``refresh_seconds`` of the dashboard."""
     parser = argparse.ArgumentParser(description="The live page.")
-    parser.add_argument("--dsn", required=True, help="of Postgres, as libpq takes it")
+    parser.add_argument("--dsn", required=True, help="Postgres connection string, in libpq's format")
     parser.add_argument(
         "--dashboard",
         type=Path,
         default=Path(__file__).parent / "sales_overview.yaml",
-        help="the file that is shown first; those beside it are a click away",
+        help="the dashboard shown first; the others in its folder are linked",
     )
-    parser.add_argument("--currency", default="EUR", help="the shop's, by ISO 4217")
+    parser.add_argument("--currency", default="EUR", help="the shop's currency, an ISO 4217 code")
     options = parser.parse_args(arguments)
     folder = Folder(options.dashboard)
     try:

@@ -133,7 +133,7 @@ def start_version(deployment: Deployment, aggregate: Aggregate, from_line: datet
         submit_deployed(deployment)
         running = FlinkRest(deployment.flink_url).active_job(job.name)
     if running is None:
-        raise NotReady(f"{job.name} ended as soon as it ran; `insights logs taskmanager` says why")
+        raise NotReady(f"{job.name} ended right after it started; `insights logs taskmanager` says why")
     return running
 
 
@@ -142,7 +142,7 @@ def _refuse_other(deployment: Deployment, job: LiveJob) -> None:
     for known in kept_jobs(deployment):
         if known.name == job.name and known != job:
             raise Misconfigured(
-                f"{job.name} is live already, from {known.from_line} and not {job.from_line}, or with another"
+                f"{job.name} is already live, from {known.from_line} and not {job.from_line}, or with another"
                 " definition; retire it first"
             )
         if known.is_main and known.writes(aggregate.name, aggregate.version):
@@ -169,7 +169,7 @@ def caught_up(deployment: Deployment, aggregate: Aggregate) -> tuple[bool, str]:
         if time.monotonic() > deadline:
             return (
                 False,
-                f"{name} is {counted(behind, 'record')} behind where the main job was" if behind else f"{name} is down",
+                f"{name} is {counted(behind, 'record')} behind the main job" if behind else f"{name} is down",
             )
         time.sleep(0.2)
 
@@ -242,7 +242,9 @@ def _committed(deployment: Deployment, group: str, aggregate: Aggregate) -> Offs
     try:
         answer = admin.list_consumer_group_offsets([asked], request_timeout=KAFKA_SECONDS)[group].result()
     except KafkaException as error:
-        raise BrokerUnavailable(f"Kafka at {deployment.kafka} did not tell how far {group} is: {error}") from error
+        raise BrokerUnavailable(
+            f"Kafka at {deployment.kafka} did not return the offsets of {group}: {error}"
+        ) from error
     return {(p.topic, p.partition): p.offset for p in answer.topic_partitions or () if p.offset >= 0}
 
 
@@ -253,7 +255,7 @@ def _forget_group(deployment: Deployment, group: str) -> None:
         admin.delete_consumer_groups([group], request_timeout=KAFKA_SECONDS)[group].result()
     except KafkaException as error:
         if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
-            raise BrokerUnavailable(f"Kafka at {deployment.kafka} did not forget {group}: {error}") from error
+            raise BrokerUnavailable(f"Kafka at {deployment.kafka} did not delete {group}: {error}") from error
 
 
 def _refuse_lost_log(deployment: Deployment, job: LiveJob) -> None:
@@ -281,9 +283,9 @@ def _first_published_at(deployment: Deployment, place: TopicPartition) -> dateti
         consumer.assign([TopicPartition(place.topic, place.partition, OFFSET_BEGINNING)])
         message = consumer.poll(KAFKA_SECONDS)
         if message is None or message.error():
-            raise BrokerUnavailable(f"Kafka at {deployment.kafka} gave no record of {place.topic}")
+            raise BrokerUnavailable(f"Kafka at {deployment.kafka} returned no record of {place.topic}")
         return datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
     except KafkaException as error:
-        raise BrokerUnavailable(f"Kafka at {deployment.kafka} gave no record of {place.topic}: {error}") from error
+        raise BrokerUnavailable(f"Kafka at {deployment.kafka} returned no record of {place.topic}: {error}") from error
     finally:
         consumer.close()

@@ -18,7 +18,7 @@ from warehouse.postgres import Connection, connected
 EVERY_SECONDS = 5.0
 # For so long after it was asked for, a job that has not run yet is still coming up.
 START_SECONDS = 300.0
-NO_REASON = "Flink tells no reason"
+NO_REASON = "Flink gives no reason"
 NOT_THERE, NOT_KNOWN = "not there", "not known"
 UPSERT = """
 insert into ops.live_jobs as known
@@ -60,7 +60,7 @@ class Failing:
         times = "once" if self.failures == 1 else f"{self.failures} times"
         often = f"more than {times}" if self.is_more else times
         when = f"{self.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        return f"failed {often} since {when}, and has completed no checkpoint since: {self.why}"
+        return f"failed {often} since {when}, without completing a checkpoint: {self.why}"
 
 
 def failing(rest: FlinkRest, job: str, checkpoints: Checkpoints) -> Failing | None:

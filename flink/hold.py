@@ -35,14 +35,14 @@ class Hold:
         when = f"{self.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
         if self.why == "stopped":
             return f"the live job was stopped by {self.by} at {when}"
-        return f"{self.by} began to start the live job over from the log's beginning at {when}, and it was not finished"
+        return f"{self.by} began a rebuild from scratch at {when} that was not finished"
 
     @property
     def way_out(self) -> str:
         """What makes the job run again, for people."""
         if self.why == "stopped":
             return "`insights up` or `insights flink submit` starts it"
-        return "`insights flink submit --from-beginning` does"
+        return "`insights flink submit --from-beginning` finishes it"
 
 
 def now_by_me(why: Why = "stopped") -> Hold:

@@ -206,7 +206,7 @@ def log_beginnings(bootstrap: str) -> dict[str, int]:
             for e in events()
         }
     except KafkaException as error:
-        raise BrokerUnavailable(f"Kafka at {bootstrap} did not tell where its topics begin: {error}") from error
+        raise BrokerUnavailable(f"Kafka at {bootstrap} did not return where its topics begin: {error}") from error
     finally:
         consumer.close()
 
@@ -216,8 +216,8 @@ def refuse_incomplete(beginnings: Mapping[str, int]) -> None:
     if gone := {topic: missing for topic, missing in beginnings.items() if missing}:
         named = ", ".join(f"{topic} ({counted(missing, 'record')})" for topic, missing in gone.items())
         raise LogIncomplete(
-            f"the log no longer holds the beginning of {named}: starting over would lose them from every table and from"
-            " the lake. Nothing was changed"
+            f"the log no longer holds the beginning of {named}: a rebuild from scratch would lose them from every"
+            " table and from the lake. Nothing was changed"
         )
 
 
@@ -235,9 +235,9 @@ def refuse_expired(deployment: Deployment, snapshot: Snapshot, now: float) -> No
     age_hours = (now - snapshot.taken_at) / 3600
     if age_hours > limit_hours:
         raise StateTooOld(
-            f"the live job's newest snapshot is {age_hours:.0f} h old and its state is only good for {limit_hours} h:"
-            " resuming would overwrite full windows with partial ones. Start over from the log with"
-            " `insights flink submit --from-beginning`, which empties the tables and reads everything again"
+            f"the live job's newest snapshot is {age_hours:.0f} h old and its state is only valid for {limit_hours} h:"
+            " resuming would overwrite full windows with partial ones. Rebuild from scratch with"
+            " `insights flink submit --from-beginning`, which empties the tables and reads the whole log again"
         )
 
 
@@ -269,8 +269,8 @@ def _run_client(deployment: Deployment, plan: JobPlan, snapshot: Snapshot | None
     (deployment.work_dir / "submit.log").write_text(done.stdout + done.stderr)
     if done.returncode:
         raise JobFailed(
-            f"Flink did not take the job: {_reason(done.stdout + done.stderr)}"
-            f" (the whole answer is in {deployment.work_dir / 'submit.log'})"
+            f"Flink rejected the job: {_reason(done.stdout + done.stderr)}"
+            f" (full output: {deployment.work_dir / 'submit.log'})"
         )
 
 
@@ -288,7 +288,7 @@ def _await_running(rest: FlinkRest, called: str, *, deadline_seconds: float) -> 
             return job
         time.sleep(0.2)
     known = next((job for job, name, _ in rest.jobs() if name == called), None)
-    reason = rest.why_failed(known) if known else "it is not in Flink's list of jobs"
+    reason = rest.why_failed(known) if known else "Flink does not list it"
     raise JobFailed(f"{called} was not running after {deadline_seconds:.0f} s: {reason or 'no exception recorded'}")
 
 

@@ -111,7 +111,7 @@ def differences(deployed: list[LiveJob], folders: tuple[Aggregate, ...]) -> list
 def _difference(folder: Aggregate, live: dict[tuple[str, int], Aggregate]) -> str:
     versions = sorted(version for name, version in live if name == folder.name)
     if not versions:
-        return f"{folder.name}: new in aggregates/, in no live job: `insights flink submit --from-beginning` adds it"
+        return f"{folder.name}: new in aggregates/, not in a live job; `insights flink submit --from-beginning` adds it"
     if folder.version not in versions:
         return (
             f"{folder.name}: version {folder.version} in aggregates/, version {versions[-1]} is live:"

@@ -62,9 +62,9 @@ def _short(error: requests.RequestException) -> str:
     """What happened, without the client's own objects."""
     match error:
         case requests.Timeout():
-            return "it took too long"
+            return "timed out"
         case requests.ConnectionError():
-            return "connection refused" if "refused" in str(error) else "the connection broke"
+            return "connection refused" if "refused" in str(error) else "the connection was lost"
     return str(error)
 
 
@@ -88,8 +88,8 @@ class FlinkRest:
             return requests.request(method, f"{self._url}{path}", timeout=10, **kwargs)
         except requests.RequestException as error:
             raise FlinkUnavailable(
-                f"Flink's JobManager at {self._url} does not answer ({_short(error)}); `insights status` shows whether"
-                " it runs, `insights up` starts what does not"
+                f"Flink's JobManager at {self._url} is not responding ({_short(error)}); `insights status`"
+                " shows whether it is running, `insights up` starts what is not"
             ) from error
 
     def _call(self, method: str, path: str, **kwargs: Any) -> Any:
@@ -204,4 +204,4 @@ class FlinkRest:
                     raise JobFailed(f"the savepoint of {job} failed: {(cause or ['no reason given'])[0][:600]}")
                 return str(operation["location"])
             time.sleep(0.1)
-        raise JobFailed(f"the savepoint of {job} was not done after {timeout_seconds:.0f} s")
+        raise JobFailed(f"the savepoint of {job} was not complete after {timeout_seconds:.0f} s")

@@ -22,20 +22,20 @@ HEAD = "# Written by `insights dbt sources`, from {}.\n"
 WARN_HOURS = {"minute": 1, "hour": 3, "day": 48, None: 24}
 MORE_BOOKS: dict[str, tuple[str, dict[str, str]]] = {
     "replays": (
-        "Every replay: its plan, how far it came, its certificate, and who asked.",
+        "Every replay: its plan, status and certificate, and who requested it.",
         {
             "run": "Its name.",
-            "status": "How far it came.",
+            "status": "Its status.",
             "scope": "windows, beginning or late.",
             "aggregates": "Names of what it computes.",
-            "engine": "What computed it.",
+            "engine": "The engine that computed it.",
             "plan": "What it reads and computes: aggregates with their windows.",
-            "certificate": "What the comparison with the live tables found; null before it.",
-            "requested_by": "Who asked for it.",
-            "reason": "Why it was promoted though it differs; null otherwise.",
-            "verified_at": "When it was compared.",
-            "promoted_at": "When it became what readers see.",
-            "rolled_back_at": "When that was taken back.",
+            "certificate": "The result of the comparison with the live tables; null before it.",
+            "requested_by": "Who requested it.",
+            "reason": "Why it was promoted although it differs; otherwise null.",
+            "verified_at": "When it was verified.",
+            "promoted_at": "When it was promoted.",
+            "rolled_back_at": "When it was rolled back.",
             "changes": "By aggregate, the rows that the promotion changed.",
         },
     ),
@@ -98,9 +98,9 @@ def _sources() -> list[dict[str, Any]]:
         *(_table(name, description, columns) for name, (description, columns) in MORE_BOOKS.items()),
     ]
     return [
-        _source("live", "Aggregates: what the live job and replays count, by window.", found["live"]),
-        _source("events", "Facts: one row an event or a line of one.", found["events"]),
-        _source("ops", "The books: what was counted, what is final, what replays did.", books),
+        _source("live", "Aggregates per window, computed by the live job and by replays.", found["live"]),
+        _source("events", "Facts: one row per event, or per line of an event.", found["events"]),
+        _source("ops", "Operations: events counted, final windows, replays.", books),
     ]
 
 

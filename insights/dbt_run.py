@@ -143,11 +143,11 @@ def build(settings: Settings, select: str | None, *, full_refresh: bool, said: S
             words = run(settings, arguments, said)
             if not results.exists():
                 _require_postgres(connection, settings)
-                raise DbtFailed(f"dbt built nothing: {words or 'it said no word'}. Its log is {log_path(settings)}")
+                raise DbtFailed(f"dbt built nothing: {words or 'it gave no reason'}. Its log: {log_path(settings)}")
             built = read_results(settings.dbt_dir / "target")
             if not built.models and not built.tests:
                 raise DbtFailed(
-                    f"there is nothing called {select}: --select takes names of models (daily_sales), with a + for all"
+                    f"no model matches {select}: --select takes names of models (daily_sales), with a + for all"
                     " before or after (+daily_sales), or folders (marts.web)"
                 )
         except InsightsError as error:
@@ -164,7 +164,7 @@ def documents(settings: Settings, said: Said) -> Path:
     words = run(settings, ["docs", "generate", "--static"], said)
     page = settings.dbt_dir / "target" / "static_index.html"
     if words or not page.exists():
-        raise DbtFailed(f"dbt wrote no documents: {words}. Its log is {log_path(settings)}")
+        raise DbtFailed(f"dbt wrote no documentation: {words}. Its log: {log_path(settings)}")
     return page.replace(settings.dbt_dir / "marts.html")
 
 
@@ -263,7 +263,7 @@ def _node(data: dict[str, Any]) -> str:
 def _require_environment() -> None:
     if not DBT.exists():
         raise Misconfigured(
-            f"dbt's environment is missing: {DBT.parent.parent} is made by `python3 bootstrap.py dbt`, or by `make up`"
+            f"dbt's environment is missing: create {DBT.parent.parent} with `python3 bootstrap.py dbt` or `make up`"
         )
 
 
@@ -276,7 +276,7 @@ def _alone(settings: Settings) -> Iterator[Connection]:
                 raise DbtBusy(_who(connection))
             yield connection
     except psycopg.OperationalError as error:
-        raise Retryable(f"Postgres at {HOST}:{settings.postgres_port} is away: {error}") from error
+        raise Retryable(f"Postgres at {HOST}:{settings.postgres_port} is unreachable: {error}") from error
 
 
 def _require_postgres(connection: Connection, settings: Settings) -> None:
@@ -285,8 +285,8 @@ def _require_postgres(connection: Connection, settings: Settings) -> None:
         connection.execute("select 1")
     except psycopg.OperationalError as error:
         raise Retryable(
-            f"Postgres at {HOST}:{settings.postgres_port} was away while the marts were built: nothing was built, and"
-            " the next build does it all"
+            f"Postgres at {HOST}:{settings.postgres_port} went down during the build: nothing was built, and"
+            " the next build covers everything"
         ) from error
 
 
@@ -296,14 +296,14 @@ def _who(connection: Connection) -> str:
         " order by started_at desc limit 1"
     ).fetchone()
     since = f" since {row[0]} UTC" if row else ""
-    return f"a build of the marts is going on{since}, and two would be in each other's way: wait for its end"
+    return f"another build of the marts is running{since}; wait until it ends"
 
 
 def _begin(connection: Connection, selection: str) -> str:
     """The new build's number. One that was killed is said to have failed: the lock is ours, so none is going on."""
     connection.execute(
         "update ops.dbt_builds set ended_at = now(), outcome = 'failed', message = %s where ended_at is null",
-        ("it was ended before it was done: killed, or Postgres was away",),
+        ("it was interrupted: killed, or Postgres went down",),
     )
     connection.execute(f"delete from ops.dbt_builds where started_at < now() - interval '{KEPT_DAYS} days'")  # noqa: S608
     row = connection.execute(
@@ -349,7 +349,7 @@ def read_results(target: Path) -> Built:
         results = json.loads((target / "run_results.json").read_text())
         manifest = json.loads((target / "manifest.json").read_text())
     except (OSError, ValueError) as error:
-        raise DbtFailed(f"what dbt wrote down of its build can't be read: {error}") from error
+        raise DbtFailed(f"dbt's build results can't be read: {error}") from error
     nodes = manifest["nodes"] | manifest.get("unit_tests", {})
     by_id = {result["unique_id"]: result for result in results["results"] if result["unique_id"] in nodes}
     failed = {i for i, result in by_id.items() if result["status"] in ("error", "fail", "runtime error", "warn")}

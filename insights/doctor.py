@@ -71,21 +71,19 @@ def check_python(version: tuple[int, ...]) -> Finding:
     what = f"Python {version[0]}.{version[1]}"
     if version in PYTHONS:
         return Finding(level="ok", what=what)
-    advice = (
-        "Flink's client has releases for 3.11 and 3.12 only: remove .venv and name one, `make up PYTHON=python3.12`"
-    )
-    return Finding(level="error", what=f"{what} does not fit", advice=advice)
+    advice = "PyFlink supports 3.11 and 3.12 only: remove .venv and choose one with `make up PYTHON=python3.12`"
+    return Finding(level="error", what=f"{what} is not supported", advice=advice)
 
 
 def check_programs() -> Finding:
     """The system's own programs that the parts need: Flink's scripts are bash, Postgres refuses to run as root."""
-    needed = {"bash": "Flink's own scripts need it"}
+    needed = {"bash": "Flink's scripts need it"}
     if os.geteuid() == 0:
-        needed["setpriv"] = "Postgres does not run as root, and it (of util-linux) makes it another user"
+        needed["setpriv"] = "Postgres refuses to run as root, and setpriv (in util-linux) runs it as another user"
     for program, why in needed.items():
         if not shutil.which(program):
-            return Finding(level="error", what=f"{program} is not on the path", advice=f"{why}: install it")
-    return Finding(level="ok", what=f"{' and '.join(needed)} are there" if len(needed) > 1 else "bash is there")
+            return Finding(level="error", what=f"{program} is not on the PATH", advice=f"{why}: install it")
+    return Finding(level="ok", what=f"{' and '.join(needed)} are installed" if len(needed) > 1 else "bash is installed")
 
 
 def check_home(home: Path) -> Finding:
@@ -97,10 +95,10 @@ def check_home(home: Path) -> Finding:
     except OSError as problem:
         return Finding(
             level="error",
-            what=f"the data folder {home} can't be written: {problem.strerror}",
+            what=f"the data folder {home} is not writable: {problem.strerror}",
             advice="Choose another with INSIGHTS_HOME, or make this one writable",
         )
-    return Finding(level="ok", what=f"the data folder {home} can be written")
+    return Finding(level="ok", what=f"the data folder {home} is writable")
 
 
 def _nearest_existing(path: Path) -> Path:
@@ -110,27 +108,27 @@ def _nearest_existing(path: Path) -> Path:
 def check_disk(settings: Settings) -> Finding:
     """Free space where the data goes."""
     free = shutil.disk_usage(_nearest_existing(settings.home)).free / GB
-    what = f"{free:.1f} GB of disk are free for {settings.home}"
+    what = f"{free:.1f} GB of disk space free for {settings.home}"
     if free >= settings.min_disk_gb:
         return Finding(level="ok", what=what)
     return Finding(
         level="error",
-        what=f"{what} and {settings.min_disk_gb:g} GB are needed",
-        advice="Free some, put the data elsewhere with INSIGHTS_HOME, or lower the limit with INSIGHTS_MIN_DISK_GB",
+        what=f"{what}; {settings.min_disk_gb:g} GB are required",
+        advice="Free some space, move the data with INSIGHTS_HOME, or lower the limit with INSIGHTS_MIN_DISK_GB",
     )
 
 
 def check_memory(settings: Settings, *, in_use_mb: float = 0) -> Finding:
     """Memory that the stack may take, with what its own parts hold already."""
     available = (available_memory() + in_use_mb * 1e6) / GB
-    what = f"{available:.1f} GB of memory are available"
+    what = f"{available:.1f} GB of memory available"
     if available >= settings.min_memory_gb:
         return Finding(level="ok", what=what)
     return Finding(
         level="error",
-        what=f"{what} and {settings.min_memory_gb:g} GB are needed",
-        advice="Close something, make the parts smaller (INSIGHTS_TASKMANAGER_MEMORY_MB, INSIGHTS_KAFKA_HEAP_MB), or"
-        " lower the limit with INSIGHTS_MIN_MEMORY_GB",
+        what=f"{what}; {settings.min_memory_gb:g} GB are required",
+        advice="Close other programs, make the parts smaller (INSIGHTS_TASKMANAGER_MEMORY_MB, INSIGHTS_KAFKA_HEAP_MB),"
+        " or lower the limit with INSIGHTS_MIN_MEMORY_GB",
     )
 
 
@@ -147,13 +145,13 @@ def available_memory() -> int:
 def check_open_files() -> Finding:
     """Kafka and Postgres hold many files open."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    what = f"a process may have {soft} files open"
+    what = f"a process may open {soft} files"
     if soft >= ENOUGH_FILES or soft == resource.RLIM_INFINITY:
         return Finding(level="ok", what=what)
     return Finding(
         level="warning",
-        what=f"{what} and {ENOUGH_FILES} are better",
-        advice=f"Raise it in this shell: `ulimit -n {min(hard, 65536) if hard > 0 else 65536}`",
+        what=f"{what}; {ENOUGH_FILES} are recommended",
+        advice=f"Raise the limit in this shell: `ulimit -n {min(hard, 65536) if hard > 0 else 65536}`",
     )
 
 
@@ -168,12 +166,12 @@ def check_ports(settings: Settings, parts: list[PartState]) -> Iterator[Finding]
         if port in seen:
             yield _port_finding(name, f"port {port} is set for {name} and for {seen[port]}", spoken_for)
         elif port_is_taken(port) and listeners.get(port, 0) not in ours:
-            yield _port_finding(name, f"port {port} ({name}) is held by {_who(listeners.get(port))}", spoken_for)
+            yield _port_finding(name, f"port {port} ({name}) is used by {_who(listeners.get(port))}", spoken_for)
         else:
             fine.append(port)
         seen[port] = name
     if fine:
-        yield Finding(level="ok", what=f"ports {', '.join(map(str, fine))} are free or the stack's own")
+        yield Finding(level="ok", what=f"ports {', '.join(map(str, fine))} are free or used by this stack")
 
 
 def port_is_taken(port: int) -> bool:
@@ -215,7 +213,7 @@ def _families(pids: list[int]) -> set[int]:
 
 def _who(pid: int | None) -> str:
     if pid is None:
-        return "a process that this user can't see"
+        return "a process of another user"
     try:
         process = psutil.Process(pid)
         return f"{process.name()} (process {pid} of user {process.username()})"
@@ -234,7 +232,7 @@ def check_downloads(settings: Settings) -> Iterator[Finding]:
 
 
 def check_package_registry() -> Finding:
-    """Whether the package registry answers the locked uv, with the configuration that an installation would use."""
+    """Whether the package registry has the locked uv, with the configuration that an installation would use."""
     uv = PROJECT / ".venv-tools" / "bin" / "uv"
     command = [str(uv), "pip", "install", "--quiet", "--dry-run", "--no-deps", "--refresh", "--reinstall"]
     lock = ["--python", sys.executable, "--require-hashes", "-r", str(PROJECT / "requirements" / "uv.txt")]
@@ -251,9 +249,9 @@ def check_package_registry() -> Finding:
     except (OSError, subprocess.TimeoutExpired) as error:
         problem = [str(error)]
     if not problem:
-        return Finding(level="ok", what="the package registry answers")
+        return Finding(level="ok", what="the package registry is reachable")
     return Finding(
         level="error",
-        what=f"Flink's environment must still be installed and the package registry does not answer: {problem[0]}",
-        advice="Check the network, or name another registry with UV_DEFAULT_INDEX; then `make up` again",
+        what=f"Flink's environment is not installed yet and the package registry is unreachable: {problem[0]}",
+        advice="Check the network, or set another registry with UV_DEFAULT_INDEX; then run `make up` again",
     )

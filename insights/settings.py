@@ -46,8 +46,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="INSIGHTS_", env_file=PROJECT / ".env", extra="forbid", frozen=True)
 
-    home: Folder = Field(PROJECT / ".insights", description="folder of everything the stack keeps")
-    jars: Folder = Field(PROJECT / ".jars", description="folder of the downloaded jars; stacks may share it")
+    home: Folder = Field(PROJECT / ".insights", description="folder for all of the stack's data")
+    jars: Folder = Field(PROJECT / ".jars", description="folder for the downloaded jars; stacks can share it")
     maven_repository: str | None = Field(None, description="address of a Maven mirror; default is Maven Central")
 
     kafka_port: Port = 19092
@@ -72,45 +72,55 @@ class Settings(BaseSettings):
     min_disk_gb: float = Field(4.0, ge=0, description="free disk that `up` asks for")
     min_memory_gb: float = Field(4.0, ge=0, description="available memory that `up` asks for")
 
-    currency: Currency = Field("EUR", description="the shop's currency, by ISO 4217: its sales are in no other")
+    currency: Currency = Field("EUR", description="the shop's only currency, an ISO 4217 code")
     rate: float = Field(0.3, gt=0, description="events per second of the synthetic shop")
-    history: str = Field("63d", description="past that a new shop begins with")
-    seed: int = Field(1, description="the same seed draws the same shop")
+    history: str = Field("63d", description="history that a new shop starts with")
+    seed: int = Field(1, description="the same seed generates the same shop")
 
     # At least twice what an event may be ahead of the clock (producers/publisher.py): it moves the watermark.
     horizon_hours: int = Field(24, ge=2, description="an event further behind its partition's watermark is late")
-    state_ttl_hours: int = Field(24 * 8, ge=2, description="how long the live job remembers ids and open windows")
-    idle_timeout_seconds: int = Field(60, ge=1, description="a partition silent for so long follows the others")
+    state_ttl_hours: int = Field(24 * 8, ge=2, description="how long the live job keeps event ids and open windows")
+    idle_timeout_seconds: int = Field(60, ge=1, description="a partition silent for this long is treated as idle")
     checkpoint_interval_seconds: int = Field(10, ge=1)
-    lake_maintenance_minutes: int = Field(60, ge=1, description="time between two runs that tidy the lake")
-    restate_late_minutes: int = Field(60, ge=1, description="time between two runs that make late events count")
-    dbt_minutes: int = Field(5, ge=0, description="time between two builds of the marts; 0: only on request")
+    lake_maintenance_minutes: int = Field(60, ge=1, description="time between runs of lake maintenance")
+    restate_late_minutes: int = Field(60, ge=1, description="time between runs that count late events")
+    dbt_minutes: int = Field(5, ge=0, description="time between builds of the marts; 0: only on request")
     parallelism: Parallelism = 1
 
     alert_webhook_url: Secret = Field(None, description="alerts are posted here as JSON")
-    alert_webhook_secret: Secret = Field(None, description="signs what is posted there, by HMAC-SHA256")
-    alert_slack_url: Secret = Field(None, description="an incoming webhook of Slack")
+    alert_webhook_secret: Secret = Field(None, description="signs webhook messages, by HMAC-SHA256")
+    alert_slack_url: Secret = Field(None, description="a Slack incoming webhook")
     alert_smtp_url: Secret = Field(None, description="smtp://user:password@host:587, or smtps://…")
     alert_email_from: str | None = Field(None, description="sender of alerts by e-mail")
-    alert_email_to: str | None = Field(None, description="recipients of alerts by e-mail, with commas")
+    alert_email_to: str | None = Field(None, description="recipients of alerts by e-mail, separated by commas")
 
-    emr_application: str | None = Field(None, pattern=r"^[0-9a-z]+$", description="id of EMR Serverless' application")
-    emr_role: str | None = Field(None, pattern=r"^arn:\S+:role/\S+$", description="ARN of the role that a job runs as")
-    emr_bucket: str | None = Field(None, pattern=r"^s3://[\w.-]+(/[\w./=-]+)?$", description="where a job's files are")
-    emr_region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="AWS region of all of these")
-    emr_max_executors: int = Field(2, ge=1, description="executors of 4 vCPU and 16 GB, beside a driver of the same")
+    emr_application: str | None = Field(
+        None, pattern=r"^[0-9a-z]+$", description="id of the EMR Serverless application"
+    )
+    emr_role: str | None = Field(None, pattern=r"^arn:\S+:role/\S+$", description="ARN of the job's execution role")
+    emr_bucket: str | None = Field(
+        None, pattern=r"^s3://[\w.-]+(/[\w./=-]+)?$", description="where job files are stored"
+    )
+    emr_region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="their AWS region")
+    emr_max_executors: int = Field(
+        2, ge=1, description="maximum executors of 4 vCPU and 16 GB; the driver has the same size"
+    )
 
-    metabase_url: str | None = Field(None, pattern=r"^https?://\S+$", description="where Metabase is, for `dashboards`")
-    metabase_user: str | None = Field(None, description="e-mail address of one of its administrators, or of its first")
+    metabase_url: str | None = Field(
+        None, pattern=r"^https?://\S+$", description="Metabase's address, for `dashboards`"
+    )
+    metabase_user: str | None = Field(
+        None, description="e-mail address of an administrator, or of the first one to create"
+    )
     metabase_password: Secret = Field(None, min_length=1)
-    metabase_api_key: Secret = Field(None, min_length=1, description="of an administrator, instead of a user")
-    metabase_reader_password: Secret = Field(None, min_length=1, description="of the user it reads Postgres as")
+    metabase_api_key: Secret = Field(None, min_length=1, description="an administrator's API key, instead of a user")
+    metabase_reader_password: Secret = Field(None, min_length=1, description="password of the user that reads Postgres")
     metabase_postgres: str | None = Field(
-        None, pattern=r"^[\w.-]+:\d+$", description="Postgres as Metabase reaches it, as host:port"
+        None, pattern=r"^[\w.-]+:\d+$", description="Postgres as seen from Metabase, as host:port"
     )
 
     glue_warehouse: str | None = Field(
-        None, pattern=r"^s3://[\w.-]+(/[\w./=-]+)?$", description="where tables that Athena reads are, with AWS Glue"
+        None, pattern=r"^s3://[\w.-]+(/[\w./=-]+)?$", description="where tables for Athena are stored, with AWS Glue"
     )
     glue_region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="AWS region of both")
 
@@ -197,8 +207,8 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(**overrides)
     except ValidationError as error:
         problems = "; ".join(_explain(dict(problem)) for problem in error.errors(include_url=False))
-        raise Misconfigured(f"a setting is wrong, in the environment or in {PROJECT / '.env'}: {problems}") from error
+        raise Misconfigured(f"invalid setting in the environment or in {PROJECT / '.env'}: {problems}") from error
     for folder in (settings.home, *settings.home.parents):
         if folder.exists() and not folder.is_dir():
-            raise Misconfigured(f"INSIGHTS_HOME is {settings.home}, and {folder} is not a folder; name another")
+            raise Misconfigured(f"INSIGHTS_HOME is {settings.home}, and {folder} is not a folder; choose another")
     return settings

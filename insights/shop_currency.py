@@ -14,7 +14,7 @@ def check_currency(settings: Settings) -> None:
     if kept != settings.currency:
         raise Misconfigured(
             f"the data in {settings.home} is in {kept}, and INSIGHTS_CURRENCY is {settings.currency}: amounts in two"
-            f" currencies have no sum. Set INSIGHTS_CURRENCY={kept}, or name another folder with INSIGHTS_HOME"
+            f" currencies can't be added. Set INSIGHTS_CURRENCY={kept}, or choose another folder with INSIGHTS_HOME"
         )
 
 

@@ -173,7 +173,7 @@ class Observer:
         try:
             return read()
         except (OSError, KafkaException, psycopg.Error, FlinkUnavailable, JobFailed, Misconfigured) as problem:
-            away.append(f"{what} is away: {' '.join(str(problem).split())[:200]}")
+            away.append(f"{what} is unreachable: {' '.join(str(problem).split())[:200]}")
             return None
 
     def _read_books(self) -> Books:
@@ -191,8 +191,8 @@ class Observer:
         if home != self._settings.home.resolve():
             connection.close()
             raise _AnotherStack(
-                f"what answers on port {port} is the Postgres of another stack, of {home}: nothing on these ports is"
-                f" shown. The home of this one is {self._settings.home}; set INSIGHTS_HOME to look at the other"
+                f"port {port} belongs to the Postgres of another stack, in {home}: its numbers are"
+                f" not shown here. This stack's home is {self._settings.home}; to see the other, set INSIGHTS_HOME"
             )
         return connection
 

@@ -97,7 +97,7 @@ def marts(connection: Connection) -> dict[str, Mart]:
 def chosen(there: dict[str, Mart], names: Sequence[str]) -> list[Mart]:
     """Those that are named, with or without their schema; all when none is. Raises Misconfigured."""
     if not there:
-        raise Misconfigured("there are no marts yet; the stack builds them, and `insights dbt build` does it now")
+        raise Misconfigured("there are no marts yet; the stack builds them, or run `insights dbt build` now")
     wanted = [name.removeprefix(f"{SCHEMA}.") for name in names] or list(there)
     if unknown := [name for name in wanted if name not in there]:
         raise Misconfigured(f"there is no mart {unknown[0]!r}; there are {', '.join(there)}")
@@ -135,7 +135,7 @@ def _arrow_type(mart: str, column: str, kind: str) -> pa.DataType:
     if kind in TYPES:
         return TYPES[kind]
     raise ExtractFailed(
-        f"{SCHEMA}.{mart}, column {column}: an extract has no type for {kind}; cast it in the mart to"
+        f"{SCHEMA}.{mart}, column {column}: extracts don't support {kind}; cast it in the mart to"
         f" numeric(38, s) or one of {', '.join(TYPES)}"
     )
 
@@ -170,8 +170,8 @@ def _put_into_hyper(mart: Mart, parquet: Path, hyper: Path, rows: int) -> None:
         [PYTHON, JOB, parquet, hyper, mart.name], cwd=hyper.parent, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        raise ExtractFailed(f"{SCHEMA}.{mart.name}: Hyper did not take it: {said[0]}")
+        said = done.stderr.strip().splitlines()[-1:] or ["no output"]
+        raise ExtractFailed(f"{SCHEMA}.{mart.name}: Hyper rejected it: {said[0]}")
     if int(done.stdout) != rows:
         raise ExtractFailed(
             f"{SCHEMA}.{mart.name}: {counted(rows, 'row was', 'rows were')} read, and Hyper has {int(done.stdout):,}"
@@ -182,4 +182,4 @@ def ensure_hyper() -> None:
     """Installs Hyper's environment unless it is there as locked. Raises Retryable when that does not work."""
     done = subprocess.run([sys.executable, PROJECT / "bootstrap.py", "tableau"], stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        raise Retryable(f"Hyper's environment could not be made: {' '.join(done.stderr.split())[-600:]}")
+        raise Retryable(f"Hyper's environment could not be created: {' '.join(done.stderr.split())[-600:]}")

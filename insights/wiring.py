@@ -31,7 +31,7 @@ def flink_home() -> Path:
     """Flink's own files inside the wheel. Raises Misconfigured when the environment is not set up."""
     found = sorted(FLINK_ENVIRONMENT.glob("lib/python3*/site-packages/pyflink"))
     if not found:
-        raise Misconfigured(f"Flink's environment is missing at {FLINK_ENVIRONMENT}; `make up` sets it up")
+        raise Misconfigured(f"Flink's environment is missing at {FLINK_ENVIRONMENT}; run `make up` to create it")
     return found[0]
 
 

@@ -55,58 +55,62 @@ def money(code: str) -> str:
     return code
 
 
-SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="One of the above.")]
+SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="One of the sources above.")]
 Kafka = Annotated[str, typer.Option(metavar="ADDRESS", show_default="the stack's", help="Kafka.")]
 RegistryUrl = Annotated[
     str, typer.Option("--registry", metavar="URL", show_default="the stack's", help="The registry's Confluent API.")
 ]
 State = Annotated[
-    Path, typer.Option(metavar="FOLDER", show_default="the stack's", help="For cursors, keys and answer keys.")
+    Path, typer.Option(metavar="FOLDER", show_default="the stack's", help="Folder for cursors, keys and answer keys.")
 ]
 Rate = Annotated[
     float | None,
-    typer.Option(min=0.001, metavar="NUMBER", show_default="the source's", help="Events a second, on average."),
+    typer.Option(min=0.001, metavar="NUMBER", show_default="the source's", help="Average events per second."),
 ]
-MaxEvents = Annotated[int | None, typer.Option(min=1, metavar="NUMBER", help="Stop after so many events.")]
+MaxEvents = Annotated[int | None, typer.Option(min=1, metavar="NUMBER", help="Stop after this many events.")]
 ShopsCurrency = Annotated[
-    str, typer.Option(metavar="CODE", show_default="the stack's", help="The shop's currency: it sells in no other.")
+    str, typer.Option(metavar="CODE", show_default="the stack's", help="The shop's only currency.")
 ]
 Seed = Annotated[
     int,
-    typer.Option(metavar="NUMBER", help="The same seed draws the same shop: beside one that runs, its copies."),
+    typer.Option(
+        metavar="NUMBER", help="The same seed generates the same shop, and the same events as one that is running."
+    ),
 ]
 History = Annotated[
-    str, typer.Option(metavar="LENGTH", help="Publish so much of the past first, then go live: 12h, 30d.")
+    str, typer.Option(metavar="LENGTH", help="Publish this much history first, then go live: 12h, 30d.")
 ]
 Start = Annotated[
-    str | None, typer.Option(metavar="TIME", help="Where the past begins, instead of --history: 2026-11-01T00:00Z.")
+    str | None, typer.Option(metavar="TIME", help="Where history starts, instead of --history: 2026-11-01T00:00Z.")
 ]
 MetricsPort = Annotated[int | None, typer.Option(metavar="PORT", help="Serve Prometheus metrics on this port.")]
 FromFile = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="For orders: read real ones from this file; on a stack with newer ones, old ones are late."
+        metavar="FILE", help="For orders: import this file. On a stack with newer orders, older ones are late."
     ),
 ]
 MappingFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE|NAME|auto",
-        help="With --from-file: TOML that says what the columns are, the name of a ready one, or auto to find that.",
+        help="With --from-file: a TOML column mapping, the name of a built-in one, or auto to detect it.",
     ),
 ]
 Check = Annotated[
     bool,
     typer.Option("--check", metavar="", help="With --from-file: show what would be counted, and publish nothing."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", metavar="", help="With --mapping auto: take the one that fits.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", metavar="", help="With --mapping auto: use the detected mapping without asking.")
+]
 Url = Annotated[str | None, typer.Option(metavar="URL", help="For catalog: the shop to read.")]
 ProductPath = Annotated[
     str | None,
-    typer.Option(metavar="PATTERN", help="For catalog: what paths of product pages look like, as ^/shop/[^/]+/$."),
+    typer.Option(metavar="PATTERN", help="For catalog: pattern of product page paths, for example ^/shop/[^/]+/$."),
 ]
 Every = Annotated[
-    str | None, typer.Option(metavar="LENGTH", help="For catalog: from one round to the next, as 5m or 1h.")
+    str | None, typer.Option(metavar="LENGTH", help="For catalog: time between rounds, for example 5m or 1h.")
 ]
 
 # What only one source takes.
@@ -115,7 +119,7 @@ ONLY_FOR = {
     **{"--url": "catalog", "--product-path": "catalog", "--every": "catalog"},
 }
 DEFAULTS = Options()
-HELP = """Publish a source's events, until it is done or stopped.
+HELP = """Publish a source's events, until it finishes or is stopped.
 
 \b
 Sources:
@@ -130,7 +134,7 @@ app = typer.Typer(add_completion=False)
 def _refuse_misplaced(name: str, given: Mapping[str, object]) -> None:
     for option, value in given.items():
         if value is not None and name != ONLY_FOR[option]:
-            raise Misconfigured(f"{option} is for the source {ONLY_FOR[option]}, and {name} does not take it")
+            raise Misconfigured(f"{option} only applies to the source {ONLY_FOR[option]}, not to {name}")
 
 
 def ready_mapping(file: Path | None, mapping: Path | None, *, confirmed: bool) -> Path | None:
@@ -145,16 +149,16 @@ def ready_mapping(file: Path | None, mapping: Path | None, *, confirmed: bool) -
     if str(mapping) != "auto":
         return export.ready().get(str(mapping), mapping)
     found, why = export.detected(file)
-    said = f"{file.name} fits the ready mapping {found.stem} ({found}): {why}"
+    said = f"{file.name} matches the built-in mapping {found.stem} ({found}): {why}"
     typer.echo(said, err=True)
     if confirmed:
         return found
     if not sys.stdin.isatty():
         raise Misconfigured(
-            f"confirm the mapping {found.stem} with --yes; look first with --check, or name another with --mapping"
+            f"confirm the mapping {found.stem} with --yes; preview it with --check, or choose another with --mapping"
         )
-    if not typer.confirm("Publish with it?", err=True):
-        raise Misconfigured("nothing was published; name a mapping with --mapping FILE, or look with --check")
+    if not typer.confirm("Publish with this mapping?", err=True):
+        raise Misconfigured("nothing was published; choose a mapping with --mapping FILE, or preview with --check")
     return found
 
 
@@ -166,7 +170,7 @@ def check_orders(options: Options) -> int:
 
     if options.from_file is None or options.mapping is None:
         raise Misconfigured(
-            "--check looks at an order file: give --from-file FILE and --mapping FILE, or --mapping auto"
+            "--check previews an order file: give --from-file FILE and --mapping FILE, or --mapping auto"
         )
     file = export.opened(options.from_file, options.mapping)
     source.refuse_hopeless(file, options.from_file)
@@ -180,7 +184,7 @@ def _pattern(text: str | None) -> str | None:
     try:
         re.compile(text or "")
     except re.error as error:
-        raise Misconfigured(f"--product-path {text!r} is no regular expression: {error}") from error
+        raise Misconfigured(f"--product-path {text!r} is not a regular expression: {error}") from error
     return text
 
 

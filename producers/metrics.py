@@ -22,13 +22,17 @@ class PublisherMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         labels = ("source", "topic")
         published = CounterMetricFamily("insights_producer_published", "Events handed to Kafka", labels=labels)
-        failed = CounterMetricFamily("insights_producer_failed", "Events that Kafka refused", labels=labels)
+        failed = CounterMetricFamily("insights_producer_failed", "Events that Kafka rejected", labels=labels)
         refused = CounterMetricFamily(
-            "insights_producer_refused", "Events that broke their contract or lay ahead of the clock", labels=labels
+            "insights_producer_refused", "Events that broke their contract or were dated in the future", labels=labels
         )
-        large = CounterMetricFamily("insights_producer_too_large", "Events past their topic's limit", labels=labels)
+        large = CounterMetricFamily(
+            "insights_producer_too_large", "Events larger than their topic's limit", labels=labels
+        )
         size = CounterMetricFamily("insights_producer_bytes", "Encoded bytes handed to Kafka", labels=labels)
-        dead = CounterMetricFamily("insights_producer_dead", "Originals sent to the dead letters", labels=("source",))
+        dead = CounterMetricFamily(
+            "insights_producer_dead", "Records sent to the dead-letter topic", labels=("source",)
+        )
         queue = GaugeMetricFamily("insights_producer_queue", "Events not yet acknowledged", labels=("source",))
         letters = catalogue.event("ops.dead_letter").topic
         for topic, counts in list(self._publisher.counts.items()):

@@ -14,7 +14,7 @@ def run(this: Run) -> None:
 
         order_file.run(this)
     elif this.options.mapping is not None:
-        raise Misconfigured("a mapping without a file: give --from-file FILE with --mapping")
+        raise Misconfigured("--mapping needs a file: give --from-file FILE")
     else:
         from producers.shop import source as shop
 

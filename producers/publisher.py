@@ -171,7 +171,7 @@ class Publisher:
         if left:
             raise BrokerUnavailable(
                 f"{counted(left, 'event was', 'events were')} not acknowledged by Kafka at {self.bootstrap} within"
-                f" {deadline_seconds:g} s; is it up? See `insights status`"
+                f" {deadline_seconds:g} s; check `insights status`"
             )
 
     def poll(self) -> None:
@@ -245,7 +245,7 @@ class Publisher:
     def _on_error(self, error: KafkaError) -> None:
         # Anything else is a broker that is away, which the client outlasts; its failures come by _on_delivery.
         if error.fatal():
-            self._errors.insert(0, f"the client can't go on: {error.str()}")
+            self._errors.insert(0, f"the client can't continue: {error.str()}")
 
     def _raise_failures(self) -> None:
         if self._errors:
@@ -253,7 +253,7 @@ class Publisher:
 
     def _failure(self, cause: str) -> DeliveryFailed:
         return DeliveryFailed(
-            f"Kafka at {self.bootstrap} refused events ({cause}); the source stops so that none is lost and goes on"
+            f"Kafka at {self.bootstrap} rejected events ({cause}); the source stops so that none is lost, and resumes"
             " from its last acknowledged event when it is started again"
         )
 

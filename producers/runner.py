@@ -171,7 +171,7 @@ def _serve_metrics(publisher: Publisher, source: Source, port: int | None, log: 
     try:
         log.info("metrics", port=metrics.serve(publisher, source.name, port))
     except OSError as error:
-        raise Misconfigured(f"port {port} for the metrics of {source.name} can't be had: {error}") from error
+        raise Misconfigured(f"port {port} for the metrics of {source.name} is not available: {error}") from error
 
 
 def log_to(stream: TextIO) -> None:

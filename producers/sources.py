@@ -27,11 +27,11 @@ CATALOG = ("catalog.product_observed",)
 SHOP = "producers.shop.source:run"
 
 SOURCES = (
-    _source("shop", SHOP, (*SALES, *CUSTOMERS, *CLICKS, *STOCK), "the whole synthetic shop in one process"),
-    _source("orders", "producers.orders:run", SALES, "orders and refunds, of the shop or --from-file"),
+    _source("shop", SHOP, (*SALES, *CUSTOMERS, *CLICKS, *STOCK), "the complete synthetic shop in one process"),
+    _source("orders", "producers.orders:run", SALES, "orders and refunds, synthetic or --from-file"),
     _source("customers", SHOP, CUSTOMERS, "the shop's customers: sign-ups and changes"),
-    _source("clickstream", SHOP, CLICKS, "what visitors do on the shop's site"),
-    _source("stock", SHOP, STOCK, "units that leave and enter the shop's warehouses"),
+    _source("clickstream", SHOP, CLICKS, "what visitors do on the shop's website"),
+    _source("stock", SHOP, STOCK, "stock movements in the shop's warehouses"),
     _source("catalog", "producers.catalog:run", CATALOG, "product pages of a shop, read over HTTP"),
 )
 
@@ -42,4 +42,4 @@ def source(name: str) -> Source:
         if candidate.name == name:
             return candidate
     known = ", ".join(candidate.name for candidate in SOURCES)
-    raise Misconfigured(f"there is no source {name!r}; there are {known}")
+    raise Misconfigured(f"there is no source {name!r}; the sources are {known}")

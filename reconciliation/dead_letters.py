@@ -74,7 +74,7 @@ def read(bootstrap: str, start: int, end: int) -> Iterator[DeadLetter]:
             # It waits for as many as it is asked for.
             messages = consumer.consume(min(1000, end - reached), timeout=KAFKA_SECONDS)
             if not messages:
-                raise KafkaException(f"dead letters from offset {reached} did not come in {KAFKA_SECONDS:.0f} s")
+                raise KafkaException(f"no dead letters from offset {reached} within {KAFKA_SECONDS:.0f} s")
             for message in messages:
                 if error := message.error():
                     raise KafkaException(error)

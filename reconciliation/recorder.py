@@ -53,7 +53,7 @@ class ReconciliationRecorder:
                 connection.commit()  # whatever Kafka says
                 self._keep(connection, self._admin)
         except KafkaException as error:
-            raise BrokerUnavailable(f"Kafka at {self._deployment.kafka} did not tell what it has: {error}") from error
+            raise BrokerUnavailable(f"Kafka at {self._deployment.kafka} did not return its offsets: {error}") from error
 
     def _keep(self, connection: Connection, admin: AdminClient) -> None:
         connection.execute("lock table ops.dead_letters in exclusive mode")  # one copies at a time

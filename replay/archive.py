@@ -172,7 +172,7 @@ def rows(catalog: Catalog, event: Event, places: Collection[Place]) -> pa.Table:
     )
     with duckdb.connect() as connection:
         if source is None:
-            raise Retryable(f"the lake has no table of {event.topic}; `insights up` makes it")
+            raise Retryable(f"the lake has no table for {event.topic}; `insights up` creates it")
         scan = source.scan(row_filter=f"kafka_offset >= {least} and kafka_offset <= {most}")
         connection.register("arrived", scan.to_arrow_batch_reader())
         connection.register("wanted", wanted)
@@ -181,7 +181,7 @@ def rows(catalog: Catalog, event: Event, places: Collection[Place]) -> pa.Table:
         ).to_arrow_table()
     if picked.num_rows != len(places):
         raise Retryable(
-            f"the lake has {picked.num_rows:,} of the {len(places):,} late records of {event.topic} that count now: it"
+            f"the lake has {picked.num_rows:,} of the {len(places):,} late records of {event.topic} counted by now: it"
             " gets the others with the live job's next checkpoint; try again then"
         )
     return picked

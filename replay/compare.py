@@ -65,7 +65,7 @@ def comparable(connection: Connection, a: Aggregate, relation: str) -> Aggregate
     if missing := [name for name in a.key if name not in both]:
         raise Misconfigured(
             f"version {a.version} of {a.name} has {', '.join(missing)} in its key and {relation} has not, or of another"
-            " type: their rows can't be compared. Give what has another grain another name"
+            " type: their rows can't be compared. Give an aggregate with another grain another name"
         )
     return replace(a, columns=both)
 

@@ -109,7 +109,7 @@ def _typed(a: Aggregate, name: str, value: str) -> Any:
             case "boolean":
                 return BOOLEANS[value.lower()]
     except (ValueError, KeyError) as error:
-        raise Misconfigured(f"{name} of {a.name} is a {a.columns[name].type}, and {value!r} is none") from error
+        raise Misconfigured(f"{name} of {a.name} is a {a.columns[name].type}, and {value!r} is not one") from error
     return value
 
 

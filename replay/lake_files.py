@@ -68,7 +68,7 @@ def lake_files(catalog: Catalog, table: str, slices: Sequence[Slice]) -> list[La
         loaded = catalog.load_table(f"{NAMESPACE}.{table}")
         tasks = list(loaded.scan(row_filter=within(slices)).plan_files())
     except NoSuchTableError as error:
-        raise Misconfigured(f"the lake has no table {NAMESPACE}.{table}: `insights up` makes it") from error
+        raise Misconfigured(f"the lake has no table {NAMESPACE}.{table}: `insights up` creates it") from error
     except Exception as error:
         raise _away(error) from error
     for task in tasks:
@@ -120,5 +120,5 @@ def _times(file: DataFile, schema: Schema) -> dict[str, tuple[datetime, datetime
 
 def _away(error: Exception) -> InsightsError:
     return LakeUnreadable(
-        f"the lake can't be read: {type(error).__name__}: {error}. Is Postgres up, is the disk there?"
+        f"the lake can't be read: {type(error).__name__}: {error}. Check that Postgres is up and the disk is available"
     )

@@ -34,14 +34,16 @@ def not_over(touched: Iterable[Touched], now: datetime) -> Iterator[LeftOut]:
         ahead = {name: at for name, at in t.moments.items() if at > later(now, MOST_AHEAD)}
         for name, at in list(ahead.items())[:1]:
             column = aggregate(name).time
-            yield _left_out(t, f"its {column} is {at:%Y-%m-%d %H:%M:%S}, and {name} counts by that, which is to come")
+            yield _left_out(
+                t, f"its {column} is {at:%Y-%m-%d %H:%M:%S}, which is in the future, and {name} counts by it"
+            )
 
 
 def lost(touched: Iterable[Touched], is_lost: Callable[[Place], bool]) -> Iterator[LeftOut]:
     """Those whose own record nobody has any more."""
     for t in touched:
         if is_lost((t.partition, t.offset)):
-            yield _left_out(t, "neither log nor lake has the event itself any more")
+            yield _left_out(t, "the event itself is no longer in the log or the lake")
 
 
 def without_unreachable(touched: Sequence[Touched], holds: Holds) -> Sorted:
@@ -101,7 +103,7 @@ def in_words(left_out: Sequence[LeftOut]) -> Iterator[str]:
     """A line for people on each, up to a number of them; how many there are stands first."""
     if left_out:
         stay = "stays" if len(left_out) == 1 else "stay"
-        yield f"{counted(len(left_out), 'late event')} can't be made to count, and {stay} in ops.late_events:"
+        yield f"{counted(len(left_out), 'late event')} can't be counted, and {stay} in ops.late_events:"
         yield from (f"  {one}" for one in left_out[:SHOWN])
         if len(left_out) > SHOWN:
             yield f"  and {len(left_out) - SHOWN:,} more"

@@ -73,7 +73,7 @@ class Log:
     def _partitions(self, admin: AdminClient, event: Event) -> list[int]:
         topic = admin.list_topics(event.topic, timeout=10).topics[event.topic]
         if topic.error is not None:
-            raise BrokerUnavailable(f"Kafka at {self._kafka} has no topic {event.topic}; `insights up` makes it")
+            raise BrokerUnavailable(f"Kafka at {self._kafka} has no topic {event.topic}; `insights up` creates it")
         return sorted(topic.partitions)
 
     def committed(self, group: str, events: Iterable[Event]) -> dict[str, dict[int, int]]:
@@ -119,7 +119,8 @@ class Log:
                 last = time.monotonic()
             elif time.monotonic() - last > SECONDS:
                 raise BrokerUnavailable(
-                    f"Kafka at {self._kafka} gave nothing of {event.topic} partition {piece.partition} for {SECONDS} s"
+                    f"Kafka at {self._kafka} returned nothing of {event.topic} partition {piece.partition} for"
+                    f" {SECONDS} s"
                 )
             for message in messages:
                 if message.error():
@@ -149,7 +150,7 @@ class Log:
             raise self._away(error) from error
 
     def _away(self, error: Exception) -> BrokerUnavailable:
-        return BrokerUnavailable(f"Kafka at {self._kafka} did not answer as it should: {error}")
+        return BrokerUnavailable(f"Kafka at {self._kafka} did not answer as expected: {error}")
 
 
 def slices(offsets: Mapping[int, tuple[int, int]]) -> tuple[Slice, ...]:

@@ -52,7 +52,7 @@ class PlannedPartition(_Model):
     def _meets(self) -> Self:
         for piece in (self.lake, self.log):
             if piece and not 0 <= piece[0] <= piece[1]:
-                raise ValueError(f"{piece} are no offsets [first, after the last]")
+                raise ValueError(f"{piece} is not a range of offsets [first, after the last]")
         if self.lake and self.log and self.lake[1] != self.log[0]:
             raise ValueError(f"the lake's part {self.lake} and the log's {self.log} do not meet")
         return self
@@ -135,7 +135,7 @@ def read_plan(path: Path) -> ReplayPlan:
     try:
         return ReplayPlan.model_validate(yaml.safe_load(path.read_text()))
     except OSError as error:
-        raise Misconfigured(f"the plan {path} can't be read: {error}; `insights replay plan` makes one") from error
+        raise Misconfigured(f"the plan {path} can't be read: {error}; `insights replay plan` creates one") from error
     except (yaml.YAMLError, ValidationError, UnicodeDecodeError) as error:
         raise Misconfigured(f"{path} is not a plan: {error}") from error
 

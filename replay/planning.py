@@ -61,8 +61,8 @@ def check_current(plan: ReplayPlan) -> None:
         a = aggregate(planned.name)
         if (a.version, a.fingerprint) != (planned.version, planned.fingerprint):
             raise Misconfigured(
-                f"{planned.name} is defined otherwise now than when this plan was made: make a new plan, or take the"
-                " change back"
+                f"{planned.name} is defined differently now than when this plan was made: make a new plan, or revert"
+                " the change"
             )
 
 
@@ -178,16 +178,16 @@ def _assembled(
 
 
 def _check_late(context: Context, wish: Wish, wanted: Iterable[Aggregate]) -> None:
-    """Late events come to count everywhere at once, as far as all is final now, in the versions that readers see."""
+    """Late events, counted everywhere at once where all their windows are final, in the versions that readers see."""
     if wish.ends is not None:
-        raise Misconfigured("--late goes by what is final now, and takes no --offsets")
+        raise Misconfigured("--late uses what is final now, and takes no --offsets")
     with context.postgres() as connection:
         for a in wanted:
             seen = seen_version(connection, a.name)
             if seen is not None and seen != a.version:
                 raise NothingToDo(
                     f"version {a.version} of {a.name} is in aggregates/, and readers see version {seen}:"
-                    " late events wait until it is promoted, or the folder is what it was"
+                    " late events stay pending until it is promoted, or the folder is restored"
                 )
 
 
@@ -211,8 +211,8 @@ def final_until(context: Context) -> dict[str, datetime]:
 
 def _why_nothing(touched: Sequence[Touched], final: Mapping[str, datetime]) -> str:
     if not touched:
-        return "no late event waits that could count: there is nothing to restate"
-    wait = f"{counted(len(touched), 'late event')} {'waits' if len(touched) == 1 else 'wait'}"
+        return "no pending late event can be counted: there is nothing to restate"
+    wait = f"{counted(len(touched), 'late event')} {'is pending' if len(touched) == 1 else 'are pending'}"
     unknown = {name for t in touched for name in touched_by(t.event, aggregates()) if name not in final}
     if unknown and final:
         return (

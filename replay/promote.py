@@ -70,7 +70,7 @@ def _swap_all(context: Context, connection: Connection, record: Run, say: Say) -
     for planned in record.plan.aggregates:
         _say_if_cut(planned, final[planned.name], say)
     if record.scope == "late" and any(list(final[p.name]) != list(p.windows) for p in record.plan.aggregates):
-        raise NotNow(f"not all windows of {record.run} were final: late events come to count everywhere, or not at all")
+        raise NotNow(f"not all windows of {record.run} were final: late events are counted everywhere or not at all")
     changes = {p.name: _swap_in(connection, record, p, final[p.name]) for p in record.plan.aggregates}
     if record.scope == "late":
         _mark_restated(connection, context, record)
@@ -81,19 +81,19 @@ def check_promotable(record: Run, reason: str | None) -> None:
     """Raises NotNow or NotProven unless the run may be swapped in."""
     if record.status is Status.DIFFERS and reason is None:
         raise NotProven(
-            f"{record.run} differs from what readers see: `insights replay show {record.run}` shows where. If it is"
-            ' meant to, because a definition changed or history was wrong, swap it in with --restate --reason "why"'
+            f"{record.run} differs from the live tables: `insights replay show {record.run}` shows where. If that is"
+            ' intended, because a definition changed or history was wrong, promote it with --restate --reason "why"'
         )
     if record.status not in (Status.VERIFIED, Status.DIFFERS):
         step = {Status.RUNNING: "run", Status.FAILED: "run", Status.COMPUTED: "verify"}.get(record.status)
-        hint = f"; `insights replay {step}` comes first" if step else ""
+        hint = f"; run `insights replay {step}` first" if step else ""
         raise NotNow(f"{record.run} is {record.status}, and only a verified run can be promoted{hint}")
 
 
 def check_unchanged(context: Context, connection: Connection, record: Run) -> None:
     """Raises NotNow when the certificate is no longer of what readers see, or the plan says more is final than is."""
     if other := run_history.changed_since(connection, record):
-        raise NotNow(f"{other} changed what readers see after {record.run} was verified: verify {record.run} again")
+        raise NotNow(f"{other} changed the live tables after {record.run} was verified: verify {record.run} again")
     final = final_until(context)
     for planned in record.plan.aggregates:
         if planned.final_until and (planned.name not in final or planned.final_until > final[planned.name]):
@@ -104,8 +104,8 @@ def _say_if_cut(planned: PlannedAggregate, final: Sequence[Stretch], say: Say) -
     if list(final) != list(planned.windows):
         until = f"{planned.final_until:%Y-%m-%d %H:%M}" if planned.final_until else "none yet"
         say(
-            f"{planned.name}: windows that are final are swapped in (those that start before {until}); the live job"
-            " goes on with the others"
+            f"{planned.name}: final windows are promoted (those that start before {until}); the live job"
+            " continues with the others"
         )
 
 
@@ -170,7 +170,7 @@ def _refuse_pruned(connection: Connection, record: Run) -> None:
     is_handed_over = any("handed_over" in change for change in (record.changes or {}).values())
     gone = [name for name in kept if connection.execute("select to_regclass(%s)", (name,)).fetchone() == (None,)]
     if gone and not is_handed_over:
-        raise NotNow(f"{record.run} was pruned: what it replaced is gone, so it can't be rolled back")
+        raise NotNow(f"{record.run} was pruned and can't be rolled back: the data it replaced is gone")
 
 
 def _promoted_after(connection: Connection, record: Run) -> str | None:

@@ -109,7 +109,7 @@ def _one_moment(connection: Connection) -> Iterator[datetime]:
     is_ours = connection.execute(LOCK).fetchone() == (True,)
     connection.rollback()
     if not is_ours:
-        raise PublishRuns("the tables are being copied to the lake by another process; wait until that one has ended")
+        raise PublishRuns("another process is copying the tables to the lake; wait until it ends")
     try:
         connection.execute("set time zone 'UTC'")
         (at,) = connection.execute("select now()").fetchone() or (datetime.now(UTC),)
@@ -298,6 +298,5 @@ def _commit(
         except (CommitFailedException, ValidationException):
             continue  # maintenance came first; nothing was committed
     raise Retryable(
-        f"{'.'.join(table.name())}: {ATTEMPTS} times another commit came before ours; it is what it was, and copying"
-        " again tries anew"
+        f"{'.'.join(table.name())}: {ATTEMPTS} times another commit came first; it is unchanged, copy again"
     )

@@ -36,12 +36,12 @@ def restate_late(context: Context, engine: ComputeEngine, *, by: str, say: Say, 
 def carry_out(context: Context, plan: ReplayPlan, engine: ComputeEngine, *, by: str, say: Say, heard: Heard) -> Run:
     """Runs, verifies and promotes a plan of late events."""
     come = "comes" if plan.late_events == 1 else "come"
-    say(f"{counted(plan.late_events, 'late event')} {come} to count, in {', '.join(a.name for a in plan.aggregates)}")
+    say(f"{counted(plan.late_events, 'late event')} {come} counted, in {', '.join(a.name for a in plan.aggregates)}")
     done = run(context, plan, engine, by=by, say=say, heard=heard)
     proven = verify(context, done.run, say=say)
     if proven.status is not Status.VERIFIED:
         raise NotProven(
-            f"{done.run} can't be swapped in: what it computed differs from what is live, or more than the late events'"
+            f"{done.run} can't be promoted: it differs from the live tables, or more than the late events'"
             f" cells would change. `insights replay show {done.run}` shows where; nothing was changed"
         )
     promoted = promote(context, done.run, reason=REASON, by=by, say=say)

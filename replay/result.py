@@ -64,14 +64,14 @@ def copy_parquet(connection: psycopg.Connection[Any], folder_uri: str, table: st
                 copy.write(_csv(batch))
                 rows += batch.num_rows
     except (psycopg.DataError, psycopg.IntegrityError) as error:
-        raise ResultUnreadable(f"Postgres does not take {folder_uri} into {table}: {error}") from error
+        raise ResultUnreadable(f"Postgres rejected {folder_uri} for {table}: {error}") from error
     return rows
 
 
 def _batches(folder_uri: str, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
     filesystem, path = fs.FileSystem.from_uri(folder_uri)
     if filesystem.get_file_info(f"{path}/{SUCCESS}").type is not fs.FileType.File:
-        raise ResultUnreadable(f"{folder_uri} is not finished: it has no {SUCCESS}. Take the run up again")
+        raise ResultUnreadable(f"{folder_uri} is incomplete: it has no {SUCCESS}. Resume the run")
     schema = pa.schema([(name, ARROW[kind]) for name, kind in columns.items()])
     try:
         files = ds.dataset(path, filesystem=filesystem, format="parquet")

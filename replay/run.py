@@ -114,8 +114,8 @@ def check_still_there(context: Context, plan: ReplayPlan) -> None:
         gone = [s for s in planned.slices("log") if s.from_offset < begins[s.partition]]
         if gone:
             raise OffsetsGone(
-                f"the log has lost records that this plan reads: {archive.named({topic: gone})}. Plan again: the lake"
-                " has them, or that plan says what is missing"
+                f"the log no longer has records that this plan reads: {archive.named({topic: gone})}. Plan again: the"
+                " lake has them, or that plan says what is missing"
             )
 
 
@@ -141,8 +141,8 @@ def await_live_job(context: Context, plan: ReplayPlan, say: Say, *, seconds: flo
     while behind := _behind(context.log, plan, writers):
         if time.monotonic() > deadline:
             raise LiveJobBehind(
-                f"the live job has not read all that this plan reads: {behind}. Its tables can't be compared before;"
-                " `insights status` shows whether it runs. Run the same plan again when it does"
+                f"the live job has not read everything that this plan reads: {behind}. Its tables can't be compared"
+                " until then; `insights status` shows whether it is running. Run the same plan again later"
             )
         if not told:
             say("waiting for the live job's next checkpoint")

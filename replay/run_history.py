@@ -112,7 +112,7 @@ def find(connection: Connection, run: str) -> Run:
     if found := next(_select(connection, "where run = %s", [run]), None):
         return found
     known = ", ".join(r.run for r in newest(connection, 5))
-    raise Misconfigured(f"there is no run {run!r}; {f'the newest are {known}' if known else 'nothing was run yet'}")
+    raise Misconfigured(f"there is no run {run!r}; {f'the latest are {known}' if known else 'there are no runs yet'}")
 
 
 def newest(connection: Connection, limit: int) -> list[Run]:
@@ -184,8 +184,8 @@ def alone(context: Context, aggregates: Sequence[str]) -> Iterator[Callable[[], 
                 connection.commit()
             except psycopg.OperationalError as error:
                 raise HoldLost(
-                    "Postgres was restarted in mid-run, and another replay may have begun meanwhile; nothing was"
-                    " changed. What is computed stays: run the same plan again"
+                    "Postgres restarted during the run, and another replay may have begun meanwhile; nothing was"
+                    " changed. Computed results are kept: run the same plan again"
                 ) from error
 
         yield still_held
@@ -218,7 +218,7 @@ def _holder(connection: Connection, name: str) -> str:
     )
     holder = next(runs, None)
     what = f"{holder.run}, by {holder.requested_by} since {holder.created_at:%H:%M:%S}" if holder else "another one"
-    return f"a replay of {name} is going on: {what}. Wait for its end, or end it; nothing was changed"
+    return f"a replay of {name} is running: {what}. Wait until it ends or stop it; nothing was changed"
 
 
 def staging(run: str, name: str, variant: str) -> str:

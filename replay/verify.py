@@ -32,7 +32,7 @@ from schemas import catalogue
 from spark.task import Slice
 from warehouse.postgres import Connection
 
-AFTER = "touched by events after the offsets"
+AFTER = "affected by events after the offsets"
 
 
 def verify(context: Context, run: str, *, say: Say) -> Run:
@@ -52,7 +52,7 @@ def check_verifiable(record: Run) -> None:
     if record.status in (Status.PROMOTED, Status.ROLLED_BACK, Status.SUPERSEDED):
         raise NotNow(f"{record.run} is {record.status}; its certificate: `insights replay show {record.run}`")
     if record.computed_at is None or record.status in (Status.RUNNING, Status.FAILED, Status.PRUNED):
-        raise NotNow(f"{record.run} is {record.status}: there is nothing to verify before a run has ended")
+        raise NotNow(f"{record.run} is {record.status}: a run can be verified only after it has ended")
 
 
 def _verified(context: Context, record: Run, say: Say) -> Run:
@@ -132,7 +132,8 @@ def _slices_after(context: Context, plan: ReplayPlan, *, has_open_windows: bool)
         if gone := [n for n, extent in extents.items() if known.get(n, 0) < extent.begin] if has_open_windows else []:
             raise NotNow(
                 f"the log of {catalogue.event(planned.event).topic} begins after this plan ends, in partition"
-                f" {gone[0]}: which windows newer events touch can't be told any more. Plan again, or what is final"
+                f" {gone[0]}: the windows that newer events affect are no longer known. Plan again, or plan only"
+                " final windows"
             )
         found[planned.event] = slices({n: (known.get(n, 0), extent.end) for n, extent in extents.items()})
     return found
@@ -213,7 +214,7 @@ def _touched_table(connection: Connection, a: Aggregate, cells: Cells) -> str:
 
 def _late_proof(context: Context, connection: Connection, record: Run, say: Say) -> dict[str, Any]:
     """That a restatement changes only cells which its late events touch, by exactly those events."""
-    say("proving that only cells of the late events change")
+    say("verifying that only cells of the late events change")
     places = restated_places(context, record)
     listed = json.dumps(sorted((name, *place) for name, found in places.items() for place in found))
     cells = Cells.from_lake(context, places)

@@ -74,8 +74,8 @@ def _line(context: Context, a: Aggregate, final_until: datetime) -> datetime:
 def _only(record: Run, new: Sequence[PlannedAggregate]) -> PlannedAggregate:
     if len(record.plan.aggregates) > 1:
         raise NotNow(
-            f"{record.run} has several aggregates, of which {new[0].name} is a new version: plan it by itself, for it"
-            " is handed over to a live job of its own"
+            f"{record.run} has several aggregates, of which {new[0].name} is a new version: plan it separately,"
+            " because it is handed over to its own live job"
         )
     if record.scope != "beginning":
         raise NotNow(
@@ -107,7 +107,7 @@ def _swap(connection: Connection, a: Aggregate, version: int, run: str | None) -
             connection.rollback()
             if time.monotonic() > deadline:
                 raise Retryable(
-                    f"{a.sink} was read without a pause for {SWAP_SECONDS:.0f} s: do the same again later"
+                    f"{a.sink} was being read continuously for {SWAP_SECONDS:.0f} s: try again later"
                 ) from error
             time.sleep(PAUSE_SECONDS)
 
@@ -121,7 +121,7 @@ def hand_back(context: Context, connection: Connection, record: Run) -> bool:
         if handed := change.get("handed_over"):
             old = handed["from_version"]
             if old not in handover.written_versions(context.deployment, aggregate(name)):
-                raise NotNow(f"version {old} of {name} was retired after {record.run}, and can't be gone back to")
+                raise NotNow(f"version {old} of {name} was retired after {record.run}, and can't be restored")
             _swap(connection, aggregate(name), old, None)
             return True
     return False

@@ -125,10 +125,10 @@ def parse_event(text: str, origin: str) -> Event:
     except json.JSONDecodeError as error:
         raise Misconfigured(f"{origin}: not JSON: {error}") from error
     except KeyError as error:
-        raise Misconfigured(f"{origin}: the contract lacks the attribute {error}; see schemas/catalogue.py") from error
+        raise Misconfigured(f"{origin}: the contract has no attribute {error}; see schemas/catalogue.py") from error
     except TypeError as error:
         wanted = ", ".join(field.name for field in fields(Freshness))
-        raise Misconfigured(f"{origin}: the attribute 'freshness' holds {wanted}, and nothing else") from error
+        raise Misconfigured(f"{origin}: the attribute 'freshness' takes only {wanted}") from error
 
 
 @cache

@@ -104,8 +104,8 @@ def _check_fields(event: Event, mine: dict[str, Any], old: dict[str, Any], label
             )
     if gone := known.keys() - {field["name"] for field in mine["fields"]}:
         raise IncompatibleSchema(
-            f"{event.name}: field {path}{min(gone)} is in {label} and gone now; the lake keeps its column, so a"
-            " released field stays: write null into it, or start a new major version of the topic"
+            f"{event.name}: field {path}{min(gone)} is in {label} but has been removed; the lake keeps its column, so a"
+            " released field must stay: write null into it, or start a new major version of the topic"
         )
 
 
@@ -113,7 +113,7 @@ def _check_known_field(event: Event, name: str, mine: Any, old: Any, label: str)
     if _meaning(mine) != _meaning(old):
         raise IncompatibleSchema(
             f"{event.name}: field {name} is {_meaning(mine)} in this version and {_meaning(old)} in {label}:"
-            " readers would take the same bytes for another value. Add a new nullable field instead"
+            " readers would misread the same bytes. Add a new nullable field instead"
         )
     inner, outer = _record_in(mine), _record_in(old)
     if inner and outer:
@@ -145,13 +145,15 @@ def check_released(ref: str | None = None) -> list[str]:
             released = parse_event(_git("show", f"{at}:{path}"), f"{name} at {at}")
             current = next((e for e in events() if e.topic == released.topic), None)
             if current is None:
-                raise IncompatibleSchema(f"{released.name}: released in {at} and gone now; a released topic stays")
+                raise IncompatibleSchema(
+                    f"{released.name}: released in {at} but has been removed; a released topic must stay"
+                )
             for attribute in FIXED:
                 before, now = getattr(released, attribute), getattr(current, attribute)
                 if before != now:
                     raise IncompatibleSchema(
-                        f"{current.name}: {attribute} was {before!r} in {at} and is {now!r}; it never changes within a"
-                        " major version"
+                        f"{current.name}: {attribute} was {before!r} in {at} and is {now!r};"
+                        " it must not change within a major version"
                     )
             check_against(current, {f"the release {at}": json.dumps(released.avro_schema)})
             compared.append(f"{current.name}: compatible with {at}")
@@ -166,6 +168,6 @@ def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=HERE.parent, capture_output=True, text=True, check=False)  # noqa: S603, S607
     if done.returncode:
         raise Misconfigured(
-            f"git {' '.join(arguments)} failed: {done.stderr.strip()}; run this in a clone with history"
+            f"git {' '.join(arguments)} failed: {done.stderr.strip()}; run this in a clone with full history"
         )
     return done.stdout

@@ -39,8 +39,8 @@ def problem(code: str) -> str | None:
     if is_currency(code):
         return None
     spelt = code.strip().upper()
-    hint = f"write {spelt}" if is_currency(spelt) else "write three capital letters, as EUR, USD or GBP"
-    return f"is not a currency of ISO 4217; {hint}"
+    hint = f"write {spelt}" if is_currency(spelt) else "write three capital letters, such as EUR, USD or GBP"
+    return f"is not an ISO 4217 currency; {hint}"
 
 
 def problem_as_shops(code: str) -> str | None:
@@ -48,5 +48,5 @@ def problem_as_shops(code: str) -> str | None:
     if found := problem(code):
         return found
     if (digits := decimals(code) or 0) > DECIMALS:
-        return f"has amounts of {digits} decimals, and events carry {DECIMALS}; such a shop can't be kept here yet"
+        return f"has amounts of {digits} decimals, and events carry {DECIMALS}; such currencies are not supported yet"
     return None

@@ -80,7 +80,7 @@ def advice(problem: Mapping[str, Any]) -> str:
     """What to do about a field of a person's file that pydantic does not take: ``is missing; add it``."""
     known = {
         "missing": "is missing; add it",
-        "extra_forbidden": "is not a field here; remove it or mend its spelling",
+        "extra_forbidden": "is not a field here; remove it or fix its spelling",
     }
     said = problem["msg"][0].lower() + problem["msg"][1:]
     return known.get(problem["type"]) or f"{said}, and it is {problem['input']!r}; change it"

@@ -105,5 +105,5 @@ class Registry:
 
     def _unavailable(self, error: Exception) -> RegistryUnavailable:
         return RegistryUnavailable(
-            f"the schema registry at {self.url} did not answer as it should ({error}); is it up? See `insights status`"
+            f"the schema registry at {self.url} did not answer as expected ({error}); check `insights status`"
         )

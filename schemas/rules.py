@@ -40,7 +40,7 @@ def without_rules(schema: Any) -> Any:
 def source_of(expression: str, record: str) -> str:
     """An expression as Python that reads from a record of that name. Raises ValueError for what is none."""
     if not _SHAPE.fullmatch(expression):
-        raise ValueError(f"{expression!r} is no expression of a contract; see schemas/rules.py")
+        raise ValueError(f"{expression!r} is not a valid contract expression; see schemas/rules.py")
 
     def term(found: re.Match[str]) -> str:
         items, item, name = found.groups()
@@ -81,9 +81,9 @@ def _records_of(schema: Any, value: Any, path: str) -> list[tuple[str, Any, Any]
 
 def _problem(field: Mapping[str, Any], record: Mapping[str, Any], value: Any, shops: str | None) -> str | None:
     if "minimum" in field and value < field["minimum"]:
-        return f"is {value}, and the least is {field['minimum']}"
+        return f"is {value}; the minimum is {field['minimum']}"
     if "min_items" in field and len(value) < field["min_items"]:
-        return f"has {len(value)} items, and the fewest are {field['min_items']}"
+        return f"has {len(value)} items; the minimum is {field['min_items']}"
     if "currency" in field and (problem := currency_problem(value, shops)):
         return problem
     for bound, word, wrong in (("at_most", "more", 1), ("at_least", "less", -1)):
@@ -103,7 +103,7 @@ def currency_problem(code: str, shops: str | None) -> str | None:
         return f"is {code!r}, which {problem}"
     if shops is not None and code != shops:
         return (
-            f"is {code}, and this shop's currency is {shops}: amounts in two currencies have no sum. Convert them"
+            f"is {code}, but this shop's currency is {shops}: amounts in two currencies can't be added. Convert them"
             f" before they are published, or set INSIGHTS_CURRENCY={code} for a shop of its own"
         )
     return None

@@ -145,14 +145,14 @@ def _of_client(what: str, error: Exception) -> InsightsError:
 
     if isinstance(error, e.NoCredentialsError):
         return Misconfigured(
-            "there are no AWS credentials: `aws configure` or `aws sso login` gets some, or set AWS_PROFILE, or"
+            "there are no AWS credentials: `aws configure` or `aws sso login` provides them, or set AWS_PROFILE, or"
             " AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     if isinstance(error, e.PartialCredentialsError | e.CredentialRetrievalError | e.TokenRetrievalError | e.SSOError):
         return Misconfigured(f"the AWS credentials can't be used: {error}. `aws sso login` may renew them")
     if isinstance(error, e.ConnectionError | e.HTTPClientError | e.IncompleteReadError):
-        return AwsUnavailable(f"AWS can't be reached ({what}: {error}). Is there a network? Run the same again later")
-    return Misconfigured(f"{what} can't be asked of AWS: {error}")
+        return AwsUnavailable(f"AWS can't be reached ({what}: {error}). Check the network and try again")
+    return Misconfigured(f"{what} can't be requested from AWS: {error}")
 
 
 def _of_service(what: str, response: dict[str, Any]) -> InsightsError:
@@ -161,11 +161,11 @@ def _of_service(what: str, response: dict[str, Any]) -> InsightsError:
     said = f"{code}: {response['Error'].get('Message', '')}".rstrip(": ")
     status = int(response["ResponseMetadata"].get("HTTPStatusCode", 0))
     if status >= 500 or status in THROTTLED or "Throttl" in code or code in ("SlowDown", "RequestTimeout"):
-        return AwsUnavailable(f"AWS has too much to do ({what}, {said}). Run the same again later")
+        return AwsUnavailable(f"AWS is throttling requests ({what}, {said}). Try again later")
     if code in NOT_THERE:
         return NotThere(f"AWS does not know what {what} names: {said}. docs/emr.md lists the settings that it takes")
     if code in EXPIRED:
-        return Misconfigured(f"the AWS credentials are no longer good ({said}). Renew them, and run the same again")
+        return Misconfigured(f"the AWS credentials have expired ({said}). Renew them and try again")
     return AwsRefused(f"AWS refuses {what}: {said}. docs/emr.md lists the permissions and settings that it takes")
 
 

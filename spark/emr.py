@@ -117,7 +117,7 @@ def check_reachable(task: Task) -> None:
         problems.append(f"Kafka is at {task.kafka}")
     warehouse = task.lake.get("warehouse", "")
     if any(i.lake for i in task.inputs) and not warehouse.startswith(("s3://", "s3a://")):
-        problems.append(f"the lake is at {warehouse or 'no place at all'}")
+        problems.append(f"the lake is at {warehouse or 'no location'}")
     if problems:
         raise Misconfigured(
             f"EMR Serverless can't reach what this replay reads: {' and '.join(problems)}. It needs Kafka in its own"
@@ -288,7 +288,9 @@ class _Run:
         while True:
             job = self._job_of(note)
             if job is None:
-                raise EmrFailed(f"EMR Serverless knows job {note.job} no more; run the same plan again for another")
+                raise EmrFailed(
+                    f"EMR Serverless no longer has job {note.job}; run the same plan again to start another"
+                )
             if job["state"] != state:
                 state, seconds = job["state"], FIRST_POLL_SECONDS
                 self._said(f"EMR Serverless: job {note.job} is {state.lower()}")
@@ -315,8 +317,8 @@ class _Run:
 
     def _how_to_go_on(self, note: Note) -> str:
         return (
-            f"job {note.job} goes on at EMR Serverless, and costs what it costs. Run the same plan again to wait for it"
-            f" and bring its results; `insights replay cancel {self._task.run}` ends it"
+            f"job {note.job} keeps running on EMR Serverless, at a cost. Run the same plan again to wait for it"
+            f" and fetch its results; `insights replay cancel {self._task.run}` stops it"
         )
 
     def _reason(self, note: Note, job: Mapping[str, Any]) -> str:
@@ -324,8 +326,8 @@ class _Run:
         reason = self._driver_words(f"{logs}/stdout.gz") or job.get("stateDetails") or "AWS gives no reason"
         return (
             f"job {note.job} on EMR Serverless {'was cancelled' if job['state'] == 'CANCELLED' else 'failed'}:"
-            f" {reason.rstrip('.')}. The driver's log is {logs}/stderr.gz. Chunks that are done stay, and running the"
-            " same plan again goes on from there"
+            f" {reason.rstrip('.')}. The driver's log is {logs}/stderr.gz. Finished chunks are kept; running the"
+            " same plan again resumes from them"
         )
 
     def _driver_words(self, uri: str) -> str:
@@ -344,7 +346,7 @@ class _Run:
 
     def _bring(self, note: Note) -> None:
         """Downloads the chunks that are not here yet. Raises EmrFailed when S3 does not have them whole."""
-        self._said("bringing the results from S3")
+        self._said("fetching the results from S3")
         results = f"{note.place}/results"
         listed = sorted(self._aws.listed(results))
         files = {
@@ -353,8 +355,8 @@ class _Run:
         }
         if missing := [chunk for chunk in self._chunks if SUCCESS not in files.get(chunk, {})]:
             raise EmrFailed(
-                f"job {note.job} says that it succeeded, and {results} lacks {len(missing)} of {len(self._chunks)}"
-                f" results, the first of them {missing[0]}. Was the bucket cleaned? `insights replay prune"
+                f"job {note.job} succeeded, but {results} lacks {len(missing)} of {len(self._chunks)}"
+                f" results, the first of them {missing[0]}. The bucket may have been cleaned. `insights replay prune"
                 f" {self._task.run}`, and plan again"
             )
         for chunk in self._chunks:

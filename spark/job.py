@@ -466,7 +466,7 @@ def check_whole(spark, frame, slices, where, may_have_holes=False):
     first = missing.orderBy(*PLACE).first()
     raise Refused(
         f"{where} lacks {missing.count():,} of the {count(slices):,} records that were planned for, the first of them"
-        f" partition {first[0]} offset {first[1]}. Nothing is computed from a part: plan again"
+        f" partition {first[0]} offset {first[1]}. A replay needs all records: plan again"
     )
 
 

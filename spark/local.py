@@ -89,8 +89,8 @@ def run(
         reason = _listen(process, heard)
         if process.wait() or reason:
             raise SparkFailed(
-                f"{(reason or _last_words(runtime.log)).rstrip('.')}. Spark's log is {runtime.log}. What is done stays:"
-                " mend the cause and run it again"
+                f"{(reason or _last_words(runtime.log)).rstrip('.')}. Spark's log is {runtime.log}. Finished work"
+                " is kept: fix the cause and run it again"
             )
 
 
@@ -126,12 +126,12 @@ def make_environment(runtime: SparkRuntime, said: Said) -> None:
     if gone := [jar.name for jar in runtime.jars if not jar.is_file()]:
         raise Misconfigured(f"Spark lacks {', '.join(gone)} in {runtime.jars[0].parent}; `insights up` downloads them")
     if not runtime.python.exists():
-        said(f"making Spark's environment in {runtime.python.parent.parent}, once")
+        said(f"creating Spark's environment in {runtime.python.parent.parent}, once")
     done = subprocess.run(
         [sys.executable, str(runtime.bootstrap), "spark"], capture_output=True, text=True, check=False
     )
     if done.returncode:
-        raise Misconfigured(f"Spark's environment could not be made: {done.stderr.strip()[-800:]}")
+        raise Misconfigured(f"Spark's environment could not be created: {done.stderr.strip()[-800:]}")
 
 
 def _written_conf(runtime: SparkRuntime) -> Path:
@@ -206,7 +206,9 @@ def _listen(process: subprocess.Popen[str], heard: Heard) -> str:
 def _last_words(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     causes = [line for line in lines if line.startswith("Caused by:")] or lines
-    return f"Spark ended in mid-run: {causes[-1][:600]}" if causes else "Spark ended in mid-run without a word"
+    return (
+        f"Spark ended during the run: {causes[-1][:600]}" if causes else "Spark ended during the run without a message"
+    )
 
 
 def _end(process: subprocess.Popen[str]) -> None:

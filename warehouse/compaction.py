@@ -181,7 +181,7 @@ def _exchange(catalog: Catalog, identifier: tuple[str, ...], old: Sequence[DataF
             time.sleep(random.uniform(0, 0.2 * (attempt + 1)))  # noqa: S311 only to be out of step
     _remove(table, new)
     raise Retryable(
-        f"{'.'.join(identifier)}: {ATTEMPTS} times another commit came before ours; nothing was changed,"
+        f"{'.'.join(identifier)}: {ATTEMPTS} times another commit came first; nothing was changed,"
         " the next run tries again"
     )
 

@@ -100,7 +100,7 @@ def make_or_bring_up(catalog: Catalog, name: str, columns: Sequence[Column], *, 
     there, wanted = (", ".join(partitioning(s, spec)) for s, spec in specs)
     if there != wanted:
         raise Misconfigured(
-            f"the lake's table {name} is in parts by {there or 'nothing'} and should be by {wanted or 'nothing'}; "
+            f"the lake's table {name} is partitioned by {there or 'nothing'} and should be by {wanted or 'nothing'}; "
             "nothing was copied into it. Drop it, and copy again"
         )
     return table

@@ -107,8 +107,8 @@ def _catalog(deployment: Deployment) -> Iterator[Catalog]:
         if not isinstance(error.__cause__, psycopg.OperationalError):
             raise
         raise Retryable(
-            f"Postgres at {deployment.postgres_host}:{deployment.postgres_port}, which has the lake's catalog, is away:"
-            f" {error.__cause__}"
+            f"Postgres at {deployment.postgres_host}:{deployment.postgres_port}, which has the lake's catalog, is"
+            f" unreachable: {error.__cause__}"
         ) from error
 
 
@@ -122,7 +122,7 @@ def _one_at_a_time(deployment: Deployment) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             raise MaintenanceRuns(
-                f"the lake is being tidied by process {lock.read().strip()}; wait until that one has ended"
+                f"process {lock.read().strip()} is already maintaining the lake; wait until it ends"
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))

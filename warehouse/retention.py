@@ -89,7 +89,7 @@ def _forget(catalog: Catalog, identifier: tuple[str, ...], snapshot_ids: list[in
         except CommitFailedException:
             continue  # another commit came first
     raise Retryable(
-        f"{'.'.join(identifier)}: {ATTEMPTS} times another commit came before ours; no more snapshots were removed,"
+        f"{'.'.join(identifier)}: {ATTEMPTS} times another commit came first; no more snapshots were removed,"
         " the next run tries again"
     )
 
@@ -116,8 +116,8 @@ def strays(table: Table, before: datetime) -> list[Stray]:
     # A commit since the table was read only adds files, and those are young.
     if _place(table.metadata_location) not in {f.path for f in files}:
         raise Retryable(
-            f"{table.metadata_location} is not among the files of {folder}: the table was changed just then, or its"
-            " files are called otherwise there; no orphan was removed"
+            f"{table.metadata_location} is not among the files of {folder}: the table changed meanwhile, or its"
+            " files have other names there; no orphan was removed"
         )
     return [
         Stray(path=f.path, size_bytes=f.size)

@@ -21,41 +21,41 @@ class Sink:
 
 EVENT_COUNTS = Sink(
     table="ops.event_counts",
-    description="By topic and day: events read on time and, of them, counted; the difference is duplicates.",
+    description="By topic and day: events on time, and how many of them were counted; the difference is duplicates.",
     columns={
         "topic": Column(type="string", doc="The topic."),
         "window_start": Column(type="timestamp", doc="Start of the day of the events, UTC."),
-        "on_time": Column(type="count", doc="Events that were not late, copies included."),
-        "counted": Column(type="count", doc="Those of them that passed de-duplication."),
-        "last_event_at": Column(type="timestamp", doc="Time of the newest event that was on time."),
+        "on_time": Column(type="count", doc="Events that were not late, duplicates included."),
+        "counted": Column(type="count", doc="Events on time that passed deduplication."),
+        "last_event_at": Column(type="timestamp", doc="Time of the latest event that was on time."),
     },
     key=("topic", "window_start"),
 )
 LATE_EVENTS = Sink(
     table="ops.late_events",
-    description="The late ledger: events past the horizon, in no number until a restatement counts them.",
+    description="Late events: those past the lateness limit, not in any number until a restatement counts them.",
     columns={
         "topic": Column(type="string", doc="The topic."),
         "kafka_partition": Column(type="int", doc="Partition of the topic."),
         "kafka_offset": Column(type="count", doc="Offset in the partition."),
         "event_id": Column(type="string", doc="The event's id."),
         "occurred_at": Column(type="timestamp", doc="The event's time."),
-        "watermark": Column(type="timestamp", doc="The watermark that it was behind."),
-        "aggregates": Column(type="string", doc="Names of the aggregates and facts that lack it, with commas."),
+        "watermark": Column(type="timestamp", doc="The watermark when it arrived."),
+        "aggregates": Column(type="string", doc="The aggregates and facts without it, separated by commas."),
     },
     key=("topic", "kafka_partition", "kafka_offset"),
 )
 DEAD_RECORDS = Sink(
     table="ops.dead_records",
-    description="Records on the log that are in no number, and why: the job can't read them, or may not count them.",
+    description="Records on the log that the job can't read or must not count, and why.",
     columns={
-        "topic": Column(type="string", doc="The topic that it stands on."),
+        "topic": Column(type="string", doc="The topic."),
         "kafka_partition": Column(type="int", doc="Partition of the topic."),
         "kafka_offset": Column(type="count", doc="Offset in the partition."),
         "published_at": Column(type="timestamp", doc="Kafka's timestamp of the record."),
-        "reason": Column(type="string", doc="What is wrong with it."),
-        "is_unreadable": Column(type="boolean", doc="Whether it can't be read: then it is not in the lake either."),
-        "value": Column(type="bytes", doc="Its bytes, where it can't be read and has any.", nullable=True),
+        "reason": Column(type="string", doc="Why it is not counted."),
+        "is_unreadable": Column(type="boolean", doc="Whether it is unreadable; then it is not in the lake either."),
+        "value": Column(type="bytes", doc="Its bytes, if it is unreadable and has any.", nullable=True),
     },
     key=("topic", "kafka_partition", "kafka_offset"),
 )
@@ -64,29 +64,29 @@ FINALITY = Sink(
     description="Windows that end by final_until are final: only a replay may change them.",
     columns={
         "aggregate": Column(type="string", doc="Name of the aggregate or fact."),
-        "final_until": Column(type="timestamp", doc="Windows that end by then are final."),
-        "watermark": Column(type="timestamp", doc="The watermark that says so."),
-        "checkpoint_id": Column(type="count", doc="The checkpoint that it waited for."),
-        "recorded_at": Column(type="timestamp", doc="When this was written."),
+        "final_until": Column(type="timestamp", doc="Windows that end at or before this time are final."),
+        "watermark": Column(type="timestamp", doc="The watermark behind this."),
+        "checkpoint_id": Column(type="count", doc="The checkpoint that confirmed it."),
+        "recorded_at": Column(type="timestamp", doc="When this row was written."),
     },
     key=("aggregate",),
 )
 VERSIONS = Sink(
     table="ops.versions",
-    description="The versions of each aggregate and fact, and since when readers see the one that they see.",
+    description="The versions of each aggregate and fact, and since when the current one is live.",
     columns={
         "aggregate": Column(type="string", doc="Name of the aggregate or fact."),
         "version": Column(type="int", doc="Version of its definition."),
         "table_name": Column(type="string", doc="The table with its rows."),
         "fingerprint": Column(type="string", doc="SHA-256 of the definition."),
-        "since": Column(type="timestamp", doc="Since when readers see it; null when they don't.", nullable=True),
-        "run": Column(type="string", doc="The replay that made its history; null when no replay did.", nullable=True),
+        "since": Column(type="timestamp", doc="Since when it is live; null when it is not.", nullable=True),
+        "run": Column(type="string", doc="The replay that computed its history; null if none did.", nullable=True),
     },
     key=("aggregate", "version"),
 )
 RESTATED_EVENTS = Sink(
     table="ops.restated_events",
-    description="Late events that count, since the replay that is named with them. The live job knows nothing of it.",
+    description="Late events that a replay has counted, with the replay that did.",
     columns={
         "topic": Column(type="string", doc="The topic."),
         "kafka_partition": Column(type="int", doc="Partition of the topic."),
@@ -97,28 +97,28 @@ RESTATED_EVENTS = Sink(
 )
 LOG_COUNTS = Sink(
     table="ops.log_counts",
-    description="Each topic's sum, all of one moment: published = counted + duplicate + late + dead, once all is read.",
+    description="Reconciliation by topic: published = counted + duplicate + late + dead, once everything is read.",
     columns={
         "topic": Column(type="string", doc="The topic."),
-        "published": Column(type="count", doc="Records ever appended, and dead letters that were meant for it."),
-        "counted": Column(type="count", doc="Events that passed de-duplication."),
-        "duplicate": Column(type="count", doc="Copies of events that were counted."),
-        "late": Column(type="count", doc="Events in the late ledger, restated ones too."),
-        "dead": Column(type="count", doc="Dead letters that were meant for it, and dead records on it."),
-        "recorded_at": Column(type="timestamp", doc="The moment."),
+        "published": Column(type="count", doc="Records ever appended, plus dead letters intended for it."),
+        "counted": Column(type="count", doc="Events that passed deduplication."),
+        "duplicate": Column(type="count", doc="Duplicates of events that were counted."),
+        "late": Column(type="count", doc="Late events, including restated ones."),
+        "dead": Column(type="count", doc="Dead letters intended for it, plus dead records on it."),
+        "recorded_at": Column(type="timestamp", doc="The moment of the count."),
     },
     key=("topic",),
 )
 DEAD_LETTERS = Sink(
     table="ops.dead_letters",
-    description="Every dead letter, without what it holds: bytes and key stay on the log.",
+    description="Every dead letter, without its contents: bytes and key stay on the log.",
     columns={
         "kafka_partition": Column(type="int", doc="Its partition of the dead-letter topic."),
         "kafka_offset": Column(type="count", doc="Its offset there."),
-        "dead_at": Column(type="timestamp", doc="When it was put there."),
-        "topic": Column(type="string", doc="The topic that it was meant for; empty when nothing says so."),
+        "dead_at": Column(type="timestamp", doc="When it was written."),
+        "topic": Column(type="string", doc="The topic it was intended for; empty if unknown."),
         "error": Column(type="string", doc="Class of the error."),
-        "reason": Column(type="string", doc="The error's message; an ellipsis stands for each value quoted in it."),
+        "reason": Column(type="string", doc="The error message, with an ellipsis for each quoted value."),
         "source_partition": Column(type="int", doc="Partition that it was read from, if any.", nullable=True),
         "source_offset": Column(type="count", doc="Offset that it was read from, if any.", nullable=True),
     },
@@ -126,7 +126,7 @@ DEAD_LETTERS = Sink(
 )
 HOLDS = Sink(
     table="ops.holds",
-    description="A row while the live job is stopped on purpose (flink/hold.py), to stay so until somebody starts it.",
+    description="One row while the live job is deliberately stopped; it stays stopped until someone starts it.",
     columns={
         "held_at": Column(type="timestamp", doc="Since when."),
         "held_by": Column(type="string", doc="Who stopped it."),
@@ -138,19 +138,19 @@ HOLDS = Sink(
 )
 LIVE_JOBS = Sink(
     table="ops.live_jobs",
-    description="How each live job gets on, as Flink told it last (flink/health.py); no row of one that was stopped.",
+    description="The health of each live job, as last reported by Flink; no row for a stopped job.",
     columns={
         "job": Column(type="string", doc="The job."),
-        "state": Column(type="string", doc="Flink's word for it; not there, or not known, when Flink has none."),
-        "not_running_since": Column(type="timestamp", doc="Since when it does not run.", nullable=True),
-        "failing_since": Column(type="timestamp", doc="Its first failure since its newest checkpoint.", nullable=True),
-        "failures": Column(type="count", doc="How many failures Flink remembers since that checkpoint."),
+        "state": Column(type="string", doc="Flink's state; not there, or not known, if Flink has none."),
+        "not_running_since": Column(type="timestamp", doc="Since when it has not been running.", nullable=True),
+        "failing_since": Column(type="timestamp", doc="Its first failure since its latest checkpoint.", nullable=True),
+        "failures": Column(type="count", doc="Number of failures since that checkpoint."),
         "checkpoint_at": Column(
-            type="timestamp", doc="When its newest checkpoint was complete; before the first, its start.", nullable=True
+            type="timestamp", doc="When its latest checkpoint completed, or when it started.", nullable=True
         ),
         "checkpoint_problem": Column(type="string", doc="Why a later checkpoint failed.", nullable=True),
-        "why": Column(type="string", doc="The root cause of its newest failure.", nullable=True),
-        "recorded_at": Column(type="timestamp", doc="When this was written."),
+        "why": Column(type="string", doc="The root cause of its latest failure.", nullable=True),
+        "recorded_at": Column(type="timestamp", doc="When this row was written."),
     },
     key=("job",),
 )

@@ -182,9 +182,9 @@ def check_sink(connection: Connection, sink: Sink) -> None:
     wanted = Shape(columns={name: postgres_type(c) for name, c in sink.columns.items()}, key=sink.key)
     if rows and (found := differences(there, wanted, "primary key")):
         raise Misconfigured(
-            f"the table {sink.table} in Postgres differs from {sink.origin}: {found}. Nothing was changed. A released"
-            " aggregate's columns stay: a changed one is a new version of the aggregate. Or drop the table, make it"
-            " anew with `insights up` and fill it with `insights flink submit --from-beginning`"
+            f"the table {sink.table} in Postgres differs from {sink.origin}: {found}. Nothing was changed. The"
+            " columns of a released aggregate are fixed: a changed one is a new version of the aggregate. Or drop the"
+            " table, recreate it with `insights up` and fill it with `insights flink submit --from-beginning`"
         )
 
 
@@ -249,7 +249,7 @@ def checked_lake_table(catalog: Catalog, e: Event) -> Table | None:
         raise Misconfigured(
             f"the table {NAMESPACE}.{e.table} in the lake differs from the contract {e.name}: {found}. Nothing was"
             " changed. A released field stays as it is, and an added one is nullable: start a new major version of the"
-            " topic. Or make the lake's tables anew from what the log holds: `insights flink submit --from-beginning`"
+            " topic. Or rebuild the lake's tables from the log: `insights flink submit --from-beginning`"
         )
     return table
 

@@ -168,7 +168,7 @@ def _refuse_needed(connection: Connection, view: str, table: str) -> None:
     if rows:
         raise Misconfigured(
             f"{view} can't become {table}, which lacks or changes columns of it: {', '.join(name for (name,) in rows)}"
-            " read it. Nothing was changed. Drop those first and make them anew after it"
+            " read it. Nothing was changed. Drop those first and recreate them afterwards"
         )
 
 

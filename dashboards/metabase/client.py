@@ -99,7 +99,7 @@ def metabase_at(
             return
         is_new = not properties.get("has-user-setup", True)
         if is_new and not set_up:
-            raise Misconfigured(f"the Metabase at {url} is new: `insights dashboards apply` sets it up")
+            raise Misconfigured(f"the Metabase at {url} is not set up yet: `insights dashboards apply` sets it up")
         session = _set_up(client, account, properties) if is_new else _log_in(client, account)
         client.headers["X-Metabase-Session"] = session
         try:
@@ -113,13 +113,13 @@ def _check_version(properties: Mapping[str, Any]) -> None:
     tag = str((properties.get("version") or {}).get("tag", ""))
     found = re.match(r"v\d+\.(\d+)", tag)
     if found and int(found[1]) < OLDEST:
-        raise Misconfigured(f"this is Metabase {tag}, and {OLDEST} is the oldest that is asked here; update it")
+        raise Misconfigured(f"this is Metabase {tag}, and {OLDEST} is the oldest supported version; update it")
 
 
 def _set_up(client: httpx.Client, account: Account, properties: Mapping[str, Any]) -> str:
     if not (account.user and account.password):
         raise Misconfigured(
-            "this Metabase is new and wants its first administrator: give an e-mail address and a password (--user,"
+            "this Metabase is new and needs a first administrator: give an e-mail address and a password (--user,"
             " INSIGHTS_METABASE_USER and INSIGHTS_METABASE_PASSWORD)"
         )
     body = {
@@ -142,7 +142,7 @@ def _set_up(client: httpx.Client, account: Account, properties: Mapping[str, Any
 def _log_in(client: httpx.Client, account: Account) -> str:
     if not (account.user and account.password):
         raise Misconfigured(
-            "Metabase wants to know who asks: give an API key (INSIGHTS_METABASE_API_KEY), or a user and a password"
+            "Metabase needs credentials: give an API key (INSIGHTS_METABASE_API_KEY), or a user and a password"
             " (--user, INSIGHTS_METABASE_USER and INSIGHTS_METABASE_PASSWORD)"
         )
     try:
@@ -151,7 +151,7 @@ def _log_in(client: httpx.Client, account: Account) -> str:
         )
     except (NotLetIn, MetabaseRefused) as refused:
         raise NotLetIn(
-            f"Metabase does not let {account.user} in: {refused}; check INSIGHTS_METABASE_USER and"
+            f"Metabase rejected the login of {account.user}: {refused}; check INSIGHTS_METABASE_USER and"
             " INSIGHTS_METABASE_PASSWORD"
         ) from refused
 
@@ -170,22 +170,24 @@ def _asked(
         answer = client.request(method, path, params=query or None, json=body, headers=dict(headers or {}))
     except httpx.InvalidURL as error:
         raise Misconfigured(
-            f"{client.base_url} is no address ({error}); INSIGHTS_METABASE_URL is one as http://…"
+            f"{client.base_url} is not a valid address ({error}); INSIGHTS_METABASE_URL should look like http://…"
         ) from error
     except httpx.TransportError as error:
         raise MetabaseAway(
-            f"no Metabase answers at {str(client.base_url).removesuffix('api/')} ({error or type(error).__name__});"
+            f"no Metabase responds at {str(client.base_url).removesuffix('api/')} ({error or type(error).__name__});"
             " check that it runs and INSIGHTS_METABASE_URL"
         ) from error
     if answer.is_success:
         return _json(answer, request)
     said = _said(answer)
     if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-        raise MetabaseAway(f"Metabase can't answer {request} now ({said}); it may still start, try again in a minute")
+        raise MetabaseAway(
+            f"Metabase can't answer {request} now ({said}); it may still be starting, try again in a minute"
+        )
     if answer.status_code == httpx.codes.UNAUTHORIZED:
-        raise NotLetIn(f"Metabase lets nobody in with this ({said}); check the API key, or user and password")
+        raise NotLetIn(f"Metabase rejected these credentials ({said}); check the API key, or user and password")
     if answer.status_code == httpx.codes.FORBIDDEN:
-        raise NotLetIn(f"this account may not do {request} ({said}); it takes one of Metabase's administrators")
+        raise NotLetIn(f"this account may not do {request} ({said}); use a Metabase administrator")
     raise MetabaseRefused(request, answer.status_code, said)
 
 
@@ -196,7 +198,7 @@ def _json(answer: httpx.Response, request: str) -> Any:
         return answer.json()
     except ValueError as error:
         raise Misconfigured(
-            f"what answers {request} at {answer.url} is no Metabase: it sent {answer.text[:60]!r}; check"
+            f"what answers {request} at {answer.url} is not Metabase: it sent {answer.text[:60]!r}; check"
             " INSIGHTS_METABASE_URL"
         ) from error
 

@@ -10,7 +10,7 @@ import hashlib
 import re
 from uuid import UUID
 
-COLLECTION_NOTE = "Written by Insights Hub: `insights dashboards apply` writes what is in here anew."
+COLLECTION_NOTE = "Written by Insights Hub: `insights dashboards apply` overwrites the contents."
 NOTE = re.compile(r"Written by Insights Hub \((?P<key>[^()\n]+)\)")
 
 

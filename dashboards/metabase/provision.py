@@ -231,8 +231,8 @@ class _Provisioner:
                 continue
             if key in found and not in_trash:
                 self._outcome.notes.append(
-                    f"{model} {item['id']} ({item['name']}) is a copy of {found[key].number}: it is left as it is. Take"
-                    f" the words 'Written by Insights Hub ({key})' out of its description"
+                    f"{model} {item['id']} ({item['name']}) is a copy of {found[key].number}; it is unchanged."
+                    f" Remove the words 'Written by Insights Hub ({key})' from its description"
                 )
             found.setdefault(key, _Found(number=int(item["id"]), name=str(item["name"]), in_trash=in_trash))
         return found
@@ -299,7 +299,7 @@ class _Provisioner:
                 self._archive("dashboard", found.number, found.name)
             else:
                 self._outcome.notes.append(
-                    f"dashboard {found.number} ({found.name}) has no file {name}.yaml any more; it is left, for there"
+                    f"dashboard {found.number} ({found.name}) no longer has a file {name}.yaml; it is kept, for there"
                     " are cards of others on it"
                 )
 
@@ -307,7 +307,7 @@ class _Provisioner:
         zone = self._metabase.properties.get("report-timezone-long")
         if not self._metabase.is_new and zone and zone not in ("UTC", "Etc/UTC", "GMT", "Z"):
             self._outcome.notes.append(
-                f"this Metabase shows times in {zone}, and the page in UTC; its setting is Admin settings >"
+                f"this Metabase shows times in {zone}, the page in UTC; change it under Admin settings >"
                 " Localization > Report timezone"
             )
 

@@ -176,7 +176,7 @@ def _choices(name: str, dashboard: Dashboard, parameter: Parameter, sql: str) ->
     return MetabaseCard(
         key=key,
         name=f"{dashboard.title}: choices of {parameter.title.lower()}",
-        description="What a filter offers.",
+        description="The choices of a filter.",
         display="table",
         settings={},
         query=_checked(key, native(dashboard, sql)),

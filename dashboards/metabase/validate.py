@@ -22,7 +22,7 @@ from schemas.errors import InsightsError, Misconfigured
 
 NOWHERE = "http://127.0.0.1:9"
 VALIDATE_EACH = Path(__file__).with_name("validate_each.mjs")
-ANEW = "it is installed anew by: rm -r .metabase-cli && python3 bootstrap.py metabase"
+ANEW = "reinstall it with: rm -r .metabase-cli && python3 bootstrap.py metabase"
 ENVIRONMENT = {
     "MB_URL": NOWHERE,
     "MB_API_KEY": "none",
@@ -105,8 +105,8 @@ def _refusal(request: Request, said: Answer) -> str | None:
     if category in ("config", "validation"):
         return f"{request.kind} {request.name}: {_reasons(said)}"
     raise ValidatorFailed(
-        f"Metabase's command line said of {request.kind} {request.name}: {(said['stderr'] or said['stdout'])[:300]!r};"
-        f" {ANEW}"
+        f"Metabase's command line returned for {request.kind} {request.name}:"
+        f" {(said['stderr'] or said['stdout'])[:300]!r}; {ANEW}"
     )
 
 
@@ -125,13 +125,13 @@ def _run(installed: Path, calls: list[list[str]]) -> list[Answer]:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ValidatorMissing(
-            f"nothing was validated: Metabase's command line can't be run ({error}); `python3 bootstrap.py metabase`"
+            f"nothing was validated: Metabase's command line could not run ({error}); `python3 bootstrap.py metabase`"
             " installs it"
         ) from error
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     if done.returncode or len(answers) != len(calls):
         raise ValidatorMissing(
-            f"not all was validated: Metabase's command line ended early ({done.stderr.strip()[-300:]!r}); {ANEW}"
+            f"validation is incomplete: Metabase's command line ended early ({done.stderr.strip()[-300:]!r}); {ANEW}"
         )
     return answers
 

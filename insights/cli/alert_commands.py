@@ -14,18 +14,18 @@ from schemas.errors import Misconfigured
 if TYPE_CHECKING:
     from alerts.channels import Channel
 
-app = runtime.group("Alerts: their rules, what they find, who is told.", example="insights alerts list")
+app = runtime.group("Alerts: rules, open alerts and notification channels.", example="insights alerts list")
 ChannelOption = Annotated[
-    str | None, typer.Option("--channel", metavar="NAME", help="Only this one: webhook, slack or email.")
+    str | None, typer.Option("--channel", metavar="NAME", help="Only this channel: webhook, slack or email.")
 ]
 RECENT = timedelta(days=1)
 
 
 @app.command()
 def check() -> None:
-    """Ask every rule now, and show what it finds. Nothing is sent or remembered; `for` is left out.
+    """Evaluate every rule now and show what it finds. Sends and records nothing, and ignores `for`.
 
-    Ends with 1 when a rule finds something, or is wrong.
+    Exits with 1 when a rule finds something or is invalid.
 
     Example: insights alerts check
     """
@@ -49,7 +49,7 @@ def check() -> None:
 
 @app.command("list")
 def list_() -> None:
-    """List the rules with their newest check, the alerts that are open and since when, and the channels.
+    """List the rules with their last check, the open alerts, and the channels.
 
     Example: insights alerts list
     """
@@ -78,9 +78,9 @@ def list_() -> None:
 
 @app.command("test")
 def try_out(channel: ChannelOption = None) -> None:
-    """Send a message that says it is a test to each channel, and say what became of it.
+    """Send a test message to each channel and show the result.
 
-    Ends with 1 when a channel did not take it.
+    Exits with 1 when a channel rejects it.
 
     Example: insights alerts test --channel slack
     """
@@ -92,7 +92,7 @@ def try_out(channel: ChannelOption = None) -> None:
     for each in _chosen(alert_config(load_settings()).open_channels(), channel):
         try:
             each.send(trial(each.name, datetime.now(UTC)))
-            runtime.say(f"{each.name}: taken by {each.where}", style="green")
+            runtime.say(f"{each.name}: delivered to {each.where}", style="green")
         except ChannelFailed as problem:
             failed = True
             runtime.say(f"{each.name}: {problem}", style="bold red")
@@ -109,5 +109,5 @@ def _chosen(channels: tuple[Channel, ...], name: str | None) -> list[Channel]:
             " INSIGHTS_ALERT_SMTP_URL with INSIGHTS_ALERT_EMAIL_FROM and INSIGHTS_ALERT_EMAIL_TO (docs/alerts.md)"
         )
     if not chosen:
-        raise Misconfigured(f"the channel {name!r} is not configured; there is {there}")
+        raise Misconfigured(f"the channel {name!r} is not configured; configured: {there}")
     return chosen

@@ -32,7 +32,11 @@ MOST_LINES = 10
 def looked_table(looked: Sequence[Looked]) -> TerminalTable:
     """What each rule finds now; the first ten lines of it."""
     sheet = TerminalTable(
-        "rules", Column(), Column(), Column(flows=True), note="✓ quiet   ! finds   · not known yet   ✗ wrong"
+        "rules",
+        Column(),
+        Column(),
+        Column(flows=True),
+        note="✓ quiet   ! finds something   · not checked yet   ✗ invalid",
     )
     for each in looked:
         mark, style = OUTCOMES[each.outcome]
@@ -89,10 +93,10 @@ def _open_table(known: Known) -> TerminalTable:
                 rule,
                 Text(of.value, style="dim"),
                 "",
-                Text(f"… and {number - MOST_LINES:,} more, on the page Operations", style="dim"),
+                Text(f"… and {number - MOST_LINES:,} more on the Operations page", style="dim"),
             )
     if not known.open and not known.recovered:
-        advice = "" if known.checks else "nothing was checked yet: the stack does it, once it is up"
+        advice = "" if known.checks else "not checked yet: the running stack checks the rules"
         sheet.add(Text("none", style="dim"), "", "", Text(advice, style="dim"))
     return sheet
 
@@ -115,9 +119,11 @@ def _channels_table(known: Known) -> TerminalTable:
         if trouble is None:
             sheet.add(channel.name, Text("✓", style="green"), channel.where)
         else:
-            left = f"{trouble.waiting:,} wait since {span(known.now - trouble.since)}, {trouble.given_up:,} given up"
+            left = (
+                f"{trouble.waiting:,} undelivered for {span(known.now - trouble.since)}, {trouble.given_up:,} given up"
+            )
             sheet.add(channel.name, Text("✗", style="red"), Text(f"{left}: {trouble.problem}", style="red"))
     if not known.channels:
-        advice = "none: alerts are recorded and shown, and nobody is told (docs/alerts.md)"
+        advice = "none: alerts are recorded and shown, but not sent (docs/alerts.md)"
         sheet.add(Text("none", style="dim"), "", Text(advice, style="dim"))
     return sheet

@@ -20,32 +20,30 @@ if TYPE_CHECKING:
 HERE = PROJECT / "dashboards"
 VALIDATOR = PROJECT / ".metabase-cli"
 
-app = runtime.group(
-    "The dashboards in Metabase: check them, compare, bring them there.", example="insights dashboards diff"
-)
-Url = Annotated[str | None, typer.Option(metavar="URL", help="Where Metabase is. Default: INSIGHTS_METABASE_URL.")]
+app = runtime.group("Dashboards in Metabase: validate, compare and apply them.", example="insights dashboards diff")
+Url = Annotated[str | None, typer.Option(metavar="URL", help="Metabase's address. Default: INSIGHTS_METABASE_URL.")]
 User = Annotated[
     str | None,
     typer.Option(
         metavar="EMAIL",
-        help="One of its administrators; the password is INSIGHTS_METABASE_PASSWORD. Default: INSIGHTS_METABASE_USER.",
+        help="A Metabase administrator; the password is INSIGHTS_METABASE_PASSWORD. Default: INSIGHTS_METABASE_USER.",
     ),
 ]
 ApiKey = Annotated[
     str | None,
     typer.Option(
-        metavar="KEY", help="A key of an administrator, instead of a user. Default: INSIGHTS_METABASE_API_KEY."
+        metavar="KEY", help="An administrator's API key, instead of a user. Default: INSIGHTS_METABASE_API_KEY."
     ),
 ]
 Folder = Annotated[
-    Path, typer.Option(metavar="DIR", help="Folder of the dashboards' files.", show_default="the project's own")
+    Path, typer.Option(metavar="DIR", help="Folder with the dashboard files.", show_default="the project's own")
 ]
 EXIT_DIFFERS = 1
 
 
 @app.command()
 def validate(folder: Folder = HERE) -> None:
-    """Check what would be sent to Metabase with the vendor's own command line. Needs neither Metabase nor Postgres.
+    """Validate what would be sent, with Metabase's own command line. Needs neither Metabase nor Postgres.
 
     Example: insights dashboards validate
     """
@@ -59,28 +57,29 @@ def validate(folder: Folder = HERE) -> None:
     if problems:
         raise typer.Exit(1)
     cards = sum(len(dashboard.all_cards) for dashboard in rendered)
-    runtime.say(f"Dashboards: {len(rendered)}, cards: {cards}. Metabase's schemas allow them all.")
+    runtime.say(f"Dashboards: {len(rendered)}, cards: {cards}. All valid by Metabase's schemas.")
 
 
 @app.command()
 def diff(url: Url = None, user: User = None, api_key: ApiKey = None, folder: Folder = HERE) -> None:
-    """Show what `apply` would change. Ends with 0 when that is nothing, and with 1 when it is something.
+    """Show what `apply` would change. Exits with 0 when nothing would, and with 1 otherwise.
 
     Example: insights dashboards diff --url http://127.0.0.1:3000
     """
     outcome = _provision(_settings(url, user, api_key), folder, write=False)
     _tell(outcome)
     if outcome.changes:
-        runtime.say("`insights dashboards apply` makes these changes.")
+        runtime.say("Run `insights dashboards apply` to make these changes.")
         raise typer.Exit(EXIT_DIFFERS)
-    runtime.say("Metabase has what the files say.")
+    runtime.say("Metabase matches the files.")
 
 
 @app.command()
 def apply(url: Url = None, user: User = None, api_key: ApiKey = None, folder: Folder = HERE) -> None:
-    """Bring the dashboards to Metabase: its database, cards, filters and layouts. Done again, it changes nothing.
+    """Create or update the dashboards in Metabase: database, cards, filters and layouts.
 
-    A Metabase that is new gets its first administrator. What left the files goes to Metabase's trash.
+    Running it again changes nothing. A new Metabase gets its first administrator. Cards that are no longer in the
+    files go to Metabase's trash.
 
     Example: insights dashboards apply --url http://127.0.0.1:3000 --user me@shop.example
     """
@@ -88,7 +87,7 @@ def apply(url: Url = None, user: User = None, api_key: ApiKey = None, folder: Fo
     outcome = _provision(settings, folder, write=True)
     _tell(outcome)
     if not outcome.changes:
-        runtime.say("Metabase had it all already; nothing was changed.")
+        runtime.say("Metabase is up to date; nothing was changed.")
     for name, number in outcome.dashboards.items():
         runtime.say(f"{name}: {str(settings.metabase_url).rstrip('/')}/dashboard/{number}#refresh=60")
 
@@ -97,11 +96,13 @@ def _settings(url: str | None, user: str | None, api_key: str | None) -> Setting
     given: dict[str, Any] = {"metabase_url": url, "metabase_user": user, "metabase_api_key": api_key}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
     if not settings.metabase_url:
-        raise Misconfigured("where is Metabase? Say it with --url or INSIGHTS_METABASE_URL, as http://127.0.0.1:3000")
+        raise Misconfigured(
+            "Metabase's address is not set; give --url or INSIGHTS_METABASE_URL, such as http://127.0.0.1:3000"
+        )
     if not settings.metabase_reader_password:
         raise Misconfigured(
-            "INSIGHTS_METABASE_READER_PASSWORD is not set: the password of metabase_reader, the user that Metabase"
-            " reads Postgres as; any will do, `apply` makes the user with it"
+            "INSIGHTS_METABASE_READER_PASSWORD is not set: the password of metabase_reader, the user as which Metabase"
+            " reads Postgres. Choose any password; `apply` creates the user with it"
         )
     return settings
 
@@ -125,7 +126,7 @@ def _read(folder: Path) -> dict[str, Dashboard]:
 
     paths = sorted(folder.glob("*.yaml"))
     if not paths:
-        raise Misconfigured(f"there is no dashboard in {folder}; --folder names a folder of YAML files")
+        raise Misconfigured(f"there are no dashboards in {folder}; name a folder of YAML files with --folder")
     found = {path.stem: load(path) for path in paths}
     return dict(sorted(found.items(), key=lambda item: (item[1].place, item[0])))
 
@@ -162,7 +163,7 @@ def _provide_reader(settings: Settings) -> None:
             provide_reader(connection, str(settings.metabase_reader_password))
     except psycopg.OperationalError as error:
         raise DatabaseAway(
-            f"Postgres does not answer at {HOST}:{settings.postgres_port} ({error}); `insights up` starts it"
+            f"Postgres is not responding at {HOST}:{settings.postgres_port} ({error}); `insights up` starts it"
         ) from error
 
 

@@ -10,21 +10,19 @@ from insights.cli import runtime
 from insights.settings import load_settings
 from schemas.plural import counted
 
-app = runtime.group("The marts: what dbt makes of the tables.", example="insights dbt build")
+app = runtime.group("The marts that dbt builds from the live tables.", example="insights dbt build")
 Select = Annotated[
     str | None,
-    typer.Option(
-        metavar="MODELS", help="Only these, as dbt selects them: daily_sales, +rfm, marts.web. Default: all of them."
-    ),
+    typer.Option(metavar="MODELS", help="Only these, in dbt's syntax: daily_sales, +rfm, marts.web. Default: all."),
 ]
 FullRefresh = Annotated[
-    bool, typer.Option("--full-refresh", metavar="", help="Build every day anew, not only those that may have changed.")
+    bool, typer.Option("--full-refresh", metavar="", help="Rebuild every day, not only those that may have changed.")
 ]
 
 
 @app.command()
 def build(select: Select = None, full_refresh: FullRefresh = False) -> None:
-    """Build the marts and run their tests. What is built by day computes the days that may have changed.
+    """Build the marts and run their tests. Models built by day compute only the days that may have changed.
 
     Example: insights dbt build --select +daily_sales
     """
@@ -47,7 +45,7 @@ def build(select: Select = None, full_refresh: FullRefresh = False) -> None:
     runtime.say(
         f"{counted(models, 'model was', 'models were')} built, {skipped:,} skipped;"
         f" {counted(len(built.failures), 'model or test', 'models and tests')} failed, in {built.seconds:.1f} s."
-        f" dbt's log is {dbt_run.log_path(settings)}",
+        f" dbt's log: {dbt_run.log_path(settings)}",
         style="bold red",
     )
     raise typer.Exit(1)
@@ -55,7 +53,7 @@ def build(select: Select = None, full_refresh: FullRefresh = False) -> None:
 
 @app.command()
 def docs() -> None:
-    """Write the marts' documentation, with every column and what comes from what, as one HTML file.
+    """Write the marts' documentation, with columns and lineage, as one HTML file.
 
     Example: insights dbt docs
     """
@@ -63,12 +61,12 @@ def docs() -> None:
 
     with runtime.progressing("dbt") as said:
         page = dbt_run.documents(load_settings(), said)
-    runtime.say(f"The documentation is {page}; open it in a browser.")
+    runtime.say(f"The documentation is in {page}; open it in a browser.")
 
 
 @app.command()
 def sources() -> None:
-    """Tell dbt anew what it reads and who reads it, after a change in aggregates/ or dashboards/.
+    """Regenerate dbt's sources and exposures after a change in aggregates/ or dashboards/.
 
     Example: insights dbt sources
     """
@@ -76,4 +74,4 @@ def sources() -> None:
 
     for path, text in files().items():
         path.write_text(text)
-        runtime.say(f"{path} is written.")
+        runtime.say(f"{path} was written.")

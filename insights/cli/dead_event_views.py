@@ -15,7 +15,7 @@ from reconciliation.dead_records import DeadRecord, DeadRecords
 
 LONGEST_VALUE = 60
 GET_AT = (
-    "A record stays on its topic, at its place, until retention takes it. The bytes of an unreadable one are in the"
+    "A record stays on its topic until retention removes it. The bytes of an unreadable one are in the"
     " column `value` of ops.dead_records, and in --json as base64; any other is in the lake too, whole."
 )
 
@@ -24,8 +24,8 @@ def letters_table(letters: Sequence[DeadLetter]) -> TerminalTable:
     """Each dead letter, with the values that whoever mends it needs."""
     sheet = TerminalTable(
         "dead letters",
-        *(Column(), Column(name="since"), Column(name="meant for"), Column(name="column"), Column(name="value")),
-        Column(name="stood at, and why", flows=True),
+        *(Column(), Column(name="since"), Column(name="intended topic"), Column(name="column"), Column(name="value")),
+        Column(name="position and reason", flows=True),
     )
     for letter in letters:
         told = letter.told
@@ -43,12 +43,12 @@ def letters_table(letters: Sequence[DeadLetter]) -> TerminalTable:
 
 def records_tables(records: DeadRecords) -> Group:
     """How many there are for each reason, the newest one by one, and how to get at them."""
-    number, newest_at = Column(name="records", right=True), Column(name="newest, UTC")
+    number, newest_at = Column(name="records", right=True), Column(name="latest, UTC")
     reasons = TerminalTable("dead records", number, newest_at, Column(name="topic"), Column(name="why", flows=True))
     for each in records.reasons:
         reasons.add(f"{each.records:,}", f"{each.newest_at:%Y-%m-%d %H:%M:%S}", each.topic, _line(each.reason))
     one_by_one = TerminalTable(
-        "the newest of them",
+        "latest dead records",
         *(Column(name="published, UTC"), Column(name="topic"), Column(name="partition", right=True)),
         *(Column(name="offset", right=True), Column(name="why", flows=True)),
         note=GET_AT,

@@ -11,18 +11,18 @@ from insights.cli import runtime
 from insights.settings import load_settings
 from schemas.plural import counted
 
-app = runtime.group("The marts in files, for other programs.", example="insights export tableau")
+app = runtime.group("Export the marts as files for other programs.", example="insights export tableau")
 OutFolder = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Folder to write to. Default: tableau in INSIGHTS_HOME.")
 ]
 MartNames = Annotated[
-    list[str] | None, typer.Option("--mart", metavar="NAME", help="Only this one, as rfm; may be given again.")
+    list[str] | None, typer.Option("--mart", metavar="NAME", help="Only this mart, for example rfm; repeatable.")
 ]
 
 
 @app.command()
 def tableau(out: OutFolder = None, mart: MartNames = None) -> None:
-    """Write each mart as a .hyper extract, which Tableau opens. One that is there is replaced at once.
+    """Write each mart as a .hyper extract for Tableau. Existing extracts are replaced atomically.
 
     Example: insights export tableau --mart daily_sales --mart rfm
     """
@@ -43,4 +43,4 @@ def tableau(out: OutFolder = None, mart: MartNames = None) -> None:
                 done = export(connection, each, folder)
                 runtime.say(f"{done.file}: {counted(done.rows, 'row')}, {megabytes(done.size_bytes)}")
     except psycopg.OperationalError as error:
-        raise Retryable(f"Postgres does not answer: {' '.join(str(error).split())}") from error
+        raise Retryable(f"Postgres is not responding: {' '.join(str(error).split())}") from error

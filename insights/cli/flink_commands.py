@@ -9,18 +9,20 @@ import typer
 from insights.cli import runtime
 from insights.settings import Settings, load_settings
 
-app = runtime.group("The live job on Flink, by hand; `up` starts it by itself.", example="insights flink list")
+app = runtime.group("Control the live Flink job by hand; `up` starts it for you.", example="insights flink list")
 FromBeginning = Annotated[
     bool,
     typer.Option(
-        "--from-beginning", metavar="", help="Forget its state, empty its tables and read the whole log again."
+        "--from-beginning",
+        metavar="",
+        help="Rebuild from scratch: discard its state, empty its tables and read the whole log again.",
     ),
 ]
 
 
 @app.command()
 def submit(from_beginning: FromBeginning = False) -> None:
-    """Start the live jobs from their newest snapshots, or do nothing when they run.
+    """Start the live jobs from their latest snapshots. Does nothing when they are running.
 
     Example: insights flink submit
     """
@@ -53,7 +55,7 @@ def _start_over(settings: Settings) -> str:
 
 @app.command("list")
 def list_() -> None:
-    """List the jobs that Flink knows.
+    """List Flink's jobs.
 
     Example: insights flink list
     """
@@ -66,7 +68,7 @@ def list_() -> None:
 
 @app.command()
 def stop() -> None:
-    """Stop the live jobs with savepoints, from which the next submit goes on.
+    """Stop the live jobs with savepoints; the next submit resumes from them.
 
     Example: insights flink stop
     """
@@ -100,7 +102,7 @@ def end_stop(settings: Settings) -> bool:
         return False
     told = f"{hold.told[:1].upper()}{hold.told[1:]}"
     was_stopped = hold.why == "stopped"
-    runtime.say(f"{told}: it is started again." if was_stopped else f"{told}; {hold.way_out}.", style="yellow")
+    runtime.say(f"{told}: starting it again." if was_stopped else f"{told}; {hold.way_out}.", style="yellow")
     return was_stopped
 
 
@@ -109,4 +111,4 @@ def start_again(settings: Settings) -> None:
     from flink import job_control
     from insights.wiring import deployment
 
-    runtime.say(f"It runs as {job_control.submit(deployment(settings))}.")
+    runtime.say(f"It is running as {job_control.submit(deployment(settings))}.")

@@ -11,19 +11,20 @@ import typer
 from insights.cli import runtime
 from insights.settings import load_settings
 
-app = runtime.group("The lake: what is in it, and its upkeep.", example="insights lake list")
-DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Say what would be done, and do nothing.")]
+app = runtime.group("The lake: its tables and their maintenance.", example="insights lake list")
+DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Show what would be done, without doing it.")]
 KeepHours = Annotated[
-    float, typer.Option(min=0, metavar="HOURS", help="How long a snapshot stays for whoever reads it. Default: 3.")
+    float, typer.Option(min=0, metavar="HOURS", help="How long to keep old snapshots for readers. Default: 3.")
 ]
 Only = Annotated[
-    list[str] | None, typer.Option("--table", metavar="NAME", help="Only this one (live.sessions); may be repeated.")
+    list[str] | None,
+    typer.Option("--table", metavar="NAME", help="Only this table, for example live.sessions; repeatable."),
 ]
 
 
 @app.command()
 def maintain(dry_run: DryRun = False, keep_hours: KeepHours = 3.0) -> None:
-    """Make small files few, and remove old snapshots and files that nobody knows. The live job may run.
+    """Compact small files and remove old snapshots and orphan files. Safe while the live job runs.
 
     Example: insights lake maintain --dry-run
     """
@@ -41,10 +42,10 @@ def maintain(dry_run: DryRun = False, keep_hours: KeepHours = 3.0) -> None:
 
 @app.command()
 def publish(only: Only = None) -> None:
-    """Copy facts, aggregates and books to the lake, as tables of the same names: what Athena reads.
+    """Copy facts, aggregates and reconciliation tables to the lake, for Athena.
 
-    A day is copied again while it may change, and when a replay changed it. The stack may run. With
-    INSIGHTS_GLUE_WAREHOUSE set, the tables are in AWS Glue; else in this stack's own lake.
+    A day is copied again while it can still change, and after a replay changed it. Safe while the stack runs. With
+    INSIGHTS_GLUE_WAREHOUSE set, the tables go to AWS Glue, otherwise to this stack's lake.
 
     Example: insights lake publish
     """
@@ -60,7 +61,7 @@ def publish(only: Only = None) -> None:
 
 @app.command("list")
 def list_() -> None:
-    """List the lake's tables with their files, bytes and snapshots.
+    """List the lake's tables with files, size and snapshots.
 
     Example: insights lake list
     """

@@ -58,38 +58,42 @@ History = Annotated[
     str | None,
     typer.Option(
         metavar="LENGTH|FILE",
-        help=f"The past to begin with: a length of time (12h, 30d), or a file of real orders. {_default('history')}",
+        help=f"History to start with: a length of time (12h, 30d), or a file of real orders. {_default('history')}",
     ),
 ]
 MappingFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE|NAME|auto",
-        help="With --history FILE: TOML that says what its columns are, the name of a ready one, or auto to find that.",
+        help="With --history FILE: a TOML column mapping, the name of a built-in one, or auto to detect it.",
     ),
 ]
 Rate = Annotated[
     float | None,
     typer.Option(
-        min=0.001, metavar="NUMBER", help=f"Events a second of the synthetic shop, on average. {_default('rate')}"
+        min=0.001, metavar="NUMBER", help=f"Average events per second of the synthetic shop. {_default('rate')}"
     ),
 ]
 Seed = Annotated[
-    int | None, typer.Option(metavar="NUMBER", help=f"The same seed draws the same shop. {_default('seed')}")
+    int | None, typer.Option(metavar="NUMBER", help=f"The same seed generates the same shop. {_default('seed')}")
 ]
 NoProducers = Annotated[
-    bool, typer.Option("--no-producers", metavar="", help="Only the servers and the live job: no shop and no page.")
+    bool,
+    typer.Option("--no-producers", metavar="", help="Start only the servers and the live job, without shop and page."),
 ]
-Force = Annotated[bool, typer.Option("--force", metavar="", help="Remove it without asking.")]
-AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, for programs; its shape is stable.")]
-Watch = Annotated[bool, typer.Option("--watch", metavar="", help="Show it again every second, until Ctrl-C.")]
+Force = Annotated[bool, typer.Option("--force", metavar="", help="Remove without asking.")]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, in a stable format.")]
+Watch = Annotated[bool, typer.Option("--watch", metavar="", help="Refresh every second, until Ctrl-C.")]
 PartName = Annotated[
-    str, typer.Argument(metavar="PART", help="Its name in the table `parts` of `insights status`, as kafka or page.")
+    str,
+    typer.Argument(
+        metavar="PART", help="Its name in the `parts` table of `insights status`, for example kafka or page."
+    ),
 ]
 ForTopic = Annotated[
-    str | None, typer.Option("--topic", metavar="TOPIC", help="Only what was meant for this, as sales.order_placed.")
+    str | None, typer.Option("--topic", metavar="TOPIC", help="Only this topic's, for example sales.order_placed.")
 ]
-Follow = Annotated[bool, typer.Option("--follow", "-f", metavar="", help="Go on with what is added, until Ctrl-C.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", metavar="", help="Keep showing new lines, until Ctrl-C.")]
 Lines = Annotated[
     int, typer.Option("--lines", "-n", min=0, metavar="NUMBER", help="How many of the last lines to show.")
 ]
@@ -97,7 +101,7 @@ Lines = Annotated[
 
 @app.callback()
 def insights(debug: Debug = False) -> None:
-    """Insights Hub: a shop's events on one log, its numbers live.
+    """Insights Hub: real-time analytics for online shops.
 
     Example: insights up --history 12h
     """
@@ -111,7 +115,7 @@ def up(
     seed: Seed = None,
     no_producers: NoProducers = False,
 ) -> None:
-    """Start everything, and wait until its history is in the tables and dashboards. What is up stays as it is.
+    """Start everything and wait until the history is counted and on the dashboards. Leaves running parts alone.
 
     Example: insights up --history 12h --rate 50
     """
@@ -127,9 +131,9 @@ def up(
         if was_stopped:
             flink_commands.start_again(settings)
         else:
-            runtime.say("Everything is up already; nothing was changed.")
+            runtime.say("Everything is already running; nothing was changed.")
         if history or rate or seed is not None:
-            runtime.say("The options given were not used: they are for a stack that starts.", style="yellow")
+            runtime.say("The options were ignored: they only apply when the stack starts.", style="yellow")
     else:
         warnings = [finding for finding in require_fit(settings) if finding.level == "warning"]
         runtime.show(status_views.findings_table(warnings)) if warnings else None
@@ -157,12 +161,14 @@ def up_plan(
 
     file = Path(history).expanduser().absolute() if history and (mapping or Path(history).exists()) else None
     if file is None and mapping is not None:
-        raise Misconfigured("--mapping says what the columns of a history file are; name the file with --history FILE")
+        raise Misconfigured("--mapping describes the columns of a history file; name the file with --history FILE")
     if file is not None and mapping is not None:
         mapping = ready_mapping(file, mapping.expanduser(), confirmed=False)
     for path in (file, mapping):
         if path is not None and not path.is_file():
-            raise Misconfigured(f"{path} is not a file; --history and --mapping name the orders and their columns")
+            raise Misconfigured(
+                f"{path} is not a file; --history takes the orders file and --mapping its column mapping"
+            )
     if history and file is None:
         duration(history)
     return UpPlan(
@@ -195,7 +201,7 @@ def is_up(settings: Settings) -> bool:
 
 @app.command()
 def down() -> None:
-    """Stop everything, the live job with a savepoint. The data stays.
+    """Stop everything, taking a savepoint of the live job. Keeps the data.
 
     Example: insights down
     """
@@ -205,7 +211,7 @@ def down() -> None:
     settings = load_settings()
     with progress.steps(runtime.out) as report:
         stack.down(settings, report)
-    runtime.say("Everything is stopped; `make up` goes on from here.")
+    runtime.say("Everything is stopped; `make up` resumes from here.")
 
 
 @app.command()
@@ -219,7 +225,7 @@ def clean(force: Force = False) -> None:
 
     settings = load_settings()
     if not settings.home.exists():
-        runtime.say(f"There is nothing at {settings.home}.")
+        runtime.say(f"{settings.home} does not exist; there is nothing to remove.")
         return
     check_is_data_folder(settings.home)
     if not force:
@@ -227,7 +233,7 @@ def clean(force: Force = False) -> None:
     with progress.steps(runtime.out) as report:
         stack.down(settings, report)
     shutil.rmtree(settings.home)
-    runtime.say(f"{settings.home} is gone.")
+    runtime.say(f"Removed {settings.home}.")
 
 
 def check_is_data_folder(home: Path) -> None:
@@ -241,7 +247,7 @@ def check_is_data_folder(home: Path) -> None:
 
 @app.command()
 def status(as_json: AsJson = False, watch: Watch = False) -> None:
-    """Show what runs, what was counted, and how fresh it is.
+    """Show what is running, the events counted, and how fresh the tables are.
 
     Example: insights status --watch
     """
@@ -262,7 +268,7 @@ def status(as_json: AsJson = False, watch: Watch = False) -> None:
 
 @app.command()
 def doctor() -> None:
-    """Check whether this machine is fit to run the stack.
+    """Check whether this machine can run the stack.
 
     Example: insights doctor
     """
@@ -272,17 +278,17 @@ def doctor() -> None:
     findings = check(load_settings())
     runtime.show(status_views.findings_table(findings))
     if any(finding.level == "error" for finding in findings):
-        runtime.say("This machine can't run the stack before what is marked ✗ is mended.", style="bold red")
+        runtime.say("This machine can't run the stack until the problems marked ✗ are fixed.", style="bold red")
         raise typer.Exit(1)
     runtime.say("This machine can run the stack: `make up` starts it.", style="bold green")
 
 
 @app.command("dead-letters")
 def dead_letters(topic: ForTopic = None, as_json: AsJson = False) -> None:
-    """List what could not become an event, or stands on a topic and counts nowhere: where it stood, and why.
+    """List dead letters and dead records: where each came from, and why it was rejected.
 
-    Values may be personal. A dead letter never reached its topic; a dead record stands on it, and the live job can't
-    read it, or may not count it.
+    A dead letter never reached its topic. A dead record is on its topic, but the live job can't
+    read it or must not count it. Values may contain personal data.
 
     Example: insights dead-letters --topic sales.order_placed
     """
@@ -309,7 +315,7 @@ def dead_letters(topic: ForTopic = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def logs(part: PartName, follow: Follow = False, lines: Lines = 50) -> None:
-    """Show the end of a part's log.
+    """Show the last lines of a part's log.
 
     Example: insights logs taskmanager --follow
     """
@@ -328,7 +334,7 @@ def logs(part: PartName, follow: Follow = False, lines: Lines = 50) -> None:
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def produce(ctx: typer.Context) -> Any:
-    """Run a source of events in this terminal, until it is done or Ctrl-C.
+    """Run an event source in this terminal, until it finishes or Ctrl-C.
 
     Example: insights produce orders --rate 50 --max-events 1000
     """

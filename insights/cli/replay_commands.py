@@ -19,34 +19,37 @@ if TYPE_CHECKING:
     from replay.planning import Wish
 
 app = runtime.group(
-    "History recomputed from the log, proven equal cell by cell, and swapped in.",
+    "Recompute history from the log, verify it cell by cell, and promote it.",
     example="insights replay plan sales_per_minute --from 2026-11-01 --to 2026-11-08",
 )
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[AGGREGATE]...", help="What to recompute, as sales_per_minute.")
+    list[str] | None, typer.Argument(metavar="[AGGREGATE]...", help="What to recompute, for example sales_per_minute.")
 ]
 All = Annotated[bool, typer.Option("--all", metavar="", help="Every aggregate and every fact.")]
-From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="Windows that start then or later, UTC.")]
-To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Windows that start before then, UTC.")]
-FromBeginning = Annotated[bool, typer.Option("--from-beginning", metavar="", help="All windows that there are.")]
+From = Annotated[
+    str | None, typer.Option("--from", metavar="TIME", help="Windows that start at this time or later, UTC.")
+]
+To = Annotated[str | None, typer.Option("--to", metavar="TIME", help="Windows that start before this time, UTC.")]
+FromBeginning = Annotated[bool, typer.Option("--from-beginning", metavar="", help="All windows.")]
 Late = Annotated[
-    bool, typer.Option("--late", metavar="", help="The windows that late events belong to, with these events in them.")
+    bool, typer.Option("--late", metavar="", help="The windows of pending late events, with these events included.")
 ]
 Offsets = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Read up to these offsets: a plan, a certificate, or {topic: {partition: end}}."),
 ]
 Out = Annotated[
-    Path | None, typer.Option("--out", "-o", metavar="FILE", help="Where to write the plan. Default: into this folder.")
+    Path | None,
+    typer.Option("--out", "-o", metavar="FILE", help="Where to write the plan. Default: the current folder."),
 ]
-PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A file that `insights replay plan` made.")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="Its name in `insights replay list`, as r7.")]
+PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A file that `insights replay plan` wrote.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Its name in `insights replay list`, for example r7.")]
 EngineName = Annotated[
     str, typer.Option("--engine", metavar="NAME", help="local (Spark on this machine), duckdb, or emr.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print the certificate, as it is kept.")]
-Restate = Annotated[bool, typer.Option("--restate", metavar="", help="Swap in what differs, on purpose.")]
-Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="With --restate: why; it is recorded.")]
+AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print the certificate as stored.")]
+Restate = Annotated[bool, typer.Option("--restate", metavar="", help="Promote even though it differs, on purpose.")]
+Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="With --restate: the reason, which is recorded.")]
 
 
 @app.command()
@@ -60,7 +63,7 @@ def plan(
     offsets: Offsets = None,
     out: Out = None,
 ) -> None:
-    """Work out what a replay would read and touch, and write it to a file. Changes nothing.
+    """Work out what a replay would read and affect, and write it to a file. Changes nothing.
 
     Example: insights replay plan sales_per_minute --from 2026-11-01 --to 2026-11-08
     """
@@ -74,7 +77,7 @@ def plan(
         wish = replace(wish, ends=read_offsets(offsets))
     path = out or Path(f"replay-{datetime.now(UTC):%Y%m%d-%H%M%S}.yaml")
     if path.exists() or not path.absolute().parent.is_dir():
-        raise Misconfigured(f"{path} is there already, or its folder is not; name another file with --out")
+        raise Misconfigured(f"{path} already exists, or its folder doesn't; name another file with --out")
     found = make_plan(replay_context(load_settings()), wish)
     path.write_text(found.to_yaml())
     for sheet in plan_sheets(found):
@@ -90,11 +93,11 @@ def wish_of(
     from replay.planning import Wish, everything
 
     if late and (names or every):
-        raise Misconfigured("--late takes no names: an event comes to count everywhere at once")
+        raise Misconfigured("--late takes no names: a late event is counted in all aggregates at once")
     if every == bool(names) and not late:
         raise Misconfigured("name the aggregates to recompute, as sales_per_minute, or give --all")
     if [bool(since or until), from_beginning, late].count(True) != 1:
-        raise Misconfigured("say which history: --from and --to, or --from-beginning, or --late")
+        raise Misconfigured("choose the history to recompute: --from and --to, --from-beginning, or --late")
     return Wish(
         names=tuple(names) or everything(),
         scope="late" if late else "beginning" if from_beginning else "windows",
@@ -116,7 +119,7 @@ def moment(text: str | None, option: str) -> datetime | None:
 
 @app.command()
 def run(plan_file: PlanFile, engine: EngineName = "local") -> None:
-    """Recompute what a plan says, beside what is live. Go on with it when it was interrupted.
+    """Run a plan, without touching the live tables. Resumes a run that was interrupted.
 
     Example: insights replay run replay-20261108-101500.yaml
     """
@@ -138,12 +141,12 @@ def run(plan_file: PlanFile, engine: EngineName = "local") -> None:
             heard=meter.heard,
         )
     runtime.show(run_sheet(done))
-    runtime.say(f"Nothing that readers see was changed; `insights replay verify {done.run}` compares it with that.")
+    runtime.say(f"The live tables are unchanged; `insights replay verify {done.run}` compares the results with them.")
 
 
 @app.command()
 def cancel(run: RunName) -> None:
-    """End the job of a run on EMR Serverless. What it finished stays: the same plan goes on from there.
+    """Cancel a run's job on EMR Serverless. Finished chunks are kept: running the same plan again resumes from them.
 
     Example: insights replay cancel r7
     """
@@ -156,14 +159,14 @@ def cancel(run: RunName) -> None:
     target = emr_target(settings)
     path = replay_context(settings).run_dir(run) / "task.json"
     if not path.exists():
-        raise Misconfigured(f"there is no task of {run} here; `insights replay list` names the runs")
+        raise Misconfigured(f"there is no task of {run} here; `insights replay list` lists the runs")
     job = emr.cancel(target, read_task(path.read_text()))
-    runtime.say(f"EMR Serverless ends job {job}." if job else f"{run} has no job on EMR Serverless that runs.")
+    runtime.say(f"Cancelling job {job} on EMR Serverless." if job else f"{run} has no running job on EMR Serverless.")
 
 
 @app.command()
 def verify(run: RunName) -> None:
-    """Compare a run with what is live, cell by cell, and write its certificate.
+    """Compare a run with the live tables, cell by cell, and write its certificate.
 
     Example: insights replay verify r7
     """
@@ -176,18 +179,23 @@ def verify(run: RunName) -> None:
         runtime.show(sheet)
     certificate: dict[str, Any] = done.certificate or {}
     if certificate["result"] != "equal":
-        runtime.say(f"{run} differs from what is live.", style="bold red")
+        runtime.say(f"{run} differs from the live tables.", style="bold red")
         raise typer.Exit(1)
     excluded = sum(sum(one["excluded"].values()) for one in certificate["aggregates"])
-    but = f", but {counted(excluded, 'row')} that newer events touch" if excluded else ""
+    but = f", except {counted(excluded, 'row')} that newer events affect" if excluded else ""
     if faults := certificate.get("sums_faults"):
-        runtime.say(f"The sums of {', '.join(faults)} are not right: see above. The cells are.", style="yellow")
-    runtime.say(f"{run} equals what is live in every cell{but}: `insights replay promote {run}`.", style="bold green")
+        runtime.say(
+            f"The reconciliation of {', '.join(faults)} does not balance: see above. All cells are equal.",
+            style="yellow",
+        )
+    runtime.say(
+        f"{run} equals the live tables in every cell{but}. Next: `insights replay promote {run}`.", style="bold green"
+    )
 
 
 @app.command()
 def promote(run: RunName, restate: Restate = False, reason: Reason = None) -> None:
-    """Make a verified run what readers see, in one transaction.
+    """Replace the live data with a verified run, in one transaction.
 
     Example: insights replay promote r7
     """
@@ -196,15 +204,15 @@ def promote(run: RunName, restate: Restate = False, reason: Reason = None) -> No
     from replay.promote import promote as promote_run
 
     if restate != bool(reason):
-        raise Misconfigured("--restate and --reason belong together: what differs is swapped in for a reason")
+        raise Misconfigured("--restate and --reason go together: a promotion that changes numbers needs a reason")
     done = promote_run(replay_context(load_settings()), run, reason=reason, by=getpass.getuser(), say=runtime.say)
     runtime.show(changes_sheet(done))
-    runtime.say(f"{run} is what readers see; `insights replay rollback {run}` takes it back.", style="bold green")
+    runtime.say(f"{run} is live; `insights replay rollback {run}` undoes it.", style="bold green")
 
 
 @app.command()
 def rollback(run: RunName) -> None:
-    """Take a promotion back: readers see what they saw before it.
+    """Undo a promotion: readers see the previous data again.
 
     Example: insights replay rollback r7
     """
@@ -212,12 +220,12 @@ def rollback(run: RunName) -> None:
     from replay.promote import rollback as roll_back
 
     roll_back(replay_context(load_settings()), run, say=runtime.say)
-    runtime.say(f"{run} is rolled back: readers see what they saw before it.")
+    runtime.say(f"{run} is rolled back: readers see the previous data again.")
 
 
 @app.command()
 def prune(run: RunName) -> None:
-    """Remove what a run left behind; its record and certificate stay. A promoted one can't be rolled back then.
+    """Remove a run's data, but keep its record and certificate. A promoted run can't be rolled back afterwards.
 
     Example: insights replay prune r7
     """
@@ -225,12 +233,12 @@ def prune(run: RunName) -> None:
     from replay.promote import prune as prune_run
 
     prune_run(replay_context(load_settings()), run)
-    runtime.say(f"What {run} left behind is gone; `insights replay show {run}` still shows its record.")
+    runtime.say(f"Removed the data of {run}; `insights replay show {run}` still shows its record.")
 
 
 @app.command("list")
 def list_() -> None:
-    """List the newest runs.
+    """List the latest runs.
 
     Example: insights replay list
     """
@@ -248,7 +256,7 @@ def list_() -> None:
 def show(
     run: RunName, as_json: Annotated[bool, typer.Option("--json", metavar="", help="The certificate.")] = False
 ) -> None:
-    """Show a run: how far it came, its certificate, what its promotion changed.
+    """Show a run: its progress, its certificate, and what its promotion changed.
 
     Example: insights replay show r7
     """
@@ -274,10 +282,10 @@ def show(
 
 @app.command()
 def explain(
-    aggregate: Annotated[str, typer.Argument(metavar="AGGREGATE", help="As sales_per_minute.")],
-    key: Annotated[str, typer.Argument(metavar="KEY", help="The row's key, its values with commas between.")],
+    aggregate: Annotated[str, typer.Argument(metavar="AGGREGATE", help="For example sales_per_minute.")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The row's key: its values, separated by commas.")],
 ) -> None:
-    """Show the events behind one row, and that they add up to it.
+    """Show the events behind one row, and check that they add up to it.
 
     Example: insights replay explain sales_per_minute "2026-11-03 10:15, EU, wheels"
     """
@@ -290,15 +298,15 @@ def explain(
         runtime.show(sheet)
         runtime.say("")
     if found.adds_up:
-        runtime.say("They add up to what is live, in every cell.", style="bold green")
+        runtime.say("The events match the live row in every cell.", style="bold green")
     else:
-        runtime.say("They do not add up to what is live.", style="bold red")
+        runtime.say("The events do not match the live row.", style="bold red")
         raise typer.Exit(1)
 
 
 @app.command()
 def late(engine: EngineName = "duckdb") -> None:
-    """Make late events count whose windows are final: plan, run, verify and promote in one go.
+    """Count late events whose windows are final: plan, run, verify and promote in one step.
 
     Example: insights replay late
     """
@@ -319,4 +327,4 @@ def late(engine: EngineName = "duckdb") -> None:
         return
     for sheet in (*certificate_sheets(done), changes_sheet(done)):
         runtime.show(sheet)
-    runtime.say(f"{done.run} is what readers see; `insights replay rollback {done.run}` takes it back.")
+    runtime.say(f"{done.run} is live; `insights replay rollback {done.run}` undoes it.")

@@ -44,8 +44,8 @@ def plan_sheets(plan: ReplayPlan) -> Iterator[TerminalTable]:
         "read",
         Column(),
         *(Column(name=name, right=True) for name in ("records", "from the lake", "from the log", "lake MB")),
-        Column(name="schema ids", flows=True),
-        note="The log's offsets begin where the lake's end: no gap and no overlap, by offset.",
+        Column(name="schema IDs", flows=True),
+        note="The log's offsets start where the lake's end: no gaps and no overlaps.",
     )
     for topic, planned_topic in plan.topics.items():
         lake = sum(piece.records for piece in planned_topic.slices("lake"))
@@ -75,7 +75,7 @@ def plan_sheets(plan: ReplayPlan) -> Iterator[TerminalTable]:
 
 
 def _left_out_sheet(plan: ReplayPlan) -> TerminalTable:
-    sheet = TerminalTable("can't be made to count", Column(), Column(name="of"), Column(flows=True))
+    sheet = TerminalTable("can't be counted", Column(), Column(name="of"), Column(flows=True))
     for one in plan.left_out:
         place = f"{one.topic} partition {one.partition} offset {one.offset:,}"
         sheet.add(place, f"{one.occurred_at:%Y-%m-%d %H:%M:%S}", one.reason)
@@ -83,8 +83,8 @@ def _left_out_sheet(plan: ReplayPlan) -> TerminalTable:
 
 
 def _late(plan: ReplayPlan) -> str:
-    waiting = f"{plan.waiting_events:,} of these topics wait and stay out"
-    return f"{plan.late_events:,} come to count; {waiting}" if plan.scope == "late" else waiting
+    waiting = f"{plan.waiting_events:,} of these topics stay pending"
+    return f"{plan.late_events:,} will be counted; {waiting}" if plan.scope == "late" else waiting
 
 
 def _windows(planned: PlannedAggregate) -> str:
@@ -113,9 +113,9 @@ def runs_sheet(runs: Sequence[Run]) -> TerminalTable:
         Column(name="engine"),
         Column(name="records", right=True),
         Column(name="took", right=True),
-        Column(name="asked for", right=True),
+        Column(name="requested", right=True),
         Column(name="aggregates", flows=True),
-        note="" if runs else "Nothing was run yet; `insights replay plan` begins.",
+        note="" if runs else "No replays yet; start with `insights replay plan`.",
     )
     for run in runs:
         took = span(run.compute_seconds) if run.compute_seconds else ""
@@ -148,7 +148,7 @@ def run_sheet(run: Run) -> TerminalTable:
     ):
         if seconds:
             sheet.add(name, span(seconds))
-    sheet.add("asked for", f"{run.created_at:%Y-%m-%d %H:%M:%S} by {run.requested_by}")
+    sheet.add("requested", f"{run.created_at:%Y-%m-%d %H:%M:%S} by {run.requested_by}")
     for name, moment in (("promoted", run.promoted_at), ("rolled back", run.rolled_back_at)):
         if moment:
             sheet.add(name, f"{moment:%Y-%m-%d %H:%M:%S}")
@@ -168,9 +168,9 @@ def certificate_sheets(run: Run) -> Iterator[TerminalTable]:
         Column(),
         *(
             Column(name=name, right=True)
-            for name in ("rows", "equal", "different", "only in replay", "only live", "left out")
+            for name in ("rows", "equal", "different", "only in replay", "only live", "excluded")
         ),
-        note="Rows on either side = equal + different + only in replay + only live + left out."
+        note="Rows on either side = equal + different + only in replay + only live + excluded."
         f" {certificate['result']}; code {certificate['code']}; SHA-256 {certificate['sha256']}",
     )
     for one in certificate["aggregates"]:
@@ -191,7 +191,7 @@ def certificate_sheets(run: Run) -> Iterator[TerminalTable]:
 
 
 def _left_out(number: int) -> str:
-    return counted(number, "row of either side is left out", "rows of either side are left out")
+    return counted(number, "row of either side is excluded", "rows of either side are excluded")
 
 
 def _sums_sheet(sums: dict[str, dict[str, int]], faults: dict[str, dict[str, int]]) -> TerminalTable:
@@ -201,7 +201,7 @@ def _sums_sheet(sums: dict[str, dict[str, int]], faults: dict[str, dict[str, int
         Column(),
         *(Column(name=name, right=True) for name in terms),
         note=" ".join(
-            ["Published = counted + duplicate + late + dead, between the offsets that were read.", *sums_faults(faults)]
+            ["Published = counted + duplicate + late + dead, between the offsets read.", *sums_faults(faults)]
         ),
     )
     for topic, found in sums.items():
@@ -215,10 +215,10 @@ def sums_faults(faults: dict[str, dict[str, int]]) -> Iterator[str]:
         missing, twice = found["missing_in_lake"], found["twice_in_lake"]
         said = []
         if missing:
-            said.append(f"the lake lacks {counted(missing, 'record')}, of which nobody knows what became")
+            said.append(f"the lake lacks {counted(missing, 'record')}, whose fate is unknown")
         if twice:
-            said.append(f"the lake has {counted(twice, 'record')} twice, which count once here")
-        yield f"{topic}: {'; '.join(said) or 'the sums do not add up'}."
+            said.append(f"the lake has {counted(twice, 'record')} twice, counted once here")
+        yield f"{topic}: {'; '.join(said) or 'the sums do not balance'}."
 
 
 def _mismatch(number: int) -> Text:
@@ -228,7 +228,7 @@ def _mismatch(number: int) -> Text:
 def _differences(one: dict[str, Any]) -> TerminalTable:
     unequal = ", ".join(f"{name} in {counted(count, 'row')}" for name, count in one["differing_columns"].items())
     sheet = TerminalTable(
-        f"{one['name']}, the first rows that differ",
+        f"{one['name']}, first differing rows",
         Column(),
         Column(name="replay"),
         Column(name="live"),
@@ -251,8 +251,8 @@ def _late_sheet(late: dict[str, Any]) -> TerminalTable:
         Column(),
         Column(name="rows changed", right=True),
         Column(name="not by these events", right=True),
-        note=f"{counted(late['events'], 'late event')}; {'proven' if late['proven'] else 'NOT PROVEN'}: without them"
-        " every cell equals live, with them only theirs change",
+        note=f"{counted(late['events'], 'late event')}; {'verified' if late['proven'] else 'NOT VERIFIED'}: without"
+        " them every cell equals the live one, with them only their cells change",
     )
     for one in late["aggregates"]:
         sheet.add(one["name"], f"{one['changed']:,}", _mismatch(one["changed_untouched"]))
@@ -296,7 +296,7 @@ def explanation_sheets(found: Explanation) -> Iterator[TerminalTable]:
         )
     yield sheet
     sheet = TerminalTable(
-        ", ".join(map(str, found.key.values())), Column(), Column(name="events come to"), Column(name="live")
+        ", ".join(map(str, found.key.values())), Column(), Column(name="events add up to"), Column(name="live")
     )
     for name in {**(found.computed or {}), **(found.live or {})}:
         here, there = (str(side[name]) if side else "no row" for side in (found.computed, found.live))

@@ -55,7 +55,7 @@ def run(app: typer.Typer) -> None:
         if debug:
             raise
         kind = type(error).__name__
-        complain(f"{kind}: {error}. This was not foreseen; `insights --debug` before the command shows where it was")
+        complain(f"{kind}: {error}. This is an unexpected error; `insights --debug` before the command shows where")
         sys.exit(1)
 
 

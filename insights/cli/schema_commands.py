@@ -16,16 +16,16 @@ from schemas.plural import counted
 if TYPE_CHECKING:
     from schemas.registry import Registry
 
-app = runtime.group("The contracts: one Avro schema for each event.", example="insights schemas list")
-Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Compare with git only, and ask no registry.")]
+app = runtime.group("Event contracts: one Avro schema per event.", example="insights schemas list")
+Offline = Annotated[bool, typer.Option("--offline", metavar="", help="Compare with git only, not with the registry.")]
 Ref = Annotated[
-    str | None, typer.Option(metavar="REF", help="Compare with this commit or tag, instead of with every release.")
+    str | None, typer.Option(metavar="REF", help="Compare with this commit or tag instead of every release.")
 ]
 
 
 @app.command()
 def check(offline: Offline = False, ref: Ref = None) -> None:
-    """Check that every contract still fits all its released versions, in git and in the registry.
+    """Check that every contract is compatible with its released versions, in git and in the registry.
 
     Example: insights schemas check --offline
     """
@@ -43,7 +43,7 @@ def check(offline: Offline = False, ref: Ref = None) -> None:
 
 @app.command()
 def register() -> None:
-    """Register every contract with the registry; those that are there already stay as they are.
+    """Register every contract with the registry. Registered versions are left alone.
 
     Example: insights schemas register
     """
@@ -57,7 +57,7 @@ def register() -> None:
 
 @app.command("list")
 def list_() -> None:
-    """List the contracts, and how many versions of each the registry has.
+    """List the contracts and their number of versions in the registry.
 
     Example: insights schemas list
     """
@@ -69,7 +69,7 @@ def list_() -> None:
         "topics",
         *(Column(), Column(name="key"), Column(name="partitions", right=True), Column(name="kept")),
         Column(name="versions", right=True),
-        note=f"? the registry at {registry.url} is away" if "?" in versions.values() else "",
+        note=f"? the registry at {registry.url} is unreachable" if "?" in versions.values() else "",
     )
     for event in events():
         sheet.add(event.topic, event.key, str(event.partitions), _kept(event), versions[event.topic])
@@ -78,8 +78,8 @@ def list_() -> None:
 
 def _kept(event: Event) -> str:
     if event.cleanup == "compact":
-        return "newest by key"
-    return "for ever" if event.retention_days is None else counted(event.retention_days, "day")
+        return "latest by key"
+    return "forever" if event.retention_days is None else counted(event.retention_days, "day")
 
 
 def _versions(registry: Registry, event: Event) -> str:

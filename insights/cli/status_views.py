@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from warehouse.maintenance import Size, Tidied
 
 MARKS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "error": ("✗", "red")}
-BALANCE = "✓ published = counted + duplicate + late + dead   → on their way   ✗ too many"
+BALANCE = "✓ published = counted + duplicate + late + dead   → in flight   ✗ too many"
 FRESH_SECONDS, STALE_SECONDS = 10.0, 120.0
 CAUGHT_UP_SECONDS = 300.0
 WITH_ADDRESS = ("page", "shop", "jobmanager", "kafka", "registry", "postgres")
@@ -81,7 +81,7 @@ def _capitalized(line: str) -> str:
 def currency_line(currency: str) -> TerminalTable:
     """In which currency the shop sells, and so every amount is."""
     sheet = TerminalTable("", Column(), Column(flows=True), gaps=(1,))
-    told = f"{currency}; a sale in another currency is refused and counted nowhere"
+    told = f"{currency}; orders in other currencies are rejected"
     sheet.add(Text("currency", style="bold cyan"), told)
     return sheet
 
@@ -91,11 +91,11 @@ def alerts_line(alerts: Summary) -> TerminalTable:
     sheet = TerminalTable("", Column(), Column(flows=True), gaps=(1,))
     firing = [(alerts.critical, "critical"), (alerts.warning, "warning"), (alerts.info, "info")]
     said = [f"{count:,} {severity}" for count, severity in firing if count]
-    said += [f"rules that are wrong: {alerts.broken:,}"] if alerts.broken else []
-    said += [f"messages not taken yet: {alerts.untold:,}"] if alerts.untold else []
+    said += [f"invalid rules: {alerts.broken:,}"] if alerts.broken else []
+    said += [f"undelivered messages: {alerts.untold:,}"] if alerts.untold else []
     style = "bold red" if alerts.critical else "yellow" if said else "dim"
     if alerts.checked_at is None:
-        said = ["no rule was checked yet"]
+        said = ["rules not checked yet"]
     more = ". See `insights alerts list`" if style != "dim" else ""
     sheet.add(Text("alerts", style="bold cyan"), Text(f"{', '.join(said) or 'none'}{more}", style=style))
     return sheet
@@ -115,7 +115,7 @@ def parts_table(parts: Sequence[PartState]) -> TerminalTable:
         "parts",
         *(Column(), Column(name="state", at_least=10), Column(name="MB", right=True, at_least=6)),
         *(Column(name="up for", right=True, at_least=7), Column(name="address", flows=True), Column(flows=True)),
-        note=_times_note(parts, "started again"),
+        note=_times_note(parts, "restarted"),
     )
     for part in parts:
         memory = "" if part.memory_mb is None else f"{part.memory_mb:,.0f}"
@@ -123,7 +123,7 @@ def parts_table(parts: Sequence[PartState]) -> TerminalTable:
         sheet.add(part.name, _state(part), memory, uptime, part.endpoint, _detail(part))
     used = [part.memory_mb for part in parts if part.memory_mb is not None]
     if used:
-        sheet.add(Text("together", style="dim"), "", Text(f"{sum(used):,.0f}", style="dim"))
+        sheet.add(Text("total", style="dim"), "", Text(f"{sum(used):,.0f}", style="dim"))
     return sheet
 
 
@@ -132,7 +132,7 @@ def tasks_tables(tasks: Sequence[PartState]) -> Iterator[TerminalTable]:
     sheet = TerminalTable(
         "tasks",
         *(Column(), Column(name="state", at_least=10), Column(flows=True)),
-        note=_times_note(tasks, "done again"),
+        note=_times_note(tasks, "repeated"),
     )
     for task in tasks:
         sheet.add(task.name, _state(task), _detail(task))
@@ -183,9 +183,9 @@ def topics_table(topics: Mapping[str, TopicCounts], restated: Mapping[str, int] 
     """Each topic's sum, and whether it comes out. ``restated``: how many late ones count all the same."""
     names = ("published", "counted", "duplicate", "late", "dead")
     since = ", ".join(f"{count:,} of {topic}" for topic, count in sorted((restated or {}).items()))
-    note = f"{BALANCE}. Late, and counted since a replay: {since}." if since else BALANCE
+    note = f"{BALANCE}. Late, but counted by a replay: {since}." if since else BALANCE
     if any(counts.dead for counts in topics.values()):
-        note += "   dead: `insights dead-letters` says which and why"
+        note += "   dead: see `insights dead-letters`"
     sheet = TerminalTable("topics", Column(), *(Column(name=name, right=True) for name in (*names, "")), note=note)
     for topic, counts in topics.items():
         sheet.add(topic, *(number(getattr(counts, name)) for name in names), balance(counts))
@@ -208,7 +208,7 @@ def jobs_table(jobs: Sequence[JobStatus]) -> TerminalTable:
     sheet = TerminalTable(
         "jobs",
         *(Column(), Column(name="state", at_least=10), Column(name="last checkpoint", right=True)),
-        Column(name="events behind", right=True),
+        Column(name="consumer lag", right=True),
         *([Column(flows=True)] if is_failing else []),
     )
     for job in jobs:
@@ -247,7 +247,7 @@ def tables_table(status: Status) -> TerminalTable:
     sheet = TerminalTable(
         "tables",
         Column(),
-        Column(name="newest event", right=True, at_least=12),
+        Column(name="latest event", right=True, at_least=12),
         Column(name="final until, UTC"),
         *([Column(name="last replay")] if newest else []),
     )
@@ -267,7 +267,7 @@ def tables_table(status: Status) -> TerminalTable:
 
 def _age(seconds: float | None) -> Text:
     if seconds is None:
-        return Text("nothing yet", style="dim")
+        return Text("no events yet", style="dim")
     style = "green" if seconds < FRESH_SECONDS else "yellow" if seconds < STALE_SECONDS else "red"
     return Text(f"{span(seconds)} ago", style=style)
 
@@ -289,8 +289,8 @@ def tidied_table(tables: Sequence[Tidied], *, is_plan: bool) -> TerminalTable:
     """What was done to each table of the lake, or would be."""
     names = ("files", "size", "snapshots", "expired", "orphans")
     columns = [Column(name=name, right=True) for name in names]
-    note = "Nothing was changed: this is what would be done, before any new file is written." if is_plan else ""
-    sheet = TerminalTable("would be" if is_plan else "lake", Column(), *columns, note=note)
+    note = "Dry run: nothing was changed." if is_plan else ""
+    sheet = TerminalTable("dry run" if is_plan else "lake", Column(), *columns, note=note)
     for t in tables:
         sizes = (t.before.size_bytes,) if is_plan else (t.before.size_bytes, t.after.size_bytes)
         sheet.add(
@@ -330,22 +330,22 @@ def failures_lines(failures: Sequence[Failure]) -> TerminalTable:
     """Each model or test that failed, dbt's words, and where its SQL is."""
     sheet = TerminalTable("", Column(), Column(flows=True), gaps=(1,))
     for failure in failures:
-        where = f" (its SQL: {failure.compiled})" if failure.compiled else ""
+        where = f" (compiled SQL: {failure.compiled})" if failure.compiled else ""
         sheet.add(Text("✗", style="red"), Text(f"{failure.kind} {failure.name}: {failure.message}{where}"))
     return sheet
 
 
 def addresses_table(where: Mapping[str, Any], runs: Collection[str] = WITH_ADDRESS) -> TerminalTable:
     """Where everything that runs is, and what to look at there. ``runs``: names of parts."""
-    sheet = TerminalTable("where everything is", Column(), Column(flows=True), Column(flows=True))
+    sheet = TerminalTable("addresses", Column(), Column(flows=True), Column(flows=True))
     rows = (
-        ("page", "page", where["page"], "sales as they happen; it refreshes itself"),
+        ("page", "page", where["page"], "the dashboards, updated live"),
         ("shop", "shop", where["shop"], "the demo shop whose catalog is scraped"),
-        ("Flink", "jobmanager", where["flink"], "the live job, its parts by name"),
-        ("Kafka", "kafka", where["kafka"], "the log: every event, in Avro"),
-        ("registry", "registry", where["registry"], "the contracts' versions"),
-        ("Postgres", "postgres", where["postgres"], "live.* aggregates, events.* facts, ops.* bookkeeping"),
-        ("lake", "", _lake_folder(where), "every record as it came, as Iceberg tables"),
+        ("Flink", "jobmanager", where["flink"], "the live job"),
+        ("Kafka", "kafka", where["kafka"], "the event log, in Avro"),
+        ("registry", "registry", where["registry"], "versions of the contracts"),
+        ("Postgres", "postgres", where["postgres"], "live.* aggregates, events.* facts, ops.* operations"),
+        ("lake", "", _lake_folder(where), "the raw events, as Iceberg tables"),
     )
     for name, part, address, see in rows:
         if part and part not in runs:
@@ -364,10 +364,10 @@ def still_counting(until: datetime | None, now: datetime) -> str:
         return ""
     return (
         f"Orders are counted up to {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC so far. If more were published,"
-        " numbers grow until these are counted as well; `insights status` shows how far it is."
+        " the numbers will keep growing; `insights status` shows the progress."
     )
 
 
 def what_next(page: str) -> Text:
     """What to do once everything is up."""
-    return Text.assemble("Look at ", (page, "cyan"), " first. Then: `make status`, and `make down` when you are done.")
+    return Text.assemble("Open ", (page, "cyan"), " first. Then try `make status`, and `make down` when you are done.")

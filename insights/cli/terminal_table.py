@@ -90,7 +90,7 @@ class Screenful:
             yield from line
             yield Segment.line()
         if cut > 0:
-            yield Text(f"… {cut + 1} more lines; they show in a taller window", style="dim")
+            yield Text(f"… {cut + 1} more lines; enlarge the window to see them", style="dim")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,8 +32,8 @@ from warehouse.deployment import Deployment
 
 # With which codes a source ends that has read all of its file.
 FILE_ENDS = {
-    0: "ended by itself",
-    RowsRefused.exit_code: "ended by itself; rows of the file were refused: see `insights dead-letters`",
+    0: "finished",
+    RowsRefused.exit_code: "finished; some rows of the file were rejected: see `insights dead-letters`",
 }
 
 
@@ -264,7 +264,7 @@ def _create_tables(settings: Settings) -> str:
 
     target = deployment(settings)
     create_tables(target, live_job.written(target))
-    return "Postgres and lake tables are there"
+    return "Postgres and lake tables are ready"
 
 
 def create_topics(bootstrap: str) -> str:
@@ -283,7 +283,7 @@ def create_topics(bootstrap: str) -> str:
                 _bring_up_to_contract(admin, e, len(there[e.topic].partitions))
     except KafkaException as error:
         raise BrokerUnavailable(f"Kafka at {bootstrap} could not set up the topics: {error}") from error
-    return f"{len(new)} created, {len(events()) - len(new)} were there"
+    return f"{len(new)} created, {len(events()) - len(new)} existed"
 
 
 def _bring_up_to_contract(admin: AdminClient, e: Event, partitions: int) -> None:

@@ -82,7 +82,7 @@ def _fetch_jars(settings: Settings, report: Report) -> None:
     jars.unpacked_registry(settings.jars)
     jars.link_flink(settings.jars, flink_home(), settings.flink_lib_dir)
     needed = sum(jar.part in jars.STACK for jar in jars.locked_jars())
-    report(Step(name="jars", state="done", detail=f"{came} downloaded, {needed - came} were here"))
+    report(Step(name="jars", state="done", detail=f"{came} downloaded, {needed - came} cached"))
 
 
 def _start_supervisor(settings: Settings, plan: UpPlan) -> None:
@@ -91,8 +91,8 @@ def _start_supervisor(settings: Settings, plan: UpPlan) -> None:
     if supervisor_process(settings):
         if json.loads(config.read_text())["settings"] != json.loads(wanted)["settings"]:
             raise Misconfigured(
-                f"the stack in {settings.home} runs with other settings than these; `insights down` first, then"
-                " up again"
+                f"the stack in {settings.home} is running with different settings; run `insights down`, then"
+                " `insights up`"
             )
         return
     config.touch(mode=0o600)
@@ -111,7 +111,7 @@ def _start_supervisor(settings: Settings, plan: UpPlan) -> None:
     while supervisor_process(settings) is None:
         if time.monotonic() > deadline:
             log = settings.logs_dir / "supervisor.out"
-            raise StackNotUp(f"the supervisor did not start: {_tail(log)} (see {log})")
+            raise StackNotUp(f"the supervisor did not start: {_tail(log)} (log: {log})")
         time.sleep(POLL_SECONDS)
 
 
@@ -143,13 +143,11 @@ def await_all(settings: Settings, names: list[str], report: Report) -> None:
         _give_up_on_failures(settings, names, state, before)
         if supervisor_process(settings) is None and time.monotonic() > deadline - UP_SECONDS + 30:
             log = settings.logs_dir / "supervisor.out"
-            raise StackNotUp(f"the supervisor ended: {_tail(log)} (see {log})")
+            raise StackNotUp(f"the supervisor ended: {_tail(log)} (log: {log})")
         if time.monotonic() > deadline:
             late = [n for n in names if not _is_up(state.get(n, Record()))]
             said = "; ".join(f"{n}: {state.get(n, Record()).detail or state.get(n, Record()).state}" for n in late)
-            raise StackNotUp(
-                f"after {UP_SECONDS:.0f} s these are not up: {said}. Their logs: `insights logs {late[0]}`"
-            )
+            raise StackNotUp(f"not up after {UP_SECONDS:.0f} s: {said}. See `insights logs {late[0]}`")
         time.sleep(POLL_SECONDS)
 
 
@@ -175,11 +173,11 @@ def _give_up_on_failures(
     for name in names:
         record = state.get(name, Record())
         if record.state == "failed" and record.recurring is None:
-            raise StackNotUp(f"{name} failed: {record.detail}. Its log: `insights logs {name}`")
+            raise StackNotUp(f"{name} failed: {record.detail}. See `insights logs {name}`")
         restarts = record.restarts - before.get(name, 0)
         if restarts >= 3 and record.state in ("restarting", "starting") and not record.is_task:
             log = log_path(settings, name)
-            raise StackNotUp(f"{name} does not stay up ({record.detail}): {_tail(log)} (see {log})")
+            raise StackNotUp(f"{name} keeps crashing ({record.detail}): {_tail(log)} (log: {log})")
 
 
 def _await_numbers(settings: Settings, report: Report) -> None:
@@ -192,7 +190,7 @@ def _await_numbers(settings: Settings, report: Report) -> None:
                 break
             if time.monotonic() > deadline:
                 raise StackNotUp(
-                    f"no row came into live.sales_per_minute in {UP_SECONDS:.0f} s; `insights status` shows how far"
+                    f"live.sales_per_minute got no rows in {UP_SECONDS:.0f} s; `insights status` shows how far"
                     " events got: published on the topics, the job's state and lag"
                 )
             time.sleep(POLL_SECONDS)
@@ -275,6 +273,6 @@ def _await_stopped(settings: Settings, supervisor: psutil.Process, report: Repor
 
 def _tail(path: Path, characters: int = 600) -> str:
     try:
-        return path.read_text(errors="replace").strip()[-characters:] or "it said nothing"
+        return path.read_text(errors="replace").strip()[-characters:] or "no output"
     except OSError:
-        return "it said nothing"
+        return "no output"

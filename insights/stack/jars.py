@@ -158,14 +158,14 @@ def _download(jar: Jar, folder: Path, repository: str | None, count: Callable[[J
         except (requests.RequestException, RuntimeError, OSError) as error:
             where = repository or "Maven Central"
             raise JarUnavailable(
-                f"{jar.coordinate} could not be downloaded from {where}: {error}. Is there a network? A mirror is set"
-                " with INSIGHTS_MAVEN_REPOSITORY. What has come so far is kept, so running this again goes on"
+                f"{jar.coordinate} could not be downloaded from {where}: {error}. Check the network, or set a"
+                " mirror with INSIGHTS_MAVEN_REPOSITORY. Downloads are kept, so running this again continues"
             ) from error
         found = sha256_of(path)
         if found != jar.sha256:
             raise JarUnavailable(
-                f"{jar.coordinate}: the repository's file has the hash {found}, {LOCK.name} asks for {jar.sha256};"
-                " it was not used"
+                f"{jar.coordinate}: the repository's file has the hash {found}, {LOCK.name} expects {jar.sha256};"
+                " it was discarded"
             )
         path.replace(folder / jar.file_name)
 

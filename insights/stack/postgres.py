@@ -54,7 +54,7 @@ def _as_unprivileged() -> list[str]:
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise Misconfigured(
-            "Postgres does not run as root and setpriv (util-linux) is not here to run it as another user;"
+            "Postgres refuses to run as root, and setpriv (util-linux) is missing to run it as another user;"
             " install it or start the stack as an ordinary user"
         )
     user = pwd.getpwnam(UNPRIVILEGED)
@@ -92,7 +92,7 @@ def _initdb(settings: Settings, data: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")  # noqa: S603
     password_file.unlink()
     if done.returncode:
-        raise ServerSetupFailed(f"Postgres could not make its data folder {data}: {done.stderr.strip()[-600:]}")
+        raise ServerSetupFailed(f"Postgres could not create its data folder {data}: {done.stderr.strip()[-600:]}")
 
 
 def _end_orphans(data: Path) -> None:
@@ -102,8 +102,8 @@ def _end_orphans(data: Path) -> None:
     left = [process for process in psutil.process_iter() if _is_of(data, process)]
     if living := [process for process in left if _leads(data, process)]:
         raise ServerSetupFailed(
-            f"a Postgres that this stack did not start runs on {data} already: process {living[0].pid}. End it, with"
-            f" kill -INT {living[0].pid}, and this one is started"
+            f"another Postgres is already running on {data}: process {living[0].pid}. Stop it with"
+            f" kill -INT {living[0].pid}, then start again"
         )
     for process in psutil.wait_procs(left, timeout=ORPHANS_SECONDS)[1]:
         process.kill()

@@ -96,7 +96,7 @@ def log_path(settings: Settings, part: str) -> Path:
     found = [path for path in (own, captured) if path.exists()]
     if not found:
         parts = sorted({path.stem for path in settings.logs_dir.glob("*.*")})
-        known = f"there is one of: {', '.join(parts)}" if parts else "nothing was started there yet"
+        known = f"there are logs of: {', '.join(parts)}" if parts else "no part has run yet"
         raise Misconfigured(f"there is no log of {part!r} in {settings.logs_dir}; {known}")
     return max(found, key=lambda path: (path.stat().st_size > 0, path == own))
 

@@ -164,7 +164,7 @@ class Supervisor:
             return
         if kept.well_since is not None and now - kept.well_since > STABLE_AFTER_SECONDS:
             kept.failures = 0
-        kept.record.detail = f"{kept.killed_for or self._how_it_ended(kept.what.name, code)}; starting again"
+        kept.record.detail = f"{kept.killed_for or self._how_it_ended(kept.what.name, code)}; restarting"
         kept.killed_for = ""
         kept.record.state = "restarting"
         kept.record.restarts += 1
@@ -232,7 +232,7 @@ class Supervisor:
         if kept.record.state in ("running", "unhealthy") and now - kept.ill_since >= UNHEALTHY_AFTER_SECONDS:
             kept.record.state, kept.record.detail = "unhealthy", self._why_silent(kept, part)
         if now - kept.ill_since > HUNG_AFTER_SECONDS and self._ready(part.after) and not kept.killed_for:
-            kept.killed_for = f"did not answer for {HUNG_AFTER_SECONDS:.0f} s and was killed"
+            kept.killed_for = f"did not respond for {HUNG_AFTER_SECONDS:.0f} s and was killed"
             kill_family(kept.record)
 
     def _why_silent(self, kept: _Kept, part: Part) -> str:
@@ -240,12 +240,12 @@ class Supervisor:
         process = process_of(kept.record)
         if process is not None and process.status() == psutil.STATUS_STOPPED:
             return (
-                f"does not answer: its process {process.pid} is stopped (SIGSTOP). `kill -CONT {process.pid}` lets it"
-                f" go on; after {HUNG_AFTER_SECONDS:.0f} s it is killed and started again"
+                f"is not responding: its process {process.pid} is suspended (SIGSTOP)."
+                f" `kill -CONT {process.pid}` resumes it; after {HUNG_AFTER_SECONDS:.0f} s it is killed and restarted"
             )
         if away := [name for name in part.after if not self._ready((name,))]:
-            return f"does not answer while {', '.join(away)} is away"
-        return f"does not answer; after {HUNG_AFTER_SECONDS:.0f} s it is killed and started again"
+            return f"is not responding while {', '.join(away)} is down"
+        return f"is not responding; after {HUNG_AFTER_SECONDS:.0f} s it is killed and restarted"
 
     # Tasks
 
@@ -289,7 +289,7 @@ class Supervisor:
         kept.checking = None
         kept.check_due = now + task.every_seconds
         if undone:
-            kept.record.state, kept.record.detail = "waiting", "came undone; doing it again"
+            kept.record.state, kept.record.detail = "waiting", "undone; repeating it"
             kept.record.restarts += 1
 
     # Recurring jobs

@@ -66,7 +66,7 @@ def found(file: OrderFile, state: Path, now: datetime, currency: str) -> Finding
             record = file.record(step)
             encoders[step.kind].encode(record)
             if record["occurred_at"] > now + MOST_AHEAD:
-                raise PoisonEvent(f"occurred_at is {record['occurred_at'].isoformat()}, which is still to come")
+                raise PoisonEvent(f"occurred_at is {record['occurred_at'].isoformat()}, which is in the future")
         except PoisonEvent as error:
             refused.append(step.refused(str(error)))
             continue
@@ -103,10 +103,10 @@ def show(finding: Finding, console: Console) -> None:
     """Print it: the first orders, the months, every refused row, what was not sold, and the sum of rows."""
     file = finding.file
     console.print(Text(f"Read as {file.mapping.description or file.mapping.source}: {file.table.form}."))
-    _print(console, "The first orders, as they would be counted", _orders(finding))
+    _print(console, "First orders, as they would be counted", _orders(finding))
     _print(console, "By month, UTC", _months(finding))
-    _print(console, "Refused rows", _refused(finding))
-    _print(console, "Not counted, rightly", _skipped(finding))
+    _print(console, "Rejected rows", _refused(finding))
+    _print(console, "Skipped rows", _skipped(finding))
     console.print(Text(balance(finding)))
     console.print(Text("Nothing was published."))
 
@@ -120,10 +120,10 @@ def balance(finding: Finding) -> str:
     rows = {(row.sheet, row.line) for row in finding.file.table.records}
     rows |= {(row.sheet, row.line) for row in finding.file.table.broken}
     kept = len(rows - refused - notes - unsold)
-    already = f" ({finding.already:,} of their events are imported already)" if finding.already else ""
+    already = f" ({finding.already:,} of their events were imported before)" if finding.already else ""
     return (
-        f"{counted(len(rows), 'row')}: {kept:,} in orders{already}, {len(refused):,} refused, {len(unsold):,} not"
-        f" sold{f', {len(notes):,} of the export itself' if notes else ''}."
+        f"{counted(len(rows), 'row')}: {kept:,} in orders{already}, {len(refused):,} rejected, {len(unsold):,} not"
+        f" sold{f', {len(notes):,} summary lines' if notes else ''}."
     )
 
 
@@ -151,8 +151,8 @@ MONEY: Final = ("gross", "discount", "sales", "shipping", "tax", "refunded")
 
 def _orders(finding: Finding) -> Table:
     table = _table(
-        *("line", "order", "time, UTC", "customer", "region", "units", *MONEY[:5], "paid back", "currency"),
-        right=("line", "units", "paid back", *MONEY),
+        *("line", "order", "time, UTC", "customer", "region", "units", *MONEY[:5], "refunded", "currency"),
+        right=("line", "units", "refunded", *MONEY),
     )
     refunds = {step.order_id: step.amount for step in finding.steps if step.kind != ORDER}
     for step in [step for step in finding.steps if step.kind == ORDER][:FIRST]:
@@ -183,7 +183,7 @@ def _refused(finding: Finding) -> Table:
     for refusal in finding.refused:
         place = f"{refusal.sheet} {refusal.line}".strip()
         others = len(refusal.rows) - 1
-        whole = f" (order {refusal.order_id}: {others + 1} rows are refused together)" if others else ""
+        whole = f" (order {refusal.order_id}: {others + 1} rows are rejected together)" if others else ""
         table.add_row(place, *(_plain(text) for text in (refusal.column, refusal.value, refusal.reason + whole)))
     return table
 

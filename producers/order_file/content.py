@@ -83,7 +83,7 @@ def _gunzipped(content: bytes, name: str) -> bytes:
         with gzip.open(io.BytesIO(content)) as stream:
             text = stream.read(MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise Misconfigured(f"{name} is a gzip file that is damaged ({error}); export or copy it again") from error
+        raise Misconfigured(f"{name} is a damaged gzip file ({error}); export or copy it again") from error
     if len(text) > MOST_BYTES:
         raise Misconfigured(f"{name} holds more than {MOST_BYTES >> 30} GiB; split it into files by month or year")
     return text
@@ -102,8 +102,7 @@ def known(encoding: str) -> str:
         io.TextIOWrapper(io.BytesIO(), encoding)  # refuses what is no encoding of text, as base64
     except (LookupError, ValueError) as error:
         raise Misconfigured(
-            f"there is no encoding {encoding!r}; write utf-8, utf-16, cp1252 or shift_jis, or leave it out to have it"
-            " found out"
+            f"there is no encoding {encoding!r}; write utf-8, utf-16, cp1252 or shift_jis, or omit it to detect it"
         ) from error
     return found.name
 

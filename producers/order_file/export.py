@@ -56,7 +56,9 @@ def detected(path: Path) -> tuple[Path, str]:
         mapping = load(mapping_path)
         if mapping.file:
             if all(_find(parts, name) for name in (mapping.file, *(join.file for join in mapping.joins))):
-                found.append((1000, mapping_path, f"{path.name} has {mapping.file} and what goes with it"))
+                found.append(
+                    (1000, mapping_path, f"{path.name} contains {mapping.file} and the files that belong to it")
+                )
         elif len(parts) == 1 and (held := _held(parts, mapping)):
             found.append((len(held), mapping_path, f"its header has {', '.join(held)}"))
     found.sort(key=lambda each: (-each[0], each[1]))
@@ -64,7 +66,7 @@ def detected(path: Path) -> tuple[Path, str]:
         raise Misconfigured(_nothing_fits(path, parts))
     if len(found) > 1 and found[0][0] == found[1][0]:
         names = " and ".join(each[1].stem for each in found if each[0] == found[0][0])
-        raise Misconfigured(f"{path.name} may be an export of {names}; say which with --mapping NAME")
+        raise Misconfigured(f"{path.name} may be an export of {names}; choose one with --mapping NAME")
     return found[0][1], found[0][2]
 
 
@@ -83,13 +85,13 @@ def _held(parts: Parts, mapping: ColumnMapping) -> Sequence[str]:
 def _nothing_fits(path: Path, parts: Parts) -> str:
     names = ", ".join(ready())
     if len(parts) > 1:
-        return f"no ready mapping fits the files in {path}: {', '.join(sorted(parts))}; there are {names}"
+        return f"no built-in mapping fits the files in {path}: {', '.join(sorted(parts))}; there are {names}"
     name, content = next(iter(parts.items()))
     table = read_table(content, name=name, delimiter=contents.AUTO, encoding=contents.AUTO)
     header = table.header or (table.records[0].cells if table.records else ())
     return (
-        f"no ready mapping fits {path.name}, whose first row has {', '.join(header)}; there are {names}. Write one that"
-        " says what its columns are, as in README under Your own orders, and give it with --mapping FILE"
+        f"no built-in mapping fits {path.name}, whose first row has {', '.join(header)}; there are {names}. Write a"
+        " mapping for its columns, as in README under Your own orders, and give it with --mapping FILE"
     )
 
 

@@ -163,7 +163,9 @@ class ColumnMapping:
             elif not found[field]:
                 names = ", ".join(name for name in header if name) if header else "none: header = false"
                 asked = " or ".join(repr(column) for column in columns)
-                raise Misconfigured(f"the mapping's column {asked} for {field} is not in the file; it has {names}")
+                raise Misconfigured(
+                    f"the mapping's column {asked} for {field} is not in the file; its columns are {names}"
+                )
         return found
 
 
@@ -174,7 +176,7 @@ def _position(field: str, column: Column, places: Mapping[str, Sequence[int]]) -
     if len(at) > 1:
         where = " and ".join(str(position + 1) for position in at)
         raise Misconfigured(
-            f"the mapping's column {column!r} for {field} is in the file more than once, as columns {where}; write the"
+            f"the mapping's column {column!r} for {field} is in the file more than once, as columns {where}; give the"
             " position of the right one"
         )
     return at
@@ -228,7 +230,7 @@ def _check_settings(settings: Mapping[str, Any]) -> None:
             raise Misconfigured(f"there is no setting {name!r}; there are {', '.join(SETTINGS)}")
         if name in FLAGS:
             if value is not None and not isinstance(value, bool):
-                raise Misconfigured(f"{name} must be a true or false")
+                raise Misconfigured(f"{name} must be true or false")
         elif name in ("date_format", "detect", "optional", "notes") and isinstance(value, list):
             if not all(isinstance(each, str) for each in value):
                 raise Misconfigured(f"{name} must be strings")
@@ -251,9 +253,9 @@ def _check_times(settings: Mapping[str, Any]) -> None:
     known = (ISO, *EPOCH_UNITS)
     for form in formats:
         if form not in known and "%" not in form:
-            raise Misconfigured(f"date_format {form!r} is no format like %d.%m.%Y, and none of {', '.join(known)}")
+            raise Misconfigured(f"date_format {form!r} is neither a format like %d.%m.%Y nor one of {', '.join(known)}")
     if not formats:
-        raise Misconfigured("date_format is an empty list; leave it out for ISO 8601")
+        raise Misconfigured("date_format is an empty list; omit it for ISO 8601")
 
 
 def _check_fields(
@@ -275,7 +277,7 @@ def _check_fields(
     if ("total" in mapped) == ("unit_price" in mapped):
         raise Misconfigured("map either total or unit_price")
     if "net_total" in mapped and "discount" in mapped:
-        raise Misconfigured("map either discount or net_total, from which it follows")
+        raise Misconfigured("map either discount or net_total, not both")
 
 
 def _statuses(table: Mapping[str, Any], is_mapped: bool) -> Mapping[str, str]:
@@ -301,7 +303,7 @@ def check_currency(constants: Mapping[str, str], shops: str, path: Path) -> None
     if problem := problem_as_shops(code):
         raise Misconfigured(f"the mapping {path}: constants.currency {code} {problem}")
     raise Misconfigured(
-        f"the orders of the mapping {path} are in {code}, and this shop's currency is {shops}: none would be counted."
+        f"the orders of the mapping {path} are in {code}, but this shop's currency is {shops}: none would be counted."
         f" If the file's amounts are in {shops}, copy the mapping and set constants.currency = {shops!r} in it. For a"
         f" shop that sells in {code}, set INSIGHTS_CURRENCY={code}, in the environment or in .env, and start with an"
         " empty data folder"

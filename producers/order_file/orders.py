@@ -120,7 +120,7 @@ class _Assembly:
         newest = ""
         for record in records:
             if self._reader.is_note(record):
-                reason = "it is a line of the export itself, no order"
+                reason = "a summary line of the export, not an order"
                 self.skipped.append(Skip("note", "", reason, (record,)))
                 continue
             try:

@@ -87,7 +87,7 @@ def run(this: Run) -> None:
         left = len(work.steps) - tally.orders - tally.refunds
         this.verdict = Interrupted(
             f"the import of {options.from_file.name} was ended early: {left:,} of its orders and refunds are not"
-            " published yet. Import it again: what counts already is not counted twice"
+            " published yet. Import it again: nothing is counted twice"
         )
     elif tally.refused:
         this.verdict = RowsRefused(summary(file, work, tally))
@@ -98,7 +98,7 @@ def refuse_hopeless(file: OrderFile, path: Path) -> None:
     if file.refused and not file.steps and not any(skip.what == "order" for skip in file.skipped):
         first = file.refused[0]
         raise Misconfigured(
-            f"no row of {path.name} makes an order, so nothing was published: is the mapping the right one? The first,"
+            f"no row of {path.name} makes an order, so nothing was published: is this the right mapping? The first,"
             f" in line {first.line}: {first.reason}"
         )
 
@@ -117,15 +117,15 @@ def remaining(file: OrderFile, memory: Memory) -> Work:
             already += 1
         else:
             reason = (
-                f"{step.kind} {step.order_id} of {source} is imported already and says something else here: it is a"
-                " correction, which is not counted beside the first"
+                f"{step.kind} {step.order_id} of {source} was imported before and is different here: a"
+                " correction is not counted on top of the first version"
             )
             corrections.append(step.refused(reason))
     for key, skip in voided.items():
         if key in known:
             reason = (
-                f"order {skip.order_id} of {source} is imported already, and is void here ({skip.reason}): it is a"
-                " correction, and the first still counts"
+                f"order {skip.order_id} of {source} was imported before, and is void here ({skip.reason}): this is a"
+                " correction, and the first version still counts"
             )
             corrections.append(skip.refused(reason))
     return Work(steps=steps, refused=[*file.refused, *corrections], already=already)
@@ -159,7 +159,7 @@ def _publish_step(this: Run, file: OrderFile, memory: Memory, tally: Tally, step
     event = EVENTS[step.kind]
     try:
         if step.order_id in lost:
-            raise BadRow(f"its order {step.order_id} is refused, so the refund of it is as well")
+            raise BadRow(f"its order {step.order_id} is rejected, so its refund is as well")
         record = file.record(step)
         this.publish(event, record)
     except PoisonEvent as error:

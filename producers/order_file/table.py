@@ -83,7 +83,7 @@ class Table:
 
     def _below(self, index: int) -> Table:
         if not self.records:
-            raise Misconfigured("holds no rows; is it the right file?")
+            raise Misconfigured("has no rows; is it the right file?")
         own, header = self.records[index], [cell.strip() for cell in self.records[index].cells]
         # It stands again where files were put together, and in each sheet.
         records = [r for r in self.records[index + 1 :] if r.cells != own.cells]
@@ -105,7 +105,7 @@ def read(content: bytes, *, name: str, delimiter: str, encoding: str, wanted: Se
     if contents.is_workbook(content):
         return _workbook(content, name)
     if not content.strip(b" \t\r\n\0\xef\xbb\xbf\xff\xfe"):
-        raise Misconfigured(f"the order file {name} is empty; is it the right file, and was it exported to its end?")
+        raise Misconfigured(f"the order file {name} is empty; is it the right file, and was the export complete?")
     if encoding == contents.AUTO:
         encoding = contents.encoding_of(content)
     text = contents.decoded(content, encoding)
@@ -129,7 +129,7 @@ def _check_is_rows(text: str, name: str, encoding: str) -> None:
     controls = sum(character < " " and character not in "\t\r\n" for character in start)
     if controls * 10 > len(start):
         raise Misconfigured(
-            f"the order file {name} is no text in {encoding}, and no spreadsheet; export it as CSV or xlsx, or"
+            f"the order file {name} is neither text in {encoding} nor a spreadsheet; export it as CSV or xlsx, or"
             " set encoding in the mapping"
         )
 
@@ -268,7 +268,7 @@ def _json(text: str, name: str, encoding: str, wanted: Sequence[str]) -> Table:
         try:
             listed = _loaded(text)
         except ValueError as error:
-            raise Misconfigured(f"the order file {name} is no JSON: {error}; export it again") from error
+            raise Misconfigured(f"the order file {name} is not JSON: {error}; export it again") from error
         objects = list(enumerate(listed, start=1))
     else:
         lines = list(io.StringIO(text, newline=""))
@@ -278,12 +278,12 @@ def _json(text: str, name: str, encoding: str, wanted: Sequence[str]) -> Table:
             try:
                 objects.append((number, _loaded(line)))
             except ValueError as error:
-                broken.append(Broken(number, f"the row is no JSON: {error}"))
+                broken.append(Broken(number, f"the row is not JSON: {error}"))
     header: dict[str, int] = {}
     found: list[tuple[int, dict[str, str]]] = []
     for number, value in objects:
         if not isinstance(value, dict):
-            broken.append(Broken(number, "the row is JSON, and no object with names and values"))
+            broken.append(Broken(number, "the row is JSON, but not an object with names and values"))
             continue
         for row in _rows_of(value, wanted):
             found.append((number, row))

@@ -84,8 +84,8 @@ def _looks_grouped(whole: str, rest: str) -> bool:
 
 def _ambiguous(text: str, whole: str, rest: str) -> BadValue:
     return BadValue(
-        f"{text!r}, which may be {whole}.{rest[1:]} or {whole}{rest[1:]}; set decimal_point in the mapping to the sign"
-        " that stands before cents"
+        f"{text!r}, which could be {whole}.{rest[1:]} or {whole}{rest[1:]}; set decimal_point in the mapping to the"
+        " sign before the cents"
     )
 
 
@@ -100,11 +100,11 @@ def _named(sign: str) -> str:
 def _hint(bare: str, currency: str, decimal_point: str | None) -> str:
     sign = max((s for s in SIGNS if bare.startswith(s) or bare.endswith(s)), key=len, default="")
     if sign:
-        return f": it has the sign of {' or '.join(SIGNS[sign])}, and the order is in {currency}"
+        return f": it has the currency sign of {' or '.join(SIGNS[sign])}, and the order is in {currency}"
     if re.search(r"\d[eE][+-]?\d", bare):
         return ", but a number in scientific notation; write its digits out"
     if re.fullmatch(r"[\d.,]+", bare) and decimal_point is None:
-        return "; is decimal_point set as the file has it?"
+        return "; does decimal_point match the file?"
     return ""
 
 
@@ -201,7 +201,7 @@ def _since_1970(at: datetime, text: str, zone: str) -> int:
             at = at.replace(tzinfo=ZoneInfo(zone))
         return _checked((at - EPOCH) // MILLISECOND, text)
     except OverflowError:
-        raise BadValue(f"{text!r}, which no calendar has in UTC") from None
+        raise BadValue(f"{text!r}, which is not a valid time in UTC") from None
 
 
 def _checked(found: int, text: str) -> int:

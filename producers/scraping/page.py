@@ -115,7 +115,7 @@ class _Page:
     def needed(self, what: str, value: str | None) -> str:
         """``value``, or UnreadablePage when the page does not tell it."""
         if not value:
-            raise self._lacks(f"the page tells no {what}")
+            raise self._lacks(f"the page has no {what}")
         return value
 
     def _lacks(self, problem: str) -> UnreadablePage:
@@ -299,7 +299,7 @@ def _clean(text: str) -> str:
 
 
 def _position(item: Thing) -> float:
-    """What is no number is taken as it comes, behind those that are."""
+    """What is not a number is taken as it comes, behind those that are."""
     told = item.get("position")
     number = re.match(r"\s*(\d{1,6})", str(told), re.ASCII) if not isinstance(told, dict | list) else None
     return int(number[1]) if number else float("inf")

@@ -64,7 +64,7 @@ def told_price(told: Any) -> Decimal:
     could be two prices, for no number, a negative one, and one that whole cents don't hold.
     """
     if isinstance(told, bool) or not isinstance(told, int | float | str | Decimal):
-        raise ValueError(f"{told!r:.40} is no number")
+        raise ValueError(f"{told!r:.40} is not a number")
     text = str(told).strip()
     if len(text) > LONGEST:
         raise ValueError(f"{text[:40]!r}… is too long for a price")
@@ -73,7 +73,7 @@ def told_price(told: Any) -> Decimal:
             Decimal(text if isinstance(told, str) else str(told)) if _plain(told) else _written(text), text
         )
     except InvalidOperation as error:
-        raise ValueError(f"{text!r} is no number") from error
+        raise ValueError(f"{text!r} is not a number") from error
 
 
 def _plain(told: Any) -> bool:
@@ -98,12 +98,12 @@ def _written(text: str) -> Decimal:
         return Decimal(bare.replace(",", "."))
     if re.fullmatch(r"\d+,\d{3}", bare, re.ASCII):
         raise ValueError(f"{text!r} could be thousands or thousandths: write the price with a point")
-    raise ValueError(f"{text!r} is no number")
+    raise ValueError(f"{text!r} is not a number")
 
 
 def _whole_cents(amount: Decimal, text: str) -> Decimal:
     if not amount.is_finite():
-        raise ValueError(f"{text!r} is no number")
+        raise ValueError(f"{text!r} is not a number")
     if amount.is_signed() and amount:
         raise ValueError(f"{text!r} is negative")
     if amount >= 10**MOST_DIGITS:
@@ -124,7 +124,7 @@ def parse_price(text: str, locale: str = "") -> tuple[Decimal, str | None]:
     """
     found = NUMBER.search(text)
     if not found:
-        raise ValueError(f"{text.strip()[:40]!r} holds no price")
+        raise ValueError(f"{text.strip()[:40]!r} contains no price")
     before = text[: found.start()]
     bare_cents = re.search(r"(?:^|[^\w.,])[.,]$", before) and re.match(r"\d{1,2}(?!\d)", found[0])
     if MINUS.search(before[:-1] if bare_cents else _without_signs(before)):
@@ -184,4 +184,4 @@ def told_currency(told: Any, locale: str = "") -> str:
         return text.upper()
     if len(text) <= 4 and (found := currency_in(text, locale)):
         return found
-    raise ValueError(f"{text[:40]!r} is no currency of ISO 4217, or a sign of several")
+    raise ValueError(f"{text[:40]!r} is not an ISO 4217 currency, or is a sign shared by several")

@@ -111,7 +111,7 @@ class HttpFetch:
                 if response.status == 304:
                     return Fetched(url=url, body=None, etag=etag)
                 if response.status != 200:
-                    problem = f"{url}: the site answers {response.status} {response.reason}"
+                    problem = f"{url}: the site returned {response.status} {response.reason}"
                     raise FetchFailed(problem, status=response.status)
                 return Fetched(
                     url=url,

@@ -73,9 +73,9 @@ class Sitemaps:
 
     def _no_products(self) -> str:
         if not self.addresses:
-            return f"the sitemaps of {self.base} name no page at all; is the shop published?"
+            return f"the sitemaps of {self.base} list no pages; is the shop published?"
         return (
-            f"the sitemaps of {self.base} name {self.addresses:,} addresses, and none that may be read is a product's:"
+            f"the sitemaps of {self.base} name {self.addresses:,} addresses, but no readable one is a product page:"
             f" their paths don't match {self.product_path}"
             + (f", for example {self.example[:200]}" if self.example else "")
             + "; give the pattern of its product pages with --product-path"
@@ -89,7 +89,7 @@ class Sitemaps:
             if url in asked:
                 continue
             if _path(url, self.base) is None or not self.rules.allows(url):
-                self.warn(f"{url[:200]}: this sitemap is left alone: it is on another host, or robots.txt forbids it")
+                self.warn(f"{url[:200]}: this sitemap is ignored: it is on another host, or robots.txt forbids it")
                 continue
             asked.add(url)
             try:
@@ -109,7 +109,7 @@ class Sitemaps:
                 yield location
         if waiting:
             self.warn(
-                f"{counted(len(waiting), 'sitemap')} of {self.base} left unread: more than {MOST_SITEMAPS} are named"
+                f"{counted(len(waiting), 'sitemap')} of {self.base} not read: more than {MOST_SITEMAPS} are listed"
             )
 
 

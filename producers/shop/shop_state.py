@@ -61,7 +61,7 @@ class ShopState:
             if known.get(name, value) != value:
                 raise Misconfigured(
                     f"{self.path} holds the cursor of a shop with {name} {known[name]}, this run has {name} {value}:"
-                    f" its events would not fit what is published. Use --{name} {known[name]} or another --state folder"
+                    f" its events would not match those published. Use --{name} {known[name]} or another --state folder"
                 )
         self._database.executemany("insert or ignore into identity values (?, ?)", identity.items())
 

@@ -114,7 +114,9 @@ class Simulation:
             origin <= shopping_hours.OPENED + shopping_hours.WEEK_MINUTES
             or shop.newest_customer(origin) < shop.active_customers
         ):
-            raise Misconfigured("the synthetic shop opened in January 2015 and has few customers yet; start later")
+            raise Misconfigured(
+                "the synthetic shop opens in January 2015 and has few customers before then; start later"
+            )
         self.shop = shop
         self.origin = origin
         self.minute = origin if minute is None else minute

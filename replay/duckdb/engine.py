@@ -164,13 +164,13 @@ def _explained(doing: str) -> Iterator[None]:
         yield
     except duckdb.OutOfMemoryException as error:
         raise NotEnoughRoom(
-            f"{doing}: DuckDB's memory and the disk beside the results are not enough: {error}. Make room, or choose"
-            " smaller chunks or --engine local; then take the run up again"
+            f"{doing}: not enough memory and disk for DuckDB: {error}. Make room, or choose"
+            " smaller chunks or --engine local; then resume the run"
         ) from error
     except (duckdb.IOException, OSError) as error:
-        raise NotEnoughRoom(f"{doing}: a file can't be read or written: {error}. Then take the run up again") from error
+        raise NotEnoughRoom(f"{doing}: a file can't be read or written: {error}. Then resume the run") from error
     except duckdb.Error as error:
-        raise ComputationFailed(f"{doing}: {error}. Nothing of this chunk was written") from error
+        raise ComputationFailed(f"{doing}: {error}. This chunk was not written") from error
 
 
 # The lake's side ------------------------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ def _check_whole(database: DuckDBPyConnection, topic: _Topic) -> None:
         if rows > offsets:
             raise LakeIncomplete(
                 f"the lake has {counted(rows - offsets, 'record')} of {where} more than once, between offsets"
-                f" {s.from_offset} and {s.until_offset - 1}. It must be the log's exact copy: make its table anew"
+                f" {s.from_offset} and {s.until_offset - 1}. It must be an exact copy of the log: recreate its table"
             )
 
 
@@ -289,7 +289,7 @@ def _gaps(database: DuckDBPyConnection, topic: _Topic, s: Slice) -> str:
         select o + 1, following - 1 from (select o, lead(o) over (order by o) as following from ends)
         where following > o + 1 order by o""").fetchall()
     named = [str(first) if first == last else f"{first} to {last}" for first, last in found[:GAPS_NAMED]]
-    return ", ".join(named) + (f" and {len(found) - GAPS_NAMED} more stretches" if len(found) > GAPS_NAMED else "")
+    return ", ".join(named) + (f" and {len(found) - GAPS_NAMED} more ranges" if len(found) > GAPS_NAMED else "")
 
 
 # What is in no number -------------------------------------------------------------------------------------------------

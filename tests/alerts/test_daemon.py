@@ -130,5 +130,7 @@ def test_its_config_is_for_its_owner_alone_and_is_refused_without_telling_what_i
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith(f"insights alerts: {path} is no config of the alert daemon: channels.slack: ")
+    assert done.stderr.startswith(
+        f"insights alerts: {path} is not a valid configuration of the alert daemon: channels.slack: "
+    )
     assert "T0SECRET" not in done.stderr

@@ -131,8 +131,8 @@ def test_one_that_is_over_says_how_long_it_lasted_and_no_advice(tmp_path: Path) 
     told.check(0, "helmets")
     changes = evaluate(told.rule, answer(), NOON + timedelta(minutes=95), told.alerts.values())
     (message,) = messages(told.rule, changes, NOON + timedelta(minutes=95))
-    assert message.head == "Over: Shelves are empty"
-    assert message.lines == ("helmets is out (over after 1 h 35 min)",)
+    assert message.head == "Resolved: Shelves are empty"
+    assert message.lines == ("helmets is out (resolved after 1 h 35 min)",)
     assert message.advice == ""
 
 
@@ -195,7 +195,7 @@ def test_two_rows_of_one_label_are_one_finding_and_the_first_is_told(tmp_path: P
 @pytest.mark.parametrize(
     ("words", "row", "field", "said"),
     [
-        ({"message": "{naem}"}, {"label": "a"}, "message", "{naem} is no column of its SQL; there are label"),
+        ({"message": "{naem}"}, {"label": "a"}, "message", "{naem} is not a column of its SQL; the columns are label"),
         ({"kind": "threshold", "above": 1}, {"label": "a"}, "sql", "a threshold rule needs a column 'value'"),
         ({"kind": "freshness", "limit": "1h"}, {"label": "a"}, "sql", "a freshness rule needs a column 'at'"),
         ({"kind": "threshold", "above": 1}, {"value": "many", "label": ""}, "sql", "should hold a number"),

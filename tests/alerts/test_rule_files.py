@@ -41,24 +41,24 @@ def test_a_finding_is_over_when_it_was_gone_as_long_as_it_must_hold_and_ten_minu
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ({"titel": "x"}, "field titel: is not a field here; remove it or mend its spelling"),
+        ({"titel": "x"}, "field titel: is not a field here; remove it or fix its spelling"),
         ({"title": None}, "field title: is missing; add it"),
         ({"kind": "treshold"}, "field kind: is one of empty, threshold, freshness"),
         ({"kind": None}, "field kind: is one of empty, threshold, freshness"),
         ({"kind": "threshold"}, "has no limit: add 'above' or 'below'"),
         ({"kind": "freshness"}, "field limit: is missing; add it"),
-        ({"kind": "freshness", "limit": "soon"}, "field limit: 'soon' is no length of time"),
-        ({"every": "often"}, "field every: 'often' is no length of time; write 90s, 10m, 2h or 3d"),
-        ({"every": "0s"}, "field every: is nothing; write 1s at least"),
-        ({"for": "long"}, "field for: 'long' is no length of time; write 90s, 10m, 2h or 3d, or 3 checks"),
+        ({"kind": "freshness", "limit": "soon"}, "field limit: 'soon' is not a length of time"),
+        ({"every": "often"}, "field every: 'often' is not a length of time; write 90s, 10m, 2h or 3d"),
+        ({"every": "0s"}, "field every: is zero; write at least 1s"),
+        ({"for": "long"}, "field for: 'long' is not a length of time; write 90s, 10m, 2h or 3d, or 3 checks"),
         ({"severity": "loud"}, "field severity: input should be 'critical', 'warning' or 'info', and it is 'loud'"),
         ({"channels": ["pager"]}, "field channels.0: input should be 'webhook', 'slack' or 'email'"),
         ({"sql": "delete from shelves"}, "field sql: is not a query: it must start with 'with' or 'select'"),
         ({"sql": "select 1; select 2"}, "field sql: has a semicolon"),
-        ({"sql": "select {{today}}"}, "field sql: {{today}} stands for nothing; there is {{now}}"),
+        ({"sql": "select {{today}}"}, "field sql: {{today}} is not defined; use {{now}}"),
         ({"message": "{label"}, "field message: can't be read"),
-        ({"message": "{label.upper}"}, "field message: {label.upper} is no column's name"),
-        ({"message": "{}"}, "field message: {} is no column's name"),
+        ({"message": "{label.upper}"}, "field message: {label.upper} is not a column name"),
+        ({"message": "{}"}, "field message: {} is not a column name"),
         ({"hold": "3m"}, "field hold: is not a field here"),
     ],
 )
@@ -72,7 +72,7 @@ def test_a_mistake_is_told_by_file_and_field(tmp_path: Path, words: dict[str, An
 def test_a_name_inside_of_the_file_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path)
     path.write_text(f"{path.read_text()}name: other\n")
-    with pytest.raises(Misconfigured, match="field name: a rule's name is its file's; remove it"):
+    with pytest.raises(Misconfigured, match="field name: a rule is named after its file; remove it"):
         load(path)
 
 

@@ -219,8 +219,8 @@ def test_a_product_that_is_soon_sold_out_is_found(shop: Shop, found: Callable[[s
     shop.cover("p4", 7)
     shop.cover("p5", 0, on_hand=0, name=None)
     assert found("low_stock") == [
-        "a product without a name (p5) lasts 0 days more: 0 on hand, 1.0 sold a day",
-        "Lamp (p3) lasts 2.5 days more: 7 on hand, 1.0 sold a day",
+        "a product without a name (p5) has 0 days of cover: 0 on hand, 1.0 sold per day",
+        "Lamp (p3) has 2.5 days of cover: 7 on hand, 1.0 sold per day",
     ]
 
 
@@ -235,7 +235,7 @@ def test_orders_that_fall_are_found(shop: Shop, found: Callable[[str], list[str]
     shop.sql("delete from versions.order_lines_v1 where occurred_at > %s", ago(hours=10))
     shop.orders(10, ago(hours=2))
     assert found("orders_fall") == [
-        "10 orders in the three hours to 2026-11-24 12:00 UTC, and 30 are usual at this time of the week"
+        "10 orders in the three hours to 2026-11-24 12:00 UTC; 30 is normal for this time of the week"
     ]
     shop.orders(1, ago(hours=2))
     assert found("orders_fall") == []
@@ -257,7 +257,7 @@ def test_a_fall_goes_on_when_nothing_comes_any_more(shop: Shop, found: Callable[
         shop.orders(30, ago(days=7 * week, hours=4))
     shop.newest(CLICKS, ago(hours=1, minutes=20))
     assert found("orders_fall") == [
-        "0 orders in the three hours to 2026-11-24 11:00 UTC, and 30 are usual at this time of the week"
+        "0 orders in the three hours to 2026-11-24 11:00 UTC; 30 is normal for this time of the week"
     ]
     shop.sql("update ops.event_counts set last_event_at = %s", ago(hours=25))
     assert found("orders_fall") == []
@@ -303,7 +303,7 @@ def test_a_source_that_is_silent_is_found_by_a_limit_of_its_own(shop: Shop, foun
     shop.newest(CLICKS, ago(hours=3, minutes=5))
     shop.newest(ORDERS, ago(hours=3, minutes=5))
     assert found("stale_sources") == [
-        "The newest event of web.interaction.v1 is from 2026-11-24 09:25 UTC, 3 h 5 min ago (limit: 3 h)"
+        "The latest event of web.interaction.v1 is from 2026-11-24 09:25 UTC, 3 h 5 min ago (limit: 3 h)"
     ]
 
 
@@ -323,22 +323,25 @@ SINK = 'PSQLException: ERROR: relation "versions.refunds_v1" does not exist'
         ),
         (
             {"state": "RESTARTING", "failing_since": ago(seconds=40), "failures": 3, "why": SINK},
-            [f"insights-live has failed 3 times and completed no checkpoint since 2026-11-24 12:29 UTC: {SINK}"],
+            [f"insights-live has failed 3 times without completing a checkpoint since 2026-11-24 12:29 UTC: {SINK}"],
         ),
         # Between two failures it runs for a moment.
         (
             {"failing_since": ago(seconds=40), "failures": 3, "why": SINK},
-            [f"insights-live has failed 3 times and completed no checkpoint since 2026-11-24 12:29 UTC: {SINK}"],
+            [f"insights-live has failed 3 times without completing a checkpoint since 2026-11-24 12:29 UTC: {SINK}"],
         ),
         ({"state": "RESTARTING", "not_running_since": ago(seconds=40)}, []),
         (
             {"state": "not there", "not_running_since": ago(seconds=50)},
-            ["insights-live does not run (not there) since 2026-11-24 12:29 UTC: Flink tells no reason"],
+            ["insights-live has not been running (not there) since 2026-11-24 12:29 UTC: Flink gives no reason"],
         ),
         ({"checkpoint_problem": "expired", "checkpoint_at": ago(seconds=20)}, []),
         (
             {"checkpoint_problem": "Checkpoint expired", "checkpoint_at": ago(seconds=40)},
-            ["insights-live runs, and its checkpoints fail since 2026-11-24 12:29 UTC: Checkpoint expired"],
+            [
+                "insights-live is running, but its checkpoints have failed since 2026-11-24 12:29 UTC:"
+                " Checkpoint expired"
+            ],
         ),
         # What was so when the stack was stopped.
         ({"failing_since": ago(hours=9), "failures": 9, "recorded_at": ago(hours=8)}, []),
@@ -437,7 +440,7 @@ def test_a_live_job_at_which_nobody_looks_any_more_is_found(shop: Shop, found: C
     assert found("health_stale") == []
     live_job(shop, recorded_at=ago(minutes=3))
     assert found("health_stale") == [
-        "How insights-live gets on was last written down at 2026-11-24 12:27 UTC, 3 min ago (limit: 2 min)"
+        "The health of insights-live was last recorded at 2026-11-24 12:27 UTC, 3 min ago (limit: 2 min)"
     ]
 
 
@@ -470,7 +473,7 @@ def test_a_job_without_a_checkpoint_is_found_whatever_its_watermark(
     healthy(shop)
     shop.sql("update ops.live_jobs set checkpoint_at = %s", ago(minutes=6))
     assert found("no_checkpoint") == [
-        "insights-live runs, and no checkpoint has been complete since 2026-11-24 12:24 UTC, 6 min ago:"
+        "insights-live is running, but its last complete checkpoint was at 2026-11-24 12:24 UTC, 6 min ago:"
         " nothing becomes final"
     ]
     # An event ahead of the clock has moved the watermark.
@@ -482,14 +485,16 @@ def test_a_job_without_a_checkpoint_is_found_whatever_its_watermark(
 
 @pytest.mark.parametrize(
     ("why", "told"),
-    [("stopped", "The live job was stopped"), ("starting over", "A start from the beginning was begun")],
+    [("stopped", "The live job was stopped"), ("starting over", "A rebuild from scratch was started")],
 )
 def test_a_job_that_was_stopped_and_forgotten_is_found(
     shop: Shop, found: Callable[[str], list[str]], why: str, told: str
 ) -> None:
     healthy(shop)
     shop.insert("ops.holds", held_at=ago(hours=2), held_by="ann", why=why)
-    assert found("job_held") == [f"{told} by ann at 2026-11-24 10:30 UTC, and it stays stopped: nothing is counted"]
+    assert found("job_held") == [
+        f"{told} by ann at 2026-11-24 10:30 UTC, and has not been started since: nothing is being counted"
+    ]
 
 
 def test_a_job_that_is_behind_is_found_by_what_a_topic_usually_brings(
@@ -498,7 +503,7 @@ def test_a_job_that_is_behind_is_found_by_what_a_topic_usually_brings(
     healthy(shop)
     shop.log_counts(ORDERS, published=51_001, counted=50_000)
     assert found("job_behind") == [
-        "1,001 events of sales.order_placed.v1 wait to be counted; the log has 51,001 of them"
+        "1,001 events of sales.order_placed.v1 are waiting to be counted, of 51,001 in the log"
     ]
     # Ten minutes' worth of a busy topic are more than a thousand.
     shop.newest(ORDERS, ago(minutes=1), on_time=2880 * 500)
@@ -508,17 +513,13 @@ def test_a_job_that_is_behind_is_found_by_what_a_topic_usually_brings(
 def test_books_that_nobody_keeps_are_found(shop: Shop, found: Callable[[str], list[str]]) -> None:
     healthy(shop)
     shop.sql("update ops.log_counts set recorded_at = %s", ago(minutes=12))
-    assert found("books_stale") == [
-        "What the log holds was last counted at 2026-11-24 12:18 UTC, 12 min ago (limit: 10 min)"
-    ]
+    assert found("books_stale") == ["Reconciliation last ran at 2026-11-24 12:18 UTC, 12 min ago (limit: 10 min)"]
 
 
 def test_books_that_do_not_come_out_are_found(shop: Shop, found: Callable[[str], list[str]]) -> None:
     healthy(shop)
     shop.log_counts(ORDERS, published=100, counted=101)
-    assert found("accounting") == [
-        "sales.order_placed.v1: of 100 published, -1 are not counted, duplicate, late or dead: it should be 0"
-    ]
+    assert found("accounting") == ["sales.order_placed.v1: -1 of 100 published events unaccounted for"]
     # One that is left is on its way while events flow, and lost when they don't.
     shop.log_counts(ORDERS, published=101, counted=100)
     assert found("accounting") == []
@@ -530,7 +531,7 @@ def test_dead_letters_that_rise_are_found_and_a_trickle_is_not(shop: Shop, found
     shop.dead(11, ago(minutes=30))
     shop.dead(10, ago(minutes=30), CLICKS)
     assert found("dead_letters") == [
-        "11 events for sales.order_placed.v1 were refused in the last hour, 0 are usual; the newest:"
+        "11 events for sales.order_placed.v1 were rejected in the last hour, 0 is normal; the latest:"
         " field quantity is missing"
     ]
     shop.dead(167 * 4, ago(hours=20))
@@ -548,7 +549,7 @@ def test_records_on_a_topic_that_are_dead_are_found_as_dead_letters_are(
             **{"reason": "it is a tombstone: a record without a value", "is_unreadable": True, "value": None},
         )
     assert found("dead_letters") == [
-        "11 events for sales.order_placed.v1 were refused in the last hour, 0 are usual; the newest:"
+        "11 events for sales.order_placed.v1 were rejected in the last hour, 0 is normal; the latest:"
         " it is a tombstone: a record without a value"
     ]
 
@@ -560,7 +561,7 @@ def test_late_events_that_could_be_counted_are_found(shop: Shop, found: Callable
     assert found("late_events") == []
     ready = shop.late(ago(hours=55))
     assert found("late_events") == [
-        "sales.order_placed.v1: 1 late, which could be counted by now and are not; the oldest is from"
+        "Late events of sales.order_placed.v1 that could be counted but are not: 1, the oldest from"
         " 2026-11-22 05:30 UTC"
     ]
     shop.insert("ops.restated_events", topic=ORDERS, kafka_partition=0, kafka_offset=ready, run="r1")
@@ -582,7 +583,7 @@ def test_the_newest_build_decides(shop: Shop, found: Callable[[str], list[str]])
     assert len(found("dbt_build")) == 1
     shop.build("failed tests", 3)
     assert found("dbt_build") == []
-    assert found("dbt_tests") == ["3 of 200 tests failed in the build of 2026-11-24 12:26 UTC: it left no message"]
+    assert found("dbt_tests") == ["3 of 200 tests failed in the build of 2026-11-24 12:26 UTC: no message"]
     shop.build("ok", 0)
     assert (found("dbt_build"), found("dbt_tests")) == ([], [])
 
@@ -603,7 +604,7 @@ def test_a_replay_that_differs_is_found_until_a_newer_one_of_the_same_is_proven(
     shop.replay("r7", "differs", ["order_lines", "refunds"], ago(days=2))
     shop.replay("r8", "verified", ["order_lines"], ago(days=1))
     assert found("replay_differs") == [
-        "r7 of order_lines, refunds differs from the live tables (engine spark, asked for by ann)"
+        "r7 of order_lines, refunds differs from the live tables (engine spark, requested by ann)"
     ]
     shop.replay("r9", "promoted", ["refunds", "order_lines", "customers"], ago(hours=1))
     assert found("replay_differs") == []

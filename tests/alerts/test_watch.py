@@ -90,7 +90,7 @@ def test_what_is_found_is_told_once_and_when_it_is_over_and_stays_known(desk: De
     ]
     desk.shelve()
     desk.step()
-    assert heads(inbox)[1:] == ["Over: Shelves are empty\nhelmets is out (over after 2 min)"]
+    assert heads(inbox)[1:] == ["Resolved: Shelves are empty\nhelmets is out (resolved after 2 min)"]
     assert desk.states() == {"helmets": "recovered"}
 
 
@@ -105,7 +105,7 @@ def test_a_restart_tells_nothing_again_and_forgets_nothing(desk: Desk, inbox: In
     desk.shelve()
     desk.begin()
     desk.step(minutes=60)
-    assert heads(inbox)[1].startswith("Over: ")
+    assert heads(inbox)[1].startswith("Resolved: ")
 
 
 def test_a_rule_is_asked_no_more_often_than_it_wants(desk: Desk) -> None:
@@ -159,11 +159,11 @@ def test_a_channel_that_goes_on_failing_is_itself_told_by_the_others(
         desk.step()
     assert [mail["Subject"] for mail in mail.mails] == [
         "[warning] Shelves are empty",
-        "[warning] Alerts don't work as they should",
+        "[warning] Alerting is not working properly",
     ]
     body = mail.mails[1].get_body(("plain",))
     assert body is not None
-    assert "The channel webhook takes no messages: http://127.0.0.1" in body.get_content()
+    assert "The channel webhook rejects messages: http://127.0.0.1" in body.get_content()
     assert "T0SECRET" not in body.get_content()
     with psycopg.connect(desk.dsn) as connection:
         (trouble,) = alert_store.troubles(connection, NOON)
@@ -256,10 +256,13 @@ def test_what_cannot_be_asked_ends_nothing_that_fires(desk: Desk, inbox: Inbox) 
     ("sql", "said"),
     [
         ("select lable as label from shelves", 'column "lable" does not exist'),
-        ("select * from (values (pg_sleep(60))) as sleeps (label)", "took longer than a rule may and was stopped"),
-        ("select nextval('numbers')::text as label", "a rule may read, and write nothing"),
+        (
+            "select * from (values (pg_sleep(60))) as sleeps (label)",
+            "took longer than the limit for rules and was stopped",
+        ),
+        ("select nextval('numbers')::text as label", "a rule may only read"),
         ("with gone as (delete from shelves returning label) select label from gone", "data-modifying statement"),
-        ("select lo_create(0)::text as label", "a rule may read, and write nothing"),
+        ("select lo_create(0)::text as label", "a rule may only read"),
         ("select set_config('transaction_read_only', 'off', true) as label", "read-write mode"),
     ],
 )
@@ -278,7 +281,7 @@ def test_sql_that_is_wrong_slow_or_writes_is_stopped_and_told_and_stops_no_other
     assert outcome[1].startswith("rule a_wrong_one, field sql: ")
     assert said in outcome[1]
     assert heads(inbox)[0] == "Shelves are empty\nhelmets is out"
-    assert heads(inbox)[1].startswith("Alerts don't work as they should\nrule a_wrong_one, field sql: ")
+    assert heads(inbox)[1].startswith("Alerting is not working properly\nrule a_wrong_one, field sql: ")
     assert said in desk.watches[-1].health.broken[0]
 
 
@@ -287,7 +290,7 @@ def test_a_rule_is_read_anew_when_its_file_changes(desk: Desk, inbox: Inbox) -> 
     desk.step()
     write(desk.rules, message="No {label} left", remind="1s")
     desk.step()
-    assert heads(inbox)[1] == "Still: Shelves are empty\nNo helmets left"
+    assert heads(inbox)[1] == "Still firing: Shelves are empty\nNo helmets left"
 
 
 def test_a_rule_that_is_gone_ends_its_alerts_without_a_word_but_one_that_is_misspelt_does_not(
@@ -323,7 +326,7 @@ def test_while_postgres_is_away_that_is_told_once_and_afterwards_all_goes_on(des
     with closed(desk):
         desk.step()
         desk.step()
-        assert "does not answer" in desk.watches[-1].health.problem or "terminat" in desk.watches[-1].health.problem
+        assert "is not responding" in desk.watches[-1].health.problem or "terminat" in desk.watches[-1].health.problem
         assert len(inbox.bodies) == 1
         for _ in range(10):
             desk.step()
@@ -385,7 +388,7 @@ def test_two_at_once_tell_one_message_and_the_second_takes_over_when_the_first_i
     first, second = desk.begin(), desk.begin()
     first.step()
     second.step()
-    assert (len(inbox.bodies), second.health.problem) == (1, "another process watches")
+    assert (len(inbox.bodies), second.health.problem) == (1, "another process is checking the rules")
     first.close()
     desk.step()
     assert second.health.watching
@@ -442,4 +445,4 @@ def test_a_defect_of_a_channel_is_told_by_its_kind_alone(desk: Desk) -> None:
     desk.channels = [broken]
     desk.shelve("helmets")
     desk.step()
-    assert desk.sql("select problem from ops.alert_messages") == [("KeyError, which was not foreseen",)]
+    assert desk.sql("select problem from ops.alert_messages") == [("KeyError, an unexpected error",)]

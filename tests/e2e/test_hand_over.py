@@ -162,7 +162,7 @@ def test_a_second_version_takes_over_with_its_history_under_load_and_readers_see
         hub.command("replay", "plan", "sales_per_minute", "--from-beginning", "--out", plan, project=project)
         hub.command("replay", "run", plan, "--engine", "duckdb", project=project)
         # It only has a column more: what both versions have is equal, cell by cell.
-        assert "equals what is live" in hub.command("replay", "verify", "r1", project=project)
+        assert "equals the live tables" in hub.command("replay", "verify", "r1", project=project)
         said = hub.command("replay", "promote", "r1", project=project)
         assert "has written what the main job had read" in said
         assert seen_version(hub) == 2

@@ -79,7 +79,7 @@ def test_who_is_refused_is_told_the_age_the_limit_and_the_way_out(deployment: De
     with pytest.raises(StateTooOld) as caught:
         refuse_expired(deployment, snapshot, 200 * HOUR)
     assert "200 h old" in str(caught.value)
-    assert "only good for 168 h" in str(caught.value)
+    assert "only valid for 168 h" in str(caught.value)
     assert "insights flink submit --from-beginning" in str(caught.value)
 
 

@@ -134,7 +134,7 @@ def test_a_second_build_at_once_is_refused_and_one_that_was_killed_is_said_to_ha
     done = insights(settings, "dbt", "build", "--select", "stg_customers")
     assert done.returncode == 0, done.stdout + done.stderr
     killed = rows(settings, "select outcome, message from ops.dbt_builds where invocation = 'killed'")
-    assert killed == [("failed", "it was ended before it was done: killed, or Postgres was away")]
+    assert killed == [("failed", "it was interrupted: killed, or Postgres went down")]
 
 
 def test_a_selection_that_is_nothing_and_a_postgres_that_is_away_are_said(settings: Settings, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_postgres_that_goes_away_under_a_build_is_said_and_no_riddle(
         return ""
 
     monkeypatch.setattr(dbt_run, "run", outage)
-    with pytest.raises(Retryable, match="was away while the marts were built: nothing was built, and the next build"):
+    with pytest.raises(Retryable, match="went down during the build: nothing was built, and the next build"):
         dbt_run.build(settings, None, full_refresh=False, said=lambda _: None)
 
 

@@ -46,7 +46,7 @@ def test_one_that_was_broken_off_is_taken_up_where_it_was_and_nothing_is_double(
     assert sorted(c["name"] for c in metabase.collections.values()) == ["Cards", "Insights Hub"]
     assert sorted(d["name"] for d in metabase.dashboards.values()) == ["Sales", "Stock"]
     assert len(metabase.cards) == 5
-    assert command.apply() == ["Metabase had it all already; nothing was changed."]
+    assert command.apply() == ["Metabase is up to date; nothing was changed."]
 
 
 def test_a_new_metabase_gets_its_administrator_its_database_and_every_dashboard(
@@ -92,14 +92,14 @@ def test_a_dashboard_has_its_cards_in_their_places_and_its_filter_on_those_that_
 def test_applied_again_nothing_is_sent_that_changes_anything(command: Command, metabase: StandIn) -> None:
     command.apply()
     metabase.asked.clear()
-    assert command.apply() == ["Metabase had it all already; nothing was changed."]
+    assert command.apply() == ["Metabase is up to date; nothing was changed."]
     assert metabase.changes == []
 
 
 def test_a_diff_of_what_is_there_is_empty_and_ends_well(command: Command, metabase: StandIn) -> None:
     command.apply()
     done = command("diff")
-    assert (done.exit_code, done.output.strip()) == (0, "Metabase has what the files say.")
+    assert (done.exit_code, done.output.strip()) == (0, "Metabase matches the files.")
 
 
 def test_a_diff_tells_what_would_change_and_changes_nothing(command: Command, metabase: StandIn) -> None:
@@ -123,7 +123,7 @@ def test_a_diff_tells_what_would_change_and_changes_nothing(command: Command, me
 def test_before_anything_is_there_a_diff_says_so(command: Command, metabase: StandIn) -> None:
     done = command("diff")
     assert done.exit_code == 1
-    assert "is new: `insights dashboards apply` sets it up" in done.stderr
+    assert "is not set up yet: `insights dashboards apply` sets it up" in done.stderr
     assert metabase.changes == []
 
 
@@ -155,7 +155,7 @@ def test_what_left_the_files_goes_to_the_trash_and_comes_back_as_the_same(comman
     assert named(metabase.cards, "Orders")["id"] == orders
     assert [key_of(c["description"]) for c in metabase.cards.values()].count("sales/orders") == 1
     assert named(metabase.dashboards, "Stock")["id"] == stock
-    assert command.apply() == ["Metabase had it all already; nothing was changed."]
+    assert command.apply() == ["Metabase is up to date; nothing was changed."]
 
 
 def test_what_people_made_is_left_as_it_is(command: Command, metabase: StandIn) -> None:
@@ -186,7 +186,7 @@ def test_what_people_made_is_left_as_it_is(command: Command, metabase: StandIn) 
     assert not sales["archived"], "there are cards of others on it"
     assert not copy["archived"]
     assert not theirs["archived"]
-    assert any("it is left, for there are cards of others on it" in line for line in told)
+    assert any("it is left, because it has other people's cards" in line for line in told)
     command.apply()
     assert (theirs["archived"], copy["archived"]) == (False, False), "nor when it runs again without the files"
 
@@ -201,7 +201,7 @@ def test_what_people_change_of_ours_is_undone_and_told(command: Command, metabas
         "update card sales/orders (visualization_settings)",
         "update dashboard Sales (parameters, dashcards)",
     ]
-    assert command.apply() == ["Metabase had it all already; nothing was changed."]
+    assert command.apply() == ["Metabase is up to date; nothing was changed."]
 
 
 def test_a_tab_that_somebody_made_stays(command: Command, metabase: StandIn) -> None:
@@ -220,9 +220,9 @@ def test_a_tab_that_somebody_made_stays(command: Command, metabase: StandIn) -> 
 def test_collections_that_were_renamed_are_found_again(command: Command, metabase: StandIn) -> None:
     command.apply()
     named(metabase.collections, "Insights Hub")["name"] = "The shop"
-    assert command.apply() == ["Metabase had it all already; nothing was changed."]
+    assert command.apply() == ["Metabase is up to date; nothing was changed."]
     named(metabase.collections, "Cards")["description"] = None
-    assert command.apply() == ["Metabase had it all already; nothing was changed."]
+    assert command.apply() == ["Metabase is up to date; nothing was changed."]
 
 
 def test_a_link_leads_to_the_dashboard_with_its_filter_set(command: Command, metabase: StandIn) -> None:
@@ -252,7 +252,7 @@ def test_a_link_and_a_default_that_left_the_file_leave_metabase(command: Command
     sales = named(metabase.dashboards, "Sales")
     assert "default" not in sales["parameters"][0]
     assert not any(dashcard["visualization_settings"] for dashcard in sales["dashcards"])
-    assert command.apply() == ["Metabase had it all already; nothing was changed."]
+    assert command.apply() == ["Metabase is up to date; nothing was changed."]
 
 
 def test_a_key_is_enough_where_metabase_is_set_up(command: Command, metabase: StandIn) -> None:
@@ -266,9 +266,9 @@ def test_a_key_is_enough_where_metabase_is_set_up(command: Command, metabase: St
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"metabase_password": "not the one"}, f"Metabase does not let {USER} in"),
-        ({"metabase_api_key": "mb_no_key"}, "lets nobody in with this (Unauthenticated); check the API key"),
-        ({"metabase_url": "http://127.0.0.1:9"}, "no Metabase answers at http://127.0.0.1:9/"),
+        ({"metabase_password": "not the one"}, f"Metabase rejected the login of {USER}"),
+        ({"metabase_api_key": "mb_no_key"}, "rejected these credentials (Unauthenticated); check the API key"),
+        ({"metabase_url": "http://127.0.0.1:9"}, "no Metabase responds at http://127.0.0.1:9/"),
         ({"metabase_postgres": "127.0.0.1:9"}, "can't reach Postgres at 127.0.0.1:9 as metabase_reader"),
     ],
 )
@@ -297,14 +297,14 @@ def test_an_old_metabase_is_refused(command: Command, metabase: StandIn) -> None
 
 def test_a_metabase_that_still_starts_is_to_be_asked_again(command: Command, metabase: StandIn) -> None:
     metabase.starting = True
-    assert "it may still start, try again in a minute" in command("apply").stderr
+    assert "it may still be starting, try again in a minute" in command("apply").stderr
 
 
 def test_without_a_place_or_a_password_for_the_reader_it_says_what_to_set(command: Command) -> None:
     del command.environment["INSIGHTS_METABASE_READER_PASSWORD"]
     assert "INSIGHTS_METABASE_READER_PASSWORD is not set" in command("apply").stderr
     del command.environment["INSIGHTS_METABASE_URL"]
-    assert "Say it with --url or INSIGHTS_METABASE_URL" in command("apply").stderr
+    assert "give --url or INSIGHTS_METABASE_URL" in command("apply").stderr
 
 
 def test_postgres_that_moved_is_reached_at_its_new_place_and_by_its_new_password(
@@ -330,7 +330,7 @@ def test_a_port_where_something_else_answers_is_no_metabase(command: Command) ->
         stderr=subprocess.DEVNULL,
     ) as server:
         address = f"http://127.0.0.1:{port}"
-        wait_until(lambda: "no Metabase answers" not in command("apply", metabase_url=address).stderr)
+        wait_until(lambda: "no Metabase responds" not in command("apply", metabase_url=address).stderr)
         assert "refused GET /api/session/properties (404)" in command("apply", metabase_url=address).stderr
         server.terminate()
 

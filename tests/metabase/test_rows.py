@@ -125,7 +125,7 @@ def test_every_card_runs_in_a_metabase_that_the_dashboards_were_brought_to(shop:
     command.apply()
     assert len(metabase.dashboards) == len(FILES)
     metabase.asked.clear()
-    assert command.apply() == ["Metabase had it all already; nothing was changed."]
+    assert command.apply() == ["Metabase is up to date; nothing was changed."]
     assert metabase.changes == []
     for number, card in metabase.cards.items():
         body = {"ignore_cache": True}

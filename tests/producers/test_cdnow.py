@@ -152,7 +152,7 @@ def test_a_row_that_the_publisher_refuses_becomes_a_dead_letter_with_why_and_the
     ("arguments", "says"),
     [
         (("--from-file", "orders.txt"), "give --from-file FILE and --mapping MAPPING.toml"),
-        (("--mapping", str(MAPPING)), "a mapping without a file"),
+        (("--mapping", str(MAPPING)), "--mapping needs a file"),
         (("--from-file", "nowhere.txt", "--mapping", str(MAPPING)), "nowhere.txt can't be read: No such file"),
     ],
 )

@@ -327,8 +327,8 @@ def test_a_whole_header_of_a_platform_is_found_and_has_what_is_mapped(
 def test_an_exports_own_lines_are_named_and_are_no_orders(saved: Callable[[str, str | bytes], Path]) -> None:
     file = export.opened(saved("ebay.csv", EBAY_WHOLE), export.ready()["ebay"])
     assert [(skip.order_id, skip.reason) for skip in file.skipped] == [
-        ("", "it is a line of the export itself, no order"),
-        ("", "it is a line of the export itself, no order"),
+        ("", "a summary line of the export, not an order"),
+        ("", "a summary line of the export, not an order"),
     ]
     assert [step.order_id for step in file.steps] == ["31-1", "31-2"]
 
@@ -340,12 +340,13 @@ def test_a_line_of_the_export_itself_is_no_sign_that_the_mapping_is_right(
     path = saved("ebay.csv", EBAY_WHOLE.replace("$", "£"))
     file = export.opened(path, export.ready()["ebay"])
     assert file.refused[0].reason == (
-        "unit_price is '£12.50', which is not an amount of money: it has the sign of GBP, and the order is in USD"
+        "unit_price is '£12.50', which is not an amount of money: it has the currency sign of GBP,"
+        " and the order is in USD"
     )
     with pytest.raises(Misconfigured, match=r"no row of ebay\.csv makes an order, so nothing was published"):
         refuse_hopeless(file, path)
     said = balance(found(file, tmp_path, datetime(2026, 11, 28, tzinfo=UTC), "USD"))
-    assert said == "4 rows: 0 in orders, 2 refused, 0 not sold, 2 of the export itself."
+    assert said == "4 rows: 0 in orders, 2 rejected, 0 not sold, 2 summary lines."
 
 
 def amazon_row(order_id: str, status: str, item_status: str, amounts: str) -> str:
@@ -424,7 +425,7 @@ def test_olists_files_are_joined_in_a_folder_as_in_an_archive(tmp_path: Path) ->
 
 
 def test_a_file_that_no_ready_mapping_fits_is_told_with_its_columns(saved: Callable[[str, str], Path]) -> None:
-    with pytest.raises(Misconfigured, match=r"no ready mapping fits mine\.csv, whose first row has Nummer, Kunde;"):
+    with pytest.raises(Misconfigured, match=r"no built-in mapping fits mine\.csv, whose first row has Nummer, Kunde;"):
         export.detected(saved("mine.csv", "Nummer;Kunde\n1;2\n"))
 
 
@@ -442,7 +443,7 @@ def test_what_would_be_counted_adds_up_to_the_files_rows(
     future = SHOPIFY.splitlines()[-1].replace("#2004", "#2005").replace("2026-11-03", "2027-11-03")
     path = saved("orders.csv", f"{SHOPIFY}{future}\n{future.replace('#2005', '#2006').replace('EUR', 'Euro')}\n")
     finding = found(export.opened(path, export.ready()["shopify"]), tmp_path / "state", NOW, "EUR")
-    assert balance(finding) == "7 rows: 4 in orders, 2 refused, 1 not sold."
+    assert balance(finding) == "7 rows: 4 in orders, 2 rejected, 1 not sold."
     assert {r.reason.split(" ")[0]: r.column for r in finding.refused} == {"currency": "Currency", "occurred_at": ""}
     month = finding.months["2026-11", "EUR"]
     assert (month.orders, month.gross, month.discount, month.refunded) == (3, 17000, 800, 6000)
@@ -454,7 +455,7 @@ def test_orders_in_another_currency_than_the_shops_are_shown_as_refused(
     finding = found(export.opened(saved("cdnow.txt", CDNOW), export.ready()["cdnow"]), tmp_path, NOW, "EUR")
     assert finding.steps == []
     (reason,) = {refusal.reason for refusal in finding.refused}
-    assert "currency is USD, and this shop's currency is EUR" in reason
+    assert "currency is USD, but this shop's currency is EUR" in reason
     assert "set INSIGHTS_CURRENCY=USD" in reason
 
 
@@ -477,7 +478,7 @@ def test_a_check_shows_orders_months_and_refused_rows_without_any_server(
     arguments = ("--from-file", str(path), "--mapping", "auto", "--state", str(tmp_path / "state"))
     done = orders_command(*arguments, "--check")
     assert done.returncode == 3
-    assert "orders.csv fits the ready mapping shopify" in done.stderr
+    assert "orders.csv matches the built-in mapping shopify" in done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]
     assert ["2026-11", "EUR", "2", "4", "130.00", "8.00", "122.00", "5.00", "0.00", "50.00"] in lines
     assert "status is 'returned?', and [status] in the mapping does not say" in done.stdout
@@ -489,7 +490,7 @@ def test_a_check_shows_orders_months_and_refused_rows_without_any_server(
 def test_a_mapping_that_was_found_is_confirmed_before_anything_is_published(saved: Callable[[str, str], Path]) -> None:
     done = orders_command("--from-file", str(saved("orders.csv", SHOPIFY)), "--mapping", "auto")
     assert done.returncode == 1
-    assert "confirm the mapping shopify with --yes; look first with --check" in done.stderr
+    assert "confirm the mapping shopify with --yes; preview it with --check" in done.stderr
 
 
 @pytest.mark.parametrize("name", ["json", "json lines"])

@@ -167,7 +167,7 @@ def test_a_changed_order_is_a_correction_and_not_counted_beside_the_first(
     work = remaining(read(HEADER + ROW.replace(b"19,90", b"29,90"), mapping), memory)
     assert work.steps == []
     (refusal,) = work.refused
-    assert "order A1 of bikes is imported already and says something else here: it is a correction" in refusal.reason
+    assert "order A1 of bikes was imported before and is different here: a correction" in refusal.reason
 
 
 @pytest.mark.parametrize(
@@ -307,8 +307,8 @@ def test_an_amount_is_read_by_the_sign_before_its_cents(text: str, point: str | 
     [
         ("1.50", ",", "set decimal_point = '.' if all have"),
         ("1,50", ".", "set decimal_point = ',' if all have"),
-        ("1.500", None, "which may be 1.500 or 1500"),
-        ("1,500", None, "which may be 1.500 or 1500"),
+        ("1.500", None, "which could be 1.500 or 1500"),
+        ("1,500", None, "which could be 1.500 or 1500"),
         ("1.234", ".", "has parts of a cent; if its point separates thousands"),
         ("12,34,567.00", ".", "not an amount of money"),
         ("1E+999999", ".", "scientific notation"),
@@ -510,19 +510,22 @@ def test_a_file_is_read_in_the_encoding_and_packing_that_it_is_in(
     [
         (b"", "orders is empty; is it the right file"),
         (b"\xef\xbb\xbf\n\n", "is empty"),
-        (HEADER.replace(b"Price", b"Preis"), "'Price' for unit_price is not in the file; it has Order, Customer"),
+        (
+            HEADER.replace(b"Price", b"Preis"),
+            "'Price' for unit_price is not in the file; its columns are Order, Customer",
+        ),
         (b"%PDF-1.4 \xe2\xe3", "is a PDF; export it as CSV"),
         (b"<!DOCTYPE html><html>", "is a web page"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0", "is no text in"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0", "is neither text in"),
         (b"PK\x03\x04broken", "the archive orders is damaged"),
-        (b"\x1f\x8bbroken", "a gzip file that is damaged"),
-        (gzip.compress(TEXT.encode())[:-9], "a gzip file that is damaged"),
+        (b"\x1f\x8bbroken", "a damaged gzip file"),
+        (gzip.compress(TEXT.encode())[:-9], "a damaged gzip file"),
         (b"\xd0\xcf\x11\xe0broken", "the spreadsheet orders can't be read"),
         (zipped(**{"a.csv": b"1", "b.csv": b"2"}), "should hold one file and holds a.csv, b.csv"),
         (zipped(), "should hold one file and holds nothing"),
         (zipped(**{"xl/workbook.xml": b"x"}), "the spreadsheet orders can't be read"),
         (HEADER.replace(b"Shelf", b"Price"), "'Price' for unit_price is in the file more than once"),
-        (b"[1, 2", "is no JSON"),
+        (b"[1, 2", "is not JSON"),
         (b"[" * 100_000, "nested too deep"),
     ],
 )
@@ -547,9 +550,9 @@ def test_an_encoding_that_is_none_is_refused_with_those_that_are(encoding: str, 
         (('source = "bikes"', ""), "source must be a string"),
         (('delimiter = ";"', 'delimiter = "::"'), "delimiter must be one character or 'whitespace'"),
         (('decimal_point = ","', 'decimal_point = "x"'), "decimal_point must be '.' or ','"),
-        (('date_format = "%d.%m.%Y %H:%M"', 'date_format = "german"'), "none of iso, epoch_seconds"),
+        (('date_format = "%d.%m.%Y %H:%M"', 'date_format = "german"'), "one of iso, epoch_seconds"),
         (('zone = "Europe/Berlin"', 'zone = "Europe/Bärlin"'), "is not a time zone"),
-        (("header = true", 'header = "yes"'), "header must be a true or false"),
+        (("header = true", 'header = "yes"'), "header must be true or false"),
         (("header = true", "header = true\ncolour = 1"), "there is no setting 'colour'; there are source, "),
         (('unit_price = "Price"', ""), "map either total or unit_price"),
         (('unit_price = "Price"', 'unit_price = "Price"\ntotal = 4'), "map either total or unit_price"),

@@ -59,7 +59,7 @@ def test_every_source_names_contracts_there_are_and_a_module_that_runs() -> None
 
 
 def test_an_unknown_source_is_answered_with_those_there_are() -> None:
-    with pytest.raises(Misconfigured, match="no source 'weather'; there are shop, orders, customers"):
+    with pytest.raises(Misconfigured, match="no source 'weather'; the sources are shop, orders, customers"):
         source("weather")
 
 

@@ -276,5 +276,5 @@ def test_a_shop_that_was_away_tells_who_signed_up_and_pays_what_fell_due() -> No
 
 def test_before_it_opened_there_is_no_shop() -> None:
     for origin in (0, int(datetime(2015, 1, 14, tzinfo=UTC).timestamp()) // 60):
-        with pytest.raises(Misconfigured, match="opened in January 2015"):
+        with pytest.raises(Misconfigured, match="opens in January 2015"):
             simulation(origin=origin)

@@ -317,7 +317,7 @@ def test_a_full_disk_ends_it_with_the_file_named_and_with_room_it_comes_to_the_s
     )
     assert full.returncode == 1
     assert "part-0.parquet" in full.stderr
-    assert "Then take the run up again" in full.stderr
+    assert "Then resume the run" in full.stderr
     assert not list((tmp_path / "out").rglob("_SUCCESS")), "a chunk that is not whole says that it is"
     quietly(task)
     for a in (LINES, SALES):

@@ -94,7 +94,7 @@ def test_an_event_of_a_window_that_is_to_come_is_named_and_is_never_ripe(began: 
 
 def test_an_event_that_retention_has_taken_is_named() -> None:
     (one,) = lost([touched(0, NOW), touched(1, NOW)], {(0, 0)}.__contains__)
-    assert (one.offset, one.reason) == (0, "neither log nor lake has the event itself any more")
+    assert (one.offset, one.reason) == (0, "the event itself is no longer in the log or the lake")
 
 
 @pytest.mark.parametrize("window", ["minute", "hour", "day", None])
@@ -109,7 +109,7 @@ def test_those_left_out_are_said_by_name_up_to_a_few_and_counted() -> None:
     (one,) = lost([touched(7, NOW)], {(0, 7)}.__contains__)
     assert list(in_words([])) == []
     first, *others = in_words([one] * 12)
-    assert first == "12 late events can't be made to count, and stay in ops.late_events:"
+    assert first == "12 late events can't be counted, and stay in ops.late_events:"
     assert others[0] == f"  {one}"
     assert others[-1] == "  and 2 more"
     assert len(others) == 11
@@ -117,7 +117,7 @@ def test_those_left_out_are_said_by_name_up_to_a_few_and_counted() -> None:
 
 def test_one_event_that_waits_or_is_left_out_is_spoken_of_as_one() -> None:
     (one,) = lost([touched(7, NOW)], {(0, 7)}.__contains__)
-    assert next(in_words([one])) == "1 late event can't be made to count, and stays in ops.late_events:"
+    assert next(in_words([one])) == "1 late event can't be counted, and stays in ops.late_events:"
     final = {name: NOW for name in touched_by(ORDER, aggregates())}
     assert _why_nothing([touched(7, NOW)], final).startswith("1 late event waits, and it touches a window that is not")
     assert _why_nothing([touched(7, NOW)] * 2, final).startswith(

@@ -202,7 +202,7 @@ def test_one_cell_tampered_with_is_found_explained_and_repaired_and_the_repair_c
         assert told.computed["sales_amount"] == right
         sold = [line for behind in told.events for line in behind.record["lines"] if line["category"] == row[2]]
         assert sum(line["quantity"] * line["unit_price"] - line["discount_amount"] for line in sold) == right
-        with pytest.raises(NotProven, match="differs from what readers see"):
+        with pytest.raises(NotProven, match="differs from the live tables"):
             promote(context, found.run, reason=None, by="a test", say=said)
         assert sales_amount(hub, row) == wrong
         done = promote(context, found.run, reason="somebody wrote into the table", by="a test", say=said)
@@ -508,13 +508,13 @@ def test_the_command_line_goes_from_plan_to_promotion_and_says_what_it_did(hub: 
     assert "sales_overview" in told
     told = hub.command("replay", "run", str(path), "--engine", "duckdb")
     name = next(line.split()[0] for line in told.splitlines() if line.startswith("r") and line.strip()[1:].isdigit())
-    assert f"{name} equals what is live in every cell" in hub.command("replay", "verify", name)
+    assert f"{name} equals the live tables in every cell" in hub.command("replay", "verify", name)
     assert f"{name} is what readers see" in hub.command("replay", "promote", name)
     certificate = json.loads(hub.command("replay", "show", name, "--json"))
     assert certificate["result"] == "equal"
     assert certificate["offsets"][ORDER_PLACED.topic].keys() == {"0", "1", "2", "3"}
     assert "promoted" in hub.command("replay", "list")
-    assert "readers see what they saw before" in hub.command("replay", "rollback", name)
+    assert "readers see the previous data again" in hub.command("replay", "rollback", name)
     wait_until(lambda: "rolled back" in hub.command("replay", "list"), seconds=30)
 
 

@@ -123,7 +123,7 @@ def without(attribute: str) -> str:
 
 @pytest.mark.parametrize("attribute", ["key", "partitions", "retention_days", "cleanup", "max_bytes"])
 def test_a_contract_that_lacks_an_attribute_is_told_which(attribute: str) -> None:
-    with pytest.raises(Misconfigured, match=f"thing.avsc: the contract lacks the attribute '{attribute}'"):
+    with pytest.raises(Misconfigured, match=f"thing.avsc: the contract has no attribute '{attribute}'"):
         parse_event(without(attribute), "thing.avsc")
 
 

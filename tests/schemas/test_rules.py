@@ -80,13 +80,13 @@ def test_what_the_rules_allow_is_taken(event: Event, made: Callable[[], dict[str
 
 
 BAD = {
-    "no line": (PLACED, lambda: an_order(), "lines", "has 0 items, and the fewest are 1"),
-    "a quantity of none": (PLACED, lambda: an_order((0, "10.00", "0.00")), "lines[0].quantity", "is 0, and the least"),
+    "no line": (PLACED, lambda: an_order(), "lines", "has 0 items; the minimum is 1"),
+    "a quantity of none": (PLACED, lambda: an_order((0, "10.00", "0.00")), "lines[0].quantity", "is 0; the minimum"),
     "a negative quantity": (
         PLACED,
         lambda: an_order((1, "10.00", "0.00"), (-2, "10.00", "0.00")),
         "lines[1].quantity",
-        "is -2, and the least is 1",
+        "is -2; the minimum is 1",
     ),
     "a negative price": (PLACED, lambda: an_order((1, "-0.01", "0.00")), "lines[0].unit_price", "is -0.01"),
     "a negative discount": (PLACED, lambda: an_order((1, "10.00", "-1.00")), "lines[0].discount_amount", "is -1.00"),
@@ -114,26 +114,26 @@ BAD = {
         "amount",
         "is 19.99, which is less than sum(lines.amount), 20.00",
     ),
-    "a negative refund": (REFUNDED, lambda: a_refund("-1.00"), "amount", "is -1.00, and the least is 0"),
+    "a negative refund": (REFUNDED, lambda: a_refund("-1.00"), "amount", "is -1.00; the minimum is 0"),
     "a negative line of a refund": (
         REFUNDED,
         lambda: a_refund("1.00", (1, "-1.00")),
         "lines[0].amount",
-        "is -1.00, and the least is 0",
+        "is -1.00; the minimum is 0",
     ),
     "a refund of no unit": (REFUNDED, lambda: a_refund("1.00", (0, "1.00")), "lines[0].quantity", "is 0"),
     "another currency": (
         PLACED,
         lambda: an_order((1, "1.00", "0.00"), currency="USD"),
         "currency",
-        "is USD, and this shop's currency is EUR",
+        "is USD, but this shop's currency is EUR",
     ),
     "a refund in another currency": (REFUNDED, lambda: a_refund("1.00", currency="JPY"), "currency", "is JPY"),
     "a currency in small letters": (
         PLACED,
         lambda: an_order((1, "1.00", "0.00"), currency="eur"),
         "currency",
-        "is 'eur', which is not a currency of ISO 4217; write EUR",
+        "is 'eur', which is not an ISO 4217 currency; write EUR",
     ),
     "a word for a currency": (
         PLACED,

@@ -242,7 +242,9 @@ def test_a_job_that_is_left_is_taken_up_and_nothing_is_done_twice(
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(LeftRunning, match=r"goes on at EMR Serverless.* Run the same plan again .*replay cancel test"):
+    with pytest.raises(
+        LeftRunning, match=r"keeps running on EMR Serverless.* Run the same plan again .*replay cancel test"
+    ):
         emr.compute(given, interrupt)
     uploads = emr.uploads()
     emr.compute(given, emr.succeed)
@@ -368,7 +370,9 @@ def test_a_request_that_aws_has_no_time_for_is_made_again(
 def test_when_aws_can_not_be_reached_it_is_tried_again_and_then_said(emr: Emr, given: Task) -> None:
     (port,) = free_ports(1)
     emr.endpoint = f"http://127.0.0.1:{port}"
-    with pytest.raises(aws.AwsUnavailable, match=r"AWS can't be reached \(s3 head_object: .*Run the same again later"):
+    with pytest.raises(
+        aws.AwsUnavailable, match=r"AWS can't be reached \(s3 head_object: .*Check the network and try again"
+    ):
         emr.compute(given, *[lambda: None] * 20)
     assert len(emr.pauses) == aws.TRIES - 1
 

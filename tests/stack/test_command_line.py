@@ -111,7 +111,7 @@ def test_the_contracts_are_listed_while_the_registry_is_away(
     shown = RUNNER.invoke(app, ["schemas", "list"])
     assert shown.exit_code == 0
     assert "sales.order_placed.v1" in shown.stdout
-    assert "away" in shown.stdout
+    assert "unreachable" in shown.stdout
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -160,7 +160,7 @@ def test_a_home_that_is_no_folder_is_named(below: str, tmp_path: Path, monkeypat
 def test_an_option_of_another_source_is_refused(option: str) -> None:
     shown = RUNNER.invoke(app, ["produce", "clickstream", option, "1h"])
     assert shown.exit_code == 1
-    assert f"{option} is for the source" in shown.stderr
+    assert f"{option} only applies to the source" in shown.stderr
 
 
 def test_debug_lets_the_error_through(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,4 +233,4 @@ def test_clean_asks_first_and_then_removes_all(apart: Any, tmp_path: Path, monke
     assert home.exists()
     assert RUNNER.invoke(app, ["clean"], input="y\n").exit_code == 0
     assert not home.exists()
-    assert "nothing at" in RUNNER.invoke(app, ["clean"]).output
+    assert "nothing to remove" in RUNNER.invoke(app, ["clean"]).output

@@ -45,9 +45,9 @@ def test_up_gives_up_on_a_part_that_ends_three_times_while_it_waits(tmp_path: Pa
     (settings.logs_dir / "kafka.log").write_text("the port is taken\n")
 
     def report(step: Step) -> None:
-        write(settings, kafka=Record(state="restarting", restarts=4, detail="ended with code 1; starting again"))
+        write(settings, kafka=Record(state="restarting", restarts=4, detail="ended with code 1; restarting"))
 
-    with pytest.raises(StackNotUp, match=r"kafka does not stay up \(ended with code 1; starting again\): the port"):
+    with pytest.raises(StackNotUp, match=r"kafka keeps crashing \(ended with code 1; restarting\): the port"):
         await_all(settings, ["kafka"], report)
 
 

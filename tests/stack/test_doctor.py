@@ -30,7 +30,7 @@ def test_a_machine_with_free_ports_and_room_has_no_errors(settings: Settings) ->
 def test_a_port_that_is_taken_is_named_with_its_holder_and_the_setting_to_change(settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", settings.kafka_port)):
         (error,) = errors(doctor.check(settings))
-    assert f"port {settings.kafka_port} (kafka_port) is held by" in error.what
+    assert f"port {settings.kafka_port} (kafka_port) is used by" in error.what
     assert f"(process {os.getpid()} of user" in error.what
     assert "INSIGHTS_KAFKA_PORT=" in error.advice
 
@@ -70,7 +70,7 @@ def test_a_connection_that_was_just_closed_does_not_hold_its_port(settings: Sett
 def test_too_little_disk_names_the_need_and_the_setting(settings: Settings) -> None:
     finding = doctor.check_disk(settings.model_copy(update={"min_disk_gb": 1e6}))
     assert finding.level == "error"
-    assert "1e+06 GB are needed" in finding.what
+    assert "1e+06 GB are required" in finding.what
     assert "INSIGHTS_MIN_DISK_GB" in finding.advice
 
 

@@ -71,7 +71,7 @@ def test_up_again_changes_nothing_and_says_so(run: Callable[..., Result], stack:
     before = (stack.run_dir / "supervisor.json").read_text()
     shown = run("up", "--no-producers")
     assert shown.exit_code == 0, shown.output
-    assert "Everything is up already" in shown.stdout
+    assert "Everything is already running" in shown.stdout
     assert stack.flink_url in shown.stdout
     assert (stack.run_dir / "supervisor.json").read_text() == before
 

@@ -48,7 +48,7 @@ def test_without_a_terminal_a_download_is_told_every_few_seconds_only() -> None:
 def test_a_step_that_begins_again_is_timed_anew() -> None:
     told = [
         (0, Step(name="kafka", state="done")),
-        (10, Step(name="kafka", state="started", detail="died; starting again")),
+        (10, Step(name="kafka", state="started", detail="died; restarting")),
         (13, Step(name="kafka", state="done")),
     ]
     assert shown(told, terminal=False).splitlines()[-1] == "kafka: done in 3.0 s"

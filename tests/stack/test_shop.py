@@ -55,6 +55,6 @@ def test_a_file_of_orders_in_another_currency_is_refused_with_what_to_set(tmp_pa
     plan = up_plan(str(file), CDNOW, rate=None, seed=None, daemons=True)
     home = tmp_path / "home"
     check_shops_currency(Settings(home=home, currency="USD"), plan)
-    with pytest.raises(Misconfigured, match="are in USD, and this shop's currency is EUR.*set INSIGHTS_CURRENCY=USD"):
+    with pytest.raises(Misconfigured, match="are in USD, but this shop's currency is EUR.*set INSIGHTS_CURRENCY=USD"):
         check_shops_currency(Settings(home=home, currency="EUR"), plan)
     assert not home.exists()

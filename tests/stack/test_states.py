@@ -15,7 +15,7 @@ from insights.stack.part import Part, Task
 from insights.stack.process_record import Record, read_state
 from insights.stack.supervisor import Supervisor
 
-TOPICS = Task(name="topics", run=lambda: "9 were there", after=("kafka",))
+TOPICS = Task(name="topics", run=lambda: "9 existed", after=("kafka",))
 KAFKA = Part(
     name="kafka", command=("/bin/false",), environment={}, healthy=lambda: False, endpoint="", after=("never",)
 )

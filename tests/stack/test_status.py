@@ -142,6 +142,6 @@ def test_what_answers_on_the_ports_and_is_of_another_home_is_named_and_not_shown
             found[home] = observer.look(NOW)
             observer.close()
     (said,) = found[ours].away
-    assert f"port {port} is the Postgres of another stack, of {theirs}" in said
+    assert f"port {port} belongs to the Postgres of another stack, in {theirs}" in said
     assert (found[ours].books, found[ours].log, found[ours].jobs) == (None, None, None)
     assert not any("another stack" in line for line in found[theirs].away)

@@ -30,8 +30,8 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 JOB_ID = "ec7b53095a8d4b3c9f0e1d2c3b4a5968"
 REFUSED = f"Flink's JobManager at {SETTINGS.flink_url} did not answer (Connection refused); see `insights status`"
 NOT_TAKEN = (
-    "Flink did not take the job: org.apache.flink.table.api.ValidationException: there is no sink of that name"
-    f" (the whole answer is in {SETTINGS.home}/flink/client/submit.log)"
+    "Flink rejected the job: org.apache.flink.table.api.ValidationException: there is no sink of that name"
+    f" (full output: {SETTINGS.home}/flink/client/submit.log)"
 )
 
 
@@ -63,21 +63,21 @@ def recurring(name: str, detail: str, failing_since: float | None = None) -> Par
 WELL = (
     *(part("supervisor"), part("postgres", "127.0.0.1:19432"), part("kafka", SETTINGS.kafka)),
     *(part("registry", SETTINGS.registry_url), part("jobmanager", SETTINGS.flink_url)),
-    *(part("taskmanager", "2048 MB at most"), task("topics", "0 created, 9 were there")),
-    *(task("contracts", "8 contracts registered"), task("tables", "Postgres and lake tables are there")),
+    *(part("taskmanager", "2048 MB at most"), task("topics", "0 created, 9 existed")),
+    *(task("contracts", "8 contracts registered"), task("tables", "Postgres and lake tables are ready")),
     *(task("job", f"runs as {JOB_ID}"), recurring("finality", "kept in ops.finality"), part("page", SETTINGS.page_url)),
     *(part("shop", SETTINGS.shop_url), part("catalog", "http://127.0.0.1:19401/metrics")),
     part("shop-events", "http://127.0.0.1:19400/metrics"),
 )
 ILL = (
     part("supervisor"),
-    ill("postgres", "127.0.0.1:19432", "failed", f"Postgres could not make its data folder {SETTINGS.home}/postgres"),
-    ill("kafka", SETTINGS.kafka, "down", "killed by signal 9; starting again", restarts=12),
-    ill("registry", SETTINGS.registry_url, "restarting", "ended with code 1; starting again", restarts=3),
+    ill("postgres", "127.0.0.1:19432", "failed", f"Postgres could not create its data folder {SETTINGS.home}/postgres"),
+    ill("kafka", SETTINGS.kafka, "down", "killed by signal 9; restarting", restarts=12),
+    ill("registry", SETTINGS.registry_url, "restarting", "ended with code 1; restarting", restarts=3),
     part("jobmanager", SETTINGS.flink_url, state="unhealthy", detail="does not answer", healthy=False),
     *(task("topics", "", state="waiting"), task("tables", REFUSED, state="starting")),
     *(task("job", NOT_TAKEN, state="failed", restarts=2), recurring("finality", REFUSED, failing_since=LONG_AGO)),
-    part("orders", "http://127.0.0.1:19400/metrics", state="done", detail="ended by itself"),
+    part("orders", "http://127.0.0.1:19400/metrics", state="done", detail="finished"),
 )
 AWAY = (f"Flink at {SETTINGS.flink_url} is away: {REFUSED}", "Kafka at 127.0.0.1:19092 is away: refused")
 TOPICS = {e.topic: TopicCounts(published=9_876_543, counted=9_870_000, duplicate=700, late=7, dead=0) for e in events()}
@@ -165,7 +165,7 @@ def test_everything_that_is_well_is_one_line(width: int, on_terminal: Shown) -> 
     lines = on_terminal(status_views.overview(status()), width)
     assert [line.split()[0] for line in table(lines, "parts")] == [
         *(part.name for part in WELL if not part.is_task),
-        "together",
+        "total",
     ]
     tasks = [part.name for part in WELL if part.is_task and not part.recurring]
     assert [line.split()[0] for line in table(lines, "tasks")] == tasks
@@ -177,7 +177,7 @@ def test_everything_that_is_well_is_one_line(width: int, on_terminal: Shown) -> 
 
 def test_the_topics_table_says_what_its_marks_mean(on_terminal: Shown) -> None:
     legend = on_terminal(status_views.topics_table(TOPICS), 80)[-1]
-    for meaning in ("✓ published = counted + duplicate + late + dead", "→ on their way", "✗ too many"):
+    for meaning in ("✓ published = counted + duplicate + late + dead", "→ in flight", "✗ too many"):
         assert meaning in legend
 
 
@@ -225,17 +225,17 @@ def test_an_address_longer_than_the_terminal_is_not_broken_either(on_terminal: S
 def test_piped_an_address_has_its_name_before_it(piped: Callable[[RenderableType], list[str]]) -> None:
     (line,) = [line for line in piped(status_views.addresses_table(endpoints(SETTINGS))) if line.startswith("Postgres")]
     assert SETTINGS.postgres_dsn in line
-    assert line.endswith("ops.* bookkeeping")
+    assert line.endswith("ops.* operations")
 
 
 def test_a_finding_is_wrapped_at_words(on_terminal: Shown) -> None:
     folder = "/srv/" + "a-folder-with-a-long-name/" * 2
-    finding = Finding(level="error", what=f"the data folder {folder} can't be written", advice="Choose another")
+    finding = Finding(level="error", what=f"the data folder {folder} is not writable", advice="Choose another")
     lines = on_terminal(status_views.findings_table([finding]), 60)
     assert lines == [
         "✗ the data folder",
         f"  {folder}",
-        "  can't be written. Choose another.",
+        "  is not writable. Choose another.",
     ]
 
 
@@ -287,7 +287,7 @@ def test_tables_are_not_said_to_be_empty_while_postgres_is_away(on_terminal: Sho
     away = TopicCounts(published=5, counted=None, duplicate=None, late=None, dead=0)
     unknown = on_terminal(status_views.tables_table(status(topics=dict.fromkeys(TOPICS, away), **nothing)), 80)
     assert not any("yet" in line for line in unknown)
-    assert any("nothing yet" in line for line in on_terminal(status_views.tables_table(status(**nothing)), 80))
+    assert any("no events yet" in line for line in on_terminal(status_views.tables_table(status(**nothing)), 80))
 
 
 def test_marts_are_not_said_to_be_missing_while_postgres_is_away(on_terminal: Shown) -> None:
@@ -332,7 +332,7 @@ def test_a_terminal_is_watched_in_place_and_never_blank(monkeypatch: pytest.Monk
     assert shown.count(enter) == 1
     assert shown.count(clear) == 0
     assert shown.count("shop-events") >= 3
-    assert "more lines; they show in a taller window" in shown
+    assert "more lines; enlarge the window to see them" in shown
 
 
 def test_piped_each_look_follows_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,7 +347,7 @@ def test_late_events_that_a_replay_has_counted_are_told_and_the_newest_replay_of
         status_views.overview(status(replayed=Replayed(restated={"sales.order_placed.v1": 1_234}, newest=newest))), 80
     )
     assert max(map(len, shown)) <= 80
-    assert "Late, and counted since a replay: 1,234 of sales.order_placed.v1." in " ".join(shown)
+    assert "Late, but counted by a replay: 1,234 of sales.order_placed.v1." in " ".join(shown)
     assert [line.split()[-3:] for line in shown if "live.sales_per_minute" in line] == [["r12", "rolled", "back"]]
     assert [line.split()[-2:] for line in shown if "events.order_lines" in line] == [["r7", "promoted"]]
 

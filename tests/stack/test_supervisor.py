@@ -98,7 +98,7 @@ def test_a_slow_answer_is_not_called_unhealthy_and_silence_is(stack_of: Callable
         stack.now += 0.5
     assert states == {"running"}
     record = stack.until(lambda r: r.state == "unhealthy", step=0.5)
-    assert record.detail == "does not answer; after 90 s it is killed and started again"
+    assert record.detail == "is not responding; after 90 s it is killed and restarted"
     stack.answers = True
     assert stack.until(lambda r: r.state == "running", step=0.5).detail == ""
 
@@ -116,11 +116,11 @@ def test_a_part_that_is_stopped_is_started_once_more_when_its_whole_family_is_go
     stack.answers = False
     said = stack.until(lambda r: r.state == "unhealthy", step=1.0).detail
     assert said == (
-        f"does not answer: its process {process.pid} is stopped (SIGSTOP). `kill -CONT {process.pid}` lets it go on;"
-        f" after {HUNG_AFTER_SECONDS:.0f} s it is killed and started again"
+        f"is not responding: its process {process.pid} is suspended (SIGSTOP)."
+        f" `kill -CONT {process.pid}` resumes it; after {HUNG_AFTER_SECONDS:.0f} s it is killed and restarted"
     )
     record = stack.until(lambda r: r.restarts > 0, step=5.0)
-    assert record.detail == "did not answer for 90 s and was killed; starting again"
+    assert record.detail == "did not respond for 90 s and was killed; restarting"
     stack.answers = True
     assert stack.until(lambda r: r.state == "running", step=1.0).restarts == 1
     wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
@@ -130,8 +130,8 @@ def test_a_part_that_is_silent_because_of_another_names_that(stack_of: Callable[
     stack = stack_of([sys.executable, "-c", PARENT], after=("other",))
     stack.until(lambda r: r.state == "running")
     stack.answers = stack.other_answers = False
-    record = stack.until(lambda r: r.detail.endswith("is away"), step=0.5)
-    assert record.detail == "does not answer while other is away"
+    record = stack.until(lambda r: r.detail.endswith("is down"), step=0.5)
+    assert record.detail == "is not responding while other is down"
     pid = record.pid
     stack.now += HUNG_AFTER_SECONDS * 2
     assert stack.tick().pid == pid, "it is not to blame, and not killed"
@@ -142,11 +142,11 @@ def test_a_part_that_is_silent_because_of_another_names_that(stack_of: Callable[
     [
         (
             "import sys; sys.exit('FATAL: the port is taken')",
-            "ended with code 1: FATAL: the port is taken; starting again",
+            "ended with code 1: FATAL: the port is taken; restarting",
         ),
-        ("import os; os.abort()", "killed by signal 6; starting again"),
+        ("import os; os.abort()", "killed by signal 6; restarting"),
         # As a server ends that somebody asked to: Streamlit takes a SIGTERM for the end of its work.
-        ("pass", "ended with code 0; starting again"),
+        ("pass", "ended with code 0; restarting"),
     ],
 )
 def test_a_part_that_ends_says_how_and_its_last_words(stack_of: Callable[..., Stack], code: str, detail: str) -> None:
@@ -155,8 +155,8 @@ def test_a_part_that_ends_says_how_and_its_last_words(stack_of: Callable[..., St
 
 
 def test_a_part_whose_work_has_an_end_is_not_started_again(stack_of: Callable[..., Stack]) -> None:
-    stack = stack_of([sys.executable, "-c", "raise SystemExit(3)"], ends={3: "ended by itself"})
-    assert stack.until(lambda r: r.state == "done").detail == "ended by itself"
+    stack = stack_of([sys.executable, "-c", "raise SystemExit(3)"], ends={3: "finished"})
+    assert stack.until(lambda r: r.state == "done").detail == "finished"
     stack.now += HUNG_AFTER_SECONDS
     assert (stack.tick().state, stack.record.restarts) == ("done", 0)
 

@@ -110,7 +110,7 @@ def test_a_sheet_fits_its_width_and_loses_nothing(rows: list[tuple[str, int, str
     assert set(left) <= {"names", "numbers", "said"}
 
 
-@pytest.mark.parametrize(("height", "last"), [(4, "a note"), (3, "… 2 more lines; they show in a taller window")])
+@pytest.mark.parametrize(("height", "last"), [(4, "a note"), (3, "… 2 more lines; enlarge the window to see them")])
 def test_a_screenful_says_how_much_is_beyond_the_screen(height: int, last: str) -> None:
     shown = drawn(Screen(Screenful(parts())), 80, height=height)
     assert len(shown) == height

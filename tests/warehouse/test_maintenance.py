@@ -197,7 +197,7 @@ def test_a_job_that_always_commits_first_is_left_alone(lake: Lake, monkeypatch: 
     for _ in range(5):
         lake.append()
     lake.another.overtakers = [lake.append] * 100
-    with pytest.raises(Retryable, match=r"2 times another commit came before ours; nothing was changed"):
+    with pytest.raises(Retryable, match=r"2 times another commit came first; nothing was changed"):
         tidy(lake.another, TABLE, lake.rules(TOMORROW, 24 * 365))
     assert len(lake.rows()) == 6 * len(lake.data_files())
     # Nothing that it had written stays behind.
@@ -323,5 +323,5 @@ def test_a_second_run_at_the_same_time_is_refused_with_the_process_of_the_first(
 
 
 def test_a_catalog_that_is_away_is_said_in_words(tmp_path: Path) -> None:
-    with pytest.raises(Retryable, match=r"Postgres at 127\.0\.0\.1:9, which has the lake's catalog, is away"):
+    with pytest.raises(Retryable, match=r"Postgres at 127\.0\.0\.1:9, which has the lake's catalog, is unreachable"):
         list(maintain(replace(DEPLOYMENT, work_dir=tmp_path), rules(DEPLOYMENT, NOON)))

@@ -114,7 +114,7 @@ def one(p: PlannedAggregate, different: int, excluded: int) -> dict[str, Any]:
         "mismatches": different + bool(different),
         "differing_columns": {"sales_amount": different} if different else {},
         "first_differences": first[: different * 2],
-        "excluded": {"touched by events after the offsets": excluded} if excluded else {},
+        "excluded": {"affected by events after the offsets": excluded} if excluded else {},
     }
 
 

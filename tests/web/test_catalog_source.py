@@ -140,7 +140,7 @@ def test_an_unreadable_page_is_a_dead_letter_once_for_each_content(site_of: Any,
     assert scrape(site.base, memory, moment).unreadable == 1
     (letter,) = memory.letters()
     assert letter.body == b"<h1>Sorry</h1>"
-    assert "tells no price" in letter.reason
+    assert "has no price" in letter.reason
     drain(memory)
     scrape(site.base, memory, moment)
     assert memory.letters() == []
@@ -261,9 +261,9 @@ def test_a_site_whose_only_sitemap_is_broken_is_not_asked_again_at_once(
     [
         (
             "<urlset><url><loc>BASE/shop/bell</loc></url></urlset>",
-            "name 1 addresses, and none .*/shop/bell; give the pattern",
+            "name 1 addresses, but no .*/shop/bell; give the pattern",
         ),
-        ("<urlset/>", "name no page at all"),
+        ("<urlset/>", "list no pages"),
     ],
 )
 def test_a_round_that_reads_nothing_says_so_and_what_to_do(

@@ -57,9 +57,9 @@ def test_every_dashboard_here_is_valid_and_lies_within_the_grid(path: Path) -> N
     [
         (a_dashboard(a_card(layout={"row": 0, "col": 20, "width": 6, "height": 3})), "col 20 and width 6 end at 26"),
         (a_dashboard(a_card(colour="red")), "card orders, field colour: is not a field here"),
-        (a_dashboard(a_card(kind="pie")), "card orders: field kind is none of the kinds there are; use one of number"),
+        (a_dashboard(a_card(kind="pie")), "card orders: field kind is unknown; use one of number"),
         (a_dashboard({"id": "x"}), "card x: field kind is missing; add it"),
-        (a_dashboard(a_card(), a_card()), "card orders, field id: another card has it; rename one"),
+        (a_dashboard(a_card(), a_card()), "card orders, field id: another card has the same id; rename one"),
         (a_dashboard(a_card(), a_card(id="b")), "card b, field layout: it covers cells of card orders; move one"),
         (a_dashboard(a_card(sql="delete from live.sessions")), "card orders, field sql: is not a query"),
         (a_dashboard(a_card(sql="select 1; select 2")), "card orders, field sql: has a semicolon"),
@@ -120,7 +120,7 @@ def test_every_dashboard_here_is_valid_and_lies_within_the_grid(path: Path) -> N
         ),
         (a_dashboard(a_card(sql="select 'a from live.x")), "card orders, field sql: can't be read as SQL of Postgres"),
         ({"title": "Test", "refresh_seconds": 2}, "field cards: is missing; add it"),
-        ("just a text", "holds no mapping"),
+        ("just a text", "is not a mapping"),
         ("cards: [", "is not YAML"),
     ],
 )
@@ -137,7 +137,7 @@ def test_snippets_may_hold_snippets_but_no_circle() -> None:
     card = a_card(sql="select {{snippet: outer}}")
     nested = Dashboard.model_validate(a_dashboard(card, snippets={"outer": "{{snippet: inner}} + 1", "inner": "2"}))
     assert nested.expanded(nested.cards[0].sql) == "select 2 + 1"
-    with pytest.raises(ValidationError, match="card orders, field sql: snippets contain each other; break the circle"):
+    with pytest.raises(ValidationError, match="card orders, field sql: snippets contain each other; break the cycle"):
         Dashboard.model_validate(a_dashboard(card, snippets={"outer": "{{snippet: outer}}"}))
 
 

@@ -72,9 +72,9 @@ def test_the_hash_changes_with_what_is_read_and_not_with_the_time(shop: Any, mom
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ('<p class="price">', '<p class="gone">', "tells no price"),
-        ('<h1 class="product_title entry-title">', "<h1>", "tells no name"),
-        ("€", "", "tells no currency"),
+        ('<p class="price">', '<p class="gone">', "has no price"),
+        ('<h1 class="product_title entry-title">', "<h1>", "has no name"),
+        ("€", "", "has no currency"),
     ],
 )
 def test_a_page_that_lacks_what_every_product_has_is_refused_with_the_reason(

@@ -25,7 +25,7 @@ create table if not exists ops.replays (
     promote_seconds double precision,
     changes jsonb
 );
-comment on table ops.replays is 'Every replay: its plan, how far it came, its certificate, and who asked.';
+comment on table ops.replays is 'Every replay: its plan, status and certificate, and who requested it.';
 create table if not exists ops.alerts (
     rule text not null,
     fingerprint text not null,
