@@ -322,7 +322,7 @@ def _dead_because(e: Event, deployment: Deployment) -> str:
         *(
             (
                 f"`{field['name']}` <> '{shops}'",
-                f"concat('{field['name']} is ', `{field['name']}`, '; the shop's currency is {shops}')",
+                f"concat('{field['name']} is ', `{field['name']}`, '; the shop has {shops}')",
             )
             for field in e.schema["fields"]
             if field.get("currency") == "shop"

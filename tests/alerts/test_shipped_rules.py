@@ -493,7 +493,7 @@ def test_a_job_that_was_stopped_and_forgotten_is_found(
     healthy(shop)
     shop.insert("ops.holds", held_at=ago(hours=2), held_by="ann", why=why)
     assert found("job_held") == [
-        f"{told} by ann at 2026-11-24 10:30 UTC, and has not been started since: nothing is being counted"
+        f"{told} by ann at 2026-11-24 10:30 UTC and has not been started since: nothing is being counted"
     ]
 
 
