@@ -146,12 +146,12 @@ def _partition(extent: Extent, first: int) -> PlannedPartition:
 def _gone(event: Event, found: archive.Coverage, since: datetime | None) -> OffsetsGone:
     if found.doubled:
         return OffsetsGone(
-            f"the lake has {counted(found.doubled, 'record')} of {event.topic} more than once: what it holds can't be"
+            f"the lake has {counted(found.doubled, 'record')} of {event.topic} more than once: its contents can't be"
             " trusted. `insights flink submit --from-beginning` makes it anew from the log"
         )
     back_to = f" Windows from {since:%Y-%m-%d %H:%M} on need them." if since else ""
     return OffsetsGone(
-        "the log no longer has these records and the lake has not either:"
+        "neither the log nor the lake has these records any more:"
         f" {archive.named({event.topic: found.missing})}.{back_to} Nothing was planned; choose a later --from"
     )
 

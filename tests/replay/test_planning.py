@@ -142,7 +142,7 @@ def test_an_end_that_was_asked_for_is_where_each_topic_ends(quiet: OwnContext) -
 
 def test_late_events_are_planned_where_all_their_windows_are_final(quiet: OwnContext) -> None:
     wish = replace(FROM_BEGINNING, names=("stock_moves_per_hour",), scope="late")
-    with pytest.raises(NothingToDo, match="no late event waits"):
+    with pytest.raises(NothingToDo, match="no pending late event can be counted"):
         planned(quiet, FakeLog(), wish)
     at = datetime(2026, 3, 1, 10, 20, tzinfo=UTC)
     with quiet.postgres() as connection:
