@@ -60,7 +60,7 @@ def test_every_dashboard_here_is_valid_and_lies_within_the_grid(path: Path) -> N
         (a_dashboard(a_card(kind="pie")), "card orders: field kind is unknown; use one of number"),
         (a_dashboard({"id": "x"}), "card x: field kind is missing; add it"),
         (a_dashboard(a_card(), a_card()), "card orders, field id: another card has the same id; rename one"),
-        (a_dashboard(a_card(), a_card(id="b")), "card b, field layout: it covers cells of card orders; move one"),
+        (a_dashboard(a_card(), a_card(id="b")), "card b, field layout: it overlaps card orders; move one"),
         (a_dashboard(a_card(sql="delete from live.sessions")), "card orders, field sql: is not a query"),
         (a_dashboard(a_card(sql="select 1; select 2")), "card orders, field sql: has a semicolon"),
         (
@@ -74,7 +74,7 @@ def test_every_dashboard_here_is_valid_and_lies_within_the_grid(path: Path) -> N
             a_dashboard(a_card(kind="table", columns=[{"column": "run", "title": "Run", "sets": "run"}])),
             "card orders, field columns.run.sets: run names no parameter; there are: none",
         ),
-        (a_dashboard(parameters=[{"name": "run", "title": "Run"}]), "parameter run: its list is in 'choices' or comes"),
+        (a_dashboard(parameters=[{"name": "run", "title": "Run"}]), "parameter run: give either 'choices' or 'choices_sql'"),
         (
             a_dashboard(
                 a_card(sql="select {{run}}"),
@@ -100,7 +100,7 @@ def test_every_dashboard_here_is_valid_and_lies_within_the_grid(path: Path) -> N
         ),
         (
             a_dashboard(a_card(sql="select 1 [[and {{x}} [[or {{y}}]] ]]")),
-            "card orders, field sql: has an optional clause within another",
+            "card orders, field sql: has an optional clause inside another",
         ),
         (
             a_dashboard(a_card(sql="select 1 [[{{region}}]]"), parameters=[REGION | {"default": "EU"}]),
