@@ -74,7 +74,10 @@ def test_every_dashboard_here_is_valid_and_lies_within_the_grid(path: Path) -> N
             a_dashboard(a_card(kind="table", columns=[{"column": "run", "title": "Run", "sets": "run"}])),
             "card orders, field columns.run.sets: run names no parameter; there are: none",
         ),
-        (a_dashboard(parameters=[{"name": "run", "title": "Run"}]), "parameter run: give either 'choices' or 'choices_sql'"),
+        (
+            a_dashboard(parameters=[{"name": "run", "title": "Run"}]),
+            "parameter run: give either 'choices' or 'choices_sql'",
+        ),
         (
             a_dashboard(
                 a_card(sql="select {{run}}"),
