@@ -13,8 +13,6 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import psycopg
-
 from aggregates.catalogue import Aggregate, aggregates
 from flink.live_job import JOB_NAME, LiveJob, kept_jobs
 from flink.rest import NO_WATERMARK, FlinkRest
@@ -60,7 +58,7 @@ class FinalityRecorder:
         self._reached: dict[str, Reached] = {}
 
     def step(self) -> None:
-        """Raises Retryable or psycopg.Error when a server is away; the next step goes on."""
+        """Raises Retryable when a server is away; the next step goes on."""
         deployed = kept_jobs(self._deployment)
         active = self._rest.active_jobs()
         if any([self._look(job.name, active.get(job.name)) for job in deployed]):
@@ -87,7 +85,7 @@ class FinalityRecorder:
         return Reading(job=job, at_ms=int(time.time() * 1000), watermarks=found)
 
     def _record(self, deployed: list[LiveJob]) -> None:
-        with psycopg.connect(self._deployment.postgres_dsn, connect_timeout=3) as connection:
+        with connected(self._deployment) as connection:
             for name, version in connection.execute(SEEN).fetchall():
                 writer = next((job for job in deployed if job.writes(name, version)), None)
                 if writer is not None:

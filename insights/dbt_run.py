@@ -21,6 +21,7 @@ import psycopg
 from insights.settings import HOST, PROJECT, Settings
 from processes import EXIT_WITH_PARENT
 from schemas.errors import InsightsError, Misconfigured, Retryable
+from warehouse.postgres import opened
 
 PYTHON = PROJECT / ".venv-dbt" / "bin" / "python"
 DBT = PYTHON.parent / "dbt"
@@ -270,13 +271,10 @@ def _require_environment() -> None:
 @contextmanager
 def _alone(settings: Settings) -> Iterator[Connection]:
     """A connection that holds the builds' lock, which the server lets go of when this process ends."""
-    try:
-        with psycopg.connect(settings.postgres_dsn, autocommit=True, connect_timeout=10) as connection:
-            if connection.execute(LOCK).fetchone() != (True,):
-                raise DbtBusy(_who(connection))
-            yield connection
-    except psycopg.OperationalError as error:
-        raise Retryable(f"Postgres at {HOST}:{settings.postgres_port} is unreachable: {error}") from error
+    with opened(settings.postgres_dsn) as connection:
+        if connection.execute(LOCK).fetchone() != (True,):
+            raise DbtBusy(_who(connection))
+        yield connection
 
 
 def _require_postgres(connection: Connection, settings: Settings) -> None:

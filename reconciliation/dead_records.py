@@ -9,7 +9,7 @@ from datetime import datetime
 
 import psycopg
 
-from schemas.errors import Retryable
+from warehouse.postgres import opened
 
 NEWEST = 50
 CONNECT_SECONDS = 5
@@ -62,15 +62,11 @@ class DeadRecords:
 
 
 def listed(dsn: str, topic: str | None = None, *, most: int | None = NEWEST) -> DeadRecords:
-    """Those of every topic or of one; none before the tables are there. Raises Retryable."""
-    try:
-        with psycopg.connect(dsn, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
-            with suppress(psycopg.errors.UndefinedTable):
-                return _read(connection, topic, most)
-            return DeadRecords()
-    except psycopg.OperationalError as error:
-        said = " ".join(str(error).split())
-        raise Retryable(f"the dead records can't be read from Postgres: {said}; is it up?") from error
+    """Those of every topic or of one; none before the tables are there. Raises PostgresAway."""
+    with opened(dsn) as connection:
+        with suppress(psycopg.errors.UndefinedTable):
+            return _read(connection, topic, most)
+        return DeadRecords()
 
 
 def _read(connection: psycopg.Connection, topic: str | None, most: int | None) -> DeadRecords:

@@ -1,4 +1,8 @@
-"""The job's Postgres, as this folder's Python reaches it."""
+"""Connections to Postgres: with a limit on how long one may take, and an error that says which server is away.
+
+Alerts and dashboards know no warehouse and have their own: a rule's statements are read-only and limited in time
+(alerts/postgres.py), and the page shares a pool between its visitors (dashboards/query.py).
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,39 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from schemas.errors import Retryable
 from warehouse.deployment import Deployment
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+CONNECT_SECONDS = 5
+
+
+class PostgresAway(Retryable):
+    """Postgres does not answer, or went away in between."""
+
+
+@contextmanager
+def opened(dsn: str, *, autocommit: bool = True, options: str = "") -> Iterator[Connection]:
+    """A connection, closed at the end, and committed where it does not commit by itself. ``options`` as for libpq.
+
+    Raises PostgresAway naming the server, at first or in between.
+    """
+    try:
+        with psycopg.connect(
+            dsn, autocommit=autocommit, connect_timeout=CONNECT_SECONDS, options=options
+        ) as connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        where = conninfo_to_dict(dsn)
+        what = "did not do it" if error.sqlstate else "is unreachable"
+        said = " ".join(str(error).split())
+        raise PostgresAway(f"Postgres at {where.get('host')}:{where.get('port')} {what}: {said}") from error
 
 
 @contextmanager
 def connected(deployment: Deployment) -> Iterator[Connection]:
-    """A connection, committed at the end. Raises Retryable when Postgres is away, at first or in between."""
-    try:
-        with psycopg.connect(deployment.postgres_dsn, connect_timeout=10) as connection:
-            yield connection
-    except psycopg.OperationalError as error:
-        what = "did not do it" if error.sqlstate else "is away"
-        raise Retryable(f"Postgres at {deployment.postgres_host}:{deployment.postgres_port} {what}: {error}") from error
+    """To a deployment's Postgres, in one transaction. Raises PostgresAway, and then nothing was changed."""
+    with opened(deployment.postgres_dsn, autocommit=False) as connection:
+        yield connection

@@ -153,18 +153,11 @@ def _database(settings: Settings) -> Database:
 
 
 def _provide_reader(settings: Settings) -> None:
-    import psycopg
-
     from dashboards.metabase.database_user import provide_reader
-    from dashboards.query import DatabaseAway
+    from warehouse.postgres import opened
 
-    try:
-        with psycopg.connect(settings.postgres_dsn, autocommit=True, connect_timeout=5) as connection:
-            provide_reader(connection, str(settings.metabase_reader_password))
-    except psycopg.OperationalError as error:
-        raise DatabaseAway(
-            f"Postgres is not responding at {HOST}:{settings.postgres_port} ({error}); `insights up` starts it"
-        ) from error
+    with opened(settings.postgres_dsn) as connection:
+        provide_reader(connection, str(settings.metabase_reader_password))
 
 
 def _tell(outcome: Outcome) -> None:

@@ -26,21 +26,16 @@ def tableau(out: OutFolder = None, mart: MartNames = None) -> None:
 
     Example: insights export tableau --mart daily_sales --mart rfm
     """
-    import psycopg
-
     from insights.cli.status_views import megabytes
     from insights.tableau import chosen, ensure_hyper, export, marts
-    from schemas.errors import Retryable
+    from warehouse.postgres import opened
 
     settings = load_settings()
     folder = (out or settings.home / "tableau").expanduser().absolute()
     options = "-c default_transaction_read_only=on -c timezone=UTC"
-    try:
-        with psycopg.connect(settings.postgres_dsn, autocommit=True, connect_timeout=10, options=options) as connection:
-            wanted = chosen(marts(connection), mart or [])
-            ensure_hyper()
-            for each in wanted:
-                done = export(connection, each, folder)
-                runtime.say(f"{done.file}: {counted(done.rows, 'row')}, {megabytes(done.size_bytes)}")
-    except psycopg.OperationalError as error:
-        raise Retryable(f"Postgres is not responding: {' '.join(str(error).split())}") from error
+    with opened(settings.postgres_dsn, options=options) as connection:
+        wanted = chosen(marts(connection), mart or [])
+        ensure_hyper()
+        for each in wanted:
+            done = export(connection, each, folder)
+            runtime.say(f"{done.file}: {counted(done.rows, 'row')}, {megabytes(done.size_bytes)}")

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Literal
 
 import psutil
-import psycopg
 
 from insights import dbt_run
 from insights.settings import PROJECT, Settings
@@ -26,6 +25,7 @@ from insights.stack.process_record import Record, end_process, process_of, read_
 from insights.stack.states import log_path, supervisor_process
 from insights.wiring import flink_home
 from schemas.errors import InsightsError, Misconfigured
+from warehouse.postgres import opened
 
 # Comes back when it is killed, ends with the supervisor's own ending.
 RESPAWN = 'while ! "$0" -m insights.stack.supervisor "$1" >> "$2" 2>&1; do sleep 1; done'
@@ -183,7 +183,7 @@ def _give_up_on_failures(
 def _await_numbers(settings: Settings, report: Report) -> None:
     report(Step(name="first numbers", state="started"))
     deadline = time.monotonic() + UP_SECONDS
-    with psycopg.connect(settings.postgres_dsn, autocommit=True) as connection:
+    with opened(settings.postgres_dsn) as connection:
         while True:
             row = connection.execute("select count(*) from (select 1 from live.sales_per_minute limit 1)").fetchone()
             if row and row[0]:
@@ -217,7 +217,7 @@ def _await_first_marts(settings: Settings, report: Report) -> None:
     if not settings.dbt_minutes or not dbt_run.DBT.exists():
         return
     deadline = time.monotonic() + MARTS_SECONDS
-    with psycopg.connect(settings.postgres_dsn, autocommit=True) as connection:
+    with opened(settings.postgres_dsn) as connection:
         # The supervisor may have seen that the past is counted, and begun, some seconds ago.
         if (built := dbt_run.last_build(connection)) and _began(built) < datetime.now(UTC) - timedelta(seconds=30):
             return

@@ -18,6 +18,7 @@ from insights.stack.recurring_jobs import Command
 from producers.shop.shop_state import published_until
 from reconciliation.topic_counts import QUIET, Books, read_books, read_log
 from schemas.catalogue import avro_events
+from warehouse.postgres import PostgresAway, opened
 
 # The source's cursor moves once a second; a minute that is over is noted when the next one has an event.
 LIVE_WITHIN = timedelta(minutes=3)
@@ -44,21 +45,18 @@ class Past:
 
         Blocks for some milliseconds. False while a server that knows does not answer.
         """
-        with suppress(psycopg.Error, KafkaException):
+        with suppress(PostgresAway, psycopg.Error, KafkaException):
             if self._published is None:
                 if not self.is_published():
                     return False
                 self._published = read_log(AdminClient({"bootstrap.servers": self._settings.kafka, **QUIET}))
-            with psycopg.connect(self._settings.postgres_dsn, autocommit=True, connect_timeout=3) as connection:
+            with opened(self._settings.postgres_dsn) as connection:
                 return has_all(self._published, read_books(connection))
         return False
 
     def reached(self) -> datetime | None:
         """The time up to which every topic is counted; None before the first event, or when Postgres does not say."""
-        with (
-            suppress(psycopg.Error),
-            psycopg.connect(self._settings.postgres_dsn, autocommit=True, connect_timeout=3) as connection,
-        ):
+        with suppress(PostgresAway, psycopg.Error), opened(self._settings.postgres_dsn) as connection:
             row = connection.execute(REACHED).fetchone()
             return row[0] if row else None
         return None

@@ -12,12 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
-import psycopg
 from psycopg import sql
 
 from insights.settings import Settings
 from insights.stack.part import SYSTEM_PATH, Part, ServerSetupFailed
 from schemas.errors import Misconfigured
+from warehouse.postgres import opened
 
 
 def _package(name: str) -> Path:
@@ -157,7 +157,7 @@ def _postgres_conf(settings: Settings, data: Path) -> str:
 
 def _postgres_answers(settings: Settings) -> bool:
     dsn = settings.postgres_dsn.rsplit("/", 1)[0] + "/postgres"
-    with psycopg.connect(dsn, connect_timeout=2, autocommit=True) as connection:
+    with opened(dsn) as connection:
         there = {row[0] for row in connection.execute("select datname from pg_database")}
         for database in DATABASES:
             if database not in there:

@@ -15,6 +15,7 @@ import psycopg
 from insights.settings import Settings
 from insights.stack.process_record import Record, Recurrence, process_of, read_state
 from schemas.errors import Misconfigured
+from warehouse.postgres import PostgresAway, opened
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,10 +104,7 @@ def log_path(settings: Settings, part: str) -> Path:
 
 def counted_until(settings: Settings) -> datetime | None:
     """The newest minute with an order that is counted; None before the first, or when Postgres does not say."""
-    with (
-        suppress(psycopg.Error),
-        psycopg.connect(settings.postgres_dsn, autocommit=True, connect_timeout=3) as connection,
-    ):
+    with suppress(PostgresAway, psycopg.Error), opened(settings.postgres_dsn) as connection:
         row = connection.execute("select max(window_start) from live.sales_per_minute").fetchone()
         return row[0] if row else None
     return None

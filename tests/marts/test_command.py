@@ -144,7 +144,7 @@ def test_a_selection_that_is_nothing_and_a_postgres_that_is_away_are_said(settin
     )
     away = insights(Settings(home=tmp_path, postgres_port=9), "dbt", "build")
     assert away.returncode == 1
-    assert "Postgres at 127.0.0.1:9 is away" in away.stderr
+    assert "Postgres at 127.0.0.1:9 is unreachable" in away.stderr
 
 
 def test_a_postgres_that_goes_away_under_a_build_is_said_and_no_riddle(

@@ -16,6 +16,7 @@ import psycopg
 from insights.stack.servers import servers
 from tests import watcher
 from tests.conftest import own_settings, wait_until
+from warehouse.postgres import PostgresAway
 
 # What a test wrote need not survive the machine, only the server's own end.
 QUICK = ("-c", "fsync=off", "-c", "full_page_writes=off")
@@ -56,7 +57,7 @@ def _started(home: Path, tag: str) -> tuple[subprocess.Popen[bytes], str]:
     def healthy() -> bool:
         try:
             return part.healthy()
-        except psycopg.OperationalError:
+        except PostgresAway:
             return False
 
     with (home / "postgres.log").open("w") as log:

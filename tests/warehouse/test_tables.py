@@ -422,7 +422,7 @@ def test_a_silent_topics_table_gathers_no_snapshots(stack: Settings, until: Call
 
 
 def test_a_postgres_that_is_away_may_be_tried_again(tmp_path: Path) -> None:
-    with pytest.raises(Retryable, match="Postgres at 127.0.0.1:9 is away"):
+    with pytest.raises(Retryable, match="Postgres at 127.0.0.1:9 is unreachable"):
         create_tables(replace(DEPLOYMENT, lake_warehouse=tmp_path.as_uri()), ())
 
 
