@@ -45,6 +45,11 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[RUN] = of_run if worker else own
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes go by the parameter's name: an archive holds the time of its making, and workers must name a test alike."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.hookimpl(tryfirst=True)  # xdist writes the groups into the names of the tests
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Each test gets its kind and its group, the longest groups go first, and a fuzz test draws what its mark says."""
