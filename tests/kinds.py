@@ -12,6 +12,7 @@ import pytest
 
 KINDS = ("unit", "postgres", "engine", "stack")
 STACK = "stack"
+INTERPRETERS = "flink and spark"
 # Fixtures, where they come from a folder's conftest or are of a module's own.
 ENGINES = {"flink", "spark", "dbt", "browse", "java", "compiler", "emr"}
 POSTGRES = {"shared_postgres", "server", "bare_postgres"}
@@ -21,12 +22,11 @@ LONGEST = (
     "tests/e2e/test_exact_totals.py",
     STACK,
     "tests/replay/test_on_a_stack.py",
+    INTERPRETERS,
     "tests/e2e/test_hand_over.py",
     "tests/e2e/test_real_history.py",
     "tests/marts/test_by_day.py",
-    "tests/aggregates/test_any_events.py",
     "tests/web/test_marts_pages.py",
-    "tests/aggregates/test_examples.py",
     "tests/marts/test_prod.py",
 )
 
@@ -51,12 +51,21 @@ def kind(item: pytest.Item) -> str:
 
 
 def group(item: pytest.Item) -> str:
-    """Of the tests that run one after the other in one worker: all that share the run's one stack, or a module's."""
-    shared = fixture_of(item, "stack")
-    if shared is not None and shared.scope == "session":
+    """Of the tests that run one after the other in one worker.
+
+    All that share the run's one stack, all that share its one Flink or Spark without a cluster, or a module's.
+    """
+    if _is_shared(item, "stack"):
         return STACK
+    if _is_shared(item, "flink") or _is_shared(item, "spark"):
+        return INTERPRETERS
     module = item.nodeid.partition("::")[0]
     return f"{module}:{STACK}" if kind(item) == "stack" else module
+
+
+def _is_shared(item: pytest.Item, name: str) -> bool:
+    found = fixture_of(item, name)
+    return found is not None and found.scope == "session"
 
 
 def is_of_a_stack(name: str) -> bool:
