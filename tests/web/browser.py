@@ -107,10 +107,17 @@ class Browser:
         options.add_argument(f"--user-data-dir={profile}")
         options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
         self.chrome = webdriver.Chrome(options=options, service=Service(DRIVER))
+        self.begin_anew(size, dark=dark)
+
+    def begin_anew(self, size: tuple[int, int], *, dark: bool) -> None:
+        """As a browser of that size that has just been opened: on no page, and with nothing noted of any."""
+        self.chrome.get("about:blank")
         self._width, self._height = size
         self._resize(self._height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+        self.console()
+        self.hosts()
 
     def _resize(self, height: int) -> None:
         metrics = {"width": self._width, "height": height, "deviceScaleFactor": 1, "mobile": self._width < 600}
@@ -179,22 +186,26 @@ class Browser:
         self._resize(self._height)
 
 
-@contextmanager
-def browsers(profile: Callable[[], Path]) -> Iterator[Callable[..., Browser]]:
-    """``start(size, dark=…)``: a browser, the same until another is asked for. Several at once starve each other."""
-    opened: dict[tuple[tuple[int, int], bool], Browser] = {}
+class Browse:
+    """``browse(size, dark=…)``: the run's one browser, which begins anew when it is to look different."""
 
-    def close() -> None:
-        while opened:
-            opened.popitem()[1].chrome.quit()
+    def __init__(self, profile: Callable[[], Path]) -> None:
+        self._profile = profile
+        self._browser: Browser | None = None
+        self._looks: tuple[tuple[int, int], bool] | None = None
 
-    def start(size: tuple[int, int] = DESKTOP, *, dark: bool = False) -> Browser:
-        if (size, dark) not in opened:
-            close()
-            opened[size, dark] = Browser(profile(), size, dark=dark)
-        return opened[size, dark]
+    def __call__(self, size: tuple[int, int] = DESKTOP, *, dark: bool = False) -> Browser:
+        if self._browser is None:
+            self._browser = Browser(self._profile(), size, dark=dark)
+        elif self._looks != (size, dark):
+            self._browser.begin_anew(size, dark=dark)
+        self._looks = (size, dark)
+        return self._browser
 
-    try:
-        yield start
-    finally:
-        close()
+    def forget(self) -> None:
+        """The next one that asks gets a browser on no page."""
+        self._looks = None
+
+    def close(self) -> None:
+        if self._browser is not None:
+            self._browser.chrome.quit()

@@ -16,6 +16,7 @@ from aiohttp.test_utils import unused_port
 from producers.demo_shop.shelf import Shelf, imagined_stock
 from producers.demo_shop.web_server import Site
 from producers.scraping.memory import Memory
+from tests.web.browser import Browse
 
 SEED = 7
 
@@ -122,3 +123,18 @@ def memory(tmp_path: Path) -> Iterator[Memory]:
     memory = Memory(tmp_path / "catalog.sqlite")
     yield memory
     memory.close()
+
+
+@pytest.fixture(scope="session")
+def the_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browse]:
+    """One for all modules: to start Chromium costs more than most pages."""
+    browse = Browse(lambda: tmp_path_factory.mktemp("profile"))
+    yield browse
+    browse.close()
+
+
+@pytest.fixture(scope="module")
+def browse(the_browser: Browse) -> Browse:
+    """``browse(size, dark=…)``: a browser, on the page where it was left, or on none when it looked different there."""
+    the_browser.forget()
+    return the_browser

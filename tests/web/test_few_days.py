@@ -1,13 +1,13 @@
 """The pages of a shop that began yesterday, or today."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from dashboards.folder import Folder
 from dashboards.model import LineCard, load
-from tests.web.browser import DESKTOP, PHONE, PROJECT, Browser, browsers, needs_browser, running_page
+from tests.web.browser import DESKTOP, PHONE, PROJECT, needs_browser, running_page
 from tests.web.marts_shop import marts_shop
 
 pytestmark = needs_browser
@@ -29,12 +29,6 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         running_page(shop.dsn) as address,
     ):
         yield address, request.param
-
-
-@pytest.fixture(scope="module")
-def browse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Browser]]:
-    with browsers(lambda: tmp_path_factory.mktemp("profile")) as start:
-        yield start
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,7 +1,7 @@
 """The dashboards on marts that dbt built, in a real browser."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +19,7 @@ from dashboards.query import question
 from tests.conftest import wait_until
 from tests.marts.oracle.marts import MARTS
 from tests.replay.own_postgres import standing_still
-from tests.web.browser import DESKTOP, PHONE, Browser, browsers, needs_browser, running_page
+from tests.web.browser import DESKTOP, PHONE, Browser, needs_browser, running_page
 from tests.web.marts_shop import Shop, marts_shop
 
 pytestmark = [needs_browser, pytest.mark.engine]
@@ -43,12 +43,6 @@ def page(shop: Shop) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("downloads")
-
-
-@pytest.fixture(scope="module")
-def browse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Browser]]:
-    with browsers(lambda: tmp_path_factory.mktemp("profile")) as start:
-        yield start
 
 
 def one(shop: Shop, sql: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from dashboards.folder import Folder
 from tests.web import made_runs
-from tests.web.browser import DESKTOP, PHONE, PROJECT, Browser, browsers, needs_browser, running_page
+from tests.web.browser import DESKTOP, PHONE, PROJECT, needs_browser, running_page
 
 pytestmark = needs_browser
 NAMES = Folder(PROJECT / "dashboards" / "sales_overview.yaml").names
@@ -23,12 +23,6 @@ def page(new_database: Callable[[], str]) -> Iterator[str]:
         made_runs.make_tables(postgres)
     with running_page(dsn) as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Browser]]:
-    with browsers(lambda: tmp_path_factory.mktemp("profile")) as start:
-        yield start
 
 
 @pytest.mark.parametrize(("device", "size"), [("desktop", DESKTOP), ("phone", PHONE)])

@@ -10,7 +10,7 @@ from aggregates.catalogue import aggregates
 from replay.run_history import Run
 from tests.conftest import wait_until
 from tests.web import made_runs
-from tests.web.browser import PHONE, Browser, browsers, needs_browser, running_page
+from tests.web.browser import PHONE, Browser, needs_browser, running_page
 
 pytestmark = needs_browser
 
@@ -26,12 +26,6 @@ def postgres(new_database: Callable[[], str]) -> Iterator[psycopg.Connection]:
 def page(postgres: psycopg.Connection) -> Iterator[str]:
     with running_page(f"{postgres.info.dsn} password={postgres.info.password}") as address:
         yield address
-
-
-@pytest.fixture(scope="module")
-def browse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Browser]]:
-    with browsers(lambda: tmp_path_factory.mktemp("profile")) as start:
-        yield start
 
 
 @pytest.fixture(scope="module")
