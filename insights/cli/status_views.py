@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     # Who finds out what is shown here has it loaded; who shows something else need not.
     from alerts.alert_store import Summary
     from flink.job_control import JobStatus
-    from insights.dbt_run import Failure, LastBuild
+    from insights.dbt_results import Failure
+    from insights.dbt_run import LastBuild
     from insights.doctor import Finding
     from insights.stack.process_record import Recurrence
     from insights.stack.states import PartState
