@@ -32,7 +32,6 @@ from aggregates.catalogue import Aggregate
 from aggregates.windows import floored
 from flink.intended_downtime import asked_for
 from flink.job_control import LogIncomplete, cancel, newest_snapshot, one_at_a_time, stop_one, submit_deployed
-from flink.job_sql import first_published
 from flink.live_job import (
     JOB_NAME,
     LiveJob,
@@ -46,6 +45,7 @@ from flink.live_job import (
     with_retired,
 )
 from flink.rest import FlinkRest
+from flink.source_sql import first_published
 from schemas.binary import EPOCH
 from schemas.catalogue import event
 from schemas.errors import BrokerUnavailable, InsightsError, Misconfigured

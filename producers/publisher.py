@@ -13,11 +13,10 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas import catalogue
 from schemas.catalogue import MOST_AHEAD, Event
-from schemas.codec import ERROR_HEADERS, Encoder, Record
+from schemas.codec import ERROR_HEADERS, SCHEMA_ID_HEADER, Encoder, Record
 from schemas.errors import BrokerUnavailable, ContractBroken, EventTooLarge, InsightsError
 from schemas.plural import counted
 
-SCHEMA_ID_HEADER: Final = "schema_id"
 LONGEST_HEADER: Final = 8_192  # characters: a letter has to fit, whatever its message quotes
 POLL_EVERY: Final = 256
 FLUSH_SECONDS: Final = 60.0

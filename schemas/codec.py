@@ -24,6 +24,8 @@ from schemas.rules import check
 Record = Mapping[str, Any]
 
 HEADER = struct.Struct(">bI")
+SCHEMA_ID_HEADER: Final = "schema_id"
+"""The header of a record that says its schema id too, as a number in text."""
 ERROR_HEADERS: Final = "__connect.errors."
 """What a dead letter's headers begin with: Kafka Connect's, so that any of its tools can read them."""
 

@@ -2,7 +2,7 @@
 
 ``arrived_<event>``  the records that count, once each, with the contract's own types; whoever reads them provides it
 ``<event>``          those, and
-``<event>_lines``    one row an item of its array called lines, as in the live job (flink/job_sql.py)
+``<event>_lines``    one row an item of its array called lines, as in the live job (flink/source_sql.py)
 """
 
 from __future__ import annotations

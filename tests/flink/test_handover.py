@@ -15,7 +15,8 @@ from aggregates.catalogue import Aggregate, Column, aggregate, aggregates
 from aggregates.windows import LENGTH
 from flink import live_job
 from flink.handover import start_version
-from flink.job_sql import first_published, live_plan
+from flink.job_sql import live_plan
+from flink.source_sql import first_published
 from schemas.binary import EPOCH
 from schemas.catalogue import MOST_AHEAD
 from schemas.errors import Misconfigured
