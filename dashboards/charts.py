@@ -11,8 +11,8 @@ from typing import Any
 import altair as alt
 import pyarrow as pa
 
+from dashboards.cards import BarCard, ColumnCard, LineCard, NumberFormat, Series
 from dashboards.format import change, change_shown, exact, moment, shown, symbol
-from dashboards.model import BarCard, ColumnCard, LineCard, NumberFormat, Series
 from dashboards.query import Row
 from dashboards.theme import PALETTES, Mode, Palette, chart_config
 from schemas.currency import decimals_shown

@@ -11,15 +11,11 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from dashboards import charts, html_charts, tiles
-from dashboards.export import csv_of, file_name
-from dashboards.format import clock
-from dashboards.layout import Band, bands
-from dashboards.model import (
+from dashboards.cards import (
     GRID_COLUMNS,
     BarCard,
     Card,
     ColumnCard,
-    Dashboard,
     FreshnessCard,
     FunnelCard,
     HeatmapCard,
@@ -28,6 +24,10 @@ from dashboards.model import (
     TableCard,
     TreemapCard,
 )
+from dashboards.export import csv_of, file_name
+from dashboards.format import clock
+from dashboards.layout import Band, bands
+from dashboards.model import Dashboard
 from dashboards.provenance import Age, Books, oldest
 from dashboards.query import Answer, Question, Row, question
 from dashboards.theme import Mode

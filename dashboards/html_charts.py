@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from dashboards.cards import FunnelCard, HeatmapCard, TreemapCard
 from dashboards.format import exact, shown
-from dashboards.model import FunnelCard, HeatmapCard, TreemapCard
 from dashboards.query import Row
 from dashboards.tiles import scrolled
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dashboards.model import GRID_COLUMNS, Card
+from dashboards.cards import GRID_COLUMNS, Card
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from dashboards.model import PLACEHOLDER, chosen
+from dashboards.card_sql import PLACEHOLDER, chosen
 from schemas.errors import InsightsError, Retryable
 
 Row = dict[str, Any]

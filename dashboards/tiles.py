@@ -13,8 +13,8 @@ from html import escape
 from typing import Literal
 from urllib.parse import quote
 
+from dashboards.cards import Card, ColumnCard, LineCard, NumberCard, TableCard, TableColumn
 from dashboards.format import change, change_shown, exact, shown, span
-from dashboards.model import Card, ColumnCard, LineCard, NumberCard, TableCard, TableColumn
 from dashboards.provenance import Age, Behind, Source, age_of, ago
 from dashboards.query import Row
 from schemas.plural import counted

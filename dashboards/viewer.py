@@ -18,10 +18,11 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboards import tiles
+from dashboards.cards import FreshnessCard
 from dashboards.drawing import CHOICE, Scene, address, draw
 from dashboards.folder import Folder
 from dashboards.format import clock
-from dashboards.model import Dashboard, FreshnessCard, Parameter
+from dashboards.model import Dashboard, Parameter
 from dashboards.provenance import MODELS_SQL, VERSIONS_SQL, Age, Books, age_of
 from dashboards.query import Answer, Answers, NotThere, Postgres, Question, question
 from dashboards.theme import Mode, style

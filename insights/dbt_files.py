@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from aggregates.catalogue import Aggregate, aggregates
-from dashboards.model import load, relations
+from dashboards.card_sql import relations
+from dashboards.model import load
 from insights.settings import PROJECT
 from warehouse.sinks import BOOKS
 

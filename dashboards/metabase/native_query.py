@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from dashboards.card_sql import OPTIONAL, PLACEHOLDER
 from dashboards.metabase.identity import tag_id
-from dashboards.model import OPTIONAL, PLACEHOLDER, Dashboard, Parameter
+from dashboards.model import Dashboard, Parameter
 
 NO_OPERATOR = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"", re.DOTALL)
 

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dashboards.cards import Card, Layout, TableCard, TableColumn
 from dashboards.metabase.identity import described
 from dashboards.metabase.native_query import NativeQuery, native, stands_for_a_value
 from dashboards.metabase.visualization import column_key, look
-from dashboards.model import Card, Dashboard, Layout, Parameter, TableCard, TableColumn
+from dashboards.model import Dashboard, Parameter
 from schemas.errors import Misconfigured
 
 Body = dict[str, Any]

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
+from dashboards.card_sql import relations
 from dashboards.metabase.database_user import SCHEMAS
 from dashboards.metabase.render import Body, MetabaseDashboard, missing_targets
-from dashboards.model import relations
 from schemas.errors import InsightsError, Misconfigured
 
 NOWHERE = "http://127.0.0.1:9"

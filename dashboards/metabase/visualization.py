@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, assert_never
 
-from dashboards.model import (
+from dashboards.cards import (
     BarCard,
     Card,
     ColumnCard,

@@ -10,9 +10,10 @@ import psycopg
 import pytest
 from psycopg.rows import DictRow, dict_row
 
+from dashboards.cards import Card, HeatmapCard, NumberCard
 from dashboards.metabase.database_user import provide_reader
 from dashboards.metabase.render import render
-from dashboards.model import Card, Dashboard, HeatmapCard, NumberCard, load
+from dashboards.model import Dashboard, load
 from dashboards.query import question
 from tests.metabase.as_metabase import run
 from tests.metabase.folders import READER_PASSWORD, Command

@@ -5,9 +5,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from dashboards.cards import GRID_COLUMNS
 from dashboards.folder import Folder
 from dashboards.layout import bands
-from dashboards.model import GRID_COLUMNS, Dashboard, load
+from dashboards.model import Dashboard, load
 from dashboards.query import question
 from schemas.errors import Misconfigured
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from dashboards.cards import LineCard
 from dashboards.folder import Folder
-from dashboards.model import LineCard, load
+from dashboards.model import load
 from tests.web.browser import DESKTOP, PHONE, PROJECT, needs_browser, running_page
 from tests.web.marts_shop import marts_shop
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dashboards.cards import FunnelCard, HeatmapCard, TreemapCard
 from dashboards.export import csv_of, file_name
 from dashboards.html_charts import funnel, heatmap, squarified, treemap
-from dashboards.model import FunnelCard, HeatmapCard, TreemapCard
 from dashboards.provenance import Age, Books, oldest
 from dashboards.tiles import behind
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dashboards.cards import LineCard, NumberCard, TableCard
 from dashboards.format import change, change_shown, compact, exact, shown, span
-from dashboards.model import LineCard, NumberCard, TableCard
 from dashboards.tiles import age_of, head, number, spark, table
 from producers.order_file.check import money
 
