@@ -1,6 +1,7 @@
 """Executes a Task: ``job.py TASK.json``. The Task is described in task.py, which travels with this file.
 
-Spark's own environment, here or on EMR Serverless: the standard library and pyspark only.
+Spark's own environment, here or on EMR Serverless: the standard library and pyspark only. Longer than 400 lines,
+because it travels alone: it can import nothing else of this project.
 
 For each topic: its records from the log, decoded with the schema that each was written with, and from the lake; a
 check that they are all there, once each; the places of those that are in no number, which are the late ones of the

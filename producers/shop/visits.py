@@ -1,4 +1,7 @@
-"""The visits that begin in a minute, each with all that the visitor will do. A pure function of shop and minute."""
+"""The visits that begin in a minute, each with all that the visitor will do. A pure function of shop and minute.
+
+Longer than 400 lines, because a visit is one walk: its steps share the visitor, the cart and one stream of chance.
+"""
 
 from __future__ import annotations
 
