@@ -105,7 +105,7 @@ class Watch:
         self._folder = rules
         self._clock = clock
         self._statement_seconds = statement_seconds
-        self._ledger: Connection | None = None
+        self._store: Connection | None = None
         self._asking: Connection | None = None
         self._checked: dict[str, datetime] = {}
         self._broken: dict[str, str] = {}
@@ -132,13 +132,13 @@ class Watch:
 
     def close(self) -> None:
         """Ends the connections."""
-        for connection in (self._ledger, self._asking):
+        for connection in (self._store, self._asking):
             if connection is not None:
                 connection.close()
-        self._ledger = self._asking = None
+        self._store = self._asking = None
 
     def _connected(self) -> bool:
-        if self._ledger is not None and not self._ledger.closed:
+        if self._store is not None and not self._store.closed:
             return True
         opened = connect(self._dsn, read_only=False)
         try:
@@ -146,11 +146,11 @@ class Watch:
                 raise PostgresAway("Postgres has no tables for alerts yet; `insights up` makes them")
             if alert_store.take_watch(opened):
                 self._asking = connect(self._dsn, read_only=True, statement_seconds=self._statement_seconds)
-                self._ledger = opened
+                self._store = opened
         finally:
-            if self._ledger is not opened:
+            if self._store is not opened:
                 opened.close()
-        return self._ledger is opened
+        return self._store is opened
 
     def _check(self, read: Rules, now: datetime) -> None:
         for rule in read.rules:
@@ -181,8 +181,8 @@ class Watch:
 
     @property
     def _book(self) -> Connection:
-        assert self._ledger is not None
-        return self._ledger
+        assert self._store is not None
+        return self._store
 
     def _known(self, rule: Rule) -> list[Alert]:
         return alert_store.alerts_of(self._book, rule.name)

@@ -31,7 +31,7 @@ from schemas.codec import Record
 from schemas.errors import InsightsError
 from schemas.registry import Registry
 from tests.conftest import environment_of, wait_until
-from tests.e2e import ledgers
+from tests.e2e import table_contents
 from tests.e2e.made_events import Book, Fate, Row
 
 T = TypeVar("T")
@@ -201,14 +201,16 @@ class Hub:
         return well and not seen.away and all(counts.unaccounted == 0 for counts in seen.topics.values())
 
     def _archived(self, event: Event) -> bool:
-        return ledgers.lake_rows(self.settings, event) >= sum(ledgers.log_ends(self.settings, event).values())
+        return table_contents.lake_rows(self.settings, event) >= sum(
+            table_contents.log_ends(self.settings, event).values()
+        )
 
     # What must come of it
 
     def expected(self) -> dict[str, dict[Row, Row]]:
         """Rows of every live table, by aggregate: the shop's answer key, and all others' beside it."""
         keys = [self.book.answers(), *self._others_answers()]
-        rows: dict[str, dict[Row, Row]] = {a.name: {} for a in ledgers.live_aggregates()}
+        rows: dict[str, dict[Row, Row]] = {a.name: {} for a in table_contents.live_aggregates()}
         for name, merged in rows.items():
             for key in keys:
                 shared = merged.keys() & key.get(name, {}).keys()
@@ -286,13 +288,13 @@ def _wrong_fates(hub: Hub, fates: dict[str, TopicCounts]) -> list[str]:
 def _wrong_tables(hub: Hub) -> list[str]:
     expected, problems = hub.expected(), []
     with connect(hub.settings) as connection:
-        for aggregate in ledgers.live_aggregates():
-            found = ledgers.table(connection, aggregate)
-            if wrong := ledgers.difference(expected[aggregate.name], found, found_is="in the table"):
+        for aggregate in table_contents.live_aggregates():
+            found = table_contents.table(connection, aggregate)
+            if wrong := table_contents.difference(expected[aggregate.name], found, found_is="in the table"):
                 problems.append(f"{aggregate.sink} and the answer key: {wrong}")
-            if aggregate.name in ledgers.FROM_FACTS:
-                facts = ledgers.from_facts(connection, aggregate)
-                if wrong := ledgers.difference(facts, found, expected_is="from facts", found_is="in the table"):
+            if aggregate.name in table_contents.FROM_FACTS:
+                facts = table_contents.from_facts(connection, aggregate)
+                if wrong := table_contents.difference(facts, found, expected_is="from facts", found_is="in the table"):
                     problems.append(f"{aggregate.sink} and the facts: {wrong}")
         problems += _wrong_facts(hub, connection)
     return problems
@@ -316,10 +318,10 @@ def _wrong_lake(hub: Hub) -> list[str]:
     problems = []
     for event in events():
         more = ("event_id", "schema_id") if event.format == "avro" else ()
-        rows = ledgers.lake(hub.settings, event, *more)
+        rows = table_contents.lake(hub.settings, event, *more)
         problems += [
             f"the lake's events.{event.table}, {problem}"
-            for problem in ledgers.lake_problems(rows, ledgers.log_ends(hub.settings, event))
+            for problem in table_contents.lake_problems(rows, table_contents.log_ends(hub.settings, event))
         ]
         if without := [row for row in rows if more and not row["schema_id"]]:
             problems.append(
@@ -331,10 +333,10 @@ def _wrong_lake(hub: Hub) -> list[str]:
 
 
 def _unlike_the_log(hub: Hub, event: Event, rows: list[dict[str, Any]]) -> list[str]:
-    logged = ledgers.log(hub.settings, event)
+    logged = table_contents.log(hub.settings, event)
     in_log = {place: (r.event_id, r.schema_id) for place, r in logged.items()}
     in_lake = {(r["kafka_partition"], r["kafka_offset"]): (r["event_id"], r["schema_id"]) for r in rows}
-    wrong = ledgers.difference(in_log, in_lake, expected_is="in the log", found_is="in the lake")
+    wrong = table_contents.difference(in_log, in_lake, expected_is="in the log", found_is="in the lake")
     problems = [f"the lake's events.{event.table} and the log: {wrong}"] if wrong else []
     if odd := [place for place, r in logged.items() if r.schema_id != r.header_id]:
         problems.append(f"{event.topic}: the header's schema id is not the record's at {odd[0]}, of {len(odd):,}")

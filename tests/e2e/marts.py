@@ -12,9 +12,9 @@ from insights.wiring import deployment
 from reconciliation.recorder import ReconciliationRecorder
 from tests.conftest import wait_until
 from tests.marts import lake
-from tests.marts.compare import wrong_ledgers, wrong_marts
+from tests.marts.compare import wrong_marts, wrong_quality_marts
 from tests.marts.oracle.history import Row
-from tests.marts.oracle.marts import LEDGERS, MARTS
+from tests.marts.oracle.marts import MARTS, QUALITY_MARTS
 
 
 def bring_up_to_date(settings: Settings) -> None:
@@ -33,7 +33,7 @@ def bring_up_to_date(settings: Settings) -> None:
 
 
 def assert_as_the_log_says(
-    settings: Settings, names: Collection[str] = tuple(MARTS), ledgers: Collection[str] = tuple(LEDGERS)
+    settings: Settings, names: Collection[str] = tuple(MARTS), quality: Collection[str] = tuple(QUALITY_MARTS)
 ) -> dict[str, list[Row]]:
     """Compares these marts, of a stack at rest, row by row. Returns what they hold."""
     with psycopg.connect(settings.postgres_dsn) as connection:
@@ -41,6 +41,6 @@ def assert_as_the_log_says(
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         books = lake.books(settings, connection)
         history = lake.history(books)
-        problems = [*wrong_marts(connection, history, names), *wrong_ledgers(connection, books, ledgers)]
+        problems = [*wrong_marts(connection, history, names), *wrong_quality_marts(connection, books, quality)]
     assert not problems, "\n\n".join(problems)
     return {name: MARTS[name].rows(history) for name in names}

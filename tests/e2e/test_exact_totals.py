@@ -19,7 +19,7 @@ from insights.stack.process_record import read_state
 from insights.wiring import deployment
 from schemas.catalogue import Event, avro_events, event
 from tests.conftest import own_settings
-from tests.e2e import ledgers, marts
+from tests.e2e import marts, table_contents
 from tests.e2e.hub import Hub, assert_exact, connect, open_hub
 from tests.e2e.late_story import Story
 from tests.e2e.made_events import made, now
@@ -121,7 +121,7 @@ def restart(hub: Hub) -> Restart:
     """
     silent = a_late_event_in_a_silent_partition(hub)
     before = hub.come_to_rest()
-    ends = {e.topic: ledgers.log_ends(hub.settings, e) for e in avro_events()}
+    ends = {e.topic: table_contents.log_ends(hub.settings, e) for e in avro_events()}
     for e in avro_events():
         if e != SILENT:
             spread_over_all_partitions(hub, e)
@@ -166,7 +166,9 @@ def long_ago() -> datetime:
 
 def a_late_event_in_a_silent_partition(hub: Hub) -> str:
     """Publish one, late by what the other partition says. Returns its key."""
-    assert sum(ledgers.log_ends(hub.settings, SILENT).values()) == 0, "one of its partitions must never have spoken"
+    assert sum(table_contents.log_ends(hub.settings, SILENT).values()) == 0, (
+        "one of its partitions must never have spoken"
+    )
     speaks, silent = keys_by_partition(hub, event("public.wiki_edited")).values()
     at = long_ago()
     hub.publish(SILENT, made(SILENT, now()) | {SILENT.key: speaks}, "counted")
@@ -183,10 +185,10 @@ def keys_by_partition(hub: Hub, like: Event) -> dict[int, str]:
     found: dict[int, str] = {}
     while len(found) < like.partitions:
         record = made(like, now())
-        before = ledgers.log_ends(hub.settings, like)
+        before = table_contents.log_ends(hub.settings, like)
         hub.publish(like, record, "counted")
         hub.flush()
-        after = ledgers.log_ends(hub.settings, like)
+        after = table_contents.log_ends(hub.settings, like)
         found |= {partition: record[like.key] for partition in after if after[partition] > before[partition]}
     return found
 
@@ -223,11 +225,11 @@ def test_the_ledger_names_the_late_ones_also_of_a_partition_that_was_silent_when
 
 
 def spread_over_all_partitions(hub: Hub, e: Event) -> None:
-    ends = ledgers.log_ends(hub.settings, e)
+    ends = table_contents.log_ends(hub.settings, e)
     for number in range(ON_TIME):
         hub.publish(e, made(e, now(), number), "counted")
     hub.flush()
-    risen = ledgers.log_ends(hub.settings, e)
+    risen = table_contents.log_ends(hub.settings, e)
     assert all(risen[partition] > ends[partition] for partition in ends), f"{e.topic}: a partition got none: {risen}"
 
 
@@ -270,13 +272,13 @@ def assert_ledger_names_the_late_ones(hub: Hub, ends: dict[str, dict[int, int]])
     """Each in its place in the log, and nothing else from after ``ends``."""
     with connect(hub.settings) as connection:
         for e in avro_events():
-            logged = ledgers.log(hub.settings, e, ends[e.topic])
+            logged = table_contents.log(hub.settings, e, ends[e.topic])
             wanted = {place: (r.event_id,) for place, r in logged.items() if r.event_id in hub.book.late_ids}
             rows = connection.execute(
                 "select kafka_partition, kafka_offset, event_id from ops.late_events where topic = %s", [e.topic]
             )
             found = {(p, o): (i,) for p, o, i in rows if o >= ends[e.topic][p]}
-            wrong = ledgers.difference(wanted, found, expected_is="put in", found_is="in the ledger")
+            wrong = table_contents.difference(wanted, found, expected_is="put in", found_is="in the ledger")
             assert not wrong, f"ops.late_events of {e.topic}: {wrong}"
 
 

@@ -20,7 +20,7 @@ from insights.settings import PROJECT
 from insights.wiring import deployment
 from schemas.errors import Misconfigured
 from tests.conftest import own_settings, wait_until
-from tests.e2e import ledgers
+from tests.e2e import table_contents
 from tests.e2e.hub import Hub, assert_exact, connect, open_hub
 from tests.e2e.made_events import now
 from warehouse import versions
@@ -257,6 +257,6 @@ def assert_second_is_exact(hub: Hub) -> None:
     with connect(hub.settings) as connection:
         wanted = {row[:3]: row[3:] for row in connection.execute(FROM_FACTS)}
         rows = connection.execute(f"select window_start, region, category, {LARGEST} from live.sales_per_minute")
-        wrong = ledgers.difference(wanted, {row[:3]: row[3:] for row in rows}, expected_is="from facts")
+        wrong = table_contents.difference(wanted, {row[:3]: row[3:] for row in rows}, expected_is="from facts")
     assert not wrong, wrong
     assert wanted

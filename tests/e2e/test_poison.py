@@ -28,7 +28,7 @@ from schemas.binary import zigzag
 from schemas.catalogue import Event, event
 from schemas.codec import Encoder
 from schemas.registry import Registry
-from tests.e2e import ledgers
+from tests.e2e import table_contents
 from tests.e2e.hub import LOOK_SECONDS
 from tests.e2e.made_events import made
 
@@ -103,7 +103,7 @@ def at_rest(look: Look, until: Callable[..., Any], of: Event = ORDERS) -> dict[s
 @pytest.fixture(scope="module")
 def poisoned(stack: Settings, look: Look, until: Callable[..., Any]) -> Poisoned:
     hub = stack
-    before, ends = at_rest(look, until), ledgers.log_ends(hub, ORDERS)
+    before, ends = at_rest(look, until), table_contents.log_ends(hub, ORDERS)
     now = datetime.now(UTC).replace(microsecond=0)
     registry = Registry(hub.registry_url)
     # Who writes past our producers holds none of the contract's rules.

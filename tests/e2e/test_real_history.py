@@ -19,7 +19,7 @@ from insights.stack.control import StackNotUp
 from insights.status import watching
 from schemas.catalogue import event
 from tests.conftest import own_settings, wait_until
-from tests.e2e import ledgers, marts
+from tests.e2e import marts, table_contents
 from tests.marts.cdnow import CDS, CUSTOMERS, DOLLARS, ORDERS
 from tests.marts.cdnow import orders as cdnow_orders
 from tests.marts.compare import wrong_marts
@@ -103,9 +103,11 @@ def test_a_stack_started_on_cdnow_has_every_customers_every_day_to_the_cent(
     settings: Settings, purchases: Purchases
 ) -> None:
     with psycopg.connect(settings.postgres_dsn) as connection:
-        rows = ledgers.table(connection, aggregate("customer_orders_per_day"))
+        rows = table_contents.table(connection, aggregate("customer_orders_per_day"))
     found = {key: (orders, units, net) for key, (orders, units, net, _, _) in rows.items()}
-    wrong = ledgers.difference(purchases.by_day_and_customer, found, expected_is="in the file", found_is="in the table")
+    wrong = table_contents.difference(
+        purchases.by_day_and_customer, found, expected_is="in the file", found_is="in the table"
+    )
     assert not wrong, f"live.customer_orders_per_day: {wrong}"
     totals = (sum(row[0] for row in found.values()), sum(row[1] for row in found.values()))
     assert totals == (ORDERS, CDS)
@@ -130,16 +132,18 @@ def test_no_order_of_a_year_and_a_half_is_late_doubled_or_dead(settings: Setting
 
 
 def test_the_lake_has_every_order_once(settings: Settings) -> None:
-    ends = ledgers.log_ends(settings, ORDER_PLACED)
-    wait_until(lambda: ledgers.lake_rows(settings, ORDER_PLACED) >= ORDERS, seconds=120, what="the lake has them all")
-    problems = ledgers.lake_problems(ledgers.lake(settings, ORDER_PLACED), ends)
+    ends = table_contents.log_ends(settings, ORDER_PLACED)
+    wait_until(
+        lambda: table_contents.lake_rows(settings, ORDER_PLACED) >= ORDERS, seconds=120, what="the lake has them all"
+    )
+    problems = table_contents.lake_problems(table_contents.lake(settings, ORDER_PLACED), ends)
     assert not problems, "\n".join(problems)
 
 
 def test_the_marts_of_a_real_history_give_the_figures_that_papers_print(settings: Settings) -> None:
     """Against the file, read without the project's code; and, order by order, against the lake."""
     marts.bring_up_to_date(settings)
-    marts.assert_as_the_log_says(settings, (*FROM_FILE, "fct_orders", "fct_order_lines"), ledgers=())
+    marts.assert_as_the_log_says(settings, (*FROM_FILE, "fct_orders", "fct_order_lines"), quality=())
     with psycopg.connect(settings.postgres_dsn) as connection:
         problems = wrong_marts(connection, History({ORDER_PLACED.name: cdnow_orders()}), FROM_FILE)
         sold = connection.execute(

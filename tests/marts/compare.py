@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from tests.e2e import ledgers
+from tests.e2e import table_contents
 from tests.marts.oracle.history import History, Row
-from tests.marts.oracle.marts import LEDGERS, MARTS
+from tests.marts.oracle.marts import MARTS, QUALITY_MARTS
 from tests.marts.oracle.quality import Books
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -22,10 +22,14 @@ def wrong_marts(connection: Connection, history: History, names: Collection[str]
     return [found for name in names if (found := wrong(connection, name, MARTS[name].grain, MARTS[name].rows(history)))]
 
 
-def wrong_ledgers(connection: Connection, books: Books, names: Collection[str] = tuple(LEDGERS)) -> list[str]:
+def wrong_quality_marts(
+    connection: Connection, books: Books, names: Collection[str] = tuple(QUALITY_MARTS)
+) -> list[str]:
     """The same for the marts of what became of the log's records."""
     return [
-        found for name in names if (found := wrong(connection, name, LEDGERS[name].grain, LEDGERS[name].rows(books)))
+        found
+        for name in names
+        if (found := wrong(connection, name, QUALITY_MARTS[name].grain, QUALITY_MARTS[name].rows(books)))
     ]
 
 
@@ -42,7 +46,7 @@ def wrong(connection: Connection, name: str, grain: Sequence[str], expected: Seq
     others = [column for column in expected[0] if column not in grain]
     wanted = _by_grain(name, expected, grain, others)
     found = _by_grain(name, rows, grain, others)
-    text = ledgers.difference(wanted, found, expected_is="by the log", found_is="in the mart")
+    text = table_contents.difference(wanted, found, expected_is="by the log", found_is="in the mart")
     return f"marts.{name} ({', '.join([*grain, '|', *others])}): {text}" if text else ""
 
 

@@ -12,7 +12,7 @@ import pytest
 from schemas.catalogue import event
 from tests.marts import sources
 from tests.marts.any_shop import Log, any_shop
-from tests.marts.compare import wrong_ledgers, wrong_marts
+from tests.marts.compare import wrong_marts, wrong_quality_marts
 from tests.marts.oracle.history import History
 from tests.marts.oracle.quality import DeadLetter
 from tests.marts.process import Dbt, copied
@@ -36,7 +36,7 @@ def assert_marts_are_right(shop: str, dbt: Dbt, came: Came) -> None:
     dbt.run(DATABASE, "build", "--exclude-resource-type", "unit_test")
     with psycopg.connect(shop) as connection:
         problems = wrong_marts(connection, History(came.counts()))
-        problems += wrong_ledgers(connection, sources.books(came))
+        problems += wrong_quality_marts(connection, sources.books(came))
     assert not problems, "\n\n".join(problems)
 
 

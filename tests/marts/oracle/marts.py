@@ -23,7 +23,7 @@ class Mart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
+class QualityMart:
     """A mart of what became of the log's records."""
 
     grain: tuple[str, ...]
@@ -52,9 +52,9 @@ MARTS: Mapping[str, Mart] = {
     "stock_levels": Mart(grain=("day", "product_id", "warehouse"), rows=catalog.stock_levels),
     "days_of_cover": Mart(grain=("product_id",), rows=catalog.days_of_cover),
 }
-LEDGERS: Mapping[str, Ledger] = {
-    "late_events": Ledger(grain=("topic", "day"), rows=quality.late_events),
-    "dead_letters": Ledger(grain=("topic", "day", "reason"), rows=quality.dead_letters),
-    "accounting": Ledger(grain=("topic",), rows=quality.accounting),
-    "certificates": Ledger(grain=("run", "aggregate"), rows=quality.certificates),
+QUALITY_MARTS: Mapping[str, QualityMart] = {
+    "late_events": QualityMart(grain=("topic", "day"), rows=quality.late_events),
+    "dead_letters": QualityMart(grain=("topic", "day", "reason"), rows=quality.dead_letters),
+    "accounting": QualityMart(grain=("topic",), rows=quality.accounting),
+    "certificates": QualityMart(grain=("run", "aggregate"), rows=quality.certificates),
 }
