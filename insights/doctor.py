@@ -16,8 +16,9 @@ from typing import Literal
 
 import psutil
 
+from insights import jars
 from insights.settings import PROJECT, Settings
-from insights.stack import PartState, jars, part_states
+from insights.stack import PartState, part_states
 from insights.wiring import FLINK_ENVIRONMENT
 from schemas.errors import Misconfigured
 

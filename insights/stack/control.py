@@ -15,10 +15,9 @@ from typing import Literal
 
 import psutil
 
-from insights import dbt_run
+from insights import dbt_run, jars
 from insights.settings import PROJECT, Settings
 from insights.shop_currency import keep_currency
-from insights.stack import jars
 from insights.stack.composition import UpPlan, everything
 from insights.stack.past import PAST_SECONDS, Past
 from insights.stack.process_record import Record, end_process, process_of, read_state

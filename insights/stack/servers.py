@@ -14,11 +14,12 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from flink.rest import FlinkRest
+from insights import jars
+from insights.java import java_home
 from insights.settings import Settings
-from insights.stack import jars
 from insights.stack.part import SYSTEM_PATH, Part, ServerSetupFailed, http_ok
 from insights.stack.postgres import postgres
-from insights.wiring import QUICK_START, flink_home, java_home
+from insights.wiring import QUICK_START, flink_home
 
 MOST_HAND_OVERS = 7
 

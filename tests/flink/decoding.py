@@ -14,9 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from insights import jars
+from insights.java import java_home
 from insights.settings import load_settings
-from insights.stack import jars
-from insights.wiring import flink_home, java_home
+from insights.wiring import flink_home
 
 SOURCES = Path(__file__).parent / "java"
 HEAD = struct.Struct(">ii")

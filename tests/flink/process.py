@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from insights import jars
+from insights.java import java_home
 from insights.settings import load_settings
-from insights.stack import jars
-from insights.wiring import FLINK_ENVIRONMENT, flink_home, java_home
+from insights.wiring import FLINK_ENVIRONMENT, flink_home
 
 INTERPRETER = Path(__file__).parent / "interpreter.py"
 ANSWER_SECONDS = 480

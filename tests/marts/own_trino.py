@@ -13,8 +13,8 @@ from pathlib import Path
 
 import requests
 
+from insights import jars
 from insights.settings import PROJECT, load_settings
-from insights.stack import jars
 from tests.conftest import free_ports, wait_until
 from tests.marts.own_aws import KEY, REGION, SECRET
 

