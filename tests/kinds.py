@@ -25,6 +25,8 @@ LONGEST = (
     INTERPRETERS,
     "tests/e2e/test_hand_over.py",
     "tests/e2e/test_real_history.py",
+    "tests/e2e/test_poison.py",
+    "tests/web/test_page.py",
     "tests/marts/test_by_day.py",
     "tests/web/test_marts_pages.py",
     "tests/marts/test_prod.py",

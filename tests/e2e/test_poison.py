@@ -28,6 +28,7 @@ from schemas.binary import zigzag
 from schemas.catalogue import Event, event
 from schemas.codec import Encoder
 from schemas.registry import Registry
+from tests.conftest import running_stack
 from tests.e2e import table_contents
 from tests.e2e.hub import LOOK_SECONDS
 from tests.e2e.made_events import made
@@ -56,6 +57,13 @@ def order(number: int, at: datetime) -> dict[str, Any]:
         "shipping_amount": Decimal("0.00"),
         "tax_amount": Decimal("0.00"),
     }
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, my_turn: None) -> Iterator[Settings]:
+    """One of its own: others hold the lake against the log, and no lake has what is unreadable."""
+    with running_stack(tmp_path_factory.mktemp("stack") / "home") as settings:
+        yield settings
 
 
 @pytest.fixture(scope="module")
