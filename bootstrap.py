@@ -63,7 +63,7 @@ class CannotBootstrap(Exception):
 
 
 def main(wishes: list[str]) -> None:
-    """Make the environments named; ``lock`` writes requirements/ anew, ``--upgrade`` with it takes newer versions.
+    """Make the environments named; ``lock`` rewrites requirements/, ``--upgrade`` with it takes newer versions.
 
     ``metabase`` is Metabase's command line, with a Node where the system has none.
     """
@@ -92,7 +92,7 @@ def ensure(name: str) -> None:
         run([uv, "venv", "--quiet", "--clear", "--no-python-downloads", "--python", sys.executable, ROOT / folder])
     listed = " and ".join("requirements/" + file for file in files)
     say("installing %d packages into %s, as locked in %s" % (count(files), folder, listed))
-    # dbt is started anew for each build: without its bytecode, most of its start is compiling it.
+    # dbt is started for each build: without its bytecode, most of its start is compiling it.
     options = ["--require-hashes", *(["--compile-bytecode"] if name == "dbt" else [])]
     run([uv, "pip", "sync", "--python", python, *options, *[ROOT / "requirements" / f for f in files]])
     if folder == ".venv":
@@ -162,7 +162,7 @@ def link_project(folder: Path) -> None:
 
 
 def lock(options: list[str]) -> None:
-    """Resolve pyproject.toml anew into requirements/."""
+    """Resolve pyproject.toml into requirements/."""
     uv = ROOT / TOOLS[0] / "bin" / "uv"
     if not uv.exists():
         uv = ensure_uv()

@@ -67,7 +67,7 @@ def look(connection: Connection, rule: Rule, now: datetime) -> Looked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """How the watch is: for whoever asks whether the daemon is well."""
+    """The state of the watch, for the daemon's health check."""
 
     at: datetime
     watching: bool

@@ -1,4 +1,4 @@
-"""What `insights up` gives whoever starts it first, on an empty data folder: how long it takes, and what is there then.
+"""A first `insights up` on an empty data folder: how long it takes, and what is there afterwards.
 
     python -m bench.first_look
     python -m bench.first_look --pictures docs/images

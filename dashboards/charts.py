@@ -1,5 +1,5 @@
 """Charts from rows, with Altair. The shape of a chart never depends on the numbers, so that new numbers move it in
-place instead of drawing it anew, which would flicker.
+place instead of redrawing it, which would flicker.
 """
 
 from __future__ import annotations

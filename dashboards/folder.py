@@ -10,7 +10,7 @@ from schemas.errors import Misconfigured
 
 
 class Folder:
-    """``first``, which is shown when an address names none, and the YAML files beside it. A change is read anew."""
+    """``first``, which is shown when an address names none, and the YAML files beside it. Reloads changed files."""
 
     def __init__(self, first: Path) -> None:
         self._first = first
@@ -33,7 +33,7 @@ class Folder:
         return _loaded(path, path.stat().st_mtime_ns if path.exists() else 0)
 
     def titles(self) -> dict[str, str]:
-        """Name to title, in order. One whose file has a mistake goes by its name: whoever opens it is told."""
+        """Name to title, in order. One whose file has a mistake goes by its name; opening it shows the mistake."""
         return {name: self._title(name) for name in self.names}
 
     def _place(self, name: str) -> int:

@@ -1,4 +1,4 @@
-"""The command line that serves a dashboard, for whoever supervises it."""
+"""The command line that serves a dashboard, for its supervisor."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class Parameter(FrozenModel):
 
 
 class Dashboard(FrozenModel):
-    """One dashboard. Its money is in the shop's currency, which whoever draws it is told.
+    """One dashboard. Its money is in the shop's currency, which the renderer is given.
 
     ``place`` orders the dashboards where they are listed, least first.
     """
@@ -187,7 +187,7 @@ class Dashboard(FrozenModel):
 def load(path: Path) -> Dashboard:
     """The dashboard in ``path``. Raises Misconfigured naming file, card, field and what to do, a line a problem."""
     try:
-        # The loader in C takes a tenth of the time, which whoever opens the page waits for.
+        # The loader in C takes a tenth of the time, and opening the page waits for it.
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     except OSError as error:
         raise Misconfigured(f"{path}: can't be read ({error.strerror}); name a dashboard's YAML file") from error

@@ -199,7 +199,7 @@ class Answers:
         self.away: DatabaseAway | None = None
 
     def newest(self, wanted: Mapping[Question, float], wait_seconds: float) -> dict[Question, Answer]:
-        """An answer for each question, asked anew when older than its seconds. Blocks ``wait_seconds`` at most."""
+        """An answer for each question, asked again when older than its seconds. Blocks ``wait_seconds`` at most."""
         with self._lock:
             now = self._clock()
             self._forget(now)
@@ -225,7 +225,7 @@ class Answers:
             rows = self._ask(asked)
         except InsightsError as error:
             problem = error
-        except Exception as error:  # a defect must not leave the question unasked for ever
+        except Exception as error:  # a bug must not leave the question unasked forever
             problem = QueryFailed(f"{type(error).__name__}: {error}")
         now = self._clock()
         took = (now - started).total_seconds()

@@ -205,7 +205,7 @@ def retire(deployment: Deployment, aggregate: Aggregate, version: int) -> None:
 
 def _retire_from_main(deployment: Deployment, main: LiveJob) -> None:
     """The same job, with nothing behind what it wrote: its state goes by the shape of its plan."""
-    keep(deployment, main)  # first, so that whoever submits it from here on submits this
+    keep(deployment, main)  # first, so that any submission from here on uses it
     running = FlinkRest(deployment.flink_url).active_job(JOB_NAME)
     if running and any(f"versions.{name}_v" in _sinks(deployment, running) for name in main.retired):
         stop_one(deployment, JOB_NAME, running)

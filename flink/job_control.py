@@ -331,12 +331,12 @@ def savepoint(deployment: Deployment) -> list[str]:
 def stop(deployment: Deployment, *, hold: bool = True) -> list[str]:
     """Stops the live jobs, each with a savepoint: their paths. Raises JobFailed when there is no main job.
 
-    With ``hold`` they stay stopped, whoever keeps them running otherwise, until they are submitted again. Only a stop
+    With ``hold`` they stay stopped until they are submitted again; the supervisor leaves them alone. Only a stop
     that succeeded holds: of one that failed, or was killed, what had ended already is started again.
     """
     with one_at_a_time(deployment), asked_for(deployment):
         running = _running(deployment)
-        # The main job last: whoever finds it running may go on with this.
+        # The main job last: while it is running, an interrupted stop can be repeated.
         paths = [stop_one(deployment, name, job) for name, job in reversed(running.items())]
         if hold:
             set_hold(deployment, now_by_me())

@@ -37,7 +37,7 @@ LOCK = "select pg_try_advisory_lock(hashtextextended('insights.dbt', 0))"
 KEPT_DAYS = 30
 Connection = psycopg.Connection[tuple[Any, ...]]
 Said = Callable[[str], None]
-"""Told each line of progress."""
+"""Called with each line of progress."""
 
 
 class DbtBusy(Retryable):

@@ -25,7 +25,7 @@ STACK = ("kafka", "registry", "flink", "compiler", "spark")
 """Parts of the lock that a stack on this machine runs with."""
 
 Report = Callable[[int, int], None]
-"""Told the bytes downloaded so far and the total, from several threads."""
+"""Called with the bytes downloaded so far and the total, from several threads."""
 
 
 class JarUnavailable(InsightsError):

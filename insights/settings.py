@@ -162,7 +162,7 @@ class Settings(BaseSettings):
 
     @property
     def conf_dir(self) -> Path:
-        """Configuration of the servers, written anew at every start."""
+        """Configuration of the servers, rewritten at every start."""
         return self.home / "conf"
 
     @property

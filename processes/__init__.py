@@ -1,7 +1,7 @@
-"""Processes that we start, whoever starts them. It knows nobody.
+"""Processes that we start. It knows no other folder.
 
 ``EXIT_WITH_PARENT`` is a script: ``python EXIT_WITH_PARENT SCRIPT ARGUMENTS`` runs another one that ends when its
-standard input is closed, so at the latest with whoever started it.
+standard input is closed, so at the latest with its parent.
 """
 
 from __future__ import annotations

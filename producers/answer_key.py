@@ -1,4 +1,4 @@
-"""What the numbers must come out as, added up beside the log by whoever published the events.
+"""The expected results, computed independently by the source that published the events.
 
 The pipeline never reads it; tests hold the tables against it. It knows the aggregates by what they mean, not by their
 SQL, and adds integers only: cents and milliseconds.

@@ -33,7 +33,7 @@ PRODUCER_SETTINGS: Final[Mapping[str, Any]] = {
     "queue.buffering.max.messages": 200_000,
     "queue.buffering.max.kbytes": 262_144,
     "message.max.bytes": 2_097_152,  # above every contract's max_bytes, which is what refuses
-    "partitioner": "murmur2_random",  # as Java clients do, so that a key has one partition whoever writes it
+    "partitioner": "murmur2_random",  # as Java clients do, so that a key has one partition whichever client writes it
     "delivery.report.only.error": True,  # a callback an event would cost a fifth of the throughput
 }
 

@@ -31,7 +31,7 @@ class Options:
         registry_url: the schema registry's Confluent API.
         state: folder where sources keep their cursors, keys and answer keys; made when it is missing.
         rate: mean events a second, over all topics of the source; None leaves it to the source.
-        max_events: stop after so many; None goes on for ever.
+        max_events: stop after so many; None never stops.
         currency: the shop's, by ISO 4217: its sales are in no other.
         seed: of everything drawn by chance.
         history: publish this much past first, then go live.

@@ -36,7 +36,7 @@ QUOTED = re.compile(r"""(?:\bb|(?<!\w))(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|(
 class DeadLetter:
     """One letter. ``topic`` is what it was meant for, empty when no header says so; ``dead_at`` when it was sent.
 
-    ``reason`` quotes no values. ``told`` are all its headers, with the values that whoever mends it needs: they are for
+    ``reason`` quotes no values. ``told`` are all its headers, with the values needed to fix it: they are for
     a terminal, and are kept nowhere else.
     """
 
@@ -161,4 +161,4 @@ class DeadLetters:
             part.write_text(json.dumps({"offset": offset, "counts": counts}))
             part.replace(self._memory)
         except OSError:
-            pass  # read-only for whoever looks; it is only slower next time
+            pass  # read-only for this user; it is only slower next time

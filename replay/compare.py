@@ -242,7 +242,7 @@ def _side(a: Aggregate, row: Mapping[str, Any], side: str) -> dict[str, Any] | N
 
 
 def canonical_hash(connection: Connection, a: Aggregate, table: str, stretches: Sequence[Stretch]) -> tuple[int, str]:
-    """(rows, SHA-256) of a table's rows as CSV, ordered by key, times in UTC: the same whoever computed them."""
+    """(rows, SHA-256) of a table's rows as CSV, ordered by key, times in UTC: the same for every engine."""
     columns = sql.SQL(", ").join(map(sql.Identifier, a.columns))
     order = sql.SQL(", ").join(
         sql.SQL('{} collate "C"').format(sql.Identifier(n)) if a.columns[n].type == "string" else sql.Identifier(n)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from schemas.registry import Registry
 
 Say = Callable[[str], None]
-"""Told, in a few words, what is being waited for or done."""
+"""Called with a few words on what is being done or waited for."""
 
 
 @dataclass(frozen=True, kw_only=True)

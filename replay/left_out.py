@@ -47,7 +47,7 @@ def lost(touched: Iterable[Touched], is_lost: Callable[[Place], bool]) -> Iterat
 
 
 def without_unreachable(touched: Sequence[Touched], holds: Holds) -> Sorted:
-    """Those whose windows can be computed anew: from all that was published since, of every topic that counts there."""
+    """Those whose windows can be recomputed: from all that was published since, of every topic that counts there."""
     needs = {id(t): published_since(t) for t in touched}
     names = {name for need in needs.values() for name in need}
     reaches = {name: _reach(name, (need[name] for need in needs.values() if name in need), holds) for name in names}
@@ -63,7 +63,7 @@ def without_unreachable(touched: Sequence[Touched], holds: Holds) -> Sorted:
 
 def _why_unreachable(names: Iterable[str]) -> str:
     return (
-        "the windows that it counts in can't be computed anew, for neither log nor lake has all that was published"
+        "the windows that it counts in can't be recomputed, because neither log nor lake has everything published"
         f" of {' and '.join(sorted(names))} since then"
     )
 

@@ -55,7 +55,7 @@ class PublishRuns(Retryable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What became of a table. ``rows`` were written; ``days`` were copied anew, none of a table without days."""
+    """What became of a table. ``rows`` were written; ``days`` were copied again, none of a table without days."""
 
     table: str
     outcome: Outcome

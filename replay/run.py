@@ -41,7 +41,7 @@ POLL_SECONDS = 0.5
 COUNTED, RESTATED = "counted", "restated"
 
 Heard = Callable[[dict[str, Any]], None]
-"""Told what an engine reports: ``{"event": "progress", "records": …, "of": …}`` and the like."""
+"""Called with what an engine reports: ``{"event": "progress", "records": …, "of": …}`` and the like."""
 
 
 class ComputeEngine(Protocol):
@@ -358,7 +358,7 @@ def _fill(context: Context, record: Run, task: Task) -> int:
 
 
 def fill_one(connection: Connection, task: Task, variant: str, computation: Computation) -> int:
-    """Makes the staging table of one aggregate anew, in one transaction; its number of rows."""
+    """Recreates the staging table of one aggregate, in one transaction; its number of rows."""
     a = aggregate(computation.aggregate)
     table = staging(task.run, a.name, variant)
     connection.execute(sql.SQL("drop table if exists {}").format(_named(table)))

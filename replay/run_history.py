@@ -28,7 +28,7 @@ COLUMNS = (
 
 
 class Status(StrEnum):
-    """How far a run came. ``differs``: verified, and not equal. ``superseded``: all tables were made anew since."""
+    """How far a run came. ``differs``: verified, and not equal. ``superseded``: all tables were rebuilt since."""
 
     RUNNING = "running"
     FAILED = "failed"
@@ -161,7 +161,7 @@ def note(connection: Connection, run: str, **fields: Any) -> None:
 
 
 def supersede(connection: Connection) -> None:
-    """After all tables were made anew: no run can be promoted or rolled back any more, as it knows the old ones."""
+    """After all tables were rebuilt: no run can be promoted or rolled back any more, as it knows the old ones."""
     connection.execute("update ops.replays set status = %s where status <> %s", (Status.SUPERSEDED, Status.PRUNED))
 
 

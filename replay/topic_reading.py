@@ -147,7 +147,7 @@ def _gone(event: Event, found: archive.Coverage, since: datetime | None) -> Offs
     if found.doubled:
         return OffsetsGone(
             f"the lake has {counted(found.doubled, 'record')} of {event.topic} more than once: its contents can't be"
-            " trusted. `insights flink submit --from-beginning` makes it anew from the log"
+            " trusted. `insights flink submit --from-beginning` rebuilds it from the log"
         )
     back_to = f" Windows from {since:%Y-%m-%d %H:%M} on need them." if since else ""
     return OffsetsGone(

@@ -97,7 +97,7 @@ def _await_caught_up(context: Context, a: Aggregate, say: Say) -> None:
 
 
 def _swap(connection: Connection, a: Aggregate, version: int, run: str | None) -> None:
-    """As soon as no reader holds the view: whoever comes meanwhile does not queue behind us."""
+    """As soon as no reader holds the view, so that new readers do not queue behind us."""
     deadline = time.monotonic() + SWAP_SECONDS
     while True:
         try:

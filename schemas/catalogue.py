@@ -6,7 +6,7 @@ A contract is an Avro record schema with these attributes at its top level:
 ``topic``           Kafka topic, ``<domain>.<event>.v<major>``; the subject is ``<topic>-value``
 ``key``             field that keys the record (and so orders it)
 ``partitions``      of the topic
-``retention_days``  of the topic; null keeps for ever
+``retention_days``  of the topic; null keeps records forever
 ``cleanup``         ``delete`` or ``compact``
 ``max_bytes``       largest encoded event
 ``format``          ``avro`` (default), or ``raw`` for a topic whose value is not Avro

@@ -24,7 +24,7 @@ class Misconfigured(InsightsError):
 
 
 class RowsRefused(InsightsError):
-    """A file was imported, and some of its rows were not: whoever runs it should look."""
+    """A file was imported, and some of its rows were not: the user should check."""
 
     exit_code: ClassVar[int] = 3
 

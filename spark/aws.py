@@ -97,7 +97,7 @@ class Aws:
             following = {"ContinuationToken": page["NextContinuationToken"]}
 
     def get(self, uri: str, path: Path) -> int:
-        """Downloads an object into a file, written anew; its bytes."""
+        """Downloads an object into a file, replacing it; returns its size in bytes."""
         bucket, key = split_uri(uri)
 
         def call() -> int:

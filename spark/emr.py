@@ -28,9 +28,9 @@ from spark.local import FOLDER, JOB
 from spark.task import Input, Task
 
 Heard = Callable[[dict[str, Any]], None]
-"""Told ``{"event": "progress", "records": …, "of": …}``, by chunks that are done, and ``{"event": "billed", …}``."""
+"""Called with ``{"event": "progress", "records": …, "of": …}`` by finished chunks, and ``{"event": "billed", …}``."""
 Said = Callable[[str], None]
-"""Told, in words, what is being done."""
+"""Called with a few words on what is being done."""
 
 SERVICE = "emr-serverless"
 SUCCESS = "_SUCCESS"

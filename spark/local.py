@@ -43,9 +43,9 @@ appender.stderr.layout.pattern = %d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex
 """
 
 Heard = Callable[[dict[str, Any]], None]
-"""Told each event that the script prints."""
+"""Called with each event that the script prints."""
 Said = Callable[[str], None]
-"""Told, in words, what takes time before the script begins."""
+"""Called with a few words on what takes time before the script starts."""
 
 
 class SparkFailed(InsightsError):
@@ -135,7 +135,7 @@ def make_environment(runtime: SparkRuntime, said: Said) -> None:
 
 
 def _written_conf(runtime: SparkRuntime) -> Path:
-    """Spark's configuration and the Java it is to use, written anew."""
+    """Spark's configuration and the Java it is to use, rewritten each time."""
     conf = runtime.work_dir / "conf"
     shutil.rmtree(runtime.work_dir / "local", ignore_errors=True)
     for folder in (conf / "java" / "bin", runtime.work_dir / "local"):

@@ -12,7 +12,8 @@ import typer.main
 import yaml
 
 from alerts.rule import load as load_rule
-from dashboards.model import Card, load
+from dashboards.cards import Card
+from dashboards.model import load
 from insights.cli.main import app
 from insights.settings import PROJECT
 

@@ -61,7 +61,7 @@ class Deployment:
         return self._jdbc(self.lake_database)
 
     def _jdbc(self, database: str) -> str:
-        """No call waits for ever: a task that can't be cancelled for three minutes ends the TaskManager's process."""
+        """No call waits forever: a task that can't be cancelled for three minutes ends the TaskManager's process."""
         options = "connectTimeout=10&loginTimeout=15&socketTimeout=60&cancelSignalTimeout=10&tcpKeepAlive=true"
         return f"jdbc:postgresql://{self.postgres_host}:{self.postgres_port}/{database}?{options}"
 

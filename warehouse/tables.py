@@ -32,11 +32,11 @@ NAMESPACE = "events"
 
 LAKE_PROPERTIES = {
     "write.parquet.compression-codec": "zstd",
-    # Each commit writes a metadata file: by default those of all commits stay for ever.
+    # Each commit writes a metadata file: by default those of all commits are kept.
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
 }
-"""Of every table in the lake, whoever writes it."""
+"""Of every table in the lake, whichever job writes it."""
 
 SCHEMAS = ("live", "events", "versions", "ops")
 
@@ -105,7 +105,7 @@ def empty_tables(deployment: Deployment) -> None:
         for aggregate in aggregates():
             show(connection, aggregate, aggregate.version, None)
         drop_others(connection, aggregates())
-        # Readers see other rows since now: who keeps what it read before (dbt) must read all of it anew.
+        # Readers see other rows since now: who keeps what it read before (dbt) must read all of it again.
         connection.execute("update ops.versions set run = null, since = now() where since is not null")
     with open_lake(deployment) as catalog:
         for e in events():
@@ -224,7 +224,7 @@ def _lake_properties(e: Event) -> dict[str, str]:
         **LAKE_PROPERTIES,
         "write.distribution-mode": "none",
         # Never; 0 is refused. By default the sink commits an empty snapshot at every tenth checkpoint without records,
-        # and the table of a silent topic gathers them for ever. Nothing needs them (Iceberg 1.11, IcebergFilesCommitter
+        # and the table of a silent topic keeps them forever. Nothing needs them (Iceberg 1.11, IcebergFilesCommitter
         # and SinkUtil): a job that is restored walks back from the newest snapshot, however old, to the last one that
         # carries the id of the job that wrote its state, and commits what the state holds of later checkpoints. What
         # had been committed is not in the state any more, and a checkpoint without records leaves nothing to commit.

@@ -21,7 +21,7 @@ GET_AT = (
 
 
 def letters_table(letters: Sequence[DeadLetter]) -> TerminalTable:
-    """Each dead letter, with the values that whoever mends it needs."""
+    """Each dead letter, with the values needed to fix it."""
     sheet = TerminalTable(
         "dead letters",
         *(Column(), Column(name="since"), Column(name="intended topic"), Column(name="column"), Column(name="value")),

@@ -28,7 +28,7 @@ class _Row:
 
 
 class _Steps:
-    """The steps so far, drawn anew several times a second."""
+    """The steps so far, redrawn several times a second."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

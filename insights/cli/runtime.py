@@ -44,7 +44,7 @@ def run(app: typer.Typer) -> None:
     """Run the whole command line, and end the process."""
     debug = "--debug" in sys.argv
     if not debug:
-        # Libraries warn each other's authors; whoever types a command can do nothing about it.
+        # Library warnings are for developers; the user of a command can do nothing about them.
         warnings.showwarning = lambda *_, **__: None
     try:
         app(prog_name="insights")

@@ -40,7 +40,7 @@ class StackNotUp(InsightsError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A bit of progress, for whoever shows it."""
+    """A bit of progress, to be displayed."""
 
     name: str
     state: Literal["started", "progress", "done"]

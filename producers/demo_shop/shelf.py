@@ -138,7 +138,7 @@ def imagined_stock(product: Product, at: datetime) -> int:
 
 
 def specs(product: Product) -> dict[str, str]:
-    """The specification table. The same product has the same, for ever."""
+    """The specification table. The same product always has the same one."""
     rng = random.Random(f"specs {product.price_seed}")  # noqa: S311 a shop is drawn, no secret is
     low, high = GRAMS[product.category]
     grams = int(low + (high - low) * rng.random() ** 2)

@@ -86,7 +86,7 @@ def run(this: Run) -> None:
     if not finished and this.published != options.max_events:
         left = len(work.steps) - tally.orders - tally.refunds
         this.verdict = Interrupted(
-            f"the import of {options.from_file.name} was ended early: {left:,} of its orders and refunds are not"
+            f"the import of {options.from_file.name} was interrupted: {left:,} of its orders and refunds are not"
             " published yet. Import it again: nothing is counted twice"
         )
     elif tally.refused:
@@ -223,12 +223,11 @@ def summary(file: OrderFile, work: Work, tally: Tally) -> str:
     """What became of a file whose rows do not all count, in a sentence or two."""
     rows = sum(len(refusal.rows) for refusal in tally.refused)
     return (
-        f"{counted(rows, 'row')} of the file {'was' if rows == 1 else 'were'} refused and"
-        f" {'does' if rows == 1 else 'do'} not count; published now: {counted(tally.orders, 'order')} and"
-        f" {counted(tally.refunds, 'refund')}; imported before: {work.already:,}; not sold:"
-        f" {sum(skip.what == 'order' for skip in file.skipped):,}."
-        f" {'; '.join(reasons(tally.refused))}. `insights dead-letters` lists each row; mend them and import the file"
-        " again: what counts already is not counted twice"
+        f"{counted(rows, 'row')} of the file {'was' if rows == 1 else 'were'} rejected; published now:"
+        f" {counted(tally.orders, 'order')} and {counted(tally.refunds, 'refund')}; imported before: {work.already:,};"
+        f" not sold: {sum(skip.what == 'order' for skip in file.skipped):,}."
+        f" {'; '.join(reasons(tally.refused))}. `insights dead-letters` lists each row; fix them and import the file"
+        " again: nothing is counted twice"
     )
 
 

@@ -184,7 +184,7 @@ class _Feed:
 
 
 def _csv(lines: Sequence[str], delimiter: str) -> Iterator[Record | Broken]:
-    """Records as csv reads them. Where it can't, one line is broken, and the next begins anew."""
+    """Records as csv reads them. Where it can't, one line is broken, and the next line starts a new record."""
     csv.field_size_limit(max(csv.field_size_limit(), max(map(len, lines), default=0) * MOST_LINES_OF_A_RECORD))
     start = 0
     while start < len(lines):

@@ -80,7 +80,7 @@ class Structured:
 
     @cached_property
     def named(self) -> dict[str, Thing]:
-        """Things of JSON-LD by their ``@id``, for whoever refers to them."""
+        """Things of JSON-LD by their ``@id``, for references to them."""
         return {t["@id"]: t for t in self.json_ld if isinstance(t.get("@id"), str) and len(t) > 1}
 
     @cached_property

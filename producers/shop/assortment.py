@@ -199,7 +199,7 @@ class Promotion:
 
 @cache
 def products(seed: int) -> tuple[Product, ...]:
-    """Everything the shop sells, by number. The same seed gives the same products, for ever."""
+    """Everything the shop sells, by number. The same seed always gives the same products."""
     rng = random.Random(f"assortment {seed}")  # noqa: S311 a shop is drawn, no secret is
     shelves = [category for category in CATEGORIES for _ in range(category.products)]
     names: set[str] = set()

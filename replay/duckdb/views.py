@@ -1,6 +1,6 @@
 """Events as DuckDB's queries see them: types and views, from a contract alone.
 
-``arrived_<event>``  the records that count, once each, with the contract's own types; whoever reads them provides it
+``arrived_<event>``  the records that count, once each, with the contract's own types; the reader provides it
 ``<event>``          those, and
 ``<event>_lines``    one row an item of its array called lines, as in the live job (flink/source_sql.py)
 """

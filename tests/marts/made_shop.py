@@ -205,7 +205,7 @@ def insert(connection: Connection, name: str, row: Sequence[object]) -> None:
 
 
 def derive(connection: Connection) -> None:
-    """The aggregates, counted anew from the facts."""
+    """The aggregates, recounted from the facts."""
     for name, query in DERIVED.items():
         a = aggregate(name)
         connection.execute(f"delete from {a.table}")

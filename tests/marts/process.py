@@ -81,7 +81,7 @@ def make_tables(dsn: str) -> None:
 
 
 def copied(dsn: str, source: str, name: str) -> str:
-    """The DSN of a copy of a database under another name, made anew. Nobody may be connected to the source."""
+    """The DSN of a copy of a database under another name, recreated. Nobody may be connected to the source."""
     with psycopg.connect(psycopg.conninfo.make_conninfo(dsn, dbname="postgres"), autocommit=True) as connection:
         connection.execute(f"drop database if exists {name} with (force)")
         connection.execute(f"create database {name} template {source}")

@@ -33,7 +33,7 @@ def models(manifest: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("path", list(files()), ids=lambda path: path.name)
 def test_a_file_that_is_written_from_others_is_as_they_are_now(path: Path) -> None:
-    assert path.read_text() == files()[path], "`insights dbt sources` writes it anew"
+    assert path.read_text() == files()[path], "`insights dbt sources` regenerates it"
 
 
 def test_every_model_and_column_says_what_it_is(manifest: dict[str, Any]) -> None:

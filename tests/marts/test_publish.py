@@ -176,7 +176,7 @@ def test_days_within_windows_that_a_replay_changed_are_copied_again(dsn: str, la
     assert published(dsn, lake, LINES.sink)[LINES.sink][0] == "unchanged"
 
 
-@pytest.mark.parametrize("what", ["another version is shown", "the job began anew"])
+@pytest.mark.parametrize("what", ["another version is shown", "the tables were rebuilt"])
 def test_all_days_are_looked_at_again_when(what: str, dsn: str, lake: Catalog) -> None:
     published(dsn, lake, LINES.sink)
     change(dsn, days_of(dsn)[0])

@@ -1,4 +1,4 @@
-"""A native query as Metabase sends it to Postgres, read from the text anew: not by the code that is tested.
+"""A native query as Metabase sends it to Postgres, parsed from the text again, not by the code that is tested.
 
 Its rules: ``[[…]]`` goes when a variable in it has neither a value nor a default; a variable elsewhere must have one; a
 value becomes a parameter of the prepared statement, of the type varchar, as JDBC sets a text.

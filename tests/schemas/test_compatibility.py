@@ -112,7 +112,7 @@ def test_a_nullable_field_can_not_be_removed_either() -> None:
             id="a nullable field is added to the lines",
         ),
         pytest.param(lambda c: the_field(c, "kind")["type"]["symbols"].append("third"), id="an enum gains a symbol"),
-        pytest.param(lambda c: the_field(c, "amount").update(doc="Other words."), id="a field is described anew"),
+        pytest.param(lambda c: the_field(c, "amount").update(doc="Other words."), id="a field has a new description"),
         pytest.param(lambda c: c.update(retention_days=99, max_bytes=99), id="the topic is kept longer"),
     ],
 )

@@ -115,7 +115,7 @@ def test_making_tables_does_not_move_what_readers_see(deployment: Deployment, co
     connection.commit()
     create_tables(deployment, ())
     connection.execute(f"insert into versions.price_changes_v2 values {A_PRICE}")  # type: ignore[arg-type]
-    assert one(connection, "select count(*) from live.price_changes") == 1, "a view made anew shows what it showed"
+    assert one(connection, "select count(*) from live.price_changes") == 1, "a recreated view shows what it showed"
 
 
 def test_making_tables_makes_those_of_the_versions_that_are_deployed(

@@ -187,7 +187,7 @@ class Browser:
 
 
 class Browse:
-    """``browse(size, dark=…)``: the run's one browser, which begins anew when it is to look different."""
+    """``browse(size, dark=…)``: the run's one browser, restarted when it has to look different."""
 
     def __init__(self, profile: Callable[[], Path]) -> None:
         self._profile = profile
