@@ -379,7 +379,7 @@ def test_late_events_come_to_count_in_facts_and_aggregates_at_once_and_in_no_oth
     sold = "select coalesce(sum(sales_amount), 0) from live.sales_per_minute where window_start between %s and %s"
     span = (long_ago - timedelta(days=1), long_ago + timedelta(days=1))
     expire_half(hub)
-    with pytest.raises(NothingToDo, match="neither log nor lake has all that was published of .*sales.order_placed"):
+    with pytest.raises(NothingToDo, match="neither log nor lake has everything published of .*sales.order_placed"):
         make_plan(without_lake(context, tmp_path), Wish(names=everything(), scope="late"))
     heard: list[str] = []
     with connect(hub.settings) as connection:
