@@ -41,7 +41,7 @@ def test_an_event_whose_windows_need_what_is_gone_is_left_out_and_all_others_cou
     found = without_unreachable(events, lambda name, since: since is not None and since >= begins)
     assert offsets(found.kept) == [2, 3]
     assert offsets(found.left_out) == [0, 1]
-    assert "neither log nor lake has all that was published of sales.order_placed" in found.left_out[0].reason
+    assert "neither log nor lake has everything published of sales.order_placed" in found.left_out[0].reason
     assert str(found.left_out[1]).startswith("sales.order_placed.v1 partition 0 offset 1, of 2026-01-30 12:00:00: ")
 
 
@@ -119,8 +119,8 @@ def test_one_event_that_waits_or_is_left_out_is_spoken_of_as_one() -> None:
     (one,) = lost([touched(7, NOW)], {(0, 7)}.__contains__)
     assert next(in_words([one])) == "1 late event can't be counted, and stays in ops.late_events:"
     final = {name: NOW for name in touched_by(ORDER, aggregates())}
-    assert _why_nothing([touched(7, NOW)], final).startswith("1 late event waits, and it touches a window that is not")
+    assert _why_nothing([touched(7, NOW)], final).startswith("1 late event is pending, and it touches a window that is not")
     assert _why_nothing([touched(7, NOW)] * 2, final).startswith(
-        "2 late events wait, and each of them touches a window"
+        "2 late events are pending, and each of them touches a window"
     )
     assert _why_nothing([touched(7, NOW)], {"other": NOW}).startswith("1 late event waits, and of ")
