@@ -119,8 +119,10 @@ def test_one_event_that_waits_or_is_left_out_is_spoken_of_as_one() -> None:
     (one,) = lost([touched(7, NOW)], {(0, 7)}.__contains__)
     assert next(in_words([one])) == "1 late event can't be counted, and stays in ops.late_events:"
     final = {name: NOW for name in touched_by(ORDER, aggregates())}
-    assert _why_nothing([touched(7, NOW)], final).startswith("1 late event is pending, and it touches a window that is not")
+    assert _why_nothing([touched(7, NOW)], final).startswith(
+        "1 late event is pending, and it touches a window that is not"
+    )
     assert _why_nothing([touched(7, NOW)] * 2, final).startswith(
         "2 late events are pending, and each of them touches a window"
     )
-    assert _why_nothing([touched(7, NOW)], {"other": NOW}).startswith("1 late event waits, and of ")
+    assert _why_nothing([touched(7, NOW)], {"other": NOW}).startswith("1 late event is pending, and of ")
