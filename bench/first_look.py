@@ -27,6 +27,7 @@ from PIL import Image
 from bench.producer import machine
 from insights import stack
 from insights.settings import PROJECT, Settings
+from insights.stack import PartState
 from tests.conftest import environment_of, own_settings
 from tests.web.browser import Browser
 
@@ -42,8 +43,9 @@ def main() -> None:
     parser.add_argument("up", nargs="*", metavar="OPTION", help="of `insights up`, after --")
     options = parser.parse_args()
     print(machine(), flush=True)
+    as_users_have_it = {name: Settings.model_fields[name].default for name in ("quick_start", "dbt_minutes")}
     with tempfile.TemporaryDirectory() as made:
-        settings = own_settings(Path(made) / "home", idle_timeout_seconds=60)
+        settings = own_settings(Path(made) / "home", **as_users_have_it)
         try:
             measure(settings, options.up)
             if options.pictures:
@@ -64,16 +66,17 @@ def measure(settings: Settings, options: Sequence[str]) -> None:
         late = (connection.execute("select count(*) from ops.late_events").fetchone() or (0,))[0]
     print(f"\nup after {seconds:.0f} s: {events:,} events counted, {late:,} late")
     print(f"from {first_day:%Y-%m-%d} to {newest:%Y-%m-%d %H:%M}")
-    used = sorted(((*_used(state.pid), state.name) for state in stack.part_states(settings) if state.pid), reverse=True)
+    used = sorted(((*_used(state), state.name) for state in stack.part_states(settings) if state.pid), reverse=True)
     print(f"processor {sum(cpu for cpu, *_ in used):.0f} s, memory {sum(mb for _, mb, _ in used):,.0f} MB:")
     for cpu, megabytes, name in used:
         print(f"  {name:<12} {cpu:5.0f} s {megabytes:7,.0f} MB")
 
 
-def _used(pid: int) -> tuple[float, float]:
+def _used(state: PartState) -> tuple[float, float]:
     """Processor seconds, of children that ended too, and megabytes of a part's processes, shared pages by share."""
-    process = psutil.Process(pid)
-    family = [process, *process.children(recursive=True)]
+    process = psutil.Process(state.pid)
+    # All parts are the supervisor's children, and have lines of their own.
+    family = [process] if state.name == "supervisor" else [process, *process.children(recursive=True)]
     return sum(sum(p.cpu_times()[:4]) for p in family), sum(p.memory_full_info().pss for p in family) / 1e6
 
 
