@@ -299,8 +299,8 @@ class _Provisioner:
                 self._archive("dashboard", found.number, found.name)
             else:
                 self._outcome.notes.append(
-                    f"dashboard {found.number} ({found.name}) no longer has a file {name}.yaml; it is kept, for there"
-                    " are cards of others on it"
+                    f"dashboard {found.number} ({found.name}) no longer has a file {name}.yaml; it is kept, because"
+                    " it has other people's cards"
                 )
 
     def _note_time_zone(self) -> None:

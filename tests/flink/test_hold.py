@@ -170,7 +170,9 @@ def test_a_start_over_that_ended_half_way_is_gone_on_from_by_nothing_but_another
         with pytest.raises(Retryable, match="Postgres"):
             job_control.start_over(target)
         assert asked_at(target, 1.0) > 1.0, "that the job is gone is no trouble"
-        assert "was not finished; `insights flink submit --from-beginning` does" in job_control.keep_running(target)
+        assert "was not finished; `insights flink submit --from-beginning` finishes it" in job_control.keep_running(
+            target
+        )
         with pytest.raises(job_control.StartOverUnfinished):
             job_control.submit(target)
         hold = job_control.end_stop(target)

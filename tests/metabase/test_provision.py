@@ -186,7 +186,7 @@ def test_what_people_made_is_left_as_it_is(command: Command, metabase: StandIn) 
     assert not sales["archived"], "there are cards of others on it"
     assert not copy["archived"]
     assert not theirs["archived"]
-    assert any("it is left, because it has other people's cards" in line for line in told)
+    assert any("it is kept, because it has other people's cards" in line for line in told)
     command.apply()
     assert (theirs["archived"], copy["archived"]) == (False, False), "nor when it runs again without the files"
 

@@ -228,7 +228,7 @@ def test_an_event_that_kafka_will_never_take_stops_the_source_instead_of_being_l
 ) -> None:
     publisher = open_publisher("127.0.0.1:9", message_timeout_ms=500)
     publisher.publish(MOVED, move())
-    with pytest.raises(DeliveryFailed, match=rf"refused events \({MOVED.topic}"):
+    with pytest.raises(DeliveryFailed, match=rf"rejected events \({MOVED.topic}"):
         publisher.flush(20)
     with pytest.raises(DeliveryFailed):
         publisher.poll()

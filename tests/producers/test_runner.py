@@ -118,4 +118,4 @@ def test_a_port_that_is_taken_is_named(produce: Callable[..., Any]) -> None:
         port = holder.getsockname()[1]
         running = produce("stock", "--metrics-port", str(port))
         assert running.process.wait(120) == 1
-    assert f"port {port} for the metrics of stock can't be had" in running.log_file.read_text()
+    assert f"port {port} for the metrics of stock is not available" in running.log_file.read_text()

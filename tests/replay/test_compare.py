@@ -55,7 +55,7 @@ def test_the_columns_of_a_certificate_add_up_on_a_terminal(new_database: Callabl
         run = made_runs.verified(connection, made_runs.computed(connection, plan, "local", 1), different=1, excluded=9)
     shown = io.StringIO()
     Console(file=shown, width=200).print(next(certificate_sheets(run)))
-    assert "Rows on either side = equal + different + only in replay + only live + left out" in shown.getvalue()
+    assert "Rows on either side = equal + different + only in replay + only live + excluded" in shown.getvalue()
     lines = {name: cells for name, *cells in map(str.split, shown.getvalue().splitlines())}
     for one in (run.certificate or {})["aggregates"]:
         total, *parts = (int(cell.replace(",", "")) for cell in lines[one["name"]])

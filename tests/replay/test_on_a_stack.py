@@ -319,7 +319,7 @@ def test_a_second_replay_of_an_aggregate_is_refused_with_the_name_of_the_first(h
 
         def compute(self, task: Task, heard: Any) -> None:
             other = plan.model_copy(update={"made_at": plan.made_at + timedelta(seconds=1)})
-            with pytest.raises(ReplayBusy, match=f"a replay of refunds_per_day is going on: {task.run}, by a test"):
+            with pytest.raises(ReplayBusy, match=f"a replay of refunds_per_day is running: {task.run}, by a test"):
                 computed(hub, context, other)
             engine_of(hub.settings, "duckdb", said).compute(task, heard)
 

@@ -190,8 +190,8 @@ def test_people_see_what_is_wrong_with_the_sums() -> None:
     sums = {MOVES.topic: {"published": 10, "counted": 9, "duplicate": 0, "late": 0, "dead": 0}}
     text = shown(_sums_sheet(sums, {MOVES.topic: {"missing_in_lake": 1, "twice_in_lake": 2}}))
     assert " ".join(text.split()).endswith(
-        f"{MOVES.topic}: the lake lacks 1 record, of which nobody knows what became; the lake has 2 records"
-        " twice, which count once here."
+        f"{MOVES.topic}: the lake lacks 1 record, whose fate is unknown; the lake has 2 records"
+        " twice, counted once here."
     )
 
 

@@ -112,5 +112,5 @@ def test_a_jar_that_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_an_environment_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     broken = replace(runtime(tmp_path / "work"), bootstrap=script(tmp_path, "raise SystemExit('no network')"))
-    with pytest.raises(Misconfigured, match="could not be made: no network"):
+    with pytest.raises(Misconfigured, match="could not be created: no network"):
         run(broken, tmp_path / "script.py")

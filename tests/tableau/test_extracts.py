@@ -175,7 +175,7 @@ def test_what_hyper_does_not_take_is_told_in_its_words(
     broken = tmp_path / "job.py"
     broken.write_text(tableau.JOB.read_text().replace("format => 'parquet'", "format => 'parsnip'"))
     monkeypatch.setattr(tableau, "JOB", broken)
-    with pytest.raises(ExtractFailed, match="marts.sales: Hyper did not take it: .*parsnip"):
+    with pytest.raises(ExtractFailed, match="marts.sales: Hyper rejected it: .*parsnip"):
         export(connection, marts(connection)["sales"], tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -41,6 +41,7 @@ POSTGRES_TYPES = {
     "boolean": "boolean",
     "int": "integer",
     "count": "bigint",
+    "double": "double precision",
     "money": "numeric",
 }
 
