@@ -39,9 +39,9 @@ POSTGRES_TYPES = {
     "string": "text",
     "bytes": "bytea",
     "boolean": "boolean",
+    "double": "double precision",
     "int": "integer",
     "count": "bigint",
-    "double": "double precision",
     "money": "numeric",
 }
 
