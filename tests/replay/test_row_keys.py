@@ -30,8 +30,8 @@ def test_a_key_is_read_by_the_types_of_its_columns(typed: str, key: tuple[Any, .
 @pytest.mark.parametrize(
     ("typed", "why"),
     [
-        ("2026-03-02 10:00, perhaps, spring", "has_campaign of funnel_per_hour is a boolean, and 'perhaps' is none"),
-        ("yesterday, true, spring", "window_start of funnel_per_hour is a timestamp, and 'yesterday' is none"),
+        ("2026-03-02 10:00, perhaps, spring", "has_campaign of funnel_per_hour is a boolean, and 'perhaps' is not one"),
+        ("yesterday, true, spring", "window_start of funnel_per_hour is a timestamp, and 'yesterday' is not one"),
         ("2026-03-02 10:00, spring", "named by 3 values, window_start, has_campaign, campaign"),
         ("2026-03-02 10:30, true, spring", "the one around it starts at 2026-03-02 10:00"),
     ],
