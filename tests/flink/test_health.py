@@ -180,18 +180,18 @@ def test_the_root_cause_is_the_last_one_that_is_not_of_what_was_suppressed() -> 
     [
         ([], -5, False, None),
         ([-30, -20], -5, False, None),
-        ([4], -5, False, f"failed once since 2026-11-23 12:00:04 UTC, and has completed no checkpoint since: {CAUSE}"),
+        ([4], -5, False, f"failed once since 2026-11-23 12:00:04 UTC, without completing a checkpoint: {CAUSE}"),
         (
             [-30, 4, 9, 15],
             -5,
             False,
-            f"failed 3 times since 2026-11-23 12:00:04 UTC, and has completed no checkpoint since: {CAUSE}",
+            f"failed 3 times since 2026-11-23 12:00:04 UTC, without completing a checkpoint: {CAUSE}",
         ),
         (
             [4, 9],
             None,
             True,
-            f"failed more than 2 times since 2026-11-23 12:00:04 UTC, and has completed no checkpoint since: {CAUSE}",
+            f"failed more than 2 times since 2026-11-23 12:00:04 UTC, without completing a checkpoint: {CAUSE}",
         ),
     ],
     ids=["never", "over since a checkpoint", "once", "again and again", "before the first checkpoint"],
@@ -375,7 +375,7 @@ def test_a_flink_that_does_not_answer_is_what_there_is_to_say(seen: Any, seen_an
     row = seen_anew(100, flink_url="http://127.0.0.1:1")
     assert (row["state"], row["not_running_since"]) == ("not known", START + timedelta(seconds=100))
     assert row["checkpoint_at"] == START - timedelta(seconds=5)
-    assert "does not answer" in row["why"]
+    assert "is not responding" in row["why"]
 
 
 def test_a_job_that_somebody_stopped_is_no_trouble(deployment: Deployment, seen: Any) -> None:

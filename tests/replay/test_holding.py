@@ -46,7 +46,7 @@ def test_while_one_holds_an_aggregate_no_other_may(context: Context) -> None:
     with run_history.alone(context, ["sales_per_minute", "sessions"]) as still_held:
         still_held()
         with (
-            pytest.raises(ReplayBusy, match="a replay of sessions is going on"),
+            pytest.raises(ReplayBusy, match="a replay of sessions is running"),
             run_history.alone(context, ["sessions"]),
         ):
             pass

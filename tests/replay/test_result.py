@@ -130,7 +130,7 @@ def test_a_finished_chunk_without_a_file_has_no_rows(connection: Connection, tmp
 def test_a_chunk_that_is_not_finished_is_refused(connection: Connection, tmp_path: Path) -> None:
     folder = finished(tmp_path / "chunk", [{"n": 1}], {"n": "int"})
     (tmp_path / "chunk" / "_SUCCESS").unlink()
-    with pytest.raises(ResultUnreadable, match="is not finished"):
+    with pytest.raises(ResultUnreadable, match="is incomplete"):
         copy_parquet(connection, folder, new_table(connection, {"n": "int"}), {"n": "int"})
 
 
