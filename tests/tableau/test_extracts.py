@@ -163,7 +163,7 @@ def test_a_number_that_does_not_fit_is_refused_and_the_extract_of_before_stays(
 @pytest.mark.parametrize("kind", ["numeric", "text[]", "jsonb", "timestamp without time zone"])
 def test_a_column_that_an_extract_has_no_type_for_is_named(connection: Connection, tmp_path: Path, kind: str) -> None:
     connection.execute(f"create table marts.odd (day date, it {kind})".encode())
-    with pytest.raises(ExtractFailed, match="marts.odd, column it: an extract has no type for") as caught:
+    with pytest.raises(ExtractFailed, match="marts.odd, column it: extracts don't support") as caught:
         export(connection, marts(connection)["odd"], tmp_path)
     assert kind in str(caught.value)
 
