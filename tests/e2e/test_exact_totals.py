@@ -345,7 +345,7 @@ def test_every_mart_is_what_plain_python_makes_of_the_lake_and_all_change_when_l
     marts.bring_up_to_date(hub.settings)
     before = marts.assert_as_the_log_says(hub.settings)
     hub.until(lambda: all_final_until(hub) > story.at + timedelta(days=1), "the windows of the story are final")
-    assert "is what readers see" in hub.command("replay", "late", "--engine", "duckdb")
+    assert "r1 is live;" in hub.command("replay", "late", "--engine", "duckdb")
     marts.bring_up_to_date(hub.settings)
     after = marts.assert_as_the_log_says(hub.settings)
     unchanged = [name for name in before if before[name] == after[name]]

@@ -207,7 +207,7 @@ def test_dead_records_are_shown_by_reason_then_one_by_one_with_the_way_to_get_at
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dead(*RECORDS)
-    monkeypatch.setenv("INSIGHTS_POSTGRES_PORT", dsn.rpartition(":")[2].split("/")[0])
+    monkeypatch.setattr(Settings, "postgres_dsn", dsn)
     shown = insights("dead-letters").output
     by_reason, one_by_one = shown.partition("dead records")[2].split("latest dead records")
     (ahead,) = [line for line in by_reason.splitlines() if "is dated …" in line]

@@ -424,7 +424,9 @@ def test_a_certificate_is_void_once_another_run_has_changed_what_readers_see(hub
     )
     assert (first.status, second.status) == (Status.VERIFIED, Status.VERIFIED)
     promote(context, second.run, reason=None, by="a test", say=said)
-    with pytest.raises(NotNow, match=f"{second.run} changed what readers see .* verify {first.run} again"):
+    with pytest.raises(
+        NotNow, match=f"{second.run} changed the live tables after {first.run} was verified: verify {first.run} again"
+    ):
         promote(context, first.run, reason=None, by="a test", say=said)
     verify(context, first.run, say=said)
     promote(context, first.run, reason=None, by="a test", say=said)
@@ -490,7 +492,7 @@ def test_a_real_shops_old_history_imported_into_a_running_system_comes_to_count_
     )
     with connect(hub.settings) as connection:
         assert connection.execute(query).fetchall() == []
-        assert "proven: without them every cell equals live" in hub.command("replay", "late")
+        assert "verified: without them every cell equals the live one" in hub.command("replay", "late")
         rows = connection.execute(query).fetchall()
         found = {(day, customer): tuple(measures) for day, customer, *measures in rows}
         assert found == wanted
@@ -512,7 +514,7 @@ def test_the_command_line_goes_from_plan_to_promotion_and_says_what_it_did(hub: 
     told = hub.command("replay", "run", str(path), "--engine", "duckdb")
     name = next(line.split()[0] for line in told.splitlines() if line.startswith("r") and line.strip()[1:].isdigit())
     assert f"{name} equals the live tables in every cell" in hub.command("replay", "verify", name)
-    assert f"{name} is what readers see" in hub.command("replay", "promote", name)
+    assert f"{name} is live;" in hub.command("replay", "promote", name)
     certificate = json.loads(hub.command("replay", "show", name, "--json"))
     assert certificate["result"] == "equal"
     assert certificate["offsets"][ORDER_PLACED.topic].keys() == {"0", "1", "2", "3"}
@@ -535,8 +537,8 @@ def test_what_the_page_shows_of_a_real_run_is_its_record_and_certificate(hub: Hu
     assert (run_shown["status"], run_shown["result"]) == (done.status, done.certificate["result"])
     assert {row["sha256"] for row in shown["compared"]} == set(hashes(done).values())
     assert shown["certificate"][-1]["said"] == done.certificate["sha256"]
-    behind = {row["name"]: row for row in shown["behind"]}
-    assert len(behind) == len(aggregates())
-    assert behind["events.order_lines"]["run"] == done.run
+    tables = {row["name"]: row for row in shown["live_tables"]}
+    assert len(tables) == len(aggregates())
+    assert tables["events.order_lines"]["run"] == done.run
     offsets = {(row["topic"], str(row["partition"])): [row["since"], row["until"]] for row in shown["offsets"]}
     assert offsets == {(t, n): ends for t, found in done.certificate["offsets"].items() for n, ends in found.items()}
