@@ -327,6 +327,8 @@ class Supervisor:
         # A server that is still coming up: `insights up` waits for it.
         is_coming = isinstance(error, Retryable) and known.succeeded_at is None and kept.record.state == "starting"
         kept.record.state = "starting" if is_coming else "failed"
+        if is_coming:
+            kept.began_at = known.began_at = now - job.every_seconds + min(job.every_seconds, CHECK_EVERY_SECONDS)
         kept.record.detail = " ".join(_told(error).split())
 
     # The end
