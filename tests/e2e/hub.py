@@ -172,9 +172,15 @@ class Hub:
 
     def restored_from(self) -> str:
         """Path of the snapshot that the job last started from, or an empty text when it started from nothing."""
-        job = self.rest.active_job(JOB_NAME)
-        newest = requests.get(f"{self.settings.flink_url}/jobs/{job}/checkpoints", timeout=30).json()["latest"]
-        return str((newest.get("restored") or {}).get("external_path") or "")
+
+        def newest() -> dict[str, Any] | None:
+            # A job that is just starting has no statistics of checkpoints yet.
+            job = self.rest.active_job(JOB_NAME)
+            told = requests.get(f"{self.settings.flink_url}/jobs/{job}/checkpoints", timeout=30).json()
+            return told.get("latest") if job else None
+
+        found = wait_until(newest, what="Flink has the job's checkpoints")
+        return str((found.get("restored") or {}).get("external_path") or "")
 
     def published(self) -> int:
         """Records on all Avro topics; 0 while Kafka is away."""
