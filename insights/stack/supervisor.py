@@ -88,7 +88,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._written = ""
         known = read_state(run_dir)
-        self._kept = {t.name: _Kept(t, self._adopt(t, known.get(t.name))) for t in things}
+        self._kept = {t.name: self._kept_of(t, known.get(t.name)) for t in things}
         self._pool = ThreadPoolExecutor(max_workers=max(4, len(things)), thread_name_prefix="supervise")
 
     def _adopt(self, what: Thing, record: Record | None) -> Record:
@@ -98,6 +98,10 @@ class Supervisor:
         if isinstance(what, Part) and record is not None and process_of(record):
             return Record(state="starting", endpoint=endpoint, pid=record.pid, started=record.started)
         return Record(endpoint=endpoint, is_task=isinstance(what, Task))
+
+    def _kept_of(self, what: Thing, known: Record | None) -> _Kept:
+        record = self._adopt(what, known)
+        return _Kept(what, record, began_at=record.recurring.began_at if record.recurring else 0.0)
 
     def _adopt_recurring(self, what: Recurring, known: Recurrence | None) -> Record:
         """Its runs go on from where an earlier supervisor was: being down, however often, puts none of them off."""
@@ -302,7 +306,6 @@ class Supervisor:
             if kept.working.done():
                 self._after_step(kept, job, known, now)
             return
-        kept.began_at = max(kept.began_at, known.began_at)
         is_due = not 0 <= now - kept.began_at < job.every_seconds  # or the clock was set back
         if not self._ready(job.after):
             return
@@ -316,7 +319,8 @@ class Supervisor:
         assert kept.working is not None
         error, kept.working = kept.working.exception(), None
         if error is None:
-            if kept.record.state != "running" or now - (known.succeeded_at or 0) >= TIMES_WRITTEN_EVERY_SECONDS:
+            is_old = not 0 <= now - (known.succeeded_at or 0) < TIMES_WRITTEN_EVERY_SECONDS
+            if kept.record.state != "running" or is_old:
                 known.began_at, known.succeeded_at = kept.began_at, now
                 known.failing_since, known.failures = None, 0
             kept.record.state, kept.record.detail = "running", job.says

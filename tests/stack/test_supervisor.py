@@ -270,6 +270,10 @@ def test_a_recurring_job_runs_when_the_clock_was_set_back(tmp_path: Path) -> Non
     wait_until(lambda: job.record.state == "running")
     clock.now -= 86_400.0
     wait_until(lambda: job.record and len(job.began) == 2)
+    wait_until(lambda: (known := job.record.recurring) and known.succeeded_at == clock.now)
+    for _ in range(5):
+        assert job.record.state == "running"
+    assert len(job.began) == 2, "and then at its interval again"
 
 
 def test_a_recurring_job_waits_for_what_it_needs(tmp_path: Path) -> None:
