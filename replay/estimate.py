@@ -36,8 +36,6 @@ def estimate(context: Context, records: int) -> Estimate:
 def _seconds(connection: Connection, engine: str, records: int) -> float:
     """By the median rate of the engine's last runs here; a guess before there were any."""
     rate, start = FIRST_GUESS[engine]
-    there = connection.execute("select to_regclass('ops.replays')").fetchone()
-    if there and there[0]:
-        row = connection.execute(RATE, (start, engine)).fetchone()
-        rate = float(row[0]) if row and row[0] else rate
+    row = connection.execute(RATE, (start, engine)).fetchone()
+    rate = float(row[0]) if row and row[0] else rate
     return start + records / rate

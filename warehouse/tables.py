@@ -85,7 +85,7 @@ def create_tables(deployment: Deployment, deployed: Iterable[Aggregate]) -> None
         for sink in sinks():
             check_sink(connection, sink)
         there = [(e, checked_lake_table(catalog, e)) for e in events()]
-        make_postgres_tables(connection)
+        _make_sinks(connection)
         for aggregate in deployed:
             make_version(connection, aggregate)
         connection.commit()
@@ -116,6 +116,10 @@ def empty_tables(deployment: Deployment) -> None:
 def make_postgres_tables(connection: Connection) -> None:
     """What is missing: schemas, migrations, the books, tables of the folders' versions, views. Comments follow."""
     _make_state_tables(connection)
+    _make_sinks(connection)
+
+
+def _make_sinks(connection: Connection) -> None:
     for sink in BOOKS:
         for statement in sink_ddl(sink):
             connection.execute(statement)
