@@ -119,8 +119,8 @@ def recurring_jobs(settings: Settings, plan: UpPlan) -> list[Recurring]:
             every_seconds=10.0,
             after=("tables",),
         ),
-        _command(settings, "lake", "tidied", lake_minutes, ("lake", "maintain")),
-        _command(settings, "late", "late events counted", late_minutes, ("replay", "late")),
+        _repeated("lake", _command(settings, "lake", "lake", "maintain"), "tidied", lake_minutes),
+        _repeated("late", _command(settings, "late", "replay", "late"), "late events counted", late_minutes),
         *([_marts(settings, plan)] if settings.dbt_minutes else []),
     ]
 
@@ -133,7 +133,7 @@ class LiveJobs:
         self._told: Hold | None = None
 
     def run(self) -> str:
-        """Blocks until they run. Raises what ``deploy.submit`` does, but does not end a hold."""
+        """Blocks until they run. Raises what ``job_control.submit`` does, but does not end a hold."""
         line = job_control.keep_running(self._target)
         self._told = held(self._target)
         return line
@@ -144,8 +144,11 @@ class LiveJobs:
         return hold == self._told and (hold is not None or job_control.all_run(self._target))
 
 
-def _command(settings: Settings, name: str, done: str, minutes: int, arguments: tuple[str, ...]) -> Recurring:
-    command = Command(settings, name, (*INSIGHTS, *arguments))
+def _command(settings: Settings, name: str, *arguments: str) -> Command:
+    return Command(settings, name, (*INSIGHTS, *arguments))
+
+
+def _repeated(name: str, command: Command, done: str, minutes: int) -> Recurring:
     return Recurring(
         name=name,
         step=command.run,
@@ -159,18 +162,10 @@ def _command(settings: Settings, name: str, done: str, minutes: int, arguments: 
 
 def _marts(settings: Settings, plan: UpPlan) -> Recurring:
     """Built soon after the start, so that the first dashboard that is opened shows something."""
-    build = Command(settings, "marts", (*INSIGHTS, "dbt", "build"))
-    job = Recurring(
-        name="marts",
-        step=build.run,
-        says=f"built every {counted(settings.dbt_minutes, 'minute')}",
-        every_seconds=settings.dbt_minutes * 60.0,
-        first_after_seconds=60.0,
-        after=("tables",),
-        cancel=build.cancel,
-    )
+    build = _command(settings, "marts", "dbt", "build")
+    job = _repeated("marts", build, "built", settings.dbt_minutes)
     if not plan.daemons:
-        return job
+        return replace(job, first_after_seconds=60.0)
     after_past = AfterPast(build, Past(settings, plan.source))
     return replace(job, step=after_past.run, cancel=after_past.cancel, first_after_seconds=0.0)
 
