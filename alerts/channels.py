@@ -40,10 +40,14 @@ class Channel(Protocol):
     """``where`` says where it goes without telling a secret."""
 
     @property
-    def name(self) -> ChannelName: ...
+    def name(self) -> ChannelName:
+        """The kind of channel, which messages and logs name."""
+        ...
 
     @property
-    def where(self) -> str: ...
+    def where(self) -> str:
+        """Where it sends to, without secrets."""
+        ...
 
     def send(self, message: Message) -> None:
         """Blocks for ten seconds or so at most. Raises ChannelFailed."""
@@ -146,6 +150,7 @@ class Webhook:
         return f"{_host(self.url)}, {'signed' if self.secret else 'not signed'}"
 
     def send(self, message: Message) -> None:
+        """Post the message as JSON, signed if there is a secret. Raises ChannelFailed."""
         body = json.dumps(webhook_payload(message), ensure_ascii=False).encode()
         headers = {"Content-Type": "application/json; charset=utf-8"}
         if self.secret:
@@ -181,6 +186,7 @@ class Slack:
         return _host(self.url)
 
     def send(self, message: Message) -> None:
+        """Post the message in Slack's format. Raises ChannelFailed."""
         _post(self.url, json.dumps(slack_payload(message)).encode(), {"Content-Type": "application/json"})
 
 
@@ -232,6 +238,7 @@ class Email:
         return f"{', '.join(self.recipients)} by {self.server.host}"
 
     def send(self, message: Message) -> None:
+        """Send one e-mail to all recipients. Raises ChannelFailed, also when only some are rejected."""
         mail = email_of(message, self.sender, self.recipients)
         try:
             with self._connected() as smtp:

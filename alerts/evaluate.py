@@ -73,6 +73,7 @@ class Alert:
 
     @property
     def fingerprint(self) -> str:
+        """What identifies the alert among those of its rule."""
         return fingerprint(self.rule, self.label)
 
 

@@ -183,10 +183,12 @@ class Threshold(_Rule):
 
     @property
     def needs(self) -> tuple[str, ...]:
+        """Columns that its SQL must return."""
         return ("value",)
 
     @property
     def provides(self) -> tuple[str, ...]:
+        """What its message may name besides those columns."""
         return ("label", "limit")
 
 
@@ -202,10 +204,12 @@ class Freshness(_Rule):
 
     @property
     def needs(self) -> tuple[str, ...]:
+        """Columns that its SQL must return."""
         return ("at",)
 
     @property
     def provides(self) -> tuple[str, ...]:
+        """What its message may name besides those columns."""
         return ("label", "age", "limit")
 
 

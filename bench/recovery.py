@@ -146,7 +146,7 @@ def main() -> None:
             columns = "".join(_shown(seconds) for seconds in (took.back, took.running, took.fresh))
             print(f"{name:<12}{columns}{took.fresh / unit:7.2f}{os.getloadavg()[0]:6.1f}", flush=True)
     settle(settings)
-    print("books: every topic comes out, none counts more than was published")
+    print("reconciliation: every topic balances, none counts more than was published")
 
 
 if __name__ == "__main__":

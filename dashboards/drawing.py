@@ -28,7 +28,7 @@ from dashboards.export import csv_of, file_name
 from dashboards.format import clock
 from dashboards.layout import Band, bands
 from dashboards.model import Dashboard
-from dashboards.provenance import Age, Books, oldest
+from dashboards.provenance import Age, Provenance, oldest
 from dashboards.query import Answer, Question, Row, question
 from dashboards.theme import Mode
 from schemas.errors import InsightsError
@@ -49,7 +49,7 @@ class Scene:
     dashboard: Dashboard
     values: Mapping[str, str]
     ages: Mapping[str, Age]
-    books: Books
+    provenance: Provenance
     currency: str
     now: datetime
     mode: Mode
@@ -87,7 +87,7 @@ def _band(band: Band, place: int, scene: Scene) -> None:
 
 def _card(card: Card, scene: Scene) -> None:
     answer = scene.answer(card.sql)
-    behind = scene.books.behind(scene.dashboard.relations(card))
+    behind = scene.provenance.behind(scene.dashboard.relations(card))
     ages = [scene.ages[source] for source in card.reads if source in scene.ages] + behind.ages(scene.now)
     age = oldest(ages)
     _about(card, scene, answer, tiles.behind(behind, ages, lambda run: address(CERTIFICATES, {"run": run})))

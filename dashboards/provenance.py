@@ -105,7 +105,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behind:
-    """All that stands behind a card. ``others`` are books and tables that have neither version nor build."""
+    """All that stands behind a card. ``others`` are tables that have neither version nor build."""
 
     marts: tuple[Mart, ...] = ()
     sources: tuple[Source, ...] = ()
@@ -116,8 +116,8 @@ class Behind:
         return [_built(mart, now) for mart in self.marts]
 
 
-class Books:
-    """What Postgres' books say of tables and marts, at one moment."""
+class Provenance:
+    """What Postgres has recorded of tables and marts, at one moment."""
 
     def __init__(self, versions: Sequence[Row], models: Sequence[Row]) -> None:
         self._sources: dict[str, Row] = {row["aggregate"]: row for row in versions}

@@ -23,13 +23,13 @@ from dashboards.drawing import CHOICE, Scene, address, draw
 from dashboards.folder import Folder
 from dashboards.format import clock
 from dashboards.model import Dashboard, Parameter
-from dashboards.provenance import MODELS_SQL, VERSIONS_SQL, Age, Books, age_of
+from dashboards.provenance import MODELS_SQL, VERSIONS_SQL, Age, Provenance, age_of
 from dashboards.query import Answer, Answers, NotThere, Postgres, Question, question
 from dashboards.theme import Mode, style
 from schemas.errors import Misconfigured
 
 FIRST_WAIT_SECONDS = 4.0
-BOOKS_SECONDS = 15.0  # versions, certificates and builds change by hand or every five minutes
+PROVENANCE_SECONDS = 15.0  # versions, certificates and builds change by hand or every five minutes
 PULSE_SECONDS = 1.0
 NOT_BUILT = (
     "The marts are not built yet",
@@ -229,7 +229,7 @@ def _scene(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[st
         for card in dashboard.cards
         for sql in card.statements.values()
     }
-    wanted |= {VERSIONS: BOOKS_SECONDS, MODELS: BOOKS_SECONDS}
+    wanted |= {VERSIONS: PROVENANCE_SECONDS, MODELS: PROVENANCE_SECONDS}
     found = answers.newest(wanted, wait_seconds=min(FIRST_WAIT_SECONDS, dashboard.refresh_seconds * 0.8))
     now = datetime.now(UTC)
     return Scene(
@@ -237,7 +237,7 @@ def _scene(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[st
         dashboard=dashboard,
         values=values,
         ages=_ages(dashboard, values, found, now),
-        books=Books(found[VERSIONS].rows or (), found[MODELS].rows or ()),
+        provenance=Provenance(found[VERSIONS].rows or (), found[MODELS].rows or ()),
         currency=currency,
         now=now,
         mode=_mode(),

@@ -33,7 +33,7 @@ from warehouse.sinks import DEAD_RECORDS, EVENT_COUNTS, LATE_EVENTS
 
 # Ours, of flink/java: a Postgres that is away fails the job and not the process that it runs in.
 POSTGRES_CONNECTOR = "postgres-upsert"
-WRITTEN_BOOKS = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS)
+WRITTEN_OPS_TABLES = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,7 @@ class JobPlan:
     inserts: list[str] = field(default_factory=list)
 
     def to_json(self) -> str:
+        """As flink/job.py reads it."""
         return json.dumps(asdict(self), indent=1)
 
 
@@ -68,7 +69,7 @@ def live_plan(
             *(s for e in avro_events() for s in event_statements(e, deployment, known.get(e.name, EPOCH), job)),
             *(dead_letter_source(e, deployment) for e in events() if e.format == "raw"),
             *(_sink(deployment, job, a) for a in job.aggregates),
-            *(_postgres_sink(deployment, s.table, _plain(s.columns), s.key) for s in WRITTEN_BOOKS),
+            *(_postgres_sink(deployment, s.table, _plain(s.columns), s.key) for s in WRITTEN_OPS_TABLES),
         ],
         inserts=[
             *(_compute(job, a) for a in job.aggregates),
@@ -81,7 +82,7 @@ def live_plan(
 
 
 def _hand_over_plan(deployment: Deployment, job: LiveJob) -> JobPlan:
-    """One aggregate's windows from the line on, and no books: the main job keeps those.
+    """One aggregate's windows from the line on, and no ops tables: the main job writes those.
 
     It judges what lies behind the line as the main job does. Whatever made a later event late is more than the horizon
     newer than that event, and so was read by this job too, before it.
@@ -151,7 +152,7 @@ def settings(deployment: Deployment) -> dict[str, str]:
 
 
 def _plain(columns: dict[str, Column]) -> list[str]:
-    """Without ``not null``, which Postgres holds: Flink would look at every row of the books once more."""
+    """Without ``not null``, which Postgres holds: Flink would check every row of the ops tables once more."""
     return [f"`{name}` {FLINK[column.type]}" for name, column in columns.items()]
 
 

@@ -15,13 +15,13 @@ from aggregates.catalogue import Aggregate, aggregates
 from dashboards.card_sql import relations
 from dashboards.model import load
 from insights.settings import PROJECT
-from warehouse.sinks import BOOKS
+from warehouse.sinks import OPS_TABLES
 
 MODELS = PROJECT / "dbt" / "models"
 HEAD = "# Written by `insights dbt sources`, from {}.\n"
 # How old the newest row may be, in hours, before `dbt source freshness` warns: an open window's row has its start.
 WARN_HOURS = {"minute": 1, "hour": 3, "day": 48, None: 24}
-MORE_BOOKS: dict[str, tuple[str, dict[str, str]]] = {
+MORE_OPS_TABLES: dict[str, tuple[str, dict[str, str]]] = {
     "replays": (
         "Every replay: its plan, status and certificate, and who requested it.",
         {
@@ -94,14 +94,14 @@ def _sources() -> list[dict[str, Any]]:
     found: dict[str, list[dict[str, Any]]] = {"live": [], "events": []}
     for a in aggregates():
         found["events" if a.is_fact else "live"].append(_of_aggregate(a))
-    books = [
-        *(_table(s.table.split(".")[1], s.description, {n: c.doc for n, c in s.columns.items()}) for s in BOOKS),
-        *(_table(name, description, columns) for name, (description, columns) in MORE_BOOKS.items()),
+    ops_tables = [
+        *(_table(s.table.split(".")[1], s.description, {n: c.doc for n, c in s.columns.items()}) for s in OPS_TABLES),
+        *(_table(name, description, columns) for name, (description, columns) in MORE_OPS_TABLES.items()),
     ]
     return [
         _source("live", "Aggregates per window, computed by the live job and by replays.", found["live"]),
         _source("events", "Facts: one row per event, or per line of an event.", found["events"]),
-        _source("ops", "Operations: events counted, final windows, replays.", books),
+        _source("ops", "Operations: events counted, final windows, replays.", ops_tables),
     ]
 
 

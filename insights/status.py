@@ -32,13 +32,13 @@ from reconciliation.topic_counts import (
     KAFKA_SECONDS,
     NO_REPLAYS,
     QUIET,
-    Books,
     Log,
+    Recorded,
     Replayed,
     TopicCounts,
     count,
-    read_books,
     read_log,
+    read_recorded,
 )
 from schemas.catalogue import event, events
 from schemas.errors import Misconfigured
@@ -55,7 +55,7 @@ class Observed:
     at: datetime
     parts: tuple[PartState, ...]
     log: Log | None
-    books: Books | None
+    recorded: Recorded | None
     jobs: tuple[JobStatus, ...] | None
     away: tuple[str, ...]
     alerts: Summary | None = None
@@ -105,25 +105,25 @@ def _iso(at: datetime) -> str:
 
 def judge(observed: Observed, endpoints: Mapping[str, Any], sinks: Mapping[str, tuple[str, ...]]) -> Status:
     """Turn one look into a status. ``sinks`` is each table's topics. Pure."""
-    final = observed.books.final_until if observed.books else {}
+    final = observed.recorded.final_until if observed.recorded else {}
     return Status(
         endpoints=endpoints,
-        topics={e.topic: count(e.topic, observed.log, observed.books, avro=e.format == "avro") for e in events()},
+        topics={e.topic: count(e.topic, observed.log, observed.recorded, avro=e.format == "avro") for e in events()},
         jobs=(JobStatus(name=JOB_NAME),) if observed.jobs is None else observed.jobs,
-        freshness_seconds={table: freshness(topics, observed.books, observed.at) for table, topics in sinks.items()},
+        freshness_seconds={table: freshness(topics, observed.recorded, observed.at) for table, topics in sinks.items()},
         final_until={a.name: final.get(a.name) for a in aggregates() if not a.is_fact},
         parts=observed.parts,
         away=observed.away,
-        replayed=observed.books.replayed if observed.books else NO_REPLAYS,
-        versions=observed.books.versions if observed.books else {},
+        replayed=observed.recorded.replayed if observed.recorded else NO_REPLAYS,
+        versions=observed.recorded.versions if observed.recorded else {},
         alerts=observed.alerts,
         marts=observed.marts,
     )
 
 
-def freshness(topics: tuple[str, ...], books: Books | None, now: datetime) -> float | None:
+def freshness(topics: tuple[str, ...], recorded: Recorded | None, now: datetime) -> float | None:
     """Seconds from the newest event time counted in a table to now; None while nothing was counted in it."""
-    tallies = [books.tallies[topic] for topic in topics if topic in books.tallies] if books else []
+    tallies = [recorded.tallies[topic] for topic in topics if topic in recorded.tallies] if recorded else []
     if not tallies:
         return None
     return round(max(0.0, (now - max(tally.last_event_at for tally in tallies)).total_seconds()), 3)
@@ -147,21 +147,21 @@ class Observer:
         away: list[str] = []
         # Postgres first: read the other way round, events counted in between would be more than were published.
         try:
-            books = self._try(away, f"Postgres at 127.0.0.1:{self._settings.postgres_port}", self._read_books)
+            recorded = self._try(away, f"Postgres at 127.0.0.1:{self._settings.postgres_port}", self._read_recorded)
         except _AnotherStack as other:
             parts = tuple(part_states(self._settings))
-            return Observed(at=now, parts=parts, log=None, books=None, jobs=None, away=(str(other),))
+            return Observed(at=now, parts=parts, log=None, recorded=None, jobs=None, away=(str(other),))
         log = self._try(away, f"Kafka at {self._settings.kafka}", self._read_log)
         jobs = self._try(away, f"Flink at {self._settings.flink_url}", self._read_jobs)
         return Observed(
             at=now,
             parts=tuple(part_states(self._settings)),
             log=log,
-            books=books,
+            recorded=recorded,
             jobs=jobs,
             away=tuple(away),
-            alerts=self._try([], "", self._read_alerts) if books else None,
-            marts=self._try([], "", self._read_marts) if books else None,
+            alerts=self._try([], "", self._read_alerts) if recorded else None,
+            marts=self._try([], "", self._read_marts) if recorded else None,
         )
 
     def close(self) -> None:
@@ -176,10 +176,10 @@ class Observer:
             away.append(f"{what} is unreachable: {' '.join(str(problem).split())[:200]}")
             return None
 
-    def _read_books(self) -> Books:
+    def _read_recorded(self) -> Recorded:
         if self._postgres is None or self._postgres.closed or self._postgres.broken:
             self._postgres = self._connect()
-        return read_books(self._postgres)
+        return read_recorded(self._postgres)
 
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         """To the Postgres of this stack's home. Raises _AnotherStack when one of another home answers on its port."""

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from flink.hold import held, record
 from reconciliation import dead_letters
 from reconciliation.dead_letters import PARTITION, DeadLetter
-from reconciliation.topic_counts import QUIET, Log, TopicCounts, count, read_books, read_log
+from reconciliation.topic_counts import QUIET, Log, TopicCounts, count, read_log, read_recorded
 from schemas.catalogue import events
 from schemas.errors import BrokerUnavailable
 from warehouse.deployment import Deployment
@@ -58,12 +58,12 @@ class ReconciliationRecorder:
     def _keep(self, connection: Connection, admin: AdminClient) -> None:
         connection.execute("lock table ops.dead_letters in exclusive mode")  # one copies at a time
         # Postgres first: read the other way round, events counted in between would be more than were published.
-        books, at = read_books(connection), datetime.now(UTC)
+        recorded, at = read_recorded(connection), datetime.now(UTC)
         records = read_log(admin)
         copy_dead_letters(connection, self._deployment.kafka, records.get(dead_letters.TOPIC, 0))
         log = Log(records=records, dead=_dead(connection))
         for e in events():
-            _record(connection, e.topic, count(e.topic, log, books, avro=e.format == "avro"), at)
+            _record(connection, e.topic, count(e.topic, log, recorded, avro=e.format == "avro"), at)
 
 
 def copy_dead_letters(connection: Connection, kafka: str, end: int) -> None:

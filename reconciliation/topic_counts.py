@@ -19,7 +19,7 @@ QUIET = {"log_level": 0, "logger": None}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicCounts:
-    """What became of one topic's events; None where the part that knows is away."""
+    """What became of one topic's events; None where its source is unavailable."""
 
     published: int | None
     counted: int | None
@@ -29,7 +29,7 @@ class TopicCounts:
 
     @property
     def unaccounted(self) -> int | None:
-        """Published and not yet counted, known as a duplicate, late or dead: 0 at rest. None when not known."""
+        """Published and not yet counted, found to be a duplicate, late or dead: 0 at rest. None if unknown."""
         fates = (self.counted, self.duplicate, self.late, self.dead)
         if self.published is None or None in fates:
             return None
@@ -57,8 +57,8 @@ NO_REPLAYS = Replayed(restated={}, newest={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Books:
-    """What Postgres knows: tallies, late and dead records by topic, by aggregate finality and readers' version."""
+class Recorded:
+    """What Postgres has recorded: tallies, late and dead records by topic; finality and version by aggregate."""
 
     tallies: Mapping[str, Tally]
     late: Mapping[str, int]
@@ -70,13 +70,13 @@ class Books:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    """What Kafka knows: records by topic, since each topic's beginning, and dead letters by the topic they were for."""
+    """What Kafka has: records by topic, since each topic's beginning, and dead letters by the topic they were for."""
 
     records: Mapping[str, int]
     dead: Mapping[str, int]
 
 
-def count(topic: str, log: Log | None, books: Books | None, *, avro: bool) -> TopicCounts:
+def count(topic: str, log: Log | None, recorded: Recorded | None, *, avro: bool) -> TopicCounts:
     """One topic's sum. Dead are letters, and records on the topic that the job found to be dead.
 
     A letter never reached the topic that it was for, so that topic's published adds it.
@@ -84,19 +84,19 @@ def count(topic: str, log: Log | None, books: Books | None, *, avro: bool) -> To
     if not avro:
         records = log.records.get(topic, 0) if log else None
         return TopicCounts(published=records, counted=records, duplicate=0, late=0, dead=0)
-    dead = log.dead.get(topic, 0) + books.dead.get(topic, 0) if log and books else None
-    tally = books.tallies.get(topic) if books else None
+    dead = log.dead.get(topic, 0) + recorded.dead.get(topic, 0) if log and recorded else None
+    tally = recorded.tallies.get(topic) if recorded else None
     return TopicCounts(
         published=None if log is None else log.records.get(topic, 0) + log.dead.get(topic, 0),
-        counted=None if books is None else tally.counted if tally else 0,
-        duplicate=None if books is None else tally.on_time - tally.counted if tally else 0,
-        late=None if books is None else books.late.get(topic, 0),
+        counted=None if recorded is None else tally.counted if tally else 0,
+        duplicate=None if recorded is None else tally.on_time - tally.counted if tally else 0,
+        late=None if recorded is None else recorded.late.get(topic, 0),
         dead=dead,
     )
 
 
-def read_books(connection: psycopg.Connection[tuple[Any, ...]]) -> Books:
-    """The books as they stand; empty before the tables are there. May raise psycopg.Error."""
+def read_recorded(connection: psycopg.Connection[tuple[Any, ...]]) -> Recorded:
+    """What is recorded now; empty before the tables exist. May raise psycopg.Error."""
     try:
         tallies = connection.execute(
             "select topic, sum(on_time)::bigint, sum(counted)::bigint, max(last_event_at)"
@@ -107,8 +107,8 @@ def read_books(connection: psycopg.Connection[tuple[Any, ...]]) -> Books:
         final = connection.execute("select aggregate, final_until from ops.finality").fetchall()
         seen = connection.execute("select aggregate, version from ops.versions where since is not null").fetchall()
     except psycopg.errors.UndefinedTable:
-        return Books(tallies={}, late={}, final_until={})
-    return Books(
+        return Recorded(tallies={}, late={}, final_until={})
+    return Recorded(
         tallies={topic: Tally(on_time=on, counted=counted, last_event_at=at) for topic, on, counted, at in tallies},
         late={str(topic): int(number) for topic, number in late},
         dead={str(topic): int(number) for topic, number in dead},

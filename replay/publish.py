@@ -1,9 +1,9 @@
 """Copies what readers see in Postgres to Iceberg tables of the same names, for engines that can't read Postgres.
 
 Aggregates and facts are copied by day. A day is copied again while it is not final, and when a replay changed it; a
-version that was swapped in is copied whole. The books are small and copied whole when they differ. A table changes in
-one commit, which carries in its properties what it was made from: killed anywhere, what is there is the last copy, and
-the next one goes on from it. All tables are copied as of one moment.
+version that was swapped in is copied whole. The ops tables are small and copied whole when they differ. A table changes
+in one commit, whose properties record what it was made from: if the copy is killed, the previous one stays, and the
+next run resumes from it. All tables are copied as of one moment.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from warehouse.lake_mirror import Column, columns_of, make_or_bring_up
 from warehouse.postgres import Connection
 from warehouse.retention import PUBLISHED
 
-BOOKS = (*(sink.table for sink in sinks.BOOKS), "ops.replays")
+OPS_TABLES = (*(sink.table for sink in sinks.OPS_TABLES), "ops.replays")
 # Rows that are held in memory at once, and the most in one file.
 FILE_ROWS = 200_000
 ATTEMPTS = 5
@@ -68,7 +68,7 @@ class Mark:
     """What a copy was made from. Times are ISO 8601, in UTC.
 
     ``at`` is the moment; ``version`` the definition, and since when readers saw it; days that begin before ``final``
-    were final. ``content`` has a fingerprint of the rows of each day that was looked at, and of a book under ``all``.
+    were final. ``content`` has a fingerprint of the rows of each day that was read, and of an ops table under ``all``.
     """
 
     at: str
@@ -81,6 +81,7 @@ class Mark:
         return other is not None and (self.version, self.final) == (other.version, other.final)
 
     def to_json(self) -> str:
+        """As the table's property has it."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
 
@@ -95,9 +96,9 @@ def publish(connection: Connection, catalog: Catalog, *, only: Sequence[str] = (
         for a in aggregates():
             if not only or a.sink in only:
                 yield _publish_days(connection, catalog, a, at)
-        for book in BOOKS:
-            if not only or book in only:
-                yield _publish_whole(connection, catalog, book, at)
+        for table in OPS_TABLES:
+            if not only or table in only:
+                yield _publish_whole(connection, catalog, table, at)
 
 
 @contextmanager
@@ -228,19 +229,19 @@ def _is_stale(touched: Sequence[Stretch], same: set[date], file: DataFile) -> bo
 # Whole ----------------------------------------------------------------------------------------------------------------
 
 
-def _publish_whole(connection: Connection, catalog: Catalog, book: str, at: datetime) -> Published:
-    columns = columns_of(connection, book)
+def _publish_whole(connection: Connection, catalog: Catalog, relation: str, at: datetime) -> Published:
+    columns = columns_of(connection, relation)
     if not columns:
-        return Published(table=book, outcome="missing")
-    table = make_or_bring_up(catalog, book, columns)
+        return Published(table=relation, outcome="missing")
+    table = make_or_bring_up(catalog, relation, columns)
     before = _mark(table)
     query = sql.SQL("select count(*) || ':' || coalesce(sum(hashtextextended(t::text, 0)), 0) from {} as t")
-    (content,) = connection.execute(query.format(_relation(book))).fetchone() or ("",)
+    (content,) = connection.execute(query.format(_relation(relation))).fetchone() or ("",)
     if before and before.content.get("all") == content:
-        return Published(table=book, outcome="unchanged")
+        return Published(table=relation, outcome="unchanged")
     new = [_write_whole(table, rows) for rows in _rows(connection, table, columns, sql.SQL("true"), ())]
     _commit(catalog, table, Mark(at=at.isoformat(), content={"all": content}), new, lambda _: True)
-    return Published(table=book, outcome="written", rows=sum(file.record_count for file in new))
+    return Published(table=relation, outcome="written", rows=sum(file.record_count for file in new))
 
 
 def _write_whole(table: Table, rows: pa.Table) -> DataFile:

@@ -44,7 +44,7 @@ def problem(code: str) -> str | None:
 
 
 def problem_as_shops(code: str) -> str | None:
-    """The same for the currency that a shop's books are kept in: its amounts must fit the contracts."""
+    """The same for the currency that a shop reports in: its amounts must fit the contracts."""
     if found := problem(code):
         return found
     if (digits := decimals(code) or 0) > DECIMALS:

@@ -1,4 +1,4 @@
-"""The tables in Postgres that the live job writes, each defined once: aggregates and facts, and the job's own books."""
+"""The tables in Postgres that the live job writes, each defined once: aggregates, facts and ops tables."""
 
 from __future__ import annotations
 
@@ -184,12 +184,12 @@ TOPICS = Sink(
     key=("topic",),
 )
 OF_THE_JOBS = (FINALITY, VERSIONS, HOLDS, LIVE_JOBS, RECURRING_JOBS)
-BOOKS = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS, RESTATED_EVENTS, TOPICS, *OF_THE_JOBS, *OF_THE_LOG)
+OPS_TABLES = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS, RESTATED_EVENTS, TOPICS, *OF_THE_JOBS, *OF_THE_LOG)
 
 
 def sinks() -> tuple[Sink, ...]:
     """All of them, aggregates and facts in the version that their folders have."""
-    return (*(sink_of(a) for a in aggregates()), *BOOKS)
+    return (*(sink_of(a) for a in aggregates()), *OPS_TABLES)
 
 
 def sink_of(aggregate: Aggregate) -> Sink:

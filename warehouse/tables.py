@@ -25,7 +25,7 @@ from warehouse.columns import lake_schema, postgres_type
 from warehouse.deployment import Deployment
 from warehouse.migrate import migrate
 from warehouse.postgres import Connection, connected
-from warehouse.sinks import BOOKS, OF_THE_LOG, TOPICS, VERSIONS, Sink, sink_of, sinks
+from warehouse.sinks import OF_THE_LOG, OPS_TABLES, TOPICS, VERSIONS, Sink, sink_of, sinks
 from warehouse.versions import drop_others, move_rows_of_old, note_version, show, show_where_nothing_is_shown
 
 NAMESPACE = "events"
@@ -114,13 +114,13 @@ def empty_tables(deployment: Deployment) -> None:
 
 
 def make_postgres_tables(connection: Connection) -> None:
-    """What is missing: schemas, migrations, the books, tables of the folders' versions, views. Comments follow."""
+    """What is missing: schemas, migrations, the ops tables, tables of the folders' versions, views. Comments follow."""
     _make_state_tables(connection)
     _make_sinks(connection)
 
 
 def _make_sinks(connection: Connection) -> None:
-    for sink in BOOKS:
+    for sink in OPS_TABLES:
         for statement in sink_ddl(sink):
             connection.execute(statement)
     _note_topics(connection)

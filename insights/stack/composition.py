@@ -106,7 +106,7 @@ def recurring_jobs(settings: Settings, plan: UpPlan) -> list[Recurring]:
             after=("tables",),  # and not the job: it records when that is gone
         ),
         Recurring(
-            name="books",
+            name="reconciliation",
             step=ReconciliationRecorder(target).step,
             says="kept in ops.log_counts and ops.dead_letters",
             every_seconds=60.0,

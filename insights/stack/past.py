@@ -16,7 +16,7 @@ from insights.settings import Settings
 from insights.stack.process_record import Record, read_state
 from insights.stack.recurring_jobs import Command
 from producers.shop.shop_state import published_until
-from reconciliation.topic_counts import QUIET, Books, read_books, read_log
+from reconciliation.topic_counts import QUIET, Recorded, read_log, read_recorded
 from schemas.catalogue import avro_events
 from warehouse.postgres import PostgresAway, opened
 
@@ -51,7 +51,7 @@ class Past:
                     return False
                 self._published = read_log(AdminClient({"bootstrap.servers": self._settings.kafka, **QUIET}))
             with opened(self._settings.postgres_dsn) as connection:
-                return has_all(self._published, read_books(connection))
+                return has_all(self._published, read_recorded(connection))
         return False
 
     def reached(self) -> datetime | None:
@@ -93,12 +93,12 @@ class AfterPast:
         self._command.cancel()
 
 
-def has_all(published: Mapping[str, int], books: Books) -> bool:
+def has_all(published: Mapping[str, int], recorded: Recorded) -> bool:
     """Whether each of so many records by topic is counted, a duplicate, late or dead."""
     topics = {event.topic for event in avro_events()}  # dead letters are not for the live job
-    return all(records <= _with_fate(topic, books) for topic, records in published.items() if topic in topics)
+    return all(records <= _with_fate(topic, recorded) for topic, records in published.items() if topic in topics)
 
 
-def _with_fate(topic: str, books: Books) -> int:
-    tally = books.tallies.get(topic)
-    return (tally.on_time if tally else 0) + books.late.get(topic, 0) + books.dead.get(topic, 0)
+def _with_fate(topic: str, recorded: Recorded) -> int:
+    tally = recorded.tallies.get(topic)
+    return (tally.on_time if tally else 0) + recorded.late.get(topic, 0) + recorded.dead.get(topic, 0)

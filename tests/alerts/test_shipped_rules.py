@@ -51,7 +51,7 @@ class Shop:
         )
 
     def log_counts(self, topic: str, published: int, counted: int) -> None:
-        """The books of a topic, and the mart of them."""
+        """A topic's reconciliation, and its row of the mart."""
         sums = {"topic": topic, "published": published, "counted": counted, "duplicate": 0, "late": 0, "dead": 0}
         for table, more in (("ops.log_counts", {}), ("marts.accounting", {"unaccounted": published - counted})):
             self.sql(f"delete from {table} where topic = %s", topic)
@@ -456,7 +456,7 @@ def test_a_recurring_job_that_has_failed_for_five_minutes_is_found(
         )
 
     job("finality", None, 0, None)
-    job("books", 4.5, 4, "Kafka is away")
+    job("reconciliation", 4.5, 4, "Kafka is away")
     job("marts", 30, 6, "its builds have alerts of their own")
     assert found("recurring_job_failing") == []
     job("lake", 7, 1, "ended with code 1: the disk is full")
@@ -513,7 +513,9 @@ def test_a_job_that_is_behind_is_found_by_what_a_topic_usually_brings(
 def test_books_that_nobody_keeps_are_found(shop: Shop, found: Callable[[str], list[str]]) -> None:
     healthy(shop)
     shop.sql("update ops.log_counts set recorded_at = %s", ago(minutes=12))
-    assert found("books_stale") == ["Reconciliation last ran at 2026-11-24 12:18 UTC, 12 min ago (limit: 10 min)"]
+    assert found("reconciliation_stale") == [
+        "Reconciliation last ran at 2026-11-24 12:18 UTC, 12 min ago (limit: 10 min)"
+    ]
 
 
 def test_books_that_do_not_come_out_are_found(shop: Shop, found: Callable[[str], list[str]]) -> None:

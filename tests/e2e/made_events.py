@@ -1,4 +1,4 @@
-"""Events made by hand, of any contract, and the book of what must become of them.
+"""Events made by hand, of any contract, and the record of what must become of them.
 
 Every text in them is this module's own, so that no row of a table counts both these and the shop's.
 """

@@ -37,10 +37,10 @@ def assert_as_the_log_says(
 ) -> dict[str, list[Row]]:
     """Compares these marts, of a stack at rest, row by row. Returns what they hold."""
     with psycopg.connect(settings.postgres_dsn) as connection:
-        # The books go on being written: all is read as it is at one moment.
+        # The ops tables go on changing: everything is read in one snapshot.
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        books = lake.books(settings, connection)
-        history = lake.history(books)
-        problems = [*wrong_marts(connection, history, names), *wrong_quality_marts(connection, books, quality)]
+        recorded = lake.recorded(settings, connection)
+        history = lake.history(recorded)
+        problems = [*wrong_marts(connection, history, names), *wrong_quality_marts(connection, recorded, quality)]
     assert not problems, "\n\n".join(problems)
     return {name: MARTS[name].rows(history) for name in names}

@@ -355,7 +355,7 @@ def test_every_mart_is_what_plain_python_makes_of_the_lake_and_all_change_when_l
 def some_story(hub: Hub) -> Story:
     """Of the shop's newest order."""
     with connect(hub.settings) as connection:
-        log = lake.history(lake.books(hub.settings, connection))
+        log = lake.history(lake.recorded(hub.settings, connection))
     sold = [order for order in log.orders if not order.order_id.startswith("made")]
     newest = max(sold, key=lambda order: (order.at, order.order_id))
     lies = next(m["warehouse"] for m in log.moves if m["product_id"] == newest.lines[0].product_id)

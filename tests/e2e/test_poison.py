@@ -225,7 +225,7 @@ def test_partitions_that_were_silent_make_nothing_late_that_comes_with_the_other
         rise = {"published": counted + late, "counted": counted, "duplicate": 0, "late": late, "dead": 0}
         wanted = {name: before[name] + number for name, number in rise.items()}
         until(
-            lambda: counts(look, EDITS) == wanted, seconds=seconds, every=LOOK_SECONDS, what=f"the books say {wanted}"
+            lambda: counts(look, EDITS) == wanted, seconds=seconds, every=LOOK_SECONDS, what=f"the counts are {wanted}"
         )
 
     publish(0, now - timedelta(days=30))

@@ -196,18 +196,18 @@ def final_rows(folder: Path, aggregate: Aggregate) -> list[Row]:
 
 
 def event_counts(folder: Path) -> list[Row]:
-    return _books(folder, EVENT_COUNTS)
+    return _ops_rows(folder, EVENT_COUNTS)
 
 
 def late_events(folder: Path) -> list[Row]:
-    return _books(folder, LATE_EVENTS)
+    return _ops_rows(folder, LATE_EVENTS)
 
 
 def dead_records(folder: Path) -> list[Row]:
-    return _books(folder, DEAD_RECORDS)
+    return _ops_rows(folder, DEAD_RECORDS)
 
 
-def _books(folder: Path, sink: Sink) -> list[Row]:
+def _ops_rows(folder: Path, sink: Sink) -> list[Row]:
     return _by_key(_replayed(folder / "out" / sink.table, _kinds(sink.columns)), sink.key)
 
 

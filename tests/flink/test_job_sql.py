@@ -10,7 +10,7 @@ import pytest
 
 from aggregates.catalogue import Aggregate, aggregates, touched_by
 from aggregates.render import Engine, render
-from flink.job_sql import WRITTEN_BOOKS, live_plan
+from flink.job_sql import WRITTEN_OPS_TABLES, live_plan
 from schemas.catalogue import Event, avro_events, event, events
 from tests.flink.live_on_files import DEPLOYMENT, created, lake_on_files, plan
 from tests.flink.process import FlinkProcess, Part
@@ -92,7 +92,7 @@ def test_every_sink_is_written_by_exactly_one_insert(explained: str) -> None:
     sinks = re.findall(
         r"Sink\(table=\[default_catalog\.live\.([\w.]+)\]|Sink\(table=\[(lake\.events\.\w+)\]", explained
     )
-    expected = [a.table for a in aggregates()] + [s.table for s in WRITTEN_BOOKS]
+    expected = [a.table for a in aggregates()] + [s.table for s in WRITTEN_OPS_TABLES]
     assert sorted(name for name, _ in sinks if name) == sorted(expected)
     assert sorted(name for _, name in sinks if name) == sorted(f"lake.events.{e.table}" for e in events())
 

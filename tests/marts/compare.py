@@ -12,7 +12,7 @@ from psycopg import sql
 from tests.e2e import table_contents
 from tests.marts.oracle.history import History, Row
 from tests.marts.oracle.marts import MARTS, QUALITY_MARTS
-from tests.marts.oracle.quality import Books
+from tests.marts.oracle.quality import Recorded
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -23,13 +23,13 @@ def wrong_marts(connection: Connection, history: History, names: Collection[str]
 
 
 def wrong_quality_marts(
-    connection: Connection, books: Books, names: Collection[str] = tuple(QUALITY_MARTS)
+    connection: Connection, recorded: Recorded, names: Collection[str] = tuple(QUALITY_MARTS)
 ) -> list[str]:
     """The same for the marts of what became of the log's records."""
     return [
         found
         for name in names
-        if (found := wrong(connection, name, QUALITY_MARTS[name].grain, QUALITY_MARTS[name].rows(books)))
+        if (found := wrong(connection, name, QUALITY_MARTS[name].grain, QUALITY_MARTS[name].rows(recorded)))
     ]
 
 

@@ -1,4 +1,4 @@
-"""The raw log as the lake has it, and what the books say about its records."""
+"""The raw log as the lake has it, and what Postgres has recorded of its records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from insights.settings import Settings
 from insights.wiring import deployment
 from schemas.catalogue import avro_events, event
 from tests.marts.oracle.history import History, Place, Record, counted
-from tests.marts.oracle.quality import Books, DeadLetter
+from tests.marts.oracle.quality import DeadLetter, Recorded
 from warehouse.tables import open_lake
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -22,8 +22,8 @@ Cursor = psycopg.Cursor[dict[str, Any]]
 TOPIC_HEADER = "__connect.errors.topic"
 
 
-def books(settings: Settings, connection: Connection) -> Books:
-    """Every record of the lake, in the order in which they came, and what Postgres' books say of them."""
+def recorded(settings: Settings, connection: Connection) -> Recorded:
+    """Every record of the lake, in order of arrival, and what Postgres has recorded of them."""
     with closing(open_lake(deployment(settings))) as catalog:
 
         def archived(table: str) -> list[dict[str, Any]]:
@@ -34,7 +34,7 @@ def books(settings: Settings, connection: Connection) -> Books:
         letters = archived(event("ops.dead_letter").table)
     cursor = connection.cursor(row_factory=dict_row)
     counts = cursor.execute("select topic, recorded_at from ops.log_counts").fetchall()
-    return Books(
+    return Recorded(
         records=records,
         late=_places(cursor, "ops.late_events"),
         restated=_places(cursor, "ops.restated_events"),
@@ -44,7 +44,7 @@ def books(settings: Settings, connection: Connection) -> Books:
     )
 
 
-def history(of: Books) -> History:
+def history(of: Recorded) -> History:
     """What counts: late records don't, unless a restatement counts them."""
     found: dict[str, list[Record]] = {}
     for e in avro_events():
@@ -61,7 +61,7 @@ def _places(cursor: Cursor, table: str) -> dict[str, set[Place]]:
 
 
 def _letters(cursor: Cursor, archived: Sequence[Mapping[str, Any]]) -> list[DeadLetter]:
-    """The lake's, each with the reason that the books give: without what it quotes of the letter."""
+    """The lake's, each with the reason in ops.dead_letters: without what it quotes of the letter."""
     found = cursor.execute("select kafka_offset, reason from ops.dead_letters")
     reasons = {row["kafka_offset"]: row["reason"] for row in found}
     return [

@@ -19,7 +19,7 @@ from tests.marts import sources
 SERVER = Path(__file__).parent / "server.py"
 LAYERS = ("intermediate", "marts")
 # What dbt has in mind of its builds, not what it built.
-BOOKS = ("intermediate.day_builds", "intermediate.day_replays", "intermediate.changed_keys")
+BUILD_STATE = ("intermediate.day_builds", "intermediate.day_replays", "intermediate.changed_keys")
 
 
 @dataclass
@@ -99,5 +99,5 @@ def relations(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
         return {
             name: sorted(connection.execute(f"select * from {name}").fetchall(), key=repr)
             for (name,) in names
-            if name not in BOOKS
+            if name not in BUILD_STATE
         }

@@ -17,7 +17,7 @@ from replay.planning import merged
 from schemas.catalogue import event
 from tests.aggregates import oracle as tables
 from tests.marts.any_shop import Log, Record
-from tests.marts.oracle.quality import Books, DeadLetter
+from tests.marts.oracle.quality import DeadLetter, Recorded
 from warehouse.tables import make_postgres_tables
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -57,7 +57,7 @@ def make(connection: Connection) -> None:
 
 
 def fill(connection: Connection, came: Came) -> None:
-    """Facts, aggregates and books as they are when all of the log has come, in place of what was there."""
+    """Facts, aggregates and ops tables as they are when all of the log has come, in place of what was there."""
     counting = came.counts()
     for a in aggregates():
         rows = tables.table(a.name, a.key, counting)
@@ -74,10 +74,10 @@ def fill(connection: Connection, came: Came) -> None:
     connection.commit()
 
 
-def books(came: Came) -> Books:
+def recorded(came: Came) -> Recorded:
     """The same for the marts' oracle."""
     topics = {name: event(name).topic for name in came.log}
-    return Books(
+    return Recorded(
         records={
             topics[name]: [{**r, "kafka_partition": 0, "kafka_offset": n} for n, r in enumerate(records_)]
             for name, records_ in came.log.items()

@@ -36,7 +36,7 @@ def assert_marts_are_right(shop: str, dbt: Dbt, came: Came) -> None:
     dbt.run(DATABASE, "build", "--exclude-resource-type", "unit_test")
     with psycopg.connect(shop) as connection:
         problems = wrong_marts(connection, History(came.counts()))
-        problems += wrong_quality_marts(connection, sources.books(came))
+        problems += wrong_quality_marts(connection, sources.recorded(came))
     assert not problems, "\n\n".join(problems)
 
 

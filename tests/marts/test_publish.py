@@ -17,7 +17,7 @@ from pyiceberg.expressions import EqualTo
 from aggregates.catalogue import aggregate, aggregates
 from replay import publish as publishing
 from replay.plan_file import Stretch
-from replay.publish import BOOKS, Outcome, PublishRuns, publish
+from replay.publish import OPS_TABLES, Outcome, PublishRuns, publish
 from schemas.errors import Misconfigured
 from tests.marts import sources
 from tests.marts.any_shop import any_shop
@@ -34,7 +34,7 @@ LOG = any_shop(3)
 
 @pytest.fixture
 def dsn(server: str) -> str:
-    """All of the log has come, and the books say so."""
+    """All of the log has arrived, and Postgres has recorded it."""
     with psycopg.connect(server) as connection:
         connection.execute("truncate ops.replays")
         sources.fill(connection, Came(LOG))
@@ -117,7 +117,7 @@ def test_every_table_is_copied_with_its_types_nulls_and_bytes(dsn: str, lake: Ca
     promoted(dsn, "r1", {LINES.name: [Stretch(since=None, until=None)]})
     done = published(dsn, lake)
     assert {outcome for outcome, _ in done.values()} == {"written"}
-    assert done.keys() == {a.sink for a in aggregates()} | set(BOOKS)
+    assert done.keys() == {a.sink for a in aggregates()} | set(OPS_TABLES)
     assert_same(dsn, lake, *done)
     assert sum(in_lake(lake, "events.customers").values()) > 5
     schema = lake.load_table("events.order_lines").schema()

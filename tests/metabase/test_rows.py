@@ -27,7 +27,7 @@ OF_THE_LAST_MINUTES = {"operations/events_today", "sales_overview/orders_now", "
 """A shop of months ago has none, and null is what both say."""
 
 # What goes wrong or is watched: nothing of it is in a shop that only trades.
-BOOKS = """
+TROUBLE = """
 insert into ops.dead_letters (kafka_partition, kafka_offset, dead_at, topic, error, reason)
 select 0, n, timestamptz '2026-03-01 10:00Z' + n * interval '9 hours', 'sales.order_placed.v1', 'Broken', 'no id'
 from generate_series(1, 7) as n;
@@ -46,7 +46,7 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.engine]
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The DSN of a shop of some months with awkward names, its marts as dbt builds them, and runs of replays."""
-    with marts_shop(tmp_path_factory.mktemp("shop"), seed=3, size=150, books=BOOKS) as found:
+    with marts_shop(tmp_path_factory.mktemp("shop"), seed=3, size=150, trouble=TROUBLE) as found:
         provide_reader(found.postgres, READER_PASSWORD)
         yield found.dsn
 

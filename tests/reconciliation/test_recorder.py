@@ -48,26 +48,26 @@ def rows(stack: Settings, query: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture
-def books(stack: Settings) -> ReconciliationRecorder:
+def recorder(stack: Settings) -> ReconciliationRecorder:
     return ReconciliationRecorder(deployment(stack))
 
 
 def test_every_dead_letter_is_copied_once_however_often_it_is_looked(
-    stack: Settings, books: ReconciliationRecorder
+    stack: Settings, recorder: ReconciliationRecorder
 ) -> None:
     for _ in range(3):
         dead_letter(stack)
-        books.step()
-        books.step()
+        recorder.step()
+        recorder.step()
     offsets = [offset for (offset,) in rows(stack, "select kafka_offset from ops.dead_letters order by kafka_offset")]
     assert offsets == list(range(letters_end(stack)))
 
 
 def test_a_copy_says_why_and_where_and_nothing_of_what_the_letter_holds(
-    stack: Settings, books: ReconciliationRecorder
+    stack: Settings, recorder: ReconciliationRecorder
 ) -> None:
     dead_letter(stack, partition="1", offset="42")
-    books.step()
+    recorder.step()
     *_, newest = rows(stack, "select d.*, d::text from ops.dead_letters as d order by kafka_offset")
     assert newest[3:8] == (
         *(EDITS, "schemas.errors.ContractBroken"),
@@ -76,9 +76,9 @@ def test_a_copy_says_why_and_where_and_nothing_of_what_the_letter_holds(
     assert SECRET not in newest[-1]
 
 
-def test_each_topics_sum_is_kept_as_status_shows_it(stack: Settings, books: ReconciliationRecorder) -> None:
+def test_each_topics_sum_is_kept_as_status_shows_it(stack: Settings, recorder: ReconciliationRecorder) -> None:
     dead_letter(stack)
-    books.step()
+    recorder.step()
     kept = rows(stack, "select topic, published, counted, duplicate, late, dead from ops.log_counts")
     shown = status(stack).topics
     assert {e.topic for e in events()} == {topic for topic, *_ in kept}
@@ -96,14 +96,14 @@ OTHER_LOGS = {
 
 @pytest.mark.parametrize("statement", OTHER_LOGS.values(), ids=OTHER_LOGS)
 def test_letters_of_a_log_that_was_there_before_go(
-    stack: Settings, books: ReconciliationRecorder, statement: str
+    stack: Settings, recorder: ReconciliationRecorder, statement: str
 ) -> None:
     dead_letter(stack)
-    books.step()
+    recorder.step()
     before = letters(stack)
     with psycopg.connect(stack.postgres_dsn) as connection:
         change(connection, statement, letters_end(stack))
-    books.step()
+    recorder.step()
     assert letters(stack) == before
 
 

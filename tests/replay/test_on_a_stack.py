@@ -118,8 +118,8 @@ def test_on_a_quiet_log_both_engines_compute_every_cell_that_is_live_and_touch_n
         assert found.certificate
         assert {one["name"] for one in found.certificate["aggregates"]} == {a.name for a in aggregates()}
         assert all(not one["excluded"] for one in found.certificate["aggregates"])
-        books = {topic: counts for topic, counts in hub.look().topics.items() if topic in found.certificate["sums"]}
-        assert found.certificate["sums"] == {topic: sums_of(counts) for topic, counts in books.items()}
+        sums = {topic: counts for topic, counts in hub.look().topics.items() if topic in found.certificate["sums"]}
+        assert found.certificate["sums"] == {topic: sums_of(counts) for topic, counts in sums.items()}
     assert hashes(of_spark) == hashes(of_duckdb)
     assert context.log.committed(JOB_NAME, avro_events()) == groups
     # In a variable: a client that is collected before its answer has come drops it, and the future never ends.

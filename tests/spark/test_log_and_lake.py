@@ -48,7 +48,7 @@ def published(stack: Settings, until: Callable[..., Any]) -> dict[str, Bounds]:
     found = {name: bounds(stack, event(name)) for name in EVENTS}
     ends = {name: length(found[name]) for name in EVENTS}
     until(lambda: {n: archived(stack, event(n)) for n in EVENTS} == ends, seconds=120, what="all is in the lake")
-    until(lambda: {n: accounted(stack, event(n)) for n in EVENTS} == ends, what="all is in the books")
+    until(lambda: {n: accounted(stack, event(n)) for n in EVENTS} == ends, what="all records are accounted for")
     return found
 
 

@@ -16,28 +16,30 @@ from insights.stack.past import AfterPast, Past, has_all
 from insights.stack.process_record import Record
 from insights.stack.recurring_jobs import Command
 from producers.shop.shop_state import Cursor, ShopState
-from reconciliation.topic_counts import Books, Tally
+from reconciliation.topic_counts import Recorded, Tally
 
 NOW = datetime(2026, 11, 29, 14, 30, tzinfo=UTC)
 ORDERS, VISITS, LETTERS = "sales.order_placed.v1", "web.interaction.v1", "ops.dead_letter.v1"
 
 
-def books(on_time: dict[str, int], late: dict[str, int] | None = None, dead: dict[str, int] | None = None) -> Books:
+def recorded(
+    on_time: dict[str, int], late: dict[str, int] | None = None, dead: dict[str, int] | None = None
+) -> Recorded:
     tallies = {topic: Tally(on_time=n, counted=n, last_event_at=NOW) for topic, n in on_time.items()}
-    return Books(tallies=tallies, late=late or {}, dead=dead or {}, final_until={})
+    return Recorded(tallies=tallies, late=late or {}, dead=dead or {}, final_until={})
 
 
 @pytest.mark.parametrize(
     ("found", "is_all"),
     [
-        (books({ORDERS: 10, VISITS: 99}), False),
-        (books({ORDERS: 10}), False),
-        (books({ORDERS: 10, VISITS: 100}), True),
-        (books({ORDERS: 7, VISITS: 100}, late={ORDERS: 2}, dead={ORDERS: 1}), True),
-        (books({ORDERS: 11, VISITS: 140}), True),
+        (recorded({ORDERS: 10, VISITS: 99}), False),
+        (recorded({ORDERS: 10}), False),
+        (recorded({ORDERS: 10, VISITS: 100}), True),
+        (recorded({ORDERS: 7, VISITS: 100}, late={ORDERS: 2}, dead={ORDERS: 1}), True),
+        (recorded({ORDERS: 11, VISITS: 140}), True),
     ],
 )
-def test_each_record_of_a_topic_has_its_fate_or_the_past_is_not_counted(found: Books, is_all: bool) -> None:
+def test_each_record_of_a_topic_has_its_fate_or_the_past_is_not_counted(found: Recorded, is_all: bool) -> None:
     assert has_all({ORDERS: 10, VISITS: 100, LETTERS: 3}, found) is is_all
 
 

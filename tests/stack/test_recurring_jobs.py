@@ -107,6 +107,6 @@ def test_the_stack_says_of_each_of_its_recurring_jobs_how_its_runs_went(stack: S
             )
             return dict(found.fetchall())
 
-    always = {"finality", "health", "books", "recurring"}
+    always = {"finality", "health", "reconciliation", "recurring"}
     wait_until(lambda: {name for name, succeeded in rows().items() if succeeded} >= always, what="each succeeded")
     assert set(rows()) <= {*always, "lake", "late", "marts"}

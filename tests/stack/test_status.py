@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from flink.job_control import JobStatus
 from flink.live_job import JOB_NAME
 from insights.status import Observed, Observer, Status, judge
-from reconciliation.topic_counts import Books, Log, Tally, TopicCounts
+from reconciliation.topic_counts import Log, Recorded, Tally, TopicCounts
 from tests.conftest import own_settings
 from tests.replay.own_postgres import own_postgres
 
@@ -26,12 +26,12 @@ WHERE: dict[str, Any] = {name: "" for name in ("kafka", "registry", "postgres", 
 
 
 def observed(**parts: Any) -> Observed:
-    return Observed(**({"at": NOW, "parts": (), "log": None, "books": None, "jobs": None, "away": ()} | parts))
+    return Observed(**({"at": NOW, "parts": (), "log": None, "recorded": None, "jobs": None, "away": ()} | parts))
 
 
-def books(late: dict[str, int] | None = None, **tallies: Any) -> Books:
+def recorded(late: dict[str, int] | None = None, **tallies: Any) -> Recorded:
     known = {"tallies": {}, "final_until": {}, **tallies}
-    return Books(late=late or {}, **known)
+    return Recorded(late=late or {}, **known)
 
 
 def tally(on_time: int, counted: int, age: timedelta = timedelta(0)) -> Tally:
@@ -48,8 +48,8 @@ amounts = st.integers(0, 10**9)
 @given(counted=amounts, duplicate=amounts, late=amounts, dead=amounts)
 def test_the_sum_comes_out_whatever_became_of_the_events(counted: int, duplicate: int, late: int, dead: int) -> None:
     log = Log(records={ORDERS: counted + duplicate + late, LETTERS: dead}, dead={ORDERS: dead})
-    books_ = books({ORDERS: late}, tallies={ORDERS: tally(counted + duplicate, counted)})
-    topic = judged(log=log, books=books_).topics[ORDERS]
+    recorded_ = recorded({ORDERS: late}, tallies={ORDERS: tally(counted + duplicate, counted)})
+    topic = judged(log=log, recorded=recorded_).topics[ORDERS]
     assert topic == TopicCounts(
         published=counted + duplicate + late + dead, counted=counted, duplicate=duplicate, late=late, dead=dead
     )
@@ -57,13 +57,13 @@ def test_the_sum_comes_out_whatever_became_of_the_events(counted: int, duplicate
 
 
 def test_an_event_that_is_not_read_yet_is_unaccounted() -> None:
-    topics = judged(log=Log(records={ORDERS: 5}, dead={}), books=books(tallies={ORDERS: tally(3, 3)})).topics
+    topics = judged(log=Log(records={ORDERS: 5}, dead={}), recorded=recorded(tallies={ORDERS: tally(3, 3)})).topics
     assert topics[ORDERS].unaccounted == 2
 
 
 def test_dead_letters_count_as_their_own_topics_events() -> None:
-    topics = judged(log=Log(records={LETTERS: 4}, dead={ORDERS: 4}), books=books()).topics
-    on_the_log = judged(log=Log(records={ORDERS: 3}, dead={ORDERS: 4}), books=books(dead={ORDERS: 3})).topics
+    topics = judged(log=Log(records={LETTERS: 4}, dead={ORDERS: 4}), recorded=recorded()).topics
+    on_the_log = judged(log=Log(records={ORDERS: 3}, dead={ORDERS: 4}), recorded=recorded(dead={ORDERS: 3})).topics
     assert on_the_log[ORDERS] == TopicCounts(published=7, counted=0, duplicate=0, late=0, dead=7)
     assert topics[LETTERS] == TopicCounts(published=4, counted=4, duplicate=0, late=0, dead=0)
     assert topics[ORDERS] == TopicCounts(published=4, counted=0, duplicate=0, late=0, dead=4)
@@ -77,7 +77,7 @@ def test_what_an_absent_part_would_know_is_null_and_the_rest_is_there() -> None:
     )
     assert without_postgres.topics[ORDERS].unaccounted is None
     assert without_postgres.freshness_seconds == dict.fromkeys(SINKS)
-    without_kafka = judged(books=books(tallies={ORDERS: tally(2, 1)}))
+    without_kafka = judged(recorded=recorded(tallies={ORDERS: tally(2, 1)}))
     assert without_kafka.topics[ORDERS] == TopicCounts(published=None, counted=1, duplicate=1, late=0, dead=None)
 
 
@@ -89,23 +89,23 @@ def test_a_job_is_listed_with_nulls_while_flink_is_away() -> None:
 
 def test_a_table_is_as_fresh_as_its_newest_input() -> None:
     tallies = {ORDERS: tally(1, 1, timedelta(seconds=30)), CLICKS: tally(1, 1, timedelta(seconds=2))}
-    assert judged(books=books(tallies=tallies)).freshness_seconds == {
+    assert judged(recorded=recorded(tallies=tallies)).freshness_seconds == {
         "live.sales_per_minute": 30.0,
         "live.product_activity_per_hour": 2.0,
     }
 
 
 def test_a_table_that_counted_nothing_has_no_freshness() -> None:
-    assert judged(books=books()).freshness_seconds["live.sales_per_minute"] is None
+    assert judged(recorded=recorded()).freshness_seconds["live.sales_per_minute"] is None
 
 
 def test_an_event_from_a_clock_that_runs_ahead_is_fresh_and_no_more() -> None:
     ahead = {ORDERS: tally(1, 1, timedelta(seconds=-5))}
-    assert judged(books=books(tallies=ahead)).freshness_seconds["live.sales_per_minute"] == 0.0
+    assert judged(recorded=recorded(tallies=ahead)).freshness_seconds["live.sales_per_minute"] == 0.0
 
 
 def test_every_aggregate_says_until_when_it_is_final_or_null() -> None:
-    final = judged(books=books(final_until={"sales_per_minute": NOW})).as_json()["final_until"]
+    final = judged(recorded=recorded(final_until={"sales_per_minute": NOW})).as_json()["final_until"]
     assert final["sales_per_minute"] == "2026-11-23T12:00:00Z"
     assert final["sessions"] is None
     assert "order_lines" not in final
@@ -114,7 +114,7 @@ def test_every_aggregate_says_until_when_it_is_final_or_null() -> None:
 def test_the_json_has_the_shape_that_programs_rely_on() -> None:
     log = Log(records={}, dead={})
     found = json.loads(
-        json.dumps(judged(log=log, books=books(), jobs=(JobStatus(name="j", state="RUNNING"),)).as_json())
+        json.dumps(judged(log=log, recorded=recorded(), jobs=(JobStatus(name="j", state="RUNNING"),)).as_json())
     )
     assert set(found) == {
         "endpoints",
@@ -143,5 +143,5 @@ def test_what_answers_on_the_ports_and_is_of_another_home_is_named_and_not_shown
             observer.close()
     (said,) = found[ours].away
     assert f"port {port} belongs to the Postgres of another stack, in {theirs}" in said
-    assert (found[ours].books, found[ours].log, found[ours].jobs) == (None, None, None)
+    assert (found[ours].recorded, found[ours].log, found[ours].jobs) == (None, None, None)
     assert not any("another stack" in line for line in found[theirs].away)

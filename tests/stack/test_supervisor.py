@@ -199,7 +199,7 @@ class Repeated:
         self.folder, self.clock = folder, clock
         self.problem: Exception | None = None
         self.began: list[float] = []
-        job = Recurring(name="books", step=self._step, says="kept in ops.log_counts", **more)
+        job = Recurring(name="reconciliation", step=self._step, says="kept in ops.log_counts", **more)
         self.supervisor = Supervisor([job], run_dir=folder, logs_dir=folder, clock=clock)
 
     def _step(self) -> None:
@@ -210,7 +210,7 @@ class Repeated:
     @property
     def record(self) -> Record:
         self.supervisor.tick(0.0)
-        return read_state(self.folder)["books"]
+        return read_state(self.folder)["reconciliation"]
 
     def until_it_says(self, state: str, detail: str) -> Recurrence:
         self.clock.now += 60.0
@@ -279,10 +279,12 @@ def test_a_recurring_job_runs_when_the_clock_was_set_back(tmp_path: Path) -> Non
 def test_a_recurring_job_waits_for_what_it_needs(tmp_path: Path) -> None:
     runs: list[int] = []
     needs = Task(name="tables", run=lambda: runs.append(0) or "there", after=())  # type: ignore[func-returns-value]
-    job = Recurring(name="books", step=lambda: runs.append(1), says="kept", every_seconds=60.0, after=("tables",))
+    job = Recurring(
+        name="reconciliation", step=lambda: runs.append(1), says="kept", every_seconds=60.0, after=("tables",)
+    )
     supervisor = Supervisor([job, needs], run_dir=tmp_path, logs_dir=tmp_path)
     supervisor.tick(0.0)
-    assert read_state(tmp_path)["books"].state == "waiting"
+    assert read_state(tmp_path)["reconciliation"].state == "waiting"
 
     def ticked() -> bool:
         supervisor.tick(0.0)

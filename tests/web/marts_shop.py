@@ -36,9 +36,9 @@ class Shop:
 
 @contextmanager
 def marts_shop(
-    home: Path, *, seed: int = 11, size: int = 400, days: int | None = None, books: str = ""
+    home: Path, *, seed: int = 11, size: int = 400, days: int | None = None, trouble: str = ""
 ) -> Iterator[Shop]:
-    """From here until it is left. ``books`` is SQL that writes what a shop that only trades does not have; of some
+    """From here until it is left. ``trouble`` is SQL that writes what a shop that only trades does not have; of some
     ``days`` alone it has the busiest.
     """
     log = any_shop(seed, size=size)
@@ -46,7 +46,7 @@ def marts_shop(
     with own_postgres(home / "postgres") as dsn, psycopg.connect(dsn, autocommit=True) as postgres:
         make_tables(dsn)
         sources.fill(postgres, came)
-        postgres.execute(books.encode())
+        postgres.execute(trouble.encode())
         settings = Settings(home=home / "dbt", postgres_port=int(str(conninfo_to_dict(dsn)["port"])))
         built = dbt_run.build(settings, None, full_refresh=True, said=lambda _: None)
         assert built.outcome == "ok", built.failures

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from dashboards.cards import FunnelCard, HeatmapCard, TreemapCard
 from dashboards.export import csv_of, file_name
 from dashboards.html_charts import funnel, heatmap, squarified, treemap
-from dashboards.provenance import Age, Books, oldest
+from dashboards.provenance import Age, Provenance, oldest
 from dashboards.tiles import behind
 
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -120,7 +120,7 @@ def test_a_file_is_named_after_what_is_in_it() -> None:
     assert named == "customers_segments_eu_wheels-tyres_20260304-1200.csv"
 
 
-def books(**changes: Any) -> Books:
+def provenance(**changes: Any) -> Provenance:
     version = {
         "aggregate": "order_lines",
         "version": 2,
@@ -137,11 +137,11 @@ def books(**changes: Any) -> Books:
         "status": "ok",
         "upstream": ["events.order_lines", "live.sessions", "ops.finality"],
     }
-    return Books([version | changes, sessions], [model])
+    return Provenance([version | changes, sessions], [model])
 
 
 def test_behind_a_mart_stand_its_build_and_the_versions_and_certificates_of_what_it_is_made_from() -> None:
-    found = books().behind(["marts.daily_sales", "ops.versions"])
+    found = provenance().behind(["marts.daily_sales", "ops.versions"])
     assert [(m.relation, m.status) for m in found.marts] == [("marts.daily_sales", "ok")]
     assert [(s.relation, s.version, s.run) for s in found.sources] == [
         ("events.order_lines", 2, "r7"),
@@ -155,21 +155,21 @@ def test_behind_a_mart_stand_its_build_and_the_versions_and_certificates_of_what
 
 
 def test_a_certificate_with_differences_says_how_many() -> None:
-    html = behind(books(mismatches=1234).behind(["events.order_lines"]), [], lambda run: run)
+    html = behind(provenance(mismatches=1234).behind(["events.order_lines"]), [], lambda run: run)
     assert "1,234 rows differ" in html
 
 
 def test_a_mart_that_no_build_noted_is_said_to_be_so() -> None:
-    found = books().behind(["marts.rfm"])
+    found = provenance().behind(["marts.rfm"])
     (age,) = found.ages(NOW)
     assert (age.level, age.title) == ("none", "marts.rfm: not built by dbt yet")
     assert "Not built by dbt yet" in behind(found, [], lambda run: run)
 
 
 def test_a_mart_is_fresh_for_three_builds_and_stale_after_a_day() -> None:
-    (built,) = books().behind(["marts.daily_sales"]).ages(NOW)
-    (later,) = books().behind(["marts.daily_sales"]).ages(NOW + timedelta(hours=1))
-    (much_later,) = books().behind(["marts.daily_sales"]).ages(NOW + timedelta(days=2))
+    (built,) = provenance().behind(["marts.daily_sales"]).ages(NOW)
+    (later,) = provenance().behind(["marts.daily_sales"]).ages(NOW + timedelta(hours=1))
+    (much_later,) = provenance().behind(["marts.daily_sales"]).ages(NOW + timedelta(days=2))
     assert [age.level for age in (built, later, much_later)] == ["fresh", "quiet", "stale"]
     assert oldest([built, much_later, later]) == much_later
     assert oldest([Age(seconds=None, level="none", title="x"), later]) == Age(seconds=None, level="none", title="x")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tests.marts.oracle import catalog, customers, quality, sales, web
 from tests.marts.oracle.history import History, Row
-from tests.marts.oracle.quality import Books
+from tests.marts.oracle.quality import Recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class QualityMart:
     """A mart of what became of the log's records."""
 
     grain: tuple[str, ...]
-    rows: Callable[[Books], list[Row]]
+    rows: Callable[[Recorded], list[Row]]
 
 
 MARTS: Mapping[str, Mart] = {

@@ -24,7 +24,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Books:
+class Recorded:
     """All that came: ``records`` by topic with their places, as the log has them, late ones and copies too.
 
     ``late`` and ``restated`` are places by topic; ``recorded_at`` is when the topics were last counted; ``runs`` are
@@ -39,22 +39,22 @@ class Books:
     runs: Sequence[Mapping[str, Any]] = ()
 
 
-def late_events(books: Books) -> list[Row]:
+def late_events(recorded: Recorded) -> list[Row]:
     days: dict[tuple[str, date], list[bool]] = defaultdict(list)
-    for topic, records in books.records.items():
+    for topic, records in recorded.records.items():
         for record in records:
             place = (record["kafka_partition"], record["kafka_offset"])
-            if place in books.late.get(topic, ()):
-                days[topic, day(record["occurred_at"])].append(place in books.restated.get(topic, ()))
+            if place in recorded.late.get(topic, ()):
+                days[topic, day(record["occurred_at"])].append(place in recorded.restated.get(topic, ()))
     return [
         {"topic": topic, "day": on, "late": len(late), "restated": sum(late), "waiting": len(late) - sum(late)}
         for (topic, on), late in days.items()
     ]
 
 
-def dead_letters(books: Books) -> list[Row]:
+def dead_letters(recorded: Recorded) -> list[Row]:
     groups: dict[tuple[str, date, str], list[datetime]] = defaultdict(list)
-    for letter in books.dead:
+    for letter in recorded.dead:
         groups[letter.topic, day(letter.at), letter.reason].append(letter.at)
     return [
         {"topic": topic, "day": on, "reason": reason, "dead_letters": len(times), "last_at": max(times)}
@@ -62,20 +62,20 @@ def dead_letters(books: Books) -> list[Row]:
     ]
 
 
-def accounting(books: Books) -> list[Row]:
+def accounting(recorded: Recorded) -> list[Row]:
     """A topic's events, by their fate. A dead letter never reached the topic that it was for."""
-    return [_accounted(books, topic) for topic in books.recorded_at]
+    return [_accounted(recorded, topic) for topic in recorded.recorded_at]
 
 
-def _accounted(books: Books, topic: str) -> Row:
-    records = books.records.get(topic, ())
-    late = len(books.late.get(topic, ()))
-    dead = sum(letter.topic == topic for letter in books.dead)
+def _accounted(recorded: Recorded, topic: str) -> Row:
+    records = recorded.records.get(topic, ())
+    late = len(recorded.late.get(topic, ()))
+    dead = sum(letter.topic == topic for letter in recorded.dead)
     if topic == DEAD_LETTERS:
-        published = counts = len(books.dead)
+        published = counts = len(recorded.dead)
     else:
         published = len(records) + dead
-        counts = len(counted(records, books.late.get(topic, ())))
+        counts = len(counted(records, recorded.late.get(topic, ())))
     return {
         "topic": topic,
         "published": published,
@@ -84,13 +84,13 @@ def _accounted(books: Books, topic: str) -> Row:
         "late": late,
         "dead": dead,
         "unaccounted": 0,
-        "recorded_at": books.recorded_at[topic],
+        "recorded_at": recorded.recorded_at[topic],
     }
 
 
-def certificates(books: Books) -> list[Row]:
+def certificates(recorded: Recorded) -> list[Row]:
     return [
-        _certified(run, one) for run in books.runs if run["certificate"] for one in run["certificate"]["aggregates"]
+        _certified(run, one) for run in recorded.runs if run["certificate"] for one in run["certificate"]["aggregates"]
     ]
 
 
