@@ -63,11 +63,13 @@ def main(folders: list[str]) -> int:
 
 
 def shown(aggregate: Aggregate) -> Path:
+    """Path of the query as it is printed: relative, if it is in the project."""
     path = (aggregate.folder / "query.sql").absolute()
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 def by_flink(chosen: list[Aggregate]) -> list[Answer]:
+    """Flink's answer to each query."""
     statements = [s for s in plan().statements if "create catalog" not in s and "." not in created(s)]
     part = Part(name="live", statements=statements, queries=[render(a, Engine.FLINK) for a in chosen])
     with tempfile.TemporaryDirectory() as folder, flink_process(Path(folder)) as flink:
@@ -75,6 +77,7 @@ def by_flink(chosen: list[Aggregate]) -> list[Answer]:
 
 
 def by_spark(chosen: list[Aggregate]) -> list[Answer]:
+    """Spark's answer to each query."""
     queries = [
         Query(
             sql=render(a, Engine.SPARK),

@@ -78,6 +78,7 @@ class Aggregate:
 
     @property
     def is_fact(self) -> bool:
+        """Does it have a row per event instead of a row per window?"""
         return self.sink.startswith("events.")
 
     @property

@@ -28,6 +28,8 @@ from schemas.errors import Misconfigured
 
 
 class Engine(StrEnum):
+    """What a query is rendered for."""
+
     FLINK = "flink"
     SPARK = "spark"
     DUCKDB = "duckdb"

@@ -30,6 +30,8 @@ AreaTone = Literal["accent", "second", "third", "gain", "loss", "quiet"]
 
 
 class FrozenModel(BaseModel):
+    """A part of a dashboard's file: immutable, and an unknown key is an error."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

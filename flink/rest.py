@@ -116,9 +116,11 @@ class FlinkRest:
         return {name: job for job, name, state in reversed(self.jobs()) if state not in ENDED}
 
     def vertices(self, job: str) -> list[Vertex]:
+        """The operators of a job's graph. Raises FlinkUnavailable."""
         return [Vertex(id=v["id"], name=v["name"]) for v in self._call("GET", f"/jobs/{job}")["vertices"]]
 
     def all_tasks_running(self, job: str) -> bool:
+        """Is every task of the job running? Raises FlinkUnavailable."""
         tasks = self._call("GET", f"/jobs/{job}")["vertices"]
         return all(v["status"] == "RUNNING" for v in tasks)
 
@@ -141,6 +143,7 @@ class FlinkRest:
         return {m["id"]: float(m["value"]) for m in values if m["value"] not in ("NaN", "")}
 
     def started_at_ms(self, job: str) -> int:
+        """When the job started, in milliseconds since 1970. Raises FlinkUnavailable."""
         return int(self._call("GET", f"/jobs/{job}")["start-time"])
 
     def newest_checkpoint(self, job: str) -> Checkpoint | None:

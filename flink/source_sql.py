@@ -29,6 +29,7 @@ LATEST = f"{PUBLISHED_AT} + interval '{MOST_AHEAD // timedelta(hours=1)}' hour"
 
 
 def with_options(options: dict[str, str]) -> str:
+    """The options of a ``with`` clause, quoted."""
     return ",\n  ".join("'{}' = '{}'".format(key, value.replace("'", "''")) for key, value in options.items())
 
 
@@ -72,6 +73,7 @@ LOG_METADATA = [
 
 
 def event_statements(e: Event, deployment: Deployment, floor: datetime, job: LiveJob) -> list[str]:
+    """The views over an event's topic: late events and duplicates removed, and one of its lines if it has any."""
     own = [f["name"] for f in e.avro_schema["fields"]]
     carried = ", ".join(f"`{name}`" for name in own)
     statements = [
@@ -181,6 +183,7 @@ def _dead_because(e: Event, deployment: Deployment) -> str:
 
 
 def dead_letter_source(e: Event, deployment: Deployment) -> str:
+    """The dead-letter topic as a table of raw bytes: a letter's value has no schema."""
     options = {
         **_kafka_options(e.topic, deployment, main_job()),
         "key.format": "raw",
@@ -192,5 +195,6 @@ def dead_letter_source(e: Event, deployment: Deployment) -> str:
 
 
 def create_table(name: str, columns: list[str], options: dict[str, str]) -> str:
+    """A ``create temporary table`` statement."""
     lines = ",\n  ".join(columns)
     return f"create temporary table `{name}` (\n  {lines}\n) with (\n  {with_options(options)}\n)"

@@ -126,6 +126,7 @@ class Settings(BaseSettings):
 
     @property
     def kafka(self) -> str:
+        """Bootstrap address."""
         return f"{HOST}:{self.kafka_port}"
 
     @property
@@ -134,6 +135,7 @@ class Settings(BaseSettings):
 
     @property
     def postgres_dsn(self) -> str:
+        """As the owner, who may do everything."""
         return f"postgresql://insights:{quote(self.postgres_password, safe='')}@{HOST}:{self.postgres_port}/insights"
 
     @property
@@ -154,6 +156,7 @@ class Settings(BaseSettings):
 
     @property
     def run_dir(self) -> Path:
+        """Where the stack keeps what it knows of its processes."""
         return self.home / "run"
 
     @property

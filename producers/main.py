@@ -49,7 +49,7 @@ def moment(text: str) -> datetime:
 
 
 def money(code: str) -> str:
-    """A currency that a shop's books may be kept in. Raises Misconfigured for anything else."""
+    """A currency that a shop may report in. Raises Misconfigured for anything else."""
     if problem := problem_as_shops(code):
         raise Misconfigured(f"--currency {code} {problem}")
     return code
@@ -209,6 +209,7 @@ def main(
     product_path: ProductPath = None,
     every: Every = None,
 ) -> None:
+    """Run one source until it ends or is stopped."""
     try:
         given = {"--from-file": from_file, "--mapping": mapping, "--check": check or None, "--yes": yes or None}
         _refuse_misplaced(name, {**given, "--url": url, "--product-path": product_path, "--every": every})

@@ -20,6 +20,7 @@ class PublisherMetrics(Collector):
         self._source = source
 
     def collect(self) -> Iterable[Metric]:
+        """One sample per topic of each counter and gauge."""
         labels = ("source", "topic")
         published = CounterMetricFamily("insights_producer_published", "Events handed to Kafka", labels=labels)
         failed = CounterMetricFamily("insights_producer_failed", "Events that Kafka rejected", labels=labels)

@@ -41,7 +41,9 @@ PRODUCER_SETTINGS: Final[Mapping[str, Any]] = {
 class SchemaIds(Protocol):
     """Where a contract's schema id comes from: schemas.registry.Registry."""
 
-    def register(self, event: Event) -> int: ...
+    def register(self, event: Event) -> int:
+        """The id of the event's schema, registered if it is new. May block and raise Retryable."""
+        ...
 
 
 class DeliveryFailed(InsightsError):

@@ -47,6 +47,7 @@ class Comparison:
 
     @property
     def mismatches(self) -> int:
+        """Rows that differ or that only one side has."""
         return self.different + self.only_here + self.only_there
 
 

@@ -52,6 +52,7 @@ class Explanation:
 
     @property
     def adds_up(self) -> bool:
+        """Do the events found give the row that readers see?"""
         return self.live == self.computed
 
 

@@ -73,6 +73,7 @@ class PlannedTopic(_Model):
     partitions: dict[int, PlannedPartition]
 
     def slices(self, source: Literal["lake", "log"]) -> tuple[Slice, ...]:
+        """What to read from the lake or from the log: a slice per partition that has records there."""
         found = {n: getattr(partition, source) for n, partition in self.partitions.items()}
         return slices({n: piece for n, piece in found.items() if piece})
 
@@ -127,6 +128,7 @@ class ReplayPlan(_Model):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     def to_yaml(self) -> str:
+        """The plan as its file has it."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, width=120)
 
 

@@ -39,10 +39,14 @@ class TypeVisitor(ABC, Generic[T]):
         """``string``, ``bytes``, ``enum``, ``int``, ``long``, ``date``, ``timestamp-millis`` and their like."""
 
     @abstractmethod
-    def decimal(self, precision: int, scale: int) -> T: ...
+    def decimal(self, precision: int, scale: int) -> T:
+        """An exact number of ``precision`` digits, ``scale`` of them after the point."""
+        ...
 
     @abstractmethod
-    def array(self, items: Any) -> T: ...
+    def array(self, items: Any) -> T:
+        """``items`` is the Avro type of an item."""
+        ...
 
     @abstractmethod
     def map(self, values: Any) -> T:
@@ -54,4 +58,5 @@ class TypeVisitor(ABC, Generic[T]):
 
 
 def is_nullable(avro: Any) -> bool:
+    """Is it a union? The contracts have none but those with null."""
     return isinstance(avro, list)

@@ -52,6 +52,7 @@ def zigzag(number: int) -> bytes:
 
 
 def decimal_bytes(value: Decimal, scale: int, precision: int) -> bytes:
+    """The unscaled number, big-endian. Raises TypeError, or ValueError for too many digits."""
     if type(value) is not Decimal:
         raise TypeError(f"{value!r} is not a Decimal")
     unscaled = value.scaleb(scale)
@@ -62,6 +63,7 @@ def decimal_bytes(value: Decimal, scale: int, precision: int) -> bytes:
 
 
 def string(value: str) -> bytes:
+    """Length and UTF-8. Raises TypeError, or ValueError for what Postgres can't store."""
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a string")
     if NUL in value:
@@ -70,42 +72,50 @@ def string(value: str) -> bytes:
 
 
 def bytes_(value: bytes) -> bytes:
+    """Length and bytes. Raises TypeError."""
     if type(value) is not bytes:
         raise TypeError(f"{value!r} is not bytes")
     return zigzag(len(value)) + value
 
 
 def int_(value: int) -> bytes:
+    """Raises TypeError for anything but an int of 32 bits."""
     if type(value) is not int or not -(1 << 31) <= value < 1 << 31:
         raise TypeError(f"{value!r} is not a 32-bit int")
     return zigzag(value)
 
 
 def long(value: int) -> bytes:
+    """Raises TypeError for anything but an int, OverflowError past 64 bits."""
     if type(value) is not int:
         raise TypeError(f"{value!r} is not an int")
     return zigzag(value)
 
 
 def millis(value: datetime) -> bytes:
+    """Milliseconds since 1970, rounded down. ``value`` must have a time zone."""
     return zigzag((value - EPOCH) // MILLISECOND)
 
 
 def day(value: date) -> bytes:
+    """Days since 1970."""
     return zigzag((value - EPOCH_DAY).days)
 
 
 def boolean(value: bool) -> bytes:
+    """One byte. Raises TypeError."""
     if type(value) is not bool:
         raise TypeError(f"{value!r} is not a bool")
     return b"\x01" if value else b"\x00"
 
 
 def double(value: float) -> bytes:
+    """Eight bytes, little-endian. Raises struct.error."""
     return struct.pack("<d", value)
 
 
 def float_(value: float) -> bytes:
+    """Four bytes, little-endian: rounded to what they hold. Raises struct.error, or OverflowError."""
     return struct.pack("<f", value)
 
 

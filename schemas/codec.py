@@ -63,7 +63,9 @@ class Encoder:
 class SchemaLookup(Protocol):
     """Where writers' schemas come from. Raises PoisonEvent for an id that nobody registered."""
 
-    def schema_text(self, schema_id: int) -> str: ...
+    def schema_text(self, schema_id: int) -> str:
+        """The schema as JSON."""
+        ...
 
 
 class Decoder:

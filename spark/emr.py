@@ -75,6 +75,7 @@ class EmrServerless:
     rng: Random = field(default_factory=Random)
 
     def aws(self) -> Aws:
+        """A client for AWS' APIs in this region."""
         return Aws(region=self.region, endpoint_url=self.endpoint_url, sleep=self.sleep, rng=self.rng)
 
 

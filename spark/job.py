@@ -77,10 +77,12 @@ def main(path):
 
 
 def say(**event):
+    """Prints a line of JSON, which the submitting process reads."""
     print(json.dumps(event), flush=True)
 
 
 def session():
+    """The Spark session with our settings, created on the first call."""
     builder = SparkSession.builder.appName("insights-replay")
     return builder.config(map=SETTINGS).getOrCreate()
 
@@ -132,6 +134,7 @@ def recompute(spark, task, raw, said):
 
 
 def count(slices):
+    """Number of records in the slices."""
     return sum(s.records for s in slices)
 
 
@@ -197,6 +200,7 @@ class Topic:
             self.spark.catalog.dropTempView(name)
 
     def forget(self):
+        """Frees the memory of what was kept."""
         for frame in self.persisted:
             frame.unpersist()
 
@@ -253,10 +257,12 @@ def place(partition="kafka_partition", offset="kafka_offset"):
 
 
 def without(records, places):
+    """The records that are not at these places."""
     return records.withColumn("kafka_place", place()).join(places, "kafka_place", "left_anti")
 
 
 def during(frame, time_column, chunk):
+    """The rows whose time is within the chunk."""
     if chunk.from_time is not None:
         frame = frame.where(f.col(time_column) >= f.lit(chunk.from_time).cast("timestamp"))
     if chunk.until_time is not None:
@@ -285,6 +291,7 @@ def conformed(part, wanted):
 
 
 def fitted(column, there, field):
+    """The field of that name with the wanted type; null if the record has none."""
     if field.name not in there.names:
         return f.lit(None).cast(field.dataType)
     return fit(column, there[field.name].dataType, field.dataType)
@@ -303,6 +310,7 @@ def fit(column, there, wanted):
 
 
 def shape(kind):
+    """The type as text, which is equal for equal types."""
     return kind.simpleString()
 
 
@@ -331,6 +339,7 @@ def pruned(schema, words):
 
 
 def pruned_type(kind, words):
+    """An array of records without the fields that ``words`` lacks; any other type as it is."""
     if (
         isinstance(kind, dict)
         and kind["type"] == "array"
@@ -503,6 +512,7 @@ class Progress:
 
     @contextmanager
     def step(self, work, doing):
+        """Reports progress while the block runs. An error in it is raised as Refused, with ``doing``."""
         ended = threading.Event()
         thread = threading.Thread(target=self._watch, args=(work, doing, ended), daemon=True)
         thread.start()
@@ -546,6 +556,7 @@ def reason(error):
 
 
 def exists(spark, uri):
+    """Is there a file or folder at ``uri``?"""
     path = spark.sparkContext._jvm.org.apache.hadoop.fs.Path(uri)
     return path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration()).exists(path)
 

@@ -70,6 +70,7 @@ class SparkRuntime:
 
     @property
     def log(self) -> Path:
+        """Where Spark's output goes."""
         return self.work_dir / "spark.log"
 
 

@@ -87,6 +87,7 @@ class Task:
     kafka_options: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
+        """As spark/job.py reads it."""
         return json.dumps(asdict(self), indent=1)
 
     def folder(self, variant: str, aggregate: str, chunk: Chunk) -> str:

@@ -34,6 +34,7 @@ ORPHANS_SECONDS = 3.0
 
 
 def postgres(settings: Settings) -> Part:
+    """The Postgres server. Its data directory is created on the first start."""
     data = settings.home / "postgres"
     return Part(
         name="postgres",

@@ -30,6 +30,7 @@ def servers(settings: Settings) -> list[Part]:
 
 
 def java_environment(**more: str) -> dict[str, str]:
+    """The environment of a Java process, with ``more`` added."""
     return {"PATH": SYSTEM_PATH, "JAVA_HOME": str(java_home()), "LC_ALL": "C.UTF-8", "TZ": "UTC", **more}
 
 

@@ -41,6 +41,7 @@ class UnreadablePage(PoisonEvent):
 
 
 def unreadable(url: str, problem: str) -> UnreadablePage:
+    """The error for a page at ``url``, its text cut to LONGEST_REASON."""
     return UnreadablePage(f"{url}: {problem}"[:LONGEST_REASON])
 
 

@@ -67,7 +67,9 @@ def _guessed(body: bytes) -> str:
 class Fetch(Protocol):
     """Gets one address. Raises FetchFailed for anything but 200 and 304."""
 
-    async def __call__(self, url: str, etag: str | None = None, most_bytes: int = LARGEST_PAGE_BYTES) -> Fetched: ...
+    async def __call__(self, url: str, etag: str | None = None, most_bytes: int = LARGEST_PAGE_BYTES) -> Fetched:
+        """Get ``url``, unless its ETag is still ``etag``."""
+        ...
 
 
 class Pace:
@@ -101,6 +103,7 @@ class HttpFetch:
         self.pace = pace
 
     async def __call__(self, url: str, etag: str | None = None, most_bytes: int = LARGEST_PAGE_BYTES) -> Fetched:
+        """Wait for a turn, then get ``url``. Raises FetchFailed."""
         await self.pace.turn()
         headers = {"User-Agent": USER_AGENT} | ({"If-None-Match": etag} if etag else {})
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)

@@ -53,6 +53,7 @@ class KeyStore:
         self._db.execute("delete from keys where number = ?", (number,))
 
     def close(self) -> None:
+        """Close the database. What was written stays."""
         self._db.close()
 
     def _key(self, number: int) -> bytes | None:

@@ -57,6 +57,7 @@ class Person:
 
 
 def customer_id(number: int) -> str:
+    """The id of customer ``number``: C00000042."""
     return f"C{number:08}"
 
 
@@ -66,6 +67,7 @@ def region_index(number: int) -> int:
 
 
 def age_band(seed: int, number: int) -> str:
+    """The age band of a customer, which never changes."""
     return AGE_TABLE[mixed(seed, number, 11) % len(AGE_TABLE)]
 
 

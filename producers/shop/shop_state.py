@@ -73,10 +73,12 @@ class ShopState:
         return Cursor(origin=row[0], minute=row[1], done=row[2], customers_from=row[3], written_ms=row[4])
 
     def scheduled(self) -> list[Scheduled]:
+        """What is still to come, in the order it was scheduled."""
         rows = self._database.execute("select due_ms, kind, payload from scheduled order by rowid")
         return [Scheduled(due_ms, kind, json.loads(payload)) for due_ms, kind, payload in rows]
 
     def levels(self) -> dict[Place, int]:
+        """Units on hand by product and warehouse."""
         rows = self._database.execute("select product_id, warehouse, units from levels")
         return {(product_id, warehouse): units for product_id, warehouse, units in rows}
 
@@ -110,6 +112,7 @@ class ShopState:
         self._database.execute("commit")
 
     def close(self) -> None:
+        """Close the database. What was not committed is lost."""
         self._database.close()
 
     def _add(self, scheduled: Iterable[Scheduled]) -> None:

@@ -130,6 +130,7 @@ class Shop:
         return self.customers_before(minute - VISIT_MINUTES - 1) - 1
 
     def signup_date(self, number: int) -> date:
+        """The day (UTC) on which the customer signed up."""
         minute = shopping_hours.minute_of(number, self.sign_ups_per_week)
         return datetime.fromtimestamp(minute * 60, UTC).date()
 
@@ -179,6 +180,7 @@ class Visits:
         return shopping_hours.intensity(minute) * shopping_hours.season(minute) * rush
 
     def customer_changed(self, number: int, at_ms: int, this: str, version: int) -> Occurrence:
+        """The event of a customer's record as of ``version``."""
         return Occurrence(at_ms, this, CUSTOMER_CHANGED, self.customer_record(number, at_ms, this, version))
 
     def customer_record(self, number: int, at_ms: int, this: str, version: int) -> dict[str, Any]:

@@ -42,6 +42,7 @@ WIDEST = 38
 
 
 def quoted(name: str) -> str:
+    """The name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
