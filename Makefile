@@ -51,7 +51,7 @@ test-faults:  ## the long fault runs: servers killed and stopped, numbers exact
 	@$(pytest) -m faults $(ARGS)
 
 fuzz:  ## thousands of inputs drawn by chance for everything that reads what others wrote
-	$(bootstrap) dev
+	$(bootstrap) dev flink
 	@$(pytest) -m fuzz --hypothesis-profile=fuzz --timeout=3600 -o faulthandler_timeout=0 $(ARGS)
 
 check:  ## lint, types, imports, dependencies, SQL, and the contracts

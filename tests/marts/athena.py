@@ -21,6 +21,7 @@ from tests.marts.own_aws import client
 from tests.marts.own_trino import CATALOG
 
 JSON = "application/x-amz-json-1.1"
+ICEBERG_ERROR, OTHER_ERROR = 233, 1  # AthenaError's ErrorType, of Athena's error catalogue
 PAGE = 1000
 CTAS = re.compile(r"(create table\s+(?P<name>\S+)\s+with\s*\()(?P<properties>.*?)\)\s*as\b", re.I | re.S)
 VIEW = re.compile(r"create or replace view\s+(?P<name>\S+)\s+as\b", re.I)
@@ -89,8 +90,11 @@ class Athena:
     def _answered(self, text: str, database: str | None) -> Query:
         try:
             return self._run(text, database)
-        except (Refused, trino.exceptions.TrinoQueryError) as error:
-            return Query(error=str(getattr(error, "message", error)))
+        except Refused as error:
+            return Query(error=str(error))
+        except trino.exceptions.TrinoQueryError as error:
+            # The name before it, as Athena writes it: dbt tries again after an ICEBERG_COMMIT_ERROR.
+            return Query(error=f"{error.error_name}: {error.message}")
 
     def _run(self, text: str, database: str | None) -> Query:
         sql = without_comments(text).strip().rstrip(";")
@@ -153,7 +157,8 @@ class Athena:
         query = self.queries[number]
         status: dict[str, Any] = {"State": "FAILED" if query.error else "SUCCEEDED"}
         if query.error:
-            status |= {"StateChangeReason": query.error, "AthenaError": {"ErrorCategory": 2, "ErrorType": 1}}
+            kind = ICEBERG_ERROR if query.error.startswith("ICEBERG_") else OTHER_ERROR
+            status |= {"StateChangeReason": query.error, "AthenaError": {"ErrorCategory": 2, "ErrorType": kind}}
         return {
             "QueryExecutionId": number,
             "Status": status,

@@ -16,6 +16,7 @@ from tests.conftest import free_ports, wait_until
 
 REGION, KEY, SECRET = "eu-central-1", "testing", "testing"
 BUCKET = "lake"
+SERVER = Path(__file__).with_name("moto_server.py")
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def own_aws(folder: Path) -> Iterator[str]:
     (port,) = free_ports(1)
     address = f"http://127.0.0.1:{port}"
     with (folder / "aws.log").open("w") as log:
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        command = [sys.executable, str(SERVER), "127.0.0.1", str(port)]
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             wait_until(lambda: _is_up(address), what=f"moto is up; see {log.name}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -86,6 +87,15 @@ def built(both: Both) -> Both:
     both.prod.publish(both.dsn)
     both.prod.dbt("build")
     return both
+
+
+def test_of_commits_to_one_table_at_once_none_is_lost(both: Both) -> None:
+    """As models that are built side by side write down that they were."""
+    both.prod.rows("create schema if not exists side_by_side with (location = 's3://lake/side_by_side')")
+    both.prod.rows("create table side_by_side.builds (model integer)")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: both.prod.rows(f"insert into side_by_side.builds values {n}"), range(12)))
+    assert both.prod.rows("select count(distinct model) from side_by_side.builds") == [[12]]
 
 
 def test_every_mart_built_for_athena_is_the_one_in_postgres(built: Both) -> None:
