@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help up down clean status test test-quick test-faults fuzz check format audit lock check-lint check-format check-types check-imports \
-	check-dependencies check-sql check-marts check-plans check-yaml check-contracts
+	check-dependencies check-sql check-marts check-plans check-yaml check-contracts check-generated
 
 # The first Python on the path that fits; `make up PYTHON=python3.12` names one.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -58,7 +58,7 @@ check:  ## lint, types, imports, dependencies, SQL, and the contracts
 	$(bootstrap) dev flink spark dbt
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target \
 		check-plans check-types check-lint check-format check-imports check-dependencies check-sql check-marts \
-		check-yaml check-contracts
+		check-yaml check-contracts check-generated
 
 # Each of these is quiet when all is well, and they all run even when one finds something.
 check-lint:
@@ -81,10 +81,13 @@ check-yaml:
 	@echo "==> yamllint" && .venv/bin/yamllint --strict .github alerts dashboards .pre-commit-config.yaml
 check-contracts:
 	@echo "==> compatibility with the released contracts" && $(python) -m insights schemas check --offline > /dev/null
+check-generated:
+	@echo "==> dbt's sources and exposures" && $(python) -m insights dbt sources --check
 
 format:  ## write the code as `make check` wants it
 	$(bootstrap) dev
 	@.venv/bin/ruff check --quiet --fix . ; .venv/bin/ruff format .
+	@$(python) -m insights dbt sources > /dev/null
 
 audit:  ## known vulnerabilities in what is locked
 	$(bootstrap) dev

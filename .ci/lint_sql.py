@@ -1,4 +1,4 @@
-"""Lints every aggregate's query.sql as each engine gets it: rendered, in that engine's own dialect.
+"""Lints every query.sql as each engine gets it, rendered, in that engine's own dialect: ``lint_sql.py [FOLDER …]``.
 
 DuckDB is here, and so it plans each query over empty tables as well.
 """
@@ -15,7 +15,7 @@ from sqlfluff.core import FluffConfig, Linter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from aggregates.catalogue import Aggregate, aggregates
+from aggregates.catalogue import Aggregate, aggregates, read_aggregate
 from aggregates.render import Engine, render
 from replay.duckdb.views import empty, views
 from schemas.catalogue import event
@@ -41,24 +41,25 @@ def unplanned(aggregate: Aggregate) -> Iterator[tuple[int, str]]:
         yield 1, f"gives the columns {', '.join(columns)}, and aggregate.toml has {', '.join(aggregate.columns)}"
 
 
-def main() -> int:
+def main(folders: list[str]) -> int:
     """Print ``path:line: [dialect] rule: what is wrong`` of each violation; 1 when there is one."""
+    chosen = [read_aggregate(Path(folder)) for folder in folders] or list(aggregates())
     found = 0
     for engine, dialect in DIALECTS.items():
         linter = Linter(config=FluffConfig.from_root(overrides={"dialect": dialect}))
-        for aggregate in aggregates():
+        for aggregate in chosen:
             linted = linter.lint_string(FLOOR.sub(r"date_trunc('\2', \1)", render(aggregate, engine)) + "\n")
             for violation in linted.get_violations():
                 path = f"aggregates/{aggregate.name}/query.sql"
                 print(f"{path}:{violation.line_no}: [{dialect}] {violation.rule_code()}: {violation.desc()}")
                 found += 1
-    for aggregate in aggregates():
+    for aggregate in chosen:
         for line, reason in unplanned(aggregate):
             print(f"aggregates/{aggregate.name}/query.sql:{line}: [duckdb] {reason}")
             found += 1
-    print(f"{len(aggregates())} queries in {len(DIALECTS)} dialects, {found} violations")
+    print(f"{len(chosen)} queries in {len(DIALECTS)} dialects, {found} violations")
     return 1 if found else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

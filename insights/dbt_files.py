@@ -1,6 +1,7 @@
 """What dbt is told of its neighbours: its sources, from aggregates/ and warehouse/sinks.py, and who reads marts.
 
-The files are committed, so that dbt runs by itself; a test holds them against what they are written from.
+The files are committed, so that dbt runs by itself; `make format` writes them, and `make check` compares them with what
+they are written from.
 """
 
 from __future__ import annotations
@@ -46,6 +47,11 @@ MORE_OPS_TABLES: dict[str, tuple[str, dict[str, str]]] = {
 def files() -> dict[Path, str]:
     """Each file with what it should hold."""
     return {MODELS / "sources.yml": sources_yaml(), MODELS / "exposures.yml": exposures_yaml()}
+
+
+def outdated() -> list[Path]:
+    """Those of the files that do not hold what they should, or are missing."""
+    return [path for path, text in files().items() if not path.exists() or path.read_text() != text]
 
 
 def exposures_yaml() -> str:

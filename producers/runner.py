@@ -121,12 +121,22 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A line in the list of sources: its name, the contracts it publishes, what it is, and what runs it."""
+    """A line in the list of sources.
+
+    Attributes:
+        name: of the source, and of the part that runs it in the stack.
+        events: the contracts that it publishes.
+        summary: what it is, in a line.
+        run: what runs it.
+        in_stack: with which options of ``insights produce`` the stack runs it; None: the stack does not run it, or
+            with options from its settings (insights/stack/composition.py).
+    """
 
     name: str
     events: tuple[str, ...]
     summary: str
     run: Callable[[Run], None]
+    in_stack: tuple[str, ...] | None = None
 
 
 def run(

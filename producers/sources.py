@@ -1,4 +1,4 @@
-"""The list of sources: a module each, and a line here."""
+"""The list of sources: a module each, and a line here, which also says whether the stack runs it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from producers.runner import Run, Source
 from schemas.errors import Misconfigured
 
 
-def _source(name: str, run: str, events: tuple[str, ...], summary: str) -> Source:
+def _source(
+    name: str, run: str, events: tuple[str, ...], summary: str, *, in_stack: tuple[str, ...] | None = None
+) -> Source:
     def load_and_run(this: Run) -> None:
         # Loaded when it runs: a scraper's libraries are no business of a process that simulates orders.
         module, _, function = run.partition(":")
         entry: Callable[[Run], None] = getattr(import_module(module), function)
         entry(this)
 
-    return Source(name=name, events=events, summary=summary, run=load_and_run)
+    return Source(name=name, events=events, summary=summary, run=load_and_run, in_stack=in_stack)
 
 
 SALES = ("sales.order_placed", "sales.order_refunded")

@@ -18,6 +18,9 @@ Select = Annotated[
 FullRefresh = Annotated[
     bool, typer.Option("--full-refresh", metavar="", help="Rebuild every day, not only those that may have changed.")
 ]
+CheckOnly = Annotated[
+    bool, typer.Option("--check", metavar="", help="Only show which of the files are out of date; write nothing.")
+]
 
 
 @app.command()
@@ -65,13 +68,20 @@ def docs() -> None:
 
 
 @app.command()
-def sources() -> None:
+def sources(check: CheckOnly = False) -> None:
     """Regenerate dbt's sources and exposures after a change in aggregates/ or dashboards/.
 
     Example: insights dbt sources
     """
-    from insights.dbt_files import files
+    from insights.dbt_files import files, outdated
 
+    if check:
+        for path in (found := outdated()):
+            runtime.say(
+                f"{path} is not what aggregates/ and dashboards/ give: `insights dbt sources` regenerates it",
+                style="red",
+            )
+        raise typer.Exit(1 if found else 0)
     for path, text in files().items():
         path.write_text(text)
         runtime.say(f"{path} was written.")

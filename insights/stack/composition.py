@@ -1,11 +1,13 @@
 """The whole stack as a list: servers, what must be done on them, what recurs, and the daemons that use them.
 
-Adding a daemon is one entry in ``daemons``.
+Adding a daemon is one entry in ``daemons``; a source that is to run by itself says so in its line in
+producers/sources.py.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,8 @@ from insights.stack.past import AfterPast, Past
 from insights.stack.recurring_jobs import INSIGHTS, Command, RecurringJobsRecorder
 from insights.stack.servers import servers
 from insights.wiring import alert_config, deployment
+from producers.runner import Source
+from producers.sources import SOURCES
 from reconciliation.recorder import ReconciliationRecorder
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable, RowsRefused
@@ -200,7 +204,7 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
     pages = ["--url", settings.shop_url, "--seed", str(seed)]
     past = [] if plan.history_file else ["--history", plan.history or settings.history]
     catalog = _producer(settings, "catalog", settings.catalog_metrics_port, [*pages, *past], ("job", "shop"))
-    found.append(catalog)
+    found += [catalog, *further_sources(settings, SOURCES)]
     if plan.history_file:
         columns = ["--mapping", str(plan.mapping)] if plan.mapping else []
         arguments = ["--from-file", str(plan.history_file), *columns]
@@ -208,6 +212,15 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
         return [*found, replace(orders, ends=FILE_ENDS)]
     arguments = ["--rate", str(rate), "--seed", str(seed), *past]
     return [*found, _producer(settings, "shop", settings.metrics_port, arguments, ("job",), name="shop-events")]
+
+
+def further_sources(settings: Settings, sources: Sequence[Source]) -> list[Part]:
+    """Those of the sources whose line says that the stack runs them. Their metrics are on ports in a row."""
+    chosen = [(source, source.in_stack) for source in sources if source.in_stack is not None]
+    return [
+        _producer(settings, source.name, settings.sources_metrics_port + number, list(options), ("job",))
+        for number, (source, options) in enumerate(chosen)
+    ]
 
 
 def _alerts(settings: Settings, python: dict[str, str]) -> Part:

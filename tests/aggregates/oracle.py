@@ -25,6 +25,13 @@ STEP_COLUMNS = {
     "checkout": "checkouts",
     "purchase": "purchases",
 }
+TABLES: dict[str, Callable[[Log], list[Row]]] = {}
+
+
+def listed(rows: Callable[[Log], list[Row]]) -> Callable[[Log], list[Row]]:
+    """Lists the function as the one of the aggregate or fact of its name."""
+    TABLES[rows.__name__] = rows
+    return rows
 
 
 class Dealt(list[Record]):
@@ -103,6 +110,7 @@ def _sales_cents(line: Record) -> int:
     return line["quantity"] * cents(line["unit_price"]) - cents(line["discount_amount"])
 
 
+@listed
 def sales_per_minute(log: Log) -> list[Row]:
     groups: dict[tuple[datetime, str, str], list[tuple[Record, Record]]] = defaultdict(list)
     for e, _, line in _lines(log, "sales.order_placed"):
@@ -122,6 +130,7 @@ def sales_per_minute(log: Log) -> list[Row]:
     ]
 
 
+@listed
 def sales_per_day(log: Log) -> list[Row]:
     groups: dict[tuple[datetime, str, str], list[tuple[Record, int, Record]]] = defaultdict(list)
     for e, place, line in _lines(log, "sales.order_placed"):
@@ -142,6 +151,7 @@ def sales_per_day(log: Log) -> list[Row]:
     ]
 
 
+@listed
 def refunded_goods_per_day(log: Log) -> list[Row]:
     groups: dict[tuple[datetime, str, str], list[tuple[Record, Record]]] = defaultdict(list)
     for e, _, line in _lines(log, "sales.order_refunded"):
@@ -159,6 +169,7 @@ def refunded_goods_per_day(log: Log) -> list[Row]:
     ]
 
 
+@listed
 def refunds_per_day(log: Log) -> list[Row]:
     groups: dict[tuple[datetime, str], list[Record]] = defaultdict(list)
     for e in _counted(log, "sales.order_refunded"):
@@ -180,6 +191,7 @@ def refunds_per_day(log: Log) -> list[Row]:
     return rows
 
 
+@listed
 def customer_orders_per_day(log: Log) -> list[Row]:
     groups: dict[tuple[datetime, str], list[tuple[Record, Record]]] = defaultdict(list)
     for e, _, line in _lines(log, "sales.order_placed"):
@@ -198,6 +210,7 @@ def customer_orders_per_day(log: Log) -> list[Row]:
     ]
 
 
+@listed
 def product_activity_per_hour(log: Log) -> list[Row]:
     rows: dict[tuple[datetime, str], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for e in _counted(log, "web.interaction"):
@@ -221,6 +234,7 @@ def product_activity_per_hour(log: Log) -> list[Row]:
     ]
 
 
+@listed
 def sessions(log: Log) -> list[Row]:
     groups: dict[tuple[datetime, str], list[Record]] = defaultdict(list)
     for e in _counted(log, "web.interaction"):
@@ -249,6 +263,7 @@ def _least(values: Iterable[str | None]) -> str | None:
     return min((value for value in values if value is not None), default=None)
 
 
+@listed
 def funnel_per_hour(log: Log) -> list[Row]:
     groups: dict[tuple[datetime, str | None], list[Record]] = defaultdict(list)
     for e in _counted(log, "web.interaction"):
@@ -274,6 +289,7 @@ def funnel_per_hour(log: Log) -> list[Row]:
     ]
 
 
+@listed
 def stock_moves_per_hour(log: Log) -> list[Row]:
     groups: dict[tuple[datetime, str, str], list[Record]] = defaultdict(list)
     for e in _counted(log, "inventory.stock_moved"):
@@ -296,6 +312,7 @@ def stock_moves_per_hour(log: Log) -> list[Row]:
     ]
 
 
+@listed
 def price_changes(log: Log) -> list[Row]:
     groups: dict[tuple[str, str, datetime, str], list[Record]] = defaultdict(list)
     for e in _counted(log, "catalog.product_observed"):
@@ -316,6 +333,7 @@ def price_changes(log: Log) -> list[Row]:
     ]
 
 
+@listed
 def order_lines(log: Log) -> list[Row]:
     carried = ("event_id", "occurred_at", "order_id", "customer_id", "region", "currency", "channel", "session_id")
     of_line = ("product_id", "category", "brand", "quantity", "unit_price", "discount_amount")
@@ -330,10 +348,12 @@ def order_lines(log: Log) -> list[Row]:
     ]
 
 
+@listed
 def refunds(log: Log) -> list[Row]:
     return [_all_but("lines")(e) for e in _counted(log, "sales.order_refunded")]
 
 
+@listed
 def refund_lines(log: Log) -> list[Row]:
     carried = ("event_id", "occurred_at", "refund_id", "order_id", "customer_id", "region", "currency", "reason")
     of_line = ("product_id", "category", "quantity", "amount")
@@ -347,40 +367,23 @@ def _all_but(*left_out: str) -> Callable[[Record], Row]:
     return lambda e: {name: value for name, value in e.items() if name not in ("source", "trace", *left_out)}
 
 
+@listed
 def customers(log: Log) -> list[Row]:
     return [_all_but()(e) for e in _counted(log, "customers.customer_changed")]
 
 
+@listed
 def interactions(log: Log) -> list[Row]:
     return [_all_but()(e) for e in _counted(log, "web.interaction")]
 
 
+@listed
 def product_observations(log: Log) -> list[Row]:
     kept = _all_but("category_path", "image_urls", "description", "specs", "variants")
     return [
         {**kept(e), "category": e["category_path"][-1] if e["category_path"] else None}
         for e in _counted(log, "catalog.product_observed")
     ]
-
-
-TABLES: dict[str, Callable[[Log], list[Row]]] = {
-    "customer_orders_per_day": customer_orders_per_day,
-    "customers": customers,
-    "funnel_per_hour": funnel_per_hour,
-    "interactions": interactions,
-    "order_lines": order_lines,
-    "price_changes": price_changes,
-    "product_activity_per_hour": product_activity_per_hour,
-    "product_observations": product_observations,
-    "refund_lines": refund_lines,
-    "refunded_goods_per_day": refunded_goods_per_day,
-    "refunds": refunds,
-    "refunds_per_day": refunds_per_day,
-    "sales_per_day": sales_per_day,
-    "sales_per_minute": sales_per_minute,
-    "sessions": sessions,
-    "stock_moves_per_hour": stock_moves_per_hour,
-}
 
 
 def table(name: str, key: Sequence[str], log: Log) -> list[Row]:

@@ -14,6 +14,10 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
+from aggregates.catalogue import aggregates
+from schemas.catalogue import Event, avro_events
+from tests.aggregates.any_events import any_record
+
 Record = dict[str, Any]
 Log = dict[str, list[Record]]
 
@@ -50,11 +54,18 @@ def any_shop(seed: int, *, size: int = 60) -> Log:
         "catalog.product_observed": _looks(rng, size),
         "inventory.stock_moved": [_move(rng) for _ in range(size)],
     }
+    log |= {e.name: [any_record(e.avro_schema, rng, _moment(rng)) for _ in range(size)] for e in _others(log)}
     for name, records in log.items():
         for record in records:
             record |= {"event_id": f"{rng.getrandbits(64):016x}", "source": "any", "trace": None}
         log[name] = sorted(records, key=lambda record: record["occurred_at"])
     return log
+
+
+def _others(log: Log) -> list[Event]:
+    """What else an aggregate counts; nothing above says what is awkward in it."""
+    counted = {name for a in aggregates() for name in a.inputs}
+    return [e for e in avro_events() if e.name in counted - log.keys()]
 
 
 def _moment(rng: Random) -> datetime:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aggregates.catalogue import aggregates
-from insights.dbt_files import files
 from insights.dbt_run import DBT, environment
 from insights.settings import PROJECT, Settings
+from tests.marts.oracle.marts import MARTS, QUALITY_MARTS
 
 pytestmark = pytest.mark.engine
 
@@ -29,11 +28,6 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def models(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return [node for node in manifest["nodes"].values() if node["resource_type"] in ("model", "snapshot")]
-
-
-@pytest.mark.parametrize("path", list(files()), ids=lambda path: path.name)
-def test_a_file_that_is_written_from_others_is_as_they_are_now(path: Path) -> None:
-    assert path.read_text() == files()[path], "`insights dbt sources` regenerates it"
 
 
 def test_every_model_and_column_says_what_it_is(manifest: dict[str, Any]) -> None:
@@ -85,3 +79,8 @@ def test_no_view_reads_a_table_that_dbt_replaces(manifest: dict[str, Any]) -> No
 def test_each_model_has_its_yaml_beside_it() -> None:
     queries = sorted((PROJECT / "dbt" / "models").rglob("*.sql"))
     assert [path.stem for path in queries if not path.with_suffix(".yml").exists()] == []
+
+
+def test_every_mart_is_computed_a_second_time_in_plain_python(manifest: dict[str, Any]) -> None:
+    marts = {node["name"] for node in models(manifest) if node["schema"] == "marts"}
+    assert marts == MARTS.keys() | QUALITY_MARTS.keys()

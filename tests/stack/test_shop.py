@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from insights.cli.main import check_shops_currency, up_plan
 from insights.settings import PROJECT, Settings
 from insights.shop_currency import check_currency, keep_currency
-from insights.stack.composition import UpPlan, everything
+from insights.stack.composition import UpPlan, everything, further_sources
 from insights.stack.part import Part
+from producers.sources import SOURCES, source
 from schemas.errors import Misconfigured, RowsRefused
 
 CDNOW = PROJECT / "producers" / "mappings" / "cdnow.toml"
@@ -58,3 +60,22 @@ def test_a_file_of_orders_in_another_currency_is_refused_with_what_to_set(tmp_pa
     with pytest.raises(Misconfigured, match="are in USD, but this shop's currency is EUR.*set INSIGHTS_CURRENCY=USD"):
         check_shops_currency(Settings(home=home, currency="EUR"), plan)
     assert not home.exists()
+
+
+def test_a_source_that_the_stack_runs_by_its_line_has_its_options_and_a_port_of_its_own(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", sources_metrics_port=20500)
+    lines = [
+        replace(source("stock"), in_stack=("--rate", "2")),
+        source("orders"),
+        replace(source("customers"), in_stack=()),
+    ]
+    stock, customers = further_sources(settings, lines)
+    assert stock.command[-4:] == ["--metrics-port", "20500", "--rate", "2"]
+    assert stock.endpoint == "http://127.0.0.1:20500/metrics"
+    assert (customers.name, customers.endpoint) == ("customers", "http://127.0.0.1:20501/metrics")
+
+
+def test_no_two_parts_of_the_stack_have_one_name(tmp_path: Path) -> None:
+    parts = everything(Settings(home=tmp_path / "home"), UpPlan())
+    assert len({part.name for part in parts}) == len(parts)
+    assert not {s.name for s in SOURCES if s.in_stack is not None} & {"shop", "catalog", "orders"}

@@ -9,11 +9,13 @@ from fractions import Fraction
 
 from tests.marts.oracle.exact import cents, day, mean_money, money, ratio
 from tests.marts.oracle.history import History, Line, Order, Record, Row, category_seen
+from tests.marts.oracle.listed import mart
 
 ONE_DAY = timedelta(days=1)
 COVER_DAYS = 28
 
 
+@mart("product_id")
 def dim_products(h: History) -> list[Row]:
     seen = [_seen(h, looks) for looks in h.pages.values()]
     return seen + [_as_sold(*sale) for product, sale in h.last_sold.items() if product not in h.pages]
@@ -48,6 +50,7 @@ def _as_sold(order: Order, line: Line) -> Row:
     }
 
 
+@mart("shop", "product_id", "currency", "valid_from")
 def price_history(h: History) -> list[Row]:
     at_moment: dict[tuple[str, str, str], dict[datetime, Record]] = defaultdict(dict)
     for look in sorted(h.looks, key=lambda e: e["event_id"]):
@@ -83,6 +86,7 @@ def _prices(looks: list[Record]) -> list[Row]:
     return rows
 
 
+@mart("day", "product_id")
 def price_vs_sales(h: History) -> list[Row]:
     sold: dict[tuple[date, str], list[Line]] = defaultdict(list)
     for order in h.orders:
@@ -132,6 +136,7 @@ def _last_seen(h: History, product: str, on: date) -> Decimal | None:
     return prices[-1] if prices else None
 
 
+@mart("day", "product_id", "warehouse")
 def stock_levels(h: History) -> list[Row]:
     of_day: dict[tuple[str, str], dict[date, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for move in h.moves:
@@ -161,6 +166,7 @@ def _moved(moves: list[Record], reason: str) -> int:
     return sum(move["delta"] for move in moves if move["reason"] == reason)
 
 
+@mart("product_id")
 def days_of_cover(h: History) -> list[Row]:
     on_hand: dict[str, int] = defaultdict(int)
     for move in h.moves:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.marts.oracle.exact import mean_money, money, ratio
 from tests.marts.oracle.history import History, Order, Record, Row
+from tests.marts.oracle.listed import mart
 
 # Columns are frequency and value taken together, from 1 to 5; rows are recency.
 SEGMENTS: Mapping[int, tuple[str, str, str, str, str]] = {
@@ -21,6 +22,7 @@ SEGMENTS: Mapping[int, tuple[str, str, str, str, str]] = {
 }
 
 
+@mart("customer_id")
 def dim_customers(h: History) -> list[Row]:
     newest: dict[str, Record] = {}
     for change in sorted(h.customers, key=lambda e: (e["occurred_at"], e["event_id"])):
@@ -51,6 +53,7 @@ def _refunded(h: History, orders: list[Order]) -> int:
     return sum(h.paid_back.get(order.order_id, 0) for order in orders)
 
 
+@mart("customer_id")
 def rfm(h: History) -> list[Row]:
     if h.as_of is None:
         return []
@@ -84,6 +87,7 @@ def _scores(values: Mapping[str, int], goodness: Callable[[int], int] = lambda v
     return {who: 1 + 5 * worse[goodness(value)] // len(values) for who, value in values.items()}
 
 
+@mart("segment")
 def rfm_segments(h: History) -> list[Row]:
     members: dict[str, list[Row]] = defaultdict(list)
     for customer in rfm(h):
@@ -107,6 +111,7 @@ def rfm_segments(h: History) -> list[Row]:
     ]
 
 
+@mart("cohort_month", "months_since")
 def cohorts(h: History) -> list[Row]:
     if h.as_of is None:
         return []
@@ -140,6 +145,7 @@ def _month(on: date) -> int:
     return on.year * 12 + on.month - 1
 
 
+@mart("customer_id")
 def clv_inputs(h: History) -> list[Row]:
     if h.as_of is None:
         return []

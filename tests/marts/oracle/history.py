@@ -139,12 +139,17 @@ class History:
     """Events by their contract's name. All of them count."""
 
     def __init__(self, events: Mapping[str, Iterable[Record]]) -> None:
+        self._events = {name: list(records) for name, records in events.items()}
         self.orders = [_order(e) for e in events.get("sales.order_placed", ()) if e["lines"]]
         self.refunds = list(events.get("sales.order_refunded", ()))
         self.interactions = list(events.get("web.interaction", ()))
         self.customers = list(events.get("customers.customer_changed", ()))
         self.looks = list(events.get("catalog.product_observed", ()))
         self.moves = list(events.get("inventory.stock_moved", ()))
+
+    def events(self, name: str) -> list[Record]:
+        """Those of a contract, for what has no name of its own here."""
+        return self._events.get(name, [])
 
     @cached_property
     def as_of(self) -> date | None:

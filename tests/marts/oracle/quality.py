@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.marts.oracle.exact import day
 from tests.marts.oracle.history import Place, Record, Row, counted
+from tests.marts.oracle.listed import quality_mart
 
 DEAD_LETTERS = "ops.dead_letter.v1"
 
@@ -39,6 +40,7 @@ class Recorded:
     runs: Sequence[Mapping[str, Any]] = ()
 
 
+@quality_mart("topic", "day")
 def late_events(recorded: Recorded) -> list[Row]:
     days: dict[tuple[str, date], list[bool]] = defaultdict(list)
     for topic, records in recorded.records.items():
@@ -52,6 +54,7 @@ def late_events(recorded: Recorded) -> list[Row]:
     ]
 
 
+@quality_mart("topic", "day", "reason")
 def dead_letters(recorded: Recorded) -> list[Row]:
     groups: dict[tuple[str, date, str], list[datetime]] = defaultdict(list)
     for letter in recorded.dead:
@@ -62,6 +65,7 @@ def dead_letters(recorded: Recorded) -> list[Row]:
     ]
 
 
+@quality_mart("topic")
 def accounting(recorded: Recorded) -> list[Row]:
     """A topic's events, by their fate. A dead letter never reached the topic that it was for."""
     return [_accounted(recorded, topic) for topic in recorded.recorded_at]
@@ -88,6 +92,7 @@ def _accounted(recorded: Recorded, topic: str) -> Row:
     }
 
 
+@quality_mart("run", "aggregate")
 def certificates(recorded: Recorded) -> list[Row]:
     return [
         _certified(run, one) for run in recorded.runs if run["certificate"] for one in run["certificate"]["aggregates"]

@@ -8,11 +8,13 @@ from datetime import date
 
 from tests.marts.oracle.exact import cents, day, mean_money, money
 from tests.marts.oracle.history import History, Record, Row
+from tests.marts.oracle.listed import mart
 
 Cell = tuple[date, str | None, str | None]
 """Day, region, category; over all of them where there is None."""
 
 
+@mart("order_id", "line")
 def fct_order_lines(h: History) -> list[Row]:
     return [
         {
@@ -39,6 +41,7 @@ def fct_order_lines(h: History) -> list[Row]:
     ]
 
 
+@mart("order_id")
 def fct_orders(h: History) -> list[Row]:
     return [
         {
@@ -65,6 +68,7 @@ def fct_orders(h: History) -> list[Row]:
     ]
 
 
+@mart("refund_id")
 def fct_refunds(h: History) -> list[Row]:
     return [
         {
@@ -88,6 +92,7 @@ def _goods(refund: Record) -> int:
     return sum(cents(line["amount"]) for line in refund["lines"])
 
 
+@mart("refund_id", "line")
 def fct_refund_lines(h: History) -> list[Row]:
     return [
         {
@@ -125,6 +130,7 @@ class Sold:
     abandoned: set[str] = field(default_factory=set)
 
 
+@mart("day", "level", "region", "category")
 def daily_sales(h: History) -> list[Row]:
     cells: dict[Cell, Sold] = defaultdict(Sold)
     _add_orders(cells, h)

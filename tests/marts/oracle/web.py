@@ -8,10 +8,12 @@ from datetime import date, timedelta
 
 from tests.marts.oracle.exact import day, money, ratio
 from tests.marts.oracle.history import History, Order, Row, Session
+from tests.marts.oracle.listed import mart
 
 LOOKBACK = timedelta(days=30)
 
 
+@mart("session_id")
 def sessions(h: History) -> list[Row]:
     orders: dict[str | None, list[Order]] = defaultdict(list)
     for order in h.orders:
@@ -42,6 +44,7 @@ def _session(s: Session, orders: list[Order]) -> Row:
     }
 
 
+@mart("day", "region", "campaign")
 def funnel(h: History) -> list[Row]:
     groups: dict[tuple[date, str, str | None], list[Session]] = defaultdict(list)
     for s in h.sessions:
@@ -74,6 +77,7 @@ class Credited:
     sales_amount: int = 0
 
 
+@mart("day", "touch", "region", "campaign")
 def attribution(h: History) -> list[Row]:
     visits: dict[str | None, list[Session]] = defaultdict(list)
     for s in sorted(h.sessions, key=lambda s: (s.started_at, s.session_id)):
@@ -103,6 +107,7 @@ def attribution(h: History) -> list[Row]:
     ]
 
 
+@mart("day", "region")
 def cart_abandonment(h: History) -> list[Row]:
     groups: dict[tuple[date, str], list[Session]] = defaultdict(list)
     for s in h.sessions:
@@ -138,6 +143,7 @@ class Activity:
     sales_amount: int = 0
 
 
+@mart("day", "product_id")
 def product_conversions(h: History) -> list[Row]:
     activity: dict[tuple[date, str], Activity] = defaultdict(Activity)
     for i in h.interactions:
