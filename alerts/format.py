@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+from schemas.duration import duration
 
 
 def shown(value: Any) -> str:
@@ -23,7 +23,7 @@ def shown(value: Any) -> str:
         case datetime():
             return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
         case timedelta():
-            return span(value)
+            return duration(value)
         case list() | tuple():
             return ", ".join(shown(each) for each in value)
         case _:
@@ -36,13 +36,3 @@ def _number(value: Decimal) -> str:
         return str(value)
     digits = -int(value.as_tuple().exponent)
     return f"{value.normalize() if digits > 2 or value == value.to_integral() else value:,f}"
-
-
-def span(length: timedelta) -> str:
-    """``3 h 20 min``, ``45 s``."""
-    left = max(0, round(length.total_seconds()))
-    for place, (size, unit) in enumerate(UNITS):
-        if left >= size:
-            rest = [(left % size // small, small_unit) for small, small_unit in UNITS[place + 1 : place + 2]]
-            return " ".join([f"{left // size} {unit}", *(f"{n} {small_unit}" for n, small_unit in rest if n)])
-    return "0 s"

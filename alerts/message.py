@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from alerts.evaluate import TOLD, Alert, Transition
-from alerts.format import span
 from alerts.rule import Rule
+from schemas.duration import duration
 
 Kind = Literal["fired", "reminded", "recovered", "test"]
 MOST_FINDINGS = 50
@@ -95,7 +95,7 @@ def _message(rule: Rule, kind: Any, alerts: Sequence[Alert], now: datetime) -> M
 
 
 def _told(alert: Alert) -> Told:
-    lasted = span(alert.recovered_at - alert.since) if alert.recovered_at else None
+    lasted = duration(alert.recovered_at - alert.since) if alert.recovered_at else None
     return Told(
         label=alert.label, fingerprint=alert.fingerprint, text=alert.detail, since=iso(alert.since), lasted=lasted
     )

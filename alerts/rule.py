@@ -3,7 +3,7 @@
 - SQL is plain Postgres, one read-only statement. ``{{now}}`` stands for the time of the check.
 - It returns ``label``, a text that tells one finding from another; without that column there is one finding at most.
   Every other column can be put into ``message`` as ``{column}``. What each kind needs besides is said at its class.
-- Lengths of time are ``90s``, ``10m``, ``2h``, ``3d``; ``for`` may be ``3 checks`` too.
+- Lengths of time are ``90s``, ``10m``, ``2h``, ``3d``, ``1d12h``; ``for`` may be ``3 checks`` too.
 """
 
 from __future__ import annotations
@@ -28,11 +28,10 @@ from pydantic import (
     model_validator,
 )
 
+from schemas.duration import length_of_time
 from schemas.errors import Misconfigured, advice
 
 RULES = Path(__file__).parent / "rules"
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-LENGTH = re.compile(r"(\d+)\s*([smhd])")
 CHECKS = re.compile(r"(\d+)\s+checks?")
 PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 MOST_CLEAR = timedelta(minutes=10)
@@ -41,16 +40,11 @@ Severity = Literal["critical", "warning", "info"]
 ChannelName = Literal["webhook", "slack", "email"]
 
 
-def length_of_time(text: object) -> timedelta:
-    """``10m`` as a timedelta. Raises ValueError."""
-    if isinstance(text, timedelta):
-        return text
-    if found := LENGTH.fullmatch(str(text).strip()):
-        return timedelta(seconds=int(found[1]) * UNITS[found[2]])
-    raise ValueError(f"{text!r} is not a length of time; write 90s, 10m, 2h or 3d")
+def _length(value: object) -> timedelta:
+    return value if isinstance(value, timedelta) else length_of_time(str(value))
 
 
-Length = Annotated[timedelta, BeforeValidator(length_of_time)]
+Length = Annotated[timedelta, BeforeValidator(_length)]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -101,7 +95,7 @@ class _Rule(BaseModel):
     @classmethod
     def _hold(cls, value: object) -> timedelta:
         try:
-            return length_of_time(value)
+            return _length(value)
         except ValueError as error:
             raise ValueError(f"{error}, or 3 checks") from error
 
@@ -149,7 +143,7 @@ class _Rule(BaseModel):
 def _or(text: object, otherwise: timedelta) -> timedelta:
     """The length, or another where it is wrong: the field itself is told of that."""
     try:
-        return length_of_time(text)
+        return _length(text)
     except ValueError:
         return otherwise
 

@@ -15,10 +15,10 @@ from alerts import alert_store
 from alerts.alert_store import Check, Waiting
 from alerts.channels import Channel, ChannelFailed
 from alerts.evaluate import Alert, Finding, RuleBroken, Transition, findings, not_known, transitions
-from alerts.format import span
 from alerts.message import Message, Told, iso, messages
 from alerts.postgres import STATEMENT_SECONDS, Connection, NotKnownYet, PostgresAway, ask, connect
 from alerts.rule import RULES, Empty, Rule, Rules, read_rules
+from schemas.duration import duration
 
 LOG = structlog.get_logger("alerts")
 AWAY_AFTER = timedelta(minutes=3)
@@ -249,7 +249,7 @@ class Watch:
         outage = self._outage
         if outage.since is None:
             return
-        LOG.info("postgres_back", away_for=span(now - outage.since))
+        LOG.info("postgres_back", away_for=duration(now - outage.since))
         told = [c for c in self._channels if outage.message and c not in outage.untold]
         if told and outage.message and outage.message.kind == "fired":
             over = _outage_message("recovered", outage.since, now)
@@ -289,7 +289,7 @@ def _outage_message(kind: str, since: datetime, now: datetime) -> Message:
                 fingerprint="",
                 text=f"Postgres has not responded since {iso(since)}.",
                 since=iso(since),
-                lasted=None if kind == "fired" else span(now - since),
+                lasted=None if kind == "fired" else duration(now - since),
             ),
         ),
     )

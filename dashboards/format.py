@@ -7,6 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from schemas.currency import DECIMALS, decimals_shown
+from schemas.duration import duration, largest_unit
 
 SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥", "CHF": "CHF ", "CAD": "CA$", "AUD": "A$"}
 STEPS = ((Decimal(10) ** 12, "T"), (Decimal(10) ** 9, "B"), (Decimal(10) ** 6, "M"), (Decimal(10) ** 3, "k"))
@@ -64,7 +65,7 @@ def shown(value: Any, kind: str, currency: str = "EUR") -> str:
     if kind in ("percent", "percent_0"):
         return f"{_grouped(number * 100, 1 if kind == 'percent' else 0)}\N{NARROW NO-BREAK SPACE}%"
     if kind == "ago":
-        return span(float(number))
+        return age_shown(float(number))
     if abs(number) >= COMPACT_FROM:
         return compact(number, sign)
     if kind == "currency_exact":
@@ -107,25 +108,9 @@ def change_shown(share: Decimal) -> str:
     return f"{sign}{_grouped(share * 100, 1)}\N{NARROW NO-BREAK SPACE}%"
 
 
-def span(seconds: float) -> str:
-    """An age: ``now``, ``12 s``, ``5 min``, ``3 h``, ``2 d``."""
-    if seconds < 2:
-        return "now"
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{int(seconds // size):,} {unit}"
-    return f"{int(seconds)} s"
-
-
-def duration(seconds: float) -> str:
-    """How long something took, in its two largest units: ``0.4 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for size, unit, smaller, small_unit in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min")):
-        if whole >= size:
-            return f"{whole // size:,} {unit} {whole % size // smaller} {small_unit}"
-    return f"{whole // 60} min {whole % 60} s"
+def age_shown(seconds: float) -> str:
+    """``now``, ``12 s``, ``5 min``, ``3 h``, ``2 d``."""
+    return "now" if seconds < 2 else largest_unit(seconds)
 
 
 def clock(at: datetime) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from dashboards.format import clock, span
+from dashboards.format import age_shown, clock
 from dashboards.query import Row
 
 Level = Literal["fresh", "quiet", "stale", "none"]
@@ -74,7 +74,7 @@ def oldest(ages: Sequence[Age]) -> Age | None:
 
 def ago(seconds: float) -> str:
     """``now`` or ``12 s ago``."""
-    text = span(seconds)
+    text = age_shown(seconds)
     return text if text == "now" else f"{text} ago"
 
 

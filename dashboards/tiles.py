@@ -14,7 +14,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from dashboards.cards import Card, ColumnCard, LineCard, NumberCard, TableCard, TableColumn
-from dashboards.format import change, change_shown, exact, shown, span
+from dashboards.format import age_shown, change, change_shown, exact, shown
 from dashboards.provenance import Age, Behind, Source, age_of, ago
 from dashboards.query import Row
 from schemas.plural import counted
@@ -55,7 +55,7 @@ def head(card: Card, rows: Sequence[Row], age: Age | None, stuck: str = "", caut
 def _dot(age: Age | None) -> str:
     if age is None:
         return ""
-    text = "–" if age.seconds is None else span(age.seconds)
+    text = "–" if age.seconds is None else age_shown(age.seconds)
     return f'<span class="ih-dot ih-{age.level}" title="{escape(age.title)}">{text}</span>'
 
 

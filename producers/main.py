@@ -15,9 +15,8 @@ from producers import runner
 from producers.runner import Options
 from producers.sources import SOURCES, source
 from schemas.currency import problem_as_shops
+from schemas.duration import length_of_time
 from schemas.errors import InsightsError, Misconfigured, RowsRefused
-
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def produce(name: str, options: Options) -> int:
@@ -31,12 +30,12 @@ def produce(name: str, options: Options) -> int:
     return runner.run(source(name), options, Registry(options.registry_url))
 
 
-def duration(text: str) -> timedelta:
-    """``90s``, ``45m``, ``12h``, ``30d`` or a sum like ``1d12h``. Raises Misconfigured for anything else."""
-    parts = re.findall(r"(\d+)([smhd])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise Misconfigured(f"{text!r} is not a length of time; write 90s, 45m, 12h, 30d or 1d12h")
-    return sum((timedelta(**{UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
+def read_length(text: str) -> timedelta:
+    """``90s``, ``10m``, ``12h``, ``30d`` or a sum like ``1d12h``. Raises Misconfigured for anything else."""
+    try:
+        return length_of_time(text)
+    except ValueError as error:
+        raise Misconfigured(str(error)) from error
 
 
 def moment(text: str) -> datetime:
@@ -222,14 +221,14 @@ def main(
             max_events=max_events,
             currency=money(currency),
             seed=seed,
-            history=duration(history),
+            history=read_length(history),
             start=moment(start) if start else None,
             metrics_port=metrics_port,
             from_file=from_file,
             mapping=mapping,
             url=url,
             product_path=_pattern(product_path),
-            every=duration(every) if every else None,
+            every=read_length(every) if every else None,
         )
         if check:
             raise typer.Exit(check_orders(options))

@@ -13,11 +13,11 @@ from rich.text import Text
 from alerts.alert_store import Check, Trouble
 from alerts.channels import Channel
 from alerts.evaluate import Alert, State
-from alerts.format import span
 from alerts.rule import Rules
 from alerts.watch import Looked
 from insights.cli.status_views import noted_lines
 from insights.cli.terminal_table import Column, TerminalTable
+from schemas.duration import duration
 
 STYLES = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 OUTCOMES = {
@@ -86,7 +86,7 @@ def _open_table(known: Known) -> TerminalTable:
         else:
             state = Text("not yet" if alert.state == State.PENDING else "over", style="dim")
         ended = alert.recovered_at or known.now
-        sheet.add(alert.rule, state, span(ended - alert.since), alert.detail)
+        sheet.add(alert.rule, state, duration(ended - alert.since), alert.detail)
     for (rule, of), number in shown.items():
         if number > MOST_LINES:
             sheet.add(
@@ -106,7 +106,7 @@ def _rules_table(known: Known) -> TerminalTable:
     for rule in known.rules.rules:
         found = known.checks.get(rule.name)
         mark, style = OUTCOMES[found.outcome] if found else ("", "dim")
-        ago = f"{span(known.now - found.checked_at)} ago" if found else "never"
+        ago = f"{duration(known.now - found.checked_at)} ago" if found else "never"
         sheet.add(rule.name, Text(mark, style=style), ago, (found and found.detail) or Text(rule.title, style="dim"))
     return sheet
 
@@ -119,9 +119,8 @@ def _channels_table(known: Known) -> TerminalTable:
         if trouble is None:
             sheet.add(channel.name, Text("✓", style="green"), channel.where)
         else:
-            left = (
-                f"{trouble.waiting:,} undelivered for {span(known.now - trouble.since)}, {trouble.given_up:,} given up"
-            )
+            waits = f"{trouble.waiting:,} undelivered for {duration(known.now - trouble.since)}"
+            left = f"{waits}, {trouble.given_up:,} given up"
             sheet.add(channel.name, Text("✗", style="red"), Text(f"{left}: {trouble.problem}", style="red"))
     if not known.channels:
         advice = "none: alerts are recorded and shown, but not sent (docs/alerts.md)"

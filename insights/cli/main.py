@@ -157,7 +157,7 @@ def up_plan(
 ) -> UpPlan:
     """What `up` shall start. Raises Misconfigured when the history is neither a length of time nor a file."""
     from insights.stack import UpPlan
-    from producers.main import duration, ready_mapping
+    from producers.main import read_length, ready_mapping
 
     file = Path(history).expanduser().absolute() if history and (mapping or Path(history).exists()) else None
     if file is None and mapping is not None:
@@ -170,7 +170,7 @@ def up_plan(
                 f"{path} is not a file; --history takes the orders file and --mapping its column mapping"
             )
     if history and file is None:
-        duration(history)
+        read_length(history)
     return UpPlan(
         daemons=daemons,
         history=history if file is None else None,

@@ -14,10 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from insights.cli import runtime
-from insights.cli.status_views import span
 from insights.cli.terminal_table import Column, TerminalTable
 from replay.plan_file import PlannedAggregate, ReplayPlan, Stretch
 from replay.run_history import Run, Status
+from schemas.duration import duration
 from schemas.plural import counted
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def plan_sheets(plan: ReplayPlan) -> Iterator[TerminalTable]:
     estimate = plan.estimate
     sheet.add(
         "takes about",
-        f"{span(estimate.spark_seconds)} with Spark here, {span(estimate.duckdb_seconds)} with DuckDB,"
+        f"{duration(estimate.spark_seconds)} with Spark here, {duration(estimate.duckdb_seconds)} with DuckDB,"
         f" {estimate.emr_usd:.2f} US dollars on EMR Serverless",
     )
     yield sheet
@@ -118,7 +118,7 @@ def runs_sheet(runs: Sequence[Run]) -> TerminalTable:
         note="" if runs else "No replays yet; start with `insights replay plan`.",
     )
     for run in runs:
-        took = span(run.compute_seconds) if run.compute_seconds else ""
+        took = duration(run.compute_seconds) if run.compute_seconds else ""
         sheet.add(
             Text(run.run, style="bold"),
             Text(run.status, style=STYLES.get(run.status, "")),
@@ -147,7 +147,7 @@ def run_sheet(run: Run) -> TerminalTable:
         ("promoted in", run.promote_seconds),
     ):
         if seconds:
-            sheet.add(name, span(seconds))
+            sheet.add(name, duration(seconds))
     sheet.add("requested", f"{run.created_at:%Y-%m-%d %H:%M:%S} by {run.requested_by}")
     for name, moment in (("promoted", run.promoted_at), ("rolled back", run.rolled_back_at)):
         if moment:

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from insights.cli.terminal_table import Column, TerminalTable
+from schemas.duration import duration, largest_unit
 from schemas.plural import counted
 
 if TYPE_CHECKING:
@@ -42,17 +43,6 @@ def unknown() -> Text:
 def number(value: int | None) -> Text:
     """12,345, or a question mark."""
     return unknown() if value is None else Text(f"{value:,}", style="" if value else "dim")
-
-
-def span(seconds: float) -> str:
-    """A length of time in its two largest units: ``0.4s``, ``3m 20s``, ``2d 4h``."""
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    for size, unit, smaller, small_unit in ((86400, "d", 3600, "h"), (3600, "h", 60, "m")):
-        if whole >= size:
-            return f"{whole // size}{unit} {whole % size // smaller}{small_unit}"
-    return f"{whole // 60}m {whole % 60}s"
 
 
 def overview(status: Status) -> RenderableType:
@@ -120,7 +110,7 @@ def parts_table(parts: Sequence[PartState]) -> TerminalTable:
     )
     for part in parts:
         memory = "" if part.memory_mb is None else f"{part.memory_mb:,.0f}"
-        uptime = "" if part.uptime_seconds is None else span(part.uptime_seconds)
+        uptime = "" if part.uptime_seconds is None else largest_unit(part.uptime_seconds)
         sheet.add(part.name, _state(part), memory, uptime, part.endpoint, _detail(part))
     used = [part.memory_mb for part in parts if part.memory_mb is not None]
     if used:
@@ -152,7 +142,7 @@ def recurring_tables(jobs: Sequence[PartState]) -> Iterator[TerminalTable]:
         known = job.recurring
         assert known is not None
         succeeded = _utc(known.succeeded_at) if known.succeeded_at else "not yet"
-        sheet.add(job.name, _state(job), span(known.every_seconds), succeeded, _failures(known, _detail(job)))
+        sheet.add(job.name, _state(job), duration(known.every_seconds), succeeded, _failures(known, _detail(job)))
     if jobs:
         yield sheet
 
@@ -224,7 +214,7 @@ def jobs_table(jobs: Sequence[JobStatus]) -> TerminalTable:
 
 def _checkpoint(job: JobStatus) -> Text:
     if job.last_checkpoint_age_seconds is not None:
-        return Text(f"{span(job.last_checkpoint_age_seconds)} ago")
+        return Text(f"{duration(job.last_checkpoint_age_seconds)} ago")
     return Text("none yet", style="dim") if job.state else unknown()
 
 
@@ -270,7 +260,7 @@ def _age(seconds: float | None) -> Text:
     if seconds is None:
         return Text("no events yet", style="dim")
     style = "green" if seconds < FRESH_SECONDS else "yellow" if seconds < STALE_SECONDS else "red"
-    return Text(f"{span(seconds)} ago", style=style)
+    return Text(f"{duration(seconds)} ago", style=style)
 
 
 def _final(until: datetime | None) -> Text:

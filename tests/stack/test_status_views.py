@@ -125,7 +125,7 @@ def texts(state: Status) -> list[str]:
     for each in state.parts:
         found += [each.name, each.state, each.endpoint, *each.detail.split()]
         found += [f"×{each.restarts}"] if each.restarts else []
-        found += ["1,512", "23h 59m"] if each.memory_mb else []
+        found += ["1,512", "23 h"] if each.memory_mb else []
     for topic, counts in state.topics.items():
         found += [
             topic,
@@ -135,8 +135,8 @@ def texts(state: Status) -> list[str]:
             f"{BEHIND[topic]:,} →",
         ]
     for job in state.jobs:
-        found += [job.name, str(job.state), "4.2s ago", "5,836"]
-    return [*found, *state.freshness_seconds, "12m 34s ago", "2026-11-22 11:00"]
+        found += [job.name, str(job.state), "4.2 s ago", "5,836"]
+    return [*found, *state.freshness_seconds, "12 min 34 s ago", "2026-11-22 11:00"]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -170,7 +170,7 @@ def test_everything_that_is_well_is_one_line(width: int, on_terminal: Shown) -> 
     tasks = [part.name for part in WELL if part.is_task and not part.recurring]
     assert [line.split()[0] for line in table(lines, "tasks")] == tasks
     (repeated,) = table(lines, "recurring")
-    assert repeated.split() == ["finality", "running", "1m", "0s", *UTC_THEN.split(), *["kept", "in", "ops.finality"]]
+    assert repeated.split() == ["finality", "running", "1", "min", *UTC_THEN.split(), *["kept", "in", "ops.finality"]]
     assert [line.split()[0] for line in table(lines, "topics")] == [*TOPICS, "✓"]
     assert sorted(line.split()[0] for line in table(lines, "tables")) == sorted(FRESH)
 
@@ -258,7 +258,7 @@ def test_a_topics_row_ends_in_whether_it_balances(published: int | None, says: s
 @pytest.mark.parametrize(
     ("job", "cells"),
     [
-        (JOB, ["RUNNING", "4.2s", "ago", "5,836"]),
+        (JOB, ["RUNNING", "4.2", "s", "ago", "5,836"]),
         (JobStatus(name="insights-live", state="RESTARTING"), ["RESTARTING", "none", "yet", "?"]),
         (JobStatus(name="insights-live"), ["?", "?", "?"]),
     ],
@@ -294,17 +294,6 @@ def test_marts_are_not_said_to_be_missing_while_postgres_is_away(on_terminal: Sh
     away = ("Postgres at 127.0.0.1:19432 is away: connection refused",)
     assert not any("not built yet" in line for line in on_terminal(status_views.overview(status(away=away)), 80))
     assert any("not built yet" in line for line in on_terminal(status_views.overview(status()), 80))
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        *((0.42, "0.4s"), (59.94, "59.9s"), (59.96, "1m 0s"), (200, "3m 20s"), (3599.7, "1h 0m")),
-        *((3660, "1h 1m"), (187_200, "2d 4h")),
-    ],
-)
-def test_a_length_of_time_is_said_in_its_two_largest_units(seconds: float, text: str) -> None:
-    assert status_views.span(seconds) == text
 
 
 class Enough(Exception):

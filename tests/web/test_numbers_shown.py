@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboards.cards import LineCard, NumberCard, TableCard
-from dashboards.format import change, change_shown, compact, exact, shown, span
+from dashboards.format import change, change_shown, compact, exact, shown
 from dashboards.tiles import age_of, head, number, spark, table
 from producers.order_file.check import money
 
@@ -88,13 +88,6 @@ def test_growth_has_a_sign_and_nothing_grows_from_nothing() -> None:
     assert change_shown(change(2500, 100) or Decimal(0)) == "×25"
     assert change(5, 0) is None
     assert change(5, None) is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "now"), (59, "59 s"), (60, "1 min"), (7300, "2 h"), (200_000, "2 d")]
-)
-def test_an_age_has_one_unit(seconds: float, text: str) -> None:
-    assert span(seconds) == text
 
 
 LAYOUT = {"row": 0, "col": 0, "width": 6, "height": 3}
