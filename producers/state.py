@@ -6,9 +6,9 @@ import sqlite3
 from pathlib import Path
 
 
-def opened(path: Path) -> sqlite3.Connection:
-    """The file, made when there is none. Transactions are the caller's."""
-    database = sqlite3.connect(path, timeout=60, isolation_level=None)
+def opened(path: Path, *, by_threads: bool = False) -> sqlite3.Connection:
+    """The file, created if it is missing. Transactions are the caller's; ``by_threads``: several threads may use it."""
+    database = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=not by_threads)
     database.execute("pragma journal_mode=wal")
     return database
 

@@ -5,13 +5,13 @@ Encryption is AES-SIV (RFC 5297), which is deterministic, so an event that is pu
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from producers.shop.people import customer_id
+from producers.state import opened
 
 BLOCK = 1024
 KEY_BITS = 256
@@ -25,8 +25,7 @@ class KeyStore:
     """
 
     def __init__(self, path: Path) -> None:
-        self._db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-        self._db.execute("pragma journal_mode=wal")
+        self._db = opened(path, by_threads=True)
         self._db.execute("create table if not exists blocks (block integer primary key)")
         self._db.execute("create table if not exists keys (number integer primary key, key blob not null)")
         self._made: set[int] = set()
