@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: help up down clean status test test-quick test-faults fuzz check format audit lock check-lint check-format check-types check-imports \
-	check-dependencies check-sql check-marts check-plans check-yaml check-contracts check-generated
+	check-dependencies check-sql check-marts check-plans check-yaml check-contracts check-generated check-sizes
 
 # The first Python on the path that fits; `make up PYTHON=python3.12` names one.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -16,7 +16,7 @@ all := dev flink spark dbt metabase trino tableau
 # Two processes of tests: a test of a stack mostly waits. Which tests go together, tests/kinds.py says.
 WORKERS ?= 2
 pytest = .venv/bin/pytest -n $(WORKERS) --dist=loadgroup --no-loadscope-reorder
-# Without bytecode on disk every Python that is started compiles its modules anew, which is most of a short one's time.
+# Without bytecode on disk every Python that is started compiles its modules again, which is most of a short one's time.
 unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## this list
@@ -58,7 +58,7 @@ check:  ## lint, types, imports, dependencies, SQL, and the contracts
 	$(bootstrap) dev flink spark dbt
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target \
 		check-plans check-types check-lint check-format check-imports check-dependencies check-sql check-marts \
-		check-yaml check-contracts check-generated
+		check-yaml check-contracts check-generated check-sizes
 
 # Each of these is quiet when all is well, and they all run even when one finds something.
 check-lint:
@@ -83,6 +83,8 @@ check-contracts:
 	@echo "==> compatibility with the released contracts" && $(python) -m insights schemas check --offline > /dev/null
 check-generated:
 	@echo "==> dbt's sources and exposures" && $(python) -m insights dbt sources --check
+check-sizes:
+	@echo "==> files over 400 lines state why" && $(python) .ci/check_sizes.py
 
 format:  ## write the code as `make check` wants it
 	$(bootstrap) dev
@@ -93,5 +95,5 @@ audit:  ## known vulnerabilities in what is locked
 	$(bootstrap) dev
 	@.venv/bin/pip-audit --disable-pip --require-hashes -r requirements/main.txt
 
-lock:  ## resolve the dependencies anew (ARGS=--upgrade for newer ones)
+lock:  ## resolve the dependencies again (ARGS=--upgrade for newer ones)
 	$(bootstrap) lock $(ARGS)

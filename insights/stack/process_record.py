@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import psutil
 
@@ -83,8 +83,15 @@ def kill_family(record: Record) -> None:
             member.kill()
 
 
+def open_log(log: Path, most_bytes: int) -> BinaryIO:
+    """The log, to append to. One larger than ``most_bytes`` is first moved to ``.out.1``."""
+    if log.exists() and log.stat().st_size > most_bytes:
+        log.replace(log.with_suffix(".out.1"))
+    return log.open("ab")
+
+
 def last_words(log: Path, characters: int = 200) -> str:
-    """``: …``, the last line of a log that tells of an error, or the last that is no warning; empty without one."""
+    """``: …``, the last line of a log with an error, or else the last that is no warning; empty if there is none."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 4000))

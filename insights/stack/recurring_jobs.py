@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from insights.settings import PROJECT, Settings
-from insights.stack.process_record import Record, last_words, read_state
+from insights.stack.process_record import Record, last_words, open_log, read_state
 from schemas.errors import InsightsError
 from warehouse.deployment import Deployment
 from warehouse.postgres import Connection, connected
@@ -46,9 +46,7 @@ class Command:
 
     def run(self) -> None:
         """Blocks until it ends. Raises CommandFailed with its last words."""
-        if self._log.exists() and self._log.stat().st_size > LOG_BYTES:
-            self._log.replace(self._log.with_suffix(".out.1"))
-        with self._log.open("ab") as log:
+        with open_log(self._log, LOG_BYTES) as log:
             self._process = subprocess.Popen(
                 ["nice", "-n", str(KINDER), *self._command],  # the live job goes first
                 env=self._environment,

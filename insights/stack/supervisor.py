@@ -1,9 +1,8 @@
-"""Keeps the stack as it should be: starts what is missing, restarts what died, gets done what came undone, and repeats
-what recurs.
+"""Keeps the stack running: starts parts, restarts dead ones, repeats tasks that are undone, and runs recurring jobs.
 
-One process, started by `insights up` in a session of its own. What it knows is in ``run/state.json`` after every
-change, so that a supervisor that was killed is replaced by one that adopts the running parts. Only processes whose
-number and start time are recorded there are ever signalled.
+One process, started by `insights up` in a session of its own. It writes its state to ``run/state.json`` after every
+change, so that the supervisor that replaces a killed one adopts the running parts. It only signals processes whose
+number and start time are recorded there.
 """
 
 from __future__ import annotations
@@ -16,61 +15,40 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
 
 from insights.settings import Settings
+from insights.stack.kept import HUNG_AFTER_SECONDS, Kept, Thing, error_text, how_it_ended, why_unresponsive
 from insights.stack.part import Part, Recurring, Task
 from insights.stack.process_record import (
     Record,
     Recurrence,
     end_process,
     kill_family,
-    last_words,
+    open_log,
     process_of,
     read_state,
 )
-from schemas.errors import InsightsError, Retryable
+from schemas.errors import Retryable
 
 TICK_SECONDS = 0.2
 CHECK_EVERY_SECONDS = 2.0
 CHECK_STARTING_EVERY_SECONDS = 0.3
-# Under load one answer may be slow: it is no news yet.
+# Under load one answer may be slow: that is no failure yet.
 UNHEALTHY_AFTER_SECONDS = 5.0
-HUNG_AFTER_SECONDS = 90.0
 STABLE_AFTER_SECONDS = 60.0
 MAX_BACKOFF_SECONDS = 30.0
 LOG_BYTES = 50 * 1024 * 1024
-# Some steps run every second: when the newest one ran is written down this often.
+# Some steps run every second: the time of the newest run is only written this often.
 TIMES_WRITTEN_EVERY_SECONDS = 5.0
-
-Thing = Part | Task | Recurring
-
-
-@dataclass(slots=True)
-class _Kept:
-    """One part, task or recurring job under supervision."""
-
-    what: Thing
-    record: Record
-    child: subprocess.Popen[bytes] | None = None
-    checking: Future[bool] | None = None
-    working: Future[object] | None = None
-    check_due: float = 0.0
-    start_due: float = 0.0
-    well_since: float | None = None
-    ill_since: float | None = None
-    killed_for: str = ""  # why we ended its process ourselves
-    told: str = ""  # what a task said when it was done
-    failures: int = field(default=0)
-    began_at: float = 0.0  # the newest run of a recurring job
 
 
 class Supervisor:
-    """Runs ``things``; ``run`` blocks until a stop is asked for, and then stops them in reverse order."""
+    """Runs ``things``; ``run`` blocks until a stop is requested, and then stops them in reverse order."""
 
     def __init__(
         self,
@@ -99,12 +77,12 @@ class Supervisor:
             return Record(state="starting", endpoint=endpoint, pid=record.pid, started=record.started)
         return Record(endpoint=endpoint, is_task=isinstance(what, Task))
 
-    def _kept_of(self, what: Thing, known: Record | None) -> _Kept:
+    def _kept_of(self, what: Thing, known: Record | None) -> Kept:
         record = self._adopt(what, known)
-        return _Kept(what, record, began_at=record.recurring.began_at if record.recurring else 0.0)
+        return Kept(what, record, began_at=record.recurring.began_at if record.recurring else 0.0)
 
     def _adopt_recurring(self, what: Recurring, known: Recurrence | None) -> Record:
-        """Its runs go on from where an earlier supervisor was: being down, however often, puts none of them off."""
+        """Its interval continues from an earlier supervisor: restarts, however many, do not delay its runs."""
         if known is None:
             as_if = self._clock() - what.every_seconds + what.first_after_seconds
             known = Recurrence(every_seconds=what.every_seconds, began_at=as_if)
@@ -115,7 +93,7 @@ class Supervisor:
         self._stop.set()
 
     def run(self) -> None:
-        """Blocks. Leaves nothing running that it started or adopted."""
+        """Blocks until a stop is requested. Leaves nothing running that it started or adopted."""
         while not self._stop.is_set():
             self.tick(time.monotonic())
             self._stop.wait(TICK_SECONDS)
@@ -123,7 +101,7 @@ class Supervisor:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def tick(self, now: float) -> None:
-        """One look at everything; never blocks."""
+        """Checks everything once; never blocks."""
         for kept in self._kept.values():
             if isinstance(kept.what, Part):
                 self._tend_part(kept, kept.what, now)
@@ -133,12 +111,15 @@ class Supervisor:
                 self._tend_recurring(kept, kept.what)
         self._write_state()
 
+    def _log(self, what: Thing) -> Path:
+        return self._logs_dir / f"{what.name}.out"
+
     def _ready(self, names: Sequence[str]) -> bool:
         return all(self._kept[name].record.state in ("running", "done") for name in names if name in self._kept)
 
     # Parts
 
-    def _tend_part(self, kept: _Kept, part: Part, now: float) -> None:
+    def _tend_part(self, kept: Kept, part: Part, now: float) -> None:
         if kept.child is not None:
             kept.child.poll()  # reaps it when it ended
         if kept.working is not None:
@@ -150,7 +131,7 @@ class Supervisor:
         else:
             self._check(kept, part, now)
 
-    def _start_or_wait(self, kept: _Kept, part: Part, now: float) -> None:
+    def _start_or_wait(self, kept: Kept, part: Part, now: float) -> None:
         if kept.record.pid is not None:
             self._lost(kept, part, now)
         if kept.record.state == "done" or now < kept.start_due or not self._ready(part.after):
@@ -158,7 +139,7 @@ class Supervisor:
         kept.record.state = "starting"
         kept.working = self._pool.submit(lambda: "" if part.prepare is None else (part.prepare(), "")[1])
 
-    def _lost(self, kept: _Kept, part: Part, now: float) -> None:
+    def _lost(self, kept: Kept, part: Part, now: float) -> None:
         code = kept.child.returncode if kept.child is not None else None
         kept.record.pid = kept.record.started = None
         kept.child = None
@@ -168,7 +149,7 @@ class Supervisor:
             return
         if kept.well_since is not None and now - kept.well_since > STABLE_AFTER_SECONDS:
             kept.failures = 0
-        kept.record.detail = f"{kept.killed_for or self._how_it_ended(kept.what.name, code)}; restarting"
+        kept.record.detail = f"{kept.killed_for or how_it_ended(code, self._log(kept.what))}; restarting"
         kept.killed_for = ""
         kept.record.state = "restarting"
         kept.record.restarts += 1
@@ -176,14 +157,7 @@ class Supervisor:
         kept.start_due = now + min(MAX_BACKOFF_SECONDS, 2.0**kept.failures - 1)
         kept.failures += 1
 
-    def _how_it_ended(self, name: str, code: int | None) -> str:
-        if code is None:
-            return "died"
-        if code < 0:
-            return f"killed by signal {-code}"
-        return f"ended with code {code}{last_words(self._logs_dir / f'{name}.out')}"
-
-    def _after_prepare(self, kept: _Kept, part: Part, now: float) -> None:
+    def _after_prepare(self, kept: Kept, part: Part, now: float) -> None:
         assert kept.working is not None
         if not kept.working.done():
             return
@@ -196,11 +170,8 @@ class Supervisor:
         kept.start_due = now + min(MAX_BACKOFF_SECONDS, 2.0**kept.failures)
         kept.failures += 1
 
-    def _spawn(self, kept: _Kept, part: Part) -> None:
-        log = self._logs_dir / f"{part.name}.out"
-        if log.exists() and log.stat().st_size > LOG_BYTES:
-            log.replace(log.with_suffix(".out.1"))
-        with log.open("ab") as out:
+    def _spawn(self, kept: Kept, part: Part) -> None:
+        with open_log(self._log(part), LOG_BYTES) as out:
             kept.child = subprocess.Popen(  # noqa: S603
                 list(part.command),
                 env=dict(part.environment),
@@ -216,7 +187,7 @@ class Supervisor:
         kept.check_due = 0.0
         self._write_state()
 
-    def _check(self, kept: _Kept, part: Part, now: float) -> None:
+    def _check(self, kept: Kept, part: Part, now: float) -> None:
         if kept.checking is None:
             if now >= kept.check_due:
                 kept.checking = self._pool.submit(part.healthy)
@@ -234,26 +205,17 @@ class Supervisor:
         kept.check_due = now + CHECK_STARTING_EVERY_SECONDS
         kept.ill_since = kept.ill_since or now
         if kept.record.state in ("running", "unhealthy") and now - kept.ill_since >= UNHEALTHY_AFTER_SECONDS:
-            kept.record.state, kept.record.detail = "unhealthy", self._why_silent(kept, part)
+            kept.record.state, kept.record.detail = (
+                "unhealthy",
+                why_unresponsive(kept.record, part, lambda name: self._ready((name,))),
+            )
         if now - kept.ill_since > HUNG_AFTER_SECONDS and self._ready(part.after) and not kept.killed_for:
             kept.killed_for = f"did not respond for {HUNG_AFTER_SECONDS:.0f} s and was killed"
             kill_family(kept.record)
 
-    def _why_silent(self, kept: _Kept, part: Part) -> str:
-        """In words; the cause, where that is another part."""
-        process = process_of(kept.record)
-        if process is not None and process.status() == psutil.STATUS_STOPPED:
-            return (
-                f"is not responding: its process {process.pid} is suspended (SIGSTOP)."
-                f" `kill -CONT {process.pid}` resumes it; after {HUNG_AFTER_SECONDS:.0f} s it is killed and restarted"
-            )
-        if away := [name for name in part.after if not self._ready((name,))]:
-            return f"is not responding while {', '.join(away)} is down"
-        return f"is not responding; after {HUNG_AFTER_SECONDS:.0f} s it is killed and restarted"
-
     # Tasks
 
-    def _tend_task(self, kept: _Kept, task: Task, now: float) -> None:
+    def _tend_task(self, kept: Kept, task: Task, now: float) -> None:
         if kept.working is not None:
             self._after_run(kept, task, now)
         elif kept.record.state == "done":
@@ -262,24 +224,23 @@ class Supervisor:
             kept.record.state = "starting"
             kept.working = self._pool.submit(task.run)
 
-    def _after_run(self, kept: _Kept, task: Task, now: float) -> None:
+    def _after_run(self, kept: Kept, task: Task, now: float) -> None:
         assert kept.working is not None
         if not kept.working.done():
             return
         error, kept_working = kept.working.exception(), kept.working
         kept.working = None
         if error is None:
-            kept.told = str(kept_working.result())
-            kept.record.state, kept.record.detail = "done", kept.told
+            kept.record.state, kept.record.detail = "done", str(kept_working.result())
             kept.failures = 0
             kept.check_due = now + task.every_seconds
             return
         kept.record.state = "starting" if isinstance(error, Retryable) else "failed"
-        kept.record.detail = _told(error)
+        kept.record.detail = error_text(error)
         kept.start_due = now + min(MAX_BACKOFF_SECONDS, 2.0**kept.failures)
         kept.failures += 1
 
-    def _check_task(self, kept: _Kept, task: Task, now: float) -> None:
+    def _check_task(self, kept: Kept, task: Task, now: float) -> None:
         if task.still_done is None:
             return
         if kept.checking is None:
@@ -288,7 +249,7 @@ class Supervisor:
             return
         if not kept.checking.done():
             return
-        # A server that does not answer for a moment says nothing about the task.
+        # A server that is briefly unavailable does not mean that the task is undone.
         undone = kept.checking.exception() is None and not kept.checking.result()
         kept.checking = None
         kept.check_due = now + task.every_seconds
@@ -298,7 +259,7 @@ class Supervisor:
 
     # Recurring jobs
 
-    def _tend_recurring(self, kept: _Kept, job: Recurring) -> None:
+    def _tend_recurring(self, kept: Kept, job: Recurring) -> None:
         known = kept.record.recurring
         assert known is not None
         now = self._clock()
@@ -315,7 +276,7 @@ class Supervisor:
         if kept.record.state == "waiting":
             kept.record.state, kept.record.detail = ("starting", "") if is_due else ("running", job.says)
 
-    def _after_step(self, kept: _Kept, job: Recurring, known: Recurrence, now: float) -> None:
+    def _after_step(self, kept: Kept, job: Recurring, known: Recurrence, now: float) -> None:
         assert kept.working is not None
         error, kept.working = kept.working.exception(), None
         if error is None:
@@ -333,7 +294,7 @@ class Supervisor:
         kept.record.state = "starting" if is_coming else "failed"
         if is_coming:
             kept.began_at = known.began_at = now - job.every_seconds + min(job.every_seconds, CHECK_EVERY_SECONDS)
-        kept.record.detail = " ".join(_told(error).split())
+        kept.record.detail = " ".join(error_text(error).split())
 
     # The end
 
@@ -354,17 +315,17 @@ class Supervisor:
     def _ask_before_stop(self) -> None:
         if self._before_stop is None:
             return
-        record = self._kept.setdefault(self._before_stop.name, _Kept(self._before_stop, Record(is_task=True))).record
+        record = self._kept.setdefault(self._before_stop.name, Kept(self._before_stop, Record(is_task=True))).record
         record.state = "starting"
         self._write_state()
         try:
             record.detail, record.state = self._before_stop.run(), "done"
         except Exception as error:
-            # Its newest checkpoint stays, and the next start goes on from that.
+            # Its newest checkpoint stays, and the next start resumes from it.
             record.detail, record.state = str(error), "failed"
         self._write_state()
 
-    def _end_part(self, kept: _Kept, part: Part) -> None:
+    def _end_part(self, kept: Kept, part: Part) -> None:
         kept.record.detail = "stopping"
         self._write_state()
         process = process_of(kept.record)
@@ -384,11 +345,6 @@ class Supervisor:
         part.write_text(text)
         part.replace(self._run_dir / "state.json")
         self._written = text
-
-
-def _told(error: BaseException) -> str:
-    """For people; an error of which nobody thought says of what kind it is."""
-    return str(error) if isinstance(error, InsightsError) else f"{type(error).__name__}: {error}"
 
 
 def main(config: Path) -> None:

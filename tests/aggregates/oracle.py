@@ -1,6 +1,8 @@
 """What every table must hold, by the rules and in plain Python: whole cents, no SQL, no table framework.
 
 It shares no code with the queries, so that a mistake has to be made twice to pass.
+
+Longer than 400 lines, because it has a function for each table, all over the same records.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The daemon's work on a real Postgres, with real receivers and a clock that the test turns."""
+"""The daemon's work on a real Postgres, with real receivers and a clock that the test turns.
+
+Longer than 400 lines, because its tests share a desk: the daemon, its receivers and its clock.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The DuckDB engine reads a real Iceberg lake: files, slices, late ones, chunks; and refuses what it can't do whole."""
+"""The DuckDB engine reads a real Iceberg lake: files, slices, late ones, chunks; and refuses what it can't do whole.
+
+Longer than 400 lines, because its tests share the functions that make small lakes.
+"""
 
 from __future__ import annotations
 

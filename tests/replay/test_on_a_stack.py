@@ -1,4 +1,7 @@
-"""Replays on one real stack: equal when it is quiet and when it is busy, unequal when it should be, and swapped in."""
+"""Replays on one real stack: equal when it is quiet and when it is busy, unequal when it should be, and swapped in.
+
+Longer than 400 lines, because its tests share one stack, which takes a minute to start.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 The tests play the worker, while the engine pauses between two looks, so that no time passes. What was uploaded is all
 that a worker has: one runs it in the real Spark, and puts the results where the task says. Where it matters only that
 there are results, those of a run here are put there.
+
+Longer than 400 lines, because its tests share one AWS server and the worker that they play.
 """
 
 from __future__ import annotations

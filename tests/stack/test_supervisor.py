@@ -11,9 +11,10 @@ from typing import Any
 import psutil
 import pytest
 
+from insights.stack.kept import HUNG_AFTER_SECONDS
 from insights.stack.part import Part, Recurring, Task
 from insights.stack.process_record import Record, Recurrence, kill_family, last_words, process_of, read_state
-from insights.stack.supervisor import CHECK_EVERY_SECONDS, HUNG_AFTER_SECONDS, UNHEALTHY_AFTER_SECONDS, Supervisor
+from insights.stack.supervisor import CHECK_EVERY_SECONDS, UNHEALTHY_AFTER_SECONDS, Supervisor
 from schemas.errors import Retryable
 from tests.conftest import wait_until
 

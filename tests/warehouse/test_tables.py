@@ -1,4 +1,7 @@
-"""What the live job writes to is made from aggregates and contracts, in a real Postgres and a real lake."""
+"""What the live job writes to is made from aggregates and contracts, in a real Postgres and a real lake.
+
+Longer than 400 lines, because its tests share one deployment on the stack of the run.
+"""
 
 from __future__ import annotations
 
