@@ -68,10 +68,10 @@ class Settings(BaseSettings):
     registry_heap_mb: int = Field(256, ge=128)
     jobmanager_memory_mb: int = Field(896, ge=768)
     taskmanager_memory_mb: int = Field(2048, ge=1536)
-    quick_start: bool = Field(False, description="Java compiles once: it starts with less work, and is slower later")
+    quick_start: bool = Field(False, description="Java compiles less: servers start faster and run slower")
 
-    min_disk_gb: float = Field(4.0, ge=0, description="free disk that `up` asks for")
-    min_memory_gb: float = Field(4.0, ge=0, description="available memory that `up` asks for")
+    min_disk_gb: float = Field(4.0, ge=0, description="free disk space that `up` requires")
+    min_memory_gb: float = Field(4.0, ge=0, description="available memory that `up` requires")
 
     currency: Currency = Field("EUR", description="the shop's only currency, an ISO 4217 code")
     rate: float = Field(0.3, gt=0, description="events per second of the synthetic shop")
@@ -102,7 +102,9 @@ class Settings(BaseSettings):
     emr_bucket: str | None = Field(
         None, pattern=r"^s3://[\w.-]+(/[\w./=-]+)?$", description="where job files are stored"
     )
-    emr_region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="their AWS region")
+    emr_region: str | None = Field(
+        None, pattern=r"^[a-z0-9-]+$", description="AWS region of the application and the bucket"
+    )
     emr_max_executors: int = Field(
         2, ge=1, description="maximum executors of 4 vCPU and 16 GB; the driver has the same size"
     )
@@ -123,7 +125,7 @@ class Settings(BaseSettings):
     glue_warehouse: str | None = Field(
         None, pattern=r"^s3://[\w.-]+(/[\w./=-]+)?$", description="where tables for Athena are stored, with AWS Glue"
     )
-    glue_region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="AWS region of both")
+    glue_region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="AWS region of the bucket and of Glue")
 
     @property
     def kafka(self) -> str:

@@ -72,15 +72,13 @@ ShopsCurrency = Annotated[
 ]
 Seed = Annotated[
     int,
-    typer.Option(
-        metavar="NUMBER", help="The same seed generates the same shop, and the same events as one that is running."
-    ),
+    typer.Option(metavar="NUMBER", help="The same seed generates the same shop and events."),
 ]
 History = Annotated[
     str, typer.Option(metavar="LENGTH", help="Publish this much history first, then go live: 12h, 30d.")
 ]
 Start = Annotated[
-    str | None, typer.Option(metavar="TIME", help="Where history starts, instead of --history: 2026-11-01T00:00Z.")
+    str | None, typer.Option(metavar="TIME", help="When history starts, instead of --history: 2026-11-01T00:00Z.")
 ]
 MetricsPort = Annotated[int | None, typer.Option(metavar="PORT", help="Serve Prometheus metrics on this port.")]
 FromFile = Annotated[

@@ -15,7 +15,7 @@ FromBeginning = Annotated[
     typer.Option(
         "--from-beginning",
         metavar="",
-        help="Rebuild from scratch: discard its state, empty its tables and read the whole log again.",
+        help="Rebuild from scratch: discard their state, empty their tables and read the whole log again.",
     ),
 ]
 

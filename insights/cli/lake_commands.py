@@ -42,7 +42,7 @@ def maintain(dry_run: DryRun = False, keep_hours: KeepHours = 3.0) -> None:
 
 @app.command()
 def publish(only: Only = None) -> None:
-    """Copy facts, aggregates and reconciliation tables to the lake, for Athena.
+    """Copy facts, aggregates and operations tables (ops) to the lake, for Athena.
 
     A day is copied again while it can still change, and after a replay changed it. Safe while the stack runs. With
     INSIGHTS_GLUE_WAREHOUSE set, the tables go to AWS Glue, otherwise to this stack's lake.
