@@ -1,8 +1,8 @@
 """Builds the locked environments that the project's commands run in: ``python3 bootstrap.py main flink``.
 
-Standard library only, for nothing is installed yet, and in words that an old Python can read, so that it can say it is
-too old. Each environment is a line in ENVIRONMENTS; what it holds is locked, with hashes, in requirements/. A stamp in
-the environment says what was installed last, so that doing it again takes milliseconds.
+Standard library only, because nothing is installed yet, in syntax that an old Python can read, so that it can report
+that it is too old. Each environment is a line in ENVIRONMENTS; what it holds is locked, with hashes, in requirements/.
+A stamp in the environment records what was installed last, so that running again takes milliseconds.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def main(wishes: list[str]) -> None:
 
 
 def ensure(name: str) -> None:
-    """Make one environment unless its stamp says that it is as locked."""
+    """Make one environment unless its stamp matches the lock."""
     folder, files = ENVIRONMENTS[name]
     if stamp_of(folder) in [fingerprint(ENVIRONMENTS[good][1]) for good in GOOD_ENOUGH.get(name, (name,))]:
         return
@@ -198,7 +198,7 @@ def fingerprint(files: tuple[str, ...]) -> str:
 
 
 def stamp_of(folder: str) -> str:
-    """What the stamp says was installed, or an empty text."""
+    """What was installed according to the stamp, or an empty text."""
     stamp = ROOT / folder / ".installed"
     return stamp.read_text() if stamp.exists() else ""
 

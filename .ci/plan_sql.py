@@ -93,7 +93,7 @@ def by_spark(chosen: list[Aggregate]) -> list[Answer]:
 def _answer(found: dict[str, Any]) -> Answer:
     text = str(found.get("error", ""))
     line = re.search(r"\bline (\d+)", text)
-    # Flink's is Java's whole story, and its innermost cause says what is wrong.
+    # Flink answers with Java's whole stack trace; its innermost cause names the problem.
     causes = re.findall(r"^Caused by: [\w.$]+: (.+)$", text, re.MULTILINE)
     return Answer(
         columns=found.get("columns", {}),

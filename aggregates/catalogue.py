@@ -1,6 +1,6 @@
 """The aggregates and facts, read once from the folders beside this module.
 
-``aggregate.toml`` of each folder says:
+The ``aggregate.toml`` of each folder has:
 
 =================  ==========================================================================
 ``description``    one sentence for people
@@ -83,7 +83,7 @@ class Aggregate:
 
     @property
     def moment(self) -> str:
-        """The column that says which window a row is of; a fact's is the event's own time."""
+        """The column with the window of a row; a fact's is the event's own time."""
         return "occurred_at" if self.is_fact else "window_start"
 
     @property

@@ -1,4 +1,4 @@
-"""Tables to people who are not looking: rules in YAML, checked again and again, told by webhook, Slack and e-mail.
+"""Alerts from tables: rules in YAML, checked at intervals, with notifications by webhook, Slack and e-mail.
 
 It reads Postgres. It must not know what is computed and how, nor any engine.
 """

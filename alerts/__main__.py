@@ -21,7 +21,7 @@ from schemas.errors import InsightsError
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Watches until it is told to end. Exits with a paragraph when the config is wrong."""
+    """Checks rules until it is asked to end. Exits with a paragraph when the config is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m alerts", description="Checks the alert rules and sends notifications."
     )

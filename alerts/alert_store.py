@@ -1,6 +1,6 @@
 """What is remembered in Postgres: alerts, the newest check of each rule, and messages with what became of each.
 
-An alert's new state and the messages that tell of it are written in one transaction, before anything is sent. So a
+An alert's new state and the messages about it are written in one transaction, before anything is sent. So a
 crash loses none, and one between sending and writing that down sends one message again, under the same id.
 """
 
@@ -256,7 +256,7 @@ def summary(connection: Connection) -> Summary:
 
 
 def forget_rules(connection: Connection, names: Sequence[str], now: datetime) -> None:
-    """Ends alerts of rules that there are no more, without a message, and forgets their checks."""
+    """Ends alerts of rules that no longer exist, without a message, and deletes their checks."""
     connection.execute(
         "update ops.alerts set state = 'recovered', recovered_at = %s, detail = detail || ' (its rule is gone)'"
         " where state <> 'recovered' and rule <> all(%s)",

@@ -1,4 +1,4 @@
-"""Where messages go: a webhook, Slack, e-mail. Each sends one message or raises ChannelFailed, and tells no secret."""
+"""Where messages go: a webhook, Slack, e-mail. Each sends one message or raises ChannelFailed, and shows no secret."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ SLACK_HEADER, SLACK_SECTION = 150, 3000
 
 
 class ChannelFailed(Retryable):
-    """A channel did not take a message; the text says why, without any secret. Sending it again may work."""
+    """A channel did not take a message; the message gives the reason, without any secret. Sending it again may work."""
 
 
 class Channel(Protocol):
-    """``where`` says where it goes without telling a secret."""
+    """``where`` is where it sends to, without secrets."""
 
     @property
     def name(self) -> ChannelName:
@@ -102,7 +102,7 @@ def _email(settings: ChannelSettings) -> Email:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmtpServer:
-    """``tls``: ``wrapped`` from the first byte, ``started`` by STARTTLS before anything is said, or ``none``."""
+    """``tls``: ``wrapped`` from the first byte, ``started`` by STARTTLS before anything is sent, or ``none``."""
 
     host: str
     port: int
@@ -321,7 +321,7 @@ def _host(url: str) -> str:
 
 
 def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
-    # An error's own text would tell the path, which is a secret.
+    # An error's own text would contain the path, which is a secret.
     try:
         answer = requests.post(
             url,

@@ -1,4 +1,4 @@
-"""What the daemon is told when it starts: where Postgres is, and where messages go."""
+"""The daemon's configuration at start: where Postgres is, and where messages go."""
 
 from __future__ import annotations
 

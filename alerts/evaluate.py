@@ -17,7 +17,7 @@ from schemas.errors import InsightsError
 
 
 class RuleBroken(InsightsError):
-    """A rule can't be checked as it is written; the text names it, the field, and what to mend."""
+    """A rule can't be checked as it is written; the message names the rule, the field and what to fix."""
 
     def __init__(self, rule: str, field: str, problem: str) -> None:
         super().__init__(f"rule {rule}, field {field}: {problem}")
@@ -26,7 +26,7 @@ class RuleBroken(InsightsError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What Postgres said: the columns' names, and a mapping a row."""
+    """Postgres' answer: the columns' names, and a mapping a row."""
 
     columns: tuple[str, ...]
     rows: Sequence[Mapping[str, Any]]
@@ -41,7 +41,7 @@ class Finding:
 
 
 class State(StrEnum):
-    """Of an alert. ``pending``: there, but not for long enough. ``recovered``: was told, and is over."""
+    """Of an alert. ``pending``: there, but not for long enough. ``recovered``: was notified, and is over."""
 
     PENDING = "pending"
     FIRING = "firing"
@@ -53,11 +53,11 @@ class Alert:
     """What is known of one rule and label; a row of ops.alerts.
 
     Attributes:
-        since: when it was first seen, of the seeing that goes on or ended last.
+        since: the start of its current or latest occurrence.
         last_seen: when it was last there.
-        notified_at: when it was last told, or would have been with a channel. A reminder counts from here.
+        notified_at: when it was last sent, or would have been with a channel. Reminders count from here.
         recovered_at: when it was over.
-        detail: what was last said of it.
+        detail: its latest text.
     """
 
     rule: str
@@ -83,7 +83,7 @@ TOLD: tuple[Change, ...] = ("fired", "reminded", "recovered")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """What an alert becomes; people are told of those in TOLD. A forgotten one never fired, and its row goes."""
+    """What an alert becomes; those in TOLD are notified. A forgotten one never fired, and its row goes."""
 
     change: Change
     alert: Alert
@@ -112,7 +112,7 @@ def findings(rule: Rule, answer: Answer, now: datetime) -> tuple[Finding, ...]:
 
 
 def not_known(rule: Rule, answer: Answer) -> frozenset[str]:
-    """Labels of which the answer does not say whether they are findings: their number or time is null."""
+    """Labels for which the answer leaves open whether they are findings: their number or time is null."""
     return frozenset(_label(row) for row in answer.rows if any(row[column] is None for column in rule.needs))
 
 

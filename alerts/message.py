@@ -1,4 +1,4 @@
-"""What is told: one message for all findings of a rule that fire, are reminded of, or are over at the same check."""
+"""Notifications: one message for all findings of a rule that fire, are reminded of, or are over at the same check."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Message:
 
 
 def messages(rule: Rule, changes: Sequence[Transition], now: datetime) -> tuple[Message, ...]:
-    """What is to be told of these changes: none, or one of each kind."""
+    """The messages about these changes: none, or one of each kind."""
     found = []
     for change in TOLD:
         alerts = [t.alert for t in changes if t.change == change]
@@ -102,7 +102,7 @@ def _told(alert: Alert) -> Told:
 
 
 def trial(channel: str, now: datetime) -> Message:
-    """A message that says that it is a test."""
+    """A message marked as a test."""
     return Message(
         id=hashlib.sha256(f"test\n{channel}\n{now.isoformat()}".encode()).hexdigest()[:32],
         kind="test",

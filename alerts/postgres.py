@@ -46,9 +46,9 @@ def ask(connection: Connection, rule: Rule, now: datetime) -> Answer:
     text = PLACEHOLDER.sub("%(now)s::timestamptz", rule.sql.replace("%", "%%"))
     try:
         with connection.transaction(), connection.cursor(row_factory=dict_row) as cursor:
-            # Said once more for this transaction: the connection's default is only a default.
+            # Set once more for this transaction: the connection's default is only a default.
             cursor.execute("set transaction read only")
-            # Its text is the rule's own file's. With a value beside it, it can be one statement only.
+            # Its text is from the rule's own file. With a parameter, it can only be one statement.
             limited = f"select * from (\n{text}\n) as rule limit %(most)s"  # noqa: S608
             cursor.execute(limited.encode(), {"now": now, "most": MOST_ROWS})
             columns = tuple(column.name for column in cursor.description or ())

@@ -1,8 +1,8 @@
 """What a rule is: the YAML files in ``rules/``, one a rule, read into frozen models. A rule's name is its file's.
 
 - SQL is plain Postgres, one read-only statement. ``{{now}}`` stands for the time of the check.
-- It returns ``label``, a text that tells one finding from another; without that column there is one finding at most.
-  Every other column can be put into ``message`` as ``{column}``. What each kind needs besides is said at its class.
+- It returns ``label``, a text that distinguishes findings; without that column there is one finding at most.
+  Every other column can be put into ``message`` as ``{column}``. What else each kind needs is documented at its class.
 - Lengths of time are ``90s``, ``10m``, ``2h``, ``3d``, ``1d12h``; ``for`` may be ``3 checks`` too.
 """
 
@@ -59,10 +59,10 @@ class _Rule(BaseModel):
         every: time between two checks.
         hold: (``for``) how long a finding must be there, check after check, before it fires.
         clear: how long it must be gone before it is over; by default as ``for``, ten minutes at most.
-        remind: time after which one that still fires is told again.
-        message: what is told of one finding.
+        remind: time after which one that still fires is sent again.
+        message: the notification of one finding.
         runbook: what to do.
-        channels: where it is told; by default wherever there is something configured.
+        channels: where it is sent; by default every configured channel.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -141,7 +141,7 @@ class _Rule(BaseModel):
 
 
 def _or(text: object, otherwise: timedelta) -> timedelta:
-    """The length, or another where it is wrong: the field itself is told of that."""
+    """The length, or ``otherwise`` if it is wrong: the field's own validation reports that."""
     try:
         return _length(text)
     except ValueError:

@@ -24,7 +24,7 @@ LOG = structlog.get_logger("alerts")
 AWAY_AFTER = timedelta(minutes=3)
 PRUNE_EVERY = timedelta(hours=1)
 
-# What goes wrong with the watch itself is told like anything else.
+# Problems of the watch itself are alerts like any other.
 ITSELF = Empty.model_validate(
     {
         "name": "alerts_themselves",
@@ -43,7 +43,7 @@ ITSELF = Empty.model_validate(
 class Looked:
     """One look at one rule: what it finds, or in ``detail`` why that is not known or the rule is broken.
 
-    ``unknown`` are labels of which it could not be said.
+    ``unknown`` are labels for which that is unknown.
     """
 
     rule: Rule
@@ -78,7 +78,7 @@ class Health:
 
 @dataclass(slots=True)
 class _Outage:
-    """Postgres is away. That is kept here alone, as there is nowhere else; a restart in between tells it again."""
+    """Postgres is away. This is kept in memory only; a restart meanwhile sends the alert again."""
 
     since: datetime | None = None
     message: Message | None = None
@@ -86,7 +86,7 @@ class _Outage:
 
 
 class Watch:
-    """``step`` is called every few seconds. ``clock`` says when it is.
+    """``step`` is called every few seconds. ``clock`` gives the time.
 
     One process watches at a time: another one waits until the first has gone.
     """

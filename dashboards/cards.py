@@ -67,7 +67,7 @@ class _Card(FrozenModel):
 
     Attributes:
         reads: topics, of those whose contracts state a freshness: the oldest of them is the card's age.
-        caution_sql: returns a row with ``said``, what to know before the numbers are believed, or no row. For all kinds
+        caution_sql: returns a row with ``said``, a caution about the numbers, or no row. For all kinds
             but numbers.
     """
 
@@ -126,7 +126,7 @@ class Series(FrozenModel):
 class LineCard(_Card):
     """Rows by time: column ``x`` (timestamptz or date, oldest first) and the columns of ``series``; null leaves a gap.
 
-    ``zero`` False: the axis begins where the numbers do, for those whose changes are small beside them (prices).
+    ``zero`` False: the axis begins where the numbers do, for changes that are relatively small (prices).
     """
 
     kind: Literal["line"]
@@ -160,7 +160,7 @@ class HeatmapCard(_Card):
     Cells without a row stay empty.
 
     Attributes:
-        size: column with a number of the whole row, shown beside its name under ``size_title``.
+        size: column with a number of the whole row, shown next to its name under ``size_title``.
         hint: column with the cell's tooltip; without one it is the value in full.
         most: value that has the full colour; without one it is the largest that occurs.
     """

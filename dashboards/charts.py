@@ -34,7 +34,7 @@ AS_THEY_COME = alt.EncodingSortField(field="place", op="min", order="ascending")
 
 
 def has_numbers(rows: Sequence[Row], columns: Sequence[str]) -> bool:
-    """True when any of the columns holds a number other than zero: an empty chart says so instead of drawing zeros."""
+    """True when any of the columns holds a number other than zero: an empty chart shows a text instead of zeros."""
     return any(row.get(column) for row in rows for column in columns)
 
 
@@ -45,7 +45,7 @@ def has_any(rows: Sequence[Row], column: str) -> bool:
 
 def line(card: LineCard, rows: Sequence[Row], currency: str, mode: Mode, height: int) -> Chart:
     """Lines over time with a rule that follows the pointer and names every series' value. Of few times, as ``few``."""
-    # Vega finds no extent for a series without any number, and says so on the console.
+    # Vega finds no extent for a series without any number, and warns on the console.
     told = [series for series in card.series if has_any(rows, series.column)]
     if len(rows) <= FEW_TIMES:
         return few(card, told, rows, currency, mode, height)
@@ -77,7 +77,7 @@ def few(card: LineCard, told: Sequence[Series], rows: Sequence[Row], currency: s
     by_day = not isinstance(rows[0][card.x], datetime)
     frame = _frame(told, rows, card.format, currency) | {"place": list(range(len(rows)))}
     frame["label"] = [f"{at:%-d %b}" if by_day else moment(at, 0) for at in times]
-    number = shown if card.zero else exact  # prices are told apart by their cents
+    number = shown if card.zero else exact  # prices differ in their cents
     for s in told:
         frame[f"{s.column}_shown"] = [number(row[s.column], card.format, currency) for row in rows]
     x = alt.X("label:N", sort=AS_THEY_COME, axis=alt.Axis(labelAngle=0, labelFlush=False), scale=alt.Scale(type="band"))

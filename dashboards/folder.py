@@ -10,7 +10,7 @@ from schemas.errors import Misconfigured
 
 
 class Folder:
-    """``first``, which is shown when an address names none, and the YAML files beside it. Reloads changed files."""
+    """``first``, which is shown when an address names none, and the YAML files next to it. Reloads changed files."""
 
     def __init__(self, first: Path) -> None:
         self._first = first

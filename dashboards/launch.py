@@ -12,7 +12,7 @@ def command(
     *, port: int, dsn: str, currency: str = "EUR", dashboard: Path | None = None, python: str = sys.executable
 ) -> list[str]:
     """Arguments of the page's process, which shows money in ``currency``. Run it in the project's folder; healthy when
-    GET /_stcore/health says ok.
+    GET /_stcore/health returns ok.
 
     The page listens on loopback only, asks nobody on the internet and reports nothing.
     """

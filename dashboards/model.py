@@ -1,4 +1,4 @@
-"""What a dashboard is: the YAML files beside this module, read into frozen models.
+"""What a dashboard is: the YAML files next to this module, read into frozen models.
 
 The page draws them, and other tools (Metabase) can be fed from them, so nothing here knows how a card is drawn:
 
@@ -7,7 +7,7 @@ The page draws them, and other tools (Metabase) can be fed from them, so nothing
   three as Metabase writes them.
 - What a card reads is what its SQL names: ``live.…``, ``events.…``, ``marts.…``, ``ops.…``.
 - Cards lie on Metabase's grid: 24 columns, rows of one unit, by the place of their upper left corner.
-- What each kind's SQL must return is said at its class (cards.py).
+- What each kind's SQL must return is documented at its class (cards.py).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Choice(FrozenModel):
 
 
 class Parameter(FrozenModel):
-    """A value that the reader picks from a list; SQL says ``{{name}}``.
+    """A value that the reader picks from a list; SQL refers to it as ``{{name}}``.
 
     A short list stands in ``choices``, and ``default`` is one of its values. One that grows is asked of the data:
     ``choices_sql`` returns ``value`` and ``title``, both text, and the first row is the default. While there is no row,

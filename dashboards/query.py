@@ -115,7 +115,7 @@ class Postgres:
                 _hung_up_after(self._patience_seconds, connection),
                 connection.cursor(row_factory=dict_row) as cursor,
             ):
-                # The text is the dashboard's own file's, and values go beside it.
+                # The text is from the dashboard's own file; values are passed as parameters.
                 return tuple(cursor.execute(asked.sql.encode(), dict(asked.values)).fetchall())
         except psycopg.errors.QueryCanceled as error:
             raise QueryFailed(
@@ -149,7 +149,7 @@ def _check(connection: psycopg.Connection[Any]) -> None:
 
 @contextmanager
 def _hung_up_after(seconds: float, connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """A server that stands still keeps its connections and says nothing: then waiting for it ends here, in an error."""
+    """A suspended server keeps its connections and never answers: this ends the wait with an error."""
     # A line of its own to the socket: the connection may be closed, and its number given away, when time is up.
     with socket.socket(fileno=os.dup(connection.fileno())) as line:
 
@@ -168,7 +168,7 @@ def _hung_up_after(seconds: float, connection: psycopg.Connection[Any]) -> Itera
 
 
 def _missing(said: str) -> str:
-    """The table, from what Postgres says: ``relation "marts.rfm" does not exist``."""
+    """The table named in Postgres' message: ``relation "marts.rfm" does not exist``."""
     found = re.search(r'"([^"]+)"', said)
     return found[1] if found else "a table"
 

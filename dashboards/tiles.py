@@ -28,14 +28,14 @@ CURRENT = ' aria-current="page"'
 
 
 def note(card: Card) -> str:
-    """What a card means, below its name; empty when its name says it."""
+    """What a card means, below its name; empty when its name is enough."""
     return f'<span class="ih-note">{escape(card.description)}</span>' if card.description else ""
 
 
 def head(card: Card, rows: Sequence[Row], age: Age | None, stuck: str = "", caution: str = "") -> str:
-    """A card's title line: name, what it means, legend, and the dot that says how fresh it is.
+    """A card's title line: name, what it means, legend, and the dot that shows how fresh it is.
 
-    ``stuck`` says why the numbers below are old, ``caution`` what to know before they are believed. A series without a
+    ``stuck`` is why the numbers below are old, ``caution`` a warning about them. A series without a
     number is not in the legend.
     """
     legend = ""

@@ -136,7 +136,7 @@ def _top(dashboard: Dashboard, choices: Choices) -> dict[str, str]:
     with right.container(key="filters", horizontal=True, horizontal_alignment="right", vertical_alignment="bottom"):
         for parameter in dashboard.parameters:
             listed = choices[parameter.name]
-            if listed is None:  # what the address says stays as it is, until there is a list to pick from
+            if listed is None:  # the address' value stays until there is a list to pick from
                 values[parameter.name] = st.query_params.get(parameter.name, "")
                 continue
             titles = dict(listed)

@@ -29,7 +29,7 @@ AVRO_PRIMITIVES = {
     "float": "float",
     "enum": "string",
     "date": "date",
-    # avro-confluent knows no zone: the zone of every session is UTC, and the lake's column says so.
+    # avro-confluent has no zones: the zone of every session is UTC, which the lake's column states.
     "timestamp-millis": "timestamp(3)",
 }
 

@@ -2,7 +2,7 @@
 
 A window is final when the watermark has passed its end by the horizon, and everything read until then is in the
 tables. So: read the watermarks, wait for a checkpoint that began after that and is complete (its sinks have flushed),
-and what the watermarks said is then certain.
+and the watermarks are then certain.
 
 The main job judges all events. Where another job writes what readers see, both must have come so far.
 """

@@ -72,7 +72,7 @@ Offsets = Mapping[tuple[str, int], int]
 
 
 class NotReady(InsightsError):
-    """A step of a hand-over came too early; the text says what it waits for."""
+    """A step of a hand-over came too early; the message names what it waits for."""
 
 
 def prepare_version(deployment: Deployment, aggregate: Aggregate) -> None:
@@ -153,9 +153,9 @@ def _refuse_other(deployment: Deployment, job: LiveJob) -> None:
 
 
 def caught_up(deployment: Deployment, aggregate: Aggregate) -> tuple[bool, str]:
-    """Whether this version's job has written all that the main job had read when asked, and a line that says how far.
+    """Whether this version's job has written all that the main job had read when asked, and a line on how far it is.
 
-    Blocks for three checkpoints at most: both jobs tell how far they are when a checkpoint is complete, and by then
+    Blocks for three checkpoints at most: both jobs report their progress when a checkpoint is complete, and by then
     what they read is in their tables. Ask right before a swap.
     """
     name = second_name(aggregate.name, aggregate.version)

@@ -1,4 +1,4 @@
-"""How the live jobs get on, as Flink tells it: why one keeps failing, and since when. In ops.live_jobs for alerts."""
+"""The health of the live jobs, as reported by Flink: why one keeps failing, and since when. For alerts."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class HealthRecorder:
         self._rest = FlinkRest(deployment.flink_url)
 
     def step(self) -> None:
-        """Raises Retryable when Postgres is away. A Flink that is away is what there is to say."""
+        """Raises Retryable when Postgres is away. That Flink is away is recorded as well."""
         looks = {} if held(self._deployment) else dict(self._looks())
         now = self._clock()
         # After the look: what was asked for during it is known.

@@ -1,7 +1,7 @@
-"""A live job stopped on purpose stays so until somebody starts it: the hold says who stopped it, and when.
+"""A live job stopped on purpose stays stopped until somebody starts it: the hold records who stopped it, and when.
 
-It is a file that is there or not, written whole. Whoever keeps the job running looks at it under the lock of those who
-submit and stop (``deploy.one_at_a_time``), so that there is no moment between a job's end and its hold.
+It is a file that exists or not, written atomically. What keeps the job running reads it under the lock of those who
+submit and stop (``job_control.one_at_a_time``), so that there is no moment between a job's end and its hold.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def held(deployment: Deployment) -> Hold | None:
     try:
         known = json.loads(written)
         return Hold(by=known["by"], at=datetime.fromisoformat(known["at"]), why=known["why"])
-    except (ValueError, KeyError, TypeError):  # an earlier version's says nothing
+    except (ValueError, KeyError, TypeError):  # an earlier version's is empty
         return Hold(by="somebody", at=since)
 
 
@@ -84,7 +84,7 @@ def release(deployment: Deployment) -> None:
 
 
 def record(connection: Connection, hold: Hold | None) -> None:
-    """Tells Postgres, for the alerts: ops.holds has a row while there is a hold. In the caller's transaction."""
+    """Writes it to ops.holds for the alerts, which has a row while there is a hold. In the caller's transaction."""
     connection.execute("delete from ops.holds")
     if hold:
         connection.execute(

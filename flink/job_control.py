@@ -42,7 +42,7 @@ class LogIncomplete(InsightsError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
-    """One job, as Flink tells it; None throughout when Flink is away.
+    """One job, as reported by Flink; all None when Flink is away.
 
     ``lag`` is the number of records on the log that it has not read; None when not known. ``failing`` is None of one
     that has completed a checkpoint since it last failed.
@@ -77,9 +77,9 @@ class StartOverUnfinished(InsightsError):
 def submit(deployment: Deployment) -> str:
     """Starts every live job that is deployed and does not run; the main job's id. Blocks until they run.
 
-    Ends a hold. Each goes on from its newest snapshot, as it was deployed, whatever the folders say by now. The main
-    job starts from the log's beginning, as the folders are, when it has none. Raises JobFailed with Flink's reason,
-    StateTooOld when a snapshot is past use, StartOverUnfinished.
+    Ends a hold. Each resumes from its newest snapshot, as it was deployed, even if the folders have changed since. The
+    main job starts from the log's beginning, as the folders are, when it has none. Raises JobFailed with Flink's
+    reason, StateTooOld when a snapshot is past use, StartOverUnfinished.
     """
     with one_at_a_time(deployment), asked_for(deployment):
         return submit_deployed(deployment)
@@ -144,14 +144,14 @@ def _run(deployment: Deployment, job: LiveJob) -> str:
     reached: Mapping[str, datetime] = {}
     if snapshot is not None:
         refuse_expired(deployment, snapshot, time.time())
-        # What is final stays so, though state of a partition that was silent for long is forgotten.
+        # What is final stays so, though the state of a long-silent partition is dropped.
         reached = floors(deployment)
     _run_client(deployment, live_plan(deployment, reached, job), snapshot)
     return _await_running(rest, job.name, deadline_seconds=RUNNING_SECONDS)
 
 
 def start_over(deployment: Deployment) -> str:
-    """Forgets all jobs' state, empties the tables and starts one from the log's beginning; its id. Blocks till it runs.
+    """Discards all jobs' state, empties the tables, starts one from the log's beginning; its id. Blocks until it runs.
 
     That one computes everything as the folders are: hand-overs end, and readers see the folders' versions. Raises
     LogIncomplete, and changes nothing, when retention has removed a topic's first records: they would be lost.

@@ -145,7 +145,7 @@ def settings(deployment: Deployment) -> dict[str, str]:
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.initial-backoff": "1 s",
         "restart-strategy.exponential-delay.max-backoff": "10 s",
-        # A job that ran for so long has forgotten its earlier failures: the next one waits a second again.
+        # After running this long, earlier failures no longer count: the next restart waits one second again.
         "restart-strategy.exponential-delay.reset-backoff-threshold": "1 min",
         "restart-strategy.exponential-delay.attempts-before-reset-backoff": "2147483647",
     }

@@ -44,7 +44,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoints:
-    """``problem`` says why the newest one failed, when it began after the newest complete one."""
+    """``problem`` is why the newest one failed, if it began after the newest complete one."""
 
     newest: Checkpoint | None
     problem: str | None
@@ -72,7 +72,7 @@ def root_cause(stacktrace: str) -> str:
     """The last "Caused by" of a Java stack trace, or its first line: ``PSQLException: ERROR: relation …``."""
     lines = stacktrace.splitlines()
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    # Names of packages tell people little.
+    # Package names mean little to people.
     return PACKAGES.sub("", (causes or lines[:1] or [""])[-1])[:800].strip()
 
 

@@ -34,7 +34,7 @@ def with_options(options: dict[str, str]) -> str:
 
 
 def first_published(job: LiveJob) -> datetime | None:
-    """What was published before this is nothing that the job counts; None when that can't be said.
+    """The job counts nothing that was published before this; None when that is unknown.
 
     No event is published before its time by more than MOST_AHEAD. Nothing holds another time than its own to that.
     """

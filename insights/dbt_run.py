@@ -28,10 +28,10 @@ PYTHON = PROJECT / ".venv-dbt" / "bin" / "python"
 DBT = PYTHON.parent / "dbt"
 KINDER = 10
 DBT_CODES = (0, 1)  # all is well; a model or test failed. Any other is no end that dbt meant.
-# What Postgres is told of dbt's sessions. Room for a year of orders to be grouped in memory: its 4 MB are soon full,
+# Postgres' settings for dbt's sessions. Room for a year of orders to be grouped in memory: its 4 MB are soon full,
 # and then it sorts on disk. No compiling of queries: for some seconds of work it costs more than it gives. No waiting
 # for the disk at a commit: a crash of the server may lose the newest builds, whole ones and in order, and the next does
-# them anew.
+# them again.
 SESSION = "-c work_mem=48MB -c jit=off -c synchronous_commit=off"
 LOCK = "select pg_try_advisory_lock(hashtextextended('insights.dbt', 0))"
 KEPT_DAYS = 30
@@ -132,13 +132,13 @@ def log_path(settings: Settings) -> Path:
 
 
 def code_of_macros(project: Path) -> str:
-    """Another text when a macro of the dbt project is another: dbt tells no model what its macros say."""
+    """A text that changes with the macros of the dbt project: dbt gives a model no hash of its macros."""
     texts = [path.read_bytes() for path in sorted((project / "macros").rglob("*.sql"))]
     return hashlib.sha256(b"\0".join(texts)).hexdigest()
 
 
 def project_environment(target: str, *, compiled: Path, logs: Path) -> dict[str, str]:
-    """What dbt must be told for a target of our project: where things are, and to keep to itself."""
+    """The environment of dbt for a target of our project: where things are, and no telemetry."""
     return {
         **os.environ,
         "DBT_PROJECT_DIR": str(PROJECT / "dbt"),
@@ -153,7 +153,7 @@ def project_environment(target: str, *, compiled: Path, logs: Path) -> dict[str,
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """What dbt must be told to build this stack's marts."""
+    """The environment of dbt for building this stack's marts."""
     return {
         **project_environment("dev", compiled=settings.dbt_dir / "target", logs=settings.logs_dir),
         "INSIGHTS_DBT_SEVERITY": "warn",  # what comes after a test that fails is built all the same
@@ -165,7 +165,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def run(settings: Settings, arguments: Sequence[str], said: Said) -> str:
-    """Runs dbt, which ends when this process does. What it said went wrong before any model; empty if nothing.
+    """Runs dbt, which ends when this process does. What went wrong before any model; empty if nothing.
 
     Blocks. The live job goes first: dbt is the nicer process.
     """
@@ -173,7 +173,7 @@ def run(settings: Settings, arguments: Sequence[str], said: Said) -> str:
     settings.logs_dir.mkdir(parents=True, exist_ok=True)
     nice = ["nice", "-n", str(KINDER), str(PYTHON), str(EXIT_WITH_PARENT), str(DBT)]
     options = ["--log-format", "json", "--log-format-file", "text", "--log-file-max-bytes", "5000000"]
-    options += ["--log-level-file", "info"]  # all that it could say costs a third of a small build's time
+    options += ["--log-level-file", "info"]  # its debug log costs a third of a small build's time
     with subprocess.Popen(
         [*nice, *options, *arguments],
         env=environment(settings),
@@ -255,7 +255,7 @@ def _who(connection: Connection) -> str:
 
 
 def _begin(connection: Connection, selection: str) -> str:
-    """The new build's number. One that was killed is said to have failed: the lock is ours, so none is going on."""
+    """The new build's number. A killed build is marked as failed: the lock is ours, so none is running."""
     connection.execute(
         "update ops.dbt_builds set ended_at = now(), outcome = 'failed', message = %s where ended_at is null",
         ("it was interrupted: killed, or Postgres went down",),

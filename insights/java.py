@@ -22,7 +22,7 @@ SECONDS = 120.0
 
 
 class CompileFailed(InsightsError):
-    """Our Java does not fit Flink's; the text holds what the compiler said."""
+    """Our Java does not fit Flink's; the message has the compiler's output."""
 
 
 def java_home() -> Path:

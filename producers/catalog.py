@@ -146,7 +146,7 @@ class Scraper:
 
 
 def send(this: Run, memory: Memory) -> None:
-    """Publish what the memory holds and forget it once Kafka has it. Blocks until acknowledged."""
+    """Publish what the memory holds, and remove it once Kafka has it. Blocks until acknowledged."""
     observations = memory.unsent()
     for record in observations:
         try:
@@ -171,7 +171,7 @@ def send(this: Run, memory: Memory) -> None:
 def publish_past(this: Run, memory: Memory, base: str) -> None:
     """Publish what would have been seen of the demo shop in ``options.history`` until now. Blocks until acknowledged.
 
-    Raises Misconfigured for another shop: only of the demo shop it is known what its pages said.
+    Raises Misconfigured for another shop: only the demo shop's past pages are known.
     """
     from producers.demo_shop.past import observations
 

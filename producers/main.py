@@ -20,7 +20,7 @@ from schemas.errors import InsightsError, Misconfigured, RowsRefused
 
 
 def produce(name: str, options: Options) -> int:
-    """Run a source in this process until it is done or told to stop. Returns how many events it published.
+    """Run a source in this process until it is done or asked to stop. Returns how many events it published.
 
     Raises InsightsError with a text for people; logs to stderr.
     """
@@ -137,7 +137,7 @@ def _refuse_misplaced(name: str, given: Mapping[str, object]) -> None:
 def ready_mapping(file: Path | None, mapping: Path | None, *, confirmed: bool) -> Path | None:
     """The mapping's file: the one given, a ready one by its name, or for ``auto`` the ready one that fits the file.
 
-    What was found is said on stderr, and confirmed on the terminal unless it is already. Raises Misconfigured.
+    What was found is printed on stderr, and confirmed on the terminal unless it is already. Raises Misconfigured.
     """
     from producers.order_file import export
 

@@ -7,7 +7,7 @@ from schemas.errors import Misconfigured
 
 
 def run(this: Run) -> None:
-    """Publish orders until told to stop, or until the file is read. Raises Misconfigured as its parts do."""
+    """Publish orders until asked to stop, or until the file is read. Raises Misconfigured as its parts do."""
     # Each is loaded when it runs: a file needs no simulated people, whose names take half a second to load.
     if this.options.from_file is not None:
         from producers.order_file import source as order_file

@@ -149,7 +149,7 @@ class Publisher:
 
         ``stage`` is where it failed (Connect's word; here ``VALUE_CONVERTER`` or ``TRANSFORMATION``), ``origin`` where
         the bytes stood (``{"file": ..., "line": ...}``) and is written under the same prefix. Of bytes that are too
-        many even for that topic the head goes, and a header ``truncated.from`` tells how many they were.
+        many even for that topic the head goes, and a header ``truncated.from`` has their number.
         """
         letters = catalogue.event("ops.dead_letter")
         counts = self.counts.setdefault(letters.topic, TopicCounts())

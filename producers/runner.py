@@ -38,7 +38,7 @@ class Options:
         start: where the past begins; wins over ``history``. Processes that must agree are given the same.
         metrics_port: serve Prometheus metrics there; None does not.
         from_file: a file to read the past from, with
-        mapping: the TOML file that says what its columns are.
+        mapping: the TOML file that describes its columns.
         url: the site to read, for a source that reads the web, and
         product_path: the pattern of its product pages' paths, and
         every: how long from one round over it to the next; None leaves it to the source.
@@ -146,7 +146,7 @@ def run(
     stop: Stop | None = None,
     clock: Callable[[], float] = time.time,
 ) -> int:
-    """Run a source until it is done or told to stop; then flush. Returns how many events it published.
+    """Run a source until it is done or asked to stop; then flush. Returns how many events it published.
 
     Takes over SIGTERM and SIGINT unless ``stop`` is given. ``clock`` gives seconds since 1970. Raises what the source
     raises, Misconfigured when the metrics' port is taken, and DeliveryFailed or BrokerUnavailable when events could

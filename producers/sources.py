@@ -1,4 +1,4 @@
-"""The list of sources: a module each, and a line here, which also says whether the stack runs it."""
+"""The list of sources: a module each, and a line here, which also states whether the stack runs it."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ QUOTED = re.compile(r"""(?:\bb|(?<!\w))(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """One letter. ``topic`` is what it was meant for, empty when no header says so; ``dead_at`` when it was sent.
+    """One letter. ``topic`` is what it was meant for, empty without a header for it; ``dead_at`` when it was sent.
 
     ``reason`` quotes no values. ``told`` are all its headers, with the values needed to fix it: they are for
     a terminal, and are kept nowhere else.
@@ -86,7 +86,7 @@ def read(bootstrap: str, start: int, end: int) -> Iterator[DeadLetter]:
 
 
 def _letter(message: Any) -> DeadLetter:
-    # A letter that failed again somewhere has a header twice: the first says what it was meant for.
+    # A letter that failed again somewhere has a header twice: the first has what it was meant for.
     # Postgres takes no text with a NUL.
     headers = ((name, bytes(value or b"").replace(b"\0", b"")) for name, value in reversed(message.headers() or []))
     told = {name: value.decode(errors="replace") for name, value in headers}

@@ -1,4 +1,4 @@
-"""What the log says, kept in Postgres for those who can't ask Kafka: each topic's sum, and every dead letter.
+"""The log's counts, kept in Postgres for those who can't query Kafka: each topic's sum, and every dead letter.
 
 It is counted as `insights status` counts (reconciliation/topic_counts.py). What a letter holds is not copied.
 """
@@ -50,7 +50,7 @@ class ReconciliationRecorder:
         try:
             with connected(self._deployment) as connection:
                 record(connection, held(self._deployment))
-                connection.commit()  # whatever Kafka says
+                connection.commit()  # even if Kafka fails
                 self._keep(connection, self._admin)
         except KafkaException as error:
             raise BrokerUnavailable(f"Kafka at {self._deployment.kafka} did not return its offsets: {error}") from error

@@ -20,7 +20,7 @@ TIME_ZONE = "UTC"
 
 
 class MetabaseAway(Retryable):
-    """Metabase did not answer, or said that it can't now."""
+    """Metabase did not answer, or answered that it is unavailable."""
 
 
 class NotLetIn(Misconfigured):
@@ -32,7 +32,7 @@ class MetabaseRefused(InsightsError):
 
     Attributes:
         status: of the answer.
-        said: Metabase's own words.
+        said: Metabase's own message.
     """
 
     def __init__(self, request: str, status: int, said: str) -> None:
@@ -133,7 +133,7 @@ def _set_up(client: httpx.Client, account: Account, properties: Mapping[str, Any
         "prefs": {"site_name": SITE_NAME, "site_locale": "en"},
     }
     session = str(_asked(client, "POST", "setup", body=body)["id"])
-    # The page's days and hours are UTC; in a Metabase that others use, it is not ours to say.
+    # The page's days and hours are UTC; in a Metabase that others use, that is not ours to set.
     zone = {"X-Metabase-Session": session}
     _asked(client, "PUT", "setting/report-timezone", body={"value": TIME_ZONE}, headers=zone)
     return session

@@ -25,6 +25,6 @@ def described(key: str, description: str) -> str:
 
 
 def key_of(description: object) -> str | None:
-    """The key that a description tells; None when it tells none."""
+    """The key in a description, or None."""
     found = NOTE.search(description) if isinstance(description, str) else None
     return found["key"] if found else None

@@ -57,7 +57,7 @@ def _tag(key: str, parameter: Parameter) -> dict[str, Any]:
 
 def _with_first_row(sql: str, parameter: Parameter, choices_sql: str) -> str:
     name = parameter.name
-    # The dashboard's own file says what it selects from.
+    # What it selects from is in the dashboard's own file.
     first = f"select choice.value from (\n{choices_sql}\n) as choice limit 1"  # noqa: S608
     value = f"coalesce([[{{{{{name}}}}}, ]]({first}), '')"
     parts, end = [], 0

@@ -1,4 +1,4 @@
-"""Brings a Metabase to what the dashboards' files say, and tells what that changes. Run again, it changes nothing.
+"""Makes a Metabase match the dashboards' files, and reports what that changes. Run again, it changes nothing.
 
 What is ours is found by marks (identity.py), never by its name alone, and what is not ours is left as it is: cards and
 dashboards of others in our collections, and cards that somebody put on one of our dashboards.
@@ -319,7 +319,7 @@ def _parent(collection: Mapping[str, Any]) -> int | None:
 
 
 def covers(found: Any, wanted: Any) -> bool:
-    """Whether ``found`` says all that ``wanted`` does; Metabase adds things of its own to what it was sent."""
+    """Does ``found`` hold everything in ``wanted``; Metabase adds fields of its own."""
     if isinstance(wanted, Mapping):
         found = found if isinstance(found, Mapping) else {}
         return all(covers(found.get(name), value) for name, value in wanted.items())

@@ -208,7 +208,7 @@ def missing_targets(dashboards: Iterable[MetabaseDashboard]) -> list[str]:
 
 
 def merged(wanted: Sequence[Body], found: Sequence[Mapping[str, Any]], ours: frozenset[int]) -> list[Body]:
-    """Dashcards to send: ours with the numbers that they have there, and then what somebody else put beside them.
+    """Dashcards to send: ours with the ids that they have there, then those that somebody else added.
 
     ``ours``: numbers of all cards that are ours, those that leave the dashboard included.
     """

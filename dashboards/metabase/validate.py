@@ -43,7 +43,7 @@ class ValidatorMissing(Misconfigured):
 
 
 class ValidatorFailed(InsightsError):
-    """The vendor's command line said something that is neither yes nor no."""
+    """The vendor's command line gave an answer that is neither valid nor invalid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -238,7 +238,7 @@ def _table(card: TableCard, currency: str) -> dict[str, Any]:
 
 
 def _shown(column: TableColumn) -> dict[str, tuple[NumberFormat, str | None]]:
-    """The column, and the one beneath it: Metabase has no second line in a cell, so it stands beside it."""
+    """The column, and the one beneath it: Metabase has no second line in a cell, so it is a column of its own."""
     shown: dict[str, tuple[NumberFormat, str | None]] = {column.column: (column.format, column.title)}
     if column.under:
         shown[column.under] = ("text", column.under.replace("_", " ").capitalize())

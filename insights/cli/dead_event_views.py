@@ -63,7 +63,7 @@ def records_tables(records: DeadRecords) -> Group:
 
 
 def as_json(letters: Sequence[DeadLetter], records: Sequence[DeadRecord]) -> list[dict[str, Any]]:
-    """Letters with all their headers, then records; ``dead`` says which it is."""
+    """Letters with all their headers, then records; ``dead`` is which of the two."""
     return [
         *(
             {"dead": "letter", "offset": each.offset, "dead_at": each.dead_at.isoformat(), **each.told}

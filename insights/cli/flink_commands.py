@@ -93,7 +93,7 @@ def savepoint() -> None:
 
 
 def end_stop(settings: Settings) -> bool:
-    """Was the live job stopped by somebody? That has an end now, and is said. Another hold is said, and stays."""
+    """If somebody stopped the live job, that hold ends here, with a line. Any other hold is shown, and stays."""
     from flink import job_control
     from insights.wiring import deployment
 

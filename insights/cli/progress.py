@@ -68,7 +68,7 @@ class _Lines:
         self._lock = threading.Lock()
 
     def report(self, step: Step) -> None:
-        """Says a step, if it is worth a line. From any thread."""
+        """Print a step, if it is worth a line. From any thread."""
         with self._lock:
             now = self._clock()
             began = self._began.setdefault(step.name, now)

@@ -89,7 +89,7 @@ def plan(
 def wish_of(
     names: list[str], *, every: bool, since: str | None, until: str | None, from_beginning: bool, late: bool
 ) -> Wish:
-    """What the options ask for. Raises Misconfigured when they contradict each other or say too little."""
+    """What the options ask for. Raises Misconfigured when they contradict each other or are incomplete."""
     from replay.planning import Wish, everything
 
     if late and (names or every):

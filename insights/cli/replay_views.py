@@ -275,7 +275,7 @@ def changes_sheet(run: Run) -> TerminalTable:
 
 
 def explanation_sheets(found: Explanation) -> Iterator[TerminalTable]:
-    """The events behind a row, and the row beside what they come to."""
+    """The events behind a row, and the row next to their result."""
     sheet = TerminalTable(
         counted(len(found.events), "event"),
         Column(),

@@ -78,7 +78,7 @@ def currency_line(currency: str) -> TerminalTable:
 
 
 def alerts_line(alerts: Summary) -> TerminalTable:
-    """What fires, in one line, and whether it could be told."""
+    """What fires, in one line, and whether notifications were delivered."""
     sheet = TerminalTable("", Column(), Column(flows=True), gaps=(1,))
     firing = [(alerts.critical, "critical"), (alerts.warning, "warning"), (alerts.info, "info")]
     said = [f"{count:,} {severity}" for count, severity in firing if count]

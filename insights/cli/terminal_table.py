@@ -1,7 +1,7 @@
 """Tables for a terminal of any width: no number is cut, and no word is broken that fits on a line.
 
 rich draws them. Its own tables break the words, or cut the numbers, of a column that has too little room; here what has
-none beside its row goes beneath it.
+none next to its row goes below it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rich.text import Text
 
 GAPS = (2, 1)
 INDENT = 2
-# A text with less room than this beside its row reads better beneath it.
+# A text with less room than this next to its row reads better below it.
 ROOM = 28
 
 
@@ -29,7 +29,7 @@ class Column:
     Attributes:
         name: stands above it. The first column has the sheet's title there.
         right: for numbers.
-        flows: holds texts of any length, wrapped at words beside their row, or beneath it where there is little room.
+        flows: holds texts of any length, wrapped at words next to their row, or below it where there is little room.
         at_least: width that is kept free for it, so that nothing moves when its values change.
     """
 

@@ -1,6 +1,6 @@
 """The whole stack as a list: servers, what must be done on them, what recurs, and the daemons that use them.
 
-Adding a daemon is one entry in ``daemons``; a source that is to run by itself says so in its line in
+Adding a daemon is one entry in ``daemons``; a source that the stack runs is marked in its line in
 producers/sources.py.
 """
 
@@ -49,7 +49,7 @@ class UpPlan:
         daemons: run producers, the demo shop and the page.
         history: past of the synthetic shop (``12h``); None takes the setting.
         history_file: real order history to begin with, instead of a synthetic past, read by
-        mapping: the TOML file that says what its columns are.
+        mapping: the TOML file that describes its columns.
         rate: events per second of the synthetic shop; None takes the setting.
         seed: of the synthetic shop; None takes the setting.
     """
@@ -130,22 +130,22 @@ def recurring_jobs(settings: Settings, plan: UpPlan) -> list[Recurring]:
 
 
 class LiveJobs:
-    """The live jobs run, or somebody stopped them and what the task says tells who."""
+    """The live jobs run, or somebody stopped them and the task's detail names who."""
 
     def __init__(self, target: Deployment) -> None:
         self._target = target
-        self._told: Hold | None = None
+        self._known_hold: Hold | None = None
 
     def run(self) -> str:
         """Blocks until they run. Raises what ``job_control.submit`` does, but does not end a hold."""
         line = job_control.keep_running(self._target)
-        self._told = held(self._target)
+        self._known_hold = held(self._target)
         return line
 
     def still_done(self) -> bool:
         """May raise FlinkUnavailable."""
         hold = held(self._target)
-        return hold == self._told and (hold is not None or job_control.all_run(self._target))
+        return hold == self._known_hold and (hold is not None or job_control.all_run(self._target))
 
 
 def _command(settings: Settings, name: str, *arguments: str) -> Command:
@@ -215,7 +215,7 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
 
 
 def further_sources(settings: Settings, sources: Sequence[Source]) -> list[Part]:
-    """Those of the sources whose line says that the stack runs them. Their metrics are on ports in a row."""
+    """The sources that the stack runs, as their lines state. Their metrics are on ports in a row."""
     chosen = [(source, source.in_stack) for source in sources if source.in_stack is not None]
     return [
         _producer(settings, source.name, settings.sources_metrics_port + number, list(options), ("job",))

@@ -35,7 +35,7 @@ POLL_SECONDS = 0.2
 
 
 class StackNotUp(InsightsError):
-    """Something of the stack did not come up; the text says what it said and where its log is."""
+    """A part of the stack did not come up; the message has its detail and where its log is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +60,9 @@ def up(settings: Settings, plan: UpPlan, report: Report) -> None:
     for folder in (settings.run_dir, settings.logs_dir, settings.conf_dir, settings.producers_dir):
         folder.mkdir(parents=True, exist_ok=True)
     _fetch_jars(settings, report)
-    things = everything(settings, plan)  # first: what is wrong in the settings is told here, and nothing started
+    things = everything(settings, plan)  # first: wrong settings are reported here, before anything starts
     _start_supervisor(settings, plan)
-    # The marts wait for the past, as is said below.
+    # The marts wait for the past, as shown below.
     await_all(settings, [t.name for t in things if not (plan.daemons and t.name == "marts")], report)
     if plan.daemons:
         past = Past(settings, plan.source)
@@ -115,7 +115,7 @@ def _start_supervisor(settings: Settings, plan: UpPlan) -> None:
 
 
 def _forget_tasks(settings: Settings) -> None:
-    """What an earlier run says of itself is not this run's progress. The processes it names may still be adopted, and
+    """The state of an earlier run is not this run's progress. The processes it names may still be adopted, and
     recurring jobs run when they would have.
     """
     state = read_state(settings.run_dir)
@@ -151,7 +151,7 @@ def await_all(settings: Settings, names: list[str], report: Report) -> None:
 
 
 def _is_up(record: Record) -> bool:
-    """A recurring job whose newest run failed runs again by itself: `up` says so, and does not wait for it."""
+    """A recurring job whose newest run failed runs again by itself: `up` reports it and does not wait."""
     return record.state in ("running", "done") or (record.recurring is not None and record.state == "failed")
 
 

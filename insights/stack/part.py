@@ -1,4 +1,4 @@
-"""What the supervisor runs: parts (processes that stay), tasks (things to get done, and done again when undone), and
+"""What the supervisor runs: parts (processes that stay), tasks (steps that are repeated when they are undone), and
 recurring jobs (steps that are repeated for as long as the stack is up).
 """
 
@@ -17,7 +17,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class ServerSetupFailed(InsightsError):
-    """A server could not be set up; the text holds what it said."""
+    """A server could not be set up; the message has its output."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Part:
         cwd: folder that it runs in.
         stop_signal: what asks it to end.
         stop_seconds: how long it may take to; then it is killed.
-        ends: exit codes with which it did its work and is not started again, and what is said of it then. Servers have
+        ends: exit codes after which it is finished and not restarted, each with the detail to show. Servers have
             none: one that was asked to end, but not by us, is started again.
     """
 
@@ -54,7 +54,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """Something to get done once the things in ``after`` are there, and again when ``still_done`` says that it is not.
+    """A step that runs once the things in ``after`` are up, and again when ``still_done`` returns False.
 
     ``run`` may block, returns a line for people, and raises InsightsError when it can't; that is tried again.
     """
@@ -73,7 +73,7 @@ class Recurring:
     Attributes:
         name: of the job, and of its log file if it has one.
         step: one run; may block. Raises when it failed, and runs again at its time all the same.
-        says: what it keeps, for people.
+        says: what it does, as status shows it.
         every_seconds: from the beginning of one run to that of the next.
         first_after_seconds: how long after the stack was first up the first run begins.
         after: parts and tasks that must be there for a run to begin.

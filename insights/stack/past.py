@@ -55,7 +55,7 @@ class Past:
         return False
 
     def reached(self) -> datetime | None:
-        """The time up to which every topic is counted; None before the first event, or when Postgres does not say."""
+        """The time up to which every topic is counted; None before the first event, or when Postgres is away."""
         with suppress(PostgresAway, psycopg.Error), opened(self._settings.postgres_dsn) as connection:
             row = connection.execute(REACHED).fetchone()
             return row[0] if row else None

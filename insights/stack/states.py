@@ -103,7 +103,7 @@ def log_path(settings: Settings, part: str) -> Path:
 
 
 def counted_until(settings: Settings) -> datetime | None:
-    """The newest minute with an order that is counted; None before the first, or when Postgres does not say."""
+    """The newest minute with an order that is counted; None before the first, or when Postgres is away."""
     with suppress(PostgresAway, psycopg.Error), opened(settings.postgres_dsn) as connection:
         row = connection.execute("select max(window_start) from live.sales_per_minute").fetchone()
         return row[0] if row else None

@@ -21,7 +21,7 @@ from schemas.binary import EPOCH
 
 ROUND_SECONDS: Final = 300
 LAST_LOOK: Final = timedelta(hours=6)
-ADDED: Final = frozenset({"occurred_at", "trace", "content_hash"})  # to what the page says
+ADDED: Final = frozenset({"occurred_at", "trace", "content_hash"})  # to what the page has
 
 Record = dict[str, Any]
 
@@ -40,7 +40,7 @@ def observations(seed: int, currency: str, base: str, since: datetime, until: da
 
 
 def _as_on_its_page(shelf: Shelf, pages: Pages, base: str, product: Product, at: datetime) -> Record:
-    """What its page says of a product, read as the scraper reads it. How many there were is not known any more."""
+    """A product's page as the scraper would have read it. The number in stock is no longer known."""
     article = shelf.article(product, at)
     url = base + product_path(article)
     read = parse_product(pages.product(replace(article, stock=1), []), url, at)

@@ -53,7 +53,7 @@ def _shape(path: str, colour: str) -> str:
 
 
 def _around(shape: str, count: int) -> str:
-    """The shape as often as said, turned about the middle of the picture."""
+    """The shape repeated ``count`` times, rotated around the middle of the picture."""
     return "".join(f'<g transform="rotate({360 * i / count:.1f} 300 300)">{shape}</g>' for i in range(count))
 
 

@@ -85,7 +85,7 @@ def slug(text: str) -> str:
 
 
 class Shelf:
-    """All articles of one shop. ``stock_at`` says how many units of a product there are."""
+    """All articles of one shop. ``stock_at`` gives the units of a product."""
 
     def __init__(self, seed: int, stock_at: StockAt, currency: str = "EUR") -> None:
         self.products = products(seed)

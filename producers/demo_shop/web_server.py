@@ -118,7 +118,7 @@ class Site:
 
 
 def _answer(request: web.Request, text: str, kind: str, changed_at: datetime | None = None) -> web.Response:
-    """The text, or 304 without it when the client holds the same. ``changed_at`` is told, but the ETag decides."""
+    """The text, or 304 without it when the client has the same. ``changed_at`` is sent, but the ETag decides."""
     tag = hashlib.sha256(text.encode()).hexdigest()[:24]
     held = request.if_none_match or ()
     same = any(entry.value in (tag, "*") for entry in held)

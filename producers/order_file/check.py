@@ -53,7 +53,7 @@ class Finding:
 
 
 def found(file: OrderFile, state: Path, now: datetime, currency: str) -> Finding:
-    """What would become of a file's rows if it were published now, beside what is known of its source.
+    """What would become of a file's rows if it were published now, given what is known of its source.
 
     ``currency`` is the shop's: it sells in no other.
     """

@@ -2,7 +2,7 @@ r"""What the columns of an order file are, from a TOML file. Ready ones for know
 
 ::
 
-    source = "bikes"              # what the events say they come from; short, lower case; the same for each export
+    source = "bikes"              # the source of the events; short, lower case; the same for each export
     delimiter = ";"               # one character, "whitespace", or "auto" (the default: found in the first rows)
     header = true                 # is there a header? the default: yes, if a column is called by its name
     date_format = "%d.%m.%Y"      # as in Python's strptime; or "iso" (the default), "epoch_seconds", "epoch_millis",
@@ -12,7 +12,7 @@ r"""What the columns of an order file are, from a TOML file. Ready ones for know
     decimal_point = ","           # the other sign separates thousands. Without it the sign is a point, and an amount
                                   # that may be meant in two ways (1.500) is refused
     encoding = "auto"             # found from its bytes: UTF-8, UTF-16, cp1252, Shift-JIS; or its name
-    inherit_blanks = true         # an order's later rows leave out what its first row says
+    inherit_blanks = true         # an order's later rows leave out what its first row has
     summary_rows = true           # a row of an order without a product is its head, not a line
     guests = true                 # an order without a customer is a guest's of its own; else it is refused
     cancellation_prefix = "C"     # orders that begin so are cancellations: their negative quantities were paid back.

@@ -1,9 +1,9 @@
 """The orders and refunds that an order file holds, each whole or refused whole. Pure: rows in, records out.
 
 **Identity.** The id of an order's event is made of the source, the order's id and its time, never of the file: the same
-order in a mended file, or in two exports that overlap, is one event. Where rows have no order id, a row is an order and
-its id is made of what it says and of how many rows before it say the same: two equal rows of a file are two orders, and
-an export that holds both again holds the same two. A ``digest`` is of everything that an event says; an order whose
+order in a corrected file, or in two exports that overlap, is one event. Where rows have no order id, a row is an order,
+and its id is made of its contents and of how many equal rows come before it: two equal rows of a file are two orders,
+and an export that holds both again holds the same two. A ``digest`` covers everything in an event; an order whose
 digest changed under a known id is a correction.
 """
 
@@ -197,7 +197,7 @@ class _Assembly:
                 texts[name] = first[name]
 
     def _without_cancelled(self, rows: list[tuple[Record, Texts]]) -> list[tuple[Record, Texts]]:
-        """Without the items that were cancelled; all of them if none was sold, and the order says what it is."""
+        """Without the items that were cancelled; all of them if none was sold, with the order's own status."""
         sold: list[tuple[Record, Texts]] = []
         cancelled: list[tuple[Record, Texts]] = []
         for row in rows:
@@ -259,7 +259,7 @@ class _Assembly:
                 line=records[0].line,
             )
         if amount:
-            # A part of an order that was paid back: which of its goods came back, the file does not say.
+            # A part of an order that was paid back: the file does not have which goods came back.
             yield self._refund(head, tuple(lines) if amount >= goods else (), amount, records)
 
     def _returned(self, head: Head, back: list[Line], records: tuple[Record, ...]) -> Step:

@@ -63,7 +63,7 @@ def _of_refund(step: Step) -> dict[str, Any]:
 def order_lines(line: Line) -> list[dict[str, Any]]:
     """The line as the contract's lines, whose units and money are both exact.
 
-    A total that its units don't divide becomes two lines, one with the price rounded down and one a cent dearer; the
+    A total that its units don't divide becomes two lines, one with the price rounded down and one a cent higher; the
     discount is the first one's, as far as it goes.
     """
     price, dearer_units = divmod(line.total, line.quantity)

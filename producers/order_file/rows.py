@@ -1,4 +1,4 @@
-"""Rows of an order file as what they say: texts by field, then an order's head and its lines. Pure."""
+"""Rows of an order file, parsed: texts by field, then an order's head and its lines. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from schemas.currency import is_currency
 from schemas.errors import PoisonEvent
 
 LONGEST_TEXT: Final = 1000
-REMEMBERED: Final = 65_536  # lines that say the same are read once: most rows of a shop sell what others did
+REMEMBERED: Final = 65_536  # equal lines are read once: most rows of a shop sell what others did
 MONEY_OF_THE_ORDER: Final = ("shipping", "tax", "order_discount", "refunded")
 HEAD_FIELDS: Final = (
     *OF_THE_ORDER,
@@ -34,7 +34,7 @@ CURRENCY_NAMES: Final = {
 
 
 class BadRow(PoisonEvent):
-    """A row, and with it its order, can't be counted. The text says which field, what it is, and why.
+    """A row, and with it its order, can't be counted. The message names the field, its value and the reason.
 
     Attributes:
         field: of the mapping; empty when it is the row as a whole.
@@ -63,7 +63,7 @@ class Line(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What an order's first row says of the whole; money in cents. ``refunded`` None: the file does not say."""
+    """What an order's first row has about the whole; money in cents. ``refunded`` None: the file has no such column."""
 
     order_id: str | None
     at_ms: int
@@ -116,11 +116,11 @@ class RowReader:
         return str(at[0] + 1)
 
     def order_id(self, record: Record) -> str:
-        """The id of the order that a row is of, as far as it can be told even of a row that is refused."""
+        """The id of the order that a row is of, as far as it is readable, even in a refused row."""
         return next((text for text in self._cells_of(record, "order_id") if text), "")
 
     def is_note(self, record: Record) -> bool:
-        """Whether a row is none of an order, but what the export says of itself: ``3, record(s) downloaded``."""
+        """Is a row no order's, but a line about the export itself: ``3, record(s) downloaded``."""
         if not self._notes or any(self._cells_of(record, "product_id")):
             return False
         said = [folded(cell) for cell in record.cells if cell.strip()][:2]
@@ -315,7 +315,7 @@ class RowReader:
 
 
 def check_same_order(texts: Texts, first: Texts, *, inherit_blanks: bool) -> None:
-    """Raises BadRow when a row says something else of its order than the order's first row."""
+    """Raises BadRow when a row contradicts its order's first row."""
     for field in OF_THE_ORDER:
         here, earlier = texts.get(field, ""), first.get(field, "")
         if here != earlier and (here or not inherit_blanks):

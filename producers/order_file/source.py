@@ -1,4 +1,4 @@
-"""Publishes the orders of a file that are not on the log yet, once each, and says what became of the rest.
+"""Publishes the orders of a file that are not on the log yet, once each, and reports what became of the rest.
 
 The memory is moved only after everything before it is acknowledged, so a file that is read again after a kill goes on
 where it was; what is published twice has the same ids.
@@ -32,7 +32,7 @@ BAD_ROWS_SAID: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What a file asks for beside what is known: ``refused`` holds corrections as well."""
+    """What a file adds to what is known: ``refused`` holds corrections as well."""
 
     steps: Sequence[Step]
     refused: Sequence[Refusal]
@@ -52,9 +52,9 @@ class Tally:
 def run(this: Run) -> None:
     """Publish the orders of ``options.from_file`` that are not on the log yet, in the order of their time.
 
-    Returns when the file is done, a limit is reached or the process is told to stop. Raises Misconfigured, before
+    Returns when the file is done, a limit is reached or the process is asked to stop. Raises Misconfigured, before
     anything is published, for a file or mapping that can't be read. Leaves RowsRefused as the verdict when there are
-    rows that do not count, Interrupted when it was told to stop.
+    rows that do not count, Interrupted when it was asked to stop.
     """
     options = this.options
     if options.from_file is None or options.mapping is None:
@@ -183,7 +183,7 @@ def _refuse(
     error: PoisonEvent,
     sent: dict[str, bytes],
 ) -> None:
-    """Send rows to the dead letters, unless an earlier run has. The first are said in the log."""
+    """Send rows to the dead letters, unless an earlier run has. The first are logged."""
     tally.refused.append(refusal)
     key = _row_key(file, refusal)
     if key in sent:
@@ -214,7 +214,7 @@ def _refuse(
 
 
 def _row_key(file: OrderFile, refusal: Refusal) -> str:
-    """By what the rows hold and which column is wrong, never by their place: a mended file has them elsewhere."""
+    """By what the rows hold and which column is wrong, never by their place: a corrected file has them elsewhere."""
     said = f"{file.mapping.source}\0{refusal.column}\0{refusal.number}\0".encode("utf-8", "replace")
     return f"row:{hashlib.blake2b(said + file.original(refusal.rows), digest_size=12).hexdigest()}"
 

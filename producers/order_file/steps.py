@@ -55,7 +55,7 @@ class Refusal(NamedTuple):
 
 class Skip(NamedTuple):
     """Rows that are rightly counted nowhere: an order that was voided before it was paid, an item of one that was
-    cancelled, or a line that the export says of itself.
+    cancelled, or a line about the export itself.
     """
 
     what: Literal["order", "item", "note"]

@@ -39,7 +39,7 @@ class Record(NamedTuple):
 
 
 class Broken(NamedTuple):
-    """A row that could not be told into cells, and why; ``cells`` are a guess at them."""
+    """A row that could not be split into cells, and why; ``cells`` are a guess."""
 
     line: int
     problem: str
@@ -49,7 +49,7 @@ class Broken(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """A file's rows, blank ones left out. ``form`` says in words what it was read as; ``lines`` are a text's own."""
+    """A file's rows, blank ones left out. ``form`` is what it was read as, in words; ``lines`` are a text's own."""
 
     form: str
     encoding: str
@@ -97,7 +97,7 @@ def folded(name: str) -> str:
 
 
 def read(content: bytes, *, name: str, delimiter: str, encoding: str, wanted: Sequence[str] = ()) -> Table:
-    """The rows of a file. ``wanted`` are the columns that are asked for, by which JSON's lists are told apart.
+    """The rows of a file. ``wanted`` are the mapped columns, which identify JSON's lists.
 
     Raises Misconfigured, with the file's name and what to do, when the whole of it can't be read.
     """

@@ -36,12 +36,12 @@ AMOUNT: Final = re.compile(
 
 
 class BadValue(PoisonEvent):
-    """A cell is not what it should be; the text says what it is, and why that can't be."""
+    """A cell is not what it should be; the message has its value and the reason."""
 
 
 @lru_cache(maxsize=65_536)  # prices repeat
 def cents(text: str, decimal_point: str | None, currency: str) -> int:
-    """The amount in cents, which may be negative. ``decimal_point`` None: the mapping does not say, so it is a point,
+    """The amount in cents, which may be negative. ``decimal_point`` None: the mapping has none, so it is a point,
     and an amount that could be meant in two ways is refused. Raises BadValue.
     """
     bare, negative = _bare(text, currency)

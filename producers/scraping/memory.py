@@ -1,6 +1,6 @@
 """What the scraper keeps between looks, in SQLite: last price and content of each product, and the unsent observations.
 
-An observation is kept here, with its event id, before it is published, and forgotten after Kafka acknowledged it. A
+An observation is kept here, with its event id, before it is published, and removed after Kafka acknowledged it. A
 scraper killed in between publishes it again under the same id, which counts once.
 """
 
@@ -89,7 +89,7 @@ class Memory:
     def looked(self, url: str, etag: str | None, at: datetime, observation: Mapping[str, Any] | None) -> None:
         """Keep the page's ETag and, when something is to be published, the observation.
 
-        A page that could not be read before is forgotten: at once, or when its observation is sent.
+        A page that could not be read before is removed: at once, or when its observation is sent.
         """
         self._database.execute("begin")
         self._database.execute("insert or replace into pages values (?, ?, ?)", (url, etag, at.timestamp()))
@@ -151,7 +151,7 @@ class Memory:
         self._database.execute("commit")
 
     def sent(self, event_ids: Iterable[str], broken_urls: Iterable[str] = ()) -> None:
-        """Forget observations, and mark broken pages, that Kafka acknowledged."""
+        """Remove observations, and mark broken pages, that Kafka acknowledged."""
         event_ids = list(event_ids)
         self._database.execute("begin")
         mended = f"delete from broken where url = ({PAGE_OF})"  # noqa: S608 a constant

@@ -82,7 +82,7 @@ def _availability(told: Any) -> str:
 
 
 def _variants(product: Thing, group: Thing, page: Structured, locale: str) -> Iterator[Variant]:
-    """``group`` is what the variant is one of: what it does not say itself is said there."""
+    """``group`` is what the variant belongs to: properties that the variant lacks are taken from there."""
     about = {n: product.get(n) or group.get(n) for n in ("sku", "name", "url")}
     told = product.get("offers") if product.get("offers") is not None else group.get("offers")
     for offer in map(page.resolved, _few(told)):
@@ -136,7 +136,7 @@ def _of_the_product(specification: Thing) -> bool:
 
 
 def _by_kind(specified: list[Thing], kinds: frozenset[str]) -> list[Thing]:
-    """Of these kinds; a sale price before one that says no kind."""
+    """Of these kinds; a sale price before one without a kind."""
     of_these = [s for s in specified if _kind(s) in kinds]
     return sorted(of_these, key=lambda s: _kind(s) != "saleprice")
 

@@ -1,4 +1,4 @@
-"""What a product page says, as a record of the contract ``catalog.product_observed``. Pure.
+"""A product page as a record of the contract ``catalog.product_observed``. Pure.
 
 Structured data (schema.org's Product, Offer, BreadcrumbList) first, since it is made to be read by machines: JSON-LD,
 then microdata, then OpenGraph; the profile's selectors for what it lacks. https://schema.org/Product,
@@ -37,7 +37,7 @@ MOST_UNITS: Final = 2**31 - 1
 
 
 class UnreadablePage(PoisonEvent):
-    """A page that names no product, or leaves out what every product has. The text says which page and what."""
+    """A page without a product, or without what every product has. The message names the page and what is missing."""
 
 
 def unreadable(url: str, problem: str) -> UnreadablePage:
@@ -46,7 +46,7 @@ def unreadable(url: str, problem: str) -> UnreadablePage:
 
 
 def parse_product(html: str, url: str, seen_at: datetime, profile: Profile = WOOCOMMERCE) -> Record:
-    """All fields of the contract that the page itself tells.
+    """All fields of the contract that are on the page.
 
     The scraper adds ``event_id``, ``source`` and ``previous_price``. ``seen_at`` becomes ``occurred_at``. Raises
     UnreadablePage when there is no id, name, price or currency, or one that can't be read, and nothing else.
@@ -114,7 +114,7 @@ class _Page:
         self._crumbs: Thing = crumbs[0] if crumbs else {}
 
     def needed(self, what: str, value: str | None) -> str:
-        """``value``, or UnreadablePage when the page does not tell it."""
+        """``value``, or UnreadablePage when it is not on the page."""
         if not value:
             raise self._lacks(f"the page has no {what}")
         return value
@@ -123,7 +123,7 @@ class _Page:
         return unreadable(self._url, f"{problem}; {self._data.summary()}; check the page profile against the page")
 
     def _own(self, things: list[Thing]) -> Thing | None:
-        """The product that the page is of, among all that it tells of: by address, else by the page's heading."""
+        """The page's own product among all that it mentions: by address, else by the page's heading."""
         products = [t for t in things if PRODUCTS.intersection(t["@type"])]
         if here := [t for t in products if self._is_here(t)]:
             return together(here)
@@ -131,7 +131,7 @@ class _Page:
         rest = (t for t in products if not self._names_a_page(t))
         return next(titled, None) or next(rest, None)
 
-    # Asked of each product that the page tells of, and a list may have thousands.
+    # Called for each product on the page, and a list may have thousands.
     @cached_property
     def _heading(self) -> str:
         return (self.text(self._profile.name_of) or self.text("h1") or "").casefold()
@@ -237,7 +237,7 @@ class _Page:
         return [name for name in names if name]
 
     def stock_quantity(self, availability: str) -> int | None:
-        """Units, when the page gives a number that can be one; 0 when it says there is none."""
+        """Units, when the page gives a number that can be one; 0 when it is marked as sold out."""
         text = self.text(self._profile.stock) or ""
         if number := re.search(r"[0-9][0-9.,]{0,12}", text):
             units = int(re.sub(r"[.,]", "", number[0]))

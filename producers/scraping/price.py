@@ -120,7 +120,7 @@ def parse_price(text: str, locale: str = "") -> tuple[Decimal, str | None]:
     ``1.234,56 €``, ``€1,234.56``, ``CHF 1'234.50``, ``49,-``, ``,89`` and ``1 234`` are read as meant. A single
     separator with three digits behind it parts thousands, as shops write, unless the number begins with a bare zero.
     Raises ValueError when there is no number, a negative one, or one that is too long for a price. ``locale`` is the
-    page's language, as in HTML's ``lang``: it says whose ``$`` or ``¥`` that is.
+    page's language, as in HTML's ``lang``: it decides whose ``$`` or ``¥`` that is.
     """
     found = NUMBER.search(text)
     if not found:
@@ -158,7 +158,7 @@ def _amount(written: str) -> Decimal:
 
 
 def currency_in(text: str, locale: str = "") -> str | None:
-    """The ISO 4217 code that a text says by a code or by a sign; None when it says none, or one of several."""
+    """The ISO 4217 code that a text has as a code or a sign; None when it has none, or an ambiguous one."""
     for code in CODE.findall(text):
         if is_currency(code):
             return str(code)

@@ -38,7 +38,7 @@ class FetchFailed(Retryable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetched:
-    """An answer. ``body`` is None when the site says that nothing changed since ``etag``."""
+    """An answer. ``body`` is None when nothing has changed since ``etag``."""
 
     url: str
     body: bytes | None

@@ -1,4 +1,4 @@
-"""A site's sitemaps: which pages it says it has. https://www.sitemaps.org/protocol.html"""
+"""A site's sitemaps: the pages that it lists. https://www.sitemaps.org/protocol.html"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BadSitemap(InsightsError):
 
 @dataclass(slots=True)
 class Sitemaps:
-    """What one round finds in a site's sitemaps. ``warn`` is told what could not be read, and the rest is read."""
+    """What one round finds in a site's sitemaps. ``warn`` is called with what could not be read; the rest is read."""
 
     base: str
     rules: Rules

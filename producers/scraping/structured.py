@@ -47,12 +47,12 @@ OPEN_GRAPH_PRODUCT: Final = {
 
 
 class _Broken(Exception):
-    """A block that is no JSON; the text says where and why."""
+    """A block that is no JSON; the message says where and why."""
 
 
 @dataclass(frozen=True)
 class Structured:
-    """What one page says to machines."""
+    """The structured data of one page."""
 
     soup: BeautifulSoup
     url: str
@@ -90,7 +90,7 @@ class Structured:
 
     @cached_property
     def open_graph(self) -> list[Thing]:
-        """One product, when the page says a price; OpenGraph has no things."""
+        """One product, when the page has a price; OpenGraph has no nested objects."""
         told: dict[str, str] = {}
         for meta in self.soup.find_all("meta", content=True):
             name = str(meta.get("property") or meta.get("name") or "").lower()
@@ -153,7 +153,7 @@ def _parsed(script: Tag) -> Any:
         if len(inner) <= LONGEST_LENIENT:
             return pyjson5.decode(inner, DEEPEST)
     except (pyjson5.Json5Exception, ValueError, RecursionError):
-        pass  # what the standard's parser said names the place
+        pass  # the standard parser's message names the place
     raise _Broken(f"the JSON-LD can't be read at {_place(script, text, begins + at)}: {problem[:200]}")
 
 
@@ -177,7 +177,7 @@ def _place(script: Tag, text: str, at: int) -> str:
     newlines = before.count("\n")
     if newlines:
         return f"line {line + newlines}, column {at - before.rfind(chr(10))}"
-    # The tag itself stands before the text; how its attributes are spaced is not known, so it is told from its end.
+    # The tag itself stands before the text; how its attributes are spaced varies, so it is found from its end.
     opening = len("<script>") + sum(len(f' {name}="{value}"') for name, value in script.attrs.items())
     return f"line {line}, column {column + opening + at + 1}"
 

@@ -204,7 +204,7 @@ def products(seed: int) -> tuple[Product, ...]:
     shelves = [category for category in CATEGORIES for _ in range(category.products)]
     names: set[str] = set()
     drawn = [_drawn(shelf, rng, names) for shelf in shelves]
-    # Cheap things sell oftener than dear ones; the root leaves room for taste.
+    # Cheap products sell more often than expensive ones; the root leaves room for taste.
     wanted = [rng.random() / float(price) ** 0.5 for _, _, price in drawn]
     ranks = {number: rank for rank, number in enumerate(sorted(range(len(drawn)), key=lambda n: -wanted[n]))}
     return tuple(
@@ -232,7 +232,7 @@ def _drawn(shelf: Category, rng: random.Random, names: set[str]) -> tuple[str, s
         name = f"{brand} {rng.choice(LINES)} {noun}"
         if name not in names:
             names.add(name)
-            # The square makes cheap products common and dear ones rare on every shelf.
+            # The square makes cheap products common and expensive ones rare in every category.
             price = price_from + (price_to - price_from) * rng.random() ** 2
             return brand, name, _shelf_price(round(price * 100))
 

@@ -47,7 +47,7 @@ class KeyStore:
             return None
 
     def delete(self, number: int) -> None:
-        """Forget a customer for good."""
+        """Delete a customer's key for good."""
         self._ensure(number // BLOCK)
         self._db.execute("delete from keys where number = ?", (number,))
 

@@ -290,7 +290,7 @@ class Simulation:
 
 
 def reopened(simulation: Simulation, seal: Seal, origin: int) -> Simulation:
-    """The shop after it was away until ``origin``: what fell due meanwhile happens then, and who signed up is told."""
+    """The shop after a pause until ``origin``: what was due meanwhile happens then, and sign-ups are announced."""
     at_ms = origin * MINUTE_MS
     pending = [item if item.due_ms >= at_ms else item._replace(due_ms=at_ms) for item in simulation.pending]
     return Simulation(

@@ -28,7 +28,7 @@ LONGEST_ABSENCE: Final = timedelta(hours=12)
 
 
 def run(this: Run) -> None:
-    """Publish the shop's events until told to stop. ``rate`` is the whole shop's, whichever topics are published.
+    """Publish the shop's events until asked to stop. ``rate`` is the whole shop's, whichever topics are published.
 
     Raises Misconfigured when the state folder holds the cursor of another shop.
     """
@@ -122,7 +122,7 @@ class Feed:
         self._next: Future[Minute] | None = None
 
     def go(self) -> None:
-        """Returns when told to stop; then everything published is acknowledged and the cursor is behind it."""
+        """Returns when asked to stop; then everything published is acknowledged and the cursor is behind it."""
         stop = self._this.stop
         done = self._cursor.done
         try:
@@ -151,7 +151,7 @@ class Feed:
         return minute
 
     def _publish(self, wanted: list[Occurrence], done: int) -> int:
-        """Publish from the ``done``-th on. Returns how many are published when it is over or told to stop."""
+        """Publish from the ``done``-th on. Returns how many are published when it is over or asked to stop."""
         this, count = self._this, self._shop_state.answer_key.count
         for index in range(done, len(wanted)):
             occurrence = wanted[index]
@@ -166,7 +166,7 @@ class Feed:
         return len(wanted)
 
     def _wait(self, at_ms: int, index: int) -> bool:
-        """Until a time; commits meanwhile. True when told to stop."""
+        """Until a time; commits meanwhile. True when asked to stop."""
         this = self._this
         while True:
             self._now_ms = int(this.clock() * 1000)

@@ -184,7 +184,7 @@ class Visits:
         return Occurrence(at_ms, this, CUSTOMER_CHANGED, self.customer_record(number, at_ms, this, version))
 
     def customer_record(self, number: int, at_ms: int, this: str, version: int) -> dict[str, Any]:
-        """A customer's state; ``version`` tells one e-mail address of theirs from the next."""
+        """A customer's state; ``version`` selects their e-mail address."""
         person = people.person(self.shop.seed, number, version)
         return {
             "event_id": this,
@@ -398,7 +398,7 @@ class _Visit:
         return Scheduled(self._at_ms + int(hours * 60) * MINUTE_MS, "refund", payload)
 
     def _paid_back(self, order: dict[str, Any]) -> tuple[list[dict[str, Any]], Decimal]:
-        """The lines that are paid back, and what is paid back beside them."""
+        """The lines that are paid back, and what is paid back besides."""
         kind = self._rng.random()
         if kind < 0.5:
             return order["lines"], order["shipping_amount"]
