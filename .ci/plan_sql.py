@@ -1,7 +1,7 @@
 """Has both engines plan every query, over the live job's views and over a replay's: ``plan_sql.py [FOLDER …]``.
 
 Nothing is run. What an engine does not understand is named with the line of query.sql, and so is a column that is not
-what aggregate.toml says: names and order as there, and a type that fits the column's without losing anything.
+what aggregate.toml has: names and order as there, and a type that fits the column's without losing anything.
 """
 
 from __future__ import annotations

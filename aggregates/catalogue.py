@@ -1,4 +1,4 @@
-"""The aggregates and facts, read once from the folders beside this module.
+"""The aggregates and facts, read once from the folders next to this module.
 
 The ``aggregate.toml`` of each folder has:
 

@@ -83,7 +83,7 @@ TOLD: tuple[Change, ...] = ("fired", "reminded", "recovered")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """What an alert becomes; those in TOLD are notified. A forgotten one never fired, and its row goes."""
+    """What an alert becomes; those in TOLD are notified. A forgotten one never fired, and its row is deleted."""
 
     change: Change
     alert: Alert

@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """One look at every part; None where it was away, and ``away`` says why."""
+    """One look at every part; None where it was away, with the reason in ``away``."""
 
     at: datetime
     parts: tuple[PartState, ...]

@@ -65,7 +65,7 @@ order by
 
 
 class ExtractFailed(InsightsError):
-    """An extract was not written; the one that was there before stays. The text says which, and why."""
+    """An extract was not written; the previous one stays. The message names it and the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

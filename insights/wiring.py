@@ -68,7 +68,7 @@ def deployment(settings: Settings) -> Deployment:
 def published_catalog(settings: Settings) -> Iterator[Catalog]:
     """Where ``insights lake publish`` puts its tables: AWS Glue where that is set, else the stack's own lake.
 
-    AWS' own settings (AWS_PROFILE and the like) say who we are. Raises Retryable when the catalog is away.
+    AWS' own settings (AWS_PROFILE and the like) hold the credentials. Raises Retryable when the catalog is away.
     """
     from replay.lake_files import open_catalog
 
@@ -109,8 +109,8 @@ def replay_context(settings: Settings) -> Context:
 
 
 def alert_config(settings: Settings) -> DaemonConfig:
-    """What the alert daemon is told. Raises Misconfigured naming a setting of a channel that is wrong."""
-    # They load every channel, which only who tells or checks should pay.
+    """The alert daemon's configuration. Raises Misconfigured naming a setting of a channel that is wrong."""
+    # They load every channel, a cost for commands that send or check alerts only.
     from alerts.channels import ChannelSettings
     from alerts.config import DaemonConfig
 

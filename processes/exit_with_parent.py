@@ -1,7 +1,7 @@
-"""Runs a script that must not outlive who started it: ``exit_with_parent.py SCRIPT ARGUMENTS``.
+"""Runs a script that must not outlive its parent: ``exit_with_parent.py SCRIPT ARGUMENTS``.
 
-Whoever started it holds the other end of its standard input. When that closes, be it by kill -9, this process ends at
-once, and Spark's Java with it, for pyspark holds that by the same means. The standard library only.
+The parent holds the other end of its standard input. When that closes, even by kill -9, this process ends at once, and
+Spark's Java with it, because pyspark does the same for Java. The standard library only.
 """
 
 import os

@@ -126,7 +126,7 @@ class AnswerKey:
         self._clear()
 
     def prune(self, now_ms: int) -> None:
-        """Forget days older than KEPT_DAYS before a time, in the caller's transaction."""
+        """Delete days older than KEPT_DAYS before a time, in the caller's transaction."""
         before = now_ms - now_ms % DAY_MS - KEPT_DAYS * DAY_MS
         for table, (column, _) in TABLES.items():
             self._database.execute(f"delete from {table} where {column} < ?", (before,))  # noqa: S608 names are constants

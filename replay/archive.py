@@ -34,7 +34,7 @@ Place = tuple[int, int]
 class Coverage:
     """What the lake has of some slices. ``bytes`` are those of the files that must be opened for them.
 
-    ``without_id`` are records whose writer told their schema's id in their bytes alone.
+    ``without_id`` are records that have their schema's id in their bytes alone.
     """
 
     records: int
@@ -118,7 +118,7 @@ def ends(catalog: Catalog, event: Event, partitions: Iterable[int]) -> dict[int,
 
 
 def behind(catalog: Catalog, event: Event, pieces: Iterable[Slice]) -> tuple[Slice, ...]:
-    """What of the slices lies past the lake's end. That says it of a compacted topic too: its newest record is kept."""
+    """The part of the slices past the lake's end. Right for a compacted topic too: its newest record is kept."""
     wanted = [piece for piece in pieces if piece.records > 0]
     there = ends(catalog, event, {piece.partition for piece in wanted})
     return tuple(

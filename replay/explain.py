@@ -32,7 +32,7 @@ BOOLEANS = {"true": True, "false": False}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behind:
-    """One event that counts in a row: where it stands in the log, and what it says."""
+    """One event that counts in a row: its place in the log, and its contents."""
 
     topic: str
     partition: int

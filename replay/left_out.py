@@ -69,7 +69,7 @@ def _why_unreachable(names: Iterable[str]) -> str:
 
 
 def published_since(t: Touched) -> dict[str, datetime | None]:
-    """By event that counts in the same windows, the earliest publication that may count there; None says nothing."""
+    """By event that counts in the same windows, the earliest publication that may count there; None if unknown."""
     found: dict[str, datetime | None] = {}
     for name in touched_by(t.event, aggregates()):
         a = aggregate(name)

@@ -144,7 +144,7 @@ def read_plan(path: Path) -> ReplayPlan:
 
 def read_offsets(path: Path) -> dict[str, dict[int, int]]:
     """By topic and partition, the offset after the last to read, out of a file: a plan, a certificate, or YAML that
-    says ``topic: {partition: offset}``. Raises Misconfigured naming the file and what is wrong in it.
+    has ``topic: {partition: offset}``. Raises Misconfigured naming the file and what is wrong in it.
     """
     try:
         raw = yaml.safe_load(path.read_text())

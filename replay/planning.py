@@ -49,7 +49,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Recomputed:
-    """An aggregate as it is defined, and what a plan says of it."""
+    """An aggregate as it is defined, and its part of a plan."""
 
     aggregate: Aggregate
     planned: PlannedAggregate
@@ -255,7 +255,7 @@ def merged(starts: Iterable[datetime], window: Window | None) -> tuple[Stretch, 
 
 
 def _published_since(event: Event, recomputed: Iterable[_Recomputed]) -> datetime | None:
-    """No such event of the windows was published before this. None when nothing says so: all must be read."""
+    """No such event of the windows was published before this. None if unknown: then all must be read."""
     least: list[datetime] = []
     for reader in (r for r in recomputed if event.name in r.aggregate.inputs):
         windows = reader.planned.windows

@@ -30,13 +30,13 @@ from warehouse.versions import seen_version
 
 
 class NotProven(InsightsError):
-    """A run has no certificate that says equal, and nobody gave a reason to swap it in all the same."""
+    """A run has no certificate of equality, and nobody gave a reason to promote it anyway."""
 
 
 def promote(context: Context, run: str, *, reason: str | None, by: str, say: Say) -> Run:
     """Makes a verified run what readers see, and returns its record. Blocks.
 
-    A new version of an aggregate is handed over to: its history is written beside the old one's, a live job of its own
+    A new version of an aggregate is handed over to: its history is written next to the old one's, a live job of its own
     takes over from there, and when that has caught up readers see it. ``reason`` is for a run that differs on purpose;
     without one a clean certificate is needed. Raises NotProven, NotNow, ReplayBusy or Retryable; then readers see what
     they saw, and it can be done again.
@@ -91,7 +91,7 @@ def check_promotable(record: Run, reason: str | None) -> None:
 
 
 def check_unchanged(context: Context, connection: Connection, record: Run) -> None:
-    """Raises NotNow when the certificate is no longer of what readers see, or the plan says more is final than is."""
+    """Raises NotNow when the live tables changed since the certificate, or fewer windows are final than in the plan."""
     if other := run_history.changed_since(connection, record):
         raise NotNow(f"{other} changed the live tables after {record.run} was verified: verify {record.run} again")
     final = final_until(context)

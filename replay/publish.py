@@ -86,7 +86,7 @@ class Mark:
 
 
 def publish(connection: Connection, catalog: Catalog, *, only: Sequence[str] = ()) -> Iterator[Published]:
-    """Brings each table up to what Postgres has now, and says what became of it. Blocks.
+    """Updates each table to what Postgres has now, and yields what became of it. Blocks.
 
     ``connection`` must be fresh. ``only`` names tables (``live.sessions``); all, when it is empty. Raises PublishRuns
     when another process copies, Retryable when others' commits always came first, Misconfigured for a table in the
@@ -165,7 +165,7 @@ def _touched(connection: Connection, a: Aggregate, before: Mark | None, now: Mar
         return [Stretch(since=None, until=None)]
     final = datetime.fromisoformat(before.final)
     if datetime.fromisoformat(now.final) < final:
-        # The job has begun anew.
+        # The job was rebuilt from scratch.
         return [Stretch(since=None, until=None)]
     since = datetime.fromisoformat(before.at) - LONGEST_PROMOTION
     restated = promoted_or_rolled_back(connection, a.name, since)

@@ -33,7 +33,7 @@ TERMS = ("published", "counted", "duplicate", "late", "dead")
 class Sums:
     """Records of one topic between a replay's offsets. They add up; a compacted topic's are those that were kept.
 
-    ``missing`` are records that the lake does not have, so that none of the others tells what became of them.
+    ``missing`` are records that the lake does not have, so that none of the other numbers counts them.
     ``doubled`` are copies of one record, at one offset, in the lake: they are in no other number.
     """
 
@@ -55,7 +55,7 @@ class Sums:
 
     @property
     def faults(self) -> dict[str, int]:
-        """What a certificate says of the lake beside the sums; empty when all is well."""
+        """What a certificate has about the lake besides the sums; empty when all is well."""
         if self.add_up and not self.missing and not self.doubled:
             return {}
         return {"missing_in_lake": self.missing, "twice_in_lake": self.doubled}

@@ -17,7 +17,7 @@ REASON = "late events counted"
 
 
 def restate_late(context: Context, engine: ComputeEngine, *, by: str, say: Say, heard: Heard) -> Run | None:
-    """The promoted run, or None when no late event can count yet. Says which ones never can. Blocks.
+    """The promoted run, or None when no late event can count yet. Reports which ones never can. Blocks.
 
     Raises NotProven, and swaps nothing in, unless the certificate proves both: without the late events every cell
     equals live, with them only their cells change. Raises what the four steps raise.

@@ -35,7 +35,7 @@ ARROW: dict[str, pa.DataType] = {
 
 
 class ResultUnreadable(InsightsError):
-    """A chunk's result is not what the task says: a column is missing, of another type, or holds what no table can."""
+    """A chunk's result does not match the task: a column is missing, of another type, or holds what no table can."""
 
 
 def load(

@@ -45,7 +45,7 @@ Heard = Callable[[dict[str, Any]], None]
 
 
 class ComputeEngine(Protocol):
-    """Something that carries out a Task. ``dialect`` is the SQL it takes; ``reads_log`` says whether it reads Kafka.
+    """Something that carries out a Task. ``dialect`` is the SQL it takes; ``reads_log`` is whether it reads Kafka.
 
     ``chunk_records`` is about how many records it recomputes at once.
     """
@@ -126,7 +126,7 @@ def _note_failure(context: Context, record: Run, error: BaseException, seconds: 
             spent = record.compute_seconds + seconds
             run_history.note(connection, record.run, status=Status.FAILED, error=reason, compute_seconds=spent)
     except Retryable:
-        # Postgres is what failed: the record says running, and a run of the same plan goes on from it.
+        # Postgres is what failed: the record stays at running, and a run of the same plan resumes from it.
         return
 
 
@@ -248,7 +248,7 @@ def _holds(stretch: Stretch, moment: Any) -> bool:
 
 
 def restated_places(context: Context, record: Run) -> dict[str, set[archive.Place]]:
-    """By event name, the late records that a run of scope late makes count: as its engine was told."""
+    """By event name, the late records that a run of scope late makes count, as handed to its engine."""
     folder = context.run_dir(record.run) / "late"
     return {
         name: late_events.read_places(folder / f"{COUNTED}.{name}.parquet")

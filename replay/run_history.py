@@ -50,7 +50,7 @@ class HoldLost(Retryable):
 
 
 class NotNow(InsightsError):
-    """A run is not at the point where this can be done with it; the text says where it is and what comes next."""
+    """A run is in a state that does not allow this; the message has its state and the next step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +168,7 @@ def alone(context: Context, aggregates: Sequence[str]) -> Iterator[Callable[[], 
     """Holds the aggregates for one replay. Raises ReplayBusy naming the run that has one of them.
 
     The server lets go of them when this process ends, however it ends, and when the server itself does. What is handed
-    out raises HoldLost after that; whoever does not write in a transaction begun before asks it first.
+    out raises HoldLost after that; what does not write in an earlier transaction asks it first.
     """
     with context.postgres() as connection:
         for name in sorted(aggregates):

@@ -128,7 +128,7 @@ def _firsts(
 
 
 def _in_lake(first: int | None, held: tuple[int, int] | None) -> int:
-    """Where the lake says to begin. It knows of nothing before what it holds, nor after it: that may be needed."""
+    """Where to begin, by the lake. What is before or after its records is unknown to it, and may be needed."""
     if held is None or first == held[0]:
         return 0
     return held[1] if first is None else first

@@ -99,7 +99,7 @@ def _certificate(
         "schema_ids": {topic: list(planned.schema_ids) for topic, planned in plan.topics.items()},
         "records": plan.records,
         "sums": {topic: one.of_certificate for topic, one in found_sums.items()},
-        # Cells are proven by themselves: what is wrong with the lake is said, and keeps nothing from being verified.
+        # Cells are verified independently: problems of the lake are reported, and do not prevent verification.
         "sums_faults": {topic: one.faults for topic, one in found_sums.items() if one.faults},
         "aggregates": found,
     }

@@ -31,7 +31,7 @@ class TypeVisitor(ABC, Generic[T]):
                 return self.primitive(kind)
 
     def nullable(self, avro: Any) -> T:
-        """A type whose values may be null; like any other, where the type does not say it."""
+        """A type whose values may be null; as the type itself, where the visitor makes no difference."""
         return self.visit(avro)
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""The contracts, read once from the ``.avsc`` files beside this module.
+"""The contracts, read once from the ``.avsc`` files next to this module.
 
 A contract is an Avro record schema with these attributes at its top level:
 
@@ -13,7 +13,7 @@ A contract is an Avro record schema with these attributes at its top level:
 ``freshness``       how old its newest event may be, for the page and the alerts: see Freshness
 ==================  =====================================================================
 
-and its fields may say what a value has to be besides its type: schemas/rules.py.
+and its fields may have rules for values besides their type: schemas/rules.py.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HERE = Path(__file__).parent
 MAX_BATCH_BYTES = 2 * 1024 * 1024
 # The watermark follows the newest event: a time far ahead would make everything that comes after it late. An hour is
 # more than machines' clocks differ by, and far below the horizon that makes late. Kafka 4 holds record timestamps to
-# the same (message.timestamp.after.max.ms), but ours say when a record was published.
+# the same (message.timestamp.after.max.ms), but ours are the time of publication.
 MOST_AHEAD = timedelta(hours=1)
 ATTRIBUTES = ("topic", "key", "partitions", "retention_days", "cleanup", "max_bytes", "format", "freshness")
 
@@ -46,7 +46,7 @@ class Freshness:
         place: in lists of sources, from 1.
         fresh_seconds: up to this age it is live.
         stale_seconds: from this age on it is stale; between the two it is delayed.
-        silent_hours: from this age on an alert says that the source is silent.
+        silent_hours: from this age on an alert reports the source as silent.
     """
 
     title: str

@@ -3,7 +3,7 @@
 Both directions of Avro's schema resolution (new reader with old records, old reader with new ones) by Apache Avro's
 own checker, plus what this project asks on top: topic, key, partitions never change within a major version, and a
 field added to a released contract is ["null", T] with default null, because Flink reads a missing field as NULL
-whatever its default says, in a nested record as well; a released field stays, because its column in the lake does;
+whatever its default, in a nested record as well; a released field stays, because its column in the lake does;
 and it keeps its logical type, scale included, which the checker does not look at.
 """
 
@@ -62,7 +62,7 @@ def _parse(schema: Any) -> Any:
 
 
 def _broken_fields(reader: dict[str, Any], writer: dict[str, Any], path: str = "") -> list[str]:
-    """Dotted paths of the reader's fields that can't be read; the checker itself says only where in the JSON."""
+    """Dotted paths of the reader's fields that can't be read; the checker itself has only places in the JSON."""
     written = {field["name"]: field["type"] for field in writer["fields"]}
     found = []
     for field in reader["fields"]:

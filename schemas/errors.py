@@ -1,6 +1,6 @@
 """Every error this project raises on purpose, split by what the caller does about it.
 
-Their text says what happened, where, and what to do next; the CLI prints it as one paragraph.
+Their message says what happened, where, and what to do next; the CLI prints it as one paragraph.
 """
 
 from __future__ import annotations

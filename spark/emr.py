@@ -1,9 +1,9 @@
 """A replay's job on EMR Serverless: the same job.py and task.py as on this machine, with S3 for its files.
 
-A run has a place in S3 of its own: its logs and results, and what was packed for it. A note beside the task says where,
-and which job was submitted. So one that was killed goes on: nothing is uploaded or computed twice, and a job that still
-runs is found again, also when the kill came before its number was noted, for each attempt has a token of its own that
-AWS knows it by. Results come back into the task's own output, a chunk whole or not at all.
+A run has its own folder in S3: its logs and results, and the files packed for it. A note next to the task records the
+folder and the submitted job, so a killed run can resume: nothing is uploaded or computed twice, and a job that still
+runs is found again, even if the kill came before its number was noted, because AWS knows each attempt by a token of its
+own. Results are copied into the task's own output, each chunk complete or not at all.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ IAM_LOGIN = {
     "sasl.jaas.config": "software.amazon.msk.auth.iam.IAMLoginModule required;",
     "sasl.client.callback.handler.class": "software.amazon.msk.auth.iam.IAMClientCallbackHandler",
 }
-HERE = ("localhost", "127.", "0.0.0.0", "[::1]")  # noqa: S104  nothing listens: these are told from others
+HERE = ("localhost", "127.", "0.0.0.0", "[::1]")  # noqa: S104  nothing listens on them: they are recognized only
 
 
 class EmrFailed(InsightsError):
-    """A job did not come to its end; the text says why and where its log is."""
+    """A job did not finish; the message has the reason and where its log is."""
 
 
 class LeftRunning(InsightsError):
-    """We were told to stop waiting. The job goes on; the text says how to take it up again, and how to end it."""
+    """We were asked to stop waiting. The job continues; the message says how to resume or cancel the run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ def is_here(address: str) -> bool:
 
 
 def kafka_options(task: Task) -> dict[str, str]:
-    """What Kafka's consumer is told: what the task says, or a login by IAM where the brokers' port is for that."""
+    """Options of Kafka's consumer: the task's, or a login by IAM if the brokers' port is for that."""
     ports = {address.strip().rpartition(":")[2] for address in task.kafka.split(",")}
     return task.kafka_options or (dict(IAM_LOGIN) if ports <= set(IAM_PORTS) else {})
 
@@ -284,7 +284,7 @@ class _Run:
         return found
 
     def _ended(self, note: Note) -> dict[str, Any]:
-        """Waits for the job's end, telling how far it is; AWS' record of it."""
+        """Waits for the job's end and reports progress; returns AWS' record of it."""
         state, seconds = "", FIRST_POLL_SECONDS
         while True:
             job = self._job_of(note)
@@ -365,7 +365,7 @@ class _Run:
                 self._bring_chunk(f"{results}/{chunk}", {n: s for n, s in files[chunk].items() if is_result(n)}, chunk)
 
     def _bring_chunk(self, uri: str, sizes: Mapping[str, int], chunk: str) -> None:
-        """One chunk, beside its place first and then moved there: a half one is never taken for a whole one."""
+        """One chunk, written elsewhere and then moved to its place: a partial one is never taken for a complete one."""
         part, target = self._folder / "emr-part", self._results / chunk
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()

@@ -61,7 +61,7 @@ TYPES = {
 
 
 class Refused(Exception):
-    """The task can't be done whole; the text says why."""
+    """The task can't be completed; the message has the reason."""
 
 
 def main(path):
@@ -90,7 +90,8 @@ def session():
 def recompute(spark, task, raw, said):
     """Writes all chunks of the task that are not there yet.
 
-    ``raw(input)`` gives the records of its log slices: partition, offset, timestamp, value. ``said(event=…)`` is told.
+    ``raw(input)`` gives the records of its log slices: partition, offset, timestamp, value. ``said(event=…)`` reports
+    progress.
     """
     open_lake(spark, task.lake)
     todo = []
@@ -139,7 +140,7 @@ def count(slices):
 
 
 def weight(inputs, computation):
-    """Records that a chunk is about, as far as one can tell beforehand; at least one, for no run is without work."""
+    """An estimate of a chunk's records; at least one, because no run is without work."""
     records = sum(count(inputs[name].log + inputs[name].lake) for name in computation.inputs)
     return max(1, records // len(computation.chunks))
 
@@ -383,7 +384,7 @@ def log_records(spark, task, i):
 
 
 def decoded(records, i, reader):
-    """Their fields beside their position. A record that no known schema was written with fails with its position."""
+    """Their fields and their position. A record that was written with no known schema fails with its position."""
     header, body = f.expr("substring(value, 1, 5)"), f.expr("substring(value, 6)")
     record = f.when(f.col("value").isNull(), f.lit(None))
     for number, writer in i.schemas.items():
@@ -492,11 +493,11 @@ def offsets(spark, slices):
     return ranges.select("kafka_partition", f.explode(f.sequence("first", "last")).alias("kafka_offset"))
 
 
-# ---- what is said ----
+# ---- progress ----
 
 
 class Progress:
-    """Tells how far it is, in records of the task; within a step as far as Spark's tasks tell.
+    """Reports progress in records of the task; within a step, by Spark's finished tasks.
 
     ``work`` is what the steps together come to: a record is in several of them.
     """

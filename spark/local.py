@@ -1,7 +1,7 @@
 """Spark on this machine: a script of this folder, run in Spark's own environment as a child of this process.
 
 What the script prints are lines of JSON, each with an ``event``. ``failed`` has a ``reason`` and ends it; the others
-are handed on. All else that Spark says is in ``spark.log`` in the work folder.
+are passed on. All other output of Spark is in ``spark.log`` in the work folder.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Said = Callable[[str], None]
 
 
 class SparkFailed(InsightsError):
-    """A script did not come to its end; the text says why and where the log is."""
+    """A script did not finish; the message has the reason and where the log is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

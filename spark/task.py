@@ -3,7 +3,7 @@
 An engine reads the slices of each topic, leaves out what is in no number, keeps the first record of each event_id, and
 runs each computation's SQL over ``<event table>`` and ``<event table>_lines``, one chunk of windows after the other.
 Of a chunk it writes Parquet files into ``output/<variant>/<aggregate>/<chunk>`` and, at last, an empty ``_SUCCESS``
-beside them. A chunk that has one is not computed again.
+next to them. A chunk that has one is not computed again.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Computation:
 class Task:
     """All of it. ``lake`` are pyiceberg's properties of the catalog; ``output`` is an URI.
 
-    ``kafka`` are the brokers, ``kafka_options`` what else Kafka's own consumer is to be told, as ``security.protocol``.
+    ``kafka`` are the brokers, ``kafka_options`` further options of Kafka's consumer, such as ``security.protocol``.
     """
 
     run: str

@@ -72,7 +72,7 @@ class _IcebergTypes(TypeVisitor[iceberg.IcebergType]):
         return self._last
 
 
-# Where in the log a record stood: beside the contract's own fields in every table of the lake.
+# A record's place in the log: in every table of the lake, after the contract's own fields.
 LOG_POSITION: dict[str, Any] = {
     "kafka_partition": "int",
     "kafka_offset": "long",

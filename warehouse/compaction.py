@@ -43,7 +43,7 @@ SUMMARY = {"insights.maintenance": "compaction"}
 
 
 class LakeDamaged(InsightsError):
-    """Files of the lake hold other rows than its metadata says."""
+    """Files of the lake hold other rows than its metadata states."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +177,7 @@ def _exchange(catalog: Catalog, identifier: tuple[str, ...], old: Sequence[DataF
                     change.append_data_file(file)
             return
         except (CommitFailedException, ValidationException):
-            # Both say that nothing was committed. Whoever came first has what they wanted, and we look again.
+            # Both mean that nothing was committed. The other writer has committed, and we look again.
             time.sleep(random.uniform(0, 0.2 * (attempt + 1)))  # noqa: S311 only to be out of step
     _remove(table, new)
     raise Retryable(

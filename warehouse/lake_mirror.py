@@ -42,7 +42,7 @@ PROPERTIES = {"format-version": "2", **LAKE_PROPERTIES, PUBLISHED: ""}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column of Postgres, with the lake's type for it. What may be null is not told: a view does not know it."""
+    """A column of Postgres, with the lake's type for it. Nullability is unknown: a view does not have it."""
 
     name: str
     postgres: str
@@ -86,8 +86,8 @@ def columns_of(connection: Connection, relation: str) -> list[Column]:
 def make_or_bring_up(catalog: Catalog, name: str, columns: Sequence[Column], *, day: str | None = None) -> Table:
     """The table of this name with these columns, in days of ``day`` where one is named.
 
-    When columns of one that is there differ, they are exchanged, and it forgets what it was made from: the next commit
-    brings all rows. Raises Misconfigured when it is not in such days.
+    When the columns of an existing one differ, they are replaced, and the note of what it was made from is removed: the
+    next commit brings all rows. Raises Misconfigured when it is not partitioned by such days.
     """
     schema = _schema(columns)
     try:

@@ -25,7 +25,7 @@ from warehouse.tables import open_lake
 
 # As long as this a reader may hold on to a snapshot that it has not pinned.
 KEEP_HOURS = 3.0
-# Whoever writes by hand may have begun long before the commit: Iceberg's own rule.
+# A manual write may have begun long before its commit: Iceberg's own rule.
 LEAST_STRAY_HOURS = 72
 
 
@@ -77,10 +77,10 @@ def rules(deployment: Deployment, now: datetime, keep_hours: float = KEEP_HOURS)
 
 
 def maintain(deployment: Deployment, rule: Rules, *, dry: bool = False) -> Iterator[Tidied]:
-    """Tidies each table of the lake and says what became of it; a dry run only looks. Blocks.
+    """Maintains each table of the lake and yields what became of it; a dry run only looks. Blocks.
 
     Raises MaintenanceRuns when another run is at it, Retryable when Postgres is away or the live job's commits always
-    came first, LakeDamaged when files hold other rows than the table says.
+    came first, LakeDamaged when files hold other rows than the table states.
     """
     with _one_at_a_time(deployment), _catalog(deployment) as catalog:
         for identifier in _tables(catalog):

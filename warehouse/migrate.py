@@ -2,7 +2,7 @@
 
 A migration is a file ``warehouse/migrations/NNNN_what_changes.sql``, applied once, in order of number. The tables of
 replays, alerts and the marts' builds are defined by their migrations alone. Those in ``warehouse/sinks.py`` are made
-from there; a migration changes one that exists. A released migration is never edited: the next one mends it.
+from there; a migration changes one that exists. A released migration is never edited: the next one fixes it.
 """
 
 from __future__ import annotations

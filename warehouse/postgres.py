@@ -1,4 +1,4 @@
-"""Connections to Postgres: with a limit on how long one may take, and an error that says which server is away.
+"""Connections to Postgres: with a limit on how long one may take, and an error that names the server that is away.
 
 Alerts and dashboards know no warehouse and have their own: a rule's statements are read-only and limited in time
 (alerts/postgres.py), and the page shares a pool between its visitors (dashboards/query.py).

@@ -61,7 +61,7 @@ def _way_back(table: Table) -> Iterator[Snapshot]:
 
 
 def expire(catalog: Catalog, identifier: tuple[str, ...], before: datetime) -> tuple[int, int]:
-    """Forgets those snapshots and removes the files that were theirs alone: how many snapshots, how many files. Blocks.
+    """Expires those snapshots and removes the files that were theirs alone: how many snapshots, how many files. Blocks.
 
     Killed in between, it leaves files that no snapshot knows; ``strays`` finds them. Raises Retryable when others'
     commits came first again and again.

@@ -168,7 +168,7 @@ RECURRING_JOBS = Sink(
     },
     key=("job",),
 )
-# What the log says whatever a job has read of it (reconciliation/recorder.py).
+# What is on the log, no matter what a job has read of it (reconciliation/recorder.py).
 OF_THE_LOG = (LOG_COUNTS, DEAD_LETTERS)
 TOPICS = Sink(
     table="ops.topics",

@@ -170,7 +170,7 @@ def _storage(aggregate: Aggregate) -> str:
         # Its key does not begin with the time, by which it is read.
         index = f"{aggregate.name}_v{aggregate.version}_occurred_at"
         return f"create index if not exists {index} on {aggregate.table} (occurred_at)"
-    # A row of an aggregate is written again and again: room beside it spares its index each time (a HOT update).
+    # A row of an aggregate is rewritten often: free space next to it avoids an index update each time (a HOT update).
     return f"alter table {aggregate.table} set (fillfactor = 70)"
 
 

@@ -1,7 +1,7 @@
 """What readers read, and what is behind it.
 
 ``live.sales_per_minute`` and its like are views. The rows are in a table for each version of the definition,
-``versions.sales_per_minute_v1``, which the live job writes. ``ops.versions`` says which version readers see; that and
+``versions.sales_per_minute_v1``, which the live job writes. ``ops.versions`` has the version that readers see; that and
 the view change in one transaction.
 """
 
@@ -151,7 +151,7 @@ def _comment(connection: Connection, view: str, table: str) -> None:
 
 
 def drop_others(connection: Connection, aggregates: Iterable[Aggregate]) -> None:
-    """Drops every version's table but these ones', and forgets those versions."""
+    """Drops the tables of all other versions, and deletes these versions."""
     kept = [a.table for a in aggregates]
     rows = connection.execute("delete from ops.versions where table_name <> all(%s) returning table_name", (kept,))
     for (table,) in rows.fetchall():

@@ -1,12 +1,12 @@
 """The engine for small ranges on one machine: DuckDB reads the lake's files, without Spark and without Java.
 
-pyiceberg says which files hold the task's offsets, and DuckDB streams the columns that a query needs out of them. All
-slices, those of the log too, are read from the lake: who plans the task sees to it that the lake has them, and they
-are counted here before anything is computed.
+pyiceberg finds the files that hold the task's offsets, and DuckDB streams the columns that a query needs from them.
+All slices, those of the log too, are read from the lake: planning ensures that the lake has them, and they are counted
+here before anything is computed.
 
-What is in no number is found once for a topic, as places in the log: late records, which the task names, and all but
-the first record of an event_id. Copies have one key and so one partition, where the lowest offset is the first; of
-records in several partitions that claim one id, it is the one that was published first.
+Records that no number counts are found once for a topic, as places in the log: late records, which the task names, and
+all but the first record of an event_id. Copies have one key and so one partition, where the lowest offset is the first;
+of records with one id in several partitions, it is the one that was published first.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def compute(task: Task, report: Callable[[Progress], None], *, memory_bytes: int
     """Writes the result of every chunk that has none yet. Blocks until all are there.
 
     ``memory_bytes`` bounds what DuckDB holds (by default half of the machine's, 4 GiB at most); past that it uses
-    files beside the results. Raises LakeIncomplete, ComputationFailed, NotEnoughRoom, and what lake_files raises.
+    files next to the results. Raises LakeIncomplete, ComputationFailed, NotEnoughRoom, and what lake_files raises.
     """
     jobs = list(_jobs(task))
     waiting = [job for job in jobs if not (job.folder / SUCCESS).exists()]
