@@ -227,5 +227,5 @@ def test_the_stack_runs_a_source(added: Added) -> None:
     assert added.copy.run("-c", PUBLISHED) == "support.ticket_opened True\n"
 
 
-def test_a_card_reads_what_its_sql_says(added: Added) -> None:
+def test_a_card_reads_what_its_sql_names(added: Added) -> None:
     assert added.copy.run("-c", CARD) == "live.tickets_per_hour\n"

@@ -29,7 +29,7 @@ def test_a_folder_that_could_shadow_an_installed_package_is_no_package(folder: s
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_says_in_its_docstring_what_it_is_for_and_what_it_must_not_know(package: str) -> None:
+def test_a_packages_docstring_states_its_purpose_and_what_it_must_not_know(package: str) -> None:
     for module in (ROOT / package).rglob("__init__.py"):
         said = ast.get_docstring(ast.parse(module.read_text())) or ""
         assert "know" in said, module

@@ -73,7 +73,7 @@ def test_a_webhook_gets_the_documented_json(inbox: Inbox) -> None:
     assert "X-Insights-Signature" not in inbox.headers[0]
 
 
-def test_a_signed_webhook_can_be_checked_by_whoever_has_the_secret(inbox: Inbox) -> None:
+def test_a_signed_webhook_can_be_checked_by_anyone_with_the_secret(inbox: Inbox) -> None:
     at = datetime(2026, 11, 24, 12, tzinfo=UTC)
     Webhook(url=inbox.url, secret="s3cret", clock=lambda: at).send(MESSAGE)
     (headers,), (body,) = inbox.headers, inbox.bodies
@@ -106,7 +106,7 @@ def test_what_slack_would_not_take_is_made_shorter_at_a_whole_line() -> None:
 
 @pytest.mark.parametrize("kind", [Webhook, Slack])
 @pytest.mark.parametrize("status", [302, 400, 403, 404, 429, 500])
-def test_an_answer_that_is_no_yes_is_told_without_the_secret_path(inbox: Inbox, kind: Any, status: int) -> None:
+def test_a_refusal_is_reported_without_the_secret_path(inbox: Inbox, kind: Any, status: int) -> None:
     inbox.answers.append(status)
     with pytest.raises(ChannelFailed) as caught:
         kind(url=inbox.url).send(MESSAGE)
@@ -115,7 +115,7 @@ def test_an_answer_that_is_no_yes_is_told_without_the_secret_path(inbox: Inbox, 
     assert inbox.bodies == []
 
 
-def test_an_answer_is_told_without_a_secret_in_the_query_and_whole_where_there_is_no_path(inbox: Inbox) -> None:
+def test_an_answer_is_reported_without_secrets_in_the_query_and_in_full_without_a_path(inbox: Inbox) -> None:
     inbox.answers.append(403)
     with pytest.raises(ChannelFailed, match="answered 403: no, not at /…[?]…$"):
         Webhook(url=f"{inbox.url}?token=T0SECRET").send(MESSAGE)
@@ -123,7 +123,7 @@ def test_an_answer_is_told_without_a_secret_in_the_query_and_whole_where_there_i
         Webhook(url=inbox.url.removesuffix("/services/T0SECRET")).send(MESSAGE)
 
 
-def test_nobody_there_is_told_without_the_secret_path() -> None:
+def test_a_refused_connection_is_reported_without_the_secret_path() -> None:
     (port,) = free_ports(1)
     with pytest.raises(ChannelFailed, match="is not responding") as caught:
         Slack(url=f"http://127.0.0.1:{port}/services/T0SECRET").send(MESSAGE)
@@ -246,7 +246,7 @@ def test_a_mail_server_is_named_by_an_address(url: str, server: tuple[str, int, 
         ({"smtp_url": "smtp://h", "email_from": "a@b", "email_to": "ops"}, "INSIGHTS_ALERT_EMAIL_TO should be"),
     ],
 )
-def test_a_setting_that_is_wrong_is_named_and_its_value_is_not_told(given: dict[str, str], said: str) -> None:
+def test_a_wrong_setting_is_named_without_its_value(given: dict[str, str], said: str) -> None:
     with pytest.raises(Misconfigured) as caught:
         channels_of(ChannelSettings(**given))
     assert said in str(caught.value)

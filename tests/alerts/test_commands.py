@@ -70,7 +70,7 @@ def test_check_shows_what_each_rule_finds_and_ends_with_1_when_one_does(
     assert shop.execute("select count(*) from ops.alerts").fetchone() == (0,)
 
 
-def test_check_tells_every_problem_of_every_rule(shop: psycopg.Connection[Any], rules: Path) -> None:
+def test_check_shows_every_problem_of_every_rule(shop: psycopg.Connection[Any], rules: Path) -> None:
     write(rules, "one", titel="x", every="often")
     write(rules, "two", message="{naem}")
     write(rules, "three", sql="select lable as label from shelves")
@@ -86,7 +86,7 @@ def test_check_tells_every_problem_of_every_rule(shop: psycopg.Connection[Any], 
     assert "shelves" in shown
 
 
-def test_a_database_that_is_away_is_said_in_a_sentence(
+def test_an_unavailable_database_is_reported_in_one_sentence(
     rules: Path, apart: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INSIGHTS_POSTGRES_PORT", str(apart(tmp_path).postgres_port))
@@ -127,7 +127,7 @@ def test_list_shows_rules_open_alerts_and_channels_before_and_after_anything_was
     assert (summary.warning, summary.untold) == (1, 1)
 
 
-def test_a_test_message_goes_to_each_channel_and_what_became_of_it_is_said(
+def test_a_test_message_goes_to_each_channel_and_its_result_is_shown(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, shown = run("test")
@@ -170,7 +170,7 @@ def test_the_status_has_a_line_for_alerts(summary: Summary, line: str) -> None:
     assert " ".join(shown.get().split()) == line
 
 
-def test_a_setting_that_is_wrong_is_told_when_the_stack_is_planned_and_no_secret_with_it(
+def test_a_wrong_setting_is_reported_when_the_stack_is_planned_without_secrets(
     tmp_path: Path, apart: Callable[..., Settings]
 ) -> None:
     with pytest.raises(Misconfigured, match="INSIGHTS_ALERT_SLACK_URL") as caught:
@@ -193,7 +193,7 @@ def test_the_stack_runs_the_daemon_with_its_secrets_in_a_file_and_on_no_command_
     assert "P0SECRET" in written
 
 
-def test_no_message_about_settings_tells_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_message_about_settings_contains_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INSIGHTS_ALERT_SLACK_URL", "https://hooks.example.com/T0SECRET")
     monkeypatch.setenv("INSIGHTS_KAFKA_PORT", "many")
     with pytest.raises(Misconfigured, match="INSIGHTS_KAFKA_PORT=many") as caught:

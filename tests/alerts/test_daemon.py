@@ -85,7 +85,7 @@ def shelve(dsn: str, *labels: str) -> None:
             connection.execute("insert into shelves values (%s)", (label,))
 
 
-def test_it_tells_says_how_it_is_and_ends_when_told(
+def test_the_daemon_notifies_reports_its_health_and_ends_when_asked(
     daemon: Daemon, dsn: str, inbox: Inbox, until: Callable[..., Any]
 ) -> None:
     until(lambda: daemon.health().get("watching"), what=daemon.said)
@@ -116,7 +116,7 @@ def test_killed_before_it_could_note_that_a_message_was_taken_it_sends_it_once_m
     assert inbox.messages[0]["id"] == inbox.messages[1]["id"]
 
 
-def test_its_config_is_for_its_owner_alone_and_is_refused_without_telling_what_is_in_it(tmp_path: Path) -> None:
+def test_its_config_is_readable_by_its_owner_only_and_rejected_without_showing_its_contents(tmp_path: Path) -> None:
     path = tmp_path / "c.json"
     DaemonConfig(dsn="postgresql://u:T0SECRET@h/d").write(path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -43,7 +43,7 @@ class Told:
         return [f"{m.kind} {' '.join(told.label for told in m.findings)}" for m in messages(self.rule, changes, now)]
 
 
-def test_a_finding_is_told_once_and_when_it_is_over(tmp_path: Path) -> None:
+def test_a_finding_is_notified_once_and_again_when_it_is_over(tmp_path: Path) -> None:
     told = Told(rule(tmp_path))
     assert told.check(0) == []
     assert told.check(1, "helmets") == ["fired helmets"]
@@ -69,14 +69,14 @@ def test_it_must_hold_for_its_time_before_it_fires(tmp_path: Path) -> None:
     assert [told.check(minute, "helmets") for minute in range(4)] == [[], [], ["fired helmets"], []]
 
 
-def test_one_that_comes_and_goes_is_never_told(tmp_path: Path) -> None:
+def test_one_that_comes_and_goes_is_never_notified(tmp_path: Path) -> None:
     told = Told(rule(tmp_path, **{"for": "3m"}))
     for minute in range(60):
         assert told.check(minute, *(["helmets"] if minute % 3 else [])) == []
     assert told.alerts.keys() <= {"helmets"}
 
 
-def test_one_that_fires_and_is_gone_for_a_moment_is_not_told_to_be_over(tmp_path: Path) -> None:
+def test_one_that_fires_and_is_briefly_gone_is_not_reported_as_over(tmp_path: Path) -> None:
     told = Told(rule(tmp_path, **{"for": "3m"}))
     assert [told.check(minute, "helmets") for minute in range(4)][-1] == ["fired helmets"]
     assert [told.check(4), told.check(5), told.check(6, "helmets"), told.check(7), told.check(8)] == [[]] * 5
@@ -111,7 +111,7 @@ def test_a_fingerprint_goes_by_rule_and_label_alone() -> None:
     assert len({fingerprint("a", "b"), fingerprint("b", "a"), fingerprint("a", ""), fingerprint("ab", "")}) == 4
 
 
-def test_many_findings_at_once_are_one_message_that_says_how_many_it_leaves_out(tmp_path: Path) -> None:
+def test_many_findings_at_once_are_one_message_with_the_number_it_omits(tmp_path: Path) -> None:
     checked = rule(tmp_path)
     rows = [{"label": f"p{number:03d}"} for number in range(MOST_FINDINGS + 7)]
     (message,) = messages(checked, evaluate(checked, answer(*rows), NOON, ()), NOON)
@@ -126,7 +126,7 @@ def test_a_message_survives_being_kept_as_json(tmp_path: Path) -> None:
         assert Message.from_json(message.as_json()) == message
 
 
-def test_one_that_is_over_says_how_long_it_lasted_and_no_advice(tmp_path: Path) -> None:
+def test_one_that_is_over_shows_how_long_it_lasted_and_no_advice(tmp_path: Path) -> None:
     told = Told(rule(tmp_path, **{"for": "0s"}))
     told.check(0, "helmets")
     changes = evaluate(told.rule, answer(), NOON + timedelta(minutes=95), told.alerts.values())
@@ -164,7 +164,7 @@ def test_each_label_of_a_freshness_rule_may_have_a_limit_of_its_own(tmp_path: Pa
     assert [f.text for f in findings(checked, answer(*rows), NOON)] == ["fast: 1 h 30 min ago (limit: 1 h)"]
 
 
-def test_a_limit_that_is_no_number_is_told_with_the_column(tmp_path: Path) -> None:
+def test_a_limit_that_is_no_number_is_reported_with_its_column(tmp_path: Path) -> None:
     checked = rule(tmp_path, kind="freshness", limit="1h", message="{label}")
     row = {"label": "slow", "at": NOON, "limit_seconds": "a day"}
     with pytest.raises(RuleBroken, match="'limit_seconds' holds 'a day', and should hold a number"):
@@ -186,7 +186,7 @@ def test_values_are_written_for_people(tmp_path: Path) -> None:
     assert (found.label, found.text) == ("", "12,345 0.35 10.50 2026-11-24 09:05 UTC unknown 2.2 {x}")
 
 
-def test_two_rows_of_one_label_are_one_finding_and_the_first_is_told(tmp_path: Path) -> None:
+def test_two_rows_of_one_label_are_one_finding_and_the_first_is_sent(tmp_path: Path) -> None:
     checked = rule(tmp_path, message="{label} {n}")
     found = findings(checked, answer({"label": "a", "n": 1}, {"label": "a", "n": 2}), NOON)
     assert [f.text for f in found] == ["a 1"]
@@ -210,7 +210,7 @@ def test_two_rows_of_one_label_are_one_finding_and_the_first_is_told(tmp_path: P
         ({"message": "{label:.2f}"}, {"label": "a"}, "message", "can't be filled in"),
     ],
 )
-def test_an_answer_that_is_not_what_the_rule_needs_is_told_by_rule_and_field(
+def test_an_answer_that_does_not_fit_the_rule_is_reported_with_rule_and_field(
     tmp_path: Path, words: dict[str, Any], row: dict[str, Any], field: str, said: str
 ) -> None:
     with pytest.raises(RuleBroken) as caught:
@@ -224,7 +224,7 @@ def test_columns_are_looked_at_while_there_are_no_rows(tmp_path: Path) -> None:
         findings(rule(tmp_path, message="{naem}"), answer(columns=("label", "name")), NOON)
 
 
-def test_an_alert_that_was_told_stays_open_while_its_text_changes(tmp_path: Path) -> None:
+def test_a_notified_alert_stays_open_while_its_text_changes(tmp_path: Path) -> None:
     checked = rule(tmp_path, message="{label}: {n}")
     first = evaluate(checked, answer({"label": "a", "n": 1}), NOON, ())
     (again,) = evaluate(checked, answer({"label": "a", "n": 2}), NOON + timedelta(minutes=1), [first[0].alert])

@@ -62,7 +62,7 @@ def test_a_finding_is_over_when_it_was_gone_as_long_as_it_must_hold_and_ten_minu
         ({"hold": "3m"}, "field hold: is not a field here"),
     ],
 )
-def test_a_mistake_is_told_by_file_and_field(tmp_path: Path, words: dict[str, Any], said: str) -> None:
+def test_a_mistake_is_reported_with_file_and_field(tmp_path: Path, words: dict[str, Any], said: str) -> None:
     path = write(tmp_path, **words)
     with pytest.raises(Misconfigured) as caught:
         load(path)
@@ -76,7 +76,7 @@ def test_a_name_inside_of_the_file_is_refused(tmp_path: Path) -> None:
         load(path)
 
 
-def test_all_mistakes_of_all_files_are_told_and_the_other_rules_are_kept(tmp_path: Path) -> None:
+def test_all_mistakes_of_all_files_are_reported_and_the_other_rules_are_kept(tmp_path: Path) -> None:
     write(tmp_path, "one", titel="x", every="often")
     write(tmp_path, "two", message="{")
     write(tmp_path, "three")

@@ -181,7 +181,7 @@ def healthy(shop: Shop) -> None:
     shop.orders(1, ago(days=40))
 
 
-def test_no_rule_says_anything_of_a_database_without_tables_or_of_a_stack_that_has_just_come_up(
+def test_no_rule_fires_for_a_database_without_tables_or_a_stack_that_just_started(
     new_database: Callable[[], str],
 ) -> None:
     dsn = new_database()
@@ -371,7 +371,7 @@ def live_job(shop: Shop, **seen: Any) -> None:
         ("checkpoint_at", {"checkpoint_problem": "Checkpoint expired"}),
     ],
 )
-def test_whatever_is_wrong_with_the_live_job_is_told_within_a_minute_of_it(
+def test_any_failure_of_the_live_job_is_reported_within_a_minute(
     shop: Shop, found: Callable[[str], list[str]], column: str, seen: dict[str, Any]
 ) -> None:
     """The next look at the job, the time that the rule gives it, and the rule's next check."""
@@ -400,7 +400,7 @@ def test_whatever_is_wrong_with_the_live_job_is_told_within_a_minute_of_it(
         ({"state": "RESTARTING", "not_running_since": ago(minutes=6)}, "job_failing"),
     ],
 )
-def test_a_job_without_a_checkpoint_for_long_is_told_of_by_one_rule_alone(
+def test_a_job_long_without_a_checkpoint_is_reported_by_one_rule_only(
     shop: Shop, found: Callable[[str], list[str]], seen: dict[str, Any], rule: str
 ) -> None:
     live_job(shop, checkpoint_at=ago(minutes=7), **seen)
@@ -490,9 +490,7 @@ def test_a_job_without_a_checkpoint_is_found_whatever_its_watermark(
     ("why", "told"),
     [("stopped", "The live job was stopped"), ("starting over", "A rebuild from scratch was started")],
 )
-def test_a_job_that_was_stopped_and_forgotten_is_found(
-    shop: Shop, found: Callable[[str], list[str]], why: str, told: str
-) -> None:
+def test_a_job_that_stays_stopped_is_found(shop: Shop, found: Callable[[str], list[str]], why: str, told: str) -> None:
     healthy(shop)
     shop.insert("ops.holds", held_at=ago(hours=2), held_by="ann", why=why)
     assert found("job_held") == [

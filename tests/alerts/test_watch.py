@@ -82,7 +82,7 @@ def heads(inbox: Inbox) -> list[str]:
     return [message["text"] for message in inbox.messages]
 
 
-def test_what_is_found_is_told_once_and_when_it_is_over_and_stays_known(desk: Desk, inbox: Inbox) -> None:
+def test_a_finding_is_notified_once_and_when_it_is_over_and_stays_recorded(desk: Desk, inbox: Inbox) -> None:
     desk.step()
     desk.shelve("helmets")
     desk.step()
@@ -97,7 +97,7 @@ def test_what_is_found_is_told_once_and_when_it_is_over_and_stays_known(desk: De
     assert desk.states() == {"helmets": "recovered"}
 
 
-def test_a_restart_tells_nothing_again_and_forgets_nothing(desk: Desk, inbox: Inbox) -> None:
+def test_a_restart_sends_nothing_again_and_loses_nothing(desk: Desk, inbox: Inbox) -> None:
     desk.shelve("helmets")
     desk.step()
     desk.crash()
@@ -119,7 +119,7 @@ def test_a_rule_is_asked_no_more_often_than_it_wants(desk: Desk) -> None:
     assert checked == (NOON + timedelta(minutes=21), "quiet")
 
 
-def test_every_channel_is_told_and_a_rule_may_choose(desk: Desk, inbox: Inbox, mail: MailServer) -> None:
+def test_every_channel_is_notified_and_a_rule_may_choose(desk: Desk, inbox: Inbox, mail: MailServer) -> None:
     server = SmtpServer(host="127.0.0.1", port=mail.port, tls="none")
     desk.channels += [Slack(url=inbox.url), Email(server=server, sender="s@shop.test", recipients=("o@shop.test",))]
     write(desk.rules, "loud", channels=["email"], title="Call somebody")
@@ -129,7 +129,7 @@ def test_every_channel_is_told_and_a_rule_may_choose(desk: Desk, inbox: Inbox, m
     assert sorted(m["text"].splitlines()[0] for m in inbox.messages) == ["Shelves are empty"] * 2
 
 
-def test_a_channel_that_fails_keeps_no_other_from_being_told_and_is_tried_ever_later(
+def test_a_failing_channel_does_not_block_others_and_is_retried_at_growing_intervals(
     desk: Desk, inbox: Inbox, mail: MailServer
 ) -> None:
     server = SmtpServer(host="127.0.0.1", port=mail.port, tls="none")
@@ -151,9 +151,7 @@ def test_a_channel_that_fails_keeps_no_other_from_being_told_and_is_tried_ever_l
     ]
 
 
-def test_a_channel_that_goes_on_failing_is_itself_told_by_the_others(
-    desk: Desk, inbox: Inbox, mail: MailServer
-) -> None:
+def test_a_channel_that_keeps_failing_is_reported_by_the_others(desk: Desk, inbox: Inbox, mail: MailServer) -> None:
     server = SmtpServer(host="127.0.0.1", port=mail.port, tls="none")
     desk.channels.append(Email(server=server, sender="s@shop.test", recipients=("o@shop.test",)))
     inbox.answers += [403] * 1000
@@ -269,7 +267,7 @@ def test_what_cannot_be_asked_ends_nothing_that_fires(desk: Desk, inbox: Inbox) 
         ("select set_config('transaction_read_only', 'off', true) as label", "read-write mode"),
     ],
 )
-def test_sql_that_is_wrong_slow_or_writes_is_stopped_and_told_and_stops_no_other_rule(
+def test_sql_that_is_wrong_slow_or_writes_is_stopped_and_reported_and_stops_no_other_rule(
     desk: Desk, inbox: Inbox, sql: str, said: str
 ) -> None:
     desk.sql("create sequence numbers")
@@ -288,7 +286,7 @@ def test_sql_that_is_wrong_slow_or_writes_is_stopped_and_told_and_stops_no_other
     assert said in desk.watches[-1].health.broken[0]
 
 
-def test_a_rule_is_read_anew_when_its_file_changes(desk: Desk, inbox: Inbox) -> None:
+def test_a_rule_is_reloaded_when_its_file_changes(desk: Desk, inbox: Inbox) -> None:
     desk.shelve("helmets")
     desk.step()
     write(desk.rules, message="No {label} left", remind="1s")
@@ -323,7 +321,7 @@ def closed(desk: Desk) -> Iterator[None]:
         connection.execute(f"alter database {name} with allow_connections true".encode())
 
 
-def test_while_postgres_is_away_that_is_told_once_and_afterwards_all_goes_on(desk: Desk, inbox: Inbox) -> None:
+def test_an_unavailable_postgres_is_reported_once_and_afterwards_all_continues(desk: Desk, inbox: Inbox) -> None:
     desk.shelve("helmets")
     desk.step()
     with closed(desk):
@@ -342,7 +340,7 @@ def test_while_postgres_is_away_that_is_told_once_and_afterwards_all_goes_on(des
     ]
 
 
-def test_a_short_absence_of_postgres_is_not_told(desk: Desk, inbox: Inbox) -> None:
+def test_a_short_absence_of_postgres_is_not_reported(desk: Desk, inbox: Inbox) -> None:
     desk.step()
     with closed(desk):
         desk.step()
@@ -353,7 +351,7 @@ def test_a_short_absence_of_postgres_is_not_told(desk: Desk, inbox: Inbox) -> No
     assert desk.watches[-1].health.watching
 
 
-def test_that_postgres_is_away_is_told_again_to_a_channel_that_did_not_take_it(desk: Desk, inbox: Inbox) -> None:
+def test_an_unavailable_postgres_is_reported_again_to_a_channel_that_failed(desk: Desk, inbox: Inbox) -> None:
     desk.step()
     inbox.answers += [500, 500]
     with closed(desk):
@@ -384,7 +382,7 @@ def test_what_waits_for_a_channel_that_is_configured_no_more_is_given_up(desk: D
     ]
 
 
-def test_two_at_once_tell_one_message_and_the_second_takes_over_when_the_first_is_gone(
+def test_two_daemons_send_one_message_and_the_second_takes_over_when_the_first_is_gone(
     desk: Desk, inbox: Inbox
 ) -> None:
     desk.shelve("helmets")
@@ -439,7 +437,7 @@ def test_a_slow_channel_keeps_the_others_from_nothing(desk: Desk, inbox: Inbox) 
     assert dict(desk.sql("select channel, problem from ops.alert_messages")) == {"slack": "it hung", "webhook": None}
 
 
-def test_a_defect_of_a_channel_is_told_by_its_kind_alone(desk: Desk) -> None:
+def test_a_defect_of_a_channel_is_reported_by_its_type_only(desk: Desk) -> None:
     def breaks(message: Message) -> None:
         raise KeyError("T0SECRET")
 

@@ -100,12 +100,12 @@ def test_all_types_of_an_aggregates_column_are_known_to_flink_and_postgres() -> 
     assert {column.type for a in aggregates() for column in a.columns.values()} <= set(FLINK)
 
 
-def test_a_sinks_column_may_be_null_only_where_its_aggregate_says_so() -> None:
+def test_a_sinks_column_may_be_null_only_where_its_aggregate_allows_it() -> None:
     assert sink_column("a", Column(type="count", doc="x")) == "`a` bigint not null"
     assert sink_column("a", Column(type="money", doc="x", nullable=True)) == "`a` decimal(38, 2)"
 
 
-def test_a_column_in_postgres_may_be_null_only_where_its_aggregate_says_so() -> None:
+def test_a_column_in_postgres_may_be_null_only_where_its_aggregate_allows_it() -> None:
     assert postgres_type(Column(type="count", doc="x")) == "bigint not null"
     assert postgres_type(Column(type="money", doc="x", nullable=True)) == "numeric(38,2)"
 

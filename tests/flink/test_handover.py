@@ -173,7 +173,7 @@ def test_the_versions_that_are_written_are_those_of_all_jobs_but_what_is_retired
     assert sorted(a.name for a in found) == sorted(a.name for a in aggregates())
 
 
-def test_what_differs_from_what_is_deployed_is_said_in_a_line() -> None:
+def test_a_difference_from_what_is_deployed_is_one_line() -> None:
     main = live_job.main_job()
     assert live_job.differences([main], aggregates()) == []
     assert live_job.differences([], aggregates()) == []

@@ -196,7 +196,7 @@ def test_the_root_cause_is_the_last_one_that_is_not_of_what_was_suppressed() -> 
     ],
     ids=["never", "over since a checkpoint", "once", "again and again", "before the first checkpoint"],
 )
-def test_a_job_says_how_often_it_failed_since_its_newest_checkpoint_and_why(
+def test_a_job_shows_its_failures_since_its_newest_checkpoint_and_their_cause(
     flink: Flink,
     deployment: Deployment,
     failures: list[float],
@@ -358,7 +358,7 @@ def test_a_stack_that_comes_up_again_does_not_go_on_with_what_was(
 
 
 @pytest.mark.parametrize("is_away", [True, False])
-def test_what_is_known_of_a_failing_job_stays_while_flink_tells_nothing_of_it(
+def test_what_is_known_of_a_failing_job_stays_while_flink_reports_nothing_about_it(
     flink: Flink, deployment: Deployment, seen: Any, seen_anew: Any, is_away: bool
 ) -> None:
     flink.failures, flink.failed = [4, 9], "Checkpoint expired before completing."
@@ -370,7 +370,7 @@ def test_what_is_known_of_a_failing_job_stays_while_flink_tells_nothing_of_it(
     assert [after[name] for name in same] == [before[name] for name in same]
 
 
-def test_a_flink_that_does_not_answer_is_what_there_is_to_say(seen: Any, seen_anew: Any) -> None:
+def test_an_unresponsive_flink_is_recorded(seen: Any, seen_anew: Any) -> None:
     seen(0)
     row = seen_anew(100, flink_url="http://127.0.0.1:1")
     assert (row["state"], row["not_running_since"]) == ("not known", START + timedelta(seconds=100))

@@ -88,7 +88,7 @@ def deployment(tmp_path: Path) -> Deployment:
     return replace(DEPLOYMENT, **folders)
 
 
-def test_a_stop_that_succeeded_holds_and_says_who_and_when(deployment: Deployment) -> None:
+def test_a_stop_that_succeeded_holds_and_records_who_and_when(deployment: Deployment) -> None:
     before = datetime.now(UTC)
     with job_manager(STOPPED) as flink:
         assert job_control.stop(replace(deployment, flink_url=flink.url)) == ["file:///savepoints/savepoint-1"]
@@ -145,7 +145,7 @@ def test_a_job_that_shall_keep_running_is_never_started_between_its_end_and_its_
     assert ["stopped by" in line for line in said] == [True]
 
 
-def test_who_keeps_the_job_running_says_that_it_was_stopped_and_leaves_it(deployment: Deployment) -> None:
+def test_keeping_the_job_running_reports_a_stop_and_leaves_the_job_stopped(deployment: Deployment) -> None:
     with job_manager(STOPPED) as flink:
         target = replace(deployment, flink_url=flink.url)
         jobs = LiveJobs(target)

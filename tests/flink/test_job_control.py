@@ -74,7 +74,7 @@ def test_a_snapshot_is_good_while_no_window_that_may_change_has_lost_its_state(
         refuse_expired(ours, snapshot, snapshot.taken_at + limit * HOUR + 1)
 
 
-def test_who_is_refused_is_told_the_age_the_limit_and_the_way_out(deployment: Deployment) -> None:
+def test_a_refusal_names_the_age_the_limit_and_the_way_out(deployment: Deployment) -> None:
     snapshot = Snapshot(path=Path("/somewhere"), taken_at=0.0)
     with pytest.raises(StateTooOld) as caught:
         refuse_expired(deployment, snapshot, 200 * HOUR)

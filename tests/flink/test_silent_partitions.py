@@ -104,7 +104,7 @@ def test_of_two_orders_90_s_apart_the_second_is_judged_by_the_first(follow: Foll
     assert (newest - behind < watermark - DAY) == (behind > DAY)
 
 
-def test_java_is_asked_more_than_pipes_hold_and_its_end_is_said(follow: Follow, tmp_path: Path) -> None:
+def test_java_takes_more_than_pipes_hold_and_its_end_is_reported(follow: Follow, tmp_path: Path) -> None:
     many = moments(30_000, {0: [1, 2, 3, 4]})
     assert follow(MINUTE, many)[-1] == [4, 4, 4, 4]
     log = tmp_path / "java.log"
@@ -114,7 +114,7 @@ def test_java_is_asked_more_than_pipes_hold_and_its_end_is_said(follow: Follow, 
         ask(of_one_line, log, MINUTE, moments(3, {}))
 
 
-def test_what_the_last_to_speak_said_is_followed_when_all_are_silent(follow: Follow) -> None:
+def test_when_all_are_silent_the_last_reported_watermark_is_followed(follow: Follow) -> None:
     found = follow(MINUTE, moments(400, {10: [500, 700, None, None], 100: [None, 900, None, None]}))
     assert found[159] == [700, 900, 700, 700]
     assert found[160] == [900, 900, 900, 900]
@@ -136,7 +136,7 @@ events = st.one_of(st.none(), st.none(), st.none(), st.integers(0, 50))
         lambda n: st.lists(st.lists(events, min_size=n, max_size=n), min_size=1, max_size=40)
     ),
 )
-def test_a_watermark_never_goes_back_nor_beyond_what_was_said_the_timeout_ago(
+def test_a_watermark_never_goes_back_nor_beyond_what_was_reported_a_timeout_ago(
     follow: Follow, timeout: int, said: list[list[int | None]]
 ) -> None:
     found = follow(timeout, list(enumerate(said)))

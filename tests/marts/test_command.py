@@ -58,7 +58,7 @@ def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
-def test_a_build_says_what_was_built_and_writes_it_down(settings: Settings) -> None:
+def test_a_build_shows_and_records_what_was_built(settings: Settings) -> None:
     done = insights(settings, "dbt", "build", "--select", "+daily_sales")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "models were built and" in done.stdout
@@ -121,7 +121,7 @@ def test_a_test_that_fails_is_named_and_keeps_nothing_from_being_built(settings:
     assert rows(settings, asked) == [("failed tests",), ("failed tests",)]
 
 
-def test_a_second_build_at_once_is_refused_and_one_that_was_killed_is_said_to_have_failed(settings: Settings) -> None:
+def test_a_concurrent_build_is_refused_and_a_killed_one_is_marked_as_failed(settings: Settings) -> None:
     with psycopg.connect(settings.postgres_dsn, autocommit=True) as other:
         assert other.execute(dbt_run.LOCK).fetchone() == (True,)
         other.execute(
@@ -137,7 +137,7 @@ def test_a_second_build_at_once_is_refused_and_one_that_was_killed_is_said_to_ha
     assert killed == [("failed", "it was interrupted: killed, or Postgres went down")]
 
 
-def test_a_selection_that_is_nothing_and_a_postgres_that_is_away_are_said(settings: Settings, tmp_path: Path) -> None:
+def test_an_empty_selection_and_an_unavailable_postgres_are_reported(settings: Settings, tmp_path: Path) -> None:
     done = insights(settings, "dbt", "build", "--select", "no_such_mart")
     assert (done.returncode, "no model matches no_such_mart" in done.stderr) == (1, True), done.stdout + done.stderr
     away = insights(Settings(home=tmp_path, postgres_port=9), "dbt", "build")
@@ -145,7 +145,7 @@ def test_a_selection_that_is_nothing_and_a_postgres_that_is_away_are_said(settin
     assert "Postgres at 127.0.0.1:9 is unreachable" in away.stderr
 
 
-def test_a_postgres_that_goes_away_under_a_build_is_said_and_no_riddle(
+def test_a_postgres_that_goes_away_during_a_build_is_reported_clearly(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its sessions end, as they do with its postmaster, and dbt comes to no result."""
@@ -178,7 +178,7 @@ def test_a_dbt_that_ends_in_a_way_of_its_own_is_quoted(
     assert dbt_run.run(settings, ["build"], lambda _: None) == said
 
 
-def test_an_environment_that_is_missing_is_said_with_what_makes_it(
+def test_a_missing_environment_is_reported_with_the_command_that_creates_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(dbt_run, "DBT", tmp_path / "bin" / "dbt")

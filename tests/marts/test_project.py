@@ -30,7 +30,7 @@ def models(manifest: dict[str, Any]) -> list[dict[str, Any]]:
     return [node for node in manifest["nodes"].values() if node["resource_type"] in ("model", "snapshot")]
 
 
-def test_every_model_and_column_says_what_it_is(manifest: dict[str, Any]) -> None:
+def test_every_model_and_column_has_a_description(manifest: dict[str, Any]) -> None:
     silent = [
         f"{node['name']} {column}".strip()
         for node in models(manifest)
@@ -76,7 +76,7 @@ def test_no_view_reads_a_table_that_dbt_replaces(manifest: dict[str, Any]) -> No
     assert broken == []
 
 
-def test_each_model_has_its_yaml_beside_it() -> None:
+def test_each_model_has_its_yaml_next_to_it() -> None:
     queries = sorted((PROJECT / "dbt" / "models").rglob("*.sql"))
     assert [path.stem for path in queries if not path.with_suffix(".yml").exists()] == []
 

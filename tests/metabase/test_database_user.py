@@ -63,7 +63,7 @@ def test_it_changes_nothing_not_even_in_a_transaction_that_may_write(
         reader.execute(statement)
 
 
-def test_a_mart_that_is_built_anew_can_be_read_at_once_and_one_fact_more_can_not(
+def test_a_rebuilt_mart_can_be_read_at_once_but_not_a_further_fact(
     owner: psycopg.Connection, reader: psycopg.Connection
 ) -> None:
     owner.execute("create table marts.rebuilt as select 1 as a")

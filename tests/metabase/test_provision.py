@@ -102,7 +102,7 @@ def test_a_diff_of_what_is_there_is_empty_and_ends_well(command: Command, metaba
     assert (done.exit_code, done.output.strip()) == (0, "Metabase matches the files.")
 
 
-def test_a_diff_tells_what_would_change_and_changes_nothing(command: Command, metabase: StandIn) -> None:
+def test_a_diff_shows_what_would_change_and_changes_nothing(command: Command, metabase: StandIn) -> None:
     command.apply()
     changed(command, "sales", lambda d: d["cards"][0].update(sql="select 2 as value", title="Orders now"))
     changed(command, "stock", lambda d: d["cards"].append(a_card("cover", at_row=3)))
@@ -120,7 +120,7 @@ def test_a_diff_tells_what_would_change_and_changes_nothing(command: Command, me
     assert named(metabase.cards, "Orders now")["dataset_query"]["stages"][0]["native"] == "select 2 as value"
 
 
-def test_before_anything_is_there_a_diff_says_so(command: Command, metabase: StandIn) -> None:
+def test_a_diff_on_an_empty_metabase_shows_that_everything_is_new(command: Command, metabase: StandIn) -> None:
     done = command("diff")
     assert done.exit_code == 1
     assert "is not set up yet: `insights dashboards apply` sets it up" in done.stderr
@@ -191,7 +191,7 @@ def test_what_people_made_is_left_as_it_is(command: Command, metabase: StandIn) 
     assert (theirs["archived"], copy["archived"]) == (False, False), "nor when it runs again without the files"
 
 
-def test_what_people_change_of_ours_is_undone_and_told(command: Command, metabase: StandIn) -> None:
+def test_manual_changes_to_our_cards_are_reverted_and_reported(command: Command, metabase: StandIn) -> None:
     command.apply()
     orders, sales = named(metabase.cards, "Orders"), named(metabase.dashboards, "Sales")
     orders["visualization_settings"] = {"scalar.field": "other"}
@@ -272,7 +272,7 @@ def test_a_key_is_enough_where_metabase_is_set_up(command: Command, metabase: St
         ({"metabase_postgres": "127.0.0.1:9"}, "can't reach Postgres at 127.0.0.1:9 as metabase_reader"),
     ],
 )
-def test_an_error_says_what_is_wrong_and_which_setting_it_is(
+def test_an_error_names_the_problem_and_the_setting(
     command: Command, metabase: StandIn, environment: dict[str, str], said: str
 ) -> None:
     metabase.users[USER] = PASSWORD
@@ -283,7 +283,9 @@ def test_an_error_says_what_is_wrong_and_which_setting_it_is(
     assert f"INSIGHTS_{setting.upper()}" in done.stderr or "check the API key" in done.stderr
 
 
-def test_a_password_that_metabase_finds_too_common_is_told_in_its_words(command: Command, metabase: StandIn) -> None:
+def test_a_password_that_metabase_finds_too_common_is_reported_in_its_words(
+    command: Command, metabase: StandIn
+) -> None:
     done = command("apply", metabase_password="short")
     assert done.exit_code == 1
     assert "password is too common" in done.stderr
@@ -300,7 +302,7 @@ def test_a_metabase_that_still_starts_is_to_be_asked_again(command: Command, met
     assert "it may still be starting, try again in a minute" in command("apply").stderr
 
 
-def test_without_a_place_or_a_password_for_the_reader_it_says_what_to_set(command: Command) -> None:
+def test_without_a_place_or_a_password_for_the_reader_it_names_the_setting(command: Command) -> None:
     del command.environment["INSIGHTS_METABASE_READER_PASSWORD"]
     assert "INSIGHTS_METABASE_READER_PASSWORD is not set" in command("apply").stderr
     del command.environment["INSIGHTS_METABASE_URL"]

@@ -192,7 +192,7 @@ def test_dashcards_keep_their_numbers_and_tabs_and_those_of_others_stay() -> Non
     ]
 
 
-def test_a_thing_is_known_by_its_description_whatever_else_it_says() -> None:
+def test_an_object_is_recognized_by_the_key_anywhere_in_its_description() -> None:
     assert key_of(described("sales_overview", "Net of refunds")) == "sales_overview"
     assert key_of(f"Ours. {described('stock/cover', '')} Ask Ada.") == "stock/cover"
     assert key_of(described("Our shop-2/orders", "")) == "Our shop-2/orders"

@@ -71,7 +71,7 @@ def test_a_body_with_a_mistake_is_refused_by_name_and_place(kind: str, spoil: An
 
 
 @pytest.mark.parametrize("is_well", [True, False])
-def test_many_calls_in_one_process_say_what_one_in_its_own_says(tmp_path: Path, is_well: bool) -> None:
+def test_many_calls_in_one_process_give_the_same_answers_as_separate_ones(tmp_path: Path, is_well: bool) -> None:
     asked = one("card")
     if not is_well:
         spoil_tag(asked.body)
@@ -89,7 +89,7 @@ def test_many_calls_in_one_process_say_what_one_in_its_own_says(tmp_path: Path, 
         assert json.loads(alone.stdout)["errors"][0]["path"] in refusals(VALIDATOR, [asked])[0]
 
 
-def test_without_the_vendors_command_line_it_says_that_nothing_was_validated(
+def test_without_the_vendors_command_line_it_reports_that_nothing_was_validated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ValidatorMissing, match="nothing was validated"):
@@ -107,7 +107,7 @@ def test_a_command_line_that_ends_early_is_no_yes(tmp_path: Path) -> None:
         refusals(tmp_path, ASKED[:2])
 
 
-def test_the_command_says_how_many_are_well_and_fails_for_one_that_is_not(tmp_path: Path) -> None:
+def test_the_command_counts_valid_objects_and_fails_for_an_invalid_one(tmp_path: Path) -> None:
     written(tmp_path / "well", sales=a_dashboard(a_card("orders")))
     done = CliRunner().invoke(app, ["dashboards", "validate", "--folder", str(tmp_path / "well")])
     assert (done.exit_code, done.output.strip()) == (0, "Dashboards: 1, cards: 1. All valid by Metabase's schemas.")

@@ -215,7 +215,7 @@ def test_every_event_is_counted_once_by_topic_and_day(tmp_path: Path) -> None:
     assert len({day for _, day in found}) == 2
 
 
-def test_old_windows_are_forgotten(tmp_path: Path) -> None:
+def test_old_windows_are_deleted(tmp_path: Path) -> None:
     counted(tmp_path / "key.sqlite", [])
     database = sqlite3.connect(tmp_path / "key.sqlite", isolation_level=None)
     key = AnswerKey(database)

@@ -79,7 +79,7 @@ def test_a_product_appeals_more_the_less_it_costs() -> None:
         assert all(liked_cheap > liked_dear for (_, liked_cheap), (_, liked_dear) in apart)
 
 
-def test_a_promotion_says_when_it_began_and_holds_until_it_ends() -> None:
+def test_a_promotion_knows_when_it_began_and_holds_until_it_ends() -> None:
     moments = [NOW + timedelta(hours=n) for n in range(24 * 14)]
     found = [(c.name, p, at) for at in moments for c in CATEGORIES if (p := promotion_at(SEED, c.name, at))]
     assert found

@@ -426,13 +426,13 @@ def test_olists_files_are_joined_in_a_folder_as_in_an_archive(tmp_path: Path) ->
         export.opened(tmp_path, mapping)
 
 
-def test_a_file_that_no_ready_mapping_fits_is_told_with_its_columns(saved: Callable[[str, str], Path]) -> None:
+def test_a_file_that_no_built_in_mapping_fits_is_reported_with_its_columns(saved: Callable[[str, str], Path]) -> None:
     with pytest.raises(Misconfigured, match=r"no built-in mapping fits mine\.csv, whose first row has Nummer, Kunde;"):
         export.detected(saved("mine.csv", "Nummer;Kunde\n1;2\n"))
 
 
 @pytest.mark.parametrize("name", sorted(export.ready()))
-def test_a_ready_mapping_says_what_it_is_of_and_how_its_money_is_written(name: str) -> None:
+def test_a_built_in_mapping_names_its_platform_and_the_format_of_its_money(name: str) -> None:
     mapping = load(export.ready()[name])
     assert mapping.description
     assert mapping.detect or mapping.file

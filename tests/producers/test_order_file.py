@@ -152,7 +152,7 @@ def imported(memory: Memory, file: OrderFile) -> list[str]:
     return [step.key for step in work.steps]
 
 
-def test_a_mended_file_counts_what_was_refused_and_nothing_twice(mapping: ColumnMapping, memory: Memory) -> None:
+def test_a_corrected_file_counts_what_was_refused_and_nothing_twice(mapping: ColumnMapping, memory: Memory) -> None:
     rows = [b"R1;C1;01.07.2024 10:00;P;X;1;100,00\n", b"R2;C2;01.07.2024 10:00;P;X;1;50,00\n"]
     bad = read(HEADER + b"".join(rows) + b"R3;;01.07.2024 10:00;P;X;1;25,00\n", mapping)
     assert imported(memory, bad) == ["order:R1", "order:R2"]
@@ -163,7 +163,7 @@ def test_a_mended_file_counts_what_was_refused_and_nothing_twice(mapping: Column
     assert imported(memory, mended) == []
 
 
-def test_a_changed_order_is_a_correction_and_not_counted_beside_the_first(
+def test_a_changed_order_is_a_correction_and_not_counted_in_addition_to_the_first(
     mapping: ColumnMapping, memory: Memory
 ) -> None:
     imported(memory, read(HEADER + ROW, mapping))
@@ -243,7 +243,7 @@ INHERITING = INHERITING.replace("[columns]", '[columns]\ncurrency = "Currency"')
 )
 
 
-def test_an_orders_later_rows_inherit_what_its_first_row_says(tmp_path: Path) -> None:
+def test_an_orders_later_rows_inherit_from_its_first_row(tmp_path: Path) -> None:
     content = (
         b"Order,Customer,Currency,When,Article,Shelf,Units,Price\n"
         b"#2001,a@x,EUR,01.07.2024 10:00,BELL,S,1,30.00\n#2001,a@x,,,TYRE,S,2,25.00\n,,,,PUMP,S,1,5.00\n"

@@ -184,7 +184,7 @@ def test_a_full_queue_holds_the_source_back_and_loses_nothing(
         assert deltas == [record["delta"] for record in sent if record["product_id"] == product]
 
 
-def test_bytes_that_are_no_event_become_a_dead_letter_as_they_came_and_say_why(
+def test_bytes_that_are_no_event_become_a_dead_letter_unchanged_with_the_reason(
     open_publisher: Callable[..., Publisher], log_of: Callable[..., Any]
 ) -> None:
     log, publisher = log_of(LETTERS), open_publisher()
@@ -202,7 +202,7 @@ def test_bytes_that_are_no_event_become_a_dead_letter_as_they_came_and_say_why(
     assert (headers["stage"], headers["file"], headers["line"]) == ("VALUE_CONVERTER", "a.csv", "7")
 
 
-def test_bytes_too_many_for_a_dead_letter_go_as_their_head_and_say_how_many_they_were(
+def test_bytes_too_many_for_a_dead_letter_are_truncated_with_their_original_length(
     open_publisher: Callable[..., Publisher], log_of: Callable[..., Any]
 ) -> None:
     log, publisher = log_of(LETTERS), open_publisher()
@@ -235,7 +235,7 @@ def test_an_event_that_kafka_will_never_take_stops_the_source_instead_of_being_l
     assert publisher.counts[MOVED.topic].failed == 1
 
 
-def test_prometheus_is_told_what_became_of_the_events_by_topic(open_publisher: Callable[..., Publisher]) -> None:
+def test_prometheus_gets_what_became_of_the_events_by_topic(open_publisher: Callable[..., Publisher]) -> None:
     publisher = open_publisher()
     for _ in range(3):
         publisher.publish(MOVED, move())

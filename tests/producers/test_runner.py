@@ -89,7 +89,7 @@ def test_a_moment_without_a_zone_is_utc() -> None:
         moment("yesterday")
 
 
-def test_a_producer_stops_when_told_to_and_answers_prometheus_until_then(
+def test_a_producer_stops_when_asked_and_answers_prometheus_until_then(
     produce: Callable[..., Any], until: Callable[..., Any], tmp_path: Path
 ) -> None:
     running = produce("stock", "--rate", "5", "--metrics-port", "0", "--start", "2025-03-02T00:00Z")

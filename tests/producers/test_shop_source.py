@@ -170,7 +170,7 @@ def test_a_cursor_of_another_shop_is_refused(publish: Callable[..., int], change
         publish("stock", **{**options, **changed})
 
 
-def test_a_shop_that_was_away_for_long_goes_on_now_and_says_so(
+def test_a_shop_that_was_down_for_long_continues_at_the_present_and_reports_it(
     publish: Callable[..., int], log_of: Callable[..., Any], tmp_path: Path
 ) -> None:
     state = tmp_path / "state" / "shop.sqlite"

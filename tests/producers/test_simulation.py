@@ -64,7 +64,7 @@ def steps(kind: str) -> list[dict[str, Any]]:
     return [record for record in told(INTERACTION) if record["interaction"] == kind]
 
 
-def test_the_same_seed_tells_the_same_story_and_another_seed_another() -> None:
+def test_the_same_seed_generates_the_same_story_and_another_seed_another() -> None:
     again, other = simulation(), simulation(Shop(seed=4, rate=3))
     first = [occurrence for _ in range(60) for occurrence in again.advance().occurrences]
     assert first == list(story()[: len(first)])
@@ -184,7 +184,7 @@ def test_customers_are_announced_or_sign_up_before_they_buy() -> None:
     st.integers(0, 50_000),
     st.randoms(use_true_random=False),
 )
-def test_whoever_comes_back_was_among_those_who_may_when_the_shop_began(
+def test_a_returning_visitor_was_among_those_who_could_when_the_shop_began(
     region: int, newest: int, active: int, joined_since: int, rng: random.Random
 ) -> None:
     began_with = set(people.who_may_come_back(newest, active))
@@ -257,7 +257,7 @@ def test_from_any_cursor_the_story_goes_on_the_same(over: int) -> None:
     assert resumed.advance() == minutes()[over + 1]
 
 
-def test_a_shop_that_was_away_tells_who_signed_up_and_pays_what_fell_due() -> None:
+def test_a_shop_that_was_down_announces_sign_ups_and_pays_due_refunds() -> None:
     shop = simulation()
     for _ in range(6 * 60):
         shop.advance()

@@ -123,7 +123,7 @@ def test_before_there_are_tables_there_are_no_dead_records(dsn: str) -> None:
     assert listed(dsn).reasons == ()
 
 
-def test_a_postgres_that_is_away_is_said() -> None:
+def test_an_unavailable_postgres_is_reported() -> None:
     with pytest.raises(Retryable, match=r"Postgres at 127\.0\.0\.1:\d+ is unreachable"):
         listed("postgresql://nobody@127.0.0.1:1/insights")
 
@@ -193,7 +193,7 @@ def test_another_sources_letters_are_under_its_own_topic(stack: Settings, insigh
     assert "free-bell" not in insights("dead-letters", "--topic", "sales.order_placed").output
 
 
-def test_of_a_topic_without_any_both_are_said_to_be_none(insights: Callable[..., Result]) -> None:
+def test_for_a_topic_without_any_both_are_reported_as_none(insights: Callable[..., Result]) -> None:
     shown = insights("dead-letters", "--topic", "nothing.is_dead").output
     assert "There are no dead letters." in shown
     assert "There are no dead records." in shown

@@ -63,7 +63,7 @@ def test_every_dead_letter_is_copied_once_however_often_it_is_looked(
     assert offsets == list(range(letters_end(stack)))
 
 
-def test_a_copy_says_why_and_where_and_nothing_of_what_the_letter_holds(
+def test_a_copy_has_reason_and_place_and_no_contents_of_the_letter(
     stack: Settings, recorder: ReconciliationRecorder
 ) -> None:
     dead_letter(stack, partition="1", offset="42")
@@ -123,7 +123,7 @@ def test_dead_letters_that_were_counted_are_not_read_again(stack: Settings, tmp_
     assert nowhere.count(end) == counted
 
 
-def test_dead_letters_of_a_log_that_began_anew_are_counted_anew(stack: Settings, tmp_path: Path) -> None:
+def test_dead_letters_of_a_recreated_log_are_counted_from_zero(stack: Settings, tmp_path: Path) -> None:
     dead_letter(stack)
     end = letters_end(stack)
     memory = tmp_path / "memory.json"

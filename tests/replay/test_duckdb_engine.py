@@ -143,7 +143,7 @@ def test_a_late_record_is_no_first_one(tmp_path: Path) -> None:
     assert warehouses(task) == ["first"]
 
 
-def test_in_a_partition_the_lowest_offset_is_the_first_whatever_the_clock_said(tmp_path: Path) -> None:
+def test_in_a_partition_the_lowest_offset_is_the_first_regardless_of_timestamps(tmp_path: Path) -> None:
     rows = archived_rows([{**record, "event_id": "one"} for record in moves("first", "second")])
     rows[1]["kafka_timestamp"] -= timedelta(hours=1)
     task = moved(tmp_path, rows)

@@ -105,7 +105,7 @@ def test_every_time_that_an_event_can_have_has_a_window(moment: datetime, window
     assert later(start, -MOST_AHEAD) <= start
 
 
-def test_those_left_out_are_said_by_name_up_to_a_few_and_counted() -> None:
+def test_a_few_of_those_left_out_are_named_and_all_are_counted() -> None:
     (one,) = lost([touched(7, NOW)], {(0, 7)}.__contains__)
     assert list(in_words([])) == []
     first, *others = in_words([one] * 12)

@@ -281,7 +281,7 @@ def expire_half(hub: Hub) -> dict[int, int]:
     return half
 
 
-def test_what_the_log_has_forgotten_comes_from_the_lake_and_meets_the_log_at_a_seam_by_offset(
+def test_records_that_the_log_has_deleted_come_from_the_lake_and_join_the_log_by_offset(
     hub: Hub, context: Context
 ) -> None:
     half = expire_half(hub)
@@ -507,7 +507,7 @@ def test_a_real_shops_old_history_imported_into_a_running_system_comes_to_count_
     assert found_again.status is Status.VERIFIED, problems(found_again)
 
 
-def test_the_command_line_goes_from_plan_to_promotion_and_says_what_it_did(hub: Hub, tmp_path: Path) -> None:
+def test_the_command_line_goes_from_plan_to_promotion_and_reports_each_step(hub: Hub, tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     day = f"{datetime.now(UTC) - timedelta(hours=5):%Y-%m-%dT%H}:00"
     until = f"{datetime.now(UTC) - timedelta(hours=3):%Y-%m-%dT%H}:00"

@@ -81,7 +81,7 @@ def test_what_lies_outside_of_the_slices_is_in_no_sum(lake: Catalog) -> None:
     assert found.add_up
 
 
-def test_a_lake_that_lacks_a_record_does_not_add_up_and_says_how_many(lake: Catalog) -> None:
+def test_a_lake_that_lacks_records_does_not_add_up_and_counts_them(lake: Catalog) -> None:
     (first, *others) = slices(LOG)
     longer = Slice(partition=first.partition, from_offset=0, until_offset=first.until_offset + 1)
     found = told(lake, (longer, *others), dead=set(), unreadable=set())
@@ -146,7 +146,7 @@ def test_an_unreadable_record_at_the_end_is_waited_for_by_nobody(tmp_path: Path,
     assert (found.published, found.dead, found.faults) == (len(log) + 1, 1, {})
 
 
-def test_a_record_that_does_not_come_is_said_at_the_deadline_and_raises_nothing(tmp_path: Path) -> None:
+def test_a_record_that_does_not_arrive_is_reported_at_the_deadline_and_raises_nothing(tmp_path: Path) -> None:
     own_lake.archive(tmp_path, MOVES, archived_rows(LOG)[:-1])
     places: dict[str, Any] = {"late": set(), "dead": set(), "unreadable": set()}
     found = when_archived(lambda: opened(tmp_path), MOVES, slices(LOG), **places, deadline=time.monotonic())
@@ -154,7 +154,7 @@ def test_a_record_that_does_not_come_is_said_at_the_deadline_and_raises_nothing(
     assert found.of_certificate["published"] == len(LOG)
 
 
-def test_a_hole_before_the_end_of_the_lake_is_said_and_waited_for_by_nobody(tmp_path: Path) -> None:
+def test_a_hole_before_the_end_of_the_lake_is_reported_and_not_waited_for(tmp_path: Path) -> None:
     rows = archived_rows(LOG)
     own_lake.archive(tmp_path, MOVES, [*rows[:50], *rows[51:]])
     places: dict[str, Any] = {"late": set(), "dead": set(), "unreadable": set()}

@@ -36,6 +36,6 @@ def test_a_key_is_read_by_the_types_of_its_columns(typed: str, key: tuple[Any, .
         ("2026-03-02 10:30, true, spring", "the one around it starts at 2026-03-02 10:00"),
     ],
 )
-def test_what_is_no_key_says_why(typed: str, why: str) -> None:
+def test_what_is_no_key_is_refused_with_the_reason(typed: str, why: str) -> None:
     with pytest.raises(Misconfigured, match=why):
         parse_key(aggregate("funnel_per_hour"), typed)

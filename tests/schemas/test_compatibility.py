@@ -265,7 +265,7 @@ def test_key_and_partitions_of_a_release_never_change(clone: Clone, attribute: s
     assert line.startswith(f"IncompatibleSchema sales.order_placed: {attribute} was {said} in v0.1.0 and is {value!r}")
 
 
-def test_a_folder_without_history_is_told_so(clone: Clone) -> None:
+def test_a_folder_without_history_is_reported(clone: Clone) -> None:
     (line,) = clone.check()
     assert line.startswith("Misconfigured git tag --list")
     assert "run this in a clone with full history" in line

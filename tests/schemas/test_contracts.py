@@ -54,13 +54,13 @@ def test_a_contract_uses_only_what_codec_flink_and_lake_know(contract: Event) ->
 
 
 @pytest.mark.parametrize("contract", CONTRACTS)
-def test_every_field_of_a_contract_says_what_it_means(contract: Event) -> None:
+def test_every_field_of_a_contract_has_a_description(contract: Event) -> None:
     silent = [field["name"] for field in contract.avro_schema["fields"] if not field.get("doc", "").strip()]
     assert silent == []
     assert contract.schema["doc"]
 
 
-def test_topics_tables_and_records_are_told_apart_by_their_names() -> None:
+def test_topics_tables_and_records_have_distinct_names() -> None:
     for names in ([e.topic for e in events()], [e.table for e in events()], [e.schema["name"] for e in events()]):
         assert len(names) == len(set(names))
 
@@ -122,7 +122,7 @@ def without(attribute: str) -> str:
 
 
 @pytest.mark.parametrize("attribute", ["key", "partitions", "retention_days", "cleanup", "max_bytes"])
-def test_a_contract_that_lacks_an_attribute_is_told_which(attribute: str) -> None:
+def test_a_contract_that_lacks_an_attribute_is_refused_by_its_name(attribute: str) -> None:
     with pytest.raises(Misconfigured, match=f"thing.avsc: the contract has no attribute '{attribute}'"):
         parse_event(without(attribute), "thing.avsc")
 

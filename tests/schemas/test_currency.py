@@ -29,7 +29,7 @@ def test_a_currency_has_its_decimals(code: str, digits: int) -> None:
         ("XAU", "three capital letters"),  # gold, of which no amount has so many decimals
     ],
 )
-def test_what_is_no_currency_says_what_to_write(written: str, hint: str) -> None:
+def test_what_is_no_currency_is_refused_with_what_to_write(written: str, hint: str) -> None:
     assert hint in str(problem(written))
     assert hint in str(problem_as_shops(written))
     with pytest.raises(Misconfigured, match=f"INSIGHTS_CURRENCY={written}: .*{hint}"):

@@ -307,7 +307,7 @@ def test_another_attempt_goes_on_from_the_chunks_that_a_failed_one_finished(
     assert [job.client_token[-2:] for job in emr.jobs] == ["-1", "-2"]
 
 
-def test_a_job_that_fails_says_why_in_its_own_words(emr: Emr, given: Task, tmp_path: Path) -> None:
+def test_a_failed_job_is_reported_with_its_own_message(emr: Emr, given: Task, tmp_path: Path) -> None:
     """The uploaded files alone, started as EMR starts them, without the jar that logs in to Kafka by IAM."""
 
     def fail() -> None:
@@ -369,7 +369,7 @@ def test_a_request_that_aws_has_no_time_for_is_made_again(
     assert rows(tmp_path, MOVES) == expected
 
 
-def test_when_aws_can_not_be_reached_it_is_tried_again_and_then_said(emr: Emr, given: Task) -> None:
+def test_when_aws_can_not_be_reached_it_is_retried_and_then_reported(emr: Emr, given: Task) -> None:
     (port,) = free_ports(1)
     emr.endpoint = f"http://127.0.0.1:{port}"
     with pytest.raises(
@@ -385,7 +385,7 @@ def test_an_application_that_is_not_there_is_named(emr: Emr, given: Task) -> Non
         emr.compute(given)
 
 
-def test_without_credentials_it_says_how_to_get_some(
+def test_without_credentials_the_message_says_how_to_get_some(
     emr: Emr, given: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

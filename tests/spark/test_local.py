@@ -58,14 +58,14 @@ def script(folder: Path, text: str) -> Path:
     return path
 
 
-def test_what_a_script_tells_is_handed_on_and_it_runs_on_loopback_in_utc(tmp_path: Path) -> None:
+def test_a_scripts_events_are_passed_on_and_it_runs_on_loopback_in_utc(tmp_path: Path) -> None:
     heard: list[dict[str, Any]] = []
     run(runtime(tmp_path / "work"), script(tmp_path, TELLS), heard=heard.append)
     assert heard == [{"event": "told", "sum": 6, "zone": "UTC", "host": "127.0.0.1", "page": None}]
     assert not (tmp_path / "work" / "local").exists(), "what Spark spilled stays on the disk"
 
 
-def test_a_script_that_fails_says_why(tmp_path: Path) -> None:
+def test_a_failing_script_is_reported_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(SparkFailed, match="the moon is full") as failed:
         run(runtime(tmp_path), script(tmp_path, FAILS))
     assert str(tmp_path / "spark.log") in str(failed.value)
@@ -76,7 +76,7 @@ def test_a_script_that_ends_without_a_reason_leaves_its_last_words(tmp_path: Pat
         run(runtime(tmp_path), script(tmp_path, "1 / 0"))
 
 
-def test_a_caller_that_has_heard_enough_ends_it(tmp_path: Path) -> None:
+def test_a_caller_that_raises_ends_the_script(tmp_path: Path) -> None:
     def enough(event: dict[str, Any]) -> None:
         raise InterruptedError(event["event"])
 
@@ -110,7 +110,7 @@ def test_a_jar_that_is_missing_is_named(tmp_path: Path) -> None:
         run(spark_runtime(settings, tmp_path / "work"), script(tmp_path, TELLS))
 
 
-def test_an_environment_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+def test_an_environment_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     broken = replace(runtime(tmp_path / "work"), bootstrap=script(tmp_path, "raise SystemExit('no network')"))
     with pytest.raises(Misconfigured, match="could not be created: no network"):
         run(broken, tmp_path / "script.py")

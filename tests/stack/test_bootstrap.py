@@ -31,7 +31,7 @@ def bootstrap(project: Path, code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_python_that_does_not_fit_is_told_in_one_sentence_how_to_name_another(project: Path) -> None:
+def test_an_unsupported_python_is_reported_in_one_sentence_with_how_to_choose_another(project: Path) -> None:
     done = bootstrap(project, "sys.version_info = (3, 13, 0); bootstrap.main(['main'])")
     assert done.returncode == 1
     assert "needs Python 3.11 or 3.12" in done.stderr
@@ -57,7 +57,7 @@ def test_the_development_environment_will_do_for_running(project: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_changed_lock_is_installed_anew(project: Path) -> None:
+def test_a_changed_lock_is_installed_again(project: Path) -> None:
     stamp(project, "main.txt")
     with (project / "requirements" / "main.txt").open("a") as lock:
         lock.write("# changed\n")

@@ -51,7 +51,7 @@ def test_up_gives_up_on_a_part_that_ends_three_times_while_it_waits(tmp_path: Pa
         await_all(settings, ["kafka"], report)
 
 
-def test_up_waits_until_the_past_is_counted_and_says_how_far_it_is() -> None:
+def test_up_waits_until_the_past_is_counted_and_shows_its_progress() -> None:
     past = create_autospec(Past, instance=True)
     past.is_counted.side_effect = [False, True]
     past.reached.return_value = datetime(2026, 10, 12, 9, 30, tzinfo=UTC)
@@ -68,7 +68,7 @@ def test_up_leaves_a_past_that_is_too_long_to_the_job() -> None:
     assert said[-1] == Step(name="the past", state="done", detail="not all of it is counted yet")
 
 
-def test_up_says_which_task_failed_and_why(tmp_path: Path) -> None:
+def test_up_reports_the_failed_task_and_the_reason(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     write(settings, tables=Record(state="failed", is_task=True, detail="no room on the disk"))
     with pytest.raises(StackNotUp, match="tables failed: no room on the disk"):

@@ -99,12 +99,12 @@ def test_python_3_11_and_3_12_fit(version: tuple[int, int], level: str) -> None:
     assert doctor.check_python(version).level == level
 
 
-def test_what_must_be_downloaded_is_said_before(settings: Settings, tmp_path: Path) -> None:
+def test_what_must_be_downloaded_is_shown_before(settings: Settings, tmp_path: Path) -> None:
     bare = settings.model_copy(update={"jars": tmp_path / "jars"})
     assert any("jars (" in finding.what for finding in doctor.check_downloads(bare))
 
 
-def test_everything_that_is_wrong_is_said_at_once(settings: Settings) -> None:
+def test_all_problems_are_reported_at_once(settings: Settings) -> None:
     unfit = settings.model_copy(update={"min_memory_gb": 1e6, "min_disk_gb": 1e6})
     with pytest.raises(doctor.NotFit, match="(?s)GB of disk.*GB of memory"):
         doctor.require_fit(unfit)

@@ -30,7 +30,7 @@ def run(stack_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> C
     return lambda *arguments: RUNNER.invoke(app, list(arguments))
 
 
-def test_status_tells_programs_all_that_they_rely_on(run: Callable[..., Result], stack: Settings) -> None:
+def test_status_gives_programs_everything_that_they_rely_on(run: Callable[..., Result], stack: Settings) -> None:
     shown = run("status", "--json")
     assert (shown.exit_code, shown.stderr) == (0, "")
     found = json.loads(shown.stdout)
@@ -67,7 +67,7 @@ def test_status_shows_people_every_part(run: Callable[..., Result]) -> None:
         assert part in shown
 
 
-def test_up_again_changes_nothing_and_says_so(run: Callable[..., Result], stack: Settings) -> None:
+def test_up_again_changes_nothing_and_reports_it(run: Callable[..., Result], stack: Settings) -> None:
     before = (stack.run_dir / "supervisor.json").read_text()
     shown = run("up", "--no-producers")
     assert shown.exit_code == 0, shown.output

@@ -36,7 +36,7 @@ def test_without_a_terminal_each_beginning_and_end_is_a_line() -> None:
     assert shown(told, terminal=False) == "kafka\nkafka: done in 2.5 s: 127.0.0.1:19092\n"
 
 
-def test_without_a_terminal_a_download_is_told_every_few_seconds_only() -> None:
+def test_without_a_terminal_a_download_is_reported_every_few_seconds_only() -> None:
     told = [(at / 10, Step(name="jars", state="progress", detail=f"{at} of 100 MB")) for at in range(101)]
     assert shown(told, terminal=False).splitlines() == [
         "jars: 0 of 100 MB",
@@ -45,7 +45,7 @@ def test_without_a_terminal_a_download_is_told_every_few_seconds_only() -> None:
     ]
 
 
-def test_a_step_that_begins_again_is_timed_anew() -> None:
+def test_a_step_that_begins_again_is_timed_from_zero() -> None:
     told = [
         (0, Step(name="kafka", state="done")),
         (10, Step(name="kafka", state="started", detail="died; restarting")),

@@ -43,7 +43,7 @@ def test_a_command_has_the_stacks_settings_and_its_output_is_in_its_log(settings
     assert (settings.logs_dir / "lake.out").read_text() == f"tidied {settings.home}\n" * 2
 
 
-def test_a_command_that_fails_says_its_last_words_and_where_the_others_are(settings: Settings) -> None:
+def test_a_failed_command_is_reported_with_the_end_of_its_log_and_where_the_rest_is(settings: Settings) -> None:
     with pytest.raises(CommandFailed) as failure:
         command(settings, FAILS).run()
     assert str(failure.value) == ("ended with code 1: insights: ERROR: Postgres is away. Its log: `insights logs lake`")
@@ -99,7 +99,7 @@ def test_what_is_known_of_recurring_jobs_is_in_postgres(stack: Settings, tmp_pat
     ]
 
 
-def test_the_stack_says_of_each_of_its_recurring_jobs_how_its_runs_went(stack: Settings) -> None:
+def test_the_stack_records_how_the_runs_of_each_recurring_job_went(stack: Settings) -> None:
     def rows() -> dict[str, bool]:
         with psycopg.connect(stack.postgres_dsn) as connection:
             found = connection.execute(

@@ -31,7 +31,7 @@ def test_a_supervisor_notes_which_are_tasks(tmp_path: Path) -> None:
     }
 
 
-def test_a_stopped_stack_still_tells_parts_from_tasks(apart: Any, tmp_path: Path) -> None:
+def test_a_stopped_stack_still_distinguishes_parts_and_tasks(apart: Any, tmp_path: Path) -> None:
     settings = apart(tmp_path / "home")
     settings.run_dir.mkdir(parents=True)
     states = {"kafka": Record(endpoint=settings.kafka), "topics": Record(state="done", is_task=True)}

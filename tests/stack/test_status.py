@@ -104,7 +104,7 @@ def test_an_event_from_a_clock_that_runs_ahead_is_fresh_and_no_more() -> None:
     assert judged(recorded=recorded(tallies=ahead)).freshness_seconds["live.sales_per_minute"] == 0.0
 
 
-def test_every_aggregate_says_until_when_it_is_final_or_null() -> None:
+def test_every_aggregate_has_the_time_until_which_it_is_final_or_null() -> None:
     final = judged(recorded=recorded(final_until={"sales_per_minute": NOW})).as_json()["final_until"]
     assert final["sales_per_minute"] == "2026-11-23T12:00:00Z"
     assert final["sessions"] is None

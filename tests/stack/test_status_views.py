@@ -175,7 +175,7 @@ def test_everything_that_is_well_is_one_line(width: int, on_terminal: Shown) -> 
     assert sorted(line.split()[0] for line in table(lines, "tables")) == sorted(FRESH)
 
 
-def test_the_topics_table_says_what_its_marks_mean(on_terminal: Shown) -> None:
+def test_the_topics_table_explains_its_marks(on_terminal: Shown) -> None:
     legend = on_terminal(status_views.topics_table(TOPICS), 80)[-1]
     for meaning in ("✓ published = counted + duplicate + late + dead", "→ in flight", "✗ too many"):
         assert meaning in legend
@@ -269,7 +269,7 @@ def test_what_is_not_known_of_a_job_is_a_question_mark(job: JobStatus, cells: li
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_a_job_that_keeps_failing_says_why(width: int, on_terminal: Shown) -> None:
+def test_a_job_that_keeps_failing_is_shown_with_the_reason(width: int, on_terminal: Shown) -> None:
     why = Failing(since=NOW, failures=3, is_more=False, why="PSQLException: relation versions.refunds_v1 is missing")
     lines = on_terminal(status_views.jobs_table([replace(JOB, state="RESTARTING", failing=why)]), width)
     said = " ".join(word for line in lines for word in line.split())
@@ -278,11 +278,11 @@ def test_a_job_that_keeps_failing_says_why(width: int, on_terminal: Shown) -> No
     assert max(map(len, lines)) <= width
 
 
-def test_that_there_is_no_job_is_said(on_terminal: Shown) -> None:
+def test_a_missing_job_is_shown(on_terminal: Shown) -> None:
     assert on_terminal(status_views.jobs_table([]), 80)[1] == "none"
 
 
-def test_tables_are_not_said_to_be_empty_while_postgres_is_away(on_terminal: Shown) -> None:
+def test_tables_are_not_shown_as_empty_while_postgres_is_away(on_terminal: Shown) -> None:
     nothing = {"freshness_seconds": dict.fromkeys(FRESH), "final_until": dict.fromkeys(FINAL)}
     away = TopicCounts(published=5, counted=None, duplicate=None, late=None, dead=0)
     unknown = on_terminal(status_views.tables_table(status(topics=dict.fromkeys(TOPICS, away), **nothing)), 80)
@@ -290,7 +290,7 @@ def test_tables_are_not_said_to_be_empty_while_postgres_is_away(on_terminal: Sho
     assert any("no events yet" in line for line in on_terminal(status_views.tables_table(status(**nothing)), 80))
 
 
-def test_marts_are_not_said_to_be_missing_while_postgres_is_away(on_terminal: Shown) -> None:
+def test_marts_are_not_shown_as_missing_while_postgres_is_away(on_terminal: Shown) -> None:
     away = ("Postgres at 127.0.0.1:19432 is away: connection refused",)
     assert not any("not built yet" in line for line in on_terminal(status_views.overview(status(away=away)), 80))
     assert any("not built yet" in line for line in on_terminal(status_views.overview(status()), 80))
@@ -330,7 +330,9 @@ def test_piped_each_look_follows_the_one_before(monkeypatch: pytest.MonkeyPatch)
     assert "\x1b" not in shown
 
 
-def test_late_events_that_a_replay_has_counted_are_told_and_the_newest_replay_of_each_table(on_terminal: Shown) -> None:
+def test_late_events_that_a_replay_has_counted_are_shown_and_the_newest_replay_of_each_table(
+    on_terminal: Shown,
+) -> None:
     newest = {"sales_per_minute": "r12 rolled back", "order_lines": "r7 promoted"}
     shown = on_terminal(
         status_views.overview(status(replayed=Replayed(restated={"sales.order_placed.v1": 1_234}, newest=newest))), 80
@@ -341,7 +343,7 @@ def test_late_events_that_a_replay_has_counted_are_told_and_the_newest_replay_of
     assert [line.split()[-2:] for line in shown if "events.order_lines" in line] == [["r7", "promoted"]]
 
 
-def test_what_up_says_last_is_how_far_the_history_is_counted_while_it_is() -> None:
+def test_up_ends_with_the_progress_of_counting_the_history() -> None:
     said = status_views.still_counting(NOW - timedelta(hours=6), NOW)
     assert f"Orders are counted up to {NOW - timedelta(hours=6):%Y-%m-%d %H:%M} UTC so far" in said
     assert "`insights status`" in said

@@ -40,7 +40,9 @@ def ran(arguments: list[str], settings: Settings, folder: Path) -> subprocess.Co
         ("produce shop --max-events 1", ("insights produce: ", '{"')),
     ],
 )
-def test_a_command_says_what_is_ours_where_nothing_runs(command: str, begins: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_command_prints_only_our_text_where_nothing_runs(
+    command: str, begins: tuple[str, ...], tmp_path: Path
+) -> None:
     said = ran(command.split(), own_settings(tmp_path / "home"), tmp_path).stderr.splitlines()
     assert [line for line in said if not line.startswith(begins)] == []
 
@@ -52,7 +54,7 @@ def test_a_command_is_silent_on_stderr_when_all_is_well(command: str, stack: Set
     assert ran(command.split(), stack, tmp_path).stderr == ""
 
 
-def test_explain_says_nothing_but_the_answer(stack: Settings, tmp_path: Path) -> None:
+def test_explain_prints_nothing_but_the_answer(stack: Settings, tmp_path: Path) -> None:
     done = ran(["replay", "explain", "sales_per_minute", "2020-01-01 10:15, EU, wheels"], stack, tmp_path)
     assert (done.stderr, "The events match the live row" in done.stdout) == ("", True)
 

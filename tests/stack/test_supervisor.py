@@ -150,7 +150,9 @@ def test_a_part_that_is_silent_because_of_another_names_that(stack_of: Callable[
         ("pass", "ended with code 0; restarting"),
     ],
 )
-def test_a_part_that_ends_says_how_and_its_last_words(stack_of: Callable[..., Stack], code: str, detail: str) -> None:
+def test_a_part_that_ends_is_shown_with_how_and_the_end_of_its_log(
+    stack_of: Callable[..., Stack], code: str, detail: str
+) -> None:
     stack = stack_of([sys.executable, "-c", code])
     assert stack.until(lambda r: r.restarts > 0).detail == detail
 
@@ -172,7 +174,7 @@ def test_a_part_whose_work_has_an_end_is_not_started_again(stack_of: Callable[..
         ("FATAL:  pre-existing shared memory\nHINT:  end it\n", ": FATAL:  pre-existing shared memory"),
     ],
 )
-def test_last_words_are_the_line_that_tells_of_an_error_or_the_last(tmp_path: Path, text: str, words: str) -> None:
+def test_last_words_are_the_line_with_an_error_or_the_last(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "server.out").write_text(text)
     assert last_words(tmp_path / "server.out") == words
     assert last_words(tmp_path / "nothing.out") == ""
@@ -221,7 +223,7 @@ class Repeated:
         return known
 
 
-def test_a_recurring_job_that_fails_says_why_since_when_and_how_often_until_it_succeeds(tmp_path: Path) -> None:
+def test_a_failing_recurring_job_shows_why_since_when_and_how_often_until_it_succeeds(tmp_path: Path) -> None:
     clock = Clock()
     job = Repeated(tmp_path, clock, every_seconds=60.0)
     first = job.until_it_says("running", "kept in ops.log_counts")

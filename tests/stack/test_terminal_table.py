@@ -63,7 +63,7 @@ def test_gaps_shrink_before_a_row_takes_two_lines() -> None:
     assert drawn(sheet, 6) == ["t    n", "topic", "     1"]
 
 
-def test_a_text_is_wrapped_at_words_beside_its_row() -> None:
+def test_a_text_is_wrapped_at_words_next_to_its_row() -> None:
     sheet = TerminalTable("", Column(), Column(flows=True))
     sheet.add("job", "Flink did not take the job and says why")
     assert drawn(sheet, 36) == ["job  Flink did not take the job and", "     says why"]
@@ -111,7 +111,7 @@ def test_a_sheet_fits_its_width_and_loses_nothing(rows: list[tuple[str, int, str
 
 
 @pytest.mark.parametrize(("height", "last"), [(4, "a note"), (3, "… 2 more lines; enlarge the window to see them")])
-def test_a_screenful_says_how_much_is_beyond_the_screen(height: int, last: str) -> None:
+def test_a_screenful_shows_how_much_is_beyond_the_screen(height: int, last: str) -> None:
     shown = drawn(Screen(Screenful(parts())), 80, height=height)
     assert len(shown) == height
     assert shown[-1].rstrip() == last

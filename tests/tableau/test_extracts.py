@@ -168,7 +168,7 @@ def test_a_column_that_an_extract_has_no_type_for_is_named(connection: Connectio
     assert kind in str(caught.value)
 
 
-def test_what_hyper_does_not_take_is_told_in_its_words(
+def test_what_hyper_rejects_is_reported_in_its_words(
     connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection.execute("create table marts.sales (day date)")
@@ -180,7 +180,7 @@ def test_what_hyper_does_not_take_is_told_in_its_words(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_what_dbt_is_building_is_no_mart_and_a_name_that_is_not_there_is_told(connection: Connection) -> None:
+def test_what_dbt_is_building_is_no_mart_and_an_unknown_name_is_reported(connection: Connection) -> None:
     with pytest.raises(Misconfigured, match="there are no marts yet"):
         chosen(marts(connection), [])
     connection.execute("create table marts.rfm (a bigint); create table marts.rfm__dbt_tmp (a bigint)")

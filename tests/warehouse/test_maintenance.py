@@ -304,7 +304,7 @@ def test_what_a_run_that_was_killed_left_behind_is_an_orphan_and_the_next_run_do
     assert set(lake.data_files()) <= {str(path) for path in lake.on_disk()}
 
 
-def test_a_dry_run_says_what_would_be_done_and_does_nothing(lake: Lake) -> None:
+def test_a_dry_run_shows_what_would_be_done_and_does_nothing(lake: Lake) -> None:
     for _ in range(5):
         lake.append()
     metadata, files = lake.table.metadata_location, lake.on_disk()
@@ -325,6 +325,6 @@ def test_a_second_run_at_the_same_time_is_refused_with_the_process_of_the_first(
         list(maintain(deployment, rule))
 
 
-def test_a_catalog_that_is_away_is_said_in_words(tmp_path: Path) -> None:
+def test_an_unavailable_catalog_is_reported_in_words(tmp_path: Path) -> None:
     with pytest.raises(Retryable, match=r"Postgres at 127\.0\.0\.1:9, which has the lake's catalog, is unreachable"):
         list(maintain(replace(DEPLOYMENT, work_dir=tmp_path), rules(DEPLOYMENT, NOON)))

@@ -109,7 +109,7 @@ def test_a_sinks_table_has_the_sinks_key(made: Sink, connection: Connection) -> 
 
 
 @pytest.mark.parametrize("made", SINKS)
-def test_a_sinks_table_says_what_it_means(made: Sink, connection: Connection) -> None:
+def test_a_sinks_table_has_comments(made: Sink, connection: Connection) -> None:
     (comment,) = connection.execute("select obj_description(%s::regclass)", (made.table,)).fetchone() or ("",)
     assert comment == made.description
 

@@ -126,7 +126,7 @@ def test_a_postgres_that_stands_still_is_away_within_seconds_and_the_statement_i
         database.close()
 
 
-def test_a_refused_question_is_told_apart_from_a_database_that_is_away() -> None:
+def test_a_refused_query_is_distinguished_from_an_unavailable_database() -> None:
     clock = Clock()
     database = Database(clock)
     database.fault = QueryFailed("no such table")
@@ -136,7 +136,7 @@ def test_a_refused_question_is_told_apart_from_a_database_that_is_away() -> None
     assert found[ASKED].problem is database.fault
 
 
-def test_a_question_that_nobody_asks_any_more_is_forgotten() -> None:
+def test_a_query_that_is_no_longer_used_is_dropped() -> None:
     clock = Clock()
     answers = Answers(Database(clock), AtOnce(), clock)
     answers.newest({ASKED: 2.0}, 1)

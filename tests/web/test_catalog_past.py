@@ -31,7 +31,7 @@ def past(moment: Any, base: str = BASE) -> list[dict[str, Any]]:
     return observations(SEED, "EUR", base, moment() - LENGTH, moment(), "catalog")
 
 
-def test_at_any_time_the_newest_observation_says_what_the_page_said(moment: Any) -> None:
+def test_at_any_time_the_newest_observation_equals_the_page(moment: Any) -> None:
     shelf = Shelf(SEED, imagined_stock)
     pages, found, chance = Pages(shelf, BASE), past(moment), random.Random(1)
     for product in chance.sample(shelf.products, 12):

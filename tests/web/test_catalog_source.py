@@ -226,7 +226,7 @@ def test_a_sitemap_is_found_and_read_wherever_and_however_it_is(
 
 
 @pytest.mark.parametrize("broken", [None, b"\x1f\x8bnot gzip", GZIPPED[:-9], "<urlset><url>", "<html></html>"])
-def test_a_broken_sitemap_is_a_warning_said_once_and_the_others_are_read(
+def test_a_broken_sitemap_is_one_warning_and_the_others_are_read(
     site_of: Any, moment: Any, memory: Memory, broken: str | bytes | None
 ) -> None:
     pages = small_site({"a": "10"})
@@ -266,7 +266,7 @@ def test_a_site_whose_only_sitemap_is_broken_is_not_asked_again_at_once(
         ("<urlset/>", "list no pages"),
     ],
 )
-def test_a_round_that_reads_nothing_says_so_and_what_to_do(
+def test_a_round_that_reads_nothing_is_reported_with_what_to_do(
     site_of: Any, moment: Any, memory: Memory, sitemap: str, problem: str
 ) -> None:
     with capture_logs() as logs:

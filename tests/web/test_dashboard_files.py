@@ -173,7 +173,7 @@ def test_what_a_card_reads_is_what_its_sql_names_in_any_of_its_parts() -> None:
     )
 
 
-def test_a_parameter_goes_beside_the_sql_and_never_into_it() -> None:
+def test_a_parameter_is_passed_next_to_the_sql_and_never_inside_it() -> None:
     asked = question("select {{range}} like '5%'", {"range": "1'; drop table x", "other": "y"})
     assert asked.sql == "select %(range)s like '5%%'"
     assert asked.values == (("range", "1'; drop table x"),)
@@ -189,7 +189,7 @@ def test_cards_of_one_column_stand_one_above_the_other() -> None:
     assert ids == [[["tall"], ["upper", "lower"]], [[], ["below"], []]]
 
 
-def test_a_folder_has_the_first_dashboard_and_all_beside_it(tmp_path: Path) -> None:
+def test_a_folder_has_the_first_dashboard_and_all_next_to_it(tmp_path: Path) -> None:
     for name, place in (("marts", 2), ("first", 9), ("books", 3), ("late", 2)):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(a_dashboard(title=f"The {name}", place=place)))
     folder = Folder(tmp_path / "first.yaml")
@@ -200,7 +200,7 @@ def test_a_folder_has_the_first_dashboard_and_all_beside_it(tmp_path: Path) -> N
         folder.chosen("mart")
 
 
-def test_a_dashboard_with_a_mistake_keeps_its_place_among_the_others_and_one_that_is_mended_is_read_anew(
+def test_a_dashboard_with_a_mistake_keeps_its_place_and_is_reloaded_when_fixed(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "stock_moves.yaml"

@@ -63,7 +63,7 @@ def test_a_heat_map_keeps_the_order_of_its_rows_and_columns_and_leaves_gaps() ->
     assert "&lt;Row&gt;" in html
 
 
-def test_a_funnel_says_what_each_step_keeps() -> None:
+def test_a_funnel_shows_what_each_step_keeps() -> None:
     card = FunnelCard.model_validate(CARD | {"kind": "funnel"})
     html = funnel(card, [{"step": s, "value": v} for s, v in (("Visited", 200), ("Bought", 50), ("Again", 0))], "EUR")
     assert "25.0\u202f% of the previous step" in html
@@ -154,12 +154,12 @@ def test_behind_a_mart_stand_its_build_and_the_versions_and_certificates_of_what
     assert "No certificate for this version yet" in html
 
 
-def test_a_certificate_with_differences_says_how_many() -> None:
+def test_a_certificate_with_differences_shows_how_many() -> None:
     html = behind(provenance(mismatches=1234).behind(["events.order_lines"]), [], lambda run: run)
     assert "1,234 rows differ" in html
 
 
-def test_a_mart_that_no_build_noted_is_said_to_be_so() -> None:
+def test_a_mart_that_no_build_recorded_is_shown_as_such() -> None:
     found = provenance().behind(["marts.rfm"])
     (age,) = found.ages(NOW)
     assert (age.level, age.title) == ("none", "marts.rfm: not built by dbt yet")

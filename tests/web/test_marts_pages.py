@@ -101,7 +101,7 @@ def test_prices_are_those_of_one_shop_and_one_currency_for_a_product(page: str, 
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
-def test_what_a_card_is_said_to_read_is_what_postgres_sees_it_read(shop: Shop, path: Path) -> None:
+def test_the_relations_of_a_card_are_those_that_postgres_reads(shop: Shop, path: Path) -> None:
     dashboard = load(path)
     values = {p.name: p.default or "7 days" for p in dashboard.parameters}
     for card in dashboard.cards:
@@ -208,7 +208,7 @@ def test_an_order_counts_once_in_a_category_and_a_choice_of_both_is_of_both(page
     assert parse_qs(urlsplit(browser.chrome.current_url).query).get("category") is None
 
 
-def test_what_an_address_asks_for_and_is_not_there_is_said_until_something_is_chosen(page: str, browse: Any) -> None:
+def test_an_unknown_choice_in_an_address_is_shown_until_something_is_chosen(page: str, browse: Any) -> None:
     browser = browse()
     browser.show(f"{page}?{ALL_TIME}&region=XX&category=Bikes")
     told = browser.run("return [...document.querySelectorAll('.ih-notice')].map(n => n.innerText)")
@@ -221,7 +221,7 @@ def test_what_an_address_asks_for_and_is_not_there_is_said_until_something_is_ch
     wait_until(lambda: "Region XX not found" not in browser.text(), seconds=20, what="the note is gone")
 
 
-def test_a_postgres_that_stands_still_is_told_within_seconds_and_the_page_heals_by_itself(
+def test_a_suspended_postgres_is_shown_within_seconds_and_the_page_recovers_by_itself(
     page: str, shop: Shop, browse: Any
 ) -> None:
     browser = browse()
@@ -275,9 +275,7 @@ def test_the_csv_of_a_card_has_its_rows(page: str, shop: Shop, browse: Any, down
     assert [row["segment"] for row in rows] == shown
 
 
-def test_a_card_says_when_its_mart_was_built_and_which_certificates_stand_behind_it(
-    page: str, shop: Shop, browse: Any
-) -> None:
+def test_a_card_shows_when_its_mart_was_built_and_its_certificates(page: str, shop: Shop, browse: Any) -> None:
     browser = browse()
     browser.show(f"{page}?{ALL_TIME}")
     said = about(browser, "new_customers")
@@ -312,7 +310,7 @@ def test_the_cohorts_are_those_of_the_log(page: str, shop: Shop, browse: Any) ->
     assert cells == expected
 
 
-def test_segments_of_a_short_history_say_that_they_mean_little(page: str, shop: Shop, browse: Any) -> None:
+def test_segments_of_a_short_history_are_marked_as_unreliable(page: str, shop: Shop, browse: Any) -> None:
     caution = "Only 2 days of orders so far. Scores rank customers against each other"
     drawn = "return [...document.querySelectorAll('.ih-caution')].map(c => c.innerText)"
     browser = browse()
@@ -366,7 +364,9 @@ def test_an_order_is_on_the_page_three_seconds_after_it_is_in_the_table(page: st
     shop.postgres.execute("delete from versions.order_lines_v1 where order_id = 'live'")
 
 
-def test_a_card_that_can_not_be_read_says_so_alone_and_what_to_do(shop: Shop, browse: Any, tmp_path: Path) -> None:
+def test_only_a_card_that_can_not_be_read_shows_an_error_with_what_to_do(
+    shop: Shop, browse: Any, tmp_path: Path
+) -> None:
     def card(place: int, sql: str) -> dict[str, Any]:
         layout = {"row": 0, "col": place * 6, "width": 6, "height": 4}
         return {"id": f"card_{place}", "kind": "number", "title": f"Card {place}", "sql": sql, "layout": layout}

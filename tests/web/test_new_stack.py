@@ -27,7 +27,7 @@ def page(new_database: Callable[[], str]) -> Iterator[str]:
 
 @pytest.mark.parametrize(("device", "size"), [("desktop", DESKTOP), ("phone", PHONE)])
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "replays"])
-def test_cards_without_a_mart_are_small_and_the_page_says_when_it_comes(
+def test_cards_without_a_mart_are_small_and_the_page_shows_when_it_comes(
     page: str, browse: Any, name: str, device: str, size: tuple[int, int]
 ) -> None:
     browser = browse(size)
@@ -43,7 +43,7 @@ def test_cards_without_a_mart_are_small_and_the_page_says_when_it_comes(
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_a_page_that_reads_no_mart_says_nothing_of_them(page: str, browse: Any, size: tuple[int, int]) -> None:
+def test_a_page_that_reads_no_mart_does_not_mention_them(page: str, browse: Any, size: tuple[int, int]) -> None:
     browser = browse(size)
     browser.show(f"{page}?dashboard=replays")
     assert "marts" not in browser.text()

@@ -189,7 +189,7 @@ def test_an_order_with_two_categories_counts_once(page: str, sold: Any, browse: 
     assert Decimal(browser.value("orders")) < summed
 
 
-def test_the_page_refreshes_itself_without_drawing_its_charts_anew(page: str, browse: Any, until: Any) -> None:
+def test_the_page_refreshes_itself_without_redrawing_its_charts(page: str, browse: Any, until: Any) -> None:
     browser = browse()
     browser.open(page)
     browser.run("window.seen = [...document.querySelectorAll('canvas, .vega-embed svg')]")
@@ -228,7 +228,9 @@ def test_a_picture_of_the_page(page: str, browse: Any, name: str, size: tuple[in
     browser.picture(f"sales-overview-{name}-{'dark' if dark else 'light'}")
 
 
-def test_postgres_away_is_told_and_heals_by_itself(page: str, wire: Wire, browse: Any, until: Any) -> None:
+def test_an_unavailable_postgres_is_shown_and_the_page_recovers_by_itself(
+    page: str, wire: Wire, browse: Any, until: Any
+) -> None:
     browser = browse()
     browser.open(page)
     orders, places = browser.value("orders"), browser.places()

@@ -52,7 +52,7 @@ def test_what_is_read_fits_the_contract(shop: Any, moment: Any) -> None:
     assert Encoder(catalogue.event("catalog.product_observed"), 1).encode(record)
 
 
-def test_the_page_itself_tells_the_same_as_its_json_ld(shop: Any, moment: Any) -> None:
+def test_the_page_itself_has_the_same_as_its_json_ld(shop: Any, moment: Any) -> None:
     for article in shop.shelf.articles(moment())[::30]:
         html, url = _page(article, shop.base)
         told, shown = parse_product(html, url, moment()), parse_product(_without_linked_data(html), url, moment())

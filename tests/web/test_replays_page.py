@@ -47,7 +47,7 @@ def rows(browser: Browser, card: str) -> list[list[str]]:
     return list(browser.run(CELLS.replace("CARD", card)))
 
 
-def test_before_the_first_run_the_page_says_how_to_begin_and_is_a_click_away(page: str, browse: Any) -> None:
+def test_before_the_first_run_the_page_shows_how_to_begin_and_is_a_click_away(page: str, browse: Any) -> None:
     browser = browse()
     browser.chrome.get(page)
     wait_until(lambda: browser.run("return document.querySelectorAll('.ih-nav a').length") == 7, seconds=90)

@@ -61,7 +61,7 @@ def offering(*offers: Any, **more: Any) -> dict[str, Any]:
         ("1 234.50", "1234.50"),
     ],
 )
-def test_the_decimal_sign_of_a_told_price_is_the_point(told: Any, price: str) -> None:
+def test_the_decimal_sign_of_a_structured_price_is_the_point(told: Any, price: str) -> None:
     assert told_price(told) == Decimal(price)
 
 
@@ -80,7 +80,7 @@ def test_the_decimal_sign_of_a_told_price_is_the_point(told: Any, price: str) ->
         ("99999999999", "too long"),
     ],
 )
-def test_a_told_price_that_could_be_another_is_refused_with_the_reason(told: Any, reason: str) -> None:
+def test_an_ambiguous_structured_price_is_refused_with_the_reason(told: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         told_price(told)
 
@@ -261,7 +261,7 @@ def test_what_is_odd_about_a_page_hides_nothing_else(html: str) -> None:
         ("", "no structured data and no title"),
     ],
 )
-def test_a_page_that_tells_no_price_is_refused_with_place_or_with_what_it_has_instead(html: str, reason: str) -> None:
+def test_a_page_without_a_price_is_refused_with_place_or_with_what_it_has_instead(html: str, reason: str) -> None:
     with pytest.raises(UnreadablePage, match=reason):
         read(html)
 
