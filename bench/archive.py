@@ -52,7 +52,7 @@ class Archive:
 def make_archive(folder: Path, events: int, lake: dict[str, str] | None = None) -> Archive:
     """At least ``events`` events in a new lake below ``folder``. Blocks until all are committed.
 
-    Its catalog is an SQLite file, or what ``lake`` (pyiceberg's properties) says.
+    Its catalog is an SQLite file, or as in ``lake`` (pyiceberg's properties).
     """
     topics = _shop_hours()
     repeats = -(-events // sum(map(len, topics.values())))

@@ -1,4 +1,4 @@
-"""The part of bench/decode.py that runs in Spark's environment: decodes files of records, and says how long it took."""
+"""The part of bench/decode.py that runs in Spark's environment: decodes files of records and prints the time taken."""
 
 import json
 import sys

@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def measure(settings: Settings, options: Sequence[str]) -> None:
-    """Start the stack as its user does, and say what came of it."""
+    """Start the stack as a user does, and report the result."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "insights", "up", *options]
     environment = {**os.environ, **environment_of(settings), "PYTHONPATH": str(PROJECT)}

@@ -5,7 +5,7 @@ settings, the same topic, turn by turn so that the machine's moods hit both. Ord
 
     python -m bench.producer --kafka 127.0.0.1:19092 --registry http://127.0.0.1:19081/apis/ccompat/v7
 
-With ``--codecs`` it compares compressions of the project's publisher instead, bytes on the wire beside the speed: as
+With ``--codecs`` it compares compressions of the project's publisher instead, bytes on the wire next to the speed: as
 fast as it can (``--rate 0``), or so many orders a second, as a shop has them in small batches.
 """
 

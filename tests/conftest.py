@@ -52,7 +52,7 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 @pytest.hookimpl(tryfirst=True)  # xdist writes the groups into the names of the tests
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Each test gets its kind and its group, the longest groups go first, and a fuzz test draws what its mark says."""
+    """Each test gets its kind and its group, the longest groups go first, and a fuzz test its number of inputs."""
     for item in items:
         item.add_marker(kind(item))
         item.add_marker(pytest.mark.xdist_group(group(item)))
@@ -205,7 +205,7 @@ def running_stack(home: Path) -> Iterator[Settings]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, my_turn: None) -> Iterator[Settings]:
-    """The run's one stack; its settings say where everything is."""
+    """The run's one stack; its settings have the place of everything."""
     with running_stack(tmp_path_factory.mktemp("stack") / "home") as settings:
         yield settings
 

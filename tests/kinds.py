@@ -40,7 +40,7 @@ def fixture_of(item: pytest.Item, name: str) -> Any:
 
 
 def kind(item: pytest.Item) -> str:
-    """The costliest of what the test uses; what it says itself goes before."""
+    """The costliest of what the test uses; its own mark takes precedence."""
     for name in reversed(KINDS):
         if item.get_closest_marker(name):
             return name

@@ -86,7 +86,7 @@ class Copy:
     folder: Path
 
     def run(self, *arguments: str) -> str:
-        """What a Python program of the copy says. Fails when that ends with another code than 0."""
+        """The output of a Python program of the copy. Fails when that ends with another code than 0."""
         done = self.ran(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -165,7 +165,7 @@ def copied(folder: Path) -> Copy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Added:
-    """A copy with every addition. ``outdated``: what `make check` said before `make format` wrote what it writes."""
+    """A copy with every addition. ``outdated``: what `make check` reported before `make format` wrote its files."""
 
     copy: Copy
     places: Mapping[str, set[str]]

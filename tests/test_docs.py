@@ -1,4 +1,4 @@
-"""What the documents say is there: links, settings, commands, and the messages that they quote."""
+"""What the documents refer to exists: links, settings, commands, and the messages that they quote."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ WORDS = [(old, new) for old, new in re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", RE
 DASHBOARDS = sorted((PROJECT / "dashboards").glob("*.yaml"))
 RULES = sorted((PROJECT / "alerts" / "rules").glob("*.yaml"))
 DOCUMENTS = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
-# What a heading may have beside terms and column names.
+# What a heading may have besides terms and column names.
 PLAIN = set(
     re.findall(
         r"\w+",

@@ -45,7 +45,7 @@ def test_it_waits():
 
 
 def family_of_a_killed_run(folder: Path, test: str) -> dict[psutil.Process, str]:
-    """Has a pytest run that test until it says it is ready, and kills it. What it had started by then, with names."""
+    """Has a pytest run that test until it is ready, and kills it. Returns what it had started by then, with names."""
     ready = folder / "ready"
     file = folder / "test_inner.py"
     file.write_text(f"READY = {str(ready)!r}\n{test}")

@@ -1,4 +1,4 @@
-"""The worked examples beside each aggregate: ``aggregates/<name>/examples/<the case in words>.yaml``.
+"""The worked examples of each aggregate: ``aggregates/<name>/examples/<the case in words>.yaml``.
 
 A file holds, by the contract's name, the events of each topic in the order in which they arrive, and the rows that
 the table must then hold, all of them and in any order::
@@ -37,7 +37,7 @@ from schemas.catalogue import Event, event
 
 
 class BadExample(Exception):
-    """An example file says something that no event or table can hold; the text says where."""
+    """An example file has something that no event or table can hold; the message names the place."""
 
 
 class _Plain(yaml.CSafeLoader):

@@ -153,7 +153,7 @@ def test_a_late_event_and_the_ones_that_just_make_it_are_a_millisecond_apart() -
 
 
 def test_a_partition_that_is_behind_the_others_is_not_late() -> None:
-    """Nothing says in which order a job reads them."""
+    """The order in which a job reads them is arbitrary."""
     ahead, behind = datetime(2026, 3, 9, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC)
     judged = oracle.Judged(
         oracle.Dealt({"event_id": str(n), "occurred_at": at} for n, at in enumerate([ahead, behind, ahead] * 2))
@@ -162,7 +162,7 @@ def test_a_partition_that_is_behind_the_others_is_not_late() -> None:
 
 
 def test_what_was_final_when_a_job_was_submitted_stays_so(flink: FlinkProcess, tmp_path: Path) -> None:
-    """Its partition may have forgotten how far it was."""
+    """Its partition's watermark may be lost."""
     floor = datetime(2026, 3, 2, 12, 0, 0, 500_000, tzinfo=UTC)
     edge = floor - timedelta(hours=24)
     moves, record = aggregate("stock_moves_per_hour"), any_log(1, events_a_topic=1)["inventory.stock_moved"][0]

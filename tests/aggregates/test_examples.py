@@ -72,7 +72,7 @@ def test_flink_gives_the_expected_rows(example: Example, flink_rows: Rows) -> No
 
 @pytest.mark.parametrize("replayed", EXAMPLES)
 def test_spark_gives_the_expected_rows(replayed: Example, spark: SparkProcess, tmp_path: Path) -> None:
-    """What is late is told to a replay; the ledger that says it is Flink's to get right."""
+    """A replay is given the late events; getting their ledger right is Flink's job."""
     inputs = [
         replay_on_files.with_late(
             replay_on_files.write_log(tmp_path, name, records, PUBLISHED_AT),

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, str]:
-    """What is said of one aggregate in seven versions, one of them sound."""
+    """What the check reports of one aggregate in seven versions, one of them valid."""
     folders = [
         changed(tmp_path_factory.mktemp(name), was, becomes)
         for name, was, becomes in (

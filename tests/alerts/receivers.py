@@ -133,7 +133,7 @@ def mail_server(*, certificate: Path | None = None, wrapped: bool = False) -> It
 
 
 def own_certificate(folder: Path) -> Path:
-    """A certificate for 127.0.0.1 that nobody trusts unless told to, with its key in the same file."""
+    """A certificate for 127.0.0.1 that is trusted only if configured, with its key in the same file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)

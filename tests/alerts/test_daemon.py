@@ -1,4 +1,4 @@
-"""The daemon as a process: what it says, and what a kill -9 in the worst moment costs."""
+"""The daemon as a process: its output, and what a kill -9 at the worst moment costs."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def answer(*rows: Mapping[str, Any], columns: Sequence[str] = ("label",)) -> Ans
 
 
 class Told:
-    """One rule, check after check, as the daemon does it: what was told at each."""
+    """One rule, check after check, as the daemon does it: what was sent at each."""
 
     def __init__(self, checked: Rule) -> None:
         self.rule = checked

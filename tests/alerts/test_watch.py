@@ -425,7 +425,7 @@ def test_a_slow_channel_keeps_the_others_from_nothing(desk: Desk, inbox: Inbox) 
         where: str = "nowhere"
 
         def send(self, message: Message) -> None:
-            # It ends when the other channel was told; were they one after the other, it never would.
+            # It ends when the other channel was notified; if they ran one after the other, it never would.
             if not told.wait(10):
                 raise AssertionError("the webhook waited for this one")
             raise ChannelFailed("it hung")

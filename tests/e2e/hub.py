@@ -214,7 +214,7 @@ class Hub:
     # What must come of it
 
     def expected(self) -> dict[str, dict[Row, Row]]:
-        """Rows of every live table, by aggregate: the shop's answer key, and all others' beside it."""
+        """Rows of every live table, by aggregate: the shop's answer key, and all others' next to it."""
         keys = [self.book.answers(), *self._others_answers()]
         rows: dict[str, dict[Row, Row]] = {a.name: {} for a in table_contents.live_aggregates()}
         for name, merged in rows.items():

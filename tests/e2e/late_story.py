@@ -1,4 +1,4 @@
-"""A customer of the shop, and what we hear of them days later: whatever mart there is must change when it counts."""
+"""A customer of the shop with events that arrive days late: every mart must change when they are counted."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def now() -> datetime:
 
 
 def made(event: Event, at: datetime, number: int = 0) -> dict[str, Any]:
-    """One event of the contract that happened at a time; ``number`` varies what it says. Its key is its own."""
+    """One event of the contract that happened at a time; ``number`` varies its contents. Its key is its own."""
     record = _record(event.avro_schema, at)
     record |= {"event_id": str(uuid.uuid4()), event.key: f"made-{uuid.uuid4()}"}
     if event.name in LINES:

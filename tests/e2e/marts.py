@@ -1,4 +1,4 @@
-"""The marts of a real stack: brought up to date, and compared with what the lake's raw log says."""
+"""The marts of a real stack: brought up to date, and compared with the lake's raw log."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def flows(hub: Hub, events: int) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restart:
-    """What was said around a stop and a start of the job, and how the counts of each topic rose over it."""
+    """The output around a stop and a start of the job, and how the counts of each topic rose over it."""
 
     stopped: str
     hold: dict[str, str]
@@ -173,7 +173,7 @@ def long_ago() -> datetime:
 
 
 def a_late_event_in_a_silent_partition(hub: Hub) -> str:
-    """Publish one, late by what the other partition says. Returns its key."""
+    """Publish one that is late by the other partition's watermark. Returns its key."""
     assert sum(table_contents.log_ends(hub.settings, SILENT).values()) == 0, (
         "one of its partitions must never have spoken"
     )

@@ -78,7 +78,7 @@ def counts(look: Look, of: Event = ORDERS) -> dict[str, int | None]:
 
 
 def lines_without_end(encoder: Encoder, record: dict[str, Any]) -> Iterator[bytes]:
-    """An order that says it has two billion lines, and one that ends within its first line."""
+    """An order that claims to have two billion lines, and one that ends within its first line."""
     whole = encoder.encode(record)
     count = whole.index(b"P-1") - 2  # before it the product's length, and before that the number of lines
     assert whole[count] == zigzag(1)[0]

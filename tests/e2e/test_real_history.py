@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(1500)
 
 @dataclass
 class Purchases:
-    """What the file says, read without any of the project's code."""
+    """The file's contents, read without any of the project's code."""
 
     orders: int = 0
     cds: int = 0

@@ -51,7 +51,7 @@ def framed(records: Sequence[tuple[int, bytes | None]]) -> bytes:
 
 @contextmanager
 def decoding(contracts: Sequence[str], schemas: Mapping[int, str]) -> Iterator[Decoding]:
-    """A process for these contracts, beside a registry that has these schemas by their ids."""
+    """A process for these contracts, with a registry that has these schemas by their ids."""
     with tempfile.TemporaryDirectory(prefix="decoding-") as name, registry(schemas) as url:
         log = Path(name) / "java.log"
         with log.open("w") as errors:
@@ -72,7 +72,7 @@ def command(contracts: Sequence[str], url: str, folder: Path, *options: str) -> 
 
 
 def java(main: str, folder: Path) -> list[str]:
-    """What runs a class of this folder, which is compiled beside our Java for Flink."""
+    """What runs a class of this folder, which is compiled with our Java for Flink."""
     settings = load_settings()
     jars.fetch(settings.jars, parts=("flink", "compiler"), repository=settings.maven_repository)
     jars.link_flink(settings.jars, flink_home(), folder / "lib")

@@ -1,4 +1,4 @@
-"""One Flink for all tests that need no cluster: plan and job run in one Java process beside pytest."""
+"""One Flink for all tests that need no cluster: plan and job run in one Java process next to pytest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANSWER_SECONDS = 480
 
 
 class FlinkRefused(Exception):
-    """What Flink said: the text of its exception, causes included."""
+    """Flink's answer: the message of its exception, causes included."""
 
     def __str__(self) -> str:
         causes = [line for line in str(self.args[0]).splitlines() if line.startswith("Caused by:")]
@@ -102,7 +102,7 @@ def flink_process(folder: Path) -> Iterator[FlinkProcess]:
     environment = {
         "PATH": f"{java_home() / 'bin'}:/usr/local/bin:/usr/bin:/bin",
         "JAVA_HOME": str(java_home()),
-        # Without a home of its own pyflink looks for one, and forgets the folder of jars that it was given.
+        # Without a home of its own pyflink looks for one, and ignores the folder of jars that it was given.
         "FLINK_HOME": str(flink_home()),
         "FLINK_LIB_DIR": str(folder / "lib"),
         "FLINK_LOG_DIR": str(folder),

@@ -219,7 +219,7 @@ def test_what_a_job_goes_through_is_kept_until_a_checkpoint_is_complete(flink: F
     assert (row["failing_since"], row["failures"], row["why"]) == (START + timedelta(seconds=4), 1, CAUSE)
     assert row["not_running_since"] == START + timedelta(seconds=10)
 
-    flink.failures = [9, 15]  # the oldest is forgotten
+    flink.failures = [9, 15]  # the oldest is dropped
     row = seen(20)
     assert (row["failing_since"], row["failures"]) == (START + timedelta(seconds=4), 2)
     assert row["not_running_since"] == START + timedelta(seconds=10)

@@ -32,7 +32,7 @@ NEVER_DONE = {"status": {"id": "IN_PROGRESS"}}
 
 
 class JobManager(ThreadingHTTPServer):
-    """Answers as Flink's does of a job that runs, until it is stopped as ``answer`` says."""
+    """Answers as Flink's does of a job that runs, until it is stopped, with ``answer``."""
 
     daemon_threads = True
 
@@ -54,7 +54,7 @@ class _Answers(BaseHTTPRequestHandler):
         if self.path == "/jobs/overview":
             self._say({"jobs": [{"jid": "0aa0", "name": JOB_NAME, "state": self.server.state, "start-time": 1}]})
         elif self.server.answer is STOPPED:
-            self.server.state = "FINISHED"  # before anybody is told
+            self.server.state = "FINISHED"  # before anybody is notified
             self._say(STOPPED)
         else:
             self._say(self.server.answer)

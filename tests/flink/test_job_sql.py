@@ -151,7 +151,7 @@ def test_checkpoints_are_aligned_and_kept_on_cancel() -> None:
 
 
 def test_state_outlives_the_horizon() -> None:
-    """A duplicate that comes after its id was forgotten must be late."""
+    """A duplicate that comes after its id's state expired must be late."""
     assert DEPLOYMENT.state_ttl_hours > DEPLOYMENT.horizon_hours
     assert plan().settings["table.exec.state.ttl"] == f"{DEPLOYMENT.state_ttl_hours} h"
 

@@ -64,7 +64,7 @@ def ask(process: subprocess.Popen[str], log: Path, timeout: int, moments: Sequen
 
 def write(process: subprocess.Popen[str], text: str) -> None:
     assert process.stdin
-    with suppress(BrokenPipeError):  # who reads the answers says why
+    with suppress(BrokenPipeError):  # the reader of the answers reports the reason
         process.stdin.write(text)
         process.stdin.flush()
 

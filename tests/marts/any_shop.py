@@ -63,7 +63,7 @@ def any_shop(seed: int, *, size: int = 60) -> Log:
 
 
 def _others(log: Log) -> list[Event]:
-    """What else an aggregate counts; nothing above says what is awkward in it."""
+    """What else an aggregate counts; the above has none of its awkward cases."""
     counted = {name for a in aggregates() for name in a.inputs}
     return [e for e in avro_events() if e.name in counted - log.keys()]
 

@@ -1,7 +1,7 @@
 """Athena's API as dbt uses it, with Trino behind it: what comes as Athena's SQL is run, and refused, as Athena would.
 
 Athena reads DML with Trino's grammar, and DDL with Hive's. What DDL the adapter and our macros send is put into Trino's
-words. A table must be Iceberg's, and neither a table nor a view may have a time with a zone: so says Athena.
+words. A table must be Iceberg's, and neither a table nor a view may have a time with a zone: a rule of Athena's.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ KEPT = ("location", "format", "partitioning")
 
 
 class Refused(Exception):
-    """Athena would not do it; the text says why."""
+    """Athena would reject it; the message has the reason."""
 
 
 @dataclass
@@ -119,7 +119,7 @@ class Athena:
             return Query(columns=columns, rows=[[as_text(value) for value in row] for row in rows])
 
     def _tell_columns(self, cursor: trino.dbapi.Cursor, name: str) -> None:
-        """As Athena, and not as Trino, a view's columns are told to Glue, in Hive's types."""
+        """As Athena, and not as Trino, a view's columns are registered in Glue, in Hive's types."""
         columns = cursor.execute(f"show columns from {name}").fetchall()
         hive = {"varchar": "string", "integer": "int", "varbinary": "binary", "timestamp(6)": "timestamp"}
         view = self._view(name)

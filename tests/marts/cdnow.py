@@ -2,7 +2,7 @@
 
 The file is the master data set of Fader and Hardie's notes (brucehardie.com/notes/026): all purchases up to the end of
 June 1998 of the 23,570 people who came in the first quarter of 1997. It lies inside the package ``lifetimes``, which is
-locked in requirements/cdnow.txt and never imported, beside the 1/10th sample's inputs for the BG/NBD model.
+locked in requirements/cdnow.txt and never imported, with the 1/10th sample's inputs for the BG/NBD model.
 """
 
 from __future__ import annotations

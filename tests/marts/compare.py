@@ -18,7 +18,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 def wrong_marts(connection: Connection, history: History, names: Collection[str] = tuple(MARTS)) -> list[str]:
-    """What is wrong with each of these marts; nothing when they hold what the history says."""
+    """What is wrong with each of these marts; nothing when they match the history."""
     return [found for name in names if (found := wrong(connection, name, MARTS[name].grain, MARTS[name].rows(history)))]
 
 

@@ -32,14 +32,14 @@ class Prod:
     folder: Path
 
     def publish(self, dsn: str) -> str:
-        """Runs ``insights lake publish``, and gives what it said."""
+        """Runs ``insights lake publish``, and returns its output."""
         port = str(conninfo_to_dict(dsn)["port"])
         warehouse = {"INSIGHTS_GLUE_WAREHOUSE": f"s3://{BUCKET}/published", "INSIGHTS_GLUE_REGION": REGION}
         command = [sys.executable, "-m", "insights", "lake", "publish"]
         return self._run(command, PROJECT, INSIGHTS_POSTGRES_PORT=port, **warehouse)
 
     def dbt(self, *arguments: str) -> str:
-        """Runs dbt with the adapter for Athena, and gives what it said. Fails when dbt does."""
+        """Runs dbt with the adapter for Athena, and returns its output. Fails when dbt does."""
         return self._run(
             [str(DBT), *arguments],
             self.folder,

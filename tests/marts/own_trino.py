@@ -57,7 +57,7 @@ JAVA_OPTIONS = (
 def own_trino(folder: Path, aws: str) -> Iterator[int]:
     """The port of a Trino whose catalog ``awsdatacatalog`` is Glue's at that address, from here until it is left.
 
-    The first time on a machine it takes 540 MB from the repository of the jars, and 210 MB of disk beside them.
+    The first time on a machine it takes 540 MB from the repository of the jars, and 210 MB of disk in addition.
     """
     java, trino = _java(), _trino()
     (port,) = free_ports(1)

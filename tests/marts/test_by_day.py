@@ -81,7 +81,7 @@ def test_builds_after_random_changes_are_as_one_of_everything(shop: Shop, dbt: D
 
 
 def written(shop: Shop) -> Any:
-    """What tells whether orders of the first eight days, which are final, were written again."""
+    """What shows whether orders of the first eight days, which are final, were written again."""
     with psycopg.connect(shop.dsn) as connection:
         return connection.execute(
             "select max(xmin::text::bigint) from intermediate.int_orders where order_day < %s",
@@ -120,7 +120,7 @@ def test_a_restated_window_reaches_every_mart_and_a_lost_day_vanishes(shop: Shop
     before = relations(shop.dsn)
     shop.lose(FIRST_DAY + 2 * DAY, FIRST_DAY + 3 * DAY)
     dbt.run("shop", "run")
-    # Nobody said that final windows changed: what is built by day does not know it.
+    # No replay recorded a change of final windows: models built by day do not notice it.
     assert relations(shop.dsn)["intermediate.int_orders"] == before["intermediate.int_orders"]
     shop.note_replay(FIRST_DAY + DAY, FIRST_DAY + 5 * DAY)
     dbt.run("shop", "run")

@@ -76,7 +76,7 @@ REFUNDS = [
         "lines": [{"category": "Parts", "amount": Decimal("5.00")}],
         "amount": Decimal("5.00"),
     },
-    # Shipping, once without a line and once beside one of nothing.
+    # Shipping, once without a line and once with a line of zero.
     {
         "occurred_at": at("01-07 09:00"),
         "order_id": "O3",

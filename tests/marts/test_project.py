@@ -1,4 +1,4 @@
-"""dbt's project as a whole: what it is told of its neighbours, what every model says of itself, what would break."""
+"""dbt's project as a whole: its sources and exposures, the description of every model, what would break."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_every_model_and_column_has_a_description(manifest: dict[str, Any]) -> N
 
 
 def test_a_net_amount_is_after_refunds_in_every_table(manifest: dict[str, Any]) -> None:
-    """Before refunds it is a sales_amount; revenue has been said of both, and is the name of neither."""
+    """Before refunds it is a sales_amount; revenue was used for both, and is the name of neither."""
     tables = {a.sink: set(a.columns) for a in aggregates()}
     tables |= {node["name"]: set(node["columns"]) for node in models(manifest)}
     assert {"live.sales_per_day", "daily_sales", "fct_orders"} <= tables.keys()

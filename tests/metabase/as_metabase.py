@@ -17,7 +17,7 @@ PIECE = re.compile(r"\[\[|\]\]|\{\{\s*([^{}]+?)\s*\}\}")
 
 
 class MissingValue(Exception):
-    """Metabase says: you'll need to pick a value before this query can run."""
+    """Metabase's message: you'll need to pick a value before this query can run."""
 
 
 def as_sent(stage: Mapping[str, Any], given: Mapping[str, str]) -> tuple[str, list[str]]:

@@ -19,7 +19,7 @@ READER_PASSWORD = "only for reading"
 
 
 def a_card(name: str, **changes: Any) -> dict[str, Any]:
-    """A number, unless ``changes`` say otherwise; ``at_row`` is its place."""
+    """A number, unless ``changes`` override it; ``at_row`` is its place."""
     row = changes.pop("at_row", 0)
     card = {
         "id": name,

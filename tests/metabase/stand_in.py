@@ -1,4 +1,4 @@
-"""A server that stands in for Metabase: it checks every request against api.yaml, and keeps what it is told.
+"""A server that stands in for Metabase: it checks every request against api.yaml, and stores what it is sent.
 
 What it does besides is what Metabase's documentation says of these calls: it connects to the Postgres that it is given,
 runs cards there as ``as_metabase`` does, adds fields of its own to what it keeps, and refuses what Metabase refuses.
@@ -388,7 +388,7 @@ def serving(stand_in: StandIn, port: int = 0) -> Iterator[StandIn]:
         do_GET = do_POST = do_PUT = do_DELETE = handle_any
 
         def _send(self, status: int, said: Any) -> None:
-            # Metabase answers with plain text where there is no more to say.
+            # Metabase answers with plain text where there is no more detail.
             content = b"" if said is None else (said if isinstance(said, str) else json.dumps(said)).encode()
             self.send_response(status)
             self.send_header("content-type", "text/plain" if isinstance(said, str) else "application/json")

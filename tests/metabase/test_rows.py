@@ -105,7 +105,7 @@ def test_a_card_returns_what_the_page_shows_whatever_is_picked(
     offered = choices(connection, dashboard)
     empty = {card.key for card in rendered.cards}
     for selection in selections(offered):
-        # What Metabase is not told is the default there, too.
+        # What is not set in Metabase has the same default there.
         given = {name: value for name, value in selection.items() if value != offered[name][0]}
         for card, there in zip(dashboard.cards, rendered.cards, strict=True):
             # One transaction, and so one now() for both.

@@ -46,7 +46,7 @@ def counted(path: Path, cuts: list[int]) -> Answers:
     """The answers after the story was counted in pieces that end at ``cuts``."""
     database = sqlite3.connect(path, isolation_level=None)
     for start, end in zip([0, *cuts], [*cuts, len(story())], strict=True):
-        key = AnswerKey(database)  # anew each time, as after a restart
+        key = AnswerKey(database)  # a new one each time, as after a restart
         for occurrence in story()[start:end]:
             key.count(occurrence.event, occurrence.at_ms, occurrence.record)
         database.execute("begin")

@@ -1,4 +1,4 @@
-"""What the shop sells, and when at which price: the same for whoever asks."""
+"""What the shop sells, and when at which price: the same for every caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real orders from a file: what a mapping may say, what a row must be, and money exact to the cent.
+"""Real orders from a file: what a mapping may have, what a row must be, and money exact to the cent.
 
 Longer than 400 lines, because every test starts from one mapping and one row, and changes a single thing in them.
 """

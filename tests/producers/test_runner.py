@@ -1,4 +1,4 @@
-"""How a source is run: it stops when told to, and within its limits."""
+"""How a source is run: it stops when asked to, and within its limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The synthetic shop is one coherent story, the same for whoever tells it and from wherever they go on."""
+"""The synthetic shop is one coherent story, the same in every process and from every cursor."""
 
 from __future__ import annotations
 

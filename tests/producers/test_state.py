@@ -1,4 +1,4 @@
-"""A state file that its owner began and was killed at says nothing yet, to whoever reads it."""
+"""A state file whose owner was killed while creating it reads as empty."""
 
 from __future__ import annotations
 

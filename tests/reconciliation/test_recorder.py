@@ -1,4 +1,4 @@
-"""What the log says, copied to Postgres: against a real log."""
+"""The log's counts, copied to Postgres: against a real log."""
 
 from __future__ import annotations
 

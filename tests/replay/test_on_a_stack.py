@@ -271,7 +271,7 @@ def test_killed_after_some_chunks_and_run_again_it_has_the_same_rows(
 
 
 def expire_half(hub: Hub) -> dict[int, int]:
-    """The log forgets the first half of each partition of orders, as retention would; what it begins with then."""
+    """The log deletes the first half of each partition of orders, as retention would; what it begins with then."""
     context = replay_context(hub.settings)
     extents = context.log.extents(ORDER_PLACED)
     half = {n: max(e.begin, e.end // 2) for n, e in extents.items()}
@@ -467,7 +467,7 @@ def cdnow() -> Path:
 
 
 def bought(path: Path) -> dict[tuple[datetime, str], tuple[int, int, Decimal]]:
-    """What the file says, read without any of the project's code: by day and customer orders, CDs and dollars."""
+    """The file's contents, read without any of the project's code: by day and customer orders, CDs and dollars."""
     found: dict[tuple[datetime, str], tuple[int, int, Decimal]] = {}
     for line in path.read_text().splitlines()[1:]:
         customer, date, cds, dollars = line.split()

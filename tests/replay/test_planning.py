@@ -1,4 +1,4 @@
-"""A plan says what is read from where: from the lake what the log no longer has, from the log the rest."""
+"""A plan states what is read from where: from the lake what the log no longer has, from the log the rest."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class FakeLog:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnContext(Context):
-    """A log that is told what it has, and a lake in a folder."""
+    """A log with given contents, and a lake in a folder."""
 
     @contextmanager
     def lake(self) -> Iterator[Catalog]:

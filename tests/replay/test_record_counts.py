@@ -1,4 +1,4 @@
-"""Of every record that a replay reads its certificate says what became of it."""
+"""A replay's certificate accounts for every record that it reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A contract can't change in a way that breaks anybody, and who asks is told the field and both versions."""
+"""A contract can't change in a way that breaks anybody, and the error names the field and both versions."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ class Clone:
         path.write_text(json.dumps(contract))
 
     def check(self, ref: str | None = None) -> list[str]:
-        """What the check in this clone says: the lines, or the error after its class."""
+        """The result of the check in this clone: the lines, or the error after its class."""
         code = (
             "from schemas.compatibility import check_released\nfrom schemas.errors import InsightsError\n"
             f"try: print(*check_released({ref!r}), sep='\\n')\n"

@@ -1,4 +1,4 @@
-"""The contracts say only what every part of the system can take."""
+"""The contracts have only what every part of the system can handle."""
 
 from __future__ import annotations
 

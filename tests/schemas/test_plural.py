@@ -13,7 +13,7 @@ COUNTABLE = (
 )
 # A number that is put into a text, and after it a plural that stands whatever the number is.
 ALWAYS_MANY = re.compile(rf'\{{[^{{}}"]*:,\}} (?:more )?(?:{COUNTABLE})s\b')
-# None of these is ever one: a limit, or what is said of a size.
+# None of these is ever one: a limit or a size.
 NEVER_ONE = re.compile(r"MOST_|most_bytes|LARGEST|LONGEST|size_bytes|max_bytes")
 FOLDERS = (
     "aggregates",

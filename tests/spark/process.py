@@ -1,4 +1,4 @@
-"""One Spark for all tests that need no stack: the job's own code runs in one Java process beside pytest."""
+"""One Spark for all tests that need no stack: the job's own code runs in one Java process next to pytest."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SparkProcess:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def recompute(self, task: Task, log: Path) -> list[dict[str, Any]]:
-        """Runs a task with Parquet files in ``log`` for its topics; what it said on the way."""
+        """Runs a task with Parquet files in ``log`` for its topics; its messages on the way."""
         said: list[dict[str, Any]] = self._ask({"wanted": "recompute", "task": task.to_json(), "log": str(log)})
         return said
 

@@ -1,7 +1,7 @@
 """A replay on EMR Serverless, against moto's server: AWS' interface with no Spark behind it.
 
 The tests play the worker, while the engine pauses between two looks, so that no time passes. What was uploaded is all
-that a worker has: one runs it in the real Spark, and puts the results where the task says. Where it matters only that
+that a worker has: one runs it in the real Spark, and puts the results in the task's folder. Where it matters only that
 there are results, those of a run here are put there.
 
 Longer than 400 lines, because its tests share one AWS server and the worker that they play.
@@ -149,7 +149,7 @@ class Emr:
         self.jobs[-1].state = "RUNNING"
 
     def finish(self, *chunks: str) -> None:
-        """Puts the results of chunks where the task says, with all that Spark leaves in their folders."""
+        """Puts the results of chunks in the task's folder, with all that Spark leaves in their folders."""
         for chunk in chunks:
             for path in (self.results / RESULTS / chunk).iterdir():
                 self.write(f"{self.task.output}/{path.relative_to(self.results)}", path.read_bytes())

@@ -1,4 +1,4 @@
-"""A script runs in Spark's own environment, says what it does, and never outlives who started it."""
+"""A script runs in Spark's own environment, reports what it does, and never outlives its parent."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def published(stack: Settings, until: Callable[..., Any]) -> dict[str, Bounds]:
 
 
 def alike(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without those that say another thing under an id: of two partitions' records nobody knows which is read first."""
+    """Without those with other contents under an id: of two partitions' records it is unknown which is read first."""
     first: dict[str, dict[str, Any]] = {}
     return [record for record in records if first.setdefault(record["event_id"], record) == record]
 

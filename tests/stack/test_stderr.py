@@ -1,4 +1,4 @@
-"""On stderr, and in the log of a part, stands what we say: no library's words to its own authors."""
+"""On stderr, and in the log of a part, is our text only: no library's messages to its own authors."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ time.sleep(1000)
 
 
 class Stack:
-    """A supervisor of one part, whose health is what ``answers`` says."""
+    """A supervisor of one part, whose health is taken from ``answers``."""
 
     def __init__(
         self, folder: Path, command: list[str], after: tuple[str, ...] = (), ends: Mapping[int, str] | None = None

@@ -19,7 +19,7 @@ SERVERS = {"jgo", "quixstreams", "streamlit", "altair", "boto3", "aiohttp"}
 REGISTRY = {"confluent_kafka.schema_registry", "authlib", "httpx"}
 HTTP = {"requests"}
 POSTGRES = {"psycopg"}
-# The module count says of libraries that are not named here that they came; a new small module of ours fits in.
+# The module count reveals libraries that are not named here; a new small module of ours fits in.
 NOTHING = LAKE | SERVERS | REGISTRY | HTTP | POSTGRES
 RUN = """
 import json, sys

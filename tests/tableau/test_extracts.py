@@ -64,7 +64,7 @@ def in_postgres(connection: Connection, name: str) -> list[list[str | None]]:
 
 
 def in_any_order(rows: list[list[str | None]]) -> list[str]:
-    """A table has no order, and Hyper reads batches beside each other."""
+    """A table has no order, and Hyper reads batches in parallel."""
     return sorted(map(json.dumps, rows))
 
 

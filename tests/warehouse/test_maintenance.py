@@ -81,7 +81,7 @@ class Lake:
 
 
 class OvertakenCatalog(SqlCatalog):
-    """Before it commits, somebody else does, as often as it is told."""
+    """Before it commits, somebody else does, a given number of times."""
 
     overtakers: Sequence[Any] = ()
 

@@ -72,7 +72,7 @@ def answers(url: str) -> bool:
 
 @contextmanager
 def running_page(dsn: str, dashboard: Path | None = None) -> Iterator[str]:
-    """Address of the page's server, from here until it is left. ``dashboard`` is shown first, beside its neighbours."""
+    """Address of the page's server, from here until it is left. ``dashboard`` is shown first, with its neighbours."""
     port = free_port()
     server = subprocess.Popen(
         command(port=port, dsn=dsn, dashboard=dashboard),

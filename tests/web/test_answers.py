@@ -34,7 +34,7 @@ class AtOnce(Executor):
 
 
 class Database:
-    """Counts what it is asked; takes as long, and fails, as it is told."""
+    """Counts queries; is slow and fails as configured."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock

@@ -63,7 +63,7 @@ def pick(browser: Browser, parameter: str, title: str) -> None:
 
 
 def about(browser: Browser, card: str) -> str:
-    """What a card says of itself when its corner is clicked."""
+    """What a card shows of itself when its corner is clicked."""
     browser.run(f"document.querySelector('.st-key-about-{card} button').click()")
     wait_until(lambda: browser.run("return !!document.querySelector('.ih-behind')"), seconds=20, what="about the card")
     return str(browser.run("return document.querySelector('.stPopoverBody, [data-testid=stPopoverBody]').innerText"))

@@ -42,7 +42,7 @@ def test_numbers_are_shown_as_people_read_them(value: object, kind: str, text: s
     [
         ("EUR", "1234.50", "€1,234.50", "€1,234.50"),
         ("JPY", "1234.00", "¥1,234", "¥1,234"),
-        ("JPY", "1234.50", "¥1,235", "¥1,234.50"),  # an average: no amount of yen, and said as it is
+        ("JPY", "1234.50", "¥1,235", "¥1,234.50"),  # an average is no amount of yen, and shown as it is
         ("KRW", "-1234.00", "\N{MINUS SIGN}KRW 1,234", "\N{MINUS SIGN}KRW 1,234"),
         ("KWD", "1234.50", "KWD 1,234.50", "KWD 1,234.50"),  # it has three, and no amount carries more than two
     ],

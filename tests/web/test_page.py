@@ -31,7 +31,7 @@ pytestmark = needs_browser
 
 
 class Wire:
-    """Passes connections on to a port until it is cut; once mended it passes new ones on."""
+    """Passes connections on to a port until it is cut; once repaired it passes new ones on."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -85,7 +85,7 @@ def one(postgres: psycopg.Connection, sql: str) -> Decimal:
 
 
 def published(log: bytes) -> int:
-    """How many events a source says that it published."""
+    """How many events a source has published, by its metrics."""
     last: dict[str, Any] = json.loads(log.splitlines()[-1])
     return int(last["published"])
 

@@ -172,7 +172,7 @@ def test_a_short_history_of_long_ago_has_steps_of_less_than_a_day(
 def test_shipping_that_is_paid_back_is_in_the_refunds_and_apart_from_goods(
     postgres: psycopg.Connection[Any], now: datetime
 ) -> None:
-    """149.00 of goods, 4.90 without a line, and 4.90 beside a line of 0.00."""
+    """149.00 of goods, 4.90 without a line, and 4.90 with a line of 0.00."""
     postgres.execute(SALE, (now, 200, 200))
     for event_id, amount, lines in (("a", "149.00", ["149.00"]), ("b", "4.90", []), ("c", "4.90", ["0.00"])):
         postgres.execute(REFUND, (event_id, now, event_id, amount))

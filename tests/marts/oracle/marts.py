@@ -1,7 +1,7 @@
 """Every mart by its name: what makes a row of it one, and what its rows must be.
 
 Written from the words that define the marts, in plain Python: no SQL, no code of ``dbt/`` or ``aggregates/``, so that a
-mistake has to be made twice to pass. A function in any module of this folder is a mart's when it says ``@mart``.
+mistake has to be made twice to pass. A function in any module of this folder is a mart's if decorated with ``@mart``.
 """
 
 from __future__ import annotations
