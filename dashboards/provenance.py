@@ -30,7 +30,7 @@ with certified as (
         cast(found.one ->> 'mismatches' as bigint) as mismatches
     from ops.replays
     cross join lateral jsonb_array_elements(replays.certificate -> 'aggregates') as found (one)
-    where replays.status <> 'superseded'
+    where replays.status <> 'superseded' and found.one ->> 'is_new' is null
     order by found.one ->> 'name', found.one ->> 'version', replays.verified_at desc
 )
 select

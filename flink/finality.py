@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from aggregates.catalogue import Aggregate, aggregates
+from aggregates.catalogue import Aggregate
+from flink.final_windows import final_until
 from flink.live_job import JOB_NAME, LiveJob, kept_jobs
 from flink.rest import NO_WATERMARK, FlinkRest
 from schemas.catalogue import event
@@ -116,23 +117,3 @@ def watermarks(rest: FlinkRest, job: str) -> dict[str, int]:
 def _number(vertex_name: str) -> str:
     """The node's number in ``Source: arrived_order_placed[1] -> …``."""
     return vertex_name.split("[", 1)[1].split("]", 1)[0]
-
-
-def final_until(aggregate: Aggregate, watermark: datetime, horizon_hours: int) -> datetime:
-    """Windows of ``aggregate`` that end by this time can't change any more."""
-    return watermark - timedelta(hours=horizon_hours + aggregate.overrun_hours)
-
-
-def floors(deployment: Deployment) -> dict[str, datetime]:
-    """By event name, the watermark that all partitions of its topic had reached when a checkpoint last was complete.
-
-    An aggregate's is that of the slowest of its topics, so each of them was at least there. Raises Retryable when
-    Postgres is away.
-    """
-    with connected(deployment) as connection:
-        reached: dict[str, datetime] = dict(connection.execute("select aggregate, watermark from ops.finality"))
-    found: dict[str, datetime] = {}
-    for aggregate in aggregates():
-        if at := reached.get(aggregate.name):
-            found |= {name: max(at, found.get(name, at)) for name in aggregate.inputs}
-    return found

@@ -1,5 +1,8 @@
 """From one version of an aggregate to the next while events come in. Readers see no gap.
 
+The first version of an aggregate that no live job computes yet comes the same way: readers see no row of it before the
+swap, and ``hide`` is the way back.
+
 In this order; each step may be done again after a kill, and each leaves what readers see as it was, but the swap:
 
 1. ``prepare_version``  makes the new version's table
@@ -30,6 +33,7 @@ from confluent_kafka.admin import AdminClient
 
 from aggregates.catalogue import Aggregate
 from aggregates.windows import floored
+from flink.final_windows import known_final_until
 from flink.intended_downtime import asked_for
 from flink.job_control import LogIncomplete, cancel, newest_snapshot, one_at_a_time, stop_one, submit_deployed
 from flink.live_job import (
@@ -37,12 +41,14 @@ from flink.live_job import (
     LiveJob,
     forget,
     handed_over,
+    is_new,
     keep,
     kept,
     kept_jobs,
     second_name,
     snapshots_of,
     with_retired,
+    written,
 )
 from flink.rest import FlinkRest
 from flink.source_sql import first_published
@@ -53,12 +59,14 @@ from schemas.plural import counted
 from warehouse.deployment import Deployment
 from warehouse.postgres import connected
 from warehouse.tables import make_version
-from warehouse.versions import note_deployed, seen_version, swap
+from warehouse.versions import hide, note_deployed, seen_version, swap
 
 __all__ = [
     "NotReady",
     "caught_up",
     "drop_version",
+    "hide",
+    "is_new",
     "line",
     "prepare_version",
     "retire",
@@ -90,16 +98,19 @@ def prepare_version(deployment: Deployment, aggregate: Aggregate) -> None:
 
 def line(deployment: Deployment, aggregate: Aggregate) -> datetime:
     """The last window's edge (UTC) before which all is final. Raises NotReady when nothing is."""
-    with connected(deployment) as connection:
-        row = connection.execute(
-            "select final_until from ops.finality where aggregate = %s", (aggregate.name,)
-        ).fetchone()
-    if row is None:
+    known = known_final_until(deployment, aggregate)
+    if known is None:
+        read = {name for a in written(deployment) for name in a.inputs}
+        if unread := [event(name).topic for name in aggregate.inputs if name not in read]:
+            raise NotReady(
+                f"no live aggregate reads {', '.join(unread)}, so it is not known which windows of {aggregate.name} are"
+                " final. `insights flink submit --from-beginning` adds it: that rebuilds all tables from the log"
+            )
         raise NotReady(
             f"no window of {aggregate.name} is final yet: that is known when its topics have been read for a horizon"
             f" ({deployment.horizon_hours} h). `insights status` shows it under `final until`"
         )
-    return _edge(aggregate, row[0])
+    return _edge(aggregate, known)
 
 
 def _edge(aggregate: Aggregate, at: datetime) -> datetime:
@@ -225,6 +236,8 @@ def drop_version(deployment: Deployment, aggregate: Aggregate, version: int) -> 
             raise Misconfigured(f"version {version} of {aggregate.name} is what readers see: swap to another first")
         connection.execute(f"drop table if exists versions.{aggregate.name}_v{version}")
         connection.execute("delete from ops.versions where aggregate = %s and version = %s", (aggregate.name, version))
+        if is_new(deployment, aggregate.name):  # nobody goes on saying how far it is final
+            connection.execute("delete from ops.finality where aggregate = %s", (aggregate.name,))
 
 
 # Kafka ----------------------------------------------------------------------------------------------------------------

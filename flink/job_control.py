@@ -14,7 +14,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from flink.finality import floors
+from flink.final_windows import floors
 from flink.health import Failing, failing
 from flink.hold import Hold, held, now_by_me, release, set_hold
 from flink.intended_downtime import asked_for

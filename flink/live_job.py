@@ -93,6 +93,11 @@ def written(deployment: Deployment) -> list[Aggregate]:
     return [a for job in kept_jobs(deployment) for a in job.aggregates if job.writes(a.name, a.version)]
 
 
+def is_new(deployment: Deployment, name: str) -> bool:
+    """Whether live jobs are deployed and none of them writes any version of this aggregate."""
+    return bool(kept_jobs(deployment)) and name not in {a.name for a in written(deployment)}
+
+
 def forget(deployment: Deployment, name: str) -> None:
     """From now on it is not deployed."""
     _path(deployment, name).unlink(missing_ok=True)
@@ -111,7 +116,7 @@ def differences(deployed: list[LiveJob], folders: tuple[Aggregate, ...]) -> list
 def _difference(folder: Aggregate, live: dict[tuple[str, int], Aggregate]) -> str:
     versions = sorted(version for name, version in live if name == folder.name)
     if not versions:
-        return f"{folder.name}: new in aggregates/, not in a live job; `insights flink submit --from-beginning` adds it"
+        return f"{folder.name}: new in aggregates/, not in a live job; `insights replay` adds it with its history"
     if folder.version not in versions:
         return (
             f"{folder.name}: version {folder.version} in aggregates/, version {versions[-1]} is live:"

@@ -45,6 +45,12 @@ class Comparison:
     columns: dict[str, int]
     first: tuple[Difference, ...]
 
+    @classmethod
+    def of_nothing(cls) -> Comparison:
+        """Of a table with none: there are no rows to compare."""
+        none = dict.fromkeys(("rows", "equal", "different", "only_here", "only_there", "excluded"), 0)
+        return cls(**none, columns={}, first=())
+
     @property
     def mismatches(self) -> int:
         """Rows that differ or that only one side has."""

@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 from aggregates.catalogue import Aggregate, Window, aggregate, aggregates, touched_by
 from aggregates.windows import end_of, floored, later
+from flink.final_windows import known_final_until
+from flink.live_job import is_new
 from replay import archive, late_events
 from replay.context import Context
 from replay.downstream import downstream
@@ -78,6 +80,8 @@ def make_plan(context: Context, wish: Wish) -> ReplayPlan:
     if wish.scope == "late":
         _check_late(context, wish, wanted)
     final = final_until(context)
+    if wish.scope != "late":
+        final |= _final_until_of_new(context, wanted, final)
     # Finality first, offsets after it: what is final has all its events before these offsets.
     topics = topics_of(context, wanted, wish.ends)
     touched = late_events.pending(
@@ -90,6 +94,14 @@ def make_plan(context: Context, wish: Wish) -> ReplayPlan:
         final = {}
     recomputed = [_recomputed(a, (Stretch(since=wish.since, until=wish.until),), final.get(a.name)) for a in wanted]
     return _assembled(context, wish.scope, recomputed, topics, waiting=len(touched))
+
+
+def _final_until_of_new(
+    context: Context, wanted: Iterable[Aggregate], recorded: Mapping[str, datetime]
+) -> dict[str, datetime]:
+    """The same of those that no live job computes yet; late events wait for these."""
+    new = [a for a in wanted if a.name not in recorded or is_new(context.deployment, a.name)]
+    return {a.name: at for a in new if (at := known_final_until(context.deployment, a))}
 
 
 def _of_late_events(
@@ -184,6 +196,11 @@ def _check_late(context: Context, wish: Wish, wanted: Iterable[Aggregate]) -> No
     with context.postgres() as connection:
         for a in wanted:
             seen = seen_version(connection, a.name)
+            if seen is None and not is_new(context.deployment, a.name):
+                raise NothingToDo(
+                    f"{a.name} was rolled back, and readers see no version of it: late events stay pending until it is"
+                    " promoted again, or its run is pruned"
+                )
             if seen is not None and seen != a.version:
                 raise NothingToDo(
                     f"version {a.version} of {a.name} is in aggregates/, and readers see version {seen}:"

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from psycopg import sql
 
 from aggregates.catalogue import aggregate
+from flink.final_windows import known_final_until
+from flink.live_job import is_new
 from replay import run_history
 from replay.compare import in_stretches, name_of, totals
 from replay.context import Context, Say
@@ -24,6 +27,7 @@ from replay.run_history import NotNow, Run, Status, before, staging
 from replay.swap import differing, final_part, swap
 from replay.version_handover import give_up, hand_back, hand_over, retire_old
 from schemas import catalogue
+from schemas.binary import EPOCH
 from schemas.errors import InsightsError
 from warehouse.postgres import Connection
 from warehouse.versions import seen_version
@@ -36,16 +40,20 @@ class NotProven(InsightsError):
 def promote(context: Context, run: str, *, reason: str | None, by: str, say: Say) -> Run:
     """Makes a verified run what readers see, and returns its record. Blocks.
 
-    A new version of an aggregate is handed over to: its history is written next to the old one's, a live job of its own
-    takes over from there, and when that has caught up readers see it. ``reason`` is for a run that differs on purpose;
-    without one a clean certificate is needed. Raises NotProven, NotNow, ReplayBusy or Retryable; then readers see what
-    they saw, and it can be done again.
+    A new version of an aggregate, or a new aggregate, is handed over to: its history is written next to the old one's,
+    a live job of its own takes over from there, and when that has caught up readers see it. ``reason`` is for a run
+    that differs on purpose; without one a clean certificate is needed. Raises NotProven, NotNow, ReplayBusy or
+    Retryable; then readers see what they saw, and it can be done again.
     """
     with run_history.held(context, run) as record, context.postgres() as connection:
         check_promotable(record, reason)
         check_current(record.plan)
         check_unchanged(context, connection, record)
-        new = [p for p in record.plan.aggregates if seen_version(connection, p.name) != p.version]
+        new = [
+            p
+            for p in record.plan.aggregates
+            if seen_version(connection, p.name) != p.version or is_new(context.deployment, p.name)
+        ]
         began = time.monotonic()
         if new:
             changes = {new[0].name: hand_over(context, connection, record, new, say)}
@@ -96,8 +104,18 @@ def check_unchanged(context: Context, connection: Connection, record: Run) -> No
         raise NotNow(f"{other} changed the live tables after {record.run} was verified: verify {record.run} again")
     final = final_until(context)
     for planned in record.plan.aggregates:
-        if planned.final_until and (planned.name not in final or planned.final_until > final[planned.name]):
+        if seen_version(connection, planned.name) is None and (late := run_history.late_since(connection, record)):
+            raise NotNow(
+                f"{late} counted late events, or was rolled back, after {record.run} was begun, and {planned.name} has"
+                " no such version yet: plan it again"
+            )
+        if planned.final_until and planned.final_until > _final(context, planned.name, final):
             raise NotNow(f"windows of {planned.name} are not final up to {planned.final_until}, as planned: plan again")
+
+
+def _final(context: Context, name: str, recorded: Mapping[str, datetime]) -> datetime:
+    known = None if is_new(context.deployment, name) else recorded.get(name)
+    return known or known_final_until(context.deployment, aggregate(name)) or EPOCH
 
 
 def _say_if_cut(planned: PlannedAggregate, final: Sequence[Stretch], say: Say) -> None:

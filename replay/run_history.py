@@ -210,6 +210,16 @@ def changed_since(connection: Connection, record: Run) -> str | None:
     return str(row[0]) if row else None
 
 
+def late_since(connection: Connection, record: Run) -> str | None:
+    """A run that made late events count, or took that back, after this one was begun, or None."""
+    row = connection.execute(
+        "select run from ops.replays where scope = 'late' and greatest(promoted_at, rolled_back_at) > %s"
+        " order by created_at desc limit 1",
+        (record.created_at,),
+    ).fetchone()
+    return str(row[0]) if row else None
+
+
 def _holder(connection: Connection, name: str) -> str:
     runs = _select(
         connection, "where %s = any(aggregates) order by (status = 'running') desc, created_at desc limit 1", [name]

@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from psycopg import sql
 
 from aggregates.catalogue import Aggregate, aggregate
+from flink import live_job
 from replay import run_history
 from replay.affected_rows import Cells
 from replay.compare import Comparison, canonical_hash, comparable, compare, name_of
@@ -31,6 +32,7 @@ from replay.run_history import NotNow, Run, Status, staging
 from schemas import catalogue
 from spark.task import Slice
 from warehouse.postgres import Connection
+from warehouse.versions import seen_version
 
 AFTER = "affected by events after the offsets"
 
@@ -61,7 +63,7 @@ def _verified(context: Context, record: Run, say: Say) -> Run:
     found_sums = sums(context, record)
     with context.postgres() as connection:
         found = _certificate(context, connection, record, found_sums, say)
-        is_equal = found["result"] == "equal"
+        is_equal = found["result"] != "different"
         run_history.note(
             connection,
             run,
@@ -82,13 +84,12 @@ def _certificate(
     is_open = _has_open_windows(plan)
     after = _slices_after(context, plan, has_open_windows=is_open)
     cells = Cells.from_log(context, after) if any(after.values()) and is_open else None
-    found = [_one(connection, record, p, cells, say) for p in plan.aggregates]
-    equal = all(one["mismatches"] == 0 for one in found)
+    found = [_one(context, connection, record, p, cells, say) for p in plan.aggregates]
     certificate: dict[str, Any] = {
         "certificate": 1,
         "run": record.run,
         "made_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "result": "equal" if equal else "different",
+        "result": _result(found),
         "scope": plan.scope,
         "engine": record.engine,
         "code": context.code,
@@ -109,6 +110,13 @@ def _certificate(
             certificate["result"] = "different"
     canonical = json.dumps(certificate, sort_keys=True, separators=(",", ":"), default=str)
     return {**json.loads(canonical), "sha256": hashlib.sha256(canonical.encode()).hexdigest()}
+
+
+def _result(found: Sequence[Mapping[str, Any]]) -> str:
+    """``new`` where there is nothing to compare with: no live job has computed any of the aggregates."""
+    if any(one["mismatches"] for one in found):
+        return "different"
+    return "new" if all(one.get("is_new") for one in found) else "equal"
 
 
 def _bounds(*sources: tuple[int, int] | None) -> list[int]:
@@ -147,15 +155,20 @@ def _has_open_windows(plan: ReplayPlan) -> bool:
 
 
 def _one(
-    connection: Connection, record: Run, planned: PlannedAggregate, cells: Cells | None, say: Say
+    context: Context, connection: Connection, record: Run, planned: PlannedAggregate, cells: Cells | None, say: Say
 ) -> dict[str, Any]:
     a = aggregate(planned.name)
-    say(f"comparing {a.name}")
     here = staging(record.run, a.name, COUNTED)
-    touched = _touched_table(connection, a, cells) if cells else None
-    both = comparable(connection, a, planned.table)
-    # All events of a window that is final are in the plan: what comes for it later is late, and counts nowhere.
-    found = compare(connection, both, here, planned.table, planned.windows, touched, planned.final_until)
+    is_new = seen_version(connection, a.name) is None or live_job.is_new(context.deployment, a.name)
+    if is_new:
+        say(f"{a.name} is new: there is no live table to compare it with")
+        both, found = replace(a, columns={}), Comparison.of_nothing()
+    else:
+        say(f"comparing {a.name}")
+        touched = _touched_table(connection, a, cells) if cells else None
+        both = comparable(connection, a, planned.table)
+        # All events of a window that is final are in the plan: what comes for it later is late, and counts nowhere.
+        found = compare(connection, both, here, planned.table, planned.windows, touched, planned.final_until)
     rows, digest = canonical_hash(connection, a, here, planned.windows)
     return {
         "name": a.name,
@@ -169,6 +182,7 @@ def _one(
         **_counts(found),
         "columns_compared": list(both.columns),
         "excluded": {AFTER: found.excluded} if found.excluded else {},
+        **({"is_new": True} if is_new else {}),
     }
 
 

@@ -1,13 +1,15 @@
 """Promotes a new version of an aggregate: its history from a replay, its windows from a line on from a job of its own.
 
-Readers see the old version until the new one is whole, and then the new one, by one transaction.
+Readers see the old version until the new one is whole, and then the new one, by one transaction. Of an aggregate that
+is new they see no row until then.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from psycopg.errors import LockNotAvailable
@@ -41,15 +43,19 @@ def hand_over(
     planned = _only(record, new)
     a = aggregate(planned.name)
     if planned.final_until is None:
+        handover.line(context.deployment, a)  # raises with the reason, if there still is one
         raise NotNow(f"no window of {a.name} was final when {record.run} was planned: plan it again when one is")
     line = _line(context, a, planned.final_until)
     handover.prepare_version(context.deployment, a)
+    old = _seen_before(context, a)
+    if old is None:
+        say(f"{a.name} is new: readers see no rows of it until it is whole")
     say(f"writing the history of version {a.version} up to {line:%Y-%m-%d %H:%M}")
     with context.postgres() as writing:
-        old = seen_version(writing, a.name)
         written = swap(writing, a, a.table, staging(record.run, a.name, COUNTED), final_part(planned))
-        both = comparable(writing, a, a.sink)
-        was, now = (totals(writing, both, table, final_part(planned)) for table in (a.sink, a.table))
+        both = a if old is None else comparable(writing, a, a.sink)
+        now = totals(writing, both, a.table, final_part(planned))
+        was = dict.fromkeys(now, 0) if old is None else totals(writing, both, a.sink, final_part(planned))
     say(f"a live job takes over version {a.version} from there")
     handover.start_version(context.deployment, a, line)
     _await_caught_up(context, a, say)
@@ -60,6 +66,19 @@ def hand_over(
         "by_measure": differing(was, now),
         "handed_over": {"from_version": old, "to_version": a.version, "line": line.isoformat()},
     }
+
+
+def _seen_before(context: Context, a: Aggregate) -> int | None:
+    """The version that readers see. One that no live job writes was made visible, empty, before there were hand-overs
+    of new aggregates: it is hidden first.
+    """
+    with context.postgres() as connection:
+        seen = seen_version(connection, a.name)
+    if seen is not None and handover.is_new(context.deployment, a.name):
+        with context.postgres() as connection:
+            _as_soon_as_nobody_reads(connection, a, partial(handover.hide, connection, a))
+        return None
+    return seen
 
 
 def _line(context: Context, a: Aggregate, final_until: datetime) -> datetime:
@@ -97,11 +116,15 @@ def _await_caught_up(context: Context, a: Aggregate, say: Say) -> None:
 
 
 def _swap(connection: Connection, a: Aggregate, version: int, run: str | None) -> None:
-    """As soon as no reader holds the view, so that new readers do not queue behind us."""
+    _as_soon_as_nobody_reads(connection, a, partial(handover.swap, connection, a, version, run))
+
+
+def _as_soon_as_nobody_reads(connection: Connection, a: Aggregate, change: Callable[[], None]) -> None:
+    """Changes the view when no reader holds it, so that new readers do not queue behind us. Raises Retryable."""
     deadline = time.monotonic() + SWAP_SECONDS
     while True:
         try:
-            handover.swap(connection, a, version, run)
+            change()
             return
         except LockNotAvailable as error:
             connection.rollback()
@@ -115,14 +138,18 @@ def _swap(connection: Connection, a: Aggregate, version: int, run: str | None) -
 def hand_back(context: Context, connection: Connection, record: Run) -> bool:
     """Readers see the version before a hand-over again, when the caller commits; False when the run was none.
 
+    Of an aggregate that was new they see no row then.
     Raises NotNow when nobody writes that version any more: its numbers stand still.
     """
     for name, change in (record.changes or {}).items():
         if handed := change.get("handed_over"):
-            old = handed["from_version"]
+            old, a = handed["from_version"], aggregate(name)
+            if old is None:
+                _as_soon_as_nobody_reads(connection, a, partial(handover.hide, connection, a))
+                return True
             if old not in handover.written_versions(context.deployment, aggregate(name)):
                 raise NotNow(f"version {old} of {name} was retired after {record.run}, and can't be restored")
-            _swap(connection, aggregate(name), old, None)
+            _swap(connection, a, old, None)
             return True
     return False
 
@@ -142,6 +169,7 @@ def give_up(context: Context, record: Run) -> None:
 def retire_old(context: Context, record: Run) -> None:
     """Nobody writes the version before a hand-over any more, and its table goes. Restarts the main job."""
     for name, change in (record.changes or {}).items():
-        if handed := change.get("handed_over"):
+        handed = change.get("handed_over")
+        if handed and handed["from_version"] is not None:
             handover.retire(context.deployment, aggregate(name), handed["from_version"])
             handover.drop_version(context.deployment, aggregate(name), handed["from_version"])

@@ -6,7 +6,7 @@ before anything is changed: a table that the job would write wrongly, or not at 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -26,7 +26,14 @@ from warehouse.deployment import Deployment
 from warehouse.migrate import migrate
 from warehouse.postgres import Connection, connected
 from warehouse.sinks import OF_THE_LOG, OPS_TABLES, TOPICS, VERSIONS, Sink, sink_of, sinks
-from warehouse.versions import drop_others, move_rows_of_old, note_version, show, show_where_nothing_is_shown
+from warehouse.versions import (
+    drop_others,
+    move_rows_of_old,
+    note_version,
+    show,
+    show_nothing_where_nothing_is_shown,
+    show_where_nothing_is_shown,
+)
 
 NAMESPACE = "events"
 
@@ -75,18 +82,20 @@ def differences(there: Shape, wanted: Shape, key: str) -> str:
 def create_tables(deployment: Deployment, deployed: Iterable[Aggregate]) -> None:
     """Creates the schemas, tables and lake tables that are missing, and brings settings of the others up to date.
 
-    ``deployed`` are the versions that live jobs write; those of the folders have tables too.
+    ``deployed`` are the versions that live jobs write; those of the folders have tables too. Of an aggregate that no
+    live job writes while there are live jobs, readers see no rows: it is to come with its history.
 
     Raises Misconfigured, and changes nothing, when a table that is there differs; Retryable when Postgres is away.
     """
+    live = list(deployed)
     with connected(deployment) as connection, open_lake(deployment) as catalog:
         _make_state_tables(connection)
         move_rows_of_old(connection, aggregates())
         for sink in sinks():
             check_sink(connection, sink)
         there = [(e, checked_lake_table(catalog, e)) for e in events()]
-        _make_sinks(connection)
-        for aggregate in deployed:
+        _make_sinks(connection, {a.name for a in live})
+        for aggregate in live:
             make_version(connection, aggregate)
         connection.commit()
         for e, table in there:
@@ -119,14 +128,17 @@ def make_postgres_tables(connection: Connection) -> None:
     _make_sinks(connection)
 
 
-def _make_sinks(connection: Connection) -> None:
+def _make_sinks(connection: Connection, live: Collection[str] = ()) -> None:
     for sink in OPS_TABLES:
         for statement in sink_ddl(sink):
             connection.execute(statement)
     _note_topics(connection)
     for aggregate in aggregates():
         make_version(connection, aggregate)
-        show_where_nothing_is_shown(connection, aggregate)
+        if live and aggregate.name not in live:
+            show_nothing_where_nothing_is_shown(connection, aggregate)
+        else:
+            show_where_nothing_is_shown(connection, aggregate)
 
 
 def _make_state_tables(connection: Connection) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from psycopg import sql
+from psycopg.errors import DependentObjectsStillExist
 
 from aggregates.catalogue import Aggregate
 from schemas.errors import Misconfigured
@@ -107,6 +108,34 @@ def swap(connection: Connection, aggregate: Aggregate, version: int, run: str | 
     show(connection, aggregate, version, run)
 
 
+def hide(connection: Connection, aggregate: Aggregate) -> None:
+    """Readers see no version when the caller commits: the view is there and has no rows, until ``swap``.
+
+    Waits for readers and raises as ``swap`` does. The aggregate's table must be there.
+    """
+    connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
+    connection.execute(
+        "update ops.versions set since = null where aggregate = %s and since is not null", (aggregate.name,)
+    )
+    _make_empty_view(connection, aggregate.sink, aggregate.table)
+
+
+def show_nothing_where_nothing_is_shown(connection: Connection, aggregate: Aggregate) -> None:
+    """Makes the view, without rows, when it is missing and readers never saw a version. The table must be there."""
+    if seen_version(connection, aggregate.name) is not None:
+        show_where_nothing_is_shown(connection, aggregate)
+    elif kind_of(connection, aggregate.sink) is None:
+        _make_empty_view(connection, aggregate.sink, aggregate.table)
+
+
+def _make_empty_view(connection: Connection, view: str, table: str) -> None:
+    # Of the table's columns and not of the table: that may go while the view stays.
+    columns = connection.execute(COLUMNS, (table,)).fetchall()
+    nothing = ", ".join(f'cast(null as {kind}) as "{name}"' for name, kind, _ in columns)
+    connection.execute(f"create or replace view {view} as select {nothing} where false")  # noqa: S608
+    _comment(connection, view, table)
+
+
 def show(connection: Connection, aggregate: Aggregate, version: int, run: str | None) -> None:
     """As ``swap``, but waits for readers of the view as long as they take."""
     table = f"versions.{aggregate.name}_v{version}"
@@ -151,11 +180,28 @@ def _comment(connection: Connection, view: str, table: str) -> None:
 
 
 def drop_others(connection: Connection, aggregates: Iterable[Aggregate]) -> None:
-    """Drops the tables of all other versions, and deletes these versions."""
+    """Drops the tables of all other versions, and deletes these versions.
+
+    The view of an aggregate without a folder is dropped with its table; where other views read it, it stays and has no
+    rows.
+    """
     kept = [a.table for a in aggregates]
-    rows = connection.execute("delete from ops.versions where table_name <> all(%s) returning table_name", (kept,))
-    for (table,) in rows.fetchall():
+    rows = connection.execute(
+        "delete from ops.versions where table_name <> all(%s) returning aggregate, version, table_name", (kept,)
+    )
+    for name, version, table in rows.fetchall():
+        for view in (f"live.{name}", f"events.{name}"):
+            if _shown(connection, view) == version:
+                _drop_or_empty(connection, view, table)
         connection.execute(f"drop table if exists {table}")
+
+
+def _drop_or_empty(connection: Connection, view: str, table: str) -> None:
+    try:
+        with connection.transaction():
+            connection.execute(f"drop view {view}")
+    except DependentObjectsStillExist:
+        _make_empty_view(connection, view, table)
 
 
 def _refuse_needed(connection: Connection, view: str, table: str) -> None:

@@ -178,6 +178,14 @@ def verify(run: RunName) -> None:
     for sheet in certificate_sheets(done):
         runtime.show(sheet)
     certificate: dict[str, Any] = done.certificate or {}
+    if certificate["result"] == "new":
+        rows = counted(sum(one["rows"] for one in certificate["aggregates"]), "row was", "rows were")
+        runtime.say(
+            f"{', '.join(done.aggregates)} is new: {rows} computed, and there is no live table to compare with."
+            f" Next: `insights replay promote {run}`.",
+            style="bold green",
+        )
+        return
     if certificate["result"] != "equal":
         runtime.say(f"{run} differs from the live tables.", style="bold red")
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""A new version of an aggregate takes over under load, and nobody who reads it sees a gap."""
+"""A new version of an aggregate takes over under load, and nobody who reads it sees a gap; so does a new aggregate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from aggregates.catalogue import Aggregate, aggregate, read_aggregate
 from flink import handover
-from flink.job_control import newest_snapshot
+from flink.job_control import all_run, newest_snapshot
 from flink.live_job import JOB_NAME, second_name
 from insights.settings import PROJECT
 from insights.wiring import deployment
@@ -28,7 +28,38 @@ from warehouse import versions
 
 HORIZON = timedelta(hours=2)
 SECOND = second_name("sales_per_minute", 2)
+THIRD = second_name("orders_per_minute", 1)
 LARGEST = "largest_line_amount"
+NEW_TOML = """
+description = "Orders by minute and region."
+sink = "live.orders_per_minute"
+inputs = ["sales.order_placed"]
+window = "minute"
+key = ["window_start", "region"]
+
+[columns]
+window_start = { type = "timestamp", doc = "Start of the minute, UTC." }
+region = { type = "string", doc = "The order's region." }
+orders = { type = "count", doc = "Orders placed." }
+"""
+NEW_SQL = """
+with orders as (
+    select
+        {{ window_start('minute', 'occurred_at') }} as window_start,
+        region,
+        order_id
+    from order_placed_lines
+)
+
+select
+    window_start,
+    region,
+    count(distinct order_id) as orders
+from orders
+group by
+    window_start,
+    region
+"""
 pytestmark = pytest.mark.timeout(1500)
 
 COPIED = (
@@ -49,6 +80,10 @@ FROM_FACTS = f"""
 select date_trunc('minute', occurred_at, 'UTC'), region, category, max(quantity * unit_price) as {LARGEST}
 from events.order_lines group by 1, 2, 3
 """  # noqa: S608
+NEW_FROM_FACTS = """
+select date_trunc('minute', occurred_at, 'UTC'), region, count(distinct order_id)
+from events.order_lines group by 1, 2
+"""
 LONG_CLOSED = """
 select count(*), sum(orders), sum(sales_amount) from live.sales_per_minute where window_start < %s and region <> 'made'
 """
@@ -80,15 +115,26 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Aggregate:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, second: Aggregate) -> Path:
-    """The project of somebody who has written version 2."""
+def new(tmp_path_factory: pytest.TempPathFactory) -> Aggregate:
+    """An aggregate that no live job computes."""
+    folder = tmp_path_factory.mktemp("new-aggregates") / "orders_per_minute"
+    folder.mkdir()
+    (folder / "aggregate.toml").write_text(NEW_TOML)
+    (folder / "query.sql").write_text(NEW_SQL)
+    return read_aggregate(folder)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, second: Aggregate, new: Aggregate) -> Path:
+    """The project of somebody who has written version 2, and the new aggregate."""
     folder = tmp_path_factory.mktemp("project")
     for name in COPIED:
         shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in LINKED:
         (folder / name).symlink_to(PROJECT / name)
     shutil.rmtree(folder / "aggregates" / second.name)
-    shutil.copytree(second.folder, folder / "aggregates" / second.name)
+    for a in (second, new):
+        shutil.copytree(a.folder, folder / "aggregates" / a.name)
     return folder
 
 
@@ -106,13 +152,9 @@ def handed_over(hub: Hub, second: Aggregate, project: Path, tmp_path: Path) -> N
     hub.shop.start()
     hub.until(lambda: hub.shop.is_live, "all of the past is published")
     hub.until(lambda: is_recent(handover_line(hub, second)), "windows of the past are final")
-    plan = str(tmp_path / "v2.yaml")
-    hub.command("replay", "plan", "sales_per_minute", "--from-beginning", "--out", plan, project=project)
-    hub.command("replay", "run", plan, "--engine", "duckdb", project=project)
-    with connect(hub.settings) as connection:
-        (newest, *_) = run_history.newest(connection, 1)
-    hub.command("replay", "verify", newest.run, project=project)
-    hub.command("replay", "promote", newest.run, project=project)
+    run = computed(hub, second, project, tmp_path / "v2.yaml")
+    hub.command("replay", "verify", run, project=project)
+    hub.command("replay", "promote", run, project=project)
     hub.shop.stop()
 
 
@@ -160,13 +202,13 @@ def swap(hub: Hub, to: Aggregate, version: int, run: str | None) -> None:
     wait_until(done, seconds=60, what=f"version {version} is swapped in")
 
 
-def seen_version(hub: Hub) -> int | None:
+def seen_version(hub: Hub, name: str = "sales_per_minute") -> int | None:
     with connect(hub.settings) as connection:
-        return versions.seen_version(connection, "sales_per_minute")
+        return versions.seen_version(connection, name)
 
 
 def await_caught_up(hub: Hub, v2: Aggregate) -> None:
-    hub.until(lambda: handover.caught_up(deployment(hub.settings), v2)[0], f"{SECOND} has caught up")
+    hub.until(lambda: handover.caught_up(deployment(hub.settings), v2)[0], f"version {v2.version} has caught up")
 
 
 def test_a_second_version_takes_over_with_its_history_under_load_and_readers_see_no_gap(
@@ -224,6 +266,60 @@ def test_the_first_version_is_retired_and_the_state_of_all_else_is_kept(
     assert_second_is_exact(hub)
 
 
+def test_a_new_aggregate_comes_with_its_history_by_a_replay_and_a_job_from_there(
+    hub: Hub, new: Aggregate, project: Path, tmp_path: Path
+) -> None:
+    """And no job reads the log from its beginning."""
+    hub.shop.start()
+    hub.until(lambda: hub.shop.is_live, "all of the past is published")
+    hub.until(lambda: is_recent(handover_line(hub, new)), "windows of the past are final, as others read their topics")
+    main = hub.rest.active_job(JOB_NAME)
+    assert "orders_per_minute: new in aggregates/, not in a live job; `insights replay` adds it with its history" in (
+        hub.command("flink", "submit", project=project)
+    )
+    run = computed(hub, new, project, tmp_path / "new.yaml")
+    said = hub.command("replay", "verify", run, project=project)
+    assert "orders_per_minute is new" in said
+    assert "there is no live table to compare with" in said
+    said = hub.command("replay", "promote", run, project=project)
+    assert "orders_per_minute is new: readers see no rows of it until it is whole" in said
+    assert "a live job takes over version 1 from there" in said
+    assert f"{THIRD} has written what the main job had read" in said
+    assert hub.rest.active_job(JOB_NAME) == main, "the main job runs on, undisturbed"
+    assert seen_version(hub, new.name) == 1
+    assert rows_before_the_line(hub, new) > 50, "there must be history before the line"
+
+    hub.command("replay", "rollback", run, project=project)
+    assert seen_version(hub, new.name) is None
+    assert rows_before_the_line(hub, new) == 0
+    await_caught_up(hub, new)
+    swap(hub, new, 1, run)
+
+    hub.shop.stop()
+    await_caught_up(hub, new)
+    assert_exact(hub)
+    assert_new_is_exact(hub, new)
+    # From now on there is a table to compare with.
+    run = computed(hub, new, project, tmp_path / "again.yaml")
+    assert "equals the live tables in every cell" in hub.command("replay", "verify", run, project=project)
+
+
+def computed(hub: Hub, of: Aggregate, project: Path, plan: Path) -> str:
+    """A run that has computed all windows: its name."""
+    hub.command("replay", "plan", of.name, "--from-beginning", "--out", str(plan), project=project)
+    hub.command("replay", "run", str(plan), "--engine", "duckdb", project=project)
+    with connect(hub.settings) as connection:
+        (newest, *_) = run_history.newest(connection, 1)
+    return newest.run
+
+
+def rows_before_the_line(hub: Hub, of: Aggregate) -> int:
+    with connect(hub.settings) as connection:
+        query = f"select count(*) from {of.sink} where window_start < now() - interval '2 hours'"
+        (number,) = connection.execute(query.encode()).fetchone() or (0,)
+    return int(str(number))
+
+
 @pytest.mark.parametrize(
     "parts",
     [
@@ -231,7 +327,7 @@ def test_the_first_version_is_retired_and_the_state_of_all_else_is_kept(
         pytest.param(("taskmanager", "jobmanager"), id="of both", marks=pytest.mark.faults),
     ],
 )
-def test_both_jobs_are_back_after_kills_and_every_number_is_exact_and_windows_go_on_becoming_final(
+def test_all_jobs_are_back_after_kills_and_every_number_is_exact_and_windows_go_on_becoming_final(
     hub: Hub, second: Aggregate, handed_over: None, parts: tuple[str, ...]
 ) -> None:
     before = final_until(hub)
@@ -239,7 +335,7 @@ def test_both_jobs_are_back_after_kills_and_every_number_is_exact_and_windows_go
     hub.until(lambda: newest_snapshot(deployment(hub.settings), SECOND), "the second job has a checkpoint")
     for part in parts:
         hub.kill(part)
-        hub.until(lambda: {JOB_NAME, SECOND} <= hub.rest.active_jobs().keys(), "both jobs run")
+        hub.until(lambda: all_run(deployment(hub.settings)), "all jobs run")
     hub.until(lambda: final_until(hub) > before, "more windows of the second version are final")
     hub.shop.stop()
     await_caught_up(hub, second)
@@ -261,10 +357,11 @@ def test_a_job_from_the_beginning_takes_all_in_and_leaves_the_folders_versions(
     said = hub.command("flink", "submit")
     assert "sales_per_minute: version 1 in aggregates/, version 2 is live: `insights replay` hands over" in said
     hub.command("flink", "submit", "--from-beginning")
-    assert SECOND not in hub.rest.active_jobs()
+    assert not {SECOND, THIRD} & hub.rest.active_jobs().keys()
     with connect(hub.settings) as connection:
         assert versions.seen_version(connection, "sales_per_minute") == 1
-        assert versions.kind_of(connection, "versions.sales_per_minute_v2") is None
+        for gone in ("versions.sales_per_minute_v2", "versions.orders_per_minute_v1", "live.orders_per_minute"):
+            assert versions.kind_of(connection, gone) is None, gone
     assert_exact(hub)
 
 
@@ -284,5 +381,14 @@ def assert_second_is_exact(hub: Hub) -> None:
         wanted = {row[:3]: row[3:] for row in connection.execute(FROM_FACTS)}
         rows = connection.execute(f"select window_start, region, category, {LARGEST} from live.sales_per_minute")
         wrong = table_contents.difference(wanted, {row[:3]: row[3:] for row in rows}, expected_is="from facts")
+    assert not wrong, wrong
+    assert wanted
+
+
+def assert_new_is_exact(hub: Hub, new: Aggregate) -> None:
+    with connect(hub.settings) as connection:
+        wanted = {row[:2]: row[2:] for row in connection.execute(NEW_FROM_FACTS)}
+        found = table_contents.table(connection, new)
+    wrong = table_contents.difference(wanted, found, expected_is="from facts")
     assert not wrong, wrong
     assert wanted

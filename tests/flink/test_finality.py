@@ -16,7 +16,8 @@ from confluent_kafka import Producer
 from psycopg import sql
 
 from aggregates.catalogue import aggregate, aggregates
-from flink.finality import FinalityRecorder, final_until, floors
+from flink.final_windows import final_until, floors
+from flink.finality import FinalityRecorder
 from flink.live_job import JOB_NAME
 from flink.rest import FlinkRest, FlinkUnavailable
 from insights.settings import Settings

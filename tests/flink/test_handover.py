@@ -187,7 +187,7 @@ def test_a_difference_from_what_is_deployed_is_one_line() -> None:
     (said,) = live_job.differences([main], (edited,))
     assert said.startswith("sessions: its folder was changed, and version 1 as it was is live")
     (said,) = live_job.differences([main], (replace(SALES, name="new_ones"),))
-    assert said.startswith("new_ones: new in aggregates/, not in a live job")
+    assert said == "new_ones: new in aggregates/, not in a live job; `insights replay` adds it with its history"
 
 
 def test_two_definitions_have_one_fingerprint_when_they_compute_the_same() -> None:

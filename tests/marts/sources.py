@@ -96,6 +96,7 @@ def late_run(came: Came, at: datetime) -> Record:
     named = {name: found for name, found in windows.items() if found}
     certified = [
         {"name": name, "equal": 10, "mismatches": n % 2, "excluded": {"a": n, "b": 1}, "sha256": f"{n}"}
+        | ({"is_new": True} if n == 2 else {})
         for n, name in enumerate(named)
     ]
     return {

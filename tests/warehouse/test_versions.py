@@ -105,6 +105,20 @@ def test_a_table_that_people_read_before_there_were_versions_becomes_the_first_o
             connection.execute("drop owned by an_analyst; drop role an_analyst")
 
 
+def test_an_aggregate_that_the_live_jobs_do_not_write_yet_has_a_table_and_a_view_without_rows(
+    deployment: Deployment, connection: Connection
+) -> None:
+    connection.execute("drop view live.price_changes; delete from ops.versions where aggregate = 'price_changes'")
+    connection.commit()
+    create_tables(deployment, [a for a in aggregates() if a.name != PRICES.name])
+    connection.execute(f"insert into versions.price_changes_v1 values {A_PRICE}")  # type: ignore[arg-type]
+    assert one(connection, "select count(*) from live.price_changes") == 0
+    assert seen(connection) == {a.name: a.version for a in aggregates() if a.name != PRICES.name}
+    connection.commit()
+    empty_tables(deployment)
+    assert seen(connection) == {a.name: a.version for a in aggregates()}, "a rebuild from scratch takes it in"
+
+
 def test_making_tables_does_not_move_what_readers_see(deployment: Deployment, connection: Connection) -> None:
     make_version(connection, second(PRICES))
     versions.swap(connection, PRICES, 2, "run-1")

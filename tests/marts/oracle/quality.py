@@ -106,7 +106,7 @@ def _certified(run: Mapping[str, Any], one: Mapping[str, Any]) -> Row:
         "engine": run["engine"],
         "scope": run["scope"],
         "status": run["status"],
-        "result": "different" if one["mismatches"] else "equal",
+        "result": "new" if one.get("is_new") else "different" if one["mismatches"] else "equal",
         "rows_equal": one["equal"],
         "mismatches": one["mismatches"],
         "excluded": sum(one["excluded"].values()),

@@ -21,8 +21,11 @@ select
     runs.engine,
     runs.scope,
     runs.status,
-    case when cast({{ json_text('certified.item', 'mismatches') }} as bigint) = 0 then 'equal' else 'different' end
-        as result,
+    case
+        when {{ json_text('certified.item', 'is_new') }} = 'true' then 'new'
+        when cast({{ json_text('certified.item', 'mismatches') }} as bigint) = 0 then 'equal'
+        else 'different'
+    end as result,
     cast({{ json_text('certified.item', 'equal') }} as bigint) as rows_equal,
     cast({{ json_text('certified.item', 'mismatches') }} as bigint) as mismatches,
     {{ json_total('certified.item', 'excluded') }} as excluded,
