@@ -19,7 +19,7 @@ NOT_HERE = "layout, references.qualification, structure.subquery"
 
 
 def compiled(target: str, folder: Path) -> list[Path]:
-    """The models' SQL for a target. Ends the program with dbt's words when there is none."""
+    """The models' SQL for a target. Ends the program with dbt's message if there is none."""
     done = subprocess.run(
         [DBT, "--quiet", "compile", "--no-introspect", "--no-populate-cache", "--select", "resource_type:model"],
         env=project_environment(target, compiled=folder, logs=folder),

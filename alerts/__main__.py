@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def watch_until_told(config: DaemonConfig, port: int) -> None:
-    """Blocks until SIGTERM or SIGINT; a step that goes on is finished first. Raises Misconfigured."""
+    """Blocks until SIGTERM or SIGINT; a running step is finished first. Raises Misconfigured."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -123,7 +123,7 @@ def _alerts(connection: Connection, condition: str, values: list[object]) -> lis
 def write(
     connection: Connection,
     changes: Iterable[Transition],
-    told: Iterable[tuple[Message, Sequence[str]]],
+    queued: Iterable[tuple[Message, Sequence[str]]],
     now: datetime,
 ) -> None:
     """Alerts as they are now, and messages to the channels that are named with each: both or neither."""
@@ -137,13 +137,13 @@ def write(
                 continue
             fields = {name: getattr(alert, name) for name in (*ALERT_COLUMNS.split(", "), "fingerprint")}
             connection.execute(UPSERT, {**fields, "state": str(alert.state)})
-        for message, channels in told:
+        for message, channels in queued:
             for channel in channels:
                 _queue(connection, message, channel, now)
 
 
 def _queue(connection: Connection, message: Message, channel: str, now: datetime) -> None:
-    marks = [told.fingerprint for told in message.findings]
+    marks = [finding.fingerprint for finding in message.findings]
     if message.kind == "reminded" and _waits(connection, message.rule, channel, marks):
         return  # what was not taken yet will remind of itself
     connection.execute(
@@ -197,7 +197,7 @@ def note_sent(connection: Connection, sent: Waiting, now: datetime) -> None:
         )
         connection.execute(
             "update ops.alerts set last_sent = %s where rule = %s and fingerprint = any(%s)",
-            (now, sent.message.rule, [told.fingerprint for told in sent.message.findings]),
+            (now, sent.message.rule, [finding.fingerprint for finding in sent.message.findings]),
         )
 
 

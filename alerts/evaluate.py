@@ -78,12 +78,12 @@ class Alert:
 
 
 Change = Literal["seen", "fired", "reminded", "recovered", "forgotten"]
-TOLD: tuple[Change, ...] = ("fired", "reminded", "recovered")
+NOTIFIED: tuple[Change, ...] = ("fired", "reminded", "recovered")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """What an alert becomes; those in TOLD are notified. A forgotten one never fired, and its row is deleted."""
+    """What an alert becomes; those in NOTIFIED are notified. A forgotten one never fired, and its row is deleted."""
 
     change: Change
     alert: Alert

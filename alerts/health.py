@@ -1,4 +1,4 @@
-"""``GET /health``: whether the daemon goes on, and how it is. It answers 200 while the daemon takes its steps."""
+"""``GET /health``: whether the daemon runs, and its state. Answers 200 while the daemon's steps run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def serving(watch: Watch, port: int) -> Iterator[None]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Asked every few seconds; nobody wants to read that."""
+            """Requests come every few seconds: they are not logged."""
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)

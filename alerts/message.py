@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from alerts.evaluate import TOLD, Alert, Transition
+from alerts.evaluate import NOTIFIED, Alert, Transition
 from alerts.rule import Rule
 from schemas.duration import duration
 
@@ -18,7 +18,7 @@ HEADS: dict[Kind, str] = {"fired": "", "reminded": "Still firing: ", "recovered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class Reported:
     """One finding in a message. Times are ISO 8601, UTC. ``lasted`` is how long it was there, once it is over."""
 
     label: str
@@ -39,7 +39,7 @@ class Message:
     severity: str
     at: str
     runbook: str
-    findings: tuple[Told, ...]
+    findings: tuple[Reported, ...]
     more: int = 0
 
     @property
@@ -51,7 +51,10 @@ class Message:
     @property
     def lines(self) -> tuple[str, ...]:
         """A line for each finding, and one for those left out."""
-        shown = [f"{told.text} (resolved after {told.lasted})" if told.lasted else told.text for told in self.findings]
+        shown = [
+            f"{finding.text} (resolved after {finding.lasted})" if finding.lasted else finding.text
+            for finding in self.findings
+        ]
         return (*shown, *([f"… and {self.more:,} more: insights alerts list"] if self.more else ()))
 
     @property
@@ -66,13 +69,13 @@ class Message:
     @classmethod
     def from_json(cls, kept: dict[str, Any]) -> Message:
         """What ``as_json`` wrote."""
-        return cls(**{**kept, "findings": tuple(Told(**told) for told in kept["findings"])})
+        return cls(**{**kept, "findings": tuple(Reported(**finding) for finding in kept["findings"])})
 
 
 def messages(rule: Rule, changes: Sequence[Transition], now: datetime) -> tuple[Message, ...]:
     """The messages about these changes: none, or one of each kind."""
     found = []
-    for change in TOLD:
+    for change in NOTIFIED:
         alerts = [t.alert for t in changes if t.change == change]
         if alerts:
             found.append(_message(rule, change, alerts, now))
@@ -89,14 +92,14 @@ def _message(rule: Rule, kind: Any, alerts: Sequence[Alert], now: datetime) -> M
         severity=rule.severity,
         at=iso(now),
         runbook=" ".join(rule.runbook.split()),
-        findings=tuple(_told(alert) for alert in alerts[:MOST_FINDINGS]),
+        findings=tuple(_reported(alert) for alert in alerts[:MOST_FINDINGS]),
         more=max(0, len(alerts) - MOST_FINDINGS),
     )
 
 
-def _told(alert: Alert) -> Told:
+def _reported(alert: Alert) -> Reported:
     lasted = duration(alert.recovered_at - alert.since) if alert.recovered_at else None
-    return Told(
+    return Reported(
         label=alert.label, fingerprint=alert.fingerprint, text=alert.detail, since=iso(alert.since), lasted=lasted
     )
 
@@ -111,7 +114,7 @@ def trial(channel: str, now: datetime) -> Message:
         severity="info",
         at=iso(now),
         runbook="Nothing is wrong, and there is nothing to do.",
-        findings=(Told(label="", fingerprint="", text="`insights alerts test` sent this.", since=iso(now)),),
+        findings=(Reported(label="", fingerprint="", text="`insights alerts test` sent this.", since=iso(now)),),
     )
 
 

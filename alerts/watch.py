@@ -15,7 +15,7 @@ from alerts import alert_store
 from alerts.alert_store import Check, Waiting
 from alerts.channels import Channel, ChannelFailed
 from alerts.evaluate import Alert, Finding, RuleBroken, Transition, findings, not_known, transitions
-from alerts.message import Message, Told, iso, messages
+from alerts.message import Message, Reported, iso, messages
 from alerts.postgres import STATEMENT_SECONDS, Connection, NotKnownYet, PostgresAway, ask, connect
 from alerts.rule import RULES, Empty, Rule, Rules, read_rules
 from schemas.duration import duration
@@ -169,7 +169,7 @@ class Watch:
         assert self._asking is not None
         looked = look(self._asking, rule, now)
         if looked.outcome in ("quiet", "finds"):
-            # A rule that can't be asked changes nothing: what fired before may well go on.
+            # A rule that can't be evaluated changes nothing: what fired before may still fire.
             became = transitions(rule, looked.found, now, self._known(rule), unknown=looked.unknown)
             self._write(rule, became, now)
         self._broken.pop(rule.name, None)
@@ -189,9 +189,9 @@ class Watch:
 
     def _write(self, rule: Rule, changes: Sequence[Transition], now: datetime) -> None:
         names = [c.name for c in self._channels if not rule.channels or c.name in rule.channels]
-        told = [(message, names) for message in messages(rule, changes, now)]
-        alert_store.write(self._book, changes, told, now)
-        for message, _ in told:
+        queued = [(message, names) for message in messages(rule, changes, now)]
+        alert_store.write(self._book, changes, queued, now)
+        for message, _ in queued:
             LOG.info(message.kind, rule=rule.name, head=message.head, findings=len(message.findings) + message.more)
 
     def _own_problems(self, read: Rules, now: datetime) -> list[Finding]:
@@ -250,10 +250,10 @@ class Watch:
         if outage.since is None:
             return
         LOG.info("postgres_back", away_for=duration(now - outage.since))
-        told = [c for c in self._channels if outage.message and c not in outage.untold]
-        if told and outage.message and outage.message.kind == "fired":
+        informed = [c for c in self._channels if outage.message and c not in outage.untold]
+        if informed and outage.message and outage.message.kind == "fired":
             over = _outage_message("recovered", outage.since, now)
-            alert_store.write(self._book, (), [(over, [channel.name for channel in told])], now)
+            alert_store.write(self._book, (), [(over, [channel.name for channel in informed])], now)
         self._outage = _Outage()
 
     def _tell_of_outage(self) -> None:
@@ -284,7 +284,7 @@ def _outage_message(kind: str, since: datetime, now: datetime) -> Message:
         at=iso(now),
         runbook="Rules can't be checked, and numbers are stale. See `insights status`, then `insights logs postgres`.",
         findings=(
-            Told(
+            Reported(
                 label="",
                 fingerprint="",
                 text=f"Postgres has not responded since {iso(since)}.",

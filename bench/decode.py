@@ -65,14 +65,14 @@ def decode(records: int, repeats: int) -> None:
         request = folder / "request.json"
         schemas = {encoder.schema_id: encoder.event.schema_text for encoder in encoders}
         request.write_text(json.dumps({"folder": name, "schemas": schemas, "repeats": repeats, "ways": WAYS}))
-        heard: list[dict[str, Any]] = []
+        received: list[dict[str, Any]] = []
         run(
             spark_runtime(load_settings(), folder / "work"),
             HERE / "decode_in_spark.py",
             [str(request)],
-            heard=heard.append,
+            on_event=received.append,
         )
-    rates = {way: [records / e["seconds"] for e in heard if e["way"] == way] for way in WAYS}
+    rates = {way: [records / e["seconds"] for e in received if e["way"] == way] for way in WAYS}
     for way, found in rates.items():
         print(f"{way:10} median {statistics.median(found):>9,.0f} records/s of {', '.join(f'{r:,.0f}' for r in found)}")
     ratios = [ours / theirs for ours, theirs in zip(*rates.values(), strict=True)]

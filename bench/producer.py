@@ -116,11 +116,11 @@ def through_codec(
     """And the bytes on the wire for an order: keys, headers and all."""
     sent = 0
 
-    def told(statistics: str) -> None:
+    def count(statistics: str) -> None:
         nonlocal sent
         sent = json.loads(statistics)["tx_bytes"]
 
-    settings = {**CODECS[codec], "statistics.interval.ms": STATISTICS_MS, "stats_cb": told}
+    settings = {**CODECS[codec], "statistics.interval.ms": STATISTICS_MS, "stats_cb": count}
     publisher = Publisher(kafka, Registry(registry), client_id="bench", settings=settings)
     publisher.publish(event, records[0])  # connects and registers before the clock starts
     publisher.flush()

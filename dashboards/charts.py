@@ -46,11 +46,11 @@ def has_any(rows: Sequence[Row], column: str) -> bool:
 def line(card: LineCard, rows: Sequence[Row], currency: str, mode: Mode, height: int) -> Chart:
     """Lines over time with a rule that follows the pointer and names every series' value. Of few times, as ``few``."""
     # Vega finds no extent for a series without any number, and warns on the console.
-    told = [series for series in card.series if has_any(rows, series.column)]
+    lines = [series for series in card.series if has_any(rows, series.column)]
     if len(rows) <= FEW_TIMES:
-        return few(card, told, rows, currency, mode, height)
-    frame = _frame(told, rows, card.format, currency)
-    frame |= {f"{s.column}_alone": _alone([row[s.column] for row in rows]) for s in told}
+        return few(card, lines, rows, currency, mode, height)
+    frame = _frame(lines, rows, card.format, currency)
+    frame |= {f"{s.column}_alone": _alone([row[s.column] for row in rows]) for s in lines}
     times = [_at(row[card.x]) for row in rows]
     extent = (times[-1] - times[0]).total_seconds()
     frame["at"] = pa.array([_naive(at) for at in times], pa.timestamp("ms"))
@@ -59,10 +59,10 @@ def line(card: LineCard, rows: Sequence[Row], currency: str, mode: Mode, height:
     ticks = min(8, max(1, len(rows) - 1)) if by_day else 8  # no hours on an axis of a few days
     x = alt.X("at:T", scale=alt.Scale(type="utc"), axis=alt.Axis(labelExpr=TIME_LABELS, tickCount=ticks))
     base = alt.Chart(pa.table(frame)).encode(x=x)
-    layers = [mark for series in told for mark in _line_marks(base, series, card, currency, mode)]
+    layers = [mark for series in lines for mark in _line_marks(base, series, card, currency, mode)]
     hover = alt.selection_point(fields=["at"], nearest=True, on="pointerover", empty=False, clear="pointerout")
     tooltip = [alt.Tooltip("when:N", title="From")]
-    tooltip += [alt.Tooltip(f"{s.column}_text:N", title=s.title) for s in reversed(told)]
+    tooltip += [alt.Tooltip(f"{s.column}_text:N", title=s.title) for s in reversed(lines)]
     rule = (
         base.mark_rule(color=PALETTES[mode].faint, strokeWidth=1)
         .encode(opacity=alt.condition(hover, alt.value(0.8), alt.value(0)), tooltip=tooltip)
@@ -71,21 +71,21 @@ def line(card: LineCard, rows: Sequence[Row], currency: str, mode: Mode, height:
     return _finished(alt.layer(*layers, rule), mode, height)
 
 
-def few(card: LineCard, told: Sequence[Series], rows: Sequence[Row], currency: str, mode: Mode, height: int) -> Chart:
+def few(card: LineCard, lines: Sequence[Series], rows: Sequence[Row], currency: str, mode: Mode, height: int) -> Chart:
     """One or two times: each series' bar with its number, side by side; a dot where the axis does not begin at zero."""
     times = [_at(row[card.x]) for row in rows]
     by_day = not isinstance(rows[0][card.x], datetime)
-    frame = _frame(told, rows, card.format, currency) | {"place": list(range(len(rows)))}
+    frame = _frame(lines, rows, card.format, currency) | {"place": list(range(len(rows)))}
     frame["label"] = [f"{at:%-d %b}" if by_day else moment(at, 0) for at in times]
     number = shown if card.zero else exact  # prices differ in their cents
-    for s in told:
+    for s in lines:
         frame[f"{s.column}_shown"] = [number(row[s.column], card.format, currency) for row in rows]
     x = alt.X("label:N", sort=AS_THEY_COME, axis=alt.Axis(labelAngle=0, labelFlush=False), scale=alt.Scale(type="band"))
     tooltip = [alt.Tooltip("label:N", title="From")]
-    tooltip += [alt.Tooltip(f"{s.column}_text:N", title=s.title) for s in reversed(told)]
+    tooltip += [alt.Tooltip(f"{s.column}_text:N", title=s.title) for s in reversed(lines)]
     base = alt.Chart(pa.table(frame)).encode(x=x, tooltip=tooltip)
-    ranked = list(enumerate(reversed(told)))  # as the legend names them
-    layers = [mark for place, s in ranked for mark in _few_marks(base, s, place, len(told), card, currency, mode)]
+    ranked = list(enumerate(reversed(lines)))  # as the legend names them
+    layers = [mark for place, s in ranked for mark in _few_marks(base, s, place, len(lines), card, currency, mode)]
     return _finished(alt.layer(*layers), mode, height)
 
 

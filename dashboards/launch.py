@@ -14,7 +14,7 @@ def command(
     """Arguments of the page's process, which shows money in ``currency``. Run it in the project's folder; healthy when
     GET /_stcore/health returns ok.
 
-    The page listens on loopback only, asks nobody on the internet and reports nothing.
+    The page listens on loopback only, makes no requests to the internet and reports nothing.
     """
     flags = {
         "server.port": port,

@@ -103,7 +103,7 @@ class Postgres:
             check=_check,
             open=False,
         )
-        # One that has not stopped a statement in time, and a second more, stands still.
+        # A server that has not stopped a statement a second after its timeout is suspended.
         self._patience_seconds = statement_timeout_seconds + 1
 
     def rows(self, asked: Question) -> tuple[Row, ...]:
@@ -195,7 +195,7 @@ class Answers:
         self._clock = clock
         self._entries: dict[Question, _Entry] = {}
         self._lock = threading.Lock()
-        # The fault to show on the whole page, when Postgres did not answer the last question that came to an end.
+        # The fault to show on the whole page, when Postgres did not answer the last finished query.
         self.away: DatabaseAway | None = None
 
     def newest(self, wanted: Mapping[Question, float], wait_seconds: float) -> dict[Question, Answer]:

@@ -59,7 +59,7 @@ class FinalityRecorder:
         self._reached: dict[str, Reached] = {}
 
     def step(self) -> None:
-        """Raises Retryable when a server is away; the next step goes on."""
+        """Raises Retryable when a server is away; the next step continues."""
         deployed = kept_jobs(self._deployment)
         active = self._rest.active_jobs()
         if any([self._look(job.name, active.get(job.name)) for job in deployed]):

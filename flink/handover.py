@@ -84,7 +84,7 @@ class NotReady(InsightsError):
 
 
 def prepare_version(deployment: Deployment, aggregate: Aggregate) -> None:
-    """Makes the table of this version, which nobody reads yet. Raises Misconfigured when another is in its place."""
+    """Makes the table of this version, which has no readers yet. Raises Misconfigured when another is in its place."""
     deployed = {a.version: a for job in kept_jobs(deployment) for a in job.aggregates if a.name == aggregate.name}
     known = deployed.get(aggregate.version)
     if known and known.fingerprint != aggregate.fingerprint:

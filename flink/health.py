@@ -55,7 +55,7 @@ class Failing:
     why: str
 
     @property
-    def told(self) -> str:
+    def sentence(self) -> str:
         """For people: how often, since when, and why."""
         times = "once" if self.failures == 1 else f"{self.failures} times"
         often = f"more than {times}" if self.is_more else times
@@ -148,7 +148,7 @@ class HealthRecorder:
         is_running = found.state == "RUNNING"
         if is_running:
             self._has_run.add(name)
-        # One that was asked for is not there for a while, and nobody needs to look.
+        # A job that was submitted is absent for a while, which is no failure.
         is_late = now - self._wanted_since[name] > START_SECONDS
         is_down = not is_running and (name in self._has_run or is_late)
         at, trouble = datetime.fromtimestamp(now, UTC), found.failing

@@ -30,7 +30,7 @@ class Hold:
     why: Why = "stopped"
 
     @property
-    def told(self) -> str:
+    def sentence(self) -> str:
         """Who did what and when, for people."""
         when = f"{self.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
         if self.why == "stopped":

@@ -30,7 +30,7 @@ def asked_for(deployment: Deployment) -> Iterator[None]:
 
 
 def asked_at(deployment: Deployment, now: float) -> float:
-    """When somebody last had jobs started or stopped: ``now`` while that goes on, 0 when nobody ever did."""
+    """When somebody last had jobs started or stopped: ``now`` while that runs, 0 if nobody ever did."""
     try:
         with _path(deployment).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

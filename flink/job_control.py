@@ -71,7 +71,7 @@ def newest_snapshot(deployment: Deployment, name: str = JOB_NAME) -> Snapshot | 
 
 
 class StartOverUnfinished(InsightsError):
-    """A start from the log's beginning ended half-way: what is left of state and tables is no ground to go on from."""
+    """A rebuild from scratch ended half-way: the job can't resume from what is left of state and tables."""
 
 
 def submit(deployment: Deployment) -> str:
@@ -89,14 +89,14 @@ def keep_running(deployment: Deployment) -> str:
     """As ``submit``, for who keeps the jobs running unasked: a hold stays, and nothing starts. A line for people."""
     with one_at_a_time(deployment):
         if hold := held(deployment):
-            return f"{hold.told}; {hold.way_out}"
+            return f"{hold.sentence}; {hold.way_out}"
         return f"runs as {submit_deployed(deployment)}"
 
 
 def submit_deployed(deployment: Deployment) -> str:
     """As ``submit``, for who is the one at that time already."""
     if (hold := held(deployment)) and hold.why == "starting over":
-        raise StartOverUnfinished(f"{hold.told}; {hold.way_out}")
+        raise StartOverUnfinished(f"{hold.sentence}; {hold.way_out}")
     release(deployment)
     main = _run(deployment, _main_job(deployment))
     for job in kept_jobs(deployment):
@@ -118,7 +118,7 @@ def end_stop(deployment: Deployment) -> Hold | None:
 def _main_job(deployment: Deployment) -> LiveJob:
     known = kept(deployment)
     is_under_way = FlinkRest(deployment.flink_url).active_job(JOB_NAME) or newest_snapshot(deployment)
-    # A hand-over goes on from what the main job had.
+    # A hand-over resumes from what the main job had.
     if known and (is_under_way or len(kept_jobs(deployment)) > 1):
         return known
     job = main_job()
@@ -162,7 +162,7 @@ def start_over(deployment: Deployment) -> str:
     with one_at_a_time(deployment), asked_for(deployment):
         for name in {JOB_NAME, *(job.name for job in kept_jobs(deployment))}:
             cancel(deployment, name)
-        # From the first thing that is removed until the last: on what is left in between no job may go on.
+        # From the first removal to the last: no job may resume from what is left in between.
         set_hold(deployment, now_by_me("starting over"))
         shutil.rmtree(deployment.snapshots_dir, ignore_errors=True)
         shutil.rmtree(deployment.jobs_dir, ignore_errors=True)

@@ -11,7 +11,7 @@ from schemas.errors import InsightsError
 
 
 class DbtFailed(InsightsError):
-    """dbt came to no result at all; the message gives the reason."""
+    """dbt had no result at all; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

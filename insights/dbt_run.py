@@ -36,12 +36,12 @@ SESSION = "-c work_mem=48MB -c jit=off -c synchronous_commit=off"
 LOCK = "select pg_try_advisory_lock(hashtextextended('insights.dbt', 0))"
 KEPT_DAYS = 30
 Connection = psycopg.Connection[tuple[Any, ...]]
-Said = Callable[[str], None]
+Say = Callable[[str], None]
 """Called with each line of progress."""
 
 
 class DbtBusy(Retryable):
-    """Another build is going on."""
+    """Another build is running."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +80,10 @@ def last_build(connection: Connection) -> LastBuild | None:
     )
 
 
-def build(settings: Settings, select: str | None, *, full_refresh: bool, said: Said) -> Built:
+def build(settings: Settings, select: str | None, *, full_refresh: bool, say: Say) -> Built:
     """Builds and tests the marts, or those selected, and records it. Blocks, for as long as it takes.
 
-    Raises DbtBusy when a build is going on, DbtFailed when dbt does not get as far as building, Misconfigured when its
+    Raises DbtBusy when a build is running, DbtFailed when dbt does not get as far as building, Misconfigured when its
     environment is missing, Retryable when Postgres is away.
     """
     _require_environment()
@@ -98,7 +98,7 @@ def build(settings: Settings, select: str | None, *, full_refresh: bool, said: S
         results = settings.dbt_dir / "target" / "run_results.json"
         results.unlink(missing_ok=True)
         try:
-            words = run(settings, arguments, said)
+            words = run(settings, arguments, say)
             if not results.exists():
                 _require_postgres(connection, settings)
                 raise DbtFailed(f"dbt built nothing: {words or 'it gave no reason'}. Its log: {log_path(settings)}")
@@ -116,10 +116,10 @@ def build(settings: Settings, select: str | None, *, full_refresh: bool, said: S
     return built
 
 
-def documents(settings: Settings, said: Said) -> Path:
+def documents(settings: Settings, say: Say) -> Path:
     """Writes the marts' documentation as one HTML file and returns its path. Blocks. Raises as ``build`` does."""
     _require_environment()
-    words = run(settings, ["docs", "generate", "--static"], said)
+    words = run(settings, ["docs", "generate", "--static"], say)
     page = settings.dbt_dir / "target" / "static_index.html"
     if words or not page.exists():
         raise DbtFailed(f"dbt wrote no documentation: {words}. Its log: {log_path(settings)}")
@@ -156,7 +156,7 @@ def environment(settings: Settings) -> dict[str, str]:
     """The environment of dbt for building this stack's marts."""
     return {
         **project_environment("dev", compiled=settings.dbt_dir / "target", logs=settings.logs_dir),
-        "INSIGHTS_DBT_SEVERITY": "warn",  # what comes after a test that fails is built all the same
+        "INSIGHTS_DBT_SEVERITY": "warn",  # models after a failed test are still built
         "PGOPTIONS": SESSION,
         "INSIGHTS_POSTGRES_HOST": HOST,
         "INSIGHTS_POSTGRES_PORT": str(settings.postgres_port),
@@ -164,7 +164,7 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def run(settings: Settings, arguments: Sequence[str], said: Said) -> str:
+def run(settings: Settings, arguments: Sequence[str], say: Say) -> str:
     """Runs dbt, which ends when this process does. What went wrong before any model; empty if nothing.
 
     Blocks. The live job goes first: dbt is the nicer process.
@@ -185,7 +185,7 @@ def run(settings: Settings, arguments: Sequence[str], said: Said) -> str:
         start_new_session=True,
     ) as process:
         try:
-            wrong, last = _listen(process.stdout or (), said)
+            wrong, last = _listen(process.stdout or (), say)
             if not wrong and process.wait() not in DBT_CODES:
                 wrong = [f"it ended with code {process.returncode}{f': {last}' if last else ''}"]
             return "; ".join(wrong)
@@ -194,7 +194,7 @@ def run(settings: Settings, arguments: Sequence[str], said: Said) -> str:
                 process.stdin.close()
 
 
-def _listen(lines: Iterator[str] | Sequence[str] | Any, said: Said) -> tuple[list[str], str]:
+def _listen(lines: Iterator[str] | Sequence[str] | Any, say: Say) -> tuple[list[str], str]:
     """Hands on what is under way, and returns what stopped dbt before it ran anything, and the last line that is not
     in dbt's own format, as of a traceback.
     """
@@ -208,7 +208,7 @@ def _listen(lines: Iterator[str] | Sequence[str] | Any, said: Said) -> tuple[lis
             last = " ".join(line.split()) or last
             continue
         if info["name"] in ("LogModelResult", "LogTestResult", "LogSnapshotResult", "LogStartLine"):
-            said(f"{data.get('index')} of {data.get('total') or data.get('num_models')}: {_node(data)}")
+            say(f"{data.get('index')} of {data.get('total') or data.get('num_models')}: {_node(data)}")
         elif info["name"] in ("MainEncounteredError", "GenericExceptionOnRun") or info["level"] == "error":
             wrong += [" ".join(info["msg"].split())] if info["msg"].strip() else []
     return wrong, last

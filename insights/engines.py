@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlparse
 from aggregates.render import Engine
 from insights.settings import Settings
 from insights.wiring import spark_runtime
-from replay.run import ComputeEngine, Heard
+from replay.run import ComputeEngine, OnEvent
 from schemas.errors import Misconfigured
 from spark import emr, local
 from spark.task import Task
@@ -32,7 +32,7 @@ class LocalSpark:
         self._settings = settings
         self._say = say
 
-    def compute(self, task: Task, heard: Heard) -> None:
+    def compute(self, task: Task, on_event: OnEvent) -> None:
         """Blocks until all is computed. Raises SparkFailed with the reason."""
         folder = Path(unquote(urlparse(task.output).path)).parent
         self._say("starting Spark")
@@ -40,8 +40,8 @@ class LocalSpark:
             spark_runtime(self._settings, folder / "spark"),
             local.JOB,
             [str(folder / "task.json")],
-            heard=heard,
-            said=self._say,
+            on_event=on_event,
+            say=self._say,
         )
 
 
@@ -58,10 +58,10 @@ class EmrSpark:
         self._target = emr_target(settings)
         self._say = say
 
-    def compute(self, task: Task, heard: Heard) -> None:
+    def compute(self, task: Task, on_event: OnEvent) -> None:
         """Blocks until all is computed and here. Raises what spark.emr.compute does, and JarUnavailable."""
         emr.check_reachable(task)
-        emr.compute(self._target, task, self._jars(), heard=heard, said=self._say)
+        emr.compute(self._target, task, self._jars(), on_event=on_event, say=self._say)
 
     def _jars(self) -> tuple[Path, ...]:
         from insights import jars
@@ -97,7 +97,7 @@ class DuckDb:
     def __init__(self, say: Say) -> None:
         self._say = say
 
-    def compute(self, task: Task, heard: Heard) -> None:
+    def compute(self, task: Task, on_event: OnEvent) -> None:
         """Blocks until all is computed. Raises LakeIncomplete, ComputationFailed or NotEnoughRoom."""
         from replay.duckdb import engine as duckdb_engine
 
@@ -105,7 +105,7 @@ class DuckDb:
 
         def report(progress: duckdb_engine.Progress) -> None:
             self._say(progress.doing)
-            heard({"event": "progress", "records": records * progress.done // max(1, progress.total), "of": records})
+            on_event({"event": "progress", "records": records * progress.done // max(1, progress.total), "of": records})
 
         duckdb_engine.compute(task, report)
 

@@ -85,7 +85,7 @@ class Status:
         """Endpoints, currency, topics, jobs, freshness_seconds, final_until, marts (the last build of them that ended)
         and hold (who stopped the live job, and when).
 
-        Null where the part that knows is away, and for a job that nobody stopped.
+        Null where its source is away, and for a job that was not stopped.
         """
         return {
             "endpoints": dict(self.endpoints),

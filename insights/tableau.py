@@ -43,7 +43,7 @@ TYPES = {
     "double precision": pa.float64(),
 }
 NUMERIC = re.compile(r"numeric\(\d+,(\d+)\)")
-# What dbt names a relation while it builds it is none of ours.
+# Names that dbt uses while it builds a relation: not ours.
 COLUMNS = """
 select
     relations.relname,

@@ -191,8 +191,8 @@ def publish_past(this: Run, memory: Memory, base: str) -> None:
 def _evidence(record: Mapping[str, Any]) -> bytes:
     """The head of an observation that was refused; equal for equal content, so that it is a dead letter once."""
     content = {"content_hash": record["content_hash"], **record}
-    told = {name: value for name, value in content.items() if name not in ("event_id", "occurred_at", "previous_price")}
-    return json.dumps(told, default=str, ensure_ascii=False).encode(errors="replace")[:DEAD_HEAD_BYTES]
+    kept = {name: value for name, value in content.items() if name not in ("event_id", "occurred_at", "previous_price")}
+    return json.dumps(kept, default=str, ensure_ascii=False).encode(errors="replace")[:DEAD_HEAD_BYTES]
 
 
 def run(this: Run) -> None:

@@ -47,7 +47,7 @@ class SchemaIds(Protocol):
 
 
 class DeliveryFailed(InsightsError):
-    """Kafka refused events for good: going on would lose them. The process must end and start from its cursor."""
+    """Kafka refused events for good: continuing would lose them. The process must end and restart from its cursor."""
 
 
 @dataclass(slots=True)
@@ -187,7 +187,7 @@ class Publisher:
         return len(self._producer)
 
     def open(self, events: Iterable[Event]) -> None:
-        """Look the schema ids up now: a registry that goes away later stops nobody who has them.
+        """Look the schema ids up now: a registry that goes away later then does not stop this publisher.
 
         Raises RegistryUnavailable or IncompatibleSchema.
         """

@@ -36,7 +36,7 @@ QUOTED = re.compile(r"""(?:\bb|(?<!\w))(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|(
 class DeadLetter:
     """One letter. ``topic`` is what it was meant for, empty without a header for it; ``dead_at`` when it was sent.
 
-    ``reason`` quotes no values. ``told`` are all its headers, with the values needed to fix it: they are for
+    ``reason`` quotes no values. ``headers`` are all of them, with the values needed to fix it: they are for
     a terminal, and are kept nowhere else.
     """
 
@@ -47,17 +47,17 @@ class DeadLetter:
     reason: str
     source_partition: int | None
     source_offset: int | None
-    told: Mapping[str, str] = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def place(self) -> str:
         """Where it stood: the line of a file, a page, or a place in another topic."""
-        if file := self.told.get("file"):
-            sheet = f", sheet {self.told['sheet']}" if "sheet" in self.told else ""
-            return f"{Path(file).name}{sheet}, line {self.told.get('line', '?')}"
+        if file := self.headers.get("file"):
+            sheet = f", sheet {self.headers['sheet']}" if "sheet" in self.headers else ""
+            return f"{Path(file).name}{sheet}, line {self.headers.get('line', '?')}"
         if self.source_offset is not None:
             return f"partition {self.source_partition}, offset {self.source_offset}"
-        return self.told.get("url", "")
+        return self.headers.get("url", "")
 
 
 def read(bootstrap: str, start: int, end: int) -> Iterator[DeadLetter]:
@@ -88,18 +88,18 @@ def read(bootstrap: str, start: int, end: int) -> Iterator[DeadLetter]:
 def _letter(message: Any) -> DeadLetter:
     # A letter that failed again somewhere has a header twice: the first has what it was meant for.
     # Postgres takes no text with a NUL.
-    headers = ((name, bytes(value or b"").replace(b"\0", b"")) for name, value in reversed(message.headers() or []))
-    told = {name: value.decode(errors="replace") for name, value in headers}
+    raw = ((name, bytes(value or b"").replace(b"\0", b"")) for name, value in reversed(message.headers() or []))
+    headers = {name: value.decode(errors="replace") for name, value in raw}
     _, milliseconds = message.timestamp()
     return DeadLetter(
         offset=message.offset(),
         dead_at=datetime.fromtimestamp(milliseconds / 1000, UTC),
-        topic=told.get(ERROR_HEADERS + "topic", ""),
-        error=told.get(ERROR_HEADERS + "exception.class.name", ""),
-        reason=without_values(told.get(ERROR_HEADERS + "exception.message", "")),
-        source_partition=_number(told.get(ERROR_HEADERS + "partition")),
-        source_offset=_number(told.get(ERROR_HEADERS + "offset")),
-        told={name.removeprefix(ERROR_HEADERS): text for name, text in told.items()},
+        topic=headers.get(ERROR_HEADERS + "topic", ""),
+        error=headers.get(ERROR_HEADERS + "exception.class.name", ""),
+        reason=without_values(headers.get(ERROR_HEADERS + "exception.message", "")),
+        source_partition=_number(headers.get(ERROR_HEADERS + "partition")),
+        source_offset=_number(headers.get(ERROR_HEADERS + "offset")),
+        headers={name.removeprefix(ERROR_HEADERS): text for name, text in headers.items()},
     )
 
 

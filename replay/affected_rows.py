@@ -1,4 +1,4 @@
-"""The cells that some events touch, and what these events alone come to: an aggregate's query over a few records.
+"""The cells that some events touch, and the result of these events alone: an aggregate's query over a few records.
 
 The query is the aggregate's own, run by DuckDB within this process.
 """
@@ -61,7 +61,7 @@ class Cells:
             return [tuple(row[name] for name in a.key) for row in rows]
 
     def rows(self, a: Aggregate) -> list[dict[str, Any]]:
-        """What the records alone come to."""
+        """The result of the records alone."""
         with duckdb.connect() as connection:
             return self._run(connection, a)
 

@@ -1,4 +1,4 @@
-"""The exact events behind one row of an aggregate, and what they come to."""
+"""The exact events behind one row of an aggregate, and their result."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Behind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
-    """A row's key, what readers see of it, what its events come to, and these events. A side is None without a row."""
+    """A row's key, what readers see, the result of its events, and these events. A side is None without a row."""
 
     aggregate: str
     key: dict[str, Any]

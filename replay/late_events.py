@@ -111,7 +111,7 @@ def _touched(context: Context, event: Event, places: Mapping[Place, datetime]) -
 
 
 def ripe(touched: Iterable[Touched], final: Mapping[str, datetime]) -> list[Touched]:
-    """Those whose every window is final: an event must come to count in all of them at once."""
+    """Those whose every window is final: an event must be counted in all of them at once."""
     return [t for t in touched if all(_is_final(name, t, final) for name in touched_by(t.event, aggregates()))]
 
 

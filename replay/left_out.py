@@ -40,7 +40,7 @@ def not_over(touched: Iterable[Touched], now: datetime) -> Iterator[LeftOut]:
 
 
 def lost(touched: Iterable[Touched], is_lost: Callable[[Place], bool]) -> Iterator[LeftOut]:
-    """Those whose own record nobody has any more."""
+    """Those whose own record no longer exists anywhere."""
     for t in touched:
         if is_lost((t.partition, t.offset)):
             yield _left_out(t, "the event itself is no longer in the log or the lake")

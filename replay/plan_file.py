@@ -103,7 +103,7 @@ class Estimate(_Model):
 class ReplayPlan(_Model):
     """All of it. ``late_events`` are what the plan makes count (scope late), ``waiting_events`` what stays out.
 
-    Of those, ``left_out`` are the ones that nobody needs to wait for.
+    Of those, ``left_out`` are the ones that need no waiting for.
     """
 
     plan: Literal[1] = 1
@@ -124,7 +124,7 @@ class ReplayPlan(_Model):
 
     @property
     def digest(self) -> str:
-        """What a run that goes on is recognized by."""
+        """What identifies a run that is resumed."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     def to_yaml(self) -> str:

@@ -1,4 +1,4 @@
-"""Swaps what a run computed in for what readers see, and back. Each in one transaction: nobody sees a half.
+"""Swaps a run's results in for the live data, and back. Each in one transaction: readers see all or nothing.
 
 Only windows that were final when the plan was made are written: the live job writes the others. Only rows that differ
 are written, so a promotion of what was proven equal changes nothing but the record.
@@ -203,8 +203,8 @@ def _promoted_after(connection: Connection, record: Run) -> str | None:
 def prune(context: Context, run: str) -> Run:
     """Removes what a run left: its staging tables, what it replaced, its files. The record and certificate stay.
 
-    After a hand-over the old version goes: nobody writes it any more, and its table is dropped. So does a new version
-    that was not kept. Blocks. Raises ReplayBusy for a run that is going on.
+    After a hand-over the old version goes: it is no longer written, and its table is dropped. The same goes for a new
+    version that was not kept. Blocks. Raises ReplayBusy for a running one.
     """
     with run_history.held(context, run) as record:
         if record.status is Status.PROMOTED:

@@ -103,7 +103,7 @@ def publish(connection: Connection, catalog: Catalog, *, only: Sequence[str] = (
 
 @contextmanager
 def _one_moment(connection: Connection) -> Iterator[datetime]:
-    """Everything that is read inside is of one moment, and nobody else publishes meanwhile."""
+    """Everything inside reads one snapshot, and no other process publishes meanwhile."""
     connection.isolation_level = IsolationLevel.REPEATABLE_READ
     connection.read_only = True
     # In a transaction of its own: what is seen begins after another process, if there was one, has ended.

@@ -1,6 +1,6 @@
 """Runs a plan: waits until the live job has read as far, recomputes with an engine, and fills staging tables.
 
-Nothing that readers see is touched. A run that was killed goes on when its plan is run again: chunks that are computed
+Nothing that readers see is touched. A killed run is resumed when its plan is run again: chunks that are computed
 stay, and staging tables are filled whole or not at all.
 """
 
@@ -40,7 +40,7 @@ CATCH_UP_SECONDS = 300.0
 POLL_SECONDS = 0.5
 COUNTED, RESTATED = "counted", "restated"
 
-Heard = Callable[[dict[str, Any]], None]
+OnEvent = Callable[[dict[str, Any]], None]
 """Called with what an engine reports: ``{"event": "progress", "records": …, "of": …}`` and the like."""
 
 
@@ -55,7 +55,7 @@ class ComputeEngine(Protocol):
     reads_log: bool
     chunk_records: int
 
-    def compute(self, task: Task, heard: Heard) -> None:
+    def compute(self, task: Task, on_event: OnEvent) -> None:
         """Computes every chunk that isn't there yet. Blocks. Raises InsightsError with the reason."""
 
 
@@ -63,7 +63,7 @@ class LiveJobBehind(Retryable):
     """The live job has not read what the plan reads: its tables can't be compared with the replay yet."""
 
 
-def run(context: Context, plan: ReplayPlan, engine: ComputeEngine, *, by: str, say: Say, heard: Heard) -> Run:
+def run(context: Context, plan: ReplayPlan, engine: ComputeEngine, *, by: str, say: Say, on_event: OnEvent) -> Run:
     """Computes the plan into staging tables and returns its record. Blocks.
 
     Nothing visible has changed when it raises, and it can be run again: Misconfigured when a definition changed since
@@ -79,7 +79,7 @@ def run(context: Context, plan: ReplayPlan, engine: ComputeEngine, *, by: str, s
             await_live_job(context, plan, say)
             task = make_task(context, record, engine)
             began = time.monotonic()
-            engine.compute(task, heard)
+            engine.compute(task, on_event)
             still_held()
             say("filling the staging tables")
             rows = _fill(context, record, task)
@@ -137,16 +137,16 @@ def await_live_job(context: Context, plan: ReplayPlan, say: Say, *, seconds: flo
     """
     deadline = time.monotonic() + seconds
     writers = _writers(context, plan)
-    told = False
+    is_announced = False
     while behind := _behind(context.log, plan, writers):
         if time.monotonic() > deadline:
             raise LiveJobBehind(
                 f"the live job has not read everything that this plan reads: {behind}. Its tables can't be compared"
                 " until then; `insights status` shows whether it is running. Run the same plan again later"
             )
-        if not told:
+        if not is_announced:
             say("waiting for the live job's next checkpoint")
-            told = True
+            is_announced = True
         time.sleep(POLL_SECONDS)
 
 
@@ -177,7 +177,7 @@ def _behind(log: Log, plan: ReplayPlan, writers: Mapping[str, set[str]]) -> str:
 
 
 def make_task(context: Context, record: Run, engine: ComputeEngine) -> Task:
-    """The engine's task, with the files that it names. A run that goes on with the same engine has the same."""
+    """The engine's task, with the files that it names. A run resumed with the same engine has the same."""
     folder = context.run_dir(record.run)
     path, mark = folder / "task.json", folder / f"begun-{engine.name}"
     if path.exists() and mark.exists() and mark.read_text() == record.plan_digest:

@@ -42,7 +42,7 @@ class Status(StrEnum):
 
 
 class ReplayBusy(Retryable):
-    """Another replay of one of these aggregates is going on."""
+    """Another replay of one of these aggregates is running."""
 
 
 class HoldLost(Retryable):
@@ -98,7 +98,7 @@ def new_run(connection: Connection, plan: ReplayPlan, engine: str, requested_by:
 
 
 def unfinished(connection: Connection, plan: ReplayPlan) -> Run | None:
-    """The newest run of exactly this plan that did not come to its end, or None."""
+    """The newest run of exactly this plan that is not finished, or None."""
     runs = _select(
         connection,
         "where plan_digest = %s and status in ('running', 'failed') order by created_at desc limit 1",

@@ -1,6 +1,6 @@
 """Proves that a run equals what readers see, cell by cell, or shows where it does not.
 
-The live tables go on changing while they are compared. So they are read in one snapshot; the log's ends are read after
+The live tables keep changing while they are compared. So they are read in one snapshot; the log's ends are read after
 it; and cells that events between the plan's offsets and those ends touch are left out, and counted. All else must be
 the same, to the last digit. What was found is the run's certificate.
 """
@@ -59,7 +59,7 @@ def check_verifiable(record: Run) -> None:
 
 def _verified(context: Context, record: Run, say: Say) -> Run:
     run, began = record.run, time.monotonic()
-    # Between offsets that stand still, and so before the snapshot: it may wait for the lake.
+    # Between frozen offsets, and so before the snapshot: it may wait for the lake.
     found_sums = sums(context, record)
     with context.postgres() as connection:
         found = _certificate(context, connection, record, found_sums, say)

@@ -139,7 +139,7 @@ def hand_back(context: Context, connection: Connection, record: Run) -> bool:
     """Readers see the version before a hand-over again, when the caller commits; False when the run was none.
 
     Of an aggregate that was new they see no row then.
-    Raises NotNow when nobody writes that version any more: its numbers stand still.
+    Raises NotNow when no job writes that version any more: its numbers no longer change.
     """
     for name, change in (record.changes or {}).items():
         if handed := change.get("handed_over"):

@@ -61,7 +61,7 @@ class Encoder:
 
 
 class SchemaLookup(Protocol):
-    """Where writers' schemas come from. Raises PoisonEvent for an id that nobody registered."""
+    """Where writers' schemas come from. Raises PoisonEvent for an id that is not registered."""
 
     def schema_text(self, schema_id: int) -> str:
         """The schema as JSON."""

@@ -222,7 +222,7 @@ class _Compilation:
             return f"(SMALL[{name}] if {small} else {integer}({name}))"
         if kind == "decimal":
             memo = self._bind(_Decimals(schema["scale"], schema["precision"], minimum))
-            # An int or float may equal a remembered Decimal; it is refused all the same.
+            # An int or float may equal a remembered Decimal; it is still refused.
             return f"{memo}[{name} if ({name} := {value}).__class__ is Decimal else refuse()]"
         if kind == "enum":
             return f"{self._bind({symbol: _text(zigzag(n)) for n, symbol in enumerate(schema['symbols'])})}[{value}]"

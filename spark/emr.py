@@ -27,9 +27,9 @@ from spark.aws import Aws, NotThere
 from spark.local import FOLDER, JOB
 from spark.task import Input, Task
 
-Heard = Callable[[dict[str, Any]], None]
+OnEvent = Callable[[dict[str, Any]], None]
 """Called with ``{"event": "progress", "records": …, "of": …}`` by finished chunks, and ``{"event": "billed", …}``."""
-Said = Callable[[str], None]
+Say = Callable[[str], None]
 """Called with a few words on what is being done."""
 
 SERVICE = "emr-serverless"
@@ -95,7 +95,7 @@ class Note:
 
 
 def compute(
-    target: EmrServerless, task: Task, jars: Sequence[Path], *, heard: Heard = lambda event: None, said: Said
+    target: EmrServerless, task: Task, jars: Sequence[Path], *, on_event: OnEvent = lambda event: None, say: Say
 ) -> None:
     """Computes what is not there yet, and brings the results into the task's output. Blocks.
 
@@ -103,7 +103,7 @@ def compute(
     what the task reads, and what Aws raises.
     """
     check_reachable(task)
-    _Run(target, task, heard, said).compute(jars)
+    _Run(target, task, on_event, say).compute(jars)
 
 
 def cancel(target: EmrServerless, task: Task) -> str | None:
@@ -154,11 +154,11 @@ def packed(task: Task, place: str, put: Callable[[Path], str]) -> Task:
 class _Run:
     """One task on one application, from its note to its results."""
 
-    def __init__(self, target: EmrServerless, task: Task, heard: Heard, said: Said) -> None:
+    def __init__(self, target: EmrServerless, task: Task, on_event: OnEvent, say: Say) -> None:
         self._target = target
         self._task = task
-        self._heard = heard
-        self._said = said
+        self._on_event = on_event
+        self._say = say
         self._aws = target.aws()
         self._results = _path(task.output)
         self._folder = self._results.parent
@@ -226,10 +226,10 @@ class _Run:
 
     def _submit(self, note: Note, jars: Sequence[Path]) -> Note:
         self._write(note)
-        self._said("uploading the job to S3")
+        self._say("uploading the job to S3")
         shared = [self._aws.put(path, self._home("files")) for path in (JOB, FOLDER / "task.py", *jars)]
         job, task_module, *jar_uris = shared
-        self._said("submitting the job to EMR Serverless")
+        self._say("submitting the job to EMR Serverless")
         answer = self._aws.ask(
             SERVICE,
             "start_job_run",
@@ -294,7 +294,7 @@ class _Run:
                 )
             if job["state"] != state:
                 state, seconds = job["state"], FIRST_POLL_SECONDS
-                self._said(f"EMR Serverless: job {note.job} is {state.lower()}")
+                self._say(f"EMR Serverless: job {note.job} is {state.lower()}")
             self._tell_progress(note)
             if state in ENDED:
                 return job
@@ -305,14 +305,14 @@ class _Run:
         of = sum(piece.records for i in self._task.inputs for piece in (*i.log, *i.lake))
         there = {path for path, _ in self._aws.listed(f"{note.place}/results")}
         done = sum(f"{chunk}/{SUCCESS}" in there for chunk in self._chunks)
-        self._heard({"event": "progress", "records": of * done // max(1, len(self._chunks)), "of": of})
+        self._on_event({"event": "progress", "records": of * done // max(1, len(self._chunks)), "of": of})
 
     def _tell_bill(self, job: Mapping[str, Any]) -> None:
         # AWS counts for a while after the end: what is not there yet is not zero.
         if used := job.get("billedResourceUtilization"):
             vcpu, memory = used.get("vCPUHour", 0.0), used.get("memoryGBHour", 0.0)
-            self._heard({"event": "billed", "vcpu_hours": vcpu, "memory_gb_hours": memory})
-            self._said(f"EMR Serverless bills {vcpu:.2f} hours of a vCPU and {memory:.2f} of a GB")
+            self._on_event({"event": "billed", "vcpu_hours": vcpu, "memory_gb_hours": memory})
+            self._say(f"EMR Serverless bills {vcpu:.2f} hours of a vCPU and {memory:.2f} of a GB")
 
     # ---- when it did not go well ----
 
@@ -347,7 +347,7 @@ class _Run:
 
     def _bring(self, note: Note) -> None:
         """Downloads the chunks that are not here yet. Raises EmrFailed when S3 does not have them whole."""
-        self._said("fetching the results from S3")
+        self._say("fetching the results from S3")
         results = f"{note.place}/results"
         listed = sorted(self._aws.listed(results))
         files = {

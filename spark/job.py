@@ -499,7 +499,7 @@ def offsets(spark, slices):
 class Progress:
     """Reports progress in records of the task; within a step, by Spark's finished tasks.
 
-    ``work`` is what the steps together come to: a record is in several of them.
+    ``work`` is the sum of all steps: a record is in several of them.
     """
 
     EVERY_SECONDS = 1.0

@@ -42,9 +42,9 @@ appender.stderr.layout.type = PatternLayout
 appender.stderr.layout.pattern = %d{yy/MM/dd HH:mm:ss} %p %c{1}: %m%n%ex
 """
 
-Heard = Callable[[dict[str, Any]], None]
+OnEvent = Callable[[dict[str, Any]], None]
 """Called with each event that the script prints."""
-Said = Callable[[str], None]
+Say = Callable[[str], None]
 """Called with a few words on what takes time before the script starts."""
 
 
@@ -79,15 +79,15 @@ def run(
     script: Path,
     arguments: Sequence[str] = (),
     *,
-    heard: Heard = lambda event: None,
-    said: Said = lambda text: None,
+    on_event: OnEvent = lambda event: None,
+    say: Say = lambda text: None,
 ) -> None:
-    """Runs a script to its end: it ends when this process does, or when ``heard`` raises. Blocks.
+    """Runs a script to its end: it ends when this process does, or when ``on_event`` raises. Blocks.
 
     Raises SparkFailed with the script's reason, Misconfigured when the environment can't be made.
     """
-    with started(runtime, [str(EXIT_WITH_PARENT), str(script), *arguments], said=said) as process:
-        reason = _listen(process, heard)
+    with started(runtime, [str(EXIT_WITH_PARENT), str(script), *arguments], say=say) as process:
+        reason = _listen(process, on_event)
         if process.wait() or reason:
             raise SparkFailed(
                 f"{(reason or _last_words(runtime.log)).rstrip('.')}. Spark's log is {runtime.log}. Finished work"
@@ -97,10 +97,10 @@ def run(
 
 @contextmanager
 def started(
-    runtime: SparkRuntime, command: Sequence[str], *, said: Said = lambda text: None
+    runtime: SparkRuntime, command: Sequence[str], *, say: Say = lambda text: None
 ) -> Iterator[subprocess.Popen[str]]:
     """Spark's Python with a command line; standard input and output are pipes. Leaving closes the first and ends it."""
-    make_environment(runtime, said)
+    make_environment(runtime, say)
     conf = _written_conf(runtime)
     with (
         runtime.log.open("w") as log,
@@ -122,12 +122,12 @@ def started(
             shutil.rmtree(runtime.work_dir / "local", ignore_errors=True)
 
 
-def make_environment(runtime: SparkRuntime, said: Said) -> None:
+def make_environment(runtime: SparkRuntime, say: Say) -> None:
     """Makes or brings up to date Spark's environment; milliseconds when it is as locked. Raises Misconfigured."""
     if gone := [jar.name for jar in runtime.jars if not jar.is_file()]:
         raise Misconfigured(f"Spark lacks {', '.join(gone)} in {runtime.jars[0].parent}; `insights up` downloads them")
     if not runtime.python.exists():
-        said(f"creating Spark's environment in {runtime.python.parent.parent}, once")
+        say(f"creating Spark's environment in {runtime.python.parent.parent}, once")
     done = subprocess.run(
         [sys.executable, str(runtime.bootstrap), "spark"], capture_output=True, text=True, check=False
     )
@@ -189,7 +189,7 @@ def _environment(runtime: SparkRuntime, conf: Path) -> dict[str, str]:
     }
 
 
-def _listen(process: subprocess.Popen[str], heard: Heard) -> str:
+def _listen(process: subprocess.Popen[str], on_event: OnEvent) -> str:
     """Hands on what the script prints until it closes its output; the reason that it failed for, or an empty text."""
     assert process.stdout is not None
     reason = ""
@@ -200,7 +200,7 @@ def _listen(process: subprocess.Popen[str], heard: Heard) -> str:
         if event["event"] == "failed":
             reason = event["reason"]
         else:
-            heard(event)
+            on_event(event)
     return reason
 
 

@@ -1,4 +1,4 @@
-"""Many small files of a lake table made few, while the live job goes on appending.
+"""Compacts the small files of a lake table while the live job keeps appending.
 
 Files are added and taken away in one commit of the table, so a reader sees either the old ones or the new ones. A
 commit that another one came before is made again on what the table is then, with the files that are written already.

@@ -1,7 +1,6 @@
-"""The lake kept tidy, table by table: small files made few, old snapshots and files that nobody knows removed.
+"""Maintenance of the lake, table by table: compacts small files, removes old snapshots and orphan files.
 
-Killed anywhere it leaves correct tables; what it had not come to, the next run does. Done twice, the second time
-changes nothing.
+A kill at any point leaves correct tables, and the next run does what is left. A second run changes nothing.
 """
 
 from __future__ import annotations

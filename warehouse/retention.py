@@ -51,7 +51,7 @@ def expired(table: Table, before: datetime) -> list[Snapshot]:
 
 
 def _way_back(table: Table) -> Iterator[Snapshot]:
-    """From the newest snapshot to the newest one of a Flink job; all when there is none, for then nobody knows more."""
+    """From the newest snapshot to the newest one of a Flink job; all when there is none."""
     if PUBLISHED in table.properties:
         return
     for snapshot in ancestors_of(table.snapshot_by_name(MAIN_BRANCH), table.metadata):

@@ -214,7 +214,7 @@ class _Provisioner:
             )
             there = [c for c in listed if isinstance(c["id"], int) and _parent(c) == parent and not c.get("archived")]
             marked = [int(c["id"]) for c in there if COLLECTION_NOTE in (c.get("description") or "")]
-            # Without the mark, one of this name is ours all the same: its description is anybody's to change.
+            # Without the mark, one of this name is still ours: anybody may have changed its description.
             named = [int(c["id"]) for c in there if c["name"] == name]
             if marked or named:
                 return min(marked or named)

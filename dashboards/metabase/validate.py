@@ -84,7 +84,7 @@ def refusals(installed: Path, asked: Iterable[Request]) -> list[str]:
     """What the vendor's command line finds wrong, a line a body; none when all is well. Blocks for some seconds.
 
     ``installed`` is the folder that bootstrap.py put it into. Raises ValidatorMissing when it can't be run, so that
-    nobody takes silence for a yes.
+    silence is not taken for approval.
     """
     with tempfile.TemporaryDirectory() as folder:
         bodies = list(asked)

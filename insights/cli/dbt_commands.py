@@ -33,8 +33,8 @@ def build(select: Select = None, full_refresh: FullRefresh = False) -> None:
     from insights.cli.status_views import failures_lines
 
     settings = load_settings()
-    with runtime.progressing("dbt") as said:
-        built = dbt_run.build(settings, select, full_refresh=full_refresh, said=said)
+    with runtime.progressing("dbt") as say:
+        built = dbt_run.build(settings, select, full_refresh=full_refresh, say=say)
     models = sum(model.status in ("ok", "failed tests") for model in built.models)
     tests = counted(built.tests, "test") if built.tests else "no test"
     if built.outcome == "ok":
@@ -62,8 +62,8 @@ def docs() -> None:
     """
     from insights import dbt_run
 
-    with runtime.progressing("dbt") as said:
-        page = dbt_run.documents(load_settings(), said)
+    with runtime.progressing("dbt") as say:
+        page = dbt_run.documents(load_settings(), say)
     runtime.say(f"The documentation is in {page}; open it in a browser.")
 
 

@@ -28,14 +28,14 @@ def letters_table(letters: Sequence[DeadLetter]) -> TerminalTable:
         Column(name="position and reason", flows=True),
     )
     for letter in letters:
-        told = letter.told
-        reason = _line(told.get("exception.message", letter.reason))
+        headers = letter.headers
+        reason = _line(headers.get("exception.message", letter.reason))
         sheet.add(
             f"{letter.offset:,}",
             f"{letter.dead_at:%Y-%m-%d %H:%M:%S}",
             letter.topic,
-            told.get("column", ""),
-            _line(told.get("value", ""))[:LONGEST_VALUE],
+            headers.get("column", ""),
+            _line(headers.get("value", ""))[:LONGEST_VALUE],
             f"{letter.place}: {reason}" if letter.place else reason,
         )
     return sheet
@@ -66,7 +66,7 @@ def as_json(letters: Sequence[DeadLetter], records: Sequence[DeadRecord]) -> lis
     """Letters with all their headers, then records; ``dead`` is which of the two."""
     return [
         *(
-            {"dead": "letter", "offset": each.offset, "dead_at": each.dead_at.isoformat(), **each.told}
+            {"dead": "letter", "offset": each.offset, "dead_at": each.dead_at.isoformat(), **each.headers}
             for each in letters
         ),
         *map(_record_as_json, records),

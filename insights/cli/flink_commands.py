@@ -100,9 +100,9 @@ def end_stop(settings: Settings) -> bool:
     hold = job_control.end_stop(deployment(settings))
     if hold is None:
         return False
-    told = f"{hold.told[:1].upper()}{hold.told[1:]}"
+    sentence = f"{hold.sentence[:1].upper()}{hold.sentence[1:]}"
     was_stopped = hold.why == "stopped"
-    runtime.say(f"{told}: starting it again." if was_stopped else f"{told}; {hold.way_out}.", style="yellow")
+    runtime.say(f"{sentence}: starting it again." if was_stopped else f"{sentence}; {hold.way_out}.", style="yellow")
     return was_stopped
 
 

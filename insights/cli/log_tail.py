@@ -1,4 +1,4 @@
-"""Reads the end of a log file, and goes on as it grows."""
+"""Reads the end of a log file, and follows it as it grows."""
 
 from __future__ import annotations
 

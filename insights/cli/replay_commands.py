@@ -138,7 +138,7 @@ def run(plan_file: PlanFile, engine: EngineName = "local") -> None:
             engine_of(settings, engine, meter.say),
             by=getpass.getuser(),
             say=meter.say,
-            heard=meter.heard,
+            on_event=meter.on_event,
         )
     runtime.show(run_sheet(done))
     runtime.say(f"The live tables are unchanged; `insights replay verify {done.run}` compares the results with them.")
@@ -329,7 +329,7 @@ def late(engine: EngineName = "duckdb") -> None:
         engine_of(settings, engine, runtime.say),
         by=getpass.getuser(),
         say=runtime.say,
-        heard=lambda event: None,
+        on_event=lambda event: None,
     )
     if done is None:
         return

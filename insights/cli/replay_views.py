@@ -310,7 +310,7 @@ class Meter(AbstractContextManager["Meter"]):
     def __init__(self, plan: ReplayPlan) -> None:
         self._of = plan.records
         self._began = time.monotonic()
-        self._told = 0.0
+        self._printed_at = 0.0
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -336,7 +336,7 @@ class Meter(AbstractContextManager["Meter"]):
         if not runtime.out.is_terminal:
             runtime.say(text)
 
-    def heard(self, event: dict[str, Any]) -> None:
+    def on_event(self, event: dict[str, Any]) -> None:
         """What the engine reports."""
         if event.get("event") != "progress":
             return
@@ -344,7 +344,7 @@ class Meter(AbstractContextManager["Meter"]):
         seconds = time.monotonic() - self._began
         rate = f"{done / seconds:,.0f}/s" if seconds else ""
         self._progress.update(self._task, completed=done, total=of, rate=rate, description="recomputing")
-        if not runtime.out.is_terminal and time.monotonic() - self._told > PLAIN_EVERY_SECONDS:
-            self._told = time.monotonic()
+        if not runtime.out.is_terminal and time.monotonic() - self._printed_at > PLAIN_EVERY_SECONDS:
+            self._printed_at = time.monotonic()
             sys.stdout.write(f"{done:,} of {counted(of, 'record')}, {rate}\n")
             sys.stdout.flush()

@@ -62,7 +62,7 @@ def run(app: typer.Typer) -> None:
 def show(shown: RenderableType) -> None:
     """Fit it to the terminal. Anywhere else a row is a line, however long: who searches finds an address whole."""
     if out.is_terminal:
-        # What is longer than the terminal is wide goes on in its next line, and is copied as one.
+        # A line longer than the terminal is wide is wrapped by the terminal, and copied as one.
         out.print(shown, overflow="ignore", crop=False)
     else:
         endless.print(shown)

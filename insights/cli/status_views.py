@@ -55,7 +55,7 @@ def overview(status: Status) -> RenderableType:
         topics_table(status.topics, status.replayed.restated),
         currency_line(status.currency),
         jobs_table(status.jobs),
-        *([noted_lines([f"{_capitalized(status.hold.told)}; {status.hold.way_out}"])] if status.hold else []),
+        *([noted_lines([f"{_capitalized(status.hold.sentence)}; {status.hold.way_out}"])] if status.hold else []),
         # Without Postgres nothing is known of them.
         *([marts_line(status.marts)] if status.marts or not status.away else []),
         *([noted_lines(status.differences)] if status.differences else []),
@@ -72,8 +72,8 @@ def _capitalized(line: str) -> str:
 def currency_line(currency: str) -> TerminalTable:
     """In which currency the shop sells, and so every amount is."""
     sheet = TerminalTable("", Column(), Column(flows=True), gaps=(1,))
-    told = f"{currency}; orders in other currencies are rejected"
-    sheet.add(Text("currency", style="bold cyan"), told)
+    text = f"{currency}; orders in other currencies are rejected"
+    sheet.add(Text("currency", style="bold cyan"), text)
     return sheet
 
 
@@ -171,7 +171,7 @@ def _times_note(parts: Sequence[PartState], what: str) -> str:
 
 
 def topics_table(topics: Mapping[str, TopicCounts], restated: Mapping[str, int] | None = None) -> TerminalTable:
-    """Each topic's sum, and whether it comes out. ``restated``: how many late ones count all the same."""
+    """Each topic's reconciliation, and whether it balances. ``restated``: late events counted by a restatement."""
     names = ("published", "counted", "duplicate", "late", "dead")
     since = ", ".join(f"{count:,} of {topic}" for topic, count in sorted((restated or {}).items()))
     note = f"{BALANCE}. Late, but counted by a replay: {since}." if since else BALANCE
@@ -205,7 +205,7 @@ def jobs_table(jobs: Sequence[JobStatus]) -> TerminalTable:
     for job in jobs:
         style = "green" if job.state == "RUNNING" and not job.failing else "red"
         state = Text(job.state, style=style) if job.state else unknown()
-        why = [Text(job.failing.told if job.failing else "", style="red")] if is_failing else []
+        why = [Text(job.failing.sentence if job.failing else "", style="red")] if is_failing else []
         sheet.add(job.name, state, _checkpoint(job), number(job.lag), *why)
     if not jobs:
         sheet.add(Text("none", style="dim"))

@@ -49,7 +49,7 @@ def postgres(settings: Settings) -> Part:
 
 
 def _as_unprivileged() -> list[str]:
-    """Postgres refuses to run as root. As nobody it still must reach its data below folders that are root's alone."""
+    """Postgres refuses to run as root. As nobody it must still reach its data below folders that only root can read."""
     if os.geteuid() != 0:
         return []
     setpriv = shutil.which("setpriv")

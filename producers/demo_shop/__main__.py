@@ -21,7 +21,7 @@ STOCK_SECONDS = 2.0
 
 
 def stock_of(path: Path | None) -> StockAt:
-    """Units from the running shop's state file, read again every two seconds; imagined while there is none."""
+    """Units from the running shop's state file, read again every two seconds; invented while there is none."""
     read_at, levels = float("-inf"), dict[str, int]()
 
     def stock_at(product: Product, at: datetime) -> int:

@@ -69,7 +69,7 @@ class Memory:
 
 
 def published(path: Path) -> int:
-    """How many events and dead letters the memory at ``path`` knows; 0 when there is none."""
+    """How many events and dead letters are in the memory at ``path``; 0 when there is none."""
     database = state.to_read(path, "known")
     if database is None:
         return 0

@@ -1,7 +1,7 @@
 """Publishes the orders of a file that are not on the log yet, once each, and reports what became of the rest.
 
-The memory is moved only after everything before it is acknowledged, so a file that is read again after a kill goes on
-where it was; what is published twice has the same ids.
+The memory is moved only after everything before it is acknowledged, so reading a file again after a kill resumes
+where it was; events that are published twice have the same ids.
 """
 
 from __future__ import annotations

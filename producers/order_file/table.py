@@ -163,7 +163,7 @@ def _split(lines: Sequence[str]) -> Iterator[Record]:
 
 
 class _TooManyLines(Exception):
-    """A record goes on for more lines than any does."""
+    """A record spans more lines than any can."""
 
 
 class _Feed:

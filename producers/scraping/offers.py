@@ -11,7 +11,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, Final
 
-from producers.scraping.price import told_currency, told_price
+from producers.scraping.price import structured_currency, structured_price
 from producers.scraping.structured import Structured, Thing, bare, joined, listed
 
 AVAILABILITY: Final = {
@@ -69,14 +69,14 @@ def offered(variants: list[Variant]) -> Variant | None:
     return min(same, key=lambda v: (BEST_FIRST.index(v.availability), v.price), default=None)
 
 
-def availability_of(told: Any) -> str:
+def availability_of(given: Any) -> str:
     """A symbol of the contract's enum: of a list, the best."""
-    found = {_availability(one) for one in listed(told)} or {"unknown"}
+    found = {_availability(one) for one in listed(given)} or {"unknown"}
     return min(found, key=BEST_FIRST.index)
 
 
-def _availability(told: Any) -> str:
-    name = told.get("@id", told.get("name", "")) if isinstance(told, dict) else told
+def _availability(given: Any) -> str:
+    name = given.get("@id", given.get("name", "")) if isinstance(given, dict) else given
     word = bare(name).rpartition("/")[2].rpartition(":")[2].lower()
     return AVAILABILITY.get(word.replace(" ", "").replace("_", "").replace("-", ""), "unknown")
 
@@ -84,8 +84,8 @@ def _availability(told: Any) -> str:
 def _variants(product: Thing, group: Thing, page: Structured, locale: str) -> Iterator[Variant]:
     """``group`` is what the variant belongs to: properties that the variant lacks are taken from there."""
     about = {n: product.get(n) or group.get(n) for n in ("sku", "name", "url")}
-    told = product.get("offers") if product.get("offers") is not None else group.get("offers")
-    for offer in map(page.resolved, _few(told)):
+    given = product.get("offers") if product.get("offers") is not None else group.get("offers")
+    for offer in map(page.resolved, _few(given)):
         if isinstance(offer, dict):
             yield from _offers(offer, about, page, locale)
 
@@ -99,16 +99,16 @@ def _offers(offer: Thing, about: Thing, page: Structured, locale: str) -> Iterat
 
 def _variant(offer: Thing, about: Thing, page: Structured, locale: str) -> Variant:
     item = page.resolved(offer.get("itemOffered"))
-    told = {n: offer.get(n) or (item.get(n) if isinstance(item, dict) else None) or about[n] for n in about}
+    given = {n: offer.get(n) or (item.get(n) if isinstance(item, dict) else None) or about[n] for n in about}
     price, before, currency = _prices(offer, locale)
     return Variant(
-        sku=_text(told["sku"]),
-        name=_text(told["name"]),
+        sku=_text(given["sku"]),
+        name=_text(given["name"]),
         price=price,
         list_price=before if before is not None and price is not None and before > price else None,
         currency=currency,
         availability=availability_of(offer.get("availability")),
-        url=joined(page.url, told["url"]) if isinstance(told["url"], str) else None,
+        url=joined(page.url, given["url"]) if isinstance(given["url"], str) else None,
     )
 
 
@@ -117,14 +117,14 @@ def _prices(offer: Thing, locale: str) -> tuple[Decimal | None, Decimal | None, 
     specified = [s for s in listed(offer.get("priceSpecification")) if isinstance(s, dict) and _of_the_product(s)]
     asking = next((s for s in _by_kind(specified, ASKING)), None)
     before = next((s for s in _by_kind(specified, BEFORE)), None)
-    told = next((t for t in (offer.get("price"), offer.get("lowPrice")) if t not in (None, "")), None)
-    if told is None:
+    given = next((t for t in (offer.get("price"), offer.get("lowPrice")) if t not in (None, "")), None)
+    if given is None:
         asking, before = (asking, before) if asking else (before, None)
-        told = asking["price"] if asking else None
+        given = asking["price"] if asking else None
     code = offer.get("priceCurrency") or next((s["priceCurrency"] for s in specified if s.get("priceCurrency")), None)
-    price = None if told is None else told_price(_one(told))
-    currency = None if code is None else told_currency(_one(code), locale)
-    return price, None if before is None else told_price(_one(before["price"])), currency
+    price = None if given is None else structured_price(_one(given))
+    currency = None if code is None else structured_currency(_one(code), locale)
+    return price, None if before is None else structured_price(_one(before["price"])), currency
 
 
 def _of_the_product(specification: Thing) -> bool:
@@ -145,18 +145,18 @@ def _kind(specification: Thing) -> str:
     return bare(specification.get("priceType") or "").rpartition("/")[2].lower()
 
 
-def _one(told: Any) -> Any:
+def _one(given: Any) -> Any:
     """The one value of a list of one."""
-    return told[0] if isinstance(told, list) and len(told) == 1 else told
+    return given[0] if isinstance(given, list) and len(given) == 1 else given
 
 
-def _few(told: Any) -> list[Any]:
-    return listed(told)[:MOST_VARIANTS]
+def _few(given: Any) -> list[Any]:
+    return listed(given)[:MOST_VARIANTS]
 
 
-def _text(told: Any) -> str | None:
-    told = _one(told)
-    return " ".join(str(told).split()) or None if isinstance(told, str | int | float | Decimal) else None
+def _text(given: Any) -> str | None:
+    given = _one(given)
+    return " ".join(str(given).split()) or None if isinstance(given, str | int | float | Decimal) else None
 
 
 def together(products: list[Thing]) -> Thing:

@@ -142,12 +142,12 @@ class _Page:
 
     def _is_here(self, product: Thing) -> bool:
         main = product.get("mainEntityOfPage")
-        told = (product.get("url"), product.get("@id"), main.get("@id") if isinstance(main, dict) else main)
-        return any(isinstance(t, str) and _last_part(joined(self._url, t) or "") in self._addresses for t in told)
+        given = (product.get("url"), product.get("@id"), main.get("@id") if isinstance(main, dict) else main)
+        return any(isinstance(t, str) and _last_part(joined(self._url, t) or "") in self._addresses for t in given)
 
     def _names_a_page(self, product: Thing) -> bool:
-        told = product.get("url")
-        return isinstance(told, str) and bool(_last_part(joined(self._url, told) or ""))
+        given = product.get("url")
+        return isinstance(given, str) and bool(_last_part(joined(self._url, given) or ""))
 
     def _titles(self, product: Thing) -> bool:
         name = product.get("name")
@@ -169,14 +169,14 @@ class _Page:
 
     def product_id(self) -> str | None:
         """The shop's own id: productID, the page's form, the group's id, the SKU; else the end of its address."""
-        if told := self.linked("productID"):
-            return told
+        if given := self.linked("productID"):
+            return given
         for selector in self._profile.product_id:
             if found := self._soup.select_one(selector):
                 value = found.get("value") or str(found.get("id")).removeprefix("product-")
                 return str(value)
-        told = self.linked("productGroupID") or self.linked("sku") or self.text(self._profile.sku)
-        return told or _last_part(self.canonical())
+        given = self.linked("productGroupID") or self.linked("sku") or self.text(self._profile.sku)
+        return given or _last_part(self.canonical())
 
     def offer(self) -> tuple[Variant, list[Variant]]:
         """What the product is sold from, and all its variants. Raises UnreadablePage when there is no price to read."""
@@ -189,18 +189,18 @@ class _Page:
         except ValueError as error:
             raise self._lacks(f"the price can't be read: {error}") from error
 
-    def _completed(self, told: Variant) -> Variant:
+    def _completed(self, given: Variant) -> Variant:
         """With what the page shows and the offer leaves out."""
         before = self._struck_out()
         return Variant(
-            sku=told.sku,
-            name=told.name,
-            price=told.price,
-            list_price=told.list_price
-            or (before if before and told.price is not None and before > told.price else None),
-            currency=told.currency or self._shown_currency(),
-            availability=self._shown_availability() if told.availability == "unknown" else told.availability,
-            url=told.url,
+            sku=given.sku,
+            name=given.name,
+            price=given.price,
+            list_price=given.list_price
+            or (before if before and given.price is not None and before > given.price else None),
+            currency=given.currency or self._shown_currency(),
+            availability=self._shown_availability() if given.availability == "unknown" else given.availability,
+            url=given.url,
         )
 
     def _shown(self) -> Variant:
@@ -247,15 +247,15 @@ class _Page:
     def image_urls(self) -> list[str]:
         """Absolute addresses, the main one first, each once."""
         images = [image for product in self._products[:1] for image in listed(product.get("image"))]
-        told = [i.get("url") if isinstance(i, dict) else i for i in map(self._data.resolved, images)]
+        given = [i.get("url") if isinstance(i, dict) else i for i in map(self._data.resolved, images)]
         shown = [str(a["href"]) for a in self._soup.select(self._profile.images)]
-        found = (joined(self._url, url) for url in [*told, *shown] if isinstance(url, str) and url)
+        found = (joined(self._url, url) for url in [*given, *shown] if isinstance(url, str) and url)
         return list(dict.fromkeys(url for url in found if url))
 
     def description(self) -> str:
         """Plain text."""
-        told = self.linked("description")
-        return _clean(BeautifulSoup(told, "html.parser").get_text(" ")) if told else self._described()
+        given = self.linked("description")
+        return _clean(BeautifulSoup(given, "html.parser").get_text(" ")) if given else self._described()
 
     def _described(self) -> str:
         return self.text(self._profile.description) or ""
@@ -276,8 +276,8 @@ class _Page:
     def canonical(self) -> str:
         """The page's canonical address when it is one on the same host, else the one it was read at."""
         link = self._soup.select_one("link[rel=canonical][href]")
-        told = joined(self._url, str(link["href"])) if link else None
-        return told if told and _host(told) == _host(self._url) else self._url
+        given = joined(self._url, str(link["href"])) if link else None
+        return given if given and _host(given) == _host(self._url) else self._url
 
 
 def _host(url: str) -> str | None:
@@ -301,8 +301,8 @@ def _clean(text: str) -> str:
 
 def _position(item: Thing) -> float:
     """What is not a number is taken as it comes, behind those that are."""
-    told = item.get("position")
-    number = re.match(r"\s*(\d{1,6})", str(told), re.ASCII) if not isinstance(told, dict | list) else None
+    given = item.get("position")
+    number = re.match(r"\s*(\d{1,6})", str(given), re.ASCII) if not isinstance(given, dict | list) else None
     return int(number[1]) if number else float("inf")
 
 

@@ -56,28 +56,28 @@ CENT: Final = Decimal("0.01")
 LONGEST: Final = 100  # characters of a text that is a price
 
 
-def told_price(told: Any) -> Decimal:
+def structured_price(given: Any) -> Decimal:
     """A price of structured data, in whole cents. https://schema.org/price: the decimal sign is the point.
 
     So ``19.990`` is 19.99, whatever the shop's country. Shops also write what people read: ``19,99``, ``1.234,56 €``
     and ``,89`` can mean one thing only and are read as that. Raises ValueError, naming the reason, for anything that
     could be two prices, for no number, a negative one, and one that whole cents don't hold.
     """
-    if isinstance(told, bool) or not isinstance(told, int | float | str | Decimal):
-        raise ValueError(f"{told!r:.40} is not a number")
-    text = str(told).strip()
+    if isinstance(given, bool) or not isinstance(given, int | float | str | Decimal):
+        raise ValueError(f"{given!r:.40} is not a number")
+    text = str(given).strip()
     if len(text) > LONGEST:
         raise ValueError(f"{text[:40]!r}… is too long for a price")
     try:
         return _whole_cents(
-            Decimal(text if isinstance(told, str) else str(told)) if _plain(told) else _written(text), text
+            Decimal(text if isinstance(given, str) else str(given)) if _plain(given) else _written(text), text
         )
     except InvalidOperation as error:
         raise ValueError(f"{text!r} is not a number") from error
 
 
-def _plain(told: Any) -> bool:
-    return not isinstance(told, str) or bool(re.fullmatch(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*", told, re.ASCII))
+def _plain(given: Any) -> bool:
+    return not isinstance(given, str) or bool(re.fullmatch(r"\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*", given, re.ASCII))
 
 
 def _written(text: str) -> Decimal:
@@ -177,9 +177,9 @@ def _stands(sign: str, text: str) -> bool:
     return bool(re.search(rf"(?<![A-Za-z]){re.escape(sign)}(?![A-Za-z])", text)) if sign.isalpha() else sign in text
 
 
-def told_currency(told: Any, locale: str = "") -> str:
+def structured_currency(given: Any, locale: str = "") -> str:
     """The ISO 4217 code of structured data: ``eur`` and ``€`` are EUR. Raises ValueError for what is none."""
-    text = str(told).strip()
+    text = str(given).strip()
     if is_currency(text.upper()):
         return text.upper()
     if len(text) <= 4 and (found := currency_in(text, locale)):

@@ -65,10 +65,10 @@ class Sitemaps:
 
     def _nothing_read(self) -> Exception:
         away = [f for f in self.failures if isinstance(f, FetchFailed) and (f.status is None or f.status >= 500)]
-        told = (
+        given = (
             "; ".join(str(f) for f in self.failures) or "robots.txt allows none of its sitemaps, or all are elsewhere"
         )
-        problem = f"no sitemap of {self.base} can be read: {told}; name one in its robots.txt, as Sitemap: ADDRESS"
+        problem = f"no sitemap of {self.base} can be read: {given}; name one in its robots.txt, as Sitemap: ADDRESS"
         return FetchFailed(problem) if away else BadSitemap(problem)
 
     def _no_products(self) -> str:
@@ -151,8 +151,8 @@ def _unpacked(fetched: Fetched) -> bytes:
     return unpacked
 
 
-def _addresses(base: str, told: list[str]) -> list[str]:
-    found = (joined(base, text) for text in told if text.strip() and len(text) <= LONGEST_ADDRESS)
+def _addresses(base: str, given: list[str]) -> list[str]:
+    found = (joined(base, text) for text in given if text.strip() and len(text) <= LONGEST_ADDRESS)
     return [url for url in found if url]
 
 

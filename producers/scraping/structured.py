@@ -91,15 +91,15 @@ class Structured:
     @cached_property
     def open_graph(self) -> list[Thing]:
         """One product, when the page has a price; OpenGraph has no nested objects."""
-        told: dict[str, str] = {}
+        given: dict[str, str] = {}
         for meta in self.soup.find_all("meta", content=True):
             name = str(meta.get("property") or meta.get("name") or "").lower()
-            told.setdefault(name, str(meta["content"]))
-        offer = _first_told(told, OPEN_GRAPH_OFFER)
+            given.setdefault(name, str(meta["content"]))
+        offer = _first_given(given, OPEN_GRAPH_OFFER)
         if not offer.get("price"):
             return []
         return [
-            {"@type": ["Product"], **_first_told(told, OPEN_GRAPH_PRODUCT), "offers": {"@type": ["Offer"], **offer}}
+            {"@type": ["Product"], **_first_given(given, OPEN_GRAPH_PRODUCT), "offers": {"@type": ["Offer"], **offer}}
         ]
 
     def resolved(self, value: Any) -> Any:
@@ -131,8 +131,8 @@ def bare(name: Any) -> str:
     return VOCABULARY.sub("", str(name).strip()).strip("/")
 
 
-def _first_told(told: Mapping[str, str], names: Mapping[str, tuple[str, ...]]) -> Thing:
-    found = {to: next((told[name] for name in among if told.get(name)), None) for to, among in names.items()}
+def _first_given(given: Mapping[str, str], names: Mapping[str, tuple[str, ...]]) -> Thing:
+    found = {to: next((given[name] for name in among if given.get(name)), None) for to, among in names.items()}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -232,8 +232,8 @@ def _properties(tag: Tag) -> Iterator[Tag]:
 def _value(tag: Tag, url: str) -> str:
     for attribute in ("content", "href", "src", "datetime", "value"):
         if tag.has_attr(attribute):
-            told = str(tag[attribute])
-            return joined(url, told) or told if attribute in ("href", "src") else told
+            given = str(tag[attribute])
+            return joined(url, given) or given if attribute in ("href", "src") else given
     return " ".join(tag.get_text(" ").split())
 
 

@@ -66,7 +66,7 @@ class ShopState:
         self._database.executemany("insert or ignore into identity values (?, ?)", identity.items())
 
     def cursor(self) -> Cursor | None:
-        """Where to go on, or None in a new file."""
+        """Where to resume, or None in a new file."""
         row = self._database.execute("select origin, minute, done, customers_from, written_ms from cursor").fetchone()
         if row is None:
             return None

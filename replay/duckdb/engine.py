@@ -49,7 +49,7 @@ class ComputationFailed(InsightsError):
 
 
 class NotEnoughRoom(Retryable):
-    """Memory or disk was not enough. What is finished stays; the run can be taken up again."""
+    """Memory or disk was not enough. What is finished stays; the run can be resumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

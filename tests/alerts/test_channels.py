@@ -27,7 +27,7 @@ from alerts.channels import (
     slack_payload,
     smtp_server,
 )
-from alerts.message import Message, Told
+from alerts.message import Message, Reported
 from schemas.errors import Misconfigured
 from tests.alerts.receivers import Inbox, MailServer, mail_server, own_certificate
 from tests.conftest import free_ports
@@ -41,8 +41,8 @@ MESSAGE = Message(
     at="2026-11-24T12:00:00Z",
     runbook="Order more.",
     findings=(
-        Told(label="P1", fingerprint="aa", text="Lamp <b>&co</b> lasts 2 days", since="2026-11-24T12:00:00Z"),
-        Told(label="P2", fingerprint="bb", text="Bell lasts 3 days — ☂", since="2026-11-24T11:00:00Z"),
+        Reported(label="P1", fingerprint="aa", text="Lamp <b>&co</b> lasts 2 days", since="2026-11-24T12:00:00Z"),
+        Reported(label="P2", fingerprint="bb", text="Bell lasts 3 days — ☂", since="2026-11-24T11:00:00Z"),
     ),
 )
 

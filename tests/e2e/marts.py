@@ -22,7 +22,7 @@ def bring_up_to_date(settings: Settings) -> None:
 
     def built() -> bool:
         try:
-            found = dbt_run.build(settings, None, full_refresh=False, said=lambda line: None)
+            found = dbt_run.build(settings, None, full_refresh=False, say=lambda line: None)
         except dbt_run.DbtBusy:
             return False
         assert found.outcome == "ok", found.failures

@@ -193,7 +193,7 @@ def test_a_replay_leaves_out_what_the_live_job_found_dead(
 ) -> None:
     context = replay_context(stack)
     plan = make_plan(context, Wish(names=("order_lines", "sales_per_minute"), scope="beginning"))
-    done = run(context, plan, engine_of(stack, engine, said), by="a test", say=said, heard=lambda event: None)
+    done = run(context, plan, engine_of(stack, engine, said), by="a test", say=said, on_event=lambda event: None)
     found = verify(context, done.run, say=said)
     assert found.status is Status.VERIFIED, found.certificate
     assert found.certificate

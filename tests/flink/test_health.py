@@ -206,7 +206,7 @@ def test_a_job_shows_its_failures_since_its_newest_checkpoint_and_their_cause(
 ) -> None:
     flink.failures, flink.completed, flink.truncated = failures, completed, truncated
     (job,) = job_control.jobs(deployment)
-    assert (job.failing and job.failing.told) == told
+    assert (job.failing and job.failing.sentence) == told
 
 
 def test_what_a_job_goes_through_is_kept_until_a_checkpoint_is_complete(flink: Flink, seen: Any) -> None:

@@ -96,7 +96,7 @@ def test_a_stop_that_succeeded_holds_and_records_who_and_when(deployment: Deploy
     assert hold is not None
     assert hold.by == getpass.getuser()
     assert before <= hold.at <= datetime.now(UTC)
-    assert hold.told == f"the live job was stopped by {hold.by} at {hold.at:%Y-%m-%d %H:%M:%S} UTC"
+    assert hold.sentence == f"the live job was stopped by {hold.by} at {hold.at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def test_a_postgres_that_goes_away_during_a_build_is_reported_clearly(
 
     monkeypatch.setattr(dbt_run, "run", outage)
     with pytest.raises(Retryable, match="went down during the build: nothing was built, and the next build"):
-        dbt_run.build(settings, None, full_refresh=False, said=lambda _: None)
+        dbt_run.build(settings, None, full_refresh=False, say=lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_missing_environment_is_reported_with_the_command_that_creates_it(
 ) -> None:
     monkeypatch.setattr(dbt_run, "DBT", tmp_path / "bin" / "dbt")
     with pytest.raises(Misconfigured, match="python3 bootstrap.py dbt"):
-        dbt_run.build(settings, None, full_refresh=False, said=lambda text: None)
+        dbt_run.build(settings, None, full_refresh=False, say=lambda text: None)
 
 
 def test_the_documentation_is_one_file_that_names_every_mart(settings: Settings) -> None:

@@ -88,7 +88,7 @@ class Running:
         lines = self.log_file.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
-    def heard(self, event: str) -> dict[str, Any] | None:
+    def logged(self, event: str) -> dict[str, Any] | None:
         return next((line for line in self.said() if line["event"] == event), None)
 
     def kill(self) -> None:

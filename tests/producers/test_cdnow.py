@@ -54,7 +54,7 @@ def test_a_real_shops_history_is_on_the_log_exactly_although_its_reader_is_kille
         until(lambda enough=enough: done(state) >= enough, seconds=180, what=f"{enough} orders are published")
         running.kill()
     running = produce(*arguments, "--rate", RATE)
-    until(lambda: running.heard("opened"), seconds=180, what="it goes on")
+    until(lambda: running.logged("opened"), seconds=180, what="it goes on")
     assert running.terminate() == Interrupted.exit_code, "nobody may take it for done"
     assert done(state) < ORDERS
     assert produce(*arguments).process.wait(300) == 0
@@ -76,7 +76,7 @@ def test_a_real_shops_history_is_on_the_log_exactly_although_its_reader_is_kille
 
     again = produce(*arguments)
     assert again.process.wait(120) == 0
-    assert again.heard("stopped")["published"] == 0
+    assert again.logged("stopped")["published"] == 0
     assert len(log.records(ORDER_PLACED.topic)) == len(records)
 
 
@@ -145,7 +145,7 @@ def test_a_row_that_the_publisher_refuses_becomes_a_dead_letter_with_why_and_the
 
     again = produce("orders", "--from-file", str(file), "--mapping", str(MAPPING), "--currency", "USD")
     assert again.process.wait(120) == 3
-    assert again.heard("stopped")["published"] == 0
+    assert again.logged("stopped")["published"] == 0
 
 
 @pytest.mark.parametrize(

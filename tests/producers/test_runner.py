@@ -93,7 +93,7 @@ def test_a_producer_stops_when_asked_and_answers_prometheus_until_then(
     produce: Callable[..., Any], until: Callable[..., Any], tmp_path: Path
 ) -> None:
     running = produce("stock", "--rate", "5", "--metrics-port", "0", "--start", "2025-03-02T00:00Z")
-    served = until(lambda: running.heard("metrics"), what="metrics served")
+    served = until(lambda: running.logged("metrics"), what="metrics served")
 
     def published() -> bool:
         with urllib.request.urlopen(f"http://127.0.0.1:{served['port']}/metrics", timeout=30) as response:
@@ -101,7 +101,7 @@ def test_a_producer_stops_when_asked_and_answers_prometheus_until_then(
 
     until(published, what="something is published")
     assert running.terminate() == 0
-    stopped = running.heard("stopped")
+    stopped = running.logged("stopped")
     assert stopped is not None
     assert stopped["published"] > 0
 
@@ -109,7 +109,7 @@ def test_a_producer_stops_when_asked_and_answers_prometheus_until_then(
 def test_a_producer_stops_by_itself_after_so_many_events(produce: Callable[..., Any]) -> None:
     running = produce("stock", "--rate", "5", "--max-events", "123", "--start", "2025-03-02T00:00Z")
     assert running.process.wait(120) == 0
-    assert running.heard("stopped")["published"] == 123
+    assert running.logged("stopped")["published"] == 123
 
 
 def test_a_port_that_is_taken_is_named(produce: Callable[..., Any]) -> None:

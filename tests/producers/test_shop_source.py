@@ -74,7 +74,7 @@ def test_a_producer_that_is_killed_publishes_every_event_and_its_answer_key_is_e
         until(lambda before=before: progress(state) > before, seconds=120, what="the cursor moves")
         running.kill()
     last = produce(*arguments)
-    until(lambda: last.heard("live"), seconds=180, what="the history is over")
+    until(lambda: last.logged("live"), seconds=180, what="the history is over")
     assert last.terminate() == 0
 
     cursor = cursor_of(state)

@@ -88,7 +88,7 @@ def said(text: str) -> None:
 
 
 def computed(hub: Hub, context: Context, plan: ReplayPlan, engine: str = "duckdb") -> Run:
-    return run(context, plan, engine_of(hub.settings, engine, said), by="a test", say=said, heard=lambda event: None)
+    return run(context, plan, engine_of(hub.settings, engine, said), by="a test", say=said, on_event=lambda event: None)
 
 
 def proven(hub: Hub, context: Context, plan: ReplayPlan, engine: str = "duckdb") -> Run:
@@ -232,13 +232,13 @@ settings, plan, stop_after = load_settings(), read_plan(Path(sys.argv[1])), int(
 engine = engine_of(settings, sys.argv[2], print)
 engine.chunk_records = 2_000
 chunks = 0
-def heard(event):
+def on_event(event):
     global chunks
     if event["event"] == "chunk":
         chunks += 1
         if chunks == stop_after:
             os.kill(os.getpid(), signal.SIGKILL)
-print(run(replay_context(settings), plan, engine, by="a test", say=print, heard=heard).run)
+print(run(replay_context(settings), plan, engine, by="a test", say=print, on_event=on_event).run)
 """
 
 
@@ -321,13 +321,13 @@ def test_a_second_replay_of_an_aggregate_is_refused_with_the_name_of_the_first(h
 
         name, dialect, reads_log, chunk_records = "duckdb", Engine.DUCKDB, False, 2_000_000
 
-        def compute(self, task: Task, heard: Any) -> None:
+        def compute(self, task: Task, on_event: Any) -> None:
             other = plan.model_copy(update={"made_at": plan.made_at + timedelta(seconds=1)})
             with pytest.raises(ReplayBusy, match=f"a replay of refunds_per_day is running: {task.run}, by a test"):
                 computed(hub, context, other)
-            engine_of(hub.settings, "duckdb", said).compute(task, heard)
+            engine_of(hub.settings, "duckdb", said).compute(task, on_event)
 
-    done = run(context, plan, Meanwhile(), by="a test", say=said, heard=lambda event: None)
+    done = run(context, plan, Meanwhile(), by="a test", say=said, on_event=lambda event: None)
     assert verify(context, done.run, say=said).status is Status.VERIFIED
 
 
@@ -342,13 +342,13 @@ def test_postgres_gone_in_mid_run_is_a_clear_end_and_the_run_can_be_taken_up_aga
 
         name, dialect, reads_log, chunk_records = "duckdb", Engine.DUCKDB, False, 2_000_000
 
-        def compute(self, task: Task, heard: Any) -> None:
-            engine_of(hub.settings, "duckdb", said).compute(task, heard)
+        def compute(self, task: Task, on_event: Any) -> None:
+            engine_of(hub.settings, "duckdb", said).compute(task, on_event)
             os.kill(backends[0], signal.SIGSTOP)
 
     try:
         with pytest.raises(Retryable, match="Postgres at"):
-            run(context, plan, Dies(), by="a test", say=said, heard=lambda event: None)
+            run(context, plan, Dies(), by="a test", say=said, on_event=lambda event: None)
     finally:
         os.kill(pid, signal.SIGCONT)
     hub.checkpoint()
@@ -363,7 +363,7 @@ def test_late_events_come_to_count_in_facts_and_aggregates_at_once_and_in_no_oth
     hub: Hub, context: Context, tmp_path: Path
 ) -> None:
     # Where the machine was slow some of the shop's past came late: it counts from here on, and is in no plan below.
-    restate_late(context, engine_of(hub.settings, "duckdb", said), by="a test", say=said, heard=lambda event: None)
+    restate_late(context, engine_of(hub.settings, "duckdb", said), by="a test", say=said, on_event=lambda event: None)
     long_ago = now() - timedelta(days=40)
     first_of_all = [
         datetime(1970, 1, 1, tzinfo=UTC),
@@ -387,13 +387,13 @@ def test_late_events_come_to_count_in_facts_and_aggregates_at_once_and_in_no_oth
     expire_half(hub)
     with pytest.raises(NothingToDo, match="neither log nor lake has everything published of .*sales.order_placed"):
         make_plan(without_lake(context, tmp_path), Wish(names=everything(), scope="late"))
-    heard: list[str] = []
+    lines: list[str] = []
     with connect(hub.settings) as connection:
         assert connection.execute(facts, (ids,)).fetchone() == (0, 0)
         done = restate_late(
-            context, engine_of(hub.settings, "duckdb", said), by="a test", say=heard.append, heard=lambda event: None
+            context, engine_of(hub.settings, "duckdb", said), by="a test", say=lines.append, on_event=lambda event: None
         )
-        assert [line for line in heard if "web.interaction.v1 partition" in line and "9999-12-31" in line]
+        assert [line for line in lines if "web.interaction.v1 partition" in line and "9999-12-31" in line]
         assert done is not None
         assert done.certificate
         assert done.certificate["late"]["proven"]
@@ -408,7 +408,7 @@ def test_late_events_come_to_count_in_facts_and_aggregates_at_once_and_in_no_oth
         )
         assert connection.execute(sold, span).fetchone() == (net,)
         nothing = restate_late(
-            context, engine_of(hub.settings, "duckdb", said), by="a test", say=said, heard=lambda event: None
+            context, engine_of(hub.settings, "duckdb", said), by="a test", say=said, on_event=lambda event: None
         )
         assert nothing is None
         # What counts now is part of history: a replay from the beginning has it too.

@@ -72,7 +72,7 @@ class Emr:
     results: Path
     plan: list[Any] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
-    heard: list[dict[str, Any]] = field(default_factory=list)
+    received: list[dict[str, Any]] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class Emr:
         jar = self.folder / "some.jar"
         jar.write_bytes(b"a jar")
         self.plan = list(plan)
-        compute(self.target, given, [jar], heard=self.heard.append, said=self.said.append)
+        compute(self.target, given, [jar], on_event=self.received.append, say=self.said.append)
 
     def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
@@ -215,9 +215,9 @@ def test_a_replay_on_emr_brings_the_rows_that_one_here_computes(
 
     emr.compute(given, emr.run, work, emr.succeed)
     assert rows(tmp_path, MOVES) == expected
-    told = [event["records"] for event in emr.heard if event["event"] == "progress"]
+    told = [event["records"] for event in emr.received if event["event"] == "progress"]
     assert told == [0, 0, 150, 300], "it is told by chunks that are done"
-    assert emr.heard[-1] == {"event": "billed", "vcpu_hours": 0.25, "memory_gb_hours": 1.0}
+    assert emr.received[-1] == {"event": "billed", "vcpu_hours": 0.25, "memory_gb_hours": 1.0}
     brought = [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert all(name == "_SUCCESS" or name.endswith(".parquet") for name in brought), "and not Spark's checksums"
     assert [job.client_token[-2:] for job in emr.jobs] == ["-1"]

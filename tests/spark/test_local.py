@@ -47,7 +47,7 @@ import sys
 from pathlib import Path
 from tests.spark.process import runtime
 from spark.local import run
-run(runtime(Path(sys.argv[1])), Path(sys.argv[2]), heard=lambda event: print(event["event"], flush=True))
+run(runtime(Path(sys.argv[1])), Path(sys.argv[2]), on_event=lambda event: print(event["event"], flush=True))
 """
 ROOT = Path(__file__).parent.parent.parent
 
@@ -59,9 +59,9 @@ def script(folder: Path, text: str) -> Path:
 
 
 def test_a_scripts_events_are_passed_on_and_it_runs_on_loopback_in_utc(tmp_path: Path) -> None:
-    heard: list[dict[str, Any]] = []
-    run(runtime(tmp_path / "work"), script(tmp_path, TELLS), heard=heard.append)
-    assert heard == [{"event": "told", "sum": 6, "zone": "UTC", "host": "127.0.0.1", "page": None}]
+    received: list[dict[str, Any]] = []
+    run(runtime(tmp_path / "work"), script(tmp_path, TELLS), on_event=received.append)
+    assert received == [{"event": "told", "sum": 6, "zone": "UTC", "host": "127.0.0.1", "page": None}]
     assert not (tmp_path / "work" / "local").exists(), "what Spark spilled stays on the disk"
 
 
@@ -81,7 +81,7 @@ def test_a_caller_that_raises_ends_the_script(tmp_path: Path) -> None:
         raise InterruptedError(event["event"])
 
     with pytest.raises(InterruptedError, match="up"):
-        run(runtime(tmp_path), script(tmp_path, STAYS), heard=enough)
+        run(runtime(tmp_path), script(tmp_path, STAYS), on_event=enough)
     assert not spark_processes(tmp_path)
 
 

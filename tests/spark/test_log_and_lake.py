@@ -134,9 +134,9 @@ def live_rows(stack: Settings, a: Aggregate) -> list[dict[str, Any]]:
 def replay(stack: Settings, given: Task, folder: Path) -> list[dict[str, Any]]:
     path = folder / "task.json"
     path.write_text(given.to_json())
-    heard: list[dict[str, Any]] = []
-    run(spark_runtime(stack, folder / "work"), JOB, [str(path)], heard=heard.append)
-    return heard
+    received: list[dict[str, Any]] = []
+    run(spark_runtime(stack, folder / "work"), JOB, [str(path)], on_event=received.append)
+    return received
 
 
 def test_log_and_lake_together_give_what_the_live_job_has(

@@ -48,7 +48,7 @@ def marts_shop(
         sources.fill(postgres, came)
         postgres.execute(trouble.encode())
         settings = Settings(home=home / "dbt", postgres_port=int(str(conninfo_to_dict(dsn)["port"])))
-        built = dbt_run.build(settings, None, full_refresh=True, said=lambda _: None)
+        built = dbt_run.build(settings, None, full_refresh=True, say=lambda _: None)
         assert built.outcome == "ok", built.failures
         yield Shop(dsn, postgres, History(came.counts()), made_runs.fill(postgres))
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.scraping.page import UnreadablePage, parse_product
-from producers.scraping.price import told_currency, told_price
+from producers.scraping.price import structured_currency, structured_price
 from producers.scraping.site import Fetched
 
 URL = "https://shop.example/product/bell/"
@@ -62,7 +62,7 @@ def offering(*offers: Any, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_the_decimal_sign_of_a_structured_price_is_the_point(told: Any, price: str) -> None:
-    assert told_price(told) == Decimal(price)
+    assert structured_price(told) == Decimal(price)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_the_decimal_sign_of_a_structured_price_is_the_point(told: Any, price: s
 )
 def test_an_ambiguous_structured_price_is_refused_with_the_reason(told: Any, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        told_price(told)
+        structured_price(told)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_an_ambiguous_structured_price_is_refused_with_the_reason(told: Any, rea
     ],
 )
 def test_a_currency_is_a_code_of_iso_4217(told: str, locale: str, code: str) -> None:
-    assert told_currency(told, locale) == code
+    assert structured_currency(told, locale) == code
 
 
 @pytest.mark.parametrize("told", ["¥", "kr", "Taler", "XXQ", ""])
