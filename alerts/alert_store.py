@@ -93,7 +93,7 @@ def is_there(connection: Connection) -> bool:
 
 
 def take_watch(connection: Connection) -> bool:
-    """Whether this connection may watch: one does at a time, for as long as it lives."""
+    """May this connection evaluate rules? Only one at a time may, until it closes."""
     return connection.execute(WATCHES).fetchone() == (True,)
 
 
@@ -103,13 +103,13 @@ def alerts_of(connection: Connection, rule: str) -> list[Alert]:
 
 
 def open_alerts(connection: Connection) -> list[Alert]:
-    """Those that fire or may, the loudest first."""
+    """Firing and pending alerts, the most severe first."""
     loudest = "order by state, array_position(array['critical', 'warning', 'info'], severity), since, rule, label"
     return _alerts(connection, f"where state <> 'recovered' {loudest}", [])
 
 
 def recovered(connection: Connection, since: datetime) -> list[Alert]:
-    """Those that were over since then, the newest first."""
+    """Alerts that ended since then, the newest first."""
     return _alerts(connection, "where state = 'recovered' and recovered_at >= %s order by recovered_at desc", [since])
 
 
@@ -126,7 +126,7 @@ def write(
     queued: Iterable[tuple[Message, Sequence[str]]],
     now: datetime,
 ) -> None:
-    """Alerts as they are now, and messages to the channels that are named with each: both or neither."""
+    """Writes the alerts' new states, and the messages with their channels: both or neither."""
     with connection.transaction():
         for change in changes:
             alert = change.alert
@@ -266,7 +266,7 @@ def forget_rules(connection: Connection, names: Sequence[str], now: datetime) ->
 
 
 def prune(connection: Connection, now: datetime) -> None:
-    """Lets go of what was over or sent more than 30 days ago."""
+    """Deletes what ended or was sent more than 30 days ago."""
     before = (now - KEPT,)
     connection.execute("delete from ops.alerts where state = 'recovered' and recovered_at < %s", before)
     connection.execute("delete from ops.alert_messages where coalesce(sent_at, given_up_at) < %s", before)

@@ -153,7 +153,7 @@ def _new(rule: Rule, finding: Finding, now: datetime) -> Alert:
 
 
 def _was_unwatched(rule: Rule, before: Alert, now: datetime) -> bool:
-    """Nobody looked for longer than a check may take to come: that it was there all the time is not known."""
+    """No check ran for longer than its interval allows: whether the finding lasted all the time is unknown."""
     return before.state == State.PENDING and now - before.last_seen > 3 * rule.every
 
 

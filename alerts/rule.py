@@ -55,7 +55,7 @@ class _Rule(BaseModel):
         name: of the file, without ``.yaml``.
         title: what people read first.
         severity: how loud.
-        sql: what is asked.
+        sql: the query.
         every: time between two checks.
         hold: (``for``) how long a finding must be there, check after check, before it fires.
         clear: how long it must be gone before it is over; by default as ``for``, ten minutes at most.

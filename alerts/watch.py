@@ -54,7 +54,7 @@ class Looked:
 
 
 def look(connection: Connection, rule: Rule, now: datetime) -> Looked:
-    """Asks one rule now, whatever was before. Raises PostgresAway."""
+    """Evaluates one rule now, independent of earlier checks. Raises PostgresAway."""
     try:
         answer = ask(connection, rule, now)
         found = findings(rule, answer, now)
@@ -204,7 +204,7 @@ class Watch:
         return list({finding.label: finding for finding in found}.values())
 
     def _send(self, now: datetime) -> None:
-        """Each channel by itself, so that one that hangs keeps no other waiting; one that fails is left until later."""
+        """Each channel independently: one that hangs delays no other, and one that fails is retried later."""
         ready = {channel.name: channel for channel in self._channels}
         while waiting := {
             name: first for name in ready if (first := next(alert_store.due(self._book, name, now), None))

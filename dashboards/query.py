@@ -1,4 +1,4 @@
-"""Questions to Postgres and their newest answers.
+"""Queries to Postgres and their newest results.
 
 ``Answers`` stands between a page that asks every second or two and a database that should not suffer from it: a
 question is asked once however many readers there are, never again before it is due, and takes at most a tenth of

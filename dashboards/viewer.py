@@ -90,7 +90,7 @@ def _mode() -> Mode:
 
 @st.cache_resource(show_spinner=False)
 def _answers(dsn: str) -> Answers:
-    """One for the whole server: ten readers cost what one does."""
+    """One for the whole server: ten readers cost as much as one."""
     return Answers(Postgres(dsn, connections=CONNECTIONS).rows, ThreadPoolExecutor(CONNECTIONS, "page-query"))
 
 

@@ -196,7 +196,7 @@ def _of(aggregate: Aggregate) -> tuple[str, int]:
 
 
 def retire(deployment: Deployment, aggregate: Aggregate, version: int) -> None:
-    """Nobody writes this version any more. Blocks, some seconds when the main job wrote it: that starts again.
+    """Stops writing this version. Blocks, some seconds if the main job wrote it: that job is restarted.
 
     Raises Misconfigured when readers see it.
     """

@@ -16,7 +16,7 @@ from warehouse.postgres import Connection, connected
 
 # How often ``step`` is to be called.
 EVERY_SECONDS = 5.0
-# For so long after it was asked for, a job that has not run yet is still coming up.
+# For this long after its submission, a job that has not run yet counts as starting.
 START_SECONDS = 300.0
 NO_REASON = "Flink gives no reason"
 NOT_THERE, NOT_KNOWN = "not there", "not known"
@@ -104,7 +104,7 @@ class HealthRecorder:
         """Raises Retryable when Postgres is away. That Flink is away is recorded as well."""
         looks = {} if held(self._deployment) else dict(self._looks())
         now = self._clock()
-        # After the look: what was asked for during it is known.
+        # Read after the jobs: then a start or stop in between is included.
         asked = asked_at(self._deployment, now)
         with connected(self._deployment) as connection:
             if self._asked is None:

@@ -31,7 +31,7 @@ class Hold:
 
     @property
     def sentence(self) -> str:
-        """Who did what and when, for people."""
+        """Who did what and when, as a sentence."""
         when = f"{self.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
         if self.why == "stopped":
             return f"the live job was stopped by {self.by} at {when}"
@@ -46,7 +46,7 @@ class Hold:
 
 
 def now_by_me(why: Why = "stopped") -> Hold:
-    """One of this moment and of who runs this process."""
+    """A hold from now, by the user who runs this process."""
     try:
         by = getpass.getuser()
     except (KeyError, OSError):  # a user without a name, as in some containers
@@ -70,7 +70,7 @@ def held(deployment: Deployment) -> Hold | None:
 
 
 def set_hold(deployment: Deployment, hold: Hold) -> None:
-    """Written whole or not at all."""
+    """Written atomically."""
     path = _path(deployment)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")

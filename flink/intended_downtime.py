@@ -1,7 +1,7 @@
-"""Whether somebody is having live jobs started or stopped: one that does not run then is no news.
+"""Whether somebody is starting or stopping live jobs: a job that does not run then is no failure.
 
-A lock, which ends with the process that has it, and the file's time, by which a short one is noticed later as well.
-Who keeps the jobs running unasked takes none: a job that it has to start again did end unasked.
+A lock, which ends with the process that has it, and the file's time, which shows a short downtime later as well.
+The task that keeps the jobs running takes no lock: a job that it has to restart did end by itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from warehouse.deployment import Deployment
 
 @contextmanager
 def asked_for(deployment: Deployment) -> Iterator[None]:
-    """What is done inside, somebody asked for."""
+    """Marks starts and stops inside the block as intended."""
     path = _path(deployment)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as lock:

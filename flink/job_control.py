@@ -86,7 +86,7 @@ def submit(deployment: Deployment) -> str:
 
 
 def keep_running(deployment: Deployment) -> str:
-    """As ``submit``, for who keeps the jobs running unasked: a hold stays, and nothing starts. A line for people."""
+    """As ``submit``, for the task that keeps the jobs running: a hold stays and blocks the start. A line to show."""
     with one_at_a_time(deployment):
         if hold := held(deployment):
             return f"{hold.sentence}; {hold.way_out}"
@@ -94,7 +94,7 @@ def keep_running(deployment: Deployment) -> str:
 
 
 def submit_deployed(deployment: Deployment) -> str:
-    """As ``submit``, for who is the one at that time already."""
+    """As ``submit``, for a caller that is inside ``one_at_a_time`` already."""
     if (hold := held(deployment)) and hold.why == "starting over":
         raise StartOverUnfinished(f"{hold.sentence}; {hold.way_out}")
     release(deployment)
@@ -106,7 +106,7 @@ def submit_deployed(deployment: Deployment) -> str:
 
 
 def end_stop(deployment: Deployment) -> Hold | None:
-    """Ends a hold of a stop, so that who keeps the jobs running starts them; the hold, if there was one of any kind."""
+    """Ends the hold of a stop, so that the jobs are started again. Returns the hold of either kind, or None."""
     with one_at_a_time(deployment):
         hold = held(deployment)
         if hold and hold.why == "stopped":
@@ -344,7 +344,7 @@ def stop(deployment: Deployment, *, hold: bool = True) -> list[str]:
 
 
 def stop_one(deployment: Deployment, name: str, job: str) -> str:
-    """Stops one live job with a savepoint, for who is the one at that time: its path. Raises JobFailed."""
+    """Stops one live job with a savepoint, inside ``one_at_a_time``: its path. Raises JobFailed."""
     return FlinkRest(deployment.flink_url).stop(job, _savepoints(deployment, name))
 
 

@@ -43,7 +43,7 @@ JSON = TypeAdapter(LiveJob)
 
 
 def main_job() -> LiveJob:
-    """What a main job is that starts from nothing: all folders, as they are."""
+    """The main job of an empty stack: all folders, as they are."""
     return LiveJob(name=JOB_NAME, aggregates=aggregates())
 
 
@@ -68,7 +68,7 @@ def snapshots_of(deployment: Deployment, name: str) -> Path:
 
 
 def keep(deployment: Deployment, job: LiveJob) -> None:
-    """Writes it down, whole or not at all."""
+    """Writes it atomically."""
     path = _path(deployment, job.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")

@@ -1,4 +1,4 @@
-"""Flink's REST interface, as far as this project asks it (https://nightlies.apache.org/flink/flink-docs-release-2.2/docs/ops/rest_api/)."""
+"""Flink's REST interface, as far as this project uses it (https://nightlies.apache.org/flink/flink-docs-release-2.2/docs/ops/rest_api/)."""
 
 from __future__ import annotations
 

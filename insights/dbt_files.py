@@ -1,4 +1,4 @@
-"""What dbt reads about its neighbours: its sources, from aggregates/ and warehouse/sinks.py, and who reads marts.
+"""What dbt reads about its neighbours: its sources, from aggregates/ and warehouse/sinks.py, and the readers of marts.
 
 The files are committed, so that dbt runs by itself; `make format` writes them, and `make check` compares them with what
 they are written from.

@@ -227,7 +227,7 @@ def _require_environment() -> None:
 
 @contextmanager
 def _alone(settings: Settings) -> Iterator[Connection]:
-    """A connection that holds the builds' lock, which the server lets go of when this process ends."""
+    """A connection that holds the builds' lock, which the server releases when this process ends."""
     with opened(settings.postgres_dsn) as connection:
         if connection.execute(LOCK).fetchone() != (True,):
             raise DbtBusy(_who(connection))

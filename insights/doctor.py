@@ -40,7 +40,7 @@ class Finding:
 
 
 class NotFit(Misconfigured):
-    """The machine can't run the stack as it is set up; the text holds every reason and its remedy."""
+    """The machine can't run the stack as it is set up; the message has every reason and its remedy."""
 
 
 def check(settings: Settings) -> list[Finding]:
@@ -193,7 +193,7 @@ def _port_finding(name: str, what: str, spoken_for: set[int]) -> Finding:
 
 
 def _listeners() -> dict[int, int]:
-    """Port to process id of who listens on it, as far as this user may see."""
+    """By port, the id of the process that listens on it, as far as this user may see."""
     try:
         connections = psutil.net_connections(kind="tcp")
     except psutil.AccessDenied:

@@ -136,7 +136,7 @@ def fetch(
 
 
 def _download(jar: Jar, folder: Path, repository: str | None, count: Callable[[Jar, int], None]) -> None:
-    # Only who downloads needs them, and most find every jar here.
+    # Only needed for a download, and mostly every jar is here already.
     import requests
     from jgo.maven import MavenContext, PythonResolver
 
@@ -188,7 +188,7 @@ def unpacked_registry(folder: Path) -> Path:
 
 
 def unpacked(target: Path, unpack: Callable[[Path], None]) -> Path:
-    """``target``, filled by ``unpack`` when it is not there: whole or not at all."""
+    """``target``, filled by ``unpack`` if it is missing, atomically."""
     if not target.is_dir():
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as staging:
             unpack(Path(staging) / "all")

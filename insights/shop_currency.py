@@ -1,4 +1,4 @@
-"""What a data folder's shop is, for as long as the folder is there: its currency."""
+"""The currency of a data folder's shop, which never changes."""
 
 from __future__ import annotations
 

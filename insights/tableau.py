@@ -1,6 +1,6 @@
 """Marts as .hyper extracts, for Tableau: from Postgres a batch at a time to Parquet, which Hyper reads by itself.
 
-Hyper lives in an environment of its own (bootstrap.py makes it when it is first asked for). Its numbers have 18 digits:
+Hyper lives in an environment of its own (bootstrap.py creates it on first use). Its numbers have 18 digits:
 a mart's numeric(38, s) becomes numeric(18, s), and a value that does not fit is refused and never rounded. pantab would
 do it in one step, but its release 5.3 refuses negative decimals with a zero behind the point, as -0.05.
 """

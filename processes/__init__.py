@@ -1,6 +1,6 @@
 """Processes that we start. It knows no other folder.
 
-``EXIT_WITH_PARENT`` is a script: ``python EXIT_WITH_PARENT SCRIPT ARGUMENTS`` runs another one that ends when its
+``EXIT_WITH_PARENT`` is a script: ``python EXIT_WITH_PARENT SCRIPT ARGUMENTS`` runs another script that ends when its
 standard input is closed, so at the latest with its parent.
 """
 

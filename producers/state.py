@@ -14,7 +14,7 @@ def opened(path: Path, *, by_threads: bool = False) -> sqlite3.Connection:
 
 
 def to_read(path: Path, table: str) -> sqlite3.Connection | None:
-    """The file as it is, or None before its owner made ``table`` in it, which it may be killed at."""
+    """The file as it is, or None before its owner has created ``table`` in it."""
     if not path.exists():
         return None
     database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)

@@ -1,6 +1,6 @@
 """What a replay talks to. Made from settings by `insights`; nothing here reads the environment.
 
-The libraries of the lake and of the registry are loaded by who opens them: most of what is asked, Postgres knows.
+The libraries of the lake and of the registry are loaded when they are opened: Postgres alone answers most commands.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Context:
 
     @cached_property
     def registry(self) -> Registry:
-        from schemas.registry import Registry  # half a second to load, which only who decodes should pay
+        from schemas.registry import Registry  # half a second to load, which only decoding needs
 
         return Registry(self.deployment.registry)
 

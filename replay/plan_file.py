@@ -1,6 +1,6 @@
 """A plan as it is written: a YAML file that can be reviewed, committed and run as it is. Reads that file alone.
 
-Who shows runs needs their plans, and neither log nor lake (replay/planning.py makes one).
+Showing runs needs their plans, but neither log nor lake (replay/planning.py makes a plan).
 """
 
 from __future__ import annotations

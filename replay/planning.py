@@ -40,7 +40,7 @@ class NothingToDo(InsightsError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What somebody asks to be replayed. Times UTC, at edges of the windows."""
+    """What to replay. Times are UTC, at edges of the windows."""
 
     names: tuple[str, ...]
     scope: Scope
@@ -111,7 +111,7 @@ def _of_late_events(
     topics: Mapping[str, Topic],
     touched: Sequence[Touched],
 ) -> ReplayPlan:
-    """A plan of all late events that can count. One that can't is named in it, and holds no other back."""
+    """A plan of all late events that can count. One that can't is named in it, and does not block the others."""
     left_out = [*_lost(context, topics, touched), *not_over(touched, datetime.now(UTC))]
     chosen = late_events.ripe(_others(touched, left_out), final)
     try:

@@ -77,7 +77,7 @@ class Mark:
     content: dict[str, str] = field(default_factory=dict)
 
     def says_no_more_than(self, other: Mark | None) -> bool:
-        """Whether a copy that was made then serves the next one as well as one that was made now."""
+        """Is a copy made then as good a base for the next one as a copy made now?"""
         return other is not None and (self.version, self.final) == (other.version, other.final)
 
     def to_json(self) -> str:

@@ -1,7 +1,7 @@
 """Runs a plan: waits until the live job has read as far, recomputes with an engine, and fills staging tables.
 
 Nothing that readers see is touched. A killed run is resumed when its plan is run again: chunks that are computed
-stay, and staging tables are filled whole or not at all.
+stay, and staging tables are filled atomically.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _note_failure(context: Context, record: Run, error: BaseException, seconds: 
 
 
 def await_live_job(context: Context, plan: ReplayPlan, say: Say, *, seconds: float = CATCH_UP_SECONDS) -> None:
-    """Returns once those that write what readers see have a complete checkpoint past every offset of the plan.
+    """Returns once the live jobs behind the live tables have a complete checkpoint past every offset of the plan.
 
     Raises LiveJobBehind.
     """
@@ -287,7 +287,7 @@ def _computation(context: Context, plan: ReplayPlan, planned: PlannedAggregate, 
 
 
 def computation(a: Aggregate, dialect: Engine, chunks: tuple[Chunk, ...]) -> Computation:
-    """What an engine that takes this SQL is asked of an aggregate."""
+    """The query of an aggregate in this SQL dialect."""
     return Computation(
         aggregate=a.name,
         sql=render(a, dialect),

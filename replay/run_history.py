@@ -167,8 +167,8 @@ def supersede(connection: Connection) -> None:
 def alone(context: Context, aggregates: Sequence[str]) -> Iterator[Callable[[], None]]:
     """Holds the aggregates for one replay. Raises ReplayBusy naming the run that has one of them.
 
-    The server lets go of them when this process ends, however it ends, and when the server itself does. What is handed
-    out raises HoldLost after that; what does not write in an earlier transaction asks it first.
+    The server releases them when this process or the server ends, in whatever way. The yielded function
+    raises HoldLost after that; call it before a write outside the transaction that was open before.
     """
     with context.postgres() as connection:
         for name in sorted(aggregates):

@@ -167,7 +167,7 @@ def give_up(context: Context, record: Run) -> None:
 
 
 def retire_old(context: Context, record: Run) -> None:
-    """Nobody writes the version before a hand-over any more, and its table goes. Restarts the main job."""
+    """Stops writing the version before a hand-over, and drops its table. Restarts the main job."""
     for name, change in (record.changes or {}).items():
         handed = change.get("handed_over")
         if handed and handed["from_version"] is not None:

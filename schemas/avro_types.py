@@ -1,4 +1,4 @@
-"""The types of Avro that contracts use, gone through once for all who call them by other names."""
+"""The types of Avro that contracts use, walked in one place for every system that names them differently."""
 
 from __future__ import annotations
 
@@ -58,5 +58,5 @@ class TypeVisitor(ABC, Generic[T]):
 
 
 def is_nullable(avro: Any) -> bool:
-    """Is it a union? The contracts have none but those with null."""
+    """Is it a union? The contracts have only unions with null."""
     return isinstance(avro, list)

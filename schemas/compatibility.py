@@ -1,7 +1,7 @@
 """Is a contract FULL_TRANSITIVE compatible with every version released before it?
 
 Both directions of Avro's schema resolution (new reader with old records, old reader with new ones) by Apache Avro's
-own checker, plus what this project asks on top: topic, key, partitions never change within a major version, and a
+own checker, plus what this project adds: topic, key, partitions never change within a major version, and a
 field added to a released contract is ["null", T] with default null, because Flink reads a missing field as NULL
 whatever its default, in a nested record as well; a released field stays, because its column in the lake does;
 and it keeps its logical type, scale included, which the checker does not look at.
@@ -90,7 +90,7 @@ def _record_in(schema: Any) -> dict[str, Any] | None:
 
 
 def _check_fields(event: Event, mine: dict[str, Any], old: dict[str, Any], label: str, path: str = "") -> None:
-    """What Flink and the lake ask beyond Avro, in nested records too."""
+    """What Flink and the lake require beyond Avro, in nested records too."""
     known = {field["name"]: field["type"] for field in old["fields"]}
     for field in mine["fields"]:
         name = f"{path}{field['name']}"

@@ -11,7 +11,7 @@ DECIMALS = 2  # of every amount in the contracts
 def _decimals() -> dict[str, int]:
     """By code, of those that have amounts: not gold, nor ISO's codes for tests and for no currency.
 
-    The list is read when it is asked for: most commands never do.
+    The list is read on first use: most commands never need it.
     """
     from iso4217 import Currency
 

@@ -1,4 +1,4 @@
-"""What a contract asks of a value beyond its type: attributes of a field, which Avro knows nothing of.
+"""What a contract requires of a value beyond its type: attributes of a field, unknown to Avro.
 
 =============  ====================================================================================
 ``minimum``    the least number that it may be
@@ -9,7 +9,7 @@
 =============  ====================================================================================
 
 An expression is the name of a field, a product (``quantity * unit_price``), or the sum of a field over an array
-(``sum(lines.amount)``). They are the producers' to hold; what others put on the log is counted as it is.
+(``sum(lines.amount)``). Producers enforce them; what others put on the log is counted as it is.
 """
 
 from __future__ import annotations

@@ -25,15 +25,15 @@ EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "Unr
 
 
 class AwsUnavailable(Retryable):
-    """AWS did not answer, or had too much to do, for as long as we tried."""
+    """AWS did not answer, or was overloaded, for all our attempts."""
 
 
 class AwsRefused(InsightsError):
-    """AWS will not do what it was asked, and would not a second time."""
+    """AWS rejected the request, and would reject it again."""
 
 
 class NotThere(AwsRefused):
-    """What was asked for is not there."""
+    """The requested object does not exist."""
 
 
 class Aws:
@@ -52,7 +52,7 @@ class Aws:
         self._client = cache(self._new_client)
 
     def ask(self, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
-        """The answer to one request, as boto3 gives it. Blocks. Only for what may be asked twice."""
+        """The answer to one request, as boto3 gives it. Blocks. Only for requests that may be repeated."""
 
         def call() -> dict[str, Any]:
             answer: dict[str, Any] = getattr(self._client(service), operation)(**arguments)
@@ -61,7 +61,7 @@ class Aws:
         return self._patiently(f"{service} {operation}", call)
 
     def pause(self, seconds: float) -> None:
-        """Waits about so long, so that many who wait do not come back together."""
+        """Waits about this long, with jitter, so that many clients do not retry at the same moment."""
         self._sleep(self._rng.uniform(seconds / 2, seconds))
 
     # ---- files ----
@@ -156,7 +156,7 @@ def _of_client(what: str, error: Exception) -> InsightsError:
 
 
 def _of_service(what: str, response: dict[str, Any]) -> InsightsError:
-    """What AWS answered instead of an answer."""
+    """The error that AWS returned."""
     code = str(response["Error"].get("Code", ""))
     said = f"{code}: {response['Error'].get('Message', '')}".rstrip(": ")
     status = int(response["ResponseMetadata"].get("HTTPStatusCode", 0))

@@ -107,7 +107,7 @@ def compute(
 
 
 def cancel(target: EmrServerless, task: Task) -> str | None:
-    """Asks AWS to end the task's job; its id, or None when there is none that runs. Chunks that are done stay."""
+    """Asks AWS to cancel the task's job; its id, or None when none runs. Finished chunks stay."""
     return _Run(target, task, lambda event: None, lambda text: None).cancel()
 
 

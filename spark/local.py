@@ -25,7 +25,7 @@ from schemas.errors import InsightsError, Misconfigured
 FOLDER = Path(__file__).parent
 JOB = FOLDER / "job.py"
 GRACE_SECONDS = 20.0
-# Spark asks for a module of Java that the runtime from the wheel does not have, and does as well without.
+# Spark asks for a module of Java that the runtime from the wheel does not have, and works without it.
 JAVA = """#!/bin/bash
 arguments=()
 for argument in "$@"; do

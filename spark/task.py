@@ -1,4 +1,4 @@
-"""What an engine is asked to recompute, whole in one JSON file, so that it needs nothing else of this project.
+"""What an engine is to recompute, in one JSON file, so that it needs nothing else of this project.
 
 An engine reads the slices of each topic, leaves out what is in no number, keeps the first record of each event_id, and
 runs each computation's SQL over ``<event table>`` and ``<event table>_lines``, one chunk of windows after the other.

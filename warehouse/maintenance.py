@@ -22,7 +22,7 @@ from warehouse import compaction, retention
 from warehouse.deployment import Deployment
 from warehouse.tables import open_lake
 
-# As long as this a reader may hold on to a snapshot that it has not pinned.
+# For this long a reader may use a snapshot that it has not pinned.
 KEEP_HOURS = 3.0
 # A manual write may have begun long before its commit: Iceberg's own rule.
 LEAST_STRAY_HOURS = 72

@@ -139,7 +139,7 @@ def _place(uri: str) -> str:
 
 
 def remove(table: Table, path: str) -> None:
-    """Removes a file; one that is gone is well."""
+    """Removes a file; a missing one is fine."""
     try:
         table.io.delete(path)
     except FileNotFoundError:

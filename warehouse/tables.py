@@ -114,7 +114,7 @@ def empty_tables(deployment: Deployment) -> None:
         for aggregate in aggregates():
             show(connection, aggregate, aggregate.version, None)
         drop_others(connection, aggregates())
-        # Readers see other rows since now: who keeps what it read before (dbt) must read all of it again.
+        # Readers see other rows from now on: a reader that keeps what it read (dbt) must read all of it again.
         connection.execute("update ops.versions set run = null, since = now() where since is not null")
     with open_lake(deployment) as catalog:
         for e in events():

@@ -101,7 +101,7 @@ def swap(connection: Connection, aggregate: Aggregate, version: int, run: str | 
     """Makes ``version`` what readers see, when the caller commits. ``run``: the replay that made its history.
 
     Waits for readers of the view for LOCK_TIMEOUT_MS at most and then raises psycopg.errors.LockNotAvailable: roll back
-    and try again. Nobody waits for us longer than from here to the commit. Raises Misconfigured when the version has no
+    and try again. Others wait from here to the commit at most. Raises Misconfigured when the version has no
     table, or when views of others need a column that it lacks.
     """
     connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT_MS}ms'")

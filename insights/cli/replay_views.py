@@ -21,7 +21,7 @@ from schemas.duration import duration
 from schemas.plural import counted
 
 if TYPE_CHECKING:
-    from replay.explain import Explanation  # brings the lake, which who lists runs does not need
+    from replay.explain import Explanation  # imports the lake's libraries, which listing runs does not need
 
 PLAIN_EVERY_SECONDS = 5.0
 ENVELOPE = ("event_id", "occurred_at", "source", "trace")

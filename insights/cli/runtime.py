@@ -41,7 +41,7 @@ class FrontDoor(TyperGroup):
 
 
 def run(app: typer.Typer) -> None:
-    """Run the whole command line, and end the process."""
+    """Run the command line, and end the process."""
     debug = "--debug" in sys.argv
     if not debug:
         # Library warnings are for developers; the user of a command can do nothing about them.
@@ -60,7 +60,7 @@ def run(app: typer.Typer) -> None:
 
 
 def show(shown: RenderableType) -> None:
-    """Fit it to the terminal. Anywhere else a row is a line, however long: who searches finds an address whole."""
+    """Fit it to the terminal. Elsewhere a row is one line, however long, so that an address is never split."""
     if out.is_terminal:
         # A line longer than the terminal is wide is wrapped by the terminal, and copied as one.
         out.print(shown, overflow="ignore", crop=False)

@@ -15,7 +15,7 @@ from schemas.duration import duration, largest_unit
 from schemas.plural import counted
 
 if TYPE_CHECKING:
-    # Who finds out what is shown here has it loaded; who shows something else need not.
+    # Code that gathers what is shown here has these loaded; other views do not need them.
     from alerts.alert_store import Summary
     from flink.job_control import JobStatus
     from insights.dbt_results import Failure

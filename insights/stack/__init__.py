@@ -1,6 +1,6 @@
 """The embedded stack: every server from wheels and jars, supervised. It must not know the command line.
 
-What is named here is loaded when it is asked for: to look at a stack needs none of what starts one.
+The names here are loaded on first use: looking at a stack needs nothing that starts one.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Past:
     def is_counted(self) -> bool:
         """Whether all that was on the log when the source was through with the past has its fate.
 
-        Blocks for some milliseconds. False while a server that knows does not answer.
+        Blocks for some milliseconds. False while Kafka or Postgres does not answer.
         """
         with suppress(PostgresAway, psycopg.Error, KafkaException):
             if self._published is None:

@@ -1,4 +1,4 @@
-"""The embedded Postgres: how it is made, configured, started and asked whether it is well."""
+"""The embedded Postgres: how it is created, configured, started and checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The servers of the embedded stack: how each is configured, started and asked whether it is well."""
+"""The servers of the embedded stack: how each is configured, started and checked."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def flink_options(settings: Settings) -> Mapping[str, str | int]:
         "rest.port": settings.flink_port,
         "rest.flamegraph.enabled": "true",
         "metrics.fetcher.update-interval": 1000,
-        # One that hangs is missed after the time-out; one whose address refuses, after two beats.
+        # A hanging TaskManager is declared lost after the timeout; one that refuses connections, after two heartbeats.
         "heartbeat.timeout": 20000,
         "web.submit.enable": "false",
         "heartbeat.interval": 1000,

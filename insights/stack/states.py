@@ -1,4 +1,4 @@
-"""How the stack is, seen from outside. Asks the system and Postgres, and knows nothing of how a part is started."""
+"""The state of the stack, seen from outside: from the system and Postgres, without knowing how a part is started."""
 
 from __future__ import annotations
 

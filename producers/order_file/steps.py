@@ -1,4 +1,4 @@
-"""What an order file asks for: events to publish, rows that are refused, and orders that are rightly none."""
+"""What an order file results in: events to publish, rejected rows, and orders that rightly count nowhere."""
 
 from __future__ import annotations
 

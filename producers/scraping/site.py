@@ -151,7 +151,7 @@ class Rules:
 
     @property
     def crawl_delay_seconds(self) -> float:
-        """Least time between two requests; 0 when the site asks for none."""
+        """Least time between two requests; 0 when the site sets none."""
         return float(self._robots.crawl_delay(USER_AGENT) or 0.0)
 
     @property

@@ -109,7 +109,7 @@ class Structured:
         return value
 
     def summary(self) -> str:
-        """What the page has for machines, in words, for who wonders why it was not understood."""
+        """The page's structured data in words, for the reason why it was not understood."""
         parts = [f"{name} of {', '.join(kinds)}" for name, kinds in self._kinds() if kinds]
         title = self.soup.title.get_text(" ", strip=True) if self.soup.title else ""
         parts += [f"the title {title[:80]!r}"] if title else []

@@ -1,4 +1,4 @@
-"""Chance without state: numbers that depend on nothing but what they are asked for.
+"""Random numbers without state: they depend on their arguments only.
 
 Anything the shop decides about a thing at a time (a price, a promotion, a customer's region) is drawn this way, so
 that every process that asks gets the same answer, whatever it asked before.
