@@ -391,7 +391,11 @@ def test_late_events_come_to_count_in_facts_and_aggregates_at_once_and_in_no_oth
     with connect(hub.settings) as connection:
         assert connection.execute(facts, (ids,)).fetchone() == (0, 0)
         done = restate_late(
-            context, engine_of(hub.settings, "duckdb", said), by="a test", say=printed.append, on_event=lambda event: None
+            context,
+            engine_of(hub.settings, "duckdb", said),
+            by="a test",
+            say=printed.append,
+            on_event=lambda event: None,
         )
         assert [line for line in printed if "web.interaction.v1 partition" in line and "9999-12-31" in line]
         assert done is not None
