@@ -18,7 +18,7 @@ from pyiceberg.expressions import EqualTo
 from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow
 from pyiceberg.table import Table
 
-from replay.lake_files import within
+from replay.lake_files import missing_offsets, within
 from schemas.binary import EPOCH
 from schemas.catalogue import Event
 from schemas.errors import Retryable
@@ -68,7 +68,7 @@ def coverage(catalog: Catalog, event: Event, pieces: Iterable[Slice]) -> Coverag
         rows = pa.RecordBatchReader.from_batches(columns, reader.to_record_batches(files)).cast(columns)
         connection.register("arrived", rows)
         connection.execute(
-            "create table places as select kafka_partition as p, kafka_offset as o, count(*) as n,"
+            "create table places as select kafka_partition, kafka_offset, count(*) as n,"
             " min(schema_id) as low, max(schema_id) as high from arrived group by all"
         )
         there, doubled = connection.execute("select count(*), coalesce(sum(n - 1), 0) from places").fetchall()[0]
@@ -77,7 +77,8 @@ def coverage(catalog: Catalog, event: Event, pieces: Iterable[Slice]) -> Coverag
             " where id is not null order by id"
         ).fetchall()
         (without_id,) = connection.execute("select count(*) from places where low is null").fetchall()[0]
-        missing = () if event.cleanup == "compact" else tuple(_holes(connection, wanted))
+        may_have_holes = event.cleanup == "compact"
+        missing = () if may_have_holes else tuple(s for w in wanted for s in missing_offsets(connection, "places", w))
     return Coverage(
         records=int(there),
         doubled=int(doubled),
@@ -86,25 +87,6 @@ def coverage(catalog: Catalog, event: Event, pieces: Iterable[Slice]) -> Coverag
         missing=missing,
         without_id=int(without_id),
     )
-
-
-def _holes(connection: duckdb.DuckDBPyConnection, wanted: Iterable[Slice]) -> Iterable[Slice]:
-    for piece in wanted:
-        gaps = connection.execute(
-            """
-            with bounds as (
-                select o from places where p = $partition
-                union all select $first - 1
-                union all select $until
-            ),
-            steps as (
-                select o, lead(o) over (order by o) as following from bounds where o between $first - 1 and $until
-            )
-            select o + 1, following from steps where following > o + 1 order by o
-            """,
-            {"partition": piece.partition, "first": piece.from_offset, "until": piece.until_offset},
-        ).fetchall()
-        yield from (Slice(partition=piece.partition, from_offset=a, until_offset=b) for a, b in gaps)
 
 
 def first_since(catalog: Catalog, event: Event, moment: datetime) -> dict[int, int]:

@@ -14,6 +14,7 @@ from schemas.errors import InsightsError, Misconfigured, Retryable
 from spark.task import Slice
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
     from pyiceberg.catalog import Catalog
     from pyiceberg.manifest import DataFile
     from pyiceberg.schema import Schema
@@ -101,6 +102,19 @@ def within(slices: Iterable[Slice]) -> str:
         for s in slices
     )
     return f"({' or '.join(ranges)})"
+
+
+def missing_offsets(database: DuckDBPyConnection, records: str, s: Slice) -> list[Slice]:
+    """The ranges of the slice's offsets without a row in ``records``, which is a table, or a call that reads one."""
+    found = database.execute(f"""
+        with bounds as (
+            select kafka_offset as o from {records} where {within([s])}
+            union all select {s.from_offset - 1}
+            union all select {s.until_offset}
+        ),
+        steps as (select o, lead(o) over (order by o) as following from bounds)
+        select o + 1, following from steps where following > o + 1 order by o""").fetchall()
+    return [Slice(partition=s.partition, from_offset=first, until_offset=until) for first, until in found]
 
 
 def _times(file: DataFile, schema: Schema) -> dict[str, tuple[datetime, datetime]]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from replay.duckdb.views import columns, duckdb_type, quoted, result, text, views
-from replay.lake_files import LakeFile, lake_files, local_path, open_catalog, within
+from replay.lake_files import LakeFile, lake_files, local_path, missing_offsets, open_catalog, within
 from schemas import catalogue
 from schemas.errors import InsightsError, Retryable
 from schemas.plural import counted
@@ -281,14 +281,9 @@ def _gaps(database: DuckDBPyConnection, topic: _Topic, s: Slice) -> str:
     """``3 to 5, 9``: what is missing in a slice."""
     if not topic.files:
         return f"{s.from_offset} to {s.until_offset - 1}"
-    found = database.execute(f"""
-        with ends as (
-            select kafka_offset as o from {_read(topic.files)} where {within([s])}
-            union select {s.from_offset - 1} union select {s.until_offset}
-        )
-        select o + 1, following - 1 from (select o, lead(o) over (order by o) as following from ends)
-        where following > o + 1 order by o""").fetchall()
-    named = [str(first) if first == last else f"{first} to {last}" for first, last in found[:GAPS_NAMED]]
+    found = missing_offsets(database, _read(topic.files), s)
+    ends = [(gap.from_offset, gap.until_offset - 1) for gap in found[:GAPS_NAMED]]
+    named = [str(first) if first == last else f"{first} to {last}" for first, last in ends]
     return ", ".join(named) + (f" and {len(found) - GAPS_NAMED} more ranges" if len(found) > GAPS_NAMED else "")
 
 
