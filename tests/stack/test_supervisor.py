@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -295,3 +297,18 @@ def test_a_recurring_job_waits_for_what_it_needs(tmp_path: Path) -> None:
 
     wait_until(ticked)
     assert runs == [0, 1]
+
+
+def test_a_recurring_job_that_a_release_renamed_is_dropped_and_runs_under_its_new_name(tmp_path: Path) -> None:
+    known = {"books": asdict(Record(is_task=True, recurring=Recurrence(every_seconds=60.0, began_at=1.0)))}
+    (tmp_path / "state.json").write_text(json.dumps(known))
+    runs: list[int] = []
+    job = Recurring(name="reconciliation", step=lambda: runs.append(1), says="kept", every_seconds=60.0)
+    supervisor = Supervisor([job], run_dir=tmp_path, logs_dir=tmp_path)
+
+    def ticked() -> bool:
+        supervisor.tick(0.0)
+        return bool(runs)
+
+    wait_until(ticked)
+    assert read_state(tmp_path).keys() == {"reconciliation"}
