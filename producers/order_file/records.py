@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
 from producers.order_file.rows import Line
 from producers.order_file.steps import REFUND, Step
-from producers.shop.identifiers import event_id, tail_prefix
+from producers.shop.identifiers import event_id_of
 from schemas.binary import EPOCH, MILLISECOND
 
 CENT: Final = Decimal("0.01")
@@ -19,7 +18,7 @@ def record(source: str, step: Step) -> dict[str, Any]:
     """The record of a step, as its contract has it."""
     head = step.head
     common = {
-        "event_id": _event_id(source, step),
+        "event_id": event_id_of(source, step.key, step.at_ms),
         "occurred_at": EPOCH + step.at_ms * MILLISECOND,
         "source": source,
         "trace": None,
@@ -88,8 +87,3 @@ def order_lines(line: Line) -> list[dict[str, Any]]:
 @lru_cache(maxsize=65_536)  # prices repeat
 def _amount(cents: int) -> Decimal:
     return CENT * cents
-
-
-def _event_id(source: str, step: Step) -> str:
-    digest = hashlib.blake2b(f"{source}\0{step.key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return event_id(step.at_ms, tail_prefix(int.from_bytes(digest, "big") & ((1 << 58) - 1)), 0)
