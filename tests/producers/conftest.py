@@ -26,7 +26,9 @@ class Log:
     """The log since a moment: what came onto a topic after this was made."""
 
     def __init__(self, kafka: str, registry_url: str, topics: tuple[str, ...]) -> None:
-        self._consumer = Consumer({"bootstrap.servers": kafka, "group.id": "test", "enable.auto.commit": False})
+        reading = {"group.id": "test", "enable.auto.commit": False}
+        # It reads one partition after the other, and each waits for the question about the one before.
+        self._consumer = Consumer({"bootstrap.servers": kafka, "fetch.wait.max.ms": 10, **reading})
         self._decoder = Decoder(Registry(registry_url))
         self._starts = {topic: self._ends(topic) for topic in topics}
 
