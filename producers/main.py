@@ -107,13 +107,19 @@ ProductPath = Annotated[
     typer.Option(metavar="PATTERN", help="For catalog: pattern of product page paths, for example ^/shop/[^/]+/$."),
 ]
 Every = Annotated[
-    str | None, typer.Option(metavar="LENGTH", help="For catalog: time between rounds, for example 5m or 1h.")
+    str | None,
+    typer.Option(metavar="LENGTH", help="For catalog and connections: time between rounds, for example 5m or 1h."),
+]
+HooksPort = Annotated[
+    int | None, typer.Option(metavar="PORT", help="For connections: receive the shops' webhooks on this port.")
 ]
 
 # What only one source takes.
 ONLY_FOR = {
-    **{"--from-file": "orders", "--mapping": "orders", "--check": "orders", "--yes": "orders"},
-    **{"--url": "catalog", "--product-path": "catalog", "--every": "catalog"},
+    **dict.fromkeys(("--from-file", "--mapping", "--check", "--yes"), ("orders",)),
+    **dict.fromkeys(("--url", "--product-path"), ("catalog",)),
+    "--every": ("catalog", "connections"),
+    "--hooks-port": ("connections",),
 }
 DEFAULTS = Options()
 HELP = """Publish a source's events, until it finishes or is stopped.
@@ -130,8 +136,8 @@ app = typer.Typer(add_completion=False)
 
 def _refuse_misplaced(name: str, given: Mapping[str, object]) -> None:
     for option, value in given.items():
-        if value is not None and name != ONLY_FOR[option]:
-            raise Misconfigured(f"{option} only applies to the source {ONLY_FOR[option]}, not to {name}")
+        if value is not None and name not in (allowed := ONLY_FOR[option]):
+            raise Misconfigured(f"{option} only applies to the source {' or '.join(allowed)}, not to {name}")
 
 
 def ready_mapping(file: Path | None, mapping: Path | None, *, confirmed: bool) -> Path | None:
@@ -205,11 +211,18 @@ def main(
     url: Url = None,
     product_path: ProductPath = None,
     every: Every = None,
+    hooks_port: HooksPort = None,
 ) -> None:
     """Run one source until it ends or is stopped."""
     try:
-        given = {"--from-file": from_file, "--mapping": mapping, "--check": check or None, "--yes": yes or None}
-        _refuse_misplaced(name, {**given, "--url": url, "--product-path": product_path, "--every": every})
+        given: dict[str, object] = {
+            "--from-file": from_file,
+            "--mapping": mapping,
+            "--check": check or None,
+            "--yes": yes or None,
+        }
+        given |= {"--url": url, "--product-path": product_path, "--every": every, "--hooks-port": hooks_port}
+        _refuse_misplaced(name, given)
         mapping = ready_mapping(from_file, mapping, confirmed=yes or check)
         options = Options(
             bootstrap=kafka,
@@ -227,6 +240,7 @@ def main(
             url=url,
             product_path=_pattern(product_path),
             every=read_length(every) if every else None,
+            hooks_port=hooks_port,
         )
         if check:
             raise typer.Exit(check_orders(options))

@@ -41,7 +41,9 @@ class Options:
         mapping: the TOML file that describes its columns.
         url: the site to read, for a source that reads the web, and
         product_path: the pattern of its product pages' paths, and
-        every: how long from one round over it to the next; None leaves it to the source.
+        every: how long from one round over it to the next, or from one reading of connected shops to the next; None
+            leaves it to the source.
+        hooks_port: receive connected shops' webhooks there; None does not.
     """
 
     bootstrap: str = "127.0.0.1:19092"
@@ -59,6 +61,7 @@ class Options:
     url: str | None = None
     product_path: str | None = None
     every: timedelta | None = None
+    hooks_port: int | None = None
 
 
 class Stop:

@@ -1,0 +1,162 @@
+"""What is known of connected shops' orders: what was published of each, what was refused, how far each shop was read.
+
+One SQLite file, written by one thread. It is the cursor as well: what is not in it is not sure to be on the log. What
+is written is visible to the writer at once, and kept from ``commit`` on, after Kafka acknowledged all of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from producers import state
+from producers.connect.woocommerce import VOID
+
+FILE: Final = "connected-orders.sqlite"
+SCHEMA: Final = """
+create table if not exists orders (
+    shop text, order_id text, modified_ms integer not null, digest blob not null, total integer not null,
+    refunds text not null,
+    primary key (shop, order_id)) without rowid;
+create table if not exists refused (
+    shop text, what text, reason text not null,
+    primary key (shop, what)) without rowid;
+create table if not exists wanted (
+    shop text, order_id text, head text not null, version integer not null,
+    primary key (shop, order_id)) without rowid;
+create table if not exists positions (
+    shop text primary key, history_ms integer, is_history_done integer not null default 0, changes_ms integer)
+    without rowid;
+"""
+
+
+class Known(NamedTuple):
+    """An order that was seen: its newest state, what was counted of it, and its refunds that were."""
+
+    modified_ms: int
+    digest: bytes
+    total: int
+    refund_ids: frozenset[str]
+
+
+class Wanted(NamedTuple):
+    """An order with refunds that are still to be read. ``version`` grows when another one is made."""
+
+    order_id: str
+    head: dict[str, str]
+    version: int
+
+
+class Position(NamedTuple):
+    """How far a shop was read: its history by the time of placing, then its changes by the time of changing."""
+
+    history_ms: int | None
+    is_history_done: bool
+    changes_ms: int | None
+
+
+class Memory:
+    """Of the thread that made it only."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = state.opened(path)
+        self._database.execute("pragma synchronous=normal")  # a lost last commit only publishes some events again
+        self._database.executescript(SCHEMA)
+
+    def order(self, shop: str, order_id: str) -> Known | None:
+        """What is known of an order; None when it was never seen."""
+        row = self._database.execute(
+            "select modified_ms, digest, total, refunds from orders where shop = ? and order_id = ?", (shop, order_id)
+        ).fetchone()
+        return None if row is None else Known(row[0], row[1], row[2], frozenset(filter(None, row[3].split(","))))
+
+    def keep(self, shop: str, order_id: str, known: Known) -> None:
+        """An order's event, or a refund's, is being published; or a newer state of the order was seen."""
+        self._begin()
+        values = (shop, order_id, known.modified_ms, known.digest, known.total, ",".join(sorted(known.refund_ids)))
+        self._database.execute("insert or replace into orders values (?, ?, ?, ?, ?, ?)", values)
+
+    def refuse(self, shop: str, what: str, reason: str) -> bool:
+        """Whether this is news: the same was not refused for the same reason before."""
+        row = self._database.execute("select reason from refused where shop = ? and what = ?", (shop, what)).fetchone()
+        if row is not None and row[0] == reason:
+            return False
+        self._begin()
+        self._database.execute("insert or replace into refused values (?, ?, ?)", (shop, what, reason))
+        return True
+
+    def want_refunds(self, shop: str, order_id: str, head: Mapping[str, str]) -> None:
+        """An order has refunds that are not read yet."""
+        self._begin()
+        self._database.execute(
+            "insert into wanted values (?, ?, ?, 1) on conflict (shop, order_id) do update set version = version + 1",
+            (shop, order_id, json.dumps(dict(head))),
+        )
+
+    def wanted(self, shop: str) -> list[Wanted]:
+        """The shop's orders with such refunds."""
+        rows = self._database.execute("select order_id, head, version from wanted where shop = ?", (shop,))
+        return [Wanted(order_id, json.loads(head), version) for order_id, head, version in rows]
+
+    def done(self, shop: str, wanted: Wanted) -> None:
+        """The refunds that there were at this version are read."""
+        self._begin()
+        self._database.execute(
+            "delete from wanted where shop = ? and order_id = ? and version = ?",
+            (shop, wanted.order_id, wanted.version),
+        )
+
+    def position(self, shop: str) -> Position:
+        """How far the shop is read."""
+        row = self._database.execute(
+            "select history_ms, is_history_done, changes_ms from positions where shop = ?", (shop,)
+        ).fetchone()
+        return Position(row[0], bool(row[1]), row[2]) if row else Position(None, False, None)
+
+    def move(self, shop: str, position: Position) -> None:
+        """The shop is read as far as this."""
+        self._begin()
+        self._database.execute("insert or replace into positions values (?, ?, ?, ?)", (shop, *position))
+
+    def commit(self) -> None:
+        """All that was written is on the log."""
+        if self._database.in_transaction:
+            self._database.execute("commit")
+
+    def close(self) -> None:
+        """Close the file; what was not committed is as if it never was."""
+        self._database.close()
+
+    def _begin(self) -> None:
+        if not self._database.in_transaction:
+            self._database.execute("begin")
+
+
+class Progress(NamedTuple):
+    """How far a shop is, for people: events published of it, refusals, and whether its history is read."""
+
+    orders: int
+    refunds: int
+    refused: int
+    is_history_done: bool
+
+
+def progress(folder: Path, shop: str) -> Progress:
+    """What the memory in ``folder`` knows of a shop; nothing when there is none yet."""
+    database = state.to_read(folder / FILE, "positions")
+    if database is None:
+        return Progress(0, 0, 0, False)
+    try:
+        orders, refunds = database.execute(
+            "select count(*), coalesce(sum(case when refunds = '' then 0"
+            " else length(refunds) - length(replace(refunds, ',', '')) + 1 end), 0)"
+            " from orders where shop = ? and digest <> ?",
+            (shop, VOID),
+        ).fetchone()
+        (refused,) = database.execute("select count(*) from refused where shop = ?", (shop,)).fetchone()
+        done = database.execute("select is_history_done from positions where shop = ?", (shop,)).fetchone()
+    finally:
+        database.close()
+    return Progress(orders, refunds, refused, bool(done and done[0]))

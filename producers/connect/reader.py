@@ -1,0 +1,133 @@
+"""Reads one connected shop by its API: its history, then at intervals what changed, and refunds as they are wanted.
+
+Changes are read from a while before the newest one seen: a change may show up a little after its time. Where the
+reading is, is kept with what was read, so that a kill costs one page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+import structlog
+
+from producers.connect.api import Api, ShopRefuses, since_1970
+from producers.connect.connections import Connection
+from producers.connect.intake import Intake
+from producers.connect.memory import Position, Wanted
+from producers.connect.writer import Writer
+from schemas.binary import EPOCH
+from schemas.errors import Misconfigured, Retryable
+
+OVERLAP: Final = timedelta(minutes=5)
+AGAIN_SECONDS: Final = 60.0  # after a shop or Kafka was away
+
+
+class Reader:
+    """One shop's. ``is_live`` from when its history is on the log: until then, what its webhooks say waits for it."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        api: Api,
+        writer: Writer,
+        *,
+        every_seconds: float,
+        log: structlog.stdlib.BoundLogger,
+    ) -> None:
+        self._connection = connection
+        self._api = api
+        self._writer = writer
+        self._every = every_seconds
+        self._log = log.bind(shop=connection.name)
+        self._refunds_wanted = asyncio.Event()
+        self.is_live = False
+
+    async def run(self) -> None:
+        """Read until cancelled. A shop or a Kafka that is away is tried again."""
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while True:
+            try:
+                if loop.time() >= due:
+                    await self.catch_up()
+                    due = loop.time() + self._every
+                else:
+                    await self.read_refunds()
+            except (Retryable, ShopRefuses, Misconfigured) as error:
+                self._log.warning("not read; trying again", problem=str(error), seconds=AGAIN_SECONDS)
+                due = min(due, loop.time()) + AGAIN_SECONDS
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._refunds_wanted.wait(), max(0.0, due - loop.time()))
+
+    def want_refunds(self) -> None:
+        """Read those that are wanted, soon."""
+        self._refunds_wanted.set()
+
+    async def catch_up(self) -> None:
+        """Read what is missing of the history, then what changed.
+
+        Raises ShopAway, ShopRefuses, BrokerUnavailable or DeliveryFailed; what was read until then is kept.
+        """
+        position = await self._position()
+        if not position.is_history_done:
+            position = await self._read_history(position)
+        self.is_live = True
+        await self._read_changes(position)
+        await self.read_refunds()
+
+    async def read_refunds(self) -> None:
+        """Read the refunds of every order that has new ones. Raises as ``catch_up``."""
+        self._refunds_wanted.clear()
+        wanted = await self._writer.write(lambda intake: intake.memory.wanted(self._connection.name))
+        if not wanted:
+            return
+        read: list[tuple[Wanted, list[bytes]]] = []
+        for each in wanted:
+            read.append((each, await self._api.refunds(each.order_id)))
+        await self._writer.write(lambda intake: intake.take_refunds(self._connection, read))
+        self._log.info("refunds read", orders=len(read))
+
+    async def _position(self) -> Position:
+        return await self._writer.write(lambda intake: intake.memory.position(self._connection.name))
+
+    async def _read_history(self, position: Position) -> Position:
+        """Orders by the time of placing, from where it was left, so that none comes late; then their refunds."""
+        since = self._connection.since - timedelta(seconds=1)
+        if position.changes_ms is None:
+            newest = await self._api.newest_change()
+            position = position._replace(changes_ms=_ms(newest or since))
+        after = since if position.history_ms is None else since_1970(position.history_ms) - timedelta(seconds=1)
+        orders = 0
+        async for page in self._api.orders(by="date", after=after):
+            position = position._replace(history_ms=_ms(page.until))
+            await self._take_page(page.bodies, position)
+            orders += len(page.bodies)
+        await self.read_refunds()
+        position = position._replace(is_history_done=True)
+        await self._take_page([], position)
+        self._log.info("history read", orders=orders)
+        return position
+
+    async def _read_changes(self, position: Position) -> None:
+        assert position.changes_ms is not None
+        newest, orders = position.changes_ms, 0
+        async for page in self._api.orders(by="modified", after=since_1970(newest) - OVERLAP):
+            newest = max(newest, _ms(page.until))
+            await self._take_page(page.bodies, position._replace(changes_ms=newest))
+            orders += len(page.bodies)
+        self._log.info("changes read", orders=orders)
+
+    async def _take_page(self, bodies: list[bytes], position: Position) -> None:
+        await self._writer.write(partial(_taken, self._connection, bodies, position))
+
+
+def _taken(connection: Connection, bodies: list[bytes], position: Position, intake: Intake) -> None:
+    intake.take_page(connection, bodies, position)
+
+
+def _ms(at: datetime) -> int:
+    return (at - EPOCH) // timedelta(milliseconds=1)

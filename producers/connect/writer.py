@@ -1,0 +1,84 @@
+"""Everything that wants onto the log comes here: one thread publishes, and one wait for Kafka serves all who came."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from producers.connect.intake import Intake
+from producers.publisher import DeliveryFailed
+from schemas.errors import BrokerUnavailable
+
+T = TypeVar("T")
+Work = Callable[[Intake], T]
+
+
+class Writer:
+    """Runs work in the intake's thread. ``run`` must be running for ``write`` to come back."""
+
+    def __init__(self, make_intake: Callable[[], Intake]) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="intake")
+        self._make = make_intake
+        self._intake: Intake | None = None
+        self._waiting: list[tuple[Work[Any], asyncio.Future[Any]]] = []
+        self._came = asyncio.Event()
+
+    async def write(self, work: Work[T]) -> T:
+        """What the work returns, once all that it took is on the log and remembered.
+
+        Raises BrokerUnavailable when Kafka did not acknowledge it in time (it may yet), and what the work raises.
+        """
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((work, done))
+        self._came.set()
+        return await done
+
+    async def run(self) -> None:
+        """Serve until cancelled. Raises DeliveryFailed when Kafka refused events for good."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await self._came.wait()
+                self._came.clear()
+                batch, self._waiting = self._waiting, []
+                outcomes = await loop.run_in_executor(self._thread, self._do, [work for work, _ in batch])
+                for (_, done), outcome in zip(batch, outcomes, strict=True):
+                    _settle(done, outcome)
+                fatal = next((each for each in outcomes if isinstance(each, DeliveryFailed)), None)
+                if fatal is not None:
+                    raise fatal
+        finally:
+            for _, done in self._waiting:
+                done.cancel()
+            await loop.run_in_executor(self._thread, self._close)
+            self._thread.shutdown(wait=False)
+
+    def _do(self, works: list[Work[Any]]) -> list[Any]:
+        """What each work came to: its result, or an exception."""
+        self._intake = self._intake or self._make()
+        outcomes: list[Any] = []
+        for work in works:
+            try:
+                outcomes.append(work(self._intake))
+            except Exception as error:
+                outcomes.append(error)
+        try:
+            self._intake.commit()
+        except (BrokerUnavailable, DeliveryFailed) as error:
+            return [error] * len(works)
+        return outcomes
+
+    def _close(self) -> None:
+        if self._intake is not None:
+            self._intake.memory.close()
+
+
+def _settle(done: asyncio.Future[Any], outcome: Any) -> None:
+    if done.done():  # who asked went away
+        return
+    if isinstance(outcome, Exception):
+        done.set_exception(outcome)
+    else:
+        done.set_result(outcome)

@@ -1,0 +1,178 @@
+"""A connected shop without a process of its own: the real intake, reader and receiver, in the test's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import structlog
+from aiohttp import web
+
+from producers.connect.api import Api
+from producers.connect.connections import Connection, Credentials
+from producers.connect.intake import Intake
+from producers.connect.memory import FILE, Memory
+from producers.connect.reader import Reader
+from producers.connect.receiver import Receiver
+from producers.connect.writer import Writer
+from producers.publisher import Publisher
+from producers.runner import Options, Run, Stop
+from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
+from producers.sources import source
+from schemas import catalogue
+from schemas.catalogue import Event
+from schemas.registry import Registry
+from tests.shops.woocommerce import Day, WooCommerce
+
+LETTERS = catalogue.event("ops.dead_letter")
+
+
+async def at_once(seconds: float) -> None:
+    """A pause that does not last."""
+
+
+def connection_of(shop: WooCommerce, name: str, since: datetime) -> Connection:
+    credentials = Credentials(
+        consumer_key=shop.consumer_key, consumer_secret=shop.consumer_secret, webhook_secret=shop.webhook_secret
+    )
+    return Connection(
+        name=name, platform="woocommerce", url=shop.url, since=since, credentials=credentials, guest_key=b"g" * 32
+    )
+
+
+@dataclass
+class Followed:
+    """A shop that is followed: what a test may ask of it."""
+
+    shop: WooCommerce
+    connection: Connection
+    writer: Writer
+    reader: Reader
+    receiver: Receiver
+    url: str
+    session: aiohttp.ClientSession
+
+    async def deliver(self, body: bytes, headers: dict[str, str] | None = None, to: str = "") -> int:
+        """Post a webhook; the answer's status."""
+        url = f"{self.url}/hooks/woocommerce/{to or self.connection.name}"
+        async with self.session.post(url, data=io.BytesIO(body), headers=headers or self.shop.signed(body)) as response:
+            return response.status
+
+    async def take(self, body: bytes) -> None:
+        """Take a delivery as the receiver does, without HTTP."""
+        await self.writer.write(lambda intake: intake.take(self.connection, body))
+
+
+@asynccontextmanager
+async def following(
+    publisher: Publisher, folder: Path, connection: Connection, shop: WooCommerce
+) -> AsyncIterator[Any]:
+    """The parts of one connected shop, from here until it is left. The reader reads when the test says."""
+    this = Run(
+        source=source("connections"),
+        options=Options(state=folder),
+        publisher=publisher,
+        stop=Stop(),
+        log=structlog.get_logger(),
+    )
+    writer = Writer(lambda: Intake(this, Memory(folder / FILE)))
+    writing = asyncio.create_task(writer.run())
+    async with aiohttp.ClientSession() as session:
+        api = Api(session, connection.url, connection.credentials, pause=at_once)
+        reader = Reader(connection, api, writer, every_seconds=3600, log=this.log)
+        receiver = Receiver(writer, lambda name: (connection, reader) if name == connection.name else None)
+        server = web.AppRunner(receiver.application(), access_log=None, shutdown_timeout=0.2)
+        await server.setup()
+        await web.TCPSite(server, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{server.addresses[0][1]}"
+        try:
+            yield Followed(shop, connection, writer, reader, receiver, url, session)
+        finally:
+            await server.cleanup()
+            writing.cancel()
+            with suppress(asyncio.CancelledError):
+                await writing
+
+
+@pytest.fixture(scope="session")
+def publisher(stack: Any) -> Publisher:
+    made = Publisher(stack.kafka, Registry(stack.registry_url), client_id="test-connections", currency="EUR")
+    made.open((ORDER_PLACED, ORDER_REFUNDED))
+    return made
+
+
+@pytest.fixture
+def shop() -> Iterator[WooCommerce]:
+    with WooCommerce().serving() as serving:
+        yield serving
+
+
+class Published:
+    """What came onto the log of one shop since this was made."""
+
+    def __init__(self, log_of: Callable[..., Any], name: str) -> None:
+        self._log = log_of(ORDER_PLACED, ORDER_REFUNDED, LETTERS)
+        self._name = name
+
+    def orders(self) -> list[dict[str, Any]]:
+        return [record for record in self._log.records(ORDER_PLACED.topic) if record["source"] == self._name]
+
+    def refunds(self) -> list[dict[str, Any]]:
+        return [record for record in self._log.records(ORDER_REFUNDED.topic) if record["source"] == self._name]
+
+    def times_by_partition(self, event: Event) -> dict[int, list[datetime]]:
+        """When each partition's events were, in the order of the log."""
+        found: dict[int, list[datetime]] = defaultdict(list)
+        records = zip(self._log.messages(event.topic), self._log.records(event.topic), strict=True)
+        for message, record in records:
+            if record["source"] == self._name:
+                found[message.partition()].append(record["occurred_at"])
+        return found
+
+    def letters(self) -> list[tuple[str, bytes]]:
+        """Each dead letter's reason, and its bytes."""
+        found = []
+        for message in self._log.messages(LETTERS.topic):
+            headers = {name.removeprefix("__connect.errors."): value.decode() for name, value in message.headers()}
+            if headers.get("shop") == self._name:
+                found.append((headers["exception.message"], message.value()))
+        return found
+
+
+def days_of(orders: list[dict[str, Any]], refunds: list[dict[str, Any]]) -> dict[str, Day]:
+    """The sums by day, UTC, of records as the log has them."""
+    sums: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in orders:
+        day = sums[record["occurred_at"].strftime("%Y-%m-%d")]
+        day["orders"] += 1
+        day["shipping"] += _cents(record["shipping_amount"])
+        day["tax"] += _cents(record["tax_amount"])
+        for line in record["lines"]:
+            day["units"] += line["quantity"]
+            day["gross"] += _cents(line["quantity"] * line["unit_price"])
+            day["discount"] += _cents(line["discount_amount"])
+    for record in refunds:
+        day = sums[record["occurred_at"].strftime("%Y-%m-%d")]
+        day["refunds"] += 1
+        day["refunded"] += _cents(record["amount"])
+    return {day: Day(**counts) for day, counts in sums.items()}
+
+
+def _cents(amount: Decimal) -> int:
+    return int(amount * 100)
+
+
+def changed(body: bytes, **fields: Any) -> bytes:
+    """An order's JSON with other values."""
+    return json.dumps({**json.loads(body), **fields}).encode()

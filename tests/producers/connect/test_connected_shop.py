@@ -1,0 +1,200 @@
+"""A connected shop against a real Kafka: every order once, to the cent, whatever becomes of its deliveries."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from producers.connect.memory import progress
+from producers.publisher import Publisher
+from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
+from tests.producers.connect.conftest import Published, changed, connection_of, days_of, following
+from tests.shops.woocommerce import Delivery, WooCommerce
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def name() -> str:
+    return f"shop-{uuid.uuid4().hex[:12]}"
+
+
+def live(shop: WooCommerce, random: Random, steps: int) -> list[Delivery]:
+    """Some hours of the shop: orders are placed, paid, given up, sent and refunded; each step is a delivery."""
+    deliveries: list[Delivery] = []
+    for _ in range(steps):
+        shop.now += timedelta(seconds=random.choice([0, 0, 1, 60, 3000]))
+        pending = [order for order in shop.orders.values() if order.status in ("pending", "checkout-draft")]
+        counted = [order for order in shop.counted() if order.status != "refunded"]
+        step = random.random()
+        if step < 0.5 or not counted:
+            order = shop.place(status=random.choice(["pending", "processing", "on-hold", "checkout-draft", "packed"]))
+        elif step < 0.75 and pending:
+            order = shop.change(random.choice(pending), status=random.choice(["processing", "cancelled", "failed"]))
+        elif step < 0.85:
+            order = shop.change(random.choice(counted), status="completed")
+        else:
+            order = random.choice(counted)
+            shop.refund(order, whole=random.random() < 0.3)
+        deliveries.append(shop.delivery(order))
+    return deliveries
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), past=st.integers(0, 30), steps=st.integers(1, 40))
+def test_any_order_of_deliveries_doubled_and_with_gaps_ends_in_the_shops_own_totals(
+    seed: int, past: int, steps: int, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    random, name = Random(seed), f"shop-{uuid.uuid4().hex[:12]}"  # an example is a shop that nobody has seen
+    shop = WooCommerce(seed=seed)
+    shop.now -= 2 * DAY
+    published = Published(log_of, name)
+
+    async def run() -> None:
+        connection = connection_of(shop, name, shop.now - DAY)
+        async with following(publisher, tmp_path / name, connection, shop) as followed:
+            await followed.reader.catch_up()
+            sent = [each for each in live(shop, random, steps) for _ in range(random.choice([0, 1, 1, 1, 2]))]
+            random.shuffle(sent)
+            for delivery in sent:
+                await followed.take(delivery.body)
+                if random.random() < 0.1:
+                    await followed.reader.read_refunds()
+            shop.faults = random.sample(["429", "500", "cut", "503"], 2)
+            await followed.reader.catch_up()
+
+    (tmp_path / name).mkdir()
+    with shop.serving():
+        live(shop, random, past)
+        asyncio.run(run())
+    orders, refunds = published.orders(), published.refunds()
+    assert days_of(orders, refunds) == shop.days()
+    assert {order["order_id"] for order in orders} == {f"{name}-{order.id}" for order in shop.counted()}
+    assert len({record["event_id"] for record in orders + refunds}) == len(orders + refunds)
+    assert published.letters() == []
+    done = progress(tmp_path / name, name)
+    assert (done.orders, done.refunds, done.refused) == (len(orders), len(refunds), 0)
+
+
+def test_history_comes_in_the_order_of_time_so_that_none_of_it_is_late(
+    shop: WooCommerce, name: str, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    begin = shop.now - 300 * DAY
+    placed = [shop.place(at=begin + timedelta(hours=29 * i)) for i in range(240)]
+    shop.place(at=begin - DAY)  # before the day from which orders are wanted
+    for order in placed[::7]:
+        shop.refund(order, at=min(shop.now, order.created + timedelta(days=shop.random.randint(1, 60))))
+    published = Published(log_of, name)
+
+    async def run() -> None:
+        async with following(publisher, tmp_path, connection_of(shop, name, begin), shop) as followed:
+            await followed.reader.catch_up()
+
+    asyncio.run(run())
+    orders, refunds = published.orders(), published.refunds()
+    assert len(orders) == 240
+    assert len(refunds) == 35
+    for event in (ORDER_PLACED, ORDER_REFUNDED):
+        for times in published.times_by_partition(event).values():
+            assert times == sorted(times)
+
+
+def test_a_kill_in_the_middle_of_the_history_costs_a_page_and_counts_nothing_twice(
+    shop: WooCommerce, name: str, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    for i in range(320):
+        shop.place(at=shop.now - timedelta(minutes=320 - i))
+    connection = connection_of(shop, name, shop.now - DAY)
+    published = Published(log_of, name)
+
+    async def until_killed() -> None:
+        """The shop is gone after two pages, and so are we, with a page published that is not remembered."""
+        async with following(publisher, tmp_path, connection, shop) as followed:
+            pages = followed.reader._api.orders(by="date", after=connection.since)
+            shop.faults = []
+            first = await anext(pages)
+            await followed.reader._take_page(first.bodies, await followed.reader._position())
+            second = await anext(pages)
+            followed.writer._intake.memory.commit = lambda: None
+            await followed.reader._take_page(second.bodies, await followed.reader._position())
+
+    async def again() -> None:
+        async with following(publisher, tmp_path, connection, shop) as followed:
+            await followed.reader.catch_up()
+
+    asyncio.run(until_killed())
+    asyncio.run(again())
+    orders = published.orders()
+    assert len(orders) == 420  # the page that was not remembered came again, under the same ids
+    once = {record["event_id"]: record for record in orders}
+    assert days_of(list(once.values()), []) == shop.days()
+
+
+def test_a_correction_is_a_dead_letter_that_says_so_once_and_the_first_version_counts(
+    shop: WooCommerce, name: str, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    edited, cancelled, deleted, refunded = (shop.place() for _ in range(4))
+    refund = shop.refund(refunded)
+    published = Published(log_of, name)
+    total = f"{edited.total / 100:.2f}"
+
+    async def run() -> None:
+        async with following(publisher, tmp_path, connection_of(shop, name, shop.now - DAY), shop) as followed:
+            await followed.reader.catch_up()
+            shop.now += timedelta(minutes=1)
+            edited.fee += 100
+            refunded.refunds.clear()
+            for order in (edited, refunded, shop.change(cancelled, status="cancelled")):
+                shop.change(order)
+            for _ in range(2):
+                await followed.take(shop.delivery(edited).body)
+                await followed.take(shop.delivery(deleted, "order.deleted").body)
+                await followed.reader.catch_up()
+
+    asyncio.run(run())
+    assert len(published.orders()) == 4
+    assert len(published.refunds()) == 1
+    letters = dict(published.letters())
+    assert len(letters) == len(published.letters()) == 4
+    said = sorted(letters)
+    assert f"order {cancelled.id} of {name} was counted, and is cancelled now: the first version still counts" in said
+    assert f"order {deleted.id} of {name} was counted, and was deleted: the first version still counts" in said
+    assert any(
+        f"order {edited.id} of {name} was counted with a total of {total} and was changed" in text for text in said
+    )
+    assert any(f"refund {refund.id} of order {refunded.id} of {name} was counted and deleted" in text for text in said)
+
+
+def test_a_malformed_order_is_a_dead_letter_with_its_bytes_and_the_reader_goes_on(
+    shop: WooCommerce, name: str, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    good = [shop.place() for _ in range(3)]
+    shop.place(spoilt={"total": "much", "billing": {"email": "odd"}})
+    shop.place(currency="USD")
+    shop.place(spoilt={"date_created_gmt": None, "date_modified_gmt": None})
+    published = Published(log_of, name)
+
+    async def run() -> None:
+        async with following(publisher, tmp_path, connection_of(shop, name, shop.now - DAY), shop) as followed:
+            await followed.reader.catch_up()
+            await followed.reader.catch_up()
+            body = changed(shop.delivery(good[0]).body, line_items="none")
+            assert await followed.deliver(body) == 200
+            assert await followed.deliver(b"not JSON") == 200
+
+    asyncio.run(run())
+    assert len(published.orders()) == 3
+    letters = {reason.partition(" is ")[0]: body for reason, body in published.letters()}
+    assert len(published.letters()) == 5
+    assert b'"total": "much"' in letters["total"]
+    assert letters["it"] if "it" in letters else b"not JSON" in letters.values()
+    assert any("USD" in reason for reason, _ in published.letters())

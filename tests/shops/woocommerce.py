@@ -1,0 +1,265 @@
+"""A stand-in for a WooCommerce shop: its REST API v3 (wc/v3, as of WooCommerce 9 and 10) and its webhooks, over HTTP.
+
+It answers what a reader of orders asks: the index, the currency's setting, orders and their refunds, with Basic
+authentication, pages and their headers, and the filters by time. It keeps the truth about its orders apart from what it
+answers, in whole cents and never from the JSON, and misbehaves when it is told to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+import json
+import random
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, NamedTuple
+
+from aiohttp import web
+
+from tests.shops.woocommerce_orders import Order, Refunded, Sold, order_json, refund_json
+
+COUNTED = {"processing", "on-hold", "completed", "refunded", "packed"}  # the last is a shop's own
+Fault = Literal["429", "500", "503", "cut"]
+
+
+class Day(NamedTuple):
+    """The truth about a day, UTC, in cents."""
+
+    orders: int = 0
+    units: int = 0
+    gross: int = 0
+    discount: int = 0
+    shipping: int = 0
+    tax: int = 0
+    refunds: int = 0
+    refunded: int = 0
+
+
+class Delivery(NamedTuple):
+    """A webhook's request."""
+
+    order_id: int
+    body: bytes
+    headers: dict[str, str]
+
+
+class WooCommerce:
+    """The shop. Its methods are for tests, and may be called while it serves."""
+
+    def __init__(self, *, seed: int = 1, currency: str = "EUR", now: datetime | None = None) -> None:
+        self.random = random.Random(seed)
+        self.currency = currency
+        self.now = now or datetime.now(UTC).replace(microsecond=0)
+        self.consumer_key = f"ck_{self.random.getrandbits(160):040x}"
+        self.consumer_secret = f"cs_{self.random.getrandbits(160):040x}"
+        self.webhook_secret = "set by whoever connects"
+        self.orders: dict[int, Order] = {}
+        self.trashed: set[int] = set()
+        self.faults: list[Fault] = []
+        self.before_list: Callable[[], None] | None = None
+        self.asked: Counter[str] = Counter()
+        self.requests: list[str] = []
+        self.url = ""
+        self._next = 100
+        self._lock = threading.RLock()
+
+    # What happens in the shop
+
+    def place(self, *, at: datetime | None = None, status: str = "processing", **more: Any) -> Order:
+        """A new order, drawn by chance; prices include tax, so that rounding leaves a cent here and there."""
+        with self._lock:
+            chance, created = self.random, at or self.now
+            lines = [self._line() for _ in range(chance.randint(1, 4))]
+            shipping = chance.choice([0, 490, 495])
+            number = chance.choice([0, chance.randint(1, 40)])
+            drawn = {
+                "lines": lines,
+                "shipping": shipping,
+                "shipping_tax": shipping * 19 // 100,
+                "email": f"visitor{number or chance.randint(100, 120)}@mail.example",
+                "customer_id": number,
+                "country": chance.choice(["DE", "FR", "NL"]),
+                "fee": chance.choice([0, 0, 0, 250]),
+                "currency": self.currency,
+            }
+            order = Order(id=self._number(), created=created, modified=created, status=status, **{**drawn, **more})
+            self.orders[order.id] = order
+            return order
+
+    def change(self, order: Order, *, at: datetime | None = None, status: str | None = None) -> Order:
+        """A new status, or any change that moves the time of changing."""
+        with self._lock:
+            order.status = status or order.status
+            order.modified = max(order.modified, at or self.now)
+            return order
+
+    def refund(self, order: Order, *, at: datetime | None = None, whole: bool = False) -> Refunded:
+        """Pay a line back, with its tax; or all that is left, and the order is refunded."""
+        with self._lock:
+            when, lines = at or self.now, order.lines if whole else order.lines[:1]
+            back = [(line, line.quantity, line.total) for line in lines] if not order.refunds else []
+            left = order.total - sum(each.amount for each in order.refunds)
+            amount = left if whole else min(left, sum(line.paid for line, _, _ in back) or min(left, 100))
+            refund = Refunded(self._number(), when, amount, back)
+            order.refunds.append(refund)
+            self.change(order, at=when, status="refunded" if amount == left else None)
+            return refund
+
+    def trash(self, order: Order) -> None:
+        with self._lock:
+            self.trashed.add(order.id)
+
+    # What is true of it
+
+    def counted(self) -> list[Order]:
+        """Orders that WooCommerce's reports count."""
+        return [o for o in self.orders.values() if o.status in COUNTED and o.id not in self.trashed]
+
+    def days(self) -> dict[str, Day]:
+        """The truth by day, UTC: orders on the day they were placed, refunds on the day they were made."""
+        sums: dict[str, Counter[str]] = defaultdict(Counter)
+        for order in self.counted():
+            day = sums[order.created.strftime("%Y-%m-%d")]
+            day["orders"] += 1
+            day["units"] += sum(line.quantity for line in order.lines) + bool(order.fee)
+            day["gross"] += order.goods + order.discount
+            day["discount"] += order.discount
+            day["shipping"] += order.shipping
+            day["tax"] += order.tax
+            for refund in order.refunds:
+                other = sums[refund.at.strftime("%Y-%m-%d")]
+                other["refunds"] += 1
+                other["refunded"] += refund.amount
+        return {day: Day(**counts) for day, counts in sums.items()}
+
+    # What it says
+
+    def delivery(self, order: Order, topic: str = "order.updated") -> Delivery:
+        """The webhook's request with the order as it is now."""
+        with self._lock:
+            body = json.dumps({"id": order.id} if topic == "order.deleted" else order_json(order)).encode()
+        return Delivery(order.id, body, self.signed(body, topic))
+
+    def signed(self, body: bytes, topic: str = "order.updated") -> dict[str, str]:
+        digest = hmac.digest(self.webhook_secret.encode(), body, "sha256")
+        return {
+            "Content-Type": "application/json",
+            "X-WC-Webhook-Source": self.url + "/",
+            "X-WC-Webhook-Topic": topic,
+            "X-WC-Webhook-Resource": topic.partition(".")[0],
+            "X-WC-Webhook-Event": topic.partition(".")[2],
+            "X-WC-Webhook-Signature": base64.b64encode(digest).decode(),
+            "X-WC-Webhook-ID": "7",
+            "X-WC-Webhook-Delivery-ID": f"{self.random.getrandbits(128):032x}",
+        }
+
+    # How it answers
+
+    def application(self) -> web.Application:
+        app = web.Application(middlewares=[self._misbehave])
+        app.router.add_get("/wp-json/", self._index)
+        app.router.add_get("/wp-json/wc/v3/settings/general/woocommerce_currency", self._currency)
+        app.router.add_get("/wp-json/wc/v3/orders", self._orders)
+        app.router.add_get(r"/wp-json/wc/v3/orders/{id:\d+}/refunds", self._refunds)
+        return app
+
+    @contextmanager
+    def serving(self) -> Iterator[WooCommerce]:
+        """A real server on loopback from here until it is left, in a thread of its own."""
+        loop, ready, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+
+        async def serve() -> None:
+            runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=0.2)
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            ready.set()
+            await stop.wait()
+            await runner.cleanup()
+
+        thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
+        thread.start()
+        assert ready.wait(10)
+        try:
+            yield self
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join(10)
+            loop.close()
+
+    @web.middleware
+    async def _misbehave(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        self.asked[request.path] += 1
+        self.requests.append(str(request.rel_url))
+        fault = self.faults.pop(0) if self.faults else None
+        if fault == "429":
+            return web.Response(status=429, headers={"Retry-After": "1"})
+        if fault in ("500", "503"):
+            return web.Response(status=int(fault), text="<p>There has been a critical error on this website.</p>")
+        if request.path != "/wp-json/" and not self._is_allowed(request):
+            said = {"code": "woocommerce_rest_cannot_view", "message": "No.", "data": {"status": 401}}
+            return web.json_response(said, status=401)
+        response: web.Response = await handler(request)
+        if fault == "cut":
+            assert isinstance(response.body, bytes)
+            return web.Response(body=response.body[: len(response.body) // 2], headers=response.headers)
+        return response
+
+    def _is_allowed(self, request: web.Request) -> bool:
+        said = request.headers.get("Authorization", "").removeprefix("Basic ")
+        return base64.b64decode(said).decode() == f"{self.consumer_key}:{self.consumer_secret}"
+
+    async def _index(self, request: web.Request) -> web.Response:
+        said = {"name": "Bikes & more", "url": self.url, "gmt_offset": "1", "timezone_string": "Europe/Berlin"}
+        return web.json_response({**said, "namespaces": ["wp/v2", "wc/v1", "wc/v2", "wc/v3"]})
+
+    async def _currency(self, request: web.Request) -> web.Response:
+        return web.json_response({"id": "woocommerce_currency", "value": self.currency, "default": "USD"})
+
+    async def _orders(self, request: web.Request) -> web.Response:
+        if self.before_list is not None:
+            self.before_list()
+        query = request.query
+        with self._lock:
+            found = [order for order in self.orders.values() if order.id not in self.trashed]
+            excluded = {int(each) for each in query.get("exclude", "").split(",") if each}
+            found = [order for order in found if order.id not in excluded]
+            is_gmt = query.get("dates_are_gmt") == "true"
+            for name, column in (("after", "created"), ("modified_after", "modified")):
+                if name in query:
+                    after = datetime.fromisoformat(query[name]).replace(tzinfo=UTC)
+                    after -= timedelta() if is_gmt else timedelta(hours=1)
+                    found = [order for order in found if getattr(order, column) > after]
+            column = {"date": "created", "modified": "modified", "id": "id"}[query.get("orderby", "date")]
+            found.sort(key=lambda order: (getattr(order, column), order.id), reverse=query.get("order") != "asc")
+            return self._page(request, [order_json(order) for order in found])
+
+    async def _refunds(self, request: web.Request) -> web.Response:
+        with self._lock:
+            order = self.orders.get(int(request.match_info["id"]))
+            if order is None or order.id in self.trashed:
+                return web.json_response({"code": "woocommerce_rest_invalid_order_id"}, status=404)
+            return self._page(request, [refund_json(each) for each in order.refunds])
+
+    def _page(self, request: web.Request, found: list[dict[str, Any]]) -> web.Response:
+        page, size = int(request.query.get("page", 1)), min(int(request.query.get("per_page", 10)), 100)
+        headers = {"X-WP-Total": str(len(found)), "X-WP-TotalPages": str(-(-len(found) // size))}
+        return web.json_response(found[(page - 1) * size : page * size], headers=headers)
+
+    def _number(self) -> int:
+        """Orders and refunds are numbered together, as posts are."""
+        self._next += self.random.randint(1, 3)
+        return self._next
+
+    def _line(self) -> Sold:
+        chance = self.random
+        product, quantity = chance.randint(1, 60), chance.randint(1, 3)
+        whole = quantity * (500 + 37 * product)
+        paid = whole if chance.random() < 0.7 else whole * 90 // 100
+        return Sold(f"SKU-{product}" if product % 5 else "", product, quantity, whole, paid)

@@ -1,0 +1,173 @@
+"""A WooCommerce order in whole cents, and as the REST API v3 (wc/v3) writes it. The shapes are the vendor's; the values
+are made up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+TAX = 19  # per cent, in the price
+
+
+class Sold(NamedTuple):
+    """A line: units, and in cents the price of all of them before and after the discount, tax in it."""
+
+    sku: str
+    product_id: int
+    quantity: int
+    whole: int
+    paid: int
+
+    @property
+    def subtotal(self) -> int:
+        return _share(self.whole, 100, 100 + TAX)
+
+    @property
+    def total(self) -> int:
+        return _share(self.paid, 100, 100 + TAX)
+
+
+@dataclass
+class Refunded:
+    id: int
+    at: datetime
+    amount: int
+    lines: list[tuple[Sold, int, int]]  # units and cents that came back
+
+
+@dataclass
+class Order:
+    id: int
+    created: datetime
+    modified: datetime
+    status: str
+    lines: list[Sold]
+    shipping: int
+    shipping_tax: int
+    email: str
+    customer_id: int
+    country: str
+    fee: int = 0
+    currency: str = "EUR"
+    refunds: list[Refunded] = field(default_factory=list)
+    spoilt: dict[str, Any] = field(default_factory=dict)  # what its JSON says instead
+
+    @property
+    def tax(self) -> int:
+        """Rounded once, as the shop does when it rounds taxes at the subtotal: not the sum of the lines' taxes."""
+        return _share(sum(line.paid for line in self.lines), TAX, 100 + TAX) + self.shipping_tax
+
+    @property
+    def total(self) -> int:
+        return sum(line.paid for line in self.lines) + self.fee + self.shipping + self.shipping_tax
+
+    @property
+    def goods(self) -> int:
+        """What was sold, without tax and shipping: what the shop calls net sales."""
+        return self.total - self.tax - self.shipping
+
+    @property
+    def discount(self) -> int:
+        return sum(line.subtotal - line.total for line in self.lines)
+
+
+def order_json(order: Order) -> dict[str, Any]:
+    """An order as the API writes it."""
+    address = {"first_name": "Nobody", "last_name": "Special", "city": "Anywhere", "country": order.country}
+    found = {
+        "id": order.id,
+        "parent_id": 0,
+        "status": order.status,
+        "currency": order.currency,
+        "version": "9.8.1",
+        "prices_include_tax": True,
+        "date_created": _local(order.created),
+        "date_modified": _local(order.modified),
+        "discount_total": _money(order.discount),
+        "discount_tax": "0.00",
+        "shipping_total": _money(order.shipping),
+        "shipping_tax": _money(order.shipping_tax),
+        "cart_tax": _money(order.tax - order.shipping_tax),
+        "total": _money(order.total),
+        "total_tax": _money(order.tax),
+        "customer_id": order.customer_id,
+        "order_key": f"wc_order_{order.id:x}",
+        "billing": {**address, "email": order.email, "phone": "0"},
+        "shipping": address,
+        "payment_method": "bacs",
+        "created_via": "checkout",
+        "date_completed": None,
+        "date_paid": None,
+        "number": str(order.id),
+        "meta_data": [],
+        "line_items": [_item(index, line) for index, line in enumerate(order.lines, start=1)],
+        "tax_lines": [],
+        "shipping_lines": [],
+        "fee_lines": [_fee(order.fee)] if order.fee else [],
+        "coupon_lines": [],
+        "refunds": [{"id": r.id, "reason": "", "total": f"-{_money(r.amount)}"} for r in order.refunds],
+        "date_created_gmt": _gmt(order.created),
+        "date_modified_gmt": _gmt(order.modified),
+        "currency_symbol": "€",
+    }
+    return found | order.spoilt
+
+
+def _item(index: int, line: Sold) -> dict[str, Any]:
+    return {
+        "id": index,
+        "name": f"Product {line.product_id}",
+        "product_id": line.product_id,
+        "variation_id": 0,
+        "quantity": line.quantity,
+        "tax_class": "",
+        "subtotal": _money(line.subtotal),
+        "subtotal_tax": _money(line.paid - line.total),
+        "total": _money(line.total),
+        "total_tax": _money(line.paid - line.total),
+        "taxes": [],
+        "meta_data": [],
+        "sku": line.sku or None,
+        "price": line.total / line.quantity / 100,
+    }
+
+
+def _fee(cents: int) -> dict[str, Any]:
+    return {"id": 90, "name": "Packing", "total": _money(cents), "total_tax": "0.00"}
+
+
+def refund_json(refund: Refunded) -> dict[str, Any]:
+    lines = [
+        {**_item(index, line), "quantity": -units, "subtotal": f"-{_money(cents)}", "total": f"-{_money(cents)}"}
+        for index, (line, units, cents) in enumerate(refund.lines, start=1)
+    ]
+    return {
+        "id": refund.id,
+        "date_created": _local(refund.at),
+        "date_created_gmt": _gmt(refund.at),
+        "amount": _money(refund.amount),
+        "reason": "Too small",
+        "refunded_by": 1,
+        "refunded_payment": False,
+        "meta_data": [],
+        "line_items": lines,
+    }
+
+
+def _money(cents: int) -> str:
+    return f"{cents // 100}.{cents % 100:02d}"
+
+
+def _gmt(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _local(at: datetime) -> str:
+    return _gmt(at + timedelta(hours=1))
+
+
+def _share(cents: int, part: int, whole: int) -> int:
+    """So much of an amount, rounded half up."""
+    return (2 * cents * part + whole) // (2 * whole)
