@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     sources_metrics_port: Port = Field(19410, description="metrics of further sources: this port and those after it")
     alerts_port: Port = Field(19402, description="health of the alert daemon")
 
+    hooks_port: Port = Field(19403, description="webhooks of connected shops")
+
     postgres_password: str = Field("insights", min_length=1)
     kafka_heap_mb: int = Field(512, ge=256)
     registry_heap_mb: int = Field(256, ge=128)
@@ -87,6 +89,7 @@ class Settings(BaseSettings):
     restate_late_minutes: int = Field(60, ge=1, description="time between runs that count late events")
     dbt_minutes: int = Field(5, ge=0, description="time between builds of the marts; 0: only on request")
     parallelism: Parallelism = 1
+    connected_minutes: int = Field(60, ge=1, description="time between readings of what changed in connected shops")
 
     alert_webhook_url: Secret = Field(None, description="alerts are posted here as JSON")
     alert_webhook_secret: Secret = Field(None, description="signs webhook messages, by HMAC-SHA256")
@@ -152,6 +155,10 @@ class Settings(BaseSettings):
     @property
     def shop_url(self) -> str:
         return f"http://{HOST}:{self.shop_port}"
+
+    @property
+    def hooks_url(self) -> str:
+        return f"http://{HOST}:{self.hooks_port}"
 
     @property
     def alerts_url(self) -> str:

@@ -6,6 +6,7 @@ producers/sources.py.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from schemas.errors import BrokerUnavailable, RowsRefused
 from schemas.plural import counted
 from warehouse.deployment import Deployment
 
+CONNECTIONS = "connections"
 # With which codes a source ends that has read all of its file.
 FILE_ENDS = {
     0: "finished",
@@ -52,6 +54,7 @@ class UpPlan:
         mapping: the TOML file that describes its columns.
         rate: events per second of the synthetic shop; None takes the setting.
         seed: of the synthetic shop; None takes the setting.
+        connected: follow the connected shops, instead of the synthetic one.
     """
 
     daemons: bool = True
@@ -60,17 +63,27 @@ class UpPlan:
     mapping: Path | None = None
     rate: float | None = None
     seed: int | None = None
+    connected: bool = False
 
     @property
     def source(self) -> str:
         """The part that publishes the past."""
+        if self.connected:
+            return CONNECTIONS
         return "orders" if self.history_file else "shop-events"
+
+
+def plan_in(config: Path) -> UpPlan:
+    """The plan in the file that `insights up` wrote for the supervisor."""
+    plan = json.loads(config.read_text())["plan"]
+    return UpPlan(**{**plan, **{key: Path(plan[key]) for key in ("history_file", "mapping") if plan[key]}})
 
 
 def everything(settings: Settings, plan: UpPlan) -> list[Part | Task | Recurring]:
     """Every part, task and recurring job, in an order in which each comes after what it needs."""
     started = daemons(settings, plan) if plan.daemons else []
-    return [*servers(settings), *tasks(settings), *recurring_jobs(settings, plan), *started]
+    followed = [_connections(settings)] if plan.connected else []
+    return [*servers(settings), *tasks(settings), *recurring_jobs(settings, plan), *started, *followed]
 
 
 def tasks(settings: Settings) -> list[Task]:
@@ -175,7 +188,7 @@ def _marts(settings: Settings, plan: UpPlan) -> Recurring:
 
 
 def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
-    """The page, the demo shop, the alert daemon and the producers."""
+    """The page, the alert daemon, and what is synthetic unless a shop is connected: the demo shop and the producers."""
     python = _python_environment()
     seed = settings.seed if plan.seed is None else plan.seed
     rate = settings.rate if plan.rate is None else plan.rate
@@ -191,6 +204,12 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
             after=("tables",),
             cwd=PROJECT,
         ),
+        _alerts(settings, python),
+        *further_sources(settings, SOURCES),
+    ]
+    if plan.connected:
+        return found
+    found.append(
         Part(
             name="shop",
             command=[*shop_site, "--state", str(settings.producers_dir)],
@@ -198,13 +217,12 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
             healthy=partial(http_ok, f"{settings.shop_url}/robots.txt"),
             endpoint=settings.shop_url,
             cwd=PROJECT,
-        ),
-        _alerts(settings, python),
-    ]
+        )
+    )
     pages = ["--url", settings.shop_url, "--seed", str(seed)]
     past = [] if plan.history_file else ["--history", plan.history or settings.history]
     catalog = _producer(settings, "catalog", settings.catalog_metrics_port, [*pages, *past], ("job", "shop"))
-    found += [catalog, *further_sources(settings, SOURCES)]
+    found.append(catalog)
     if plan.history_file:
         columns = ["--mapping", str(plan.mapping)] if plan.mapping else []
         arguments = ["--from-file", str(plan.history_file), *columns]
@@ -255,6 +273,14 @@ def _producer(
         cwd=PROJECT,
         stop_seconds=30,
     )
+
+
+def _connections(settings: Settings) -> Part:
+    """The connected shops: their webhooks, their history, and what changed."""
+    every = ["--every", f"{settings.connected_minutes}m", "--hooks-port", str(settings.hooks_port)]
+    part = _producer(settings, CONNECTIONS, settings.metrics_port, every, ("job",))
+    health = f"{settings.hooks_url}/health"
+    return replace(part, healthy=partial(http_ok, health), endpoint=health)
 
 
 def _python_environment() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import psutil
 from insights import dbt_run, jars
 from insights.settings import PROJECT, Settings
 from insights.shop_currency import keep_currency
-from insights.stack.composition import UpPlan, everything
+from insights.stack.composition import CONNECTIONS, UpPlan, everything
 from insights.stack.past import PAST_SECONDS, Past
 from insights.stack.process_record import Record, end_process, process_of, read_state
 from insights.stack.states import log_path, supervisor_process
@@ -66,9 +67,36 @@ def up(settings: Settings, plan: UpPlan, report: Report) -> None:
     await_all(settings, [t.name for t in things if not (plan.daemons and t.name == "marts")], report)
     if plan.daemons:
         past = Past(settings, plan.source)
-        _await_numbers(settings, report)
+        if not plan.connected:  # a shop may have sold nothing yet
+            _await_numbers(settings, report)
         if await_past(past, report, PAST_SECONDS):
             _await_first_marts(settings, report)
+
+
+def follow_connections(settings: Settings, report: Report, *, connected: bool) -> None:
+    """Has a running stack follow the connected shops from now on, or no longer. Blocks until it does.
+
+    Raises Misconfigured when no stack is running, and StackNotUp.
+    """
+    supervisor = supervisor_process(settings)
+    if supervisor is None:
+        raise Misconfigured(f"no stack is running in {settings.home}; `insights up` starts it")
+    config = settings.run_dir / "config.json"
+    written = json.loads(config.read_text())
+    written["plan"]["connected"] = connected
+    _write_config(config, json.dumps(written, indent=1))
+    supervisor.send_signal(signal.SIGHUP)
+    if connected:
+        await_all(settings, [CONNECTIONS], report)
+        return
+    deadline = time.monotonic() + DOWN_SECONDS
+    while CONNECTIONS in read_state(settings.run_dir) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+
+
+def _write_config(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
 
 
 def _fetch_jars(settings: Settings, report: Report) -> None:
@@ -94,8 +122,7 @@ def _start_supervisor(settings: Settings, plan: UpPlan) -> None:
                 " `insights up`"
             )
         return
-    config.touch(mode=0o600)
-    config.write_text(wanted)
+    _write_config(config, wanted)
     _forget_tasks(settings)
     subprocess.Popen(  # noqa: S603
         ["/bin/sh", "-c", RESPAWN, sys.executable, str(config), str(settings.logs_dir / "supervisor.out")],

@@ -15,6 +15,8 @@ from confluent_kafka.admin import AdminClient
 from insights.settings import Settings
 from insights.stack.process_record import Record, read_state
 from insights.stack.recurring_jobs import Command
+from producers.connect.connections import names
+from producers.connect.memory import progress
 from producers.shop.shop_state import published_until
 from reconciliation.topic_counts import QUIET, Recorded, read_log, read_recorded
 from schemas.catalogue import avro_events
@@ -30,7 +32,9 @@ POLL_SECONDS = 1.0
 
 
 class Past:
-    """The past that ``source``, a part of the stack, publishes: ``shop-events``, or ``orders`` of a file."""
+    """The past that ``source``, a part of the stack, publishes: ``shop-events``, ``orders`` of a file, or
+    ``connections`` of real shops.
+    """
 
     def __init__(
         self, settings: Settings, source: str, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -63,6 +67,9 @@ class Past:
 
     def is_published(self) -> bool:
         """Whether the source is through with the past: at the clock, or at the end of its file."""
+        if self._source == "connections":
+            folder = self._settings.producers_dir
+            return all(progress(folder, shop).is_history_done for shop in names(folder))
         if self._source == "orders":
             return read_state(self._settings.run_dir).get("orders", Record()).state == "done"
         until = published_until(self._settings.producers_dir / "shop.sqlite")

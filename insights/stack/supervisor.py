@@ -57,13 +57,16 @@ class Supervisor:
         run_dir: Path,
         logs_dir: Path,
         before_stop: Task | None = None,
+        compose: Callable[[], Sequence[Thing]] | None = None,
         clock: Callable[[], float] = time.time,
     ):
         self._clock = clock
         self._run_dir = run_dir
         self._logs_dir = logs_dir
         self._before_stop = before_stop
+        self._compose = compose
         self._stop = threading.Event()
+        self._recompose = threading.Event()
         self._written = ""
         known = read_state(run_dir)
         self._kept = {t.name: self._kept_of(t, known.get(t.name)) for t in things}
@@ -92,13 +95,30 @@ class Supervisor:
         """Safe in a signal handler."""
         self._stop.set()
 
+    def request_compose(self) -> None:
+        """Ask it to compose its things again. Safe in a signal handler."""
+        self._recompose.set()
+
     def run(self) -> None:
         """Blocks until a stop is requested. Leaves nothing running that it started or adopted."""
         while not self._stop.is_set():
+            if self._recompose.is_set():
+                self._recompose.clear()
+                self.compose_again()
             self.tick(time.monotonic())
             self._stop.wait(TICK_SECONDS)
         self._stop_everything()
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def compose_again(self) -> None:
+        """Begin and end parts, as they are composed now. What stays is not touched. Blocks while a part ends."""
+        assert self._compose is not None
+        things = {thing.name: thing for thing in self._compose()}
+        for name, kept in list(self._kept.items()):
+            if name not in things and isinstance(kept.what, Part):
+                self._end_part(kept, kept.what)
+                del self._kept[name]
+        self._kept |= {name: self._kept_of(thing, None) for name, thing in things.items() if name not in self._kept}
 
     def tick(self, now: float) -> None:
         """Checks everything once; never blocks."""
@@ -351,23 +371,24 @@ def main(config: Path) -> None:
     """The supervisor's process: `python -m insights.stack.supervisor CONFIG`, where CONFIG is what `up` wrote."""
     # Imported here: `insights down` and status need none of it.
     from flink import job_control
-    from insights.stack.composition import UpPlan, everything
+    from insights.stack.composition import everything, plan_in
     from insights.wiring import deployment
 
-    written = json.loads(config.read_text())
-    settings = Settings.model_validate(written["settings"])
-    paths = {key: Path(written["plan"][key]) for key in ("history_file", "mapping") if written["plan"][key]}
-    plan = UpPlan(**{**written["plan"], **paths})
+    settings = Settings.model_validate(json.loads(config.read_text())["settings"])
     savepoint = Task(
         name="savepoint",
         run=lambda: f"the job's state is in {', '.join(job_control.stop(deployment(settings), hold=False))}",
     )
+
+    def compose() -> list[Thing]:
+        return [*everything(settings, plan_in(config))]
+
     supervisor = Supervisor(
-        everything(settings, plan), run_dir=settings.run_dir, logs_dir=settings.logs_dir, before_stop=savepoint
+        compose(), run_dir=settings.run_dir, logs_dir=settings.logs_dir, before_stop=savepoint, compose=compose
     )
     signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())
     signal.signal(signal.SIGINT, lambda *_: supervisor.request_stop())
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, lambda *_: supervisor.request_compose())
     me = Record(pid=os.getpid(), started=psutil.Process().create_time(), state="running")
     (settings.run_dir / "supervisor.json").write_text(json.dumps(asdict(me)))
     supervisor.run()

@@ -312,3 +312,26 @@ def test_a_recurring_job_that_a_release_renamed_is_dropped_and_runs_under_its_ne
 
     wait_until(ticked)
     assert read_state(tmp_path).keys() == {"reconciliation"}
+
+
+def test_parts_begin_and_end_as_things_are_composed_again(tmp_path: Path) -> None:
+    def part(name: str) -> Part:
+        command = [sys.executable, "-c", "import time; time.sleep(1000)"]
+        return Part(name=name, command=command, environment={}, healthy=lambda: True, endpoint="")
+
+    composed = [part("kafka"), part("shop")]
+    supervisor = Supervisor(composed, run_dir=tmp_path, logs_dir=tmp_path, compose=lambda: composed)
+
+    def running() -> dict[str, int | None]:
+        supervisor.tick(0.0)
+        return {name: record.pid for name, record in read_state(tmp_path).items() if record.state == "running"}
+
+    before = wait_until(lambda: len(found := running()) == 2 and found)
+    composed[1] = part("connections")
+    supervisor.compose_again()
+    after = wait_until(lambda: len(found := running()) == 2 and found)
+    assert after.keys() == {"kafka", "connections"}
+    assert after["kafka"] == before["kafka"]
+    assert not psutil.pid_exists(before["shop"] or 0)
+    for record in read_state(tmp_path).values():
+        kill_family(record)
