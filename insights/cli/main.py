@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ import typer
 
 from insights.cli import (
     alert_commands,
+    connect_commands,
     dbt_commands,
     export_commands,
     flink_commands,
@@ -37,6 +39,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(connect_commands.app, name="connect")
 app.add_typer(schema_commands.app, name="schemas")
 app.add_typer(flink_commands.app, name="flink")
 app.add_typer(replay_commands.app, name="replay")
@@ -125,6 +128,7 @@ def up(
 
     settings = load_settings()
     plan = up_plan(history, mapping, rate=rate, seed=seed, daemons=not no_producers)
+    plan = with_connections(settings, plan)
     check_shops_currency(settings, plan)
     was_stopped = flink_commands.end_stop(settings)
     if is_up(settings):
@@ -179,6 +183,19 @@ def up_plan(
         rate=rate,
         seed=seed,
     )
+
+
+def with_connections(settings: Settings, plan: UpPlan) -> UpPlan:
+    """The plan, which follows the connected shops if there are any. Raises Misconfigured for both kinds of a past."""
+    from producers.connect.connections import names
+
+    shops = names(settings.producers_dir) if plan.daemons else []
+    if shops and (plan.history or plan.history_file or plan.rate or plan.seed is not None):
+        raise Misconfigured(
+            f"{', '.join(shops)} is connected, and brings its own history: leave out --history, --rate and --seed, or"
+            " choose another folder with INSIGHTS_HOME"
+        )
+    return replace(plan, connected=bool(shops))
 
 
 def check_shops_currency(settings: Settings, plan: UpPlan) -> None:

@@ -1,0 +1,206 @@
+"""``insights connect``: a real shop's orders, instead of the synthetic shop's."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from insights.cli import runtime
+from insights.settings import Settings, load_settings
+from schemas.errors import Misconfigured
+from schemas.plural import counted
+
+if TYPE_CHECKING:
+    from producers.connect.api import About
+    from producers.connect.connections import Connection, Credentials
+
+app = runtime.group("Connect your own shop: its orders and refunds.", example="insights connect woocommerce")
+Url = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help="The shop's address, for example https://bikes.example.")
+]
+CredentialsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--credentials", metavar="FILE", help="A file with the consumer key and the secret; - reads standard input."
+    ),
+]
+Since = Annotated[
+    str | None, typer.Option("--from", metavar="DATE", help="Read orders placed since then, for example 2025-01-01.")
+]
+Name = Annotated[
+    str | None,
+    typer.Option("--name", metavar="NAME", help="What the shop is called here. Default: made of its address."),
+]
+ShopName = Annotated[str, typer.Argument(metavar="NAME", help="Its name in `insights connect list`.")]
+
+
+@app.command()
+def woocommerce(url: Url = None, credentials: CredentialsFile = None, since: Since = None, name: Name = None) -> None:
+    """Connect a WooCommerce shop. Asks for what no option says, and checks the shop before it keeps anything.
+
+    Example: insights connect woocommerce --url https://bikes.example --from 2025-01-01
+    """
+    from insights.shop_currency import keep_currency
+    from producers.connect.api import address
+    from producers.connect.connections import Connections, name_of
+
+    settings = load_settings()
+    check_has_no_synthetic_past(settings)
+    where = address(url or typer.prompt("Address of the shop"))
+    secrets = credentials_of(credentials)
+    start = day(since or typer.prompt("Orders from when on", default=f"{date.today() - timedelta(days=365)}"))
+    about = look_at(where, secrets)
+    check_currency(settings, about)
+    keep_currency(settings)
+    settings.run_dir.mkdir(parents=True, exist_ok=True)  # by it `insights clean` knows the folder
+    connection = Connections(settings.producers_dir).add(
+        name=name or name_of(where), platform="woocommerce", url=where, since=start, credentials=secrets
+    )
+    runtime.say(
+        f"{about.title} is connected as {connection.name}: {counted(about.orders, 'order')} of all times, in"
+        f" {about.currency}; those since {start:%Y-%m-%d} are read.",
+        style="bold green",
+    )
+    say_webhooks(settings, connection)
+    follow(settings)
+
+
+@app.command("list")
+def list_() -> None:
+    """List the connected shops, and how far each is read.
+
+    Example: insights connect list
+    """
+    from insights.cli import connect_views
+    from producers.connect.connections import Connections, names
+    from producers.connect.memory import progress
+
+    folder = load_settings().producers_dir
+    found = [Connections(folder).get(name) for name in names(folder)]
+    if not found:
+        runtime.say("No shop is connected; `insights connect woocommerce` connects one.")
+        return
+    runtime.show(connect_views.connections_table([(each, progress(folder, each.name)) for each in found]))
+
+
+@app.command()
+def remove(name: ShopName) -> None:
+    """Forget a shop: no more of its orders are read, and its credentials are destroyed. What was counted stays.
+
+    Example: insights connect remove bikes
+    """
+    from insights.stack.control import follow_connections
+    from insights.stack.states import supervisor_process
+    from producers.connect.connections import Connections, names
+
+    settings = load_settings()
+    Connections(settings.producers_dir).remove(name)
+    runtime.say(f"{name} is removed, and its credentials are destroyed. Delete its webhooks and its key in the shop.")
+    if not names(settings.producers_dir) and supervisor_process(settings) is not None:
+        follow_connections(settings, lambda step: None, connected=False)
+
+
+def check_has_no_synthetic_past(settings: Settings) -> None:
+    """Raises Misconfigured when the data folder holds the synthetic shop's sales: a real shop's would be added."""
+    from producers.shop.shop_state import published_until
+
+    if published_until(settings.producers_dir / "shop.sqlite") is not None:
+        raise Misconfigured(
+            f"the data in {settings.home} are the synthetic shop's, and your shop's would be added to them. Remove them"
+            " with `insights clean`, or choose another folder with INSIGHTS_HOME; then connect the shop again"
+        )
+
+
+def credentials_of(file: Path | None) -> Credentials:
+    """The key and the secret, from a file or asked for without showing them. Raises Misconfigured."""
+    import secrets
+
+    from producers.connect.connections import Credentials
+
+    if file is None:
+        said = typer.prompt("Consumer key and secret, with a space between them (not shown)", hide_input=True)
+    elif str(file) == "-":
+        said = sys.stdin.read()
+    else:
+        try:
+            said = file.expanduser().read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Misconfigured(f"{file} can't be read: {error}") from error
+    words = said.split()
+    if len(words) != 2 or not words[0].startswith("ck_") or not words[1].startswith("cs_"):
+        raise Misconfigured(
+            "a consumer key begins with ck_, and its secret with cs_; give both, with a space or a new line between"
+            " them. WooCommerce > Settings > Advanced > REST API makes them, with the permission to read"
+        )
+    return Credentials(consumer_key=words[0], consumer_secret=words[1], webhook_secret=secrets.token_urlsafe(32))
+
+
+def day(text: str) -> datetime:
+    """The beginning of a day, UTC. Raises Misconfigured for anything else."""
+    try:
+        return datetime.combine(date.fromisoformat(text.strip()), datetime.min.time(), UTC)
+    except ValueError as error:
+        raise Misconfigured(f"{text!r} is not a date; write it as 2025-01-01") from error
+
+
+def look_at(url: str, credentials: Credentials) -> About:
+    """What the shop says of itself. Blocks for some seconds. Raises Misconfigured, ShopRefuses or ShopAway."""
+    import asyncio
+
+    import aiohttp
+
+    from producers.connect.api import Api
+
+    async def look() -> About:
+        async with aiohttp.ClientSession() as session:
+            return await Api(session, url, credentials, attempts=2).about()
+
+    return asyncio.run(look())
+
+
+def check_currency(settings: Settings, about: About) -> None:
+    """Raises Misconfigured when the shop sells in another currency than the data folder's."""
+    from insights.shop_currency import currency_of
+
+    here = currency_of(settings)
+    if about.currency != here:
+        raise Misconfigured(
+            f"{about.title} sells in {about.currency}, and {settings.home} is for {here}: amounts in two currencies"
+            f" can't be added. Set INSIGHTS_CURRENCY={about.currency}, with a folder of its own (INSIGHTS_HOME)"
+        )
+
+
+def say_webhooks(settings: Settings, connection: Connection) -> None:
+    """Where the shop shall send what happens. The only time that the secret is shown."""
+    runtime.say("")
+    runtime.say(
+        "To have orders within seconds, add three webhooks in the shop (WooCommerce > Settings > Advanced > Webhooks),"
+        " for the topics Order created, Order updated and Order deleted, each with"
+    )
+    runtime.say(f"  Delivery URL  {settings.hooks_url}/hooks/woocommerce/{connection.name}")
+    runtime.say(f"  Secret        {connection.credentials.webhook_secret}")
+    runtime.say("  API version   WP REST API Integration v3")
+    runtime.say(
+        "A shop on another machine needs an https address of yours that leads to that port in place of"
+        f" {settings.hooks_url}. The secret is not shown again. Without webhooks the shop is read every"
+        f" {counted(settings.connected_minutes, 'minute')}."
+    )
+    runtime.say("")
+
+
+def follow(settings: Settings) -> None:
+    """Have a running stack follow the shop, or say how to start one."""
+    from insights.cli import progress
+    from insights.stack.control import follow_connections
+    from insights.stack.states import supervisor_process
+
+    if supervisor_process(settings) is None:
+        runtime.say("`insights up` starts everything and shows the shop's numbers when its history is counted.")
+        return
+    with progress.steps(runtime.out) as report:
+        follow_connections(settings, report, connected=True)
+    runtime.say(f"Its history is being read; `insights connect list` says how far. The page: {settings.page_url}")

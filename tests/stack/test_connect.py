@@ -1,0 +1,239 @@
+"""``insights connect``: a real shop's orders in a running stack, and what is wrong said at once."""
+
+from __future__ import annotations
+
+import base64
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import psycopg
+import pytest
+from typer.testing import CliRunner, Result
+
+from insights.cli.connect_commands import credentials_of
+from insights.cli.main import app, with_connections
+from insights.settings import Settings
+from insights.stack.composition import Part, UpPlan, everything
+from insights.stack.past import Past
+from insights.stack.states import part_states
+from producers.connect.connections import KEYS_FILE, Connections, Credentials, name_of, names
+from producers.connect.memory import FILE, Memory, Position, progress
+from producers.shop.shop_state import Cursor, ShopState
+from schemas.errors import Misconfigured
+from tests.conftest import environment_of, wait_until
+from tests.shops.woocommerce import WooCommerce
+
+RUNNER = CliRunner()
+OPENS = Credentials(consumer_key="ck_key", consumer_secret="cs_secret", webhook_secret="hook")
+SALES = """
+select to_char(occurred_at, 'YYYY-MM-DD'), count(distinct order_id), sum(sales_amount)
+from events.order_lines where order_id like %s group by 1
+"""
+
+
+@pytest.fixture
+def shop() -> Iterator[WooCommerce]:
+    with WooCommerce().serving() as serving:
+        yield serving
+
+
+@pytest.fixture
+def settings(tmp_path: Path, apart: Callable[..., Settings]) -> Settings:
+    return apart(tmp_path / "home")
+
+
+@pytest.fixture
+def run(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs `insights` where no stack is up."""
+    for name, value in environment_of(settings).items():
+        monkeypatch.setenv(name, value)
+    return lambda *arguments, **more: RUNNER.invoke(app, list(arguments), **more)
+
+
+def key_file(shop: WooCommerce, folder: Path) -> str:
+    path = folder / "key"
+    path.write_text(f"{shop.consumer_key}\n{shop.consumer_secret}\n")
+    return str(path)
+
+
+def files_with(folder: Path, *texts: str) -> list[tuple[Path, str]]:
+    """Files under a folder that hold one of the texts, however they are written."""
+    found = []
+    for path in (each for each in folder.rglob("*") if each.is_file() and not each.is_symlink()):
+        try:
+            content = path.read_bytes()
+        except OSError:  # a server tidied it away
+            continue
+        found += [(path, text) for text in texts if text.encode() in content]
+    return found
+
+
+def test_a_connected_shop_is_on_the_page_and_its_deliveries_follow_within_seconds(
+    shop: WooCommerce, stack: Settings, stack_environment: dict[str, str], tmp_path: Path, monkeypatch: Any
+) -> None:
+    for variable, value in stack_environment.items():
+        monkeypatch.setenv(variable, value)
+    name, guest = f"shop-{uuid.uuid4().hex[:12]}", f"{uuid.uuid4().hex}@mail.example"
+    begin = shop.now - timedelta(hours=5)
+    placed = [shop.place(at=begin + timedelta(minutes=3 * i), customer_id=0, email=guest) for i in range(40)]
+    shop.place(status="pending")
+    asked = ["connect", "woocommerce", "--url", shop.url, "--credentials", key_file(shop, tmp_path), "--name", name]
+    connected = RUNNER.invoke(app, [*asked, "--from", f"{begin - timedelta(days=1):%Y-%m-%d}"])
+    try:
+        assert connected.exit_code == 0, connected.output
+        assert f"Bikes & more is connected as {name}: 41 orders" in connected.stdout
+        url, secret = re.findall(r"^ +(?:Delivery URL|Secret) +(\S+)$", connected.stdout, re.MULTILINE)
+        assert url == f"{stack.hooks_url}/hooks/woocommerce/{name}"
+        shop.webhook_secret = secret
+        wait_until(lambda: progress(stack.producers_dir, name).is_history_done, what="its history is read")
+        with psycopg.connect(stack.postgres_dsn, autocommit=True) as connection:
+
+            def sales() -> dict[str, tuple[int, Decimal]]:
+                return {day: (n, total) for day, n, total in connection.execute(SALES, (f"{name}-%",))}
+
+            def truth() -> dict[str, tuple[int, Decimal]]:
+                days = shop.days().items()
+                return {day: (sums.orders, Decimal(sums.gross - sums.discount) / 100) for day, sums in days}
+
+            wait_until(lambda: sales() == truth(), what="the tables have the shop's own totals")
+            shop.now += timedelta(seconds=int(time.time() - shop.now.timestamp()))
+            delivery, began = shop.delivery(shop.place()), time.monotonic()
+            with urlopen(Request(url, delivery.body, delivery.headers, method="POST")) as answer:
+                assert answer.status == 200
+            answered = time.monotonic()
+            wait_until(lambda: sales() == truth(), what="the delivery is in the tables", every=0.02)
+            print(f"answered after {answered - began:.3f} s, in the table after {time.monotonic() - began:.3f} s")
+        listed = RUNNER.invoke(app, ["connect", "list"]).stdout
+        assert re.search(rf"{name} +{begin - timedelta(days=1):%Y-%m-%d} +41 +0 +0 +complete", listed)
+        assert len(placed) == 40
+    finally:
+        removed = RUNNER.invoke(app, ["connect", "remove", name])
+    assert removed.exit_code == 0, removed.output
+    assert "connections" not in {part.name for part in part_states(stack)}
+    assert names(stack.producers_dir) == []
+    secrets = (shop.consumer_key, shop.consumer_secret, shop.webhook_secret)
+    basic = base64.b64encode(f"{shop.consumer_key}:{shop.consumer_secret}".encode()).decode()
+    assert files_with(stack.home, *secrets, basic, guest) == []
+    assert not any(text in connected.output + listed + removed.output for text in secrets[:2])
+
+
+def test_credentials_are_kept_encrypted_and_their_key_goes_with_them(tmp_path: Path, shop: WooCommerce) -> None:
+    kept, since = Connections(tmp_path), shop.now
+    first = kept.add(name="bikes", platform="woocommerce", url=shop.url, since=since, credentials=OPENS)
+    assert kept.get("bikes") == first
+    assert first.credentials == OPENS
+    assert not any(text in repr(first) for text in ("ck_key", "cs_secret", "hook", repr(first.guest_key)))
+    assert files_with(tmp_path, "ck_key", "cs_secret") == []
+    assert {path.name: oct(path.stat().st_mode)[-3:] for path in tmp_path.iterdir() if "sqlite" in path.name} == {
+        "connections.sqlite": "600",
+        "keys.sqlite": "600",
+    }
+    with pytest.raises(Misconfigured, match="bikes is connected already"):
+        kept.add(name="bikes", platform="woocommerce", url=shop.url, since=since, credentials=OPENS)
+    copied = (tmp_path / "connections.sqlite").read_bytes()
+    kept.remove("bikes")
+    assert names(tmp_path) == []
+    (tmp_path / "connections.sqlite").write_bytes(copied)  # a backup of it opens nothing
+    with pytest.raises(Misconfigured, match=rf"their key is not in {tmp_path / KEYS_FILE}"):
+        kept.get("bikes")
+    kept.remove("bikes")
+    again = kept.add(name="bikes", platform="woocommerce", url=shop.url, since=since, credentials=OPENS)
+    assert again.guest_key == first.guest_key
+
+
+def test_a_first_connection_says_what_comes_next(run: Callable[..., Result], shop: WooCommerce, settings: Any) -> None:
+    answers = f"{shop.url}/\n{shop.consumer_key} {shop.consumer_secret}\n\n"
+    connected = run("connect", "woocommerce", input=answers)
+    assert connected.exit_code == 0, connected.output
+    assert connected.stdout.count("?") + connected.stdout.count("]: ") + connected.stdout.count("shop: ") <= 3
+    assert "`insights up` starts everything" in connected.stdout
+    assert shop.consumer_secret not in connected.output
+    assert names(settings.producers_dir) == [name_of(shop.url)]
+    assert "being read" in run("connect", "list").stdout
+    assert run("connect", "remove", name_of(shop.url)).exit_code == 0
+    assert "No shop is connected" in run("connect", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "reason"),
+    [
+        (("--url", "http://bikes.example"), "ck_1 cs_1", "is not encrypted"),
+        ((), "ck_1", "a consumer key begins with ck_, and its secret with cs_"),
+        ((), "ck_1 cs_1", "does not accept the consumer key and secret"),
+        (("--from", "last year"), "", "'last year' is not a date"),
+        (("--name", "My shop"), "", "'My shop' can't be a shop's name here"),
+        (("--url", "https://127.0.0.1:1"), "", "did not answer as it should"),
+    ],
+)
+def test_what_is_wrong_is_said_at_once_and_nothing_is_kept(
+    arguments: tuple[str, ...], key: str, reason: str, run: Callable[..., Result], shop: WooCommerce, settings: Settings
+) -> None:
+    given = {"--url": shop.url, "--from": "2026-01-01", **dict(zip(arguments[::2], arguments[1::2], strict=True))}
+    words = [word for pair in given.items() for word in pair]
+    said = key or f"{shop.consumer_key} {shop.consumer_secret}"
+    refused = run("connect", "woocommerce", *words, "--credentials", "-", input=said)
+    assert refused.exit_code == 1
+    assert reason in " ".join(refused.stderr.split())
+    assert names(settings.producers_dir) == []
+
+
+def test_a_shop_in_another_currency_is_refused(run: Callable[..., Result], shop: WooCommerce, tmp_path: Path) -> None:
+    shop.currency = "USD"
+    asked = ("connect", "woocommerce", "--url", shop.url, "--credentials", key_file(shop, tmp_path))
+    refused = run(*asked, "--from", "2026-01-01")
+    assert refused.exit_code == 1
+    assert "sells in USD" in " ".join(refused.stderr.split())
+    assert "INSIGHTS_CURRENCY=USD" in " ".join(refused.stderr.split())
+
+
+def test_a_shop_is_not_added_to_the_synthetic_one(run: Callable[..., Result], settings: Settings) -> None:
+    settings.producers_dir.mkdir(parents=True)
+    state = ShopState(settings.producers_dir / "shop.sqlite", {})
+    state.commit(Cursor(origin=0, minute=29_000_000, done=0, customers_from=0, written_ms=0), [])
+    state.close()
+    refused = run("connect", "woocommerce")
+    assert refused.exit_code == 1
+    assert "are the synthetic shop's" in " ".join(refused.stderr.split())
+
+
+def test_a_file_of_credentials_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="key can't be read"):
+        credentials_of(tmp_path / "key")
+
+
+def test_a_stack_with_connected_shops_has_nothing_synthetic(settings: Settings) -> None:
+    settings.producers_dir.mkdir(parents=True)
+    assert not with_connections(settings, UpPlan()).connected
+    Connections(settings.producers_dir).add(
+        name="bikes", platform="woocommerce", url="https://a.b", since=WooCommerce().now, credentials=OPENS
+    )
+    plan = with_connections(settings, UpPlan())
+    parts = {part.name: part for part in everything(settings, plan) if isinstance(part, Part)}
+    assert {"connections", "page", "alerts"} < parts.keys()
+    assert not {"shop", "shop-events", "catalog", "orders"} & parts.keys()
+    assert str(settings.hooks_port) in parts["connections"].command
+    assert not with_connections(settings, UpPlan(daemons=False)).connected
+    with pytest.raises(Misconfigured, match="bikes is connected, and brings its own history"):
+        with_connections(settings, replace(UpPlan(), history="12h"))
+
+
+def test_the_past_of_connected_shops_is_published_when_each_ones_history_is_read(settings: Settings) -> None:
+    settings.producers_dir.mkdir(parents=True)
+    for name in ("bikes", "chains"):
+        Connections(settings.producers_dir).add(
+            name=name, platform="woocommerce", url="https://a.b", since=WooCommerce().now, credentials=OPENS
+        )
+    memory = Memory(settings.producers_dir / FILE)
+    for name, is_published in (("bikes", False), ("chains", True)):
+        memory.move(name, Position(0, True, 0))
+        memory.commit()
+        assert Past(settings, "connections").is_published() is is_published
+    memory.close()
