@@ -186,16 +186,21 @@ def up_plan(
 
 
 def with_connections(settings: Settings, plan: UpPlan) -> UpPlan:
-    """The plan, which follows the connected shops if there are any. Raises Misconfigured for both kinds of a past."""
-    from producers.connect.connections import names
+    """The plan, which follows the connected shops if the folder is theirs, also when they were removed since.
 
-    shops = names(settings.producers_dir) if plan.daemons else []
-    if shops and (plan.history or plan.history_file or plan.rate or plan.seed is not None):
+    Raises Misconfigured when a past is asked for as well.
+    """
+    from producers.connect.connections import names
+    from producers.connect.memory import FILE
+
+    folder = settings.producers_dir
+    is_connected = plan.daemons and (bool(names(folder)) or (folder / FILE).exists())
+    if is_connected and (plan.history or plan.history_file or plan.rate or plan.seed is not None):
         raise Misconfigured(
-            f"{', '.join(shops)} is connected, and brings its own history: leave out --history, --rate and --seed, or"
-            " choose another folder with INSIGHTS_HOME"
+            f"the data in {settings.home} are a connected shop's, which brings its own history: leave out --history,"
+            " --rate and --seed, or choose another folder with INSIGHTS_HOME"
         )
-    return replace(plan, connected=bool(shops))
+    return replace(plan, connected=is_connected)
 
 
 def check_shops_currency(settings: Settings, plan: UpPlan) -> None:

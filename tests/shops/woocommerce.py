@@ -145,6 +145,17 @@ class WooCommerce:
             body = json.dumps({"id": order.id} if topic == "order.deleted" else order_json(order)).encode()
         return Delivery(order.id, body, self.signed(body, topic))
 
+    def as_they_arrive(
+        self, deliveries: list[Delivery], *, doubled: float = 0.2, dropped: float = 0.05
+    ) -> list[Delivery]:
+        """The deliveries in any order, with these shares of them sent twice or never."""
+        sent: list[Delivery] = []
+        for delivery in deliveries:
+            chance = self.random.random()
+            sent += [] if chance < dropped else [delivery] * (2 if chance > 1 - doubled else 1)
+        self.random.shuffle(sent)
+        return sent
+
     def signed(self, body: bytes, topic: str = "order.updated") -> dict[str, str]:
         digest = hmac.digest(self.webhook_secret.encode(), body, "sha256")
         return {

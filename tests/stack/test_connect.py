@@ -221,8 +221,11 @@ def test_a_stack_with_connected_shops_has_nothing_synthetic(settings: Settings) 
     assert not {"shop", "shop-events", "catalog", "orders"} & parts.keys()
     assert str(settings.hooks_port) in parts["connections"].command
     assert not with_connections(settings, UpPlan(daemons=False)).connected
-    with pytest.raises(Misconfigured, match="bikes is connected, and brings its own history"):
+    with pytest.raises(Misconfigured, match="are a connected shop's, which brings its own history"):
         with_connections(settings, replace(UpPlan(), history="12h"))
+    Memory(settings.producers_dir / FILE).close()
+    Connections(settings.producers_dir).remove("bikes")
+    assert with_connections(settings, UpPlan()).connected  # its numbers are there
 
 
 def test_the_past_of_connected_shops_is_published_when_each_ones_history_is_read(settings: Settings) -> None:

@@ -63,9 +63,7 @@ def test_any_order_of_deliveries_doubled_and_with_gaps_ends_in_the_shops_own_tot
         connection = connection_of(shop, name, shop.now - DAY)
         async with following(publisher, tmp_path / name, connection, shop) as followed:
             await followed.reader.catch_up()
-            sent = [each for each in live(shop, random, steps) for _ in range(random.choice([0, 1, 1, 1, 2]))]
-            random.shuffle(sent)
-            for delivery in sent:
+            for delivery in shop.as_they_arrive(live(shop, random, steps), dropped=0.2):
                 await followed.take(delivery.body)
                 if random.random() < 0.1:
                     await followed.reader.read_refunds()
