@@ -29,7 +29,7 @@ def unplanned(aggregate: Aggregate) -> Iterator[tuple[int, str]]:
     """Line and reason when DuckDB can't plan the query, or its columns are not those of aggregate.toml."""
     with duckdb.connect(":memory:") as database:
         for e in map(event, aggregate.inputs):
-            for statement in (empty(e.table, e.avro_schema), *views(e.table, e.avro_schema)):
+            for statement in (empty(e.table, e.avro_schema), *views(e.table, e.avro_schema, e.versions)):
                 database.execute(statement)
         try:
             columns = [row[0] for row in database.execute(f"describe {render(aggregate, Engine.DUCKDB)}").fetchall()]

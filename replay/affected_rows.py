@@ -6,10 +6,12 @@ The query is the aggregate's own, run by DuckDB within this process.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.schema import Schema
 
@@ -19,15 +21,16 @@ from replay import archive
 from replay.archive import Place
 from replay.context import Context
 from replay.duckdb.views import columns, duckdb_type, quoted, result, views
-from schemas import catalogue
-from schemas.catalogue import Event
+from schemas.catalogue import Event, Versions, event
 from schemas.codec import Decoder
 from schemas.errors import PoisonEvent
+from schemas.versions import newest
 from spark.task import Slice
 from warehouse.columns import lake_schema
 
 Row = tuple[Any, ...]
 BATCH = 20_000
+MILLISECOND = timedelta(milliseconds=1)
 
 
 class Cells:
@@ -38,16 +41,23 @@ class Cells:
 
     @classmethod
     def from_log(cls, context: Context, slices: Mapping[str, Iterable[Slice]]) -> Cells:
-        """All records of the slices. Blocks while they are read and decoded, some 50,000 a second."""
-        return cls({name: from_log(context, catalogue.event(name), found) for name, found in slices.items()})
+        """All records of the slices, and the states that they replace.
+
+        Blocks while they are read and decoded, some 50,000 a second.
+        """
+        found = {name: from_log(context, event(name), pieces) for name, pieces in slices.items()}
+        return cls._with_states(context, found)
 
     @classmethod
     def from_lake(cls, context: Context, places: Mapping[str, set[Place]]) -> Cells:
-        """The records at these places."""
+        """The records at these places, and the states that they replace."""
         with context.lake() as catalog:
-            return cls(
-                {name: archive.rows(catalog, catalogue.event(name), found) for name, found in places.items() if found}
-            )
+            found = {name: archive.rows(catalog, event(name), there) for name, there in places.items() if there}
+        return cls._with_states(context, found)
+
+    @classmethod
+    def _with_states(cls, context: Context, found: Mapping[str, pa.Table]) -> Cells:
+        return cls({name: with_states(context, event(name), records) for name, records in found.items()})
 
     @property
     def tables(self) -> Mapping[str, pa.Table]:
@@ -55,9 +65,9 @@ class Cells:
         return self._tables
 
     def keys(self, a: Aggregate) -> list[Row]:
-        """The key of every row of the aggregate that one of the records counts in."""
+        """The key of every row of the aggregate that one of the records counts in, or a state that it replaces did."""
         with duckdb.connect() as connection:
-            rows = self._run(connection, a)
+            rows = self._run(connection, a, every_state=True)
             return [tuple(row[name] for name in a.key) for row in rows]
 
     def rows(self, a: Aggregate) -> list[dict[str, Any]]:
@@ -65,33 +75,35 @@ class Cells:
         with duckdb.connect() as connection:
             return self._run(connection, a)
 
-    def _run(self, connection: duckdb.DuckDBPyConnection, a: Aggregate) -> list[dict[str, Any]]:
+    def _run(
+        self, connection: duckdb.DuckDBPyConnection, a: Aggregate, *, every_state: bool = False
+    ) -> list[dict[str, Any]]:
         connection.execute("set timezone = 'UTC'")
         for name in a.inputs:
-            event = catalogue.event(name)
-            define_views(connection, event, self._tables.get(name, empty(event)))
+            e = event(name)
+            define_views(connection, e, self._tables.get(name, empty(e)), None if every_state else e.versions)
         kinds = {name: column.type for name, column in a.columns.items()}
         found: pa.Table = connection.sql(result(render(a, Engine.DUCKDB), kinds)).to_arrow_table()
         return list(found.to_pylist())
 
 
-def arrow_schema(event: Event) -> pa.Schema:
+def arrow_schema(e: Event) -> pa.Schema:
     """Columns of the event's table in the lake, as Arrow has them."""
-    return schema_to_pyarrow(Schema(*lake_schema(event).fields), include_field_ids=False)
+    return schema_to_pyarrow(Schema(*lake_schema(e).fields), include_field_ids=False)
 
 
-def empty(event: Event) -> pa.Table:
+def empty(e: Event) -> pa.Table:
     """No record."""
-    return arrow_schema(event).empty_table()
+    return arrow_schema(e).empty_table()
 
 
-def from_log(context: Context, event: Event, slices: Iterable[Slice]) -> pa.Table:
+def from_log(context: Context, e: Event, slices: Iterable[Slice]) -> pa.Table:
     """The readable records of the slices, with the lake's columns. Raises BrokerUnavailable, RegistryUnavailable."""
-    decoder, schema = Decoder(context.registry), arrow_schema(event)
+    decoder, schema = Decoder(context.registry), arrow_schema(e)
     fields = {field.name for field in schema}
     batches: list[pa.RecordBatch] = []
     waiting: list[dict[str, Any]] = []
-    for record in context.log.records(event, slices):
+    for record in context.log.records(e, slices):
         try:
             number, values = decoder.decode(record.value)
         except PoisonEvent:
@@ -111,17 +123,51 @@ def from_log(context: Context, event: Event, slices: Iterable[Slice]) -> pa.Tabl
     return pa.Table.from_batches(batches, schema=schema)
 
 
-def define_views(connection: duckdb.DuckDBPyConnection, event: Event, records: pa.Table) -> None:
-    """The relations that a query reads, over the first record of each event."""
-    connection.register(f"records_{event.table}", records)
-    own = ", ".join(_plain(name, avro) for name, avro in columns(event.avro_schema).items())
-    arrived = quoted(f"arrived_{event.table}")
+def with_states(context: Context, e: Event, records: pa.Table, fresh: pa.Table | None = None) -> pa.Table:
+    """The records, and all other states of the things that they are states of: from the lake, and of ``fresh``."""
+    versions = e.versions
+    if versions is None:
+        return records
+    states = records.filter(pc.field(versions.by).is_valid())
+    if not states.num_rows:
+        return records
+    times = pc.min_max(states["occurred_at"]).as_py()
+    with context.lake() as catalog:
+        kept = archive.between(catalog, e, "occurred_at", times["min"], times["max"] + MILLISECOND)
+    others = [part.cast(records.schema) for part in (kept, fresh) if part is not None]
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.register("others", pa.concat_tables([records.slice(0, 0), *others]))
+        connection.register("states", states.select(versions.of))
+        same: pa.Table = connection.sql(
+            f"select * from others semi join states using ({', '.join(map(quoted, versions.of))})"
+        ).to_arrow_table()
+    return pa.concat_tables([records, same.cast(records.schema)])
+
+
+def counting(e: Event, records: pa.Table) -> pa.Table:
+    """Those of the records that count: of several states of one thing the newest, unless it is void."""
+    if e.versions is None:
+        return records
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        connection.register("records", records)
+        chosen = newest("records", records.column_names, e.versions, quoted)
+        found: pa.Table = connection.sql(chosen).to_arrow_table()
+        return found.cast(records.schema)
+
+
+def define_views(connection: duckdb.DuckDBPyConnection, e: Event, records: pa.Table, versions: Versions | None) -> None:
+    """The relations that a query reads, over the first record of each event; without versions, over every state."""
+    connection.register(f"records_{e.table}", records)
+    own = ", ".join(_plain(name, avro) for name, avro in columns(e.avro_schema).items())
+    arrived = quoted(f"arrived_{e.table}")
     connection.execute(
         f"create or replace temporary view {arrived} as select {own} from (select *, row_number() over"
-        f" (partition by event_id order by kafka_partition, kafka_offset) as copy from records_{event.table})"
+        f" (partition by event_id order by kafka_partition, kafka_offset) as copy from records_{e.table})"
         " where copy = 1"
     )
-    for statement in views(event.table, event.avro_schema):
+    for statement in views(e.table, e.avro_schema, versions):
         connection.execute(statement)
 
 

@@ -15,7 +15,7 @@ from psycopg import sql
 from aggregates.catalogue import Aggregate, aggregate
 from aggregates.windows import end_of, floored
 from replay import archive, late_events
-from replay.affected_rows import Cells, arrow_schema, from_log
+from replay.affected_rows import Cells, arrow_schema, counting, from_log, with_states
 from replay.compare import comparable, measures, name_of
 from replay.context import Context
 from replay.log import slices
@@ -122,7 +122,7 @@ def _candidates(context: Context, a: Aggregate, key: Mapping[str, Any]) -> dict[
     for name in a.inputs:
         event = catalogue.event(name)
         out = {(t.partition, t.offset) for t in waiting if t.event.name == name} | dead.places[name]
-        found[name] = _without(_records(context, a, event, key), out)
+        found[name] = counting(event, _without(_records(context, a, event, key), out))
     return found
 
 
@@ -141,8 +141,10 @@ def _records(context: Context, a: Aggregate, event: Event, key: Mapping[str, Any
             kept = archive.between(catalog, event, a.time, start, end_of(start, a.window))
     tail = slices({n: (max(archived[n], extent.begin), extent.end) for n, extent in extents.items()})
     schema = arrow_schema(event)
-    fresh = _matching(from_log(context, event, tail), a, key)
-    return pa.concat_tables([*([kept.cast(schema)] if kept is not None else []), fresh.cast(schema)])
+    tail_records = from_log(context, event, tail)
+    fresh = _matching(tail_records, a, key)
+    found = pa.concat_tables([*([kept.cast(schema)] if kept is not None else []), fresh.cast(schema)])
+    return with_states(context, event, found, tail_records)
 
 
 def _matching(records: pa.Table, a: Aggregate, key: Mapping[str, Any]) -> pa.Table:

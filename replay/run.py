@@ -277,6 +277,7 @@ def _input(
         lake=late_events.without(planned.slices("lake"), unreadable),
         late={variant: excluded[event.name, variant] for variant in (COUNTED, RESTATED)},
         compacted=event.cleanup == "compact",
+        versions=event.schema.get("versions"),
     )
 
 

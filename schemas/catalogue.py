@@ -11,6 +11,7 @@ A contract is an Avro record schema with these attributes at its top level:
 ``max_bytes``       largest encoded event
 ``format``          ``avro`` (default), or ``raw`` for a topic whose value is not Avro
 ``freshness``       how old its newest event may be, for the page and the alerts: see Freshness
+``versions``        that its events are states of something, of which the newest counts: see Versions
 ==================  =====================================================================
 
 and its fields may have rules for values besides their type: schemas/rules.py.
@@ -19,6 +20,7 @@ and its fields may have rules for values besides their type: schemas/rules.py.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import cache, cached_property
@@ -34,7 +36,7 @@ MAX_BATCH_BYTES = 2 * 1024 * 1024
 # more than machines' clocks differ by, and far below the horizon that makes late. Kafka 4 holds record timestamps to
 # the same (message.timestamp.after.max.ms), but ours are the time of publication.
 MOST_AHEAD = timedelta(hours=1)
-ATTRIBUTES = ("topic", "key", "partitions", "retention_days", "cleanup", "max_bytes", "format", "freshness")
+ATTRIBUTES = ("topic", "key", "partitions", "retention_days", "cleanup", "max_bytes", "format", "freshness", "versions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,24 @@ class Freshness:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Versions:
+    """Events that are states of one thing, each with a version: the state with the highest version counts.
+
+    An event without a version stands by itself. All states of a thing have one event time, so that a correction counts
+    in the windows of what it corrects.
+
+    Attributes:
+        of: fields that name the thing; occurred_at is among them.
+        by: the field of the version, a nullable long.
+        void: the field, a nullable boolean, of a state that counts nowhere: a cancelled order.
+    """
+
+    of: tuple[str, ...]
+    by: str
+    void: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Event:
     """One contract. ``name`` is ``sales.order_placed``, ``topic`` is ``sales.order_placed.v1``."""
 
@@ -70,6 +90,7 @@ class Event:
     format: Literal["avro", "raw"]
     schema: dict[str, Any]
     freshness: Freshness | None = None
+    versions: Versions | None = None
 
     @property
     def table(self) -> str:
@@ -121,14 +142,35 @@ def parse_event(text: str, origin: str) -> Event:
             format=schema.get("format", "avro"),
             schema=schema,
             freshness=Freshness(**schema["freshness"]) if "freshness" in schema else None,
+            versions=_checked(versions_of(schema.get("versions")), schema, origin),
         )
     except json.JSONDecodeError as error:
         raise Misconfigured(f"{origin}: not JSON: {error}") from error
     except KeyError as error:
         raise Misconfigured(f"{origin}: the contract has no attribute {error}; see schemas/catalogue.py") from error
     except TypeError as error:
-        wanted = ", ".join(field.name for field in fields(Freshness))
-        raise Misconfigured(f"{origin}: the attribute 'freshness' takes only {wanted}") from error
+        wanted = (", ".join(field.name for field in fields(kind)) for kind in (Freshness, Versions))
+        raise Misconfigured(
+            f"{origin}: the attribute 'freshness' takes only {next(wanted)}, and 'versions' {next(wanted)}: {error}"
+        ) from error
+
+
+def versions_of(attribute: Mapping[str, Any] | None) -> Versions | None:
+    """Versions as JSON has them. Raises TypeError for other names."""
+    return Versions(**{**attribute, "of": tuple(attribute.get("of", ()))}) if attribute else None
+
+
+def _checked(versions: Versions | None, schema: dict[str, Any], origin: str) -> Versions | None:
+    if versions is None:
+        return None
+    types = {field["name"]: field["type"] for field in schema["fields"]}
+    wanted = {**dict.fromkeys(versions.of), versions.by: ["null", "long"], versions.void: ["null", "boolean"]}
+    for name, kind in wanted.items():
+        if name not in types or (kind and types[name] != kind):
+            raise Misconfigured(f"{origin}: 'versions' needs a field {name}{f' of the type {kind}' if kind else ''}")
+    if "occurred_at" not in versions.of:
+        raise Misconfigured(f"{origin}: 'versions' is of things with one event time: occurred_at is missing in 'of'")
+    return versions
 
 
 @cache

@@ -163,7 +163,7 @@ class Topic:
         self.input = i
         refuse_overlap(i)
         times, queries = {c.time_column for c in computations}, [c.sql for c in computations]
-        self.reader = needed(json.loads(i.schema), i.table, times, queries)
+        self.reader = needed(json.loads(i.schema), i.table, times | fields_of(i.versions), queries)
         self.columns = schema_of(spark, self.reader)
         self.left_out = {}
         self.parts = []
@@ -190,7 +190,11 @@ class Topic:
             self.spark.range(0).select(*(f.lit(None).cast(c.dataType).alias(c.name) for c in self.columns))
         ]
         whole = [part.select(*conformed(part, self.columns)) for part in parts]
-        reduce(lambda a, b: a.unionByName(b), whole).createOrReplaceTempView(self.input.table)
+        records = reduce(lambda a, b: a.unionByName(b), whole)
+        if self.input.versions:
+            records = newest(records, self.input.versions)
+            parts = [records]
+        records.createOrReplaceTempView(self.input.table)
         if "lines" in self.columns.names:
             lines = [lines_of(part, self.columns) for part in parts]
             reduce(lambda a, b: a.unionByName(b), lines).createOrReplaceTempView(f"{self.input.table}_lines")
@@ -250,6 +254,20 @@ def later_ones(records):
         .where("copy > 1")
         .select(place())
     )
+
+
+def newest(records, versions):
+    """Those that count: the newest state of each thing, unless that is void. schemas/versions.py says it in SQL."""
+    counts = ~f.coalesce(f.col(versions["void"]), f.lit(False))
+    in_order = Window.partitionBy(*versions["of"]).orderBy(f.col(versions["by"]).desc(), f.col("event_id").desc())
+    states = records.where(f.col(versions["by"]).isNotNull()).withColumn("newness", f.row_number().over(in_order))
+    single = records.where(f.col(versions["by"]).isNull())
+    return states.where("newness = 1").drop("newness").unionByName(single).where(counts)
+
+
+def fields_of(versions):
+    """Names of the fields that say which state is the newest."""
+    return {*versions["of"], versions["by"], versions["void"]} if versions else set()
 
 
 def place(partition="kafka_partition", offset="kafka_offset"):

@@ -30,9 +30,9 @@ class Slice:
 class Input:
     """One topic. ``schemas`` has the writer's schema for each id met in it; ``schema`` is the contract's own.
 
-    ``late`` is, by variant, the path of a Parquet file (``partition`` int, ``offset`` long) of records that do not
-    count in it, or an empty text when all do. The lake of a ``compacted`` topic may lack what was compacted away before
-    anybody read it.
+    ``versions`` is the contract's (schemas/catalogue.py: of, by, void), or None. ``late`` is, by variant, the path of a
+    Parquet file (``partition`` int, ``offset`` long) of records that do not count in it, or an empty text when all do.
+    The lake of a ``compacted`` topic may lack what was compacted away before anybody read it.
     """
 
     event: str
@@ -44,6 +44,7 @@ class Input:
     lake: tuple[Slice, ...]
     late: dict[str, str]
     compacted: bool = False
+    versions: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ import psutil
 from replay.duckdb.views import columns, duckdb_type, quoted, result, text, views
 from replay.lake_files import LakeFile, lake_files, local_path, missing_offsets, open_catalog, within
 from schemas import catalogue
+from schemas.catalogue import Versions, versions_of
 from schemas.errors import InsightsError, Retryable
 from schemas.plural import counted
 from spark.task import Chunk, Computation, Input, Slice, Task
@@ -88,6 +89,10 @@ class _Topic:
     def left_out(self) -> str:
         """The temporary table of what is in no number: partition, offset."""
         return quoted(f"left_out_{self.input.table}")
+
+    @property
+    def versions(self) -> Versions | None:
+        return versions_of(self.input.versions)
 
     @property
     def twins(self) -> str:
@@ -343,7 +348,7 @@ def _compute(database: DuckDBPyConnection, job: _Job, topics: list[_Topic]) -> N
     for topic in topics:
         selected = _arrived(topic, job.computation.time_column, job.chunk)
         database.execute(f"create or replace temporary view {quoted(f'arrived_{topic.input.table}')} as {selected}")
-        for view in views(topic.input.table, topic.schema):
+        for view in views(topic.input.table, topic.schema, topic.versions):
             database.execute(view)
     if job.folder.exists():
         shutil.rmtree(job.folder)  # of a run that ended in the middle

@@ -1,7 +1,7 @@
 """Events as DuckDB's queries see them: types and views, from a contract alone.
 
-``arrived_<event>``  the records that count, once each, with the contract's own types; the reader provides it
-``<event>``          those, and
+``arrived_<event>``  the records on time, once each, with the contract's own types; the reader provides it
+``<event>``          those that count: of several states of one thing the newest
 ``<event>_lines``    one row an item of its array called lines, as in the live job (flink/source_sql.py)
 """
 
@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from schemas.avro_types import TypeVisitor, is_nullable
+from schemas.catalogue import Versions
+from schemas.versions import newest
 
 Schema = Mapping[str, Any]
 
@@ -78,12 +80,16 @@ def columns(schema: Schema) -> dict[str, Any]:
     return {f["name"]: f["type"] for f in schema["fields"]}
 
 
-def views(table: str, schema: Schema) -> list[str]:
+def views(table: str, schema: Schema, versions: Versions | None) -> list[str]:
     """Statements that make the views of an event over ``arrived_<table>``."""
     own = columns(schema)
     carried = ",\n  ".join(_wide(quoted(name), name, avro) for name, avro in own.items())
-    arrived, lines = quoted(f"arrived_{table}"), quoted(f"{table}_lines")
-    statements = [f"create or replace temporary view {quoted(table)} as\nselect\n  {carried}\nfrom {arrived}"]
+    counting, lines = quoted(f"counting_{table}"), quoted(f"{table}_lines")
+    chosen = newest(quoted(f"arrived_{table}"), list(own), versions, quoted)
+    statements = [
+        f"create or replace temporary view {counting} as\n{chosen}",
+        f"create or replace temporary view {quoted(table)} as\nselect\n  {carried}\nfrom {counting}",
+    ]
     if "lines" in own:
         items = columns(own["lines"]["items"])
         # A line's own field hides the event's of that name: a refund and its lines both have an amount.
@@ -93,7 +99,7 @@ def views(table: str, schema: Schema) -> list[str]:
         # Both go through the array together.
         placed = 'select *, unnest("lines") as "an item", generate_subscripts("lines", 1) as "its place"'
         statements.append(
-            f"create or replace temporary view {lines} as\nselect\n  {selected}\nfrom ({placed} from {arrived})"
+            f"create or replace temporary view {lines} as\nselect\n  {selected}\nfrom ({placed} from {counting})"
         )
     return statements
 

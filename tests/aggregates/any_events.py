@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from schemas.binary import kind_of
-from schemas.catalogue import Event, avro_events
+from schemas.catalogue import Event, Versions, avro_events
 from tests.aggregates.oracle import HORIZON, OUT_OF_ORDER, Dealt, place
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -72,11 +72,23 @@ def _topic(e: Event, rng: Random, size: int) -> Dealt:
             log.append(rng.choice(before))  # a copy has its twin's key, and so its partition
             continue
         record = any_record(e.avro_schema, rng, _some_time(rng, now, before))
+        if e.versions:
+            record |= _as_a_state(e.versions, rng, log)
         record["event_id"] = f"{e.name} {number}"
         if log and rng.random() < 0.05:
             record["event_id"] = rng.choice(log)["event_id"]
         log.append(record)
     return log
+
+
+def _as_a_state(versions: Versions, rng: Random, log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What makes a record a state of something, often of what a record before it is of."""
+    fields: dict[str, Any] = {versions.void: rng.choice((None, None, False, False, False, True))}
+    fields[versions.by] = rng.choice((None, 0, 1, 1, 2, -(1 << 63), (1 << 63) - 1))
+    if log and rng.random() < 0.4:
+        earlier = rng.choice(log[-12:])
+        fields |= {name: earlier[name] for name in versions.of}
+    return fields
 
 
 def _some_time(rng: Random, now: datetime, before: Sequence[Mapping[str, Any]]) -> datetime:

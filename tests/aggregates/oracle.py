@@ -101,7 +101,26 @@ def day(at: datetime) -> datetime:
 
 
 def _counted(log: Log, name: str) -> list[Record]:
-    return Judged(log.get(name, ())).counted
+    return newest_states(Judged(log.get(name, ())).counted)
+
+
+def newest_states(records: Sequence[Record]) -> list[Record]:
+    """Of several states of one order the one with the highest version; the one with the greater id when they are two.
+
+    An order that is cancelled then counts nowhere. A record without a version stands by itself.
+    """
+    newest: dict[tuple[str, str, datetime], Record] = {}
+    for r in records:
+        if r.get("version") is not None:
+            thing = (r["source"], r["order_id"], r["occurred_at"])
+            if thing not in newest or _age(newest[thing]) < _age(r):
+                newest[thing] = r
+    kept = {id(r) for r in newest.values()}
+    return [r for r in records if (r.get("version") is None or id(r) in kept) and not r.get("is_cancelled")]
+
+
+def _age(state: Record) -> tuple[int, bytes]:
+    return state["version"], state["event_id"].encode()
 
 
 def _lines(log: Log, name: str) -> list[tuple[Record, int, Record]]:

@@ -114,7 +114,8 @@ def created(statement: str) -> str:
 
 
 def _relations(e: Event) -> list[str]:
-    return [f"arrived_{e.table}", f"judged_{e.table}", f"numbered_{e.table}", e.table, f"{e.table}_lines"]
+    steps = ("arrived", "judged", "numbered", "once")
+    return [*(f"{step}_{e.table}" for step in steps), e.table, f"{e.table}_lines"]
 
 
 def _exchanged(statement: str, folder: Path) -> str:

@@ -71,6 +71,7 @@ def input_of(name: str, records: Sequence[Mapping[str, Any]], folder: Path) -> I
         log=(),
         lake=slices(records),
         late={"live": write_late(folder / "late" / f"{e.table}.parquet", late), "with late": ""},
+        versions=e.schema.get("versions"),
     )
 
 

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -153,6 +154,89 @@ def test_while_events_pour_in_all_is_equal_but_the_cells_that_newer_events_touch
     excluded = {one["name"]: sum(one["excluded"].values()) for one in found.certificate["aggregates"]}
     assert excluded["interactions"] >= 20
     assert found.certificate["aggregates"][0]["rows"] > 0
+
+
+def sold_of(hub: Hub, order: dict[str, Any]) -> dict[str, Decimal]:
+    """What the live tables say was sold of an order's lines, by category, in its minute and its day: both alike."""
+    with connect(hub.settings) as connection:
+        by_minute, by_day = (
+            connection.execute(
+                f"select category, sum(sales_amount) from live.{table}"
+                f" where region = %s and window_start = date_trunc('{unit}', %s, 'UTC') group by category",
+                (order["region"], order["occurred_at"]),
+            ).fetchall()
+            for table, unit in (("sales_per_minute", "minute"), ("sales_per_day", "day"))
+        )
+    assert sorted(by_minute) == sorted(by_day)
+    return dict(by_minute)
+
+
+def state_of_order(at: datetime, region: str) -> dict[str, Any]:
+    return made(ORDER_PLACED, at) | {"region": region, "version": 1}
+
+
+def corrected(order: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return order | {"event_id": str(uuid.uuid4()), "version": order["version"] + 1, **changes}
+
+
+def test_an_order_counts_as_it_now_stands_also_when_it_changes_after_the_plan(hub: Hub, context: Context) -> None:
+    order = state_of_order(now(), "made-corrected")
+    hub.publish(ORDER_PLACED, order, "counted")
+    hub.flush()
+    hub.until(lambda: sold_of(hub, order).keys() == {"made-A", "made-B"}, "the order counts")
+    hub.come_to_rest()
+    plan = make_plan(context, Wish(names=everything(), scope="beginning"))
+    moved = corrected(order, lines=[{**order["lines"][0], "category": "made-C"}])
+    hub.publish(ORDER_PLACED, moved, "counted")
+    hub.flush()
+    hub.until(lambda: sold_of(hub, order).keys() == {"made-C"}, "it counts as it now stands, and there alone")
+    hub.come_to_rest()
+    found = proven(hub, context, plan)
+    assert found.status is Status.VERIFIED, problems(found)
+    assert found.certificate
+    excluded = {one["name"]: sum(one["excluded"].values()) for one in found.certificate["aggregates"]}
+    assert excluded["sales_per_minute"] == 3, "where it was, and where it is"
+    minute = f"{order['occurred_at']:%Y-%m-%d %H:%M}, made-corrected"
+    was, now_is = (explain(context, "sales_per_minute", f"{minute}, {name}") for name in ("made-B", "made-C"))
+    assert (was.live, was.computed, was.events) == (None, None, ())
+    assert now_is.adds_up
+    assert [behind.record["event_id"] for behind in now_is.events] == [moved["event_id"]]
+    hub.publish(ORDER_PLACED, corrected(moved, version=7, is_cancelled=True), "counted")
+    hub.publish(ORDER_PLACED, corrected(moved, version=6), "counted")  # older than what stands
+    hub.flush()
+    hub.until(lambda: sold_of(hub, order) == {}, "it is cancelled, and counts nowhere")
+    hub.come_to_rest()
+    for engine in ("local", "duckdb"):
+        found = proven(hub, context, make_plan(context, Wish(names=everything(), scope="beginning")), engine)
+        assert found.status is Status.VERIFIED, problems(found)
+    assert sold_of(hub, order) == {}
+
+
+def test_a_late_correction_of_an_order_is_restated_where_the_order_was_and_where_it_is(
+    hub: Hub, context: Context
+) -> None:
+    def restated() -> Run:
+        engine = engine_of(hub.settings, "duckdb", said)
+        done = restate_late(context, engine, by="a test", say=said, on_event=lambda event: None)
+        assert done is not None
+        assert done.certificate
+        assert done.certificate["late"]["proven"], done.certificate["late"]
+        return done
+
+    order = state_of_order(now() - timedelta(days=50), "made-late-correction")
+    hub.publish(ORDER_PLACED, order, "late")
+    hub.flush()
+    hub.come_to_rest()
+    runs = [restated()]
+    assert sold_of(hub, order).keys() == {"made-A", "made-B"}
+    hub.publish(ORDER_PLACED, corrected(order, lines=[{**order["lines"][0], "category": "made-C"}]), "late")
+    hub.flush()
+    hub.come_to_rest()
+    runs.append(restated())
+    assert sold_of(hub, order).keys() == {"made-C"}
+    for done in reversed(runs):
+        rollback(context, done.run, say=said)
+    assert sold_of(hub, order) == {}
 
 
 def some_final_row(hub: Hub) -> tuple[Any, ...]:

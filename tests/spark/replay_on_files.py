@@ -144,6 +144,7 @@ def write_log(folder: Path, name: str, records: Sequence[Record], published_at: 
         log=tuple(_slices(row["partition"] for row in rows)),
         lake=(),
         late={VARIANT: ""},
+        versions=e.schema.get("versions"),
     )
 
 

@@ -120,6 +120,7 @@ def half_and_half(stack: Settings, e: Event, of: Bounds, folder: Path) -> Input:
         lake=tuple(Slice(partition=n, from_offset=of[n][0], until_offset=seams[n]) for n in of),
         log=tuple(Slice(partition=n, from_offset=seams[n], until_offset=of[n][1]) for n in of),
         late={VARIANT: str(late)},
+        versions=e.schema.get("versions"),
     )
 
 
