@@ -4,18 +4,17 @@ What is published goes by the memory, and a copy that slips through (after a kil
 counted is a dead letter with the bytes as they came, once for each reason:
 
 - JSON that is no order, or one that its contract refuses;
-- a correction: an order or a refund that was counted, and that the shop has changed or taken back since. The first
-  version still counts.
+- a refund that was counted, and that the shop has deleted since: it still counts.
 
-A state of an order that is no newer than one seen says nothing new, so it is passed over: of two of one second the one
-that counts is taken.
+An order that was counted and has changed is published again with a higher version, and one that no longer counts is
+taken back by such an event. A state that is older than one seen says nothing new. Of two of one second, which is as
+fine as the shop tells the time, the one that counts is taken; and what the shop says when it is asked is the newer.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from decimal import Decimal
 from typing import Final
 
 from producers.connect import woocommerce
@@ -31,7 +30,7 @@ COMMIT_SECONDS: Final = 0.9
 
 
 class Correction(PoisonEvent):
-    """The shop has changed what was counted before."""
+    """The shop has taken back what can't be taken back here."""
 
 
 class Intake:
@@ -41,18 +40,17 @@ class Intake:
         self._this = this
         self.memory = memory
 
-    def take(self, connection: Connection, body: bytes) -> None:
+    def take(self, connection: Connection, body: bytes, *, is_answer: bool = False) -> None:
         """Queue what an order's JSON asks for. Nothing is sure to be on the log before ``commit``.
 
-        Raises DeliveryFailed when Kafka refused an earlier event.
+        ``is_answer`` says that the shop was asked for it just now. Raises DeliveryFailed when Kafka refused an earlier
+        event.
         """
         shop, name = connection.shop, connection.name
         if order_id := woocommerce.deleted_id(body):
             known = self.memory.order(name, order_id)
             if known is not None and known.digest != VOID:
-                self._refuse(
-                    connection, f"order:{order_id}", body, Correction(_taken_back(name, order_id, "was deleted"))
-                )
+                self._take_back(connection, order_id, known, known.modified_ms)
             return
         try:
             state = woocommerce.read_order(body, shop)
@@ -63,10 +61,8 @@ class Intake:
         if state.created_ms < connection.since_ms:
             return
         known = self.memory.order(name, state.order_id)
-        if known is None or (known.digest == VOID and state.modified_ms >= known.modified_ms):
-            known = self._place(connection, state, body)
-        elif state.modified_ms > known.modified_ms and known.digest != VOID:
-            known = self._compare(connection, state, known, body)
+        if known is None or _is_newer(state, known, is_answer=is_answer):
+            known = self._follow(connection, state, known, body)
         if known is None or known.digest == VOID or state.record is None:
             return
         if state.refund_ids - known.refund_ids:
@@ -75,7 +71,7 @@ class Intake:
     def take_page(self, connection: Connection, bodies: Iterable[bytes], position: Position) -> None:
         """The same of a page of orders, with which the shop is read as far as this."""
         for body in bodies:
-            self.take(connection, body)
+            self.take(connection, body, is_answer=True)
         self.memory.move(connection.name, position)
 
     def take_refunds(self, connection: Connection, read: Sequence[tuple[Wanted, Sequence[bytes]]]) -> None:
@@ -101,39 +97,44 @@ class Intake:
         self._this.publisher.flush(deadline_seconds)
         self.memory.commit()
 
-    def _place(self, connection: Connection, state: OrderState, body: bytes) -> Known | None:
-        """Publish an order that counts; of one that does not, remember when that was so. None when it is refused."""
-        if state.record is not None:
+    def _follow(self, connection: Connection, state: OrderState, known: Known | None, body: bytes) -> Known | None:
+        """Publish a newer state of an order when it changes what counts. None when the order's first one is refused."""
+        known = known or Known(state.modified_ms, 0, VOID, {}, state.created_ms, frozenset())
+        # All states of an order have one time: one that was moved to another day is taken back there.
+        if known.digest != VOID and (state.record is None or state.created_ms != known.created_ms):
+            known = self._take_back(connection, state.order_id, known, state.modified_ms)
+        if state.record is not None and state.digest != known.digest:
+            version = max(state.modified_ms, known.version + 1)
             try:
-                self._this.publish(ORDER_PLACED, state.record)
+                self._this.publish(
+                    ORDER_PLACED,
+                    woocommerce.stamped(state.record, connection.shop, state.order_id, version, state.digest),
+                )
             except PoisonEvent as error:
                 self._refuse(connection, f"order:{state.order_id}", body, error)
-                return None
-        known = Known(state.modified_ms, state.digest, state.total, frozenset())
-        self.memory.keep(connection.name, state.order_id, known)
-        return known
-
-    def _compare(self, connection: Connection, state: OrderState, known: Known, body: bytes) -> Known:
-        """A newer state of an order that is counted. What was counted stays."""
-        name, what = connection.name, f"order:{state.order_id}"
-        if state.digest == VOID:
-            self._refuse(
-                connection,
-                what,
-                body,
-                Correction(_taken_back(name, state.order_id, f"is {state.status} now")),
-            )
-        elif state.digest != known.digest:
-            changed = (
-                f"order {state.order_id} of {name} was counted with a total of {_money(known.total)} and was changed"
-                f" since, to {_money(state.total)}: a correction is not counted on top of the first version"
-            )
-            self._refuse(connection, what, body, Correction(changed))
+                if not known.version:
+                    return None
+            else:
+                known = known._replace(
+                    version=version, digest=state.digest, head=head_of(state.record), created_ms=state.created_ms
+                )
         for gone in sorted(known.refund_ids - state.refund_ids):
-            text = f"refund {gone} of order {state.order_id} of {name} was counted and deleted since: it still counts"
+            text = (
+                f"refund {gone} of order {state.order_id} of {connection.name} was counted and deleted since: it"
+                " still counts"
+            )
             self._refuse(connection, f"refund:{gone}", body, Correction(text), ORDER_REFUNDED)
         known = known._replace(modified_ms=state.modified_ms)
         self.memory.keep(connection.name, state.order_id, known)
+        return known
+
+    def _take_back(self, connection: Connection, order_id: str, known: Known, modified_ms: int) -> Known:
+        """Publish that an order no longer counts."""
+        version = max(modified_ms, known.version + 1)
+        record = woocommerce.taken_back(connection.shop, order_id, version, known.head, known.created_ms)
+        self._this.publish(ORDER_PLACED, record)
+        known = known._replace(version=version, digest=VOID, modified_ms=modified_ms)
+        self.memory.keep(connection.name, order_id, known)
         return known
 
     def _refund(self, connection: Connection, refund: Refund, order_id: str, body: bytes) -> None:
@@ -158,9 +159,8 @@ class Intake:
         self._this.log.warning("not counted, a dead letter", shop=connection.name, what=what, problem=str(error))
 
 
-def _taken_back(name: str, order_id: str, how: str) -> str:
-    return f"order {order_id} of {name} was counted, and {how}: the first version still counts"
-
-
-def _money(cents: int) -> str:
-    return f"{Decimal(cents).scaleb(-2):,}"
+def _is_newer(state: OrderState, known: Known, *, is_answer: bool) -> bool:
+    """Does this state come after what is known? The shop tells the time to the second."""
+    if state.modified_ms != known.modified_ms:
+        return state.modified_ms > known.modified_ms
+    return is_answer or (known.version == 0 and state.record is not None)

@@ -16,9 +16,9 @@ from producers.connect.woocommerce import VOID
 
 FILE: Final = "connected-orders.sqlite"
 SCHEMA: Final = """
-create table if not exists orders (
-    shop text, order_id text, modified_ms integer not null, digest blob not null, total integer not null,
-    refunds text not null,
+create table if not exists order_states (
+    shop text, order_id text, modified_ms integer not null, version integer not null, digest blob not null,
+    head text not null, created_ms integer not null, refunds text not null,
     primary key (shop, order_id)) without rowid;
 create table if not exists refused (
     shop text, what text, reason text not null,
@@ -33,11 +33,16 @@ create table if not exists positions (
 
 
 class Known(NamedTuple):
-    """An order that was seen: its newest state, what was counted of it, and its refunds that were."""
+    """An order that was seen: its newest state, the version that this has on the log, and its refunds there.
+
+    ``version`` is 0 while no state of it was published, and ``head`` is empty then.
+    """
 
     modified_ms: int
+    version: int
     digest: bytes
-    total: int
+    head: dict[str, str]
+    created_ms: int
     refund_ids: frozenset[str]
 
 
@@ -68,15 +73,25 @@ class Memory:
     def order(self, shop: str, order_id: str) -> Known | None:
         """What is known of an order; None when it was never seen."""
         row = self._database.execute(
-            "select modified_ms, digest, total, refunds from orders where shop = ? and order_id = ?", (shop, order_id)
+            "select modified_ms, version, digest, head, created_ms, refunds from order_states"
+            " where shop = ? and order_id = ?",
+            (shop, order_id),
         ).fetchone()
-        return None if row is None else Known(row[0], row[1], row[2], frozenset(filter(None, row[3].split(","))))
+        if row is None:
+            return None
+        modified_ms, version, digest, head, created_ms, refunds = row
+        return Known(
+            modified_ms, version, digest, json.loads(head), created_ms, frozenset(filter(None, refunds.split(",")))
+        )
 
     def keep(self, shop: str, order_id: str, known: Known) -> None:
         """An order's event, or a refund's, is being published; or a newer state of the order was seen."""
         self._begin()
-        values = (shop, order_id, known.modified_ms, known.digest, known.total, ",".join(sorted(known.refund_ids)))
-        self._database.execute("insert or replace into orders values (?, ?, ?, ?, ?, ?)", values)
+        head, refunds = json.dumps(known.head), ",".join(sorted(known.refund_ids))
+        values = (known.modified_ms, known.version, known.digest, head, known.created_ms, refunds)
+        self._database.execute(
+            "insert or replace into order_states values (?, ?, ?, ?, ?, ?, ?, ?)", (shop, order_id, *values)
+        )
 
     def refuse(self, shop: str, what: str, reason: str) -> bool:
         """Whether this is news: the same was not refused for the same reason before."""
@@ -152,7 +167,7 @@ def progress(folder: Path, shop: str) -> Progress:
         orders, refunds = database.execute(
             "select count(*), coalesce(sum(case when refunds = '' then 0"
             " else length(refunds) - length(replace(refunds, ',', '')) + 1 end), 0)"
-            " from orders where shop = ? and digest <> ?",
+            " from order_states where shop = ? and digest <> ?",
             (shop, VOID),
         ).fetchone()
         (refused,) = database.execute("select count(*) from refused where shop = ?", (shop,)).fetchone()

@@ -30,6 +30,14 @@ NOT_COUNTED: Final = frozenset(
     ("pending", "failed", "cancelled", "trash", "auto-draft", "draft", "checkout-draft", "new")
 )
 VOID: Final = b"not counted"
+GONE: Final = {
+    "product_id": "unknown",
+    "category": "uncategorized",
+    "brand": None,
+    "quantity": 1,
+    "unit_price": Decimal("0.00"),
+    "discount_amount": Decimal("0.00"),
+}
 AMOUNT: Final = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,10}))?")
 CENT: Final = Decimal("0.01")
 Json = Mapping[str, Any]
@@ -53,8 +61,8 @@ class Shop(NamedTuple):
 class OrderState(NamedTuple):
     """An order as it was at ``modified_ms``.
 
-    ``record`` is the event; None while the order does not count. ``digest`` is of all that the event counts, and
-    ``total`` is what was paid, in cents; both are of a state that counts. ``refund_ids`` are those made by then.
+    ``record`` is the event but for what ``stamped`` adds; None while the order does not count. ``digest`` is of all
+    that the event counts, VOID when it does not count. ``refund_ids`` are those made by then.
     """
 
     order_id: str
@@ -63,7 +71,6 @@ class OrderState(NamedTuple):
     status: str
     record: dict[str, Any] | None
     digest: bytes
-    total: int
     refund_ids: frozenset[str]
 
 
@@ -141,6 +148,28 @@ def read_refund(body: bytes, order_id: str, head: Json, shop: Shop) -> Refund:
     return Refund(refund_id, at_ms, record)
 
 
+def stamped(record: Json, shop: Shop, order_id: str, version: int, digest: bytes) -> dict[str, Any]:
+    """The event of a state of an order: of two states the one with the higher version counts."""
+    at_ms = (record["occurred_at"] - EPOCH) // timedelta(milliseconds=1)
+    key = f"order:{order_id}:{version}:{digest.hex()}"
+    return {**record, "event_id": event_id_of(shop.name, key, at_ms), "version": version}
+
+
+def taken_back(shop: Shop, order_id: str, version: int, head: Json, created_ms: int) -> dict[str, Any]:
+    """The event of an order that no longer counts. It has the order's time, and nothing else of it is read."""
+    record = {
+        **_envelope(shop, f"order:{order_id}", created_ms),
+        **head,
+        "channel": "web",
+        "session_id": None,
+        "lines": [GONE],
+        "shipping_amount": Decimal("0.00"),
+        "tax_amount": Decimal("0.00"),
+        "is_cancelled": True,
+    }
+    return stamped(record, shop, order_id, version, VOID)
+
+
 def head_of(record: Json) -> dict[str, str]:
     """What a refund's event takes from its order's."""
     return {name: record[name] for name in ("order_id", "customer_id", "region", "currency")}
@@ -152,7 +181,7 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
     modified_ms = _millis(order, "date_modified_gmt") if order.get("date_modified_gmt") else created_ms
     refund_ids = frozenset(_id(item, f"refunds[{i}].id", "id") for i, item in enumerate(_list(order, "refunds")))
     if status in NOT_COUNTED:
-        return OrderState(order_id, created_ms, modified_ms, status, None, VOID, 0, refund_ids)
+        return OrderState(order_id, created_ms, modified_ms, status, None, VOID, refund_ids)
     shipping, tax, total = (_cents(order, name) for name in ("shipping_total", "total_tax", "total"))
     lines = _lines(order, total - shipping - tax)
     currency = _text(order, "currency")
@@ -167,10 +196,11 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
         "lines": [each for line in lines for each in order_lines(line)],
         "shipping_amount": CENT * shipping,
         "tax_amount": CENT * tax,
+        "is_cancelled": None,
     }
     counted = (created_ms, currency, shipping, tax, sorted(tuple(line) for line in lines))
     digest = hashlib.blake2b(repr(counted).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return OrderState(order_id, created_ms, modified_ms, status, record, digest, total, refund_ids)
+    return OrderState(order_id, created_ms, modified_ms, status, record, digest, refund_ids)
 
 
 def _envelope(shop: Shop, key: str, at_ms: int) -> dict[str, Any]:

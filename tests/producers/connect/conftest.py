@@ -150,10 +150,18 @@ class Published:
         return found
 
 
+def standing(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each order's states the newest, without those that were taken back."""
+    newest: dict[tuple[str, datetime], dict[str, Any]] = {}
+    for record in sorted(orders, key=lambda record: record["version"]):
+        newest[record["order_id"], record["occurred_at"]] = record
+    return [record for record in newest.values() if not record["is_cancelled"]]
+
+
 def days_of(orders: list[dict[str, Any]], refunds: list[dict[str, Any]]) -> dict[str, Day]:
     """The sums by day, UTC, of records as the log has them."""
     sums: dict[str, Counter[str]] = defaultdict(Counter)
-    for record in orders:
+    for record in standing(orders):
         day = sums[record["occurred_at"].strftime("%Y-%m-%d")]
         day["orders"] += 1
         day["shipping"] += _cents(record["shipping_amount"])

@@ -22,6 +22,8 @@ from producers.connect.woocommerce import (
     items_of,
     read_order,
     read_refund,
+    stamped,
+    taken_back,
 )
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
 from schemas.codec import Encoder
@@ -96,14 +98,27 @@ def test_an_order_becomes_its_event() -> None:
         ],
         "shipping_amount": Decimal("4.90"),
         "tax_amount": Decimal("7.84"),
+        "is_cancelled": None,
     }
 
 
-def test_its_id_is_of_the_shop_and_the_order_alone() -> None:
-    ids = [read()["event_id"], read(status="completed", line_items=[item(sku="")], customer_id=0)["event_id"]]
-    other = read_order(order(), Shop("chains", SHOP.guest_key)).record
-    assert other is not None
-    assert ids[0] == ids[1] != other["event_id"]
+def test_an_events_id_is_of_the_shop_the_order_and_its_state() -> None:
+    chains = Shop("chains", SHOP.guest_key)
+    states = [(SHOP, 5, b"a"), (SHOP, 6, b"a"), (SHOP, 5, b"b"), (chains, 5, b"a")]
+    found = [stamped(read(), shop, "1001", version, digest) for shop, version, digest in states]
+    assert len({record["event_id"] for record in found}) == 4
+    assert [record["version"] for record in found] == [5, 6, 5, 5]
+    assert found[0] == stamped(read(status="completed"), SHOP, "1001", 5, b"a")
+
+
+def test_an_order_that_no_longer_counts_is_an_event_of_the_same_order_and_time() -> None:
+    record = read()
+    gone = taken_back(SHOP, "1001", 7, head_of(record), 1_795_860_000_000)
+    PLACED.encode(gone)
+    assert {name: gone[name] for name in ("source", "order_id", "occurred_at")} == {
+        name: record[name] for name in ("source", "order_id", "occurred_at")
+    }
+    assert (gone["version"], gone["is_cancelled"]) == (7, True)
 
 
 @pytest.mark.parametrize("status", sorted(COUNTED | {"on-hold", "refunded"}))
