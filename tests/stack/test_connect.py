@@ -111,6 +111,19 @@ def test_a_connected_shop_is_on_the_page_and_its_deliveries_follow_within_second
             answered = time.monotonic()
             wait_until(lambda: sales() == truth(), what="the delivery is in the tables", every=0.02)
             print(f"answered after {answered - began:.3f} s, in the table after {time.monotonic() - began:.3f} s")
+        agreed = RUNNER.invoke(app, ["agree", name])
+        assert agreed.exit_code == 0, agreed.output
+        assert f"{name} agrees: 41 orders placed since" in agreed.stdout
+        placed[7].fee += 100
+        shop.change(placed[7])  # and no delivery of it arrives
+        apart = RUNNER.invoke(app, ["agree", name])
+        assert apart.exit_code == 1
+        assert f"{name} does not agree: 1 order of 41" in " ".join(apart.stdout.split())
+        assert re.search(rf"^ *{placed[7].id} +sales ", apart.stdout, re.MULTILINE)
+        changed = shop.delivery(placed[7])
+        with urlopen(Request(url, changed.body, changed.headers, method="POST")) as answer:
+            assert answer.status == 200
+        wait_until(lambda: RUNNER.invoke(app, ["agree", name]).exit_code == 0, what="it agrees again", every=0.5)
         listed = RUNNER.invoke(app, ["connect", "list"]).stdout
         assert re.search(rf"{name} +{begin - timedelta(days=1):%Y-%m-%d} +41 +0 +0 +complete", listed)
         assert len(placed) == 40
