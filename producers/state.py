@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
+from typing import Final
+
+BUSY_SECONDS: Final = 60.0
+AGAIN_SECONDS: Final = 0.01
 
 
 def opened(path: Path, *, by_threads: bool = False) -> sqlite3.Connection:
     """The file, created if it is missing. Transactions are the caller's; ``by_threads``: several threads may use it."""
-    database = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=not by_threads)
-    database.execute("pragma journal_mode=wal")
+    database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=not by_threads)
+    try:
+        _write_ahead(database)
+    except sqlite3.OperationalError:
+        database.close()
+        raise
     return database
+
+
+def _write_ahead(database: sqlite3.Connection) -> None:
+    """SQLite waits for others everywhere but here: of two that create a file at once one is refused."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            database.execute("pragma journal_mode=wal")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(AGAIN_SECONDS)
+        else:
+            return
 
 
 def to_read(path: Path, table: str) -> sqlite3.Connection | None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -23,6 +26,20 @@ def test_a_file_without_its_tables_reads_as_one_that_is_not_there(
     assert path.exists()
     assert read(path) == missing
     assert not missing
+
+
+def test_a_file_may_be_created_by_several_at_once(tmp_path: Path) -> None:
+    """As a source does while somebody looks how far it is."""
+    together = Barrier(6)
+
+    def create(path: Path) -> None:
+        together.wait()
+        with closing(state.opened(path)) as database:
+            database.execute("create table if not exists known (key text)")
+
+    with ThreadPoolExecutor(together.parties) as pool:
+        for number in range(150):
+            list(pool.map(create, [tmp_path / f"{number}.sqlite"] * together.parties))
 
 
 def test_an_owner_makes_what_is_missing_in_a_file_that_was_only_begun(tmp_path: Path) -> None:
