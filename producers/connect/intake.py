@@ -58,11 +58,14 @@ class Intake:
             what = f"order:{bad.order_id}" if bad.order_id else f"bytes:{hashlib.sha256(body).hexdigest()}"
             self._refuse(connection, what, body, bad)
             return
-        if state.created_ms < connection.since_ms:
-            return
         known = self.memory.order(name, state.order_id)
+        if state.created_ms < connection.since_ms:
+            # Not wanted; when it was moved there, it is not wanted any more.
+            if known is not None and known.digest != VOID and _is_newer(state, known, is_answer=is_answer):
+                self._take_back(connection, state.order_id, known, state.modified_ms)
+            return
         if known is None or _is_newer(state, known, is_answer=is_answer):
-            known = self._follow(connection, state, known, body)
+            known = self._follow(connection, state, known, body, is_answer=is_answer)
         if known is None or known.digest == VOID or state.record is None:
             return
         if state.refund_ids - known.refund_ids:
@@ -97,7 +100,9 @@ class Intake:
         self._this.publisher.flush(deadline_seconds)
         self.memory.commit()
 
-    def _follow(self, connection: Connection, state: OrderState, known: Known | None, body: bytes) -> Known | None:
+    def _follow(
+        self, connection: Connection, state: OrderState, known: Known | None, body: bytes, *, is_answer: bool
+    ) -> Known | None:
         """Publish a newer state of an order when it changes what counts. None when the order's first one is refused."""
         known = known or Known(state.modified_ms, 0, VOID, {}, state.created_ms, frozenset())
         # All states of an order have one time: one that was moved to another day is taken back there.
@@ -118,7 +123,8 @@ class Intake:
                 known = known._replace(
                     version=version, digest=state.digest, head=head_of(state.record), created_ms=state.created_ms
                 )
-        for gone in sorted(known.refund_ids - state.refund_ids):
+        # Refunds are read as they are by now, so a delivery that took long may have fewer.
+        for gone in sorted(known.refund_ids - state.refund_ids) if is_answer else ():
             text = (
                 f"refund {gone} of order {state.order_id} of {connection.name} was counted and deleted since: it"
                 " still counts"
