@@ -6,6 +6,7 @@ of windows from a line on; what was before the line is a replay's.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -90,12 +91,17 @@ def kept_jobs(deployment: Deployment) -> list[LiveJob]:
 
 def written(deployment: Deployment) -> list[Aggregate]:
     """The versions that the deployed jobs write."""
-    return [a for job in kept_jobs(deployment) for a in job.aggregates if job.writes(a.name, a.version)]
+    return _written_by(kept_jobs(deployment))
 
 
 def is_new(deployment: Deployment, name: str) -> bool:
     """Whether live jobs are deployed and none of them writes any version of this aggregate."""
-    return bool(kept_jobs(deployment)) and name not in {a.name for a in written(deployment)}
+    jobs = kept_jobs(deployment)
+    return bool(jobs) and name not in {a.name for a in _written_by(jobs)}
+
+
+def _written_by(jobs: Iterable[LiveJob]) -> list[Aggregate]:
+    return [a for job in jobs for a in job.aggregates if job.writes(a.name, a.version)]
 
 
 def forget(deployment: Deployment, name: str) -> None:
@@ -109,7 +115,7 @@ def _path(deployment: Deployment, name: str) -> Path:
 
 def differences(deployed: list[LiveJob], folders: tuple[Aggregate, ...]) -> list[str]:
     """A line for each aggregate whose folder is not what the live jobs compute; none when nothing is deployed."""
-    live = {(a.name, a.version): a for job in deployed for a in job.aggregates if job.writes(a.name, a.version)}
+    live = {(a.name, a.version): a for a in _written_by(deployed)}
     return [line for a in folders if live and (line := _difference(a, live))]
 
 

@@ -5,8 +5,8 @@ The query is the aggregate's own, run by DuckDB within this process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
@@ -21,6 +21,7 @@ from replay import archive
 from replay.archive import Place
 from replay.context import Context
 from replay.duckdb.views import columns, duckdb_type, quoted, result, views
+from schemas.binary import MILLISECOND
 from schemas.catalogue import Event, Versions, event
 from schemas.codec import Decoder
 from schemas.errors import PoisonEvent
@@ -30,7 +31,6 @@ from warehouse.columns import lake_schema
 
 Row = tuple[Any, ...]
 BATCH = 20_000
-MILLISECOND = timedelta(milliseconds=1)
 
 
 class Cells:
@@ -66,25 +66,32 @@ class Cells:
 
     def keys(self, a: Aggregate) -> list[Row]:
         """The key of every row of the aggregate that one of the records counts in, or a state that it replaces did."""
-        with duckdb.connect() as connection:
+        with _duckdb() as connection:
             rows = self._run(connection, a, every_state=True)
             return [tuple(row[name] for name in a.key) for row in rows]
 
     def rows(self, a: Aggregate) -> list[dict[str, Any]]:
         """The result of the records alone."""
-        with duckdb.connect() as connection:
+        with _duckdb() as connection:
             return self._run(connection, a)
 
     def _run(
         self, connection: duckdb.DuckDBPyConnection, a: Aggregate, *, every_state: bool = False
     ) -> list[dict[str, Any]]:
-        connection.execute("set timezone = 'UTC'")
         for name in a.inputs:
             e = event(name)
             define_views(connection, e, self._tables.get(name, empty(e)), None if every_state else e.versions)
         kinds = {name: column.type for name, column in a.columns.items()}
         found: pa.Table = connection.sql(result(render(a, Engine.DUCKDB), kinds)).to_arrow_table()
         return list(found.to_pylist())
+
+
+@contextmanager
+def _duckdb() -> Iterator[duckdb.DuckDBPyConnection]:
+    """An empty database that shows times in UTC."""
+    with duckdb.connect() as connection:
+        connection.execute("set timezone = 'UTC'")
+        yield connection
 
 
 def arrow_schema(e: Event) -> pa.Schema:
@@ -135,8 +142,7 @@ def with_states(context: Context, e: Event, records: pa.Table, fresh: pa.Table |
     with context.lake() as catalog:
         kept = archive.between(catalog, e, "occurred_at", times["min"], times["max"] + MILLISECOND)
     others = [part.cast(records.schema) for part in (kept, fresh) if part is not None]
-    with duckdb.connect() as connection:
-        connection.execute("set timezone = 'UTC'")
+    with _duckdb() as connection:
         connection.register("others", pa.concat_tables([records.slice(0, 0), *others]))
         connection.register("states", states.select(versions.of))
         same: pa.Table = connection.sql(
@@ -149,8 +155,7 @@ def counting(e: Event, records: pa.Table) -> pa.Table:
     """Those of the records that count: of several states of one thing the newest, unless it is void."""
     if e.versions is None:
         return records
-    with duckdb.connect() as connection:
-        connection.execute("set timezone = 'UTC'")
+    with _duckdb() as connection:
         connection.register("records", records)
         chosen = newest("records", records.column_names, e.versions, quoted)
         found: pa.Table = connection.sql(chosen).to_arrow_table()

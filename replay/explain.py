@@ -144,6 +144,8 @@ def _records(context: Context, a: Aggregate, event: Event, key: Mapping[str, Any
     tail_records = from_log(context, event, tail)
     fresh = _matching(tail_records, a, key)
     found = pa.concat_tables([*([kept.cast(schema)] if kept is not None else []), fresh.cast(schema)])
+    if event.versions and a.time in event.versions.of and not a.is_fact:
+        return found  # all states of a thing have one time: they are in its window
     return with_states(context, event, found, tail_records)
 
 

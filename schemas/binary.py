@@ -24,6 +24,11 @@ UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 MISFITS = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, struct.error)
 
 
+def since_epoch(at: datetime) -> int:
+    """Whole milliseconds from 1970 to a time, as events have them."""
+    return (at - EPOCH) // MILLISECOND
+
+
 class Misfit(Exception):
     """A value does not fit its schema: ``path`` is where (``lines[2].quantity``), ``problem`` what."""
 

@@ -77,12 +77,12 @@ def the_only_one(settings: Settings) -> str:
 
 def compare(settings: Settings, connection: Connection, since: datetime) -> Agreement:
     """Both sides of the orders placed since then. Blocks. Raises ShopAway, ShopRefuses or PostgresAway."""
-    from producers.connect.agreement import compared, reasons, sold_in_shop
+    from producers.connect.agreement import compared, differing, reasons, sold_in_shop
 
     there, unread = sold_in_shop(asyncio.run(orders_of(connection, since)))
     here = sold_here(settings, connection, since)
-    missing = [order_id for order_id, sold in there.items() if here.get(order_id) != sold]
-    return compared(there, here, reasons(settings.producers_dir, connection.name, missing), unread)
+    asked = [order_id for order_id in differing(there, here) if order_id in there]
+    return compared(there, here, reasons(settings.producers_dir, connection.name, asked), unread)
 
 
 async def orders_of(connection: Connection, since: datetime) -> list[bytes]:

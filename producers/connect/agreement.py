@@ -89,13 +89,18 @@ def _totals(orders: Mapping[str, Sold]) -> dict[date, Totals]:
     return found
 
 
+def differing(there: Mapping[str, Sold], here: Mapping[str, Sold]) -> list[str]:
+    """The ids of orders that the two sides do not have alike."""
+    return sorted(order_id for order_id in there.keys() | here.keys() if there.get(order_id) != here.get(order_id))
+
+
 def compared(
     there: Mapping[str, Sold], here: Mapping[str, Sold], reasons: Mapping[str, str], unread: Iterable[str] = ()
 ) -> Agreement:
     """Both sides, and where they differ, by order id. ``reasons`` has what is known of an order that is not here."""
-    ids = sorted(order_id for order_id in there.keys() | here.keys() if there.get(order_id) != here.get(order_id))
     differences = tuple(
-        Difference(order_id=i, there=there.get(i), here=here.get(i), why=reasons.get(i, "")) for i in ids
+        Difference(order_id=i, there=there.get(i), here=here.get(i), why=reasons.get(i, ""))
+        for i in differing(there, here)
     )
     return Agreement(there=there, here=here, differences=differences, unread=tuple(unread))
 

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from producers import state
 from producers.connect.woocommerce import Shop
+from schemas.binary import since_epoch
 from schemas.errors import Misconfigured
 
 FILE: Final = "connections.sqlite"
@@ -69,7 +70,7 @@ class Connection:
 
     @property
     def since_ms(self) -> int:
-        return int(self.since.timestamp() * 1000)
+        return since_epoch(self.since)
 
     @property
     def shop(self) -> Shop:

@@ -109,7 +109,7 @@ class Intake:
         if known.digest != VOID and (state.record is None or state.created_ms != known.created_ms):
             known = self._take_back(connection, state.order_id, known, state.modified_ms)
         if state.record is not None and state.digest != known.digest:
-            version = max(state.modified_ms, known.version + 1)
+            version = known.next_version(state.modified_ms)
             try:
                 self._this.publish(
                     ORDER_PLACED,
@@ -136,7 +136,7 @@ class Intake:
 
     def _take_back(self, connection: Connection, order_id: str, known: Known, modified_ms: int) -> Known:
         """Publish that an order no longer counts."""
-        version = max(modified_ms, known.version + 1)
+        version = known.next_version(modified_ms)
         record = woocommerce.taken_back(connection.shop, order_id, version, known.head, known.created_ms)
         self._this.publish(ORDER_PLACED, record)
         known = known._replace(version=version, digest=VOID, modified_ms=modified_ms)

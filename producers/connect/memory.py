@@ -45,6 +45,10 @@ class Known(NamedTuple):
     created_ms: int
     refund_ids: frozenset[str]
 
+    def next_version(self, modified_ms: int) -> int:
+        """Of a state that was changed then: above all that are on the log."""
+        return max(modified_ms, self.version + 1)
+
 
 class Wanted(NamedTuple):
     """An order with refunds that are still to be read. ``version`` grows when another one is made."""
@@ -109,6 +113,10 @@ class Memory:
             "insert into wanted values (?, ?, ?, 1) on conflict (shop, order_id) do update set version = version + 1",
             (shop, order_id, json.dumps(dict(head))),
         )
+
+    def has_wanted(self, shop: str) -> bool:
+        """Whether the shop has any such order."""
+        return self._database.execute("select 1 from wanted where shop = ? limit 1", (shop,)).fetchone() is not None
 
     def wanted(self, shop: str) -> list[Wanted]:
         """The shop's orders with such refunds."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -19,7 +19,7 @@ from producers.connect.connections import Connection
 from producers.connect.intake import Intake
 from producers.connect.memory import Position, Wanted
 from producers.connect.writer import Writer
-from schemas.binary import EPOCH
+from schemas.binary import since_epoch
 from schemas.errors import Misconfigured, Retryable
 
 OVERLAP: Final = timedelta(minutes=5)
@@ -99,11 +99,11 @@ class Reader:
         since = self._connection.since - timedelta(seconds=1)
         if position.changes_ms is None:
             newest = await self._api.newest_change()
-            position = position._replace(changes_ms=_ms(newest or since))
+            position = position._replace(changes_ms=since_epoch(newest or since))
         after = since if position.history_ms is None else since_1970(position.history_ms) - timedelta(seconds=1)
         orders = 0
         async for page in self._api.orders(by="date", after=after):
-            position = position._replace(history_ms=_ms(page.until))
+            position = position._replace(history_ms=since_epoch(page.until))
             await self._take_page(page.bodies, position)
             orders += len(page.bodies)
         await self.read_refunds()
@@ -116,7 +116,7 @@ class Reader:
         assert position.changes_ms is not None
         newest, orders = position.changes_ms, 0
         async for page in self._api.orders(by="modified", after=since_1970(newest) - OVERLAP):
-            newest = max(newest, _ms(page.until))
+            newest = max(newest, since_epoch(page.until))
             await self._take_page(page.bodies, position._replace(changes_ms=newest))
             orders += len(page.bodies)
         self._log.info("changes read", orders=orders)
@@ -127,7 +127,3 @@ class Reader:
 
 def _taken(connection: Connection, bodies: list[bytes], position: Position, intake: Intake) -> None:
     intake.take_page(connection, bodies, position)
-
-
-def _ms(at: datetime) -> int:
-    return (at - EPOCH) // timedelta(milliseconds=1)

@@ -97,7 +97,7 @@ class Receiver:
 def _take(connection: Connection, body: bytes, intake: Intake) -> bool:
     """Whether refunds are wanted after it."""
     intake.take(connection, body)
-    return bool(intake.memory.wanted(connection.name))
+    return intake.memory.has_wanted(connection.name)
 
 
 def is_signed(body: bytes, signature: str, secret: str) -> bool:

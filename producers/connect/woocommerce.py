@@ -15,7 +15,7 @@ import hmac
 import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +23,7 @@ from producers.order_file.records import order_lines
 from producers.order_file.rows import Line, spread
 from producers.order_file.values import MOST_CENTS, MOST_UNITS
 from producers.shop.identifiers import event_id_of
-from schemas.binary import EPOCH, MILLISECOND
+from schemas.binary import EPOCH, MILLISECOND, since_epoch
 from schemas.errors import PoisonEvent
 
 NOT_COUNTED: Final = frozenset(
@@ -150,9 +150,8 @@ def read_refund(body: bytes, order_id: str, head: Json, shop: Shop) -> Refund:
 
 def stamped(record: Json, shop: Shop, order_id: str, version: int, digest: bytes) -> dict[str, Any]:
     """The event of a state of an order: of two states the one with the higher version counts."""
-    at_ms = (record["occurred_at"] - EPOCH) // timedelta(milliseconds=1)
     key = f"order:{order_id}:{version}:{digest.hex()}"
-    return {**record, "event_id": event_id_of(shop.name, key, at_ms), "version": version}
+    return {**record, "event_id": event_id_of(shop.name, key, since_epoch(record["occurred_at"])), "version": version}
 
 
 def taken_back(shop: Shop, order_id: str, version: int, head: Json, created_ms: int) -> dict[str, Any]:
@@ -367,7 +366,7 @@ def _millis(source: Json, name: str) -> int:
     if at is None:
         raise BadOrder(f"{name} is {_shown(found)}, and should be a time such as 2026-11-28T10:00:00")
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
-    return (at - EPOCH) // timedelta(milliseconds=1)
+    return since_epoch(at)
 
 
 def _shown(value: Any) -> str:

@@ -17,7 +17,7 @@ from producers.scraping.page import content_hash, parse_product
 from producers.shop.assortment import Product, may_change_at, minute_of
 from producers.shop.identifiers import event_id, tail_prefix
 from producers.shop.seeded_random import mixed
-from schemas.binary import EPOCH
+from schemas.binary import EPOCH, since_epoch
 
 ROUND_SECONDS: Final = 300
 LAST_LOOK: Final = timedelta(hours=6)
@@ -63,7 +63,7 @@ def _of_one(shelf: Shelf, page: Record, product: Product, since: datetime, until
 
 def _observation(page: Record, at: datetime, offer: tuple[Any, Any], previous_price: Any) -> Record:
     read = page | {"price": offer[0], "list_price": offer[1]}
-    at_ms = (at - EPOCH) // timedelta(milliseconds=1)
+    at_ms = since_epoch(at)
     number = int(page["product_id"].removeprefix("P"))
     return {
         **read,

@@ -10,7 +10,7 @@ from random import Random
 
 from producers.connect.agreement import Sold, compared, reasons, sold_in_shop
 from producers.connect.memory import FILE, Known, Memory
-from producers.connect.woocommerce import Shop, read_order, read_refund
+from producers.connect.woocommerce import Shop, head_of, read_order, read_refund
 from tests.shops.woocommerce import WooCommerce
 from tests.shops.woocommerce_orders import order_json, refund_json
 
@@ -37,7 +37,7 @@ def ours_of(shop: WooCommerce) -> dict[str, Sold]:
         state = read_order(json.dumps(order_json(order)).encode(), BIKES)
         if state.record is None:
             continue
-        head = {name: state.record[name] for name in ("order_id", "customer_id", "region", "currency")}
+        head = head_of(state.record)
         refunds = [
             read_refund(json.dumps(refund_json(r)).encode(), str(order.id), head, BIKES).record["amount"]
             for r in order.refunds
