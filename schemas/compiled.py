@@ -287,7 +287,8 @@ def _bounds(fields: list[dict[str, Any]]) -> list[str]:
     """Conditions on a record r that break its rules. No discount, the usual one, is asked nothing more."""
     found = []
     for field in fields:
-        value = f"r[{field['name']!r}]"
+        # A nullable field may be left out.
+        value = f"r.get({field['name']!r})" if isinstance(field["type"], list) else f"r[{field['name']!r}]"
         if "at_most" in field:
             nothing = f"{value} and " if field.get("minimum") == 0 else ""
             found.append(f"{nothing}{value} > {source_of(field['at_most'], 'r')}")

@@ -73,7 +73,7 @@ def _topic(e: Event, rng: Random, size: int) -> Dealt:
             continue
         record = any_record(e.avro_schema, rng, _some_time(rng, now, before))
         if e.versions:
-            record |= _as_a_state(e.versions, rng, log)
+            record |= _as_a_state(e.versions, rng, before)
         record["event_id"] = f"{e.name} {number}"
         if log and rng.random() < 0.05:
             record["event_id"] = rng.choice(log)["event_id"]
@@ -81,12 +81,12 @@ def _topic(e: Event, rng: Random, size: int) -> Dealt:
     return log
 
 
-def _as_a_state(versions: Versions, rng: Random, log: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What makes a record a state of something, often of what a record before it is of."""
+def _as_a_state(versions: Versions, rng: Random, before: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What makes a record a state of something, often of what a record before it in its partition is of."""
     fields: dict[str, Any] = {versions.void: rng.choice((None, None, False, False, False, True))}
     fields[versions.by] = rng.choice((None, 0, 1, 1, 2, -(1 << 63), (1 << 63) - 1))
-    if log and rng.random() < 0.4:
-        earlier = rng.choice(log[-12:])
+    if before and rng.random() < 0.4:
+        earlier = rng.choice(before[-4:])
         fields |= {name: earlier[name] for name in versions.of}
     return fields
 

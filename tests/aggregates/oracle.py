@@ -101,22 +101,29 @@ def day(at: datetime) -> datetime:
 
 
 def _counted(log: Log, name: str) -> list[Record]:
-    return newest_states(Judged(log.get(name, ())).counted)
+    return newest_states(name, Judged(log.get(name, ())).counted)
 
 
-def newest_states(records: Sequence[Record]) -> list[Record]:
-    """Of several states of one order the one with the highest version; the one with the greater id when they are two.
+STATES_OF = {"sales.order_placed": ("order_id", "is_cancelled"), "sales.order_refunded": ("refund_id", "is_deleted")}
+"""Event name to the field that says of what its records are states, and the one that a state counts nowhere."""
+
+
+def newest_states(name: str, records: Sequence[Record]) -> list[Record]:
+    """Of several states of one thing the one with the highest version; the one with the greater id when they are two.
 
     An order that is cancelled then counts nowhere. A record without a version stands by itself.
     """
+    if name not in STATES_OF:
+        return list(records)
+    thing_id, void = STATES_OF[name]
     newest: dict[tuple[str, str, datetime], Record] = {}
     for r in records:
         if r.get("version") is not None:
-            thing = (r["source"], r["order_id"], r["occurred_at"])
+            thing = (r["source"], r[thing_id], r["occurred_at"])
             if thing not in newest or _age(newest[thing]) < _age(r):
                 newest[thing] = r
     kept = {id(r) for r in newest.values()}
-    return [r for r in records if (r.get("version") is None or id(r) in kept) and not r.get("is_cancelled")]
+    return [r for r in records if (r.get("version") is None or id(r) in kept) and not r.get(void)]
 
 
 def _age(state: Record) -> tuple[int, bytes]:
@@ -371,7 +378,8 @@ def order_lines(log: Log) -> list[Row]:
 
 @listed
 def refunds(log: Log) -> list[Row]:
-    return [_all_but("lines")(e) for e in _counted(log, "sales.order_refunded")]
+    kept = _all_but("lines", "shipping_amount", "tax_amount", "version", "is_deleted")
+    return [kept(e) for e in _counted(log, "sales.order_refunded")]
 
 
 @listed

@@ -35,7 +35,7 @@ def values(schema: Any, rule: Mapping[str, Any] = MappingProxyType({})) -> st.Se
         return st.sampled_from(["EUR", "USD", "JPY", "KWD"])
     match kind_of(schema):
         case "union":
-            return st.none() | values(schema[1])
+            return st.none() | values(schema[1], rule)
         case "record":
             fields = {field["name"]: values(field["type"], field) for field in schema["fields"]}
             return st.fixed_dictionaries(fields).map(lambda record: within_bounds(schema, record))
@@ -74,14 +74,15 @@ def values(schema: Any, rule: Mapping[str, Any] = MappingProxyType({})) -> st.Se
 
 
 def within_bounds(schema: Any, record: dict[str, Any]) -> dict[str, Any]:
-    """The record with a discount that is at most the price, and a refund of at least its lines."""
+    """The record with a discount that is at most the price, and a refund of at least its lines and its other parts."""
     match schema["name"]:
         case "OrderLine":
             most = record["quantity"] * record["unit_price"]
             return record | {"discount_amount": min(record["discount_amount"], most)}
         case "OrderRefunded":
             goods = sum((line["amount"] for line in record["lines"]), Decimal("0.00"))
-            return record | {"amount": max(record["amount"], goods)}
+            parts = (record[name] or Decimal("0.00") for name in ("shipping_amount", "tax_amount"))
+            return record | {"amount": max(record["amount"], goods, *parts)}
     return record
 
 
