@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -56,3 +57,34 @@ def test_a_part_whose_children_end_while_it_is_looked_at_runs_all_the_same(apart
         finally:
             parent.kill()
     assert {(part.state, part.healthy, part.pid) for part in looks} == {("running", True, parent.pid)}
+
+
+FAMILY = """
+import mmap, os, time
+shared = mmap.mmap(-1, 200_000_000)  # as Postgres' processes share their buffers
+shared.write(bytes(200_000_000))
+if os.fork() == 0:
+    own = b"x" * 80_000_000
+    sum(shared[::4096])
+    print("ready", flush=True)
+    time.sleep(60)
+os.wait()
+"""
+
+
+def test_a_parts_memory_has_its_childrens_and_not_what_they_share(apart: Any, tmp_path: Path) -> None:
+    settings = apart(tmp_path / "home")
+    settings.run_dir.mkdir(parents=True)
+    with subprocess.Popen([sys.executable, "-c", FAMILY], stdout=subprocess.PIPE, text=True) as parent:
+        process = psutil.Process(parent.pid)
+        try:
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == "ready\n"
+            record = Record(state="running", pid=parent.pid, started=process.create_time())
+            (settings.run_dir / "state.json").write_text(json.dumps({"postgres": asdict(record)}))
+            memory = part_states(settings)[1].memory_mb
+        finally:
+            for each in [*process.children(), process]:
+                each.kill()
+    assert memory is not None
+    assert 80 < memory < 160
