@@ -77,9 +77,10 @@ def the_only_one(settings: Settings) -> str:
 
 def compare(settings: Settings, connection: Connection, since: datetime) -> Agreement:
     """Both sides of the orders placed since then. Blocks. Raises ShopAway, ShopRefuses or PostgresAway."""
-    from producers.connect.agreement import compared, differing, reasons, sold_in_shop
+    from producers.connect.agreement import compared, differing, reasons
+    from producers.connect.platforms import platform_of
 
-    there, unread = sold_in_shop(asyncio.run(orders_of(connection, since)))
+    there, unread = platform_of(connection).sold_in_shop(asyncio.run(orders_of(connection, since)))
     here = sold_here(settings, connection, since)
     asked = [order_id for order_id in differing(there, here) if order_id in there]
     return compared(there, here, reasons(settings.producers_dir, connection.name, asked), unread)
@@ -89,10 +90,11 @@ async def orders_of(connection: Connection, since: datetime) -> list[bytes]:
     """What the shop's API says of each order placed since then."""
     import aiohttp
 
-    from producers.connect.api import SECOND, Api
+    from producers.connect.asking import SECOND
+    from producers.connect.platforms import platform_of
 
     async with aiohttp.ClientSession() as session:
-        api = Api(session, connection.url, connection.credentials)
+        api = platform_of(connection).opened(session, connection)
         return [body async for page in api.orders(by="date", after=since - SECOND) for body in page.bodies]
 
 

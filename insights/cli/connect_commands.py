@@ -15,7 +15,7 @@ from schemas.errors import Misconfigured
 from schemas.plural import counted
 
 if TYPE_CHECKING:
-    from producers.connect.api import About
+    from producers.connect.asking import About
     from producers.connect.connections import Connection, Credentials
 
 app = runtime.group("Connect your own shop: its orders and refunds.", example="insights connect woocommerce")
@@ -45,7 +45,7 @@ def woocommerce(url: Url = None, credentials: CredentialsFile = None, since: Sin
     Example: insights connect woocommerce --url https://bikes.example --from 2025-01-01
     """
     from insights.shop_currency import keep_currency
-    from producers.connect.api import address
+    from producers.connect.asking import address
     from producers.connect.connections import Connections, name_of
 
     settings = load_settings()
@@ -136,7 +136,7 @@ def credentials_of(file: Path | None) -> Credentials:
             "a consumer key begins with ck_, and its secret with cs_; give both, with a space or a new line between"
             " them. WooCommerce > Settings > Advanced > REST API makes them, with the permission to read"
         )
-    return Credentials(consumer_key=words[0], consumer_secret=words[1], webhook_secret=secrets.token_urlsafe(32))
+    return Credentials(key=words[0], secret=words[1], webhook_secret=secrets.token_urlsafe(32))
 
 
 def day(text: str) -> datetime:
@@ -153,7 +153,7 @@ def look_at(url: str, credentials: Credentials) -> About:
 
     import aiohttp
 
-    from producers.connect.api import Api
+    from producers.connect.woocommerce.api import Api
 
     async def look() -> About:
         async with aiohttp.ClientSession() as session:

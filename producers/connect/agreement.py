@@ -1,22 +1,20 @@
 """Whether our tables have what a shop has, order by order.
 
-The shop's side is counted here from what its API answers now, apart from the log and from how orders become events: a
-mistake has to be made twice to pass.
+The shop's side is counted from what its API answers now, apart from the log and from how orders become events (each
+platform's ``sold_in_shop``): a mistake has to be made twice to pass.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal, InvalidOperation
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from producers import state
 from producers.connect.memory import FILE
-from producers.connect.woocommerce import NOT_COUNTED
 
 NOTHING: Final = Decimal(0)
 
@@ -103,30 +101,6 @@ def compared(
         for i in differing(there, here)
     )
     return Agreement(there=there, here=here, differences=differences, unread=tuple(unread))
-
-
-def sold_in_shop(bodies: Iterable[bytes]) -> tuple[dict[str, Sold], list[str]]:
-    """By id the orders that the shop's own reports count, and the ids of those that could not be read."""
-    found: dict[str, Sold] = {}
-    unread: list[str] = []
-    for body in bodies:
-        order = json.loads(body, parse_float=Decimal)
-        order_id = str(order.get("id")) if isinstance(order, dict) else "?"
-        try:
-            if order["status"] not in NOT_COUNTED:
-                found[order_id] = _sold(order)
-            else:
-                found.pop(order_id, None)  # it came twice, and was changed in between
-        except (KeyError, TypeError, ValueError, InvalidOperation, AttributeError):
-            unread.append(order_id)
-    return found, unread
-
-
-def _sold(order: Mapping[str, Any]) -> Sold:
-    total, tax, shipping = (Decimal(order[name]) for name in ("total", "total_tax", "shipping_total"))
-    placed = datetime.fromisoformat(order["date_created_gmt"]).replace(tzinfo=UTC)
-    paid_back = sum((abs(Decimal(refund["total"])) for refund in order.get("refunds", ())), NOTHING)
-    return Sold(placed.date(), total - tax - shipping, paid_back)
 
 
 def reasons(folder: Path, shop: str, order_ids: Iterable[str]) -> dict[str, str]:

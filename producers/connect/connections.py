@@ -24,7 +24,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
 from producers import state
-from producers.connect.woocommerce import Shop
+from producers.connect.orders import Shop
 from schemas.binary import since_epoch
 from schemas.errors import Misconfigured
 
@@ -50,10 +50,10 @@ create table if not exists connection_keys (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """What opens a shop's API, and what its webhooks are signed with."""
+    """What opens a shop's API, a name and a secret by whatever name the platform has them, and what signs webhooks."""
 
-    consumer_key: str = field(repr=False)
-    consumer_secret: str = field(repr=False)
+    key: str = field(repr=False)
+    secret: str = field(repr=False)
     webhook_secret: str = field(repr=False)
 
 

@@ -17,10 +17,19 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from producers.connect import woocommerce
 from producers.connect.connections import Connection
-from producers.connect.memory import Known, Memory, Position, Wanted
-from producers.connect.woocommerce import VOID, BadOrder, OrderState, Refund, head_of
+from producers.connect.memory import Known, Memory, Named, Position, Wanted
+from producers.connect.orders import (
+    VOID,
+    BadOrder,
+    OrderState,
+    Refund,
+    deleted_id,
+    head_of,
+    stamped,
+    taken_back,
+)
+from producers.connect.platforms import platform_of
 from producers.runner import Run
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
 from schemas.catalogue import Event
@@ -47,16 +56,15 @@ class Intake:
         event.
         """
         shop, name = connection.shop, connection.name
-        if order_id := woocommerce.deleted_id(body):
+        if order_id := deleted_id(body):
             known = self.memory.order(name, order_id)
             if known is not None and known.digest != VOID:
                 self._take_back(connection, order_id, known, known.modified_ms)
             return
         try:
-            state = woocommerce.read_order(body, shop)
+            state = platform_of(connection).read_order(body, shop)
         except BadOrder as bad:
-            what = f"order:{bad.order_id}" if bad.order_id else f"bytes:{hashlib.sha256(body).hexdigest()}"
-            self._refuse(connection, what, body, bad)
+            self.refuse(connection, body, bad)
             return
         known = self.memory.order(name, state.order_id)
         if state.created_ms < connection.since_ms:
@@ -71,6 +79,18 @@ class Intake:
         if state.refund_ids - known.refund_ids:
             self.memory.want_refunds(name, state.order_id, head_of(state.record))
 
+    def take_named(self, connection: Connection, named: Sequence[Named], bodies: Iterable[bytes]) -> None:
+        """The same of orders that webhooks named, which are read with these."""
+        for body in bodies:
+            self.take(connection, body, is_answer=True)
+        for each in named:
+            self.memory.read(connection.name, each)
+
+    def refuse(self, connection: Connection, body: bytes, bad: BadOrder) -> None:
+        """Send what is no order to the dead letters, unless it was for the same reason before."""
+        what = f"order:{bad.order_id}" if bad.order_id else f"bytes:{hashlib.sha256(body).hexdigest()}"
+        self._refuse(connection, what, body, bad)
+
     def take_page(self, connection: Connection, bodies: Iterable[bytes], position: Position) -> None:
         """The same of a page of orders, with which the shop is read as far as this."""
         for body in bodies:
@@ -79,11 +99,12 @@ class Intake:
 
     def take_refunds(self, connection: Connection, read: Sequence[tuple[Wanted, Sequence[bytes]]]) -> None:
         """Queue the refunds of orders, in the order of their time. Raises as ``take`` does."""
+        read_refund = platform_of(connection).read_refund
         found: list[tuple[Refund, str, bytes]] = []
         for wanted, bodies in read:
             for body in bodies:
                 try:
-                    refund = woocommerce.read_refund(body, wanted.order_id, wanted.head, connection.shop)
+                    refund = read_refund(body, wanted.order_id, wanted.head, connection.shop)
                     found.append((refund, wanted.order_id, body))
                 except BadOrder as bad:
                     what = f"refund of {wanted.order_id}:{hashlib.sha256(body).hexdigest()}"
@@ -113,7 +134,7 @@ class Intake:
             try:
                 self._this.publish(
                     ORDER_PLACED,
-                    woocommerce.stamped(state.record, connection.shop, state.order_id, version, state.digest),
+                    stamped(state.record, connection.shop, state.order_id, version, state.digest),
                 )
             except PoisonEvent as error:
                 self._refuse(connection, f"order:{state.order_id}", body, error)
@@ -137,7 +158,7 @@ class Intake:
     def _take_back(self, connection: Connection, order_id: str, known: Known, modified_ms: int) -> Known:
         """Publish that an order no longer counts."""
         version = known.next_version(modified_ms)
-        record = woocommerce.taken_back(connection.shop, order_id, version, known.head, known.created_ms)
+        record = taken_back(connection.shop, order_id, version, known.head, known.created_ms)
         self._this.publish(ORDER_PLACED, record)
         known = known._replace(version=version, digest=VOID, modified_ms=modified_ms)
         self.memory.keep(connection.name, order_id, known)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from producers import state
-from producers.connect.woocommerce import VOID
+from producers.connect.orders import VOID
 
 FILE: Final = "connected-orders.sqlite"
 SCHEMA: Final = """
@@ -25,6 +25,9 @@ create table if not exists refused (
     primary key (shop, what)) without rowid;
 create table if not exists wanted (
     shop text, order_id text, head text not null, version integer not null,
+    primary key (shop, order_id)) without rowid;
+create table if not exists named (
+    shop text, order_id text, version integer not null,
     primary key (shop, order_id)) without rowid;
 create table if not exists positions (
     shop text primary key, history_ms integer, is_history_done integer not null default 0, changes_ms integer)
@@ -55,6 +58,13 @@ class Wanted(NamedTuple):
 
     order_id: str
     head: dict[str, str]
+    version: int
+
+
+class Named(NamedTuple):
+    """An order that a webhook named, and that is still to be read. ``version`` grows when it is named again."""
+
+    order_id: str
     version: int
 
 
@@ -130,6 +140,24 @@ class Memory:
             "delete from wanted where shop = ? and order_id = ? and version = ?",
             (shop, wanted.order_id, wanted.version),
         )
+
+    def name(self, shop: str, order_id: str) -> None:
+        """Something became of an order, which is to be read."""
+        self._begin()
+        self._database.execute(
+            "insert into named values (?, ?, 1) on conflict (shop, order_id) do update set version = version + 1",
+            (shop, order_id),
+        )
+
+    def named(self, shop: str, most: int) -> list[Named]:
+        """Some of the shop's orders that are to be read."""
+        rows = self._database.execute("select order_id, version from named where shop = ? limit ?", (shop, most))
+        return [Named(*row) for row in rows]
+
+    def read(self, shop: str, named: Named) -> None:
+        """The order was read as it was at this version."""
+        self._begin()
+        self._database.execute("delete from named where shop = ? and order_id = ? and version = ?", (shop, *named))
 
     def position(self, shop: str) -> Position:
         """How far the shop is read."""

@@ -14,15 +14,16 @@ from typing import Final
 
 import structlog
 
-from producers.connect.api import Api, ShopRefuses, since_1970
+from producers.connect.asking import Api, ShopRefuses, since_1970
 from producers.connect.connections import Connection
 from producers.connect.intake import Intake
-from producers.connect.memory import Position, Wanted
+from producers.connect.memory import Named, Position, Wanted
 from producers.connect.writer import Writer
 from schemas.binary import since_epoch
 from schemas.errors import Misconfigured, Retryable
 
 OVERLAP: Final = timedelta(minutes=5)
+NAMED: Final = 100  # orders that are read together
 AGAIN_SECONDS: Final = 60.0  # after a shop or Kafka was away
 
 
@@ -43,7 +44,7 @@ class Reader:
         self._writer = writer
         self._every = every_seconds
         self._log = log.bind(shop=connection.name)
-        self._refunds_wanted = asyncio.Event()
+        self._wanted = asyncio.Event()
         self.is_live = False
 
     async def run(self) -> None:
@@ -56,16 +57,16 @@ class Reader:
                     await self.catch_up()
                     due = loop.time() + self._every
                 else:
-                    await self.read_refunds()
+                    await self.read_wanted()
             except (Retryable, ShopRefuses, Misconfigured) as error:
                 self._log.warning("not read; trying again", problem=str(error), seconds=AGAIN_SECONDS)
                 due = min(due, loop.time()) + AGAIN_SECONDS
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._refunds_wanted.wait(), max(0.0, due - loop.time()))
+                await asyncio.wait_for(self._wanted.wait(), max(0.0, due - loop.time()))
 
-    def want_refunds(self) -> None:
-        """Read those that are wanted, soon."""
-        self._refunds_wanted.set()
+    def want(self) -> None:
+        """Read the orders that webhooks named and the refunds that are wanted, soon."""
+        self._wanted.set()
 
     async def catch_up(self) -> None:
         """Read what is missing of the history, then what changed.
@@ -77,11 +78,18 @@ class Reader:
             position = await self._read_history(position)
         self.is_live = True
         await self._read_changes(position)
+        await self.read_wanted()
+
+    async def read_wanted(self) -> None:
+        """Read the orders that webhooks named, then the refunds of every order that has new ones. As ``catch_up``."""
+        self._wanted.clear()
+        while named := await self._writer.write(lambda intake: intake.memory.named(self._connection.name, NAMED)):
+            bodies = await self._api.named([each.order_id for each in named])
+            await self._writer.write(partial(_named, self._connection, named, bodies))
         await self.read_refunds()
 
     async def read_refunds(self) -> None:
         """Read the refunds of every order that has new ones. Raises as ``catch_up``."""
-        self._refunds_wanted.clear()
         wanted = await self._writer.write(lambda intake: intake.memory.wanted(self._connection.name))
         if not wanted:
             return
@@ -123,6 +131,10 @@ class Reader:
 
     async def _take_page(self, bodies: list[bytes], position: Position) -> None:
         await self._writer.write(partial(_taken, self._connection, bodies, position))
+
+
+def _named(connection: Connection, named: list[Named], bodies: list[bytes], intake: Intake) -> None:
+    intake.take_named(connection, named, bodies)
 
 
 def _taken(connection: Connection, bodies: list[bytes], position: Position, intake: Intake) -> None:

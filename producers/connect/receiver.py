@@ -1,8 +1,9 @@
-"""Receives shops' webhooks: ``POST /hooks/woocommerce/<shop>``.
+"""Receives shops' webhooks: ``POST /hooks/<platform>/<shop>``.
 
 | answer | when |
 |---|---|
-| 200 | what the delivery says is on the log, or it is WooCommerce's ping, or of a kind that we don't read |
+| 200 | what it says is on the log; or the order that it names is noted, and read from the shop at once |
+| 200 | it is a ping, or of a kind that we don't read |
 | 202 | the shop's history is still being read: the reading of changes that follows it will bring the order |
 | 401 | the signature is not this shop's, or there is no such shop |
 | 413 | the body is longer than a dead letter can be |
@@ -15,9 +16,6 @@ anyone who recorded it, is published once: the same order has the same event.
 from __future__ import annotations
 
 import asyncio
-import base64
-import hmac
-import re
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -26,7 +24,10 @@ from typing import Final
 from aiohttp import web
 
 from producers.connect.connections import Connection
+from producers.connect.hearing import Heard, Kind, is_signed
 from producers.connect.intake import Intake
+from producers.connect.orders import BadOrder
+from producers.connect.platforms import PLATFORMS
 from producers.connect.reader import Reader
 from producers.connect.writer import Writer
 from schemas import catalogue
@@ -34,7 +35,6 @@ from schemas.errors import BrokerUnavailable
 
 MOST_BYTES: Final = catalogue.event("ops.dead_letter").max_bytes
 ANSWER_SECONDS: Final = 1.0
-PING: Final = re.compile(rb"webhook_id=\d+")
 NOBODY: Final = "no such shop"
 
 
@@ -49,7 +49,7 @@ class Receiver:
     def application(self) -> web.Application:
         """The receiver's routes, and ``/health`` with the count of answers."""
         app = web.Application(client_max_size=MOST_BYTES, middlewares=[self._counted])
-        app.router.add_post("/hooks/woocommerce/{shop}", self._woocommerce)
+        app.router.add_post("/hooks/{platform}/{shop}", self._delivery)
         app.router.add_get("/health", self._health)
         return app
 
@@ -68,39 +68,51 @@ class Receiver:
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response({"answers": {str(status): n for status, n in sorted(self.answers.items())}})
 
-    async def _woocommerce(self, request: web.Request) -> web.Response:
+    async def _delivery(self, request: web.Request) -> web.Response:
         body = await request.read()  # raises HTTPRequestEntityTooLarge
+        name, platform = request.match_info["platform"], PLATFORMS.get(request.match_info["platform"])
         found = self._reader(request.match_info["shop"])
-        signature = request.headers.get("X-WC-Webhook-Signature", "")
-        if found is not None and not signature and PING.fullmatch(body):
+        if platform is None or (found is not None and found[0].platform != name):
+            found = None
+        signature = request.headers.get(platform.SIGNATURE, "") if platform else ""
+        if platform is not None and found is not None and not signature and platform.is_ping(body):
             return web.Response(text="pong")
         secret = found[0].credentials.webhook_secret if found else NOBODY
-        if not is_signed(body, signature, secret) or found is None:
+        if not is_signed(body, signature, secret) or found is None or platform is None:
             return web.Response(status=401)
         connection, reader = found
-        if request.headers.get("X-WC-Webhook-Topic", "").partition(".")[0] != "order":
+        try:
+            heard = platform.hear(request.headers, body, connection)
+        except BadOrder as bad:
+            return await self._write(reader, partial(_refuse, connection, body, bad))
+        if heard.kind is Kind.FOREIGN:
+            return web.Response(status=401)
+        if heard.kind is Kind.OTHER:
             return web.Response(text="not an order")
         if not reader.is_live:
             return web.Response(status=202)
-        return await self._publish(connection, reader, body)
+        return await self._write(reader, partial(_take, connection, body, heard))
 
-    async def _publish(self, connection: Connection, reader: Reader, body: bytes) -> web.Response:
+    async def _write(self, reader: Reader, work: Callable[[Intake], bool]) -> web.Response:
         try:
-            has_refunds = await asyncio.wait_for(self._writer.write(partial(_take, connection, body)), ANSWER_SECONDS)
+            is_more_wanted = await asyncio.wait_for(self._writer.write(work), ANSWER_SECONDS)
         except (BrokerUnavailable, TimeoutError):
             return web.Response(status=503)
-        if has_refunds:
-            reader.want_refunds()
-        return web.Response(text="published")
+        if is_more_wanted:
+            reader.want()
+        return web.Response(text="taken")
 
 
-def _take(connection: Connection, body: bytes, intake: Intake) -> bool:
-    """Whether refunds are wanted after it."""
+def _take(connection: Connection, body: bytes, heard: Heard, intake: Intake) -> bool:
+    """Whether something is to be read after it."""
+    if heard.kind is Kind.NAMED:
+        intake.memory.name(connection.name, heard.order_id)
+        return True
     intake.take(connection, body)
     return intake.memory.has_wanted(connection.name)
 
 
-def is_signed(body: bytes, signature: str, secret: str) -> bool:
-    """Whether this is the base64 of the body's HMAC-SHA256 under the secret; takes as long whatever it is."""
-    expected = base64.b64encode(hmac.digest(secret.encode(), body, "sha256"))
-    return hmac.compare_digest(expected, signature.encode("utf-8", "replace"))
+def _refuse(connection: Connection, body: bytes, bad: BadOrder, intake: Intake) -> bool:
+    """What is signed and can't be read is a dead letter."""
+    intake.refuse(connection, body, bad)
+    return False

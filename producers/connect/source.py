@@ -11,10 +11,10 @@ import aiohttp
 from aiohttp import web
 
 from producers.connect import connections
-from producers.connect.api import Api
 from producers.connect.connections import Connection, Connections
 from producers.connect.intake import Intake
 from producers.connect.memory import FILE, Memory
+from producers.connect.platforms import platform_of
 from producers.connect.reader import Reader
 from producers.connect.receiver import Receiver
 from producers.connect.writer import Writer
@@ -93,7 +93,7 @@ class _Follower:
 
     def _follow(self, connection: Connection, session: aiohttp.ClientSession) -> None:
         every = (self._this.options.every or EVERY).total_seconds()
-        api = Api(session, connection.url, connection.credentials)
+        api = platform_of(connection).opened(session, connection)
         reader = Reader(connection, api, self._writer, every_seconds=every, log=self._this.log)
         self._readers[connection.name] = (connection, reader, asyncio.create_task(reader.run()))
         self._this.log.info("connected", shop=connection.name, url=connection.url)

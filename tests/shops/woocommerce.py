@@ -241,6 +241,8 @@ class WooCommerce:
             found = [order for order in self.orders.values() if order.id not in self.trashed]
             excluded = {int(each) for each in query.get("exclude", "").split(",") if each}
             found = [order for order in found if order.id not in excluded]
+            if included := {int(each) for each in query.get("include", "").split(",") if each}:
+                found = [order for order in found if order.id in included]
             is_gmt = query.get("dates_are_gmt") == "true"
             for name, column in (("after", "created"), ("modified_after", "modified")):
                 if name in query:

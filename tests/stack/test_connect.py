@@ -32,7 +32,7 @@ from tests.conftest import environment_of, wait_until
 from tests.shops.woocommerce import WooCommerce
 
 RUNNER = CliRunner()
-OPENS = Credentials(consumer_key="ck_key", consumer_secret="cs_secret", webhook_secret="hook")
+OPENS = Credentials(key="ck_key", secret="cs_secret", webhook_secret="hook")
 SALES = """
 select to_char(occurred_at, 'YYYY-MM-DD'), count(distinct order_id), sum(sales_amount)
 from events.order_lines where order_id like %s group by 1

@@ -19,10 +19,10 @@ import pytest
 import structlog
 from aiohttp import web
 
-from producers.connect.api import Api
 from producers.connect.connections import Connection, Credentials
 from producers.connect.intake import Intake
 from producers.connect.memory import FILE, Memory
+from producers.connect.platforms import platform_of
 from producers.connect.reader import Reader
 from producers.connect.receiver import Receiver
 from producers.connect.writer import Writer
@@ -43,9 +43,7 @@ async def at_once(seconds: float) -> None:
 
 
 def connection_of(shop: WooCommerce, name: str, since: datetime) -> Connection:
-    credentials = Credentials(
-        consumer_key=shop.consumer_key, consumer_secret=shop.consumer_secret, webhook_secret=shop.webhook_secret
-    )
+    credentials = Credentials(key=shop.consumer_key, secret=shop.consumer_secret, webhook_secret=shop.webhook_secret)
     return Connection(
         name=name, platform="woocommerce", url=shop.url, since=since, credentials=credentials, guest_key=b"g" * 32
     )
@@ -89,7 +87,7 @@ async def following(
     writer = Writer(lambda: Intake(this, Memory(folder / FILE)))
     writing = asyncio.create_task(writer.run())
     async with aiohttp.ClientSession() as session:
-        api = Api(session, connection.url, connection.credentials, pause=at_once)
+        api = platform_of(connection).opened(session, connection, pause=at_once)
         reader = Reader(connection, api, writer, every_seconds=3600, log=this.log)
         receiver = Receiver(writer, lambda name: (connection, reader) if name == connection.name else None)
         server = web.AppRunner(receiver.application(), access_log=None, shutdown_timeout=0.2)

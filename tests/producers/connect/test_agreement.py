@@ -8,9 +8,10 @@ from decimal import Decimal
 from pathlib import Path
 from random import Random
 
-from producers.connect.agreement import Sold, compared, reasons, sold_in_shop
+from producers.connect.agreement import Sold, compared, reasons
 from producers.connect.memory import FILE, Known, Memory
-from producers.connect.woocommerce import Shop, head_of, read_order, read_refund
+from producers.connect.orders import Shop, head_of
+from producers.connect.woocommerce import read_order, read_refund, sold_in_shop
 from tests.shops.woocommerce import WooCommerce
 from tests.shops.woocommerce_orders import order_json, refund_json
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from producers.connect.receiver import MOST_BYTES, is_signed
+from producers.connect.hearing import is_signed
+from producers.connect.receiver import MOST_BYTES
 from producers.publisher import Publisher
 from producers.shop.occurrences import ORDER_PLACED
 from schemas.catalogue import Event

@@ -12,8 +12,9 @@ import aiohttp
 import aiohttp.web
 import pytest
 
-from producers.connect.api import Api, By, ShopAway, ShopRefuses, address
+from producers.connect.asking import By, ShopAway, ShopRefuses, address
 from producers.connect.connections import Credentials
+from producers.connect.woocommerce.api import Api
 from schemas.errors import Misconfigured
 from tests.shops.woocommerce import WooCommerce
 
@@ -28,9 +29,7 @@ def shop() -> Iterator[WooCommerce]:
 
 
 def credentials(shop: WooCommerce) -> Credentials:
-    return Credentials(
-        consumer_key=shop.consumer_key, consumer_secret=shop.consumer_secret, webhook_secret=shop.webhook_secret
-    )
+    return Credentials(key=shop.consumer_key, secret=shop.consumer_secret, webhook_secret=shop.webhook_secret)
 
 
 class Pauses:
@@ -119,6 +118,14 @@ def test_all_refunds_of_an_order_are_read_and_none_of_one_that_is_gone(shop: Woo
     assert asked(shop, lambda api: api.refunds(str(order.id))) == []
 
 
+def test_orders_are_read_by_their_number_and_one_that_is_gone_says_so(shop: WooCommerce) -> None:
+    placed = [shop.place() for _ in range(103)]
+    shop.trash(placed[50])
+    found = asked(shop, lambda api: api.named([str(order.id) for order in placed[1:]]))
+    assert {json.loads(body)["id"] for body in found} == {order.id for order in placed[1:]}
+    assert [body for body in found if len(body) < 30] == [b'{"id": %d}' % placed[50].id]
+
+
 def test_a_wrong_key_says_what_to_do(shop: WooCommerce) -> None:
     shop.consumer_secret, right = "cs_" + "0" * 40, shop.consumer_secret
     wrong = credentials(shop)
@@ -131,7 +138,7 @@ def test_a_wrong_key_says_what_to_do(shop: WooCommerce) -> None:
     with pytest.raises(ShopRefuses, match="does not accept the consumer key and secret") as refused:
         asyncio.run(look())
     assert right not in str(refused.value)
-    assert wrong.consumer_secret not in str(refused.value)
+    assert wrong.secret not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +174,7 @@ def test_what_is_no_woocommerce_shop_is_said_so() -> None:
         try:
             async with aiohttp.ClientSession() as session:
                 url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-                keys = Credentials(consumer_key="ck_", consumer_secret="cs_", webhook_secret="")
+                keys = Credentials(key="ck_", secret="cs_", webhook_secret="")
                 await Api(session, url, keys).about()
         finally:
             await runner.cleanup()

@@ -13,18 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.connect.woocommerce import (
-    NOT_COUNTED,
-    BadOrder,
-    Shop,
-    deleted_id,
-    head_of,
-    items_of,
-    read_order,
-    read_refund,
-    stamped,
-    taken_back,
-)
+from producers.connect.orders import BadOrder, Shop, deleted_id, head_of, stamped, taken_back
+from producers.connect.woocommerce.orders import NOT_COUNTED, items_of, read_order, read_refund
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
 from schemas.codec import Encoder
 from schemas.errors import ContractBroken

@@ -11,74 +11,31 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
-from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import aiohttp
 
+from producers.connect.asking import (
+    ATTEMPTS,
+    SECOND,
+    About,
+    Asker,
+    By,
+    Page,
+    Pause,
+    ShopAway,
+    ShopRefuses,
+    raise_if_away,
+)
 from producers.connect.connections import Credentials
-from producers.connect.woocommerce import items_of
-from schemas.binary import EPOCH, MILLISECOND
-from schemas.errors import InsightsError, Misconfigured, Retryable
-from schemas.plural import counted
+from producers.connect.woocommerce.orders import items_of
+from schemas.errors import Misconfigured
 
 PAGE: Final = 100  # the most that the API takes
-ATTEMPTS: Final = 6
-FIRST_PAUSE_SECONDS: Final = 1.0
-LONGEST_PAUSE_SECONDS: Final = 300.0
-TIMEOUT: Final = aiohttp.ClientTimeout(total=60)
-SECOND: Final = timedelta(seconds=1)
-By = Literal["date", "modified"]
 FIELD: Final[Mapping[By, str]] = {"date": "date_created_gmt", "modified": "date_modified_gmt"}
 AFTER: Final[Mapping[By, str]] = {"date": "after", "modified": "modified_after"}
-
-
-class ShopAway(Retryable):
-    """The shop did not answer as it should, several times."""
-
-
-class ShopRefuses(InsightsError):
-    """The shop does not let us in."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class About:
-    """What a shop is: its title, its currency, and how many orders it has."""
-
-    title: str
-    currency: str
-    orders: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """Some orders as the API wrote them, and the time up to which a list is read with them."""
-
-    bodies: list[bytes]
-    until: datetime
-
-
-def address(text: str) -> str:
-    """A shop's address, without a slash at its end. Raises Misconfigured when it is none, or not encrypted."""
-    url = (text if "://" in text else f"https://{text}").strip().rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-        raise Misconfigured(f"{text!r} is not the address of a shop; write it as https://bikes.example")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise Misconfigured(f"{url} is not encrypted, and the shop's secret would be readable on the way: use https://")
-    return url
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Api:
@@ -91,14 +48,12 @@ class Api:
         credentials: Credentials,
         *,
         attempts: int = ATTEMPTS,
-        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        pause: Pause = asyncio.sleep,
     ) -> None:
-        self._session = session
+        self._asker = Asker(session, url, attempts=attempts, pause=pause)
         self._url = url
-        said = f"{credentials.consumer_key}:{credentials.consumer_secret}".encode()
+        said = f"{credentials.key}:{credentials.secret}".encode()
         self._key = {"Authorization": f"Basic {base64.b64encode(said).decode()}"}
-        self._attempts = attempts
-        self._pause = pause
 
     async def about(self) -> About:
         """Raises Misconfigured when there is no WooCommerce at the address, ShopRefuses, or ShopAway."""
@@ -148,6 +103,17 @@ class Api:
             else:
                 raise ShopAway(f"{self._url} gives the same orders again and again")
 
+    async def named(self, order_ids: list[str]) -> list[bytes]:
+        """These orders as they are now; of one that is gone ``{"id": …}``. Raises ShopAway or ShopRefuses."""
+        found: list[bytes] = []
+        for at in range(0, len(order_ids), PAGE):
+            asked = order_ids[at : at + PAGE]
+            query = {"include": ",".join(asked), "per_page": str(PAGE), "status": "any"}
+            orders, _, bodies = await self._get_list("/wp-json/wc/v3/orders", query)
+            gone = set(asked) - {str(_id_of(order)) for order in orders}
+            found += bodies + [json.dumps({"id": int(order_id)}).encode() for order_id in sorted(gone)]
+        return found
+
     async def refunds(self, order_id: str) -> list[bytes]:
         """All refunds of an order; none when there is no such order any more. Raises ShopAway or ShopRefuses."""
         path, found = f"/wp-json/wc/v3/orders/{order_id}/refunds", []
@@ -173,29 +139,15 @@ class Api:
         self, path: str, query: Mapping[str, str], *, is_open: bool = False
     ) -> tuple[Any, Mapping[str, str], bytes]:
         """What the shop answers, as JSON and as it came. ``is_open``: without the key."""
-        problem = ""
-        for attempt in range(self._attempts):
-            wait = min(FIRST_PAUSE_SECONDS * 2**attempt, LONGEST_PAUSE_SECONDS)
-            try:
-                async with self._session.get(
-                    self._url + path,
-                    params=dict(query),
-                    headers={} if is_open else self._key,
-                    timeout=TIMEOUT,
-                    allow_redirects=False,
-                ) as response:
-                    body = await response.read()
-                    if response.status == 200:
-                        return json.loads(body), response.headers, body
-                    self._raise_refusal(response, path)
-                    problem = f"it answered {response.status}"
-                    wait = _retry_after(response.headers.get("Retry-After")) or wait
-            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-                problem = f"{type(error).__name__}: {error}"
-            if attempt + 1 < self._attempts:
-                await self._pause(wait)
-        tried = counted(self._attempts, "time")
-        raise ShopAway(f"{self._url}{path} did not answer as it should ({problem}); tried {tried}")
+
+        def judge(response: aiohttp.ClientResponse, body: bytes) -> tuple[Any, Mapping[str, str], bytes]:
+            if response.status != 200:
+                raise_if_away(response, self._url)
+                self._raise_refusal(response, path)
+            return json.loads(body), response.headers, body
+
+        headers = {} if is_open else self._key
+        return await self._asker.ask("GET", path, judge, params=dict(query), headers=headers)
 
     def _raise_refusal(self, response: aiohttp.ClientResponse, path: str) -> None:
         status = response.status
@@ -204,16 +156,11 @@ class Api:
                 f"{self._url} does not accept the consumer key and secret ({status}). Are both of them whole, of this"
                 " shop, and with the permission to read? WooCommerce > Settings > Advanced > REST API makes new ones"
             )
-        if 300 <= status < 400:
-            raise Misconfigured(
-                f"{self._url} leads to {response.headers.get('Location', 'another address')}; connect that address"
-            )
         if status == 404 and path == "/wp-json/":
             raise Misconfigured(f"{self._url} is not a WooCommerce shop: it has no {path}")
         if status in (404, 410):
             raise _Gone(f"{self._url}{path} is not there")
-        if status < 500 and status != 429:
-            raise ShopRefuses(f"{self._url}{path} answered {status}")
+        raise ShopRefuses(f"{self._url}{path} answered {status}")
 
 
 class _Gone(ShopRefuses):
@@ -242,22 +189,3 @@ def _number(headers: Mapping[str, str], name: str) -> int:
 def _id_of(order: Any) -> int:
     found = order.get("id") if isinstance(order, dict) else None
     return found if isinstance(found, int) else 0
-
-
-def _retry_after(said: str | None) -> float | None:
-    """How long to wait, in seconds, as the header says: a number, or a time."""
-    if not said:
-        return None
-    try:
-        seconds = float(said)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return min(max(seconds, 0.0), LONGEST_PAUSE_SECONDS) or None
-
-
-def since_1970(ms: int) -> datetime:
-    """The time of so many milliseconds."""
-    return EPOCH + ms * MILLISECOND

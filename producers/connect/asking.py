@@ -1,0 +1,161 @@
+"""Asks a shop's API over HTTP: one request after the other, one that fails for a while again with growing pauses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from typing import Any, Final, Literal, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from schemas.binary import EPOCH, MILLISECOND
+from schemas.errors import InsightsError, Misconfigured, Retryable
+from schemas.plural import counted
+
+ATTEMPTS: Final = 6
+FIRST_PAUSE_SECONDS: Final = 1.0
+LONGEST_PAUSE_SECONDS: Final = 300.0
+TIMEOUT: Final = aiohttp.ClientTimeout(total=60)
+SECOND: Final = timedelta(seconds=1)
+By = Literal["date", "modified"]
+Pause = Callable[[float], Awaitable[None]]
+T = TypeVar("T")
+
+
+class ShopAway(Retryable):
+    """The shop did not answer as it should, several times."""
+
+
+class ShopRefuses(InsightsError):
+    """The shop does not let us in."""
+
+
+class Again(Exception):
+    """The shop asks to be asked again, after so many seconds if it said when."""
+
+    def __init__(self, problem: str, wait_seconds: float | None = None) -> None:
+        super().__init__(problem)
+        self.wait_seconds = wait_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a shop is: its title, its currency, and how many orders it has.
+
+    ``oldest`` is from when on its API gives orders; None when it gives all.
+    """
+
+    title: str
+    currency: str
+    orders: int
+    oldest: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some orders as the API wrote them, and the time up to which a list is read with them."""
+
+    bodies: list[bytes]
+    until: datetime
+
+
+class Api(Protocol):
+    """What a shop's API is asked. Each method raises ShopAway or ShopRefuses."""
+
+    async def about(self) -> About:
+        """What the shop is. Raises Misconfigured, too, when there is no such shop at the address."""
+
+    async def newest_change(self) -> datetime | None:
+        """When an order was changed last, by the shop's clock; None of a shop without orders."""
+
+    def orders(self, *, by: By, after: datetime) -> AsyncIterator[Page]:
+        """All orders placed, or changed, after a time, in that order; one may come twice."""
+
+    async def named(self, order_ids: list[str]) -> list[bytes]:
+        """These orders as they are now, in any order; of one that is gone ``{"id": …}``."""
+
+    async def refunds(self, order_id: str) -> list[bytes]:
+        """All refunds of an order; none when there is no such order any more."""
+
+
+class Asker:
+    """Asks one shop, at ``url``. ``pause`` waits for so many seconds."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, *, attempts: int, pause: Pause) -> None:
+        self._session = session
+        self.url = url
+        self.pause = pause
+        self._attempts = attempts
+
+    async def ask(
+        self, method: str, path: str, judge: Callable[[aiohttp.ClientResponse, bytes], T], **request: Any
+    ) -> T:
+        """What ``judge`` makes of the answer: a result, an error, or Again. Raises ShopAway when it stays away."""
+        problem = ""
+        for attempt in range(self._attempts):
+            wait: float | None = None
+            try:
+                async with self._session.request(
+                    method, self.url + path, timeout=TIMEOUT, allow_redirects=False, **request
+                ) as response:
+                    return judge(response, await response.read())
+            except Again as again:
+                problem, wait = str(again), again.wait_seconds
+            except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+                problem = f"{type(error).__name__}: {error}"
+            if attempt + 1 < self._attempts:
+                await self.pause(wait or min(FIRST_PAUSE_SECONDS * 2**attempt, LONGEST_PAUSE_SECONDS))
+        tried = counted(self._attempts, "time")
+        raise ShopAway(f"{self.url}{path} did not answer as it should ({problem}); tried {tried}")
+
+
+def raise_if_away(response: aiohttp.ClientResponse, url: str) -> None:
+    """Raises Again when the shop is busy or broken, and Misconfigured when it is somewhere else."""
+    status = response.status
+    if 300 <= status < 400:
+        elsewhere = response.headers.get("Location", "another address")
+        raise Misconfigured(f"{url} leads to {elsewhere}; connect that address")
+    if status >= 500 or status == 429:
+        raise Again(f"it answered {status}", retry_after(response.headers.get("Retry-After")))
+
+
+def retry_after(said: str | None) -> float | None:
+    """How long to wait, in seconds, as the header says: a number, or a time."""
+    if not said:
+        return None
+    try:
+        seconds = float(said)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError):
+            return None
+    return min(max(seconds, 0.0), LONGEST_PAUSE_SECONDS) or None
+
+
+def address(text: str) -> str:
+    """A shop's address, without a slash at its end. Raises Misconfigured when it is none, or not encrypted."""
+    url = (text if "://" in text else f"https://{text}").strip().rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        raise Misconfigured(f"{text!r} is not the address of a shop; write it as https://bikes.example")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise Misconfigured(f"{url} is not encrypted, and the shop's secret would be readable on the way: use https://")
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def since_1970(ms: int) -> datetime:
+    """The time of so many milliseconds."""
+    return EPOCH + ms * MILLISECOND

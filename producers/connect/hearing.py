@@ -1,0 +1,30 @@
+"""What a shop's webhook says, whatever the shop's software."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from enum import Enum, auto
+from typing import NamedTuple
+
+
+class Kind(Enum):
+    """What is done with a signed delivery."""
+
+    ORDER = auto()  # its body is an order, which is taken
+    NAMED = auto()  # it names an order, which is read from the shop
+    OTHER = auto()  # of no order
+    FOREIGN = auto()  # of another shop
+
+
+class Heard(NamedTuple):
+    """A delivery's meaning; ``order_id`` is the order's where it is only named."""
+
+    kind: Kind
+    order_id: str = ""
+
+
+def is_signed(body: bytes, signature: str, secret: str) -> bool:
+    """Whether this is the base64 of the body's HMAC-SHA256 under the secret; takes as long whatever it is."""
+    expected = base64.b64encode(hmac.digest(secret.encode(), body, "sha256"))
+    return hmac.compare_digest(expected, signature.encode("utf-8", "replace"))

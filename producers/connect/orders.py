@@ -1,0 +1,206 @@
+"""An order and a refund as any shop's software has them, as our events; and how their JSON is read. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from producers.order_file.values import MOST_CENTS, MOST_UNITS
+from producers.shop.identifiers import event_id_of
+from schemas.binary import EPOCH, MILLISECOND, since_epoch
+from schemas.errors import PoisonEvent
+
+VOID: Final = b"not counted"
+GONE: Final = {
+    "product_id": "unknown",
+    "category": "uncategorized",
+    "brand": None,
+    "quantity": 1,
+    "unit_price": Decimal("0.00"),
+    "discount_amount": Decimal("0.00"),
+}
+AMOUNT: Final = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,10}))?")
+CENT: Final = Decimal("0.01")
+Json = Mapping[str, Any]
+
+
+class BadOrder(PoisonEvent):
+    """JSON that is no order or no refund; ``order_id`` is the order's, where the JSON has one."""
+
+    def __init__(self, problem: str, order_id: str = "") -> None:
+        super().__init__(problem)
+        self.order_id = order_id
+
+
+class Shop(NamedTuple):
+    """What the reading needs to know of the shop: its name here, and the key under which guests are known."""
+
+    name: str
+    guest_key: bytes
+
+
+class OrderState(NamedTuple):
+    """An order as it was at ``modified_ms``.
+
+    ``record`` is the event but for what ``stamped`` adds; None while the order does not count. ``digest`` is of all
+    that the event counts, VOID when it does not count. ``refund_ids`` are those made by then.
+    """
+
+    order_id: str
+    created_ms: int
+    modified_ms: int
+    status: str
+    record: dict[str, Any] | None
+    digest: bytes
+    refund_ids: frozenset[str]
+
+
+class Refund(NamedTuple):
+    """A refund's id in the shop, and its event."""
+
+    refund_id: str
+    at_ms: int
+    record: dict[str, Any]
+
+
+def deleted_id(body: bytes) -> str | None:
+    """The order's id when the body says no more than that, as it does of one that was deleted."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return str(found["id"]) if isinstance(found, dict) and found.keys() == {"id"} else None
+
+
+def stamped(record: Json, shop: Shop, order_id: str, version: int, digest: bytes) -> dict[str, Any]:
+    """The event of a state of an order: of two states the one with the higher version counts."""
+    key = f"order:{order_id}:{version}:{digest.hex()}"
+    return {**record, "event_id": event_id_of(shop.name, key, since_epoch(record["occurred_at"])), "version": version}
+
+
+def taken_back(shop: Shop, order_id: str, version: int, head: Json, created_ms: int) -> dict[str, Any]:
+    """The event of an order that no longer counts. It has the order's time, and nothing else of it is read."""
+    record = {
+        **envelope(shop, f"order:{order_id}", created_ms),
+        **head,
+        "channel": "web",
+        "session_id": None,
+        "lines": [GONE],
+        "shipping_amount": Decimal("0.00"),
+        "tax_amount": Decimal("0.00"),
+        "is_cancelled": True,
+    }
+    return stamped(record, shop, order_id, version, VOID)
+
+
+def head_of(record: Json) -> dict[str, str]:
+    """What a refund's event takes from its order's."""
+    return {name: record[name] for name in ("order_id", "customer_id", "region", "currency")}
+
+
+def envelope(shop: Shop, key: str, at_ms: int) -> dict[str, Any]:
+    """The fields that every event has; ``key`` is what its id is made of."""
+    return {
+        "event_id": event_id_of(shop.name, key, at_ms),
+        "occurred_at": EPOCH + at_ms * MILLISECOND,
+        "source": shop.name,
+        "trace": None,
+    }
+
+
+def digest_of(counted: object) -> bytes:
+    """A short name of what an event counts."""
+    return hashlib.blake2b(repr(counted).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def guest(email: str, order_id: str, shop: Shop) -> str:
+    """What a guest is called here: what the e-mail address becomes under the shop's key."""
+    email = email.strip().casefold()
+    if not email:
+        return f"{shop.name}-guest-of-{order_id}"
+    said = hmac.new(shop.guest_key, email.encode("utf-8", "surrogatepass"), "sha256").hexdigest()
+    return f"{shop.name}-guest-{said[:16]}"
+
+
+def object_of(body: bytes) -> dict[str, Any]:
+    """Raises BadOrder when it is no JSON object."""
+    try:
+        found = json.loads(body, parse_float=Decimal)
+    except (ValueError, RecursionError) as error:
+        raise BadOrder(f"it is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise BadOrder("it is JSON, but not an object with names and values")
+    return found
+
+
+def list_of(source: Json, name: str) -> Sequence[Any]:
+    """A list of objects; empty when there is none. Raises BadOrder."""
+    found = source.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise BadOrder(f"{name} is not a list of objects")
+    return found
+
+
+def id_of(source: Json, where: str, name: str = "") -> str:
+    """A number from 1, as a text. Raises BadOrder."""
+    found = source.get(name or where)
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise BadOrder(f"{where} is {shown(found)}, and should be a number from 1")
+    return str(found)
+
+
+def text_of(source: Json, where: str, name: str = "") -> str:
+    """Raises BadOrder when it is no text, or empty."""
+    found = source.get(name or where)
+    if not isinstance(found, str) or not found:
+        raise BadOrder(f"{where} is {shown(found)}, and should be a text")
+    return found
+
+
+def cents_of(source: Json, where: str, name: str = "") -> int:
+    """An amount, which APIs write as a text: ``"19.90"``. Raises BadOrder, also for parts of a cent."""
+    found = source.get(name or where)
+    text = str(found) if isinstance(found, str | int | Decimal) and not isinstance(found, bool) else ""
+    match = AMOUNT.fullmatch(text)
+    if match is None:
+        raise BadOrder(f"{where} is {shown(found)}, and should be an amount such as 19.90")
+    sign, whole, part = match[1], match[2], match[3] or ""
+    if part[2:].strip("0"):
+        raise BadOrder(f"{where} is {text}, which has parts of a cent")
+    cents = int(whole) * 100 + int(part[:2].ljust(2, "0") or 0)
+    if cents > MOST_CENTS:
+        raise BadOrder(f"{where} is {text}, which is more than an amount can be")
+    return -cents if sign else cents
+
+
+def units_of(item: Json, where: str, name: str) -> int:
+    """A whole number, which may be below zero. Raises BadOrder."""
+    found = item.get(name)
+    is_number = isinstance(found, int | Decimal) and not isinstance(found, bool)
+    if found is None or not is_number or abs(found) > MOST_UNITS or found % 1:
+        raise BadOrder(f"{where} is {shown(found)}, and should be a whole number")
+    return int(found)
+
+
+def millis_of(source: Json, where: str, name: str = "") -> int:
+    """A time in ISO 8601, in UTC where it has no zone: ``2026-11-28T10:00:00``. Raises BadOrder."""
+    found = source.get(name or where)
+    try:
+        at = datetime.fromisoformat(found) if isinstance(found, str) else None
+    except ValueError:
+        at = None
+    if at is None:
+        raise BadOrder(f"{where} is {shown(found)}, and should be a time such as 2026-11-28T10:00:00")
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+    return since_epoch(at)
+
+
+def shown(value: Any) -> str:
+    """A value as it may stand in a message: short."""
+    return "missing" if value is None else repr(value)[:60]

@@ -1,0 +1,59 @@
+"""What differs between shops' software, and which there is: a package each with these functions, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, Protocol
+
+import aiohttp
+
+from producers.connect import woocommerce
+from producers.connect.agreement import Sold
+from producers.connect.asking import Api, Pause
+from producers.connect.connections import Connection
+from producers.connect.hearing import Heard
+from producers.connect.orders import Json, OrderState, Refund, Shop
+from schemas.errors import Misconfigured
+
+
+class Platform(Protocol):
+    """A package of this folder. ``SIGNATURE`` is the header of its webhooks with the base64 of their HMAC-SHA256."""
+
+    @property
+    def SIGNATURE(self) -> str: ...  # noqa: D102, N802
+
+    def opened(
+        self, session: aiohttp.ClientSession, connection: Connection, *, attempts: int = ..., pause: Pause = ...
+    ) -> Api:
+        """The connected shop's API."""
+
+    def read_order(self, body: bytes, shop: Shop) -> OrderState:
+        """An order as the API or a webhook says it. Raises BadOrder naming the field."""
+
+    def read_refund(self, body: bytes, order_id: str, head: Json, shop: Shop) -> Refund:
+        """A refund as ``Api.refunds`` gives it. Raises BadOrder naming the field."""
+
+    def is_ping(self, body: bytes) -> bool:
+        """Whether an unsigned delivery only looks whether somebody is there."""
+
+    def hear(self, headers: Mapping[str, str], body: bytes, connection: Connection) -> Heard:
+        """What a signed delivery says. Raises BadOrder when it says nothing that can be read."""
+
+    def sold_in_shop(self, bodies: Iterable[bytes]) -> tuple[dict[str, Sold], list[str]]:
+        """By id the orders that the shop's own reports count, and the ids of those that could not be read."""
+
+
+PLATFORMS: Final[Mapping[str, Platform]] = {
+    "woocommerce": woocommerce,
+}
+
+
+def platform_of(connection: Connection) -> Platform:
+    """Raises Misconfigured when it was connected by another version of this program."""
+    try:
+        return PLATFORMS[connection.platform]
+    except KeyError:
+        raise Misconfigured(
+            f"{connection.name} is a {connection.platform} shop, which this version does not read; connected can be"
+            f" {', '.join(PLATFORMS)}"
+        ) from None

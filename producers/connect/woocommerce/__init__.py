@@ -1,0 +1,40 @@
+"""WooCommerce: its REST API v3, its webhooks, and what its orders are here."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import aiohttp
+
+from producers.connect.asking import ATTEMPTS, Pause
+from producers.connect.connections import Connection
+from producers.connect.hearing import Heard, Kind
+from producers.connect.woocommerce.agreement import sold_in_shop
+from producers.connect.woocommerce.api import Api
+from producers.connect.woocommerce.orders import read_order, read_refund
+
+__all__ = ["SIGNATURE", "hear", "is_ping", "opened", "read_order", "read_refund", "sold_in_shop"]
+
+SIGNATURE: Final = "X-WC-Webhook-Signature"
+PING: Final = re.compile(rb"webhook_id=\d+")
+
+
+def opened(
+    session: aiohttp.ClientSession, connection: Connection, *, attempts: int = ATTEMPTS, pause: Pause = asyncio.sleep
+) -> Api:
+    """The connected shop's API."""
+    return Api(session, connection.url, connection.credentials, attempts=attempts, pause=pause)
+
+
+def is_ping(body: bytes) -> bool:
+    """Whether this is what a new webhook sends without a signature, to see that somebody is there."""
+    return PING.fullmatch(body) is not None
+
+
+def hear(headers: Mapping[str, str], body: bytes, connection: Connection) -> Heard:
+    """What a signed delivery says: its body is the order as it then was."""
+    is_order = headers.get("X-WC-Webhook-Topic", "").partition(".")[0] == "order"
+    return Heard(Kind.ORDER if is_order else Kind.OTHER)
