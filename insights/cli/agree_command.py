@@ -1,63 +1,64 @@
-"""``insights agree``: a connected shop's own orders against our tables, to the cent."""
+"""``insights agree``: a connected shop's own orders against our tables, to the cent; recorded, and repaired."""
 
 from __future__ import annotations
 
-import asyncio
-import re
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from insights.cli import runtime
-from insights.cli.terminal_table import Column, TerminalTable
 from insights.settings import Settings, load_settings
-from schemas.errors import Misconfigured
+from schemas.errors import InsightsError, Misconfigured
 from schemas.plural import counted
 
 if TYPE_CHECKING:
-    from producers.connect.agreement import Agreement, Difference, Sold, Totals
+    from insights.agreement.compare import Comparison
     from producers.connect.connections import Connection
 
-SHOWN = 20
-SALES = """
-with orders as (
-    select order_id, min(occurred_at) as placed_at, sum(sales_amount) as sales
-    from events.order_lines where order_id ~ %(ids)s and occurred_at >= %(since)s
-    group by order_id
-),
-
-paid_back as (
-    select order_id, sum(amount) as refunds from events.refunds where order_id ~ %(ids)s group by order_id
-)
-
-select order_id, (placed_at at time zone 'UTC')::date, sales, coalesce(refunds, 0)
-from orders left join paid_back using (order_id)
-"""
+DAYS = 60
 ShopName = Annotated[
     str | None, typer.Argument(metavar="[NAME]", help="Its name in `insights connect list`. Default: the only one.")
 ]
 Days = Annotated[int, typer.Option("--days", metavar="N", min=1, help="Compare orders placed in the last N days.")]
+RepairIt = Annotated[
+    bool,
+    typer.Option("--repair", metavar="", help="Read the orders that differ again, and publish them."),
+]
+Due = Annotated[
+    bool,
+    typer.Option("--due", metavar="", help="Compare each connected shop that was not compared for a day."),
+]
 
 
-def agree(name: ShopName = None, days: Days = 60) -> None:
+class NotCompared(InsightsError):
+    """A shop that is due could not be compared."""
+
+
+def agree(name: ShopName = None, days: Days = DAYS, repair: RepairIt = False, due: Due = False) -> None:
     """Compare a connected shop's own orders with the tables, order by order, to the cent.
 
-    Asks the shop's API for all orders of these days. Ends with 1 when an order differs.
+    Asks the shop's API for all orders of these days, and records the result. Ends with 1 when an
+    order differs. The stack does it every day.
 
-    Example: insights agree bikes --days 60
+    Example: insights agree bikes --repair
     """
+    from insights.agreement.compare import first_day
     from producers.connect.connections import Connections
 
     settings = load_settings()
+    if due:
+        if name or repair:
+            raise Misconfigured("--due compares every shop that is due, and repairs none: leave out the name or --due")
+        agree_due(settings)
+        return
     connection = Connections(settings.producers_dir).get(name or the_only_one(settings))
-    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    since = max(connection.since, today - timedelta(days=days - 1))
-    with runtime.progressing("comparing"):
-        found = compare(settings, connection, since)
-    show(found, connection, since)
-    if not found.is_complete:
+    since = first_day(connection, datetime.now(UTC), days)
+    done = compare_and_note(settings, connection, since)
+    show(done)
+    if repair and done.agreement.result != "equal":
+        done = repair_and_note(settings, connection, done)
+    if done.agreement.result == "different":
         raise typer.Exit(1)
 
 
@@ -75,99 +76,117 @@ def the_only_one(settings: Settings) -> str:
     return found[0]
 
 
-def compare(settings: Settings, connection: Connection, since: datetime) -> Agreement:
-    """Both sides of the orders placed since then. Blocks. Raises ShopAway, ShopRefuses or PostgresAway."""
-    from producers.connect.agreement import compared, differing, reasons
-    from producers.connect.platforms import platform_of
+def agree_due(settings: Settings) -> None:
+    """Compare and record each shop that is due. One after the other; one that is away does not keep the others.
 
-    there, unread = platform_of(connection).sold_in_shop(asyncio.run(orders_of(connection, since)))
-    here = sold_here(settings, connection, since)
-    asked = [order_id for order_id in differing(there, here) if order_id in there]
-    return compared(there, here, reasons(settings.producers_dir, connection.name, asked), unread)
-
-
-async def orders_of(connection: Connection, since: datetime) -> list[bytes]:
-    """What the shop's API says of each order placed since then."""
-    import aiohttp
-
-    from producers.connect.asking import SECOND
-    from producers.connect.platforms import platform_of
-
-    async with aiohttp.ClientSession() as session:
-        api = platform_of(connection).opened(session, connection)
-        return [body async for page in api.orders(by="date", after=since - SECOND) for body in page.bodies]
-
-
-def sold_here(settings: Settings, connection: Connection, since: datetime) -> dict[str, Sold]:
-    """What the tables have of the shop's orders placed since then, by the shop's id."""
-    from producers.connect.agreement import Sold
+    Raises NotCompared naming those that could not be compared, and PostgresAway.
+    """
+    from insights.agreement import record
+    from insights.agreement.compare import HistoryUnread, first_day
+    from producers.connect.connections import Connections, names
     from warehouse.postgres import opened
 
-    prefix = f"{connection.name}-"
-    asked = {"ids": f"^{re.escape(prefix)}[0-9]+$", "since": since}
+    now, folder, problems = datetime.now(UTC), settings.producers_dir, []
+    note_shops(settings)
     with opened(settings.postgres_dsn) as postgres:
-        rows = postgres.execute(SALES, asked).fetchall()
-    return {order_id.removeprefix(prefix): Sold(day, sales, refunds) for order_id, day, sales, refunds in rows}
+        due = [name for name in names(folder) if record.is_due(postgres, name, now)]
+    for name in due:
+        try:
+            connection = Connections(folder).get(name)
+            done = compare_and_note(settings, connection, first_day(connection, now))
+        except HistoryUnread as unread:
+            runtime.say(str(unread))
+        except InsightsError as error:
+            problems.append(f"{name}: {error}")
+        else:
+            say_verdict(done)
+    if problems:
+        raise NotCompared("; ".join(problems))
 
 
-def show(found: Agreement, connection: Connection, since: datetime) -> None:
+def note_shops(settings: Settings) -> None:
+    """Write down for the page and the alerts which shops are connected. Raises PostgresAway."""
+    from insights.agreement import record
+    from producers.connect.connections import addresses
+    from warehouse.postgres import opened
+
+    with opened(settings.postgres_dsn, autocommit=False) as postgres:
+        record.note_shops(postgres, addresses(settings.producers_dir))
+
+
+def compare_and_note(settings: Settings, connection: Connection, since: datetime) -> Comparison:
+    """Compare a shop and record what came of it, also when it could not be reached. Raises as ``compare`` does."""
+    from insights.agreement import record
+    from insights.agreement.compare import HistoryUnread, compare
+    from warehouse.postgres import PostgresAway, opened
+
+    note_shops(settings)
+    try:
+        with runtime.progressing("comparing"):
+            done = compare(settings, connection, since)
+    except (HistoryUnread, PostgresAway):
+        raise
+    except InsightsError as error:
+        with opened(settings.postgres_dsn, autocommit=False) as postgres:
+            record.note_failure(postgres, connection.name, datetime.now(UTC), str(error))
+        raise
+    with opened(settings.postgres_dsn, autocommit=False) as postgres:
+        record.note(postgres, done)
+    return done
+
+
+def repair_and_note(settings: Settings, connection: Connection, before: Comparison) -> Comparison:
+    """Repair what reading again can, compare once more, and show what is left. Raises as ``repair`` does."""
+    from insights.agreement.repair import repair
+    from insights.cli import agree_views
+
+    runtime.say("")
+    with runtime.progressing("reading again") as say:
+        asked = repair(settings, connection, before, say)
+    done = compare_and_note(settings, connection, before.since) if asked else before
+    runtime.say(
+        f"{counted(asked, 'order was', 'orders were')} read from the shop again. Before:"
+        f" {agree_views.tally(before.agreement)}; after: {agree_views.tally(done.agreement)}."
+    )
+    runtime.say("")
+    show(done)
+    say_when_late_count(settings, done)
+    return done
+
+
+def say_when_late_count(settings: Settings, done: Comparison) -> None:
+    """Until when the orders are counted whose events are late."""
+    from insights.agreement.repair import counted_by
+
+    late = [one for one in done.agreement.pending if one.cause == "late"]
+    if late:
+        by = counted_by(settings, late, datetime.now(UTC))
+        runtime.say(
+            f"{counted(len(late), 'order is', 'orders are')} on the log and late: the run of late events counts"
+            f" {'it' if len(late) == 1 else 'them'} once the days are final, by {by:%Y-%m-%d %H:%M} UTC. `insights"
+            " replay late` counts what is ready now."
+        )
+
+
+def show(done: Comparison) -> None:
     """The days that differ, the orders behind them, and the verdict."""
-    apart = {day: both for day, both in found.days().items() if both[0] != both[1]}
-    if apart:
-        runtime.show(days_table(apart))
+    from insights.cli import agree_views
+
+    found = done.agreement
+    if apart := agree_views.days_apart(found):
+        runtime.show(agree_views.days_table(apart))
         runtime.say("")
     if found.differences:
-        runtime.show(orders_table(found.differences))
+        runtime.show(agree_views.orders_table(found.different + found.pending))
         runtime.say("")
-    if found.unread:
-        runtime.say(f"The shop's answer could not be read for {', '.join(found.unread[:SHOWN])}.")
-    orders = counted(len(found.there), "order")
-    period = f"placed since {since:%Y-%m-%d} (UTC)"
-    if found.is_complete:
-        sales = sum((sold.sales for sold in found.there.values()), Decimal(0))
-        refunds = sum((sold.refunds for sold in found.there.values()), Decimal(0))
-        runtime.say(
-            f"{connection.name} agrees: {orders} {period}, sales {sales:,.2f}, refunds {refunds:,.2f}, equal order by"
-            " order to the cent.",
-            style="bold green",
-        )
-        return
-    differing = counted(len(found.differences) + len(found.unread), "order")
-    runtime.say(
-        f"{connection.name} does not agree: {differing} of {len(found.there):,} {period} differ, on"
-        f" {counted(len(apart), 'day')}.",
-        style="bold red",
-    )
+    for order_id, reason in list(found.unread.items())[: agree_views.SHOWN]:
+        runtime.say(f"The shop's answer for order {order_id} can't be read: {reason}")
+    say_verdict(done)
 
 
-def days_table(days: dict[date, tuple[Totals, Totals]]) -> TerminalTable:
-    """Each day with the shop's totals and ours."""
-    sheet = TerminalTable(
-        "days that differ",
-        *(Column(), Column(name="orders", right=True), Column(name="sales", right=True)),
-        Column(name="refunds", right=True),
-        note="the shop's total / ours",
-    )
-    for day, (there, here) in days.items():
-        sheet.add(
-            f"{day:%Y-%m-%d}",
-            f"{there.orders:,} / {here.orders:,}",
-            f"{there.sales:,.2f} / {here.sales:,.2f}",
-            f"{there.refunds:,.2f} / {here.refunds:,.2f}",
-        )
-    return sheet
+def say_verdict(done: Comparison) -> None:
+    """In a line or two, over how many orders."""
+    from insights.cli import agree_views
 
-
-def orders_table(differences: tuple[Difference, ...]) -> TerminalTable:
-    """The first of the orders that differ."""
-    more = len(differences) - SHOWN
-    sheet = TerminalTable(
-        "orders that differ",
-        *(Column(), Column(name="differs"), Column(name="in the shop", right=True), Column(name="here", right=True)),
-        Column(name="known of it", flows=True),
-        note=f"and {more:,} more" if more > 0 else "sales, without tax and shipping",
-    )
-    for one in differences[:SHOWN]:
-        sides = (f"{side.sales:,.2f}" if side else "–" for side in (one.there, one.here))
-        sheet.add(one.order_id, one.what, *sides, one.why)
-    return sheet
+    style = {"equal": "bold green", "pending": "yellow", "different": "bold red"}[done.agreement.result]
+    runtime.say(agree_views.verdict(done), style=style)

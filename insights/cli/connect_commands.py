@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from insights.cli import runtime
+from insights.cli import agree_command, runtime
 from insights.settings import Settings, load_settings
 from schemas.errors import Misconfigured
 from schemas.plural import counted
@@ -100,7 +100,10 @@ def remove(name: ShopName) -> None:
     settings = load_settings()
     Connections(settings.producers_dir).remove(name)
     runtime.say(f"{name} is removed, and its credentials are destroyed. Delete its webhooks and its key in the shop.")
-    if not names(settings.producers_dir) and supervisor_process(settings) is not None:
+    if supervisor_process(settings) is None:
+        return
+    agree_command.note_shops(settings)
+    if not names(settings.producers_dir):
         follow_connections(settings, lambda step: None, connected=False)
 
 
@@ -203,4 +206,5 @@ def follow(settings: Settings) -> None:
         return
     with progress.steps(runtime.out) as report:
         follow_connections(settings, report, connected=True)
+    agree_command.note_shops(settings)
     runtime.say(f"Its history is being read; `insights connect list` says how far. The page: {settings.page_url}")

@@ -36,6 +36,9 @@ from schemas.plural import counted
 from warehouse.deployment import Deployment
 
 CONNECTIONS = "connections"
+AGREEMENT_SECONDS = 3600.0  # a shop is compared once a day: one that is due and away is asked again within the hour
+# Recurring jobs whose first run waits until the past is counted.
+AFTER_THE_PAST = ("marts", "agreement")
 # With which codes a source ends that has read all of its file.
 FILE_ENDS = {
     0: "finished",
@@ -82,7 +85,7 @@ def plan_in(config: Path) -> UpPlan:
 def everything(settings: Settings, plan: UpPlan) -> list[Part | Task | Recurring]:
     """Every part, task and recurring job, in an order in which each comes after what it needs."""
     started = daemons(settings, plan) if plan.daemons else []
-    followed = [_connections(settings)] if plan.connected else []
+    followed: list[Part | Recurring] = [_connections(settings), _agreement(settings)] if plan.connected else []
     return [*servers(settings), *tasks(settings), *recurring_jobs(settings, plan), *started, *followed]
 
 
@@ -185,6 +188,19 @@ def _marts(settings: Settings, plan: UpPlan) -> Recurring:
         return replace(job, first_after_seconds=60.0)
     after_past = AfterPast(build, Past(settings, plan.source))
     return replace(job, step=after_past.run, cancel=after_past.cancel, first_after_seconds=0.0)
+
+
+def _agreement(settings: Settings) -> Recurring:
+    """Connected shops are compared with the tables as soon as their history is there, and then every day."""
+    compare = AfterPast(_command(settings, "agreement", "agree", "--due"), Past(settings, CONNECTIONS))
+    return Recurring(
+        name="agreement",
+        step=compare.run,
+        says="every connected shop compared once a day",
+        every_seconds=AGREEMENT_SECONDS,
+        after=("tables",),
+        cancel=compare.cancel,
+    )
 
 
 def daemons(settings: Settings, plan: UpPlan) -> list[Part]:

@@ -19,7 +19,7 @@ import psutil
 from insights import dbt_run, jars
 from insights.settings import PROJECT, Settings
 from insights.shop_currency import keep_currency
-from insights.stack.composition import CONNECTIONS, UpPlan, everything
+from insights.stack.composition import AFTER_THE_PAST, CONNECTIONS, UpPlan, everything
 from insights.stack.past import PAST_SECONDS, Past
 from insights.stack.process_record import Record, end_process, process_of, read_state
 from insights.stack.states import log_path, supervisor_process
@@ -63,8 +63,8 @@ def up(settings: Settings, plan: UpPlan, report: Report) -> None:
     _fetch_jars(settings, report)
     things = everything(settings, plan)  # first: wrong settings are reported here, before anything starts
     _start_supervisor(settings, plan)
-    # The marts wait for the past, as shown below.
-    await_all(settings, [t.name for t in things if not (plan.daemons and t.name == "marts")], report)
+    # Some jobs wait for the past, as shown below.
+    await_all(settings, [t.name for t in things if not (plan.daemons and t.name in AFTER_THE_PAST)], report)
     if plan.daemons:
         past = Past(settings, plan.source)
         if not plan.connected:  # a shop may have sold nothing yet

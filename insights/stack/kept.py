@@ -42,6 +42,11 @@ class Kept:
     failures: int = 0
     began_at: float = 0.0
 
+    def cancel(self) -> None:
+        """Ask a recurring job's run under way to end."""
+        if isinstance(self.what, Recurring) and self.working is not None and self.what.cancel is not None:
+            self.what.cancel()
+
 
 def how_it_ended(code: int | None, log: Path) -> str:
     """Why a process is gone, with the last words of its log; ``code`` is None if it was not our child."""

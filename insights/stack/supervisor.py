@@ -111,13 +111,15 @@ class Supervisor:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def compose_again(self) -> None:
-        """Begin and end parts, as they are composed now. What stays is not touched. Blocks while a part ends."""
+        """Begin and end parts and recurring jobs, as they are composed now. What stays is not touched. Blocks."""
         assert self._compose is not None
         things = {thing.name: thing for thing in self._compose()}
-        for name, kept in list(self._kept.items()):
-            if name not in things and isinstance(kept.what, Part):
+        for name in self._kept.keys() - things.keys():
+            kept = self._kept[name]
+            kept.cancel()
+            if isinstance(kept.what, Part):
                 self._end_part(kept, kept.what)
-                del self._kept[name]
+            del self._kept[name]
         self._kept |= {name: self._kept_of(thing, None) for name, thing in things.items() if name not in self._kept}
 
     def tick(self, now: float) -> None:
@@ -320,8 +322,7 @@ class Supervisor:
 
     def _stop_everything(self) -> None:
         for kept in self._kept.values():
-            if isinstance(kept.what, Recurring) and kept.working is not None and kept.what.cancel is not None:
-                kept.what.cancel()
+            kept.cancel()
         parts = [kept for kept in reversed(self._kept.values()) if isinstance(kept.what, Part)]
         asked_before = False
         for kept in parts:

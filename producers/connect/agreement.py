@@ -1,26 +1,37 @@
 """Whether our tables have what a shop has, order by order.
 
 The shop's side is counted from what its API answers now, apart from the log and from how orders become events (each
-platform's ``sold_in_shop``): a mistake has to be made twice to pass.
+platform's ``said_of``): a mistake has to be made twice to pass.
+
+An order that differs may do so by right: it was changed in the shop since the last reading, or its event is late and
+waits for the run that counts late events. It is *pending* then, and named apart. Both end by themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from producers import state
 from producers.connect.memory import FILE
+from producers.connect.orders import event_id_of_state
+from producers.shop.identifiers import event_id_of
 
 NOTHING: Final = Decimal(0)
+TAIL: Final = 14  # of an event's id: what follows its time
+Result = Literal["equal", "pending", "different"]
+Cause = Literal["", "late", "recent", "missed", "rejected", "gone", "apart"]
+PENDING: Final = frozenset(("late", "recent"))
+NAMELESS: Final = "?"  # the id of an answer that has none
 
 
 class Sold(NamedTuple):
-    """An order: the day it was placed (UTC), and in the shop's currency what was sold and what was paid back.
+    """An order: the day it was placed (UTC), and its measures in the shop's currency. A measure is a field here.
 
     Sales are without tax and shipping and before refunds; refunds are with both.
     """
@@ -30,22 +41,53 @@ class Sold(NamedTuple):
     refunds: Decimal
 
 
+MEASURES: Final = Sold._fields[1:]
+
+
+class Said(NamedTuple):
+    """What a shop says of an order: ``sold`` is None when it counts nowhere there, or is ``unread`` for a reason."""
+
+    order_id: str
+    sold: Sold | None
+    changed_at: datetime | None = None
+    unread: str = ""
+
+
 class Totals(NamedTuple):
-    """The same of a day."""
+    """Of a day: how many orders, and the sum of each measure."""
 
     orders: int
-    sales: Decimal
-    refunds: Decimal
+    measures: tuple[Decimal, ...]
+
+    def by_name(self) -> dict[str, Decimal]:
+        """The same, with the orders as another measure."""
+        return {"orders": Decimal(self.orders), **dict(zip(MEASURES, self.measures, strict=True))}
+
+
+NO_TOTALS: Final = Totals(0, (NOTHING,) * len(MEASURES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """An order that the two sides do not have alike. A side is None where it has no such order."""
+    """An order that the two sides do not have alike. A side is None where it has no such order.
+
+    Attributes:
+        cause: what is known of it; late: its event waits for the run of late events; recent: it was changed since the
+            last reading; missed: it was changed before, and not read; rejected: its event was refused, or a refund's;
+            gone: the shop does not list it; apart: it was read as it is, and the tables differ.
+        why: the same in a sentence.
+    """
 
     order_id: str
     there: Sold | None
     here: Sold | None
-    why: str
+    cause: Cause = ""
+    why: str = ""
+
+    @property
+    def is_pending(self) -> bool:
+        """Does it end by itself?"""
+        return self.cause in PENDING
 
     @property
     def what(self) -> str:
@@ -59,32 +101,75 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """What the shop has of some days, and what we have. Of the orders in ``unread`` the API says too little."""
+    """What the shop has of some days, and what we have. ``unread`` are orders that could not be read, with reasons."""
 
     there: Mapping[str, Sold]
     here: Mapping[str, Sold]
     differences: tuple[Difference, ...]
-    unread: tuple[str, ...]
+    unread: Mapping[str, str]
 
     @property
-    def is_complete(self) -> bool:
-        """Is every order alike on both sides?"""
-        return not self.differences and not self.unread
+    def result(self) -> Result:
+        """Equal only when every order is, on both sides."""
+        if self.unread or not all(one.is_pending for one in self.differences):
+            return "different"
+        return "pending" if self.differences else "equal"
+
+    @property
+    def different(self) -> tuple[Difference, ...]:
+        """The differences that do not end by themselves."""
+        return tuple(one for one in self.differences if not one.is_pending)
+
+    @property
+    def pending(self) -> tuple[Difference, ...]:
+        """Those that do."""
+        return tuple(one for one in self.differences if one.is_pending)
+
+    @property
+    def orders(self) -> int:
+        """How many orders were compared: those of either side."""
+        return len(self.there.keys() | self.here.keys() | self.unread.keys())
 
     def days(self) -> dict[date, tuple[Totals, Totals]]:
         """By day the shop's totals and ours, the newest day first."""
         both = [_totals(side) for side in (self.there, self.here)]
-        nothing = Totals(0, NOTHING, NOTHING)
         days = sorted({day for side in both for day in side}, reverse=True)
-        return {day: (both[0].get(day, nothing), both[1].get(day, nothing)) for day in days}
+        return {day: (both[0].get(day, NO_TOTALS), both[1].get(day, NO_TOTALS)) for day in days}
 
 
 def _totals(orders: Mapping[str, Sold]) -> dict[date, Totals]:
     found: dict[date, Totals] = {}
     for sold in orders.values():
-        before = found.get(sold.day, Totals(0, NOTHING, NOTHING))
-        found[sold.day] = Totals(before.orders + 1, before.sales + sold.sales, before.refunds + sold.refunds)
+        before = found.get(sold.day, NO_TOTALS)
+        sums = tuple(a + b for a, b in zip(before.measures, sold[1:], strict=True))
+        found[sold.day] = Totals(before.orders + 1, sums)
     return found
+
+
+@dataclass(slots=True)
+class ShopSide:
+    """What a shop said of its orders, the newest word about each."""
+
+    since: datetime
+    said: dict[str, Said] = field(default_factory=dict)
+
+    def take(self, answers: Iterable[Said]) -> None:
+        """An order that comes twice was changed in between."""
+        for each in answers:
+            self.said[each.order_id] = each
+
+    def forget(self, order_ids: Iterable[str]) -> None:
+        """They are asked for again: one that is not answered is gone."""
+        for order_id in order_ids:
+            self.said.pop(order_id, None)
+
+    def sold(self) -> dict[str, Sold]:
+        """By id the orders that the shop's own reports count, of those placed since."""
+        return {i: said.sold for i, said in self.said.items() if said.sold and said.sold.day >= self.since.date()}
+
+    def unread(self) -> dict[str, str]:
+        """The orders that could not be read, with reasons."""
+        return {i: said.unread for i, said in self.said.items() if said.unread}
 
 
 def differing(there: Mapping[str, Sold], here: Mapping[str, Sold]) -> list[str]:
@@ -92,37 +177,96 @@ def differing(there: Mapping[str, Sold], here: Mapping[str, Sold]) -> list[str]:
     return sorted(order_id for order_id in there.keys() | here.keys() if there.get(order_id) != here.get(order_id))
 
 
-def compared(
-    there: Mapping[str, Sold], here: Mapping[str, Sold], reasons: Mapping[str, str], unread: Iterable[str] = ()
-) -> Agreement:
-    """Both sides, and where they differ, by order id. ``reasons`` has what is known of an order that is not here."""
-    differences = tuple(
-        Difference(order_id=i, there=there.get(i), here=here.get(i), why=reasons.get(i, ""))
-        for i in differing(there, here)
-    )
-    return Agreement(there=there, here=here, differences=differences, unread=tuple(unread))
+def compared(shop: ShopSide, here: Mapping[str, Sold]) -> Agreement:
+    """Both sides, and where they differ, by order id. One that could not be read is compared with nothing."""
+    there, unread = shop.sold(), shop.unread()
+    ours = {order_id: sold for order_id, sold in here.items() if order_id not in unread}
+    differences = (Difference(order_id=i, there=there.get(i), here=ours.get(i)) for i in differing(there, ours))
+    return Agreement(there=there, here=ours, differences=tuple(differences), unread=unread)
 
 
-def reasons(folder: Path, shop: str, order_ids: Iterable[str]) -> dict[str, str]:
-    """Of those orders that are known, what became of them: refused with a reason, or on the log."""
+# What is known of an order that differs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What lets an order differ by right: the ids of late events that wait, and since when changes may be unread."""
+
+    late_events: Collection[str]
+    unread_since: datetime
+
+
+def explained(agreement: Agreement, shop: ShopSide, folder: Path, name: str, waiting: Waiting) -> Agreement:
+    """With what is known of each difference: refused, late, not read yet, gone from the shop. Reads the memory."""
     database = state.to_read(folder / FILE, "refused")
     if database is None:
-        return {}
-    found: dict[str, str] = {}
-    try:
-        for order_id in order_ids:
-            refused = database.execute(
-                "select reason from refused where shop = ? and what = ?", (shop, f"order:{order_id}")
-            ).fetchone()
-            known = database.execute(
-                "select version from order_states where shop = ? and order_id = ?", (shop, order_id)
-            ).fetchone()
-            if refused is not None:
-                found[order_id] = f"refused: {refused[0]}"
-            elif known is not None and known[0]:
-                found[order_id] = "on the log; it is late and waits for the run that counts late events, or just came"
-            else:
-                found[order_id] = "not read from the shop yet"
-    finally:
-        database.close()
-    return found
+        return agreement
+    late_tails = {event_id[TAIL:] for event_id in waiting.late_events}
+    with closing(database):
+        known = _Known(database, name)
+        differences = tuple(
+            _explained(one, shop.said.get(one.order_id), known, waiting, late_tails) for one in agreement.differences
+        )
+    return replace(agreement, differences=differences)
+
+
+class _Known:
+    """The memory's rows of one shop's orders."""
+
+    def __init__(self, database: Any, shop: str) -> None:
+        self._database = database
+        self.shop = shop
+
+    def refused(self, what: str) -> str | None:
+        row = self._database.execute(
+            "select reason from refused where shop = ? and what = ?", (self.shop, what)
+        ).fetchone()
+        return row[0] if row else None
+
+    def published(self, order_id: str) -> tuple[int, int, bytes, int, list[str]] | None:
+        row = self._database.execute(
+            "select modified_ms, version, digest, created_ms, refunds from order_states"
+            " where shop = ? and order_id = ? and version > 0",
+            (self.shop, order_id),
+        ).fetchone()
+        return (*row[:4], [each for each in row[4].split(",") if each]) if row else None
+
+
+def _explained(
+    one: Difference, said: Said | None, known: _Known, waiting: Waiting, late_tails: Collection[str]
+) -> Difference:
+    def because(cause: Cause, why: str) -> Difference:
+        return replace(one, cause=cause, why=why)
+
+    published = known.published(one.order_id)
+    if published is not None and _is_late(one.order_id, published, known.shop, waiting, late_tails):
+        return because("late", "late: the next run of late events that may count it does")
+    if reason := known.refused(f"order:{one.order_id}"):
+        return because("rejected", f"rejected: {reason}")
+    changed_at = said.changed_at if said else None
+    is_read = published is not None and (changed_at is None or published[0] >= changed_at.timestamp() * 1000)
+    if changed_at and not is_read:
+        if changed_at > waiting.unread_since:
+            return because("recent", f"changed at {changed_at:%H:%M} UTC; the next reading of the shop brings it")
+        return because("missed", f"not read since it was changed, at {changed_at:%Y-%m-%d %H:%M} UTC")
+    for refund_id in published[4] if published else ():
+        if reason := known.refused(f"refund:{refund_id}"):
+            return because("rejected", f"refund {refund_id}: {reason}")
+    if said is None:
+        return because("gone", "the shop lists it no more: it is in the trash, or deleted")
+    return because("apart", "read as the shop has it, and the tables differ")
+
+
+def _is_late(
+    order_id: str,
+    published: tuple[int, int, bytes, int, list[str]],
+    shop: str,
+    waiting: Waiting,
+    late_tails: Collection[str],
+) -> bool:
+    """Does the event of its newest state wait, or that of a refund?"""
+    _, version, digest, created_ms, refund_ids = published
+    if event_id_of_state(shop, order_id, version, digest, created_ms) in waiting.late_events:
+        return True
+    # When a refund was made is not remembered. The id's tail is of the refund alone.
+    return any(event_id_of(shop, f"refund:{refund_id}", 0)[TAIL:] in late_tails for refund_id in refund_ids)

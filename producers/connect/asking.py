@@ -78,6 +78,9 @@ class Api(Protocol):
     async def named(self, order_ids: list[str]) -> list[bytes]:
         """These orders as they are now, in any order; of one that is gone ``{"id": …}``."""
 
+    async def order(self, order_id: str) -> bytes | None:
+        """One order, asked for by itself, be it in the trash; None when the shop says that there is none."""
+
     async def refunds(self, order_id: str) -> list[bytes]:
         """All refunds of an order; none when there is no such order any more."""
 

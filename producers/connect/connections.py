@@ -170,6 +170,15 @@ def sealed(folder: Path) -> dict[str, bytes]:
         return dict(database.execute("select name, sealed from connections order by name"))
 
 
+def addresses(folder: Path) -> dict[str, str]:
+    """The connected shops' names, each with its address. Opens no key."""
+    database = state.to_read(folder / FILE, "connections")
+    if database is None:
+        return {}
+    with closing(database):
+        return dict(database.execute("select name, url from connections order by name"))
+
+
 def name_of(url: str) -> str:
     """A name for the shop at this address: ``bikes-example`` of https://www.bikes.example."""
     parts = urlsplit(url)

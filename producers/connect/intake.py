@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from producers.connect.connections import Connection
-from producers.connect.memory import Known, Memory, Named, Position, Wanted
+from producers.connect.memory import UNKNOWN, Known, Memory, Named, Position, Wanted
 from producers.connect.orders import (
     VOID,
     BadOrder,
@@ -30,6 +30,7 @@ from producers.connect.orders import (
     taken_back,
 )
 from producers.connect.platforms import platform_of
+from producers.connect.rereads import Request
 from producers.runner import Run
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
 from schemas.catalogue import Event
@@ -96,6 +97,28 @@ class Intake:
         for body in bodies:
             self.take(connection, body, is_answer=True)
         self.memory.move(connection.name, position)
+
+    def take_again(
+        self, connection: Connection, request: Request, body: bytes | None, refunds: Sequence[bytes] = ()
+    ) -> None:
+        """Queue what the shop says now of an order that was asked for; ``body`` None: it is gone. Raises as ``take``.
+
+        What is doubted is published again, although nothing may have changed. ``refunds`` are all of the order's.
+        """
+        shop, doubt = connection.name, request.doubt
+        known = self.memory.order(shop, doubt.order_id)
+        self.memory.doubt(shop, doubt.order_id, order=doubt.order, refunds=doubt.refunds)
+        if body is not None:
+            self.take(connection, body, is_answer=True)
+            after = self.memory.order(shop, doubt.order_id)
+            if known is not None and after is not None and after.digest == UNKNOWN:
+                self.memory.keep(shop, doubt.order_id, known)  # it was refused: what is on the log stands
+            wanted = next((each for each in self.memory.wanted(shop) if each.order_id == doubt.order_id), None)
+            if wanted is not None:
+                self.take_refunds(connection, [(wanted, refunds)])
+        elif known is not None and known.version and (doubt.order or known.digest != VOID):
+            self._take_back(connection, doubt.order_id, known, known.modified_ms)
+        self.memory.note_read_again(shop, request.number)
 
     def take_refunds(self, connection: Connection, read: Sequence[tuple[Wanted, Sequence[bytes]]]) -> None:
         """Queue the refunds of orders, in the order of their time. Raises as ``take`` does."""

@@ -32,7 +32,9 @@ create table if not exists named (
 create table if not exists positions (
     shop text primary key, history_ms integer, is_history_done integer not null default 0, changes_ms integer)
     without rowid;
+create table if not exists read_again (shop text primary key, number integer not null) without rowid;
 """
+UNKNOWN: Final = b"unknown"
 
 
 class Known(NamedTuple):
@@ -107,6 +109,17 @@ class Memory:
             "insert or replace into order_states values (?, ?, ?, ?, ?, ?, ?, ?)", (shop, order_id, *values)
         )
 
+    def doubt(self, shop: str, order_id: str, *, order: bool, refunds: bool) -> None:
+        """Forget what was published of an order: the state, the refunds, or both. What the shop says next is news."""
+        known = self.order(shop, order_id)
+        if known is None or not known.version:
+            return
+        if order:
+            known = known._replace(modified_ms=0, digest=UNKNOWN)
+        if refunds:
+            known = known._replace(refund_ids=frozenset())
+        self.keep(shop, order_id, known)
+
     def refuse(self, shop: str, what: str, reason: str) -> bool:
         """Whether this is news: the same was not refused for the same reason before."""
         row = self._database.execute("select reason from refused where shop = ? and what = ?", (shop, what)).fetchone()
@@ -170,6 +183,16 @@ class Memory:
         """The shop is read as far as this."""
         self._begin()
         self._database.execute("insert or replace into positions values (?, ?, ?, ?)", (shop, *position))
+
+    def read_again(self, shop: str) -> int:
+        """Up to which request (rereads.py) the shop's orders were read again."""
+        row = self._database.execute("select number from read_again where shop = ?", (shop,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def note_read_again(self, shop: str, number: int) -> None:
+        """They were, up to this one."""
+        self._begin()
+        self._database.execute("insert or replace into read_again values (?, ?)", (shop, number))
 
     def commit(self) -> None:
         """All that was written is on the log."""

@@ -80,8 +80,13 @@ def deleted_id(body: bytes) -> str | None:
 
 def stamped(record: Json, shop: Shop, order_id: str, version: int, digest: bytes) -> dict[str, Any]:
     """The event of a state of an order: of two states the one with the higher version counts."""
-    key = f"order:{order_id}:{version}:{digest.hex()}"
-    return {**record, "event_id": event_id_of(shop.name, key, since_epoch(record["occurred_at"])), "version": version}
+    event_id = event_id_of_state(shop.name, order_id, version, digest, since_epoch(record["occurred_at"]))
+    return {**record, "event_id": event_id, "version": version}
+
+
+def event_id_of_state(shop: str, order_id: str, version: int, digest: bytes, created_ms: int) -> str:
+    """The id of the event of that state of an order."""
+    return event_id_of(shop, f"order:{order_id}:{version}:{digest.hex()}", created_ms)
 
 
 def taken_back(shop: Shop, order_id: str, version: int, head: Json, created_ms: int) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 import aiohttp
 
 from producers.connect import woocommerce
-from producers.connect.agreement import Sold
+from producers.connect.agreement import Said
 from producers.connect.asking import Api, Pause
 from producers.connect.connections import Connection
 from producers.connect.hearing import Heard
@@ -39,8 +39,8 @@ class Platform(Protocol):
     def hear(self, headers: Mapping[str, str], body: bytes, connection: Connection) -> Heard:
         """What a signed delivery says. Raises BadOrder when it says nothing that can be read."""
 
-    def sold_in_shop(self, bodies: Iterable[bytes]) -> tuple[dict[str, Sold], list[str]]:
-        """By id the orders that the shop's own reports count, and the ids of those that could not be read."""
+    def said_of(self, body: bytes) -> Said:
+        """What an order of the API says by itself, for the comparison: its measures, if the shop's reports count it."""
 
 
 PLATFORMS: Final[Mapping[str, Platform]] = {

@@ -10,14 +10,17 @@ import asyncio
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import structlog
 
+from producers.connect import rereads
 from producers.connect.asking import Api, ShopRefuses, since_1970
 from producers.connect.connections import Connection
 from producers.connect.intake import Intake
 from producers.connect.memory import Named, Position, Wanted
+from producers.connect.rereads import Request
 from producers.connect.writer import Writer
 from schemas.binary import since_epoch
 from schemas.errors import Misconfigured, Retryable
@@ -36,12 +39,14 @@ class Reader:
         api: Api,
         writer: Writer,
         *,
+        folder: Path,
         every_seconds: float,
         log: structlog.stdlib.BoundLogger,
     ) -> None:
         self._connection = connection
         self._api = api
         self._writer = writer
+        self._folder = folder
         self._every = every_seconds
         self._log = log.bind(shop=connection.name)
         self._wanted = asyncio.Event()
@@ -65,7 +70,7 @@ class Reader:
                 await asyncio.wait_for(self._wanted.wait(), max(0.0, due - loop.time()))
 
     def want(self) -> None:
-        """Read the orders that webhooks named and the refunds that are wanted, soon."""
+        """Read what is wanted, soon: orders that webhooks or somebody named, and refunds."""
         self._wanted.set()
 
     async def catch_up(self) -> None:
@@ -81,12 +86,15 @@ class Reader:
         await self.read_wanted()
 
     async def read_wanted(self) -> None:
-        """Read the orders that webhooks named, then the refunds of every order that has new ones. As ``catch_up``."""
+        """Read the orders that webhooks named, the refunds of every order that has new ones, and what somebody wants
+        read again. Raises as ``catch_up``.
+        """
         self._wanted.clear()
         while named := await self._writer.write(lambda intake: intake.memory.named(self._connection.name, NAMED)):
             bodies = await self._api.named([each.order_id for each in named])
             await self._writer.write(partial(_named, self._connection, named, bodies))
         await self.read_refunds()
+        await self.read_again()
 
     async def read_refunds(self) -> None:
         """Read the refunds of every order that has new ones. Raises as ``catch_up``."""
@@ -98,6 +106,20 @@ class Reader:
             read.append((each, await self._api.refunds(each.order_id)))
         await self._writer.write(lambda intake: intake.take_refunds(self._connection, read))
         self._log.info("refunds read", orders=len(read))
+
+    async def read_again(self) -> None:
+        """Read the orders that somebody asked for (rereads.py), once the history is read. Raises as ``catch_up``."""
+        if not self.is_live:
+            return
+        name = self._connection.name
+        done = await self._writer.write(lambda intake: intake.memory.read_again(name))
+        requests = rereads.asked(self._folder, name, done)
+        for request in requests:
+            body = await self._api.order(request.doubt.order_id)
+            refunds = await self._api.refunds(request.doubt.order_id) if body is not None else []
+            await self._writer.write(partial(_taken_again, self._connection, request, body, refunds))
+        if requests:
+            self._log.info("read again", orders=len(requests))
 
     async def _position(self) -> Position:
         return await self._writer.write(lambda intake: intake.memory.position(self._connection.name))
@@ -139,3 +161,9 @@ def _named(connection: Connection, named: list[Named], bodies: list[bytes], inta
 
 def _taken(connection: Connection, bodies: list[bytes], position: Position, intake: Intake) -> None:
     intake.take_page(connection, bodies, position)
+
+
+def _taken_again(
+    connection: Connection, request: Request, body: bytes | None, refunds: list[bytes], intake: Intake
+) -> None:
+    intake.take_again(connection, request, body, refunds)

@@ -10,7 +10,7 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
-from producers.connect import connections
+from producers.connect import connections, rereads
 from producers.connect.connections import Connection, Connections
 from producers.connect.intake import Intake
 from producers.connect.memory import FILE, Memory
@@ -36,6 +36,7 @@ class _Follower:
         self._this = this
         self._readers: dict[str, tuple[Connection, Reader, asyncio.Task[None]]] = {}
         self._there: dict[str, bytes] = {}  # the connections of the last look
+        self._asked: dict[str, int] = {}  # by shop, up to which order somebody wants it read again
         self._writer = Writer(lambda: Intake(this, Memory(this.options.state / FILE)))
 
     async def run(self) -> None:
@@ -90,11 +91,17 @@ class _Follower:
                 self._follow(Connections(folder).get(name), session)
             except Misconfigured as error:
                 self._this.log.error("can't be followed", shop=name, problem=str(error))
+        before_asked, self._asked = self._asked, rereads.newest(folder)
+        for name, _ in self._asked.items() - before_asked.items():
+            if name in self._readers:
+                self._readers[name][1].want()
 
     def _follow(self, connection: Connection, session: aiohttp.ClientSession) -> None:
         every = (self._this.options.every or EVERY).total_seconds()
         api = platform_of(connection).opened(session, connection)
-        reader = Reader(connection, api, self._writer, every_seconds=every, log=self._this.log)
+        reader = Reader(
+            connection, api, self._writer, folder=self._this.options.state, every_seconds=every, log=self._this.log
+        )
         self._readers[connection.name] = (connection, reader, asyncio.create_task(reader.run()))
         self._this.log.info("connected", shop=connection.name, url=connection.url)
 

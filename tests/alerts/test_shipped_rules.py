@@ -613,6 +613,55 @@ def test_a_replay_that_differs_is_found_until_a_newer_one_of_the_same_is_proven(
     assert found("replay_differs") == []
 
 
+def compared(shop: Shop, result: str, at: datetime, *, name: str = "bikes", **more: Any) -> None:
+    counts = {"orders": 419, "different": 0, "pending": 0, "unread": 0, "error": None}
+    shop.insert("ops.agreement_runs", shop=name, compared_at=at, result=result, **counts | more)
+
+
+def connected(shop: Shop, at: datetime, *, name: str = "bikes") -> None:
+    shop.insert("ops.connected_shops", shop=name, url="https://bikes.example", noticed_at=at)
+
+
+def test_a_shop_that_differs_is_found_until_a_newer_comparison_is_equal(
+    shop: Shop, found: Callable[[str], list[str]]
+) -> None:
+    connected(shop, ago(days=9))
+    compared(shop, "equal", ago(days=2))
+    compared(shop, "different", ago(days=1), different=2, pending=3, unread=1)
+    for order_id, state, differs in (("7", "pending", "refunds"), ("8", "different", "sales"), ("9", "unread", "?")):
+        shop.insert(
+            "ops.agreement_orders", shop="bikes", order_id=order_id, state=state, differs=differs, known="not read"
+        )
+    for day, here in ((1, 10), (2, 11)):
+        shop.insert(
+            "ops.agreement_days", shop="bikes", day=ago(days=day).date(), measure="sales", in_shop=10, here=here
+        )
+    # A shop that could not be reached since is not in agreement; one that was removed is none of ours.
+    compared(shop, "failed", ago(hours=1), error="it answered 503")
+    compared(shop, "different", ago(hours=1), name="gone", different=1)
+    assert found("shop_disagrees") == [
+        "bikes: 3 of 419 orders differ from the shop's own, on 1 of its days; the first is 8 (sales)"
+    ]
+    compared(shop, "pending", ago(minutes=1), pending=2)
+    assert found("shop_disagrees") == []
+
+
+def test_a_shop_that_nobody_compares_is_found(shop: Shop, found: Callable[[str], list[str]]) -> None:
+    connected(shop, ago(days=3))
+    connected(shop, ago(hours=47), name="chains")
+    assert found("shop_not_compared") == [
+        "bikes was last seen connected, and never compared, at 2026-11-21 12:30 UTC, 3 d ago (limit: 2 d): no"
+        " comparison was tried since"
+    ]
+    compared(shop, "equal", ago(hours=49))
+    compared(shop, "failed", ago(hours=1), error="it answered 503")
+    assert found("shop_not_compared") == [
+        "bikes was last compared with the tables at 2026-11-22 11:30 UTC, 2 d 1 h ago (limit: 2 d): it answered 503"
+    ]
+    compared(shop, "different", ago(hours=3), different=1)
+    assert found("shop_not_compared") == []
+
+
 def test_every_rule_fires_in_one_of_these_tests() -> None:
     """A rule that is added gets a test here in which it finds something."""
     text = (RULES.parent.parent / "tests" / "alerts" / "test_shipped_rules.py").read_text()

@@ -38,6 +38,15 @@ insert into ops.alerts (rule, fingerprint, label, title, severity, state, since,
 values ('low_stock', 'f1', 'P-1', 'Low stock', 'warning', 'firing', now(), now(), '2 left');
 insert into ops.dbt_builds values ('i1', now(), now(), 'ok', 30, 90, 0, null, null);
 insert into ops.dbt_models values ('marts.rfm', 'table', 'Scores', now(), 1.5, 'ok', '{live.sessions}');
+insert into ops.connected_shops values ('bikes', 'https://bikes.example', now()), ('new', 'https://new.example', now());
+insert into ops.agreement_runs values
+    ('bikes', now() - interval '1 day', '2026-01-01', 419, 1, 1, 0, 'different', null),
+    ('bikes', now(), null, null, null, null, null, 'failed', 'it answered 503');
+insert into ops.agreement_days values
+    ('bikes', '2026-02-03', 'orders', 12, 12), ('bikes', '2026-02-03', 'sales', 1190.5, 1200.5);
+insert into ops.agreement_orders values
+    ('bikes', '7', 'different', 'sales', '2026-02-03', '{"sales": "19.00"}', '{"sales": "29.00"}', 'not read'),
+    ('bikes', '8', 'pending', 'missing here', '2026-02-03', '{"sales": "5.00"}', null, 'late');
 """
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.engine]

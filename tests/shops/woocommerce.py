@@ -1,8 +1,8 @@
 """A stand-in for a WooCommerce shop: its REST API v3 (wc/v3, as of WooCommerce 9 and 10) and its webhooks, over HTTP.
 
-It answers what a reader of orders asks: the index, the currency's setting, orders and their refunds, with Basic
-authentication, pages and their headers, and the filters by time. It keeps the truth about its orders apart from what it
-answers, in whole cents and never from the JSON, and misbehaves when it is told to.
+It answers what a reader of orders asks: the index, the currency's setting, orders, one order and its refunds, with
+Basic authentication, pages and their headers, and the filters by time. It keeps the truth about its orders apart from
+what it answers, in whole cents and never from the JSON, and misbehaves when it is told to.
 """
 
 from __future__ import annotations
@@ -114,6 +114,11 @@ class WooCommerce:
         with self._lock:
             self.trashed.add(order.id)
 
+    def delete(self, order: Order) -> None:
+        """For good, as when the trash is emptied."""
+        with self._lock:
+            del self.orders[order.id]
+
     # What is true of it
 
     def counted(self) -> list[Order]:
@@ -176,6 +181,7 @@ class WooCommerce:
         app.router.add_get("/wp-json/", self._index)
         app.router.add_get("/wp-json/wc/v3/settings/general/woocommerce_currency", self._currency)
         app.router.add_get("/wp-json/wc/v3/orders", self._orders)
+        app.router.add_get(r"/wp-json/wc/v3/orders/{id:\d+}", self._order)
         app.router.add_get(r"/wp-json/wc/v3/orders/{id:\d+}/refunds", self._refunds)
         return app
 
@@ -252,6 +258,14 @@ class WooCommerce:
             column = {"date": "created", "modified": "modified", "id": "id"}[query.get("orderby", "date")]
             found.sort(key=lambda order: (getattr(order, column), order.id), reverse=query.get("order") != "asc")
             return self._page(request, [order_json(order) for order in found])
+
+    async def _order(self, request: web.Request) -> web.Response:
+        with self._lock:
+            order = self.orders.get(int(request.match_info["id"]))
+            if order is None:
+                return web.json_response({"code": "woocommerce_rest_shop_order_invalid_id"}, status=404)
+            trash = {"status": "trash"} if order.id in self.trashed else {}
+            return web.json_response({**order_json(order), **trash})
 
     async def _refunds(self, request: web.Request) -> web.Response:
         with self._lock:

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,20 @@ from urllib.request import Request, urlopen
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 from typer.testing import CliRunner, Result
 
+from alerts.postgres import connect as alerts_connection
+from alerts.rule import read_rules
+from alerts.watch import look
+from dashboards.model import load
+from dashboards.query import question
 from insights.cli.connect_commands import credentials_of
 from insights.cli.main import app, with_connections
-from insights.settings import Settings
+from insights.settings import PROJECT, Settings
 from insights.stack.composition import Part, UpPlan, everything
 from insights.stack.past import Past
+from insights.stack.process_record import read_state
 from insights.stack.states import part_states
 from producers.connect.connections import KEYS_FILE, Connections, Credentials, name_of, names
 from producers.connect.memory import FILE, Memory, Position, progress
@@ -76,6 +83,32 @@ def files_with(folder: Path, *texts: str) -> list[tuple[Path, str]]:
     return found
 
 
+def compared(stack: Settings, name: str) -> list[tuple[Any, ...]]:
+    """What was recorded of a shop's comparisons."""
+    with psycopg.connect(stack.postgres_dsn) as postgres:
+        return postgres.execute(
+            "select result, orders, different, pending from ops.agreement_runs where shop = %s order by compared_at",
+            (name,),
+        ).fetchall()
+
+
+def disagreeing(stack: Settings) -> list[str]:
+    """What the alert rule finds."""
+    (rule,) = [rule for rule in read_rules().rules if rule.name == "shop_disagrees"]
+    with alerts_connection(stack.postgres_dsn, read_only=True) as postgres:
+        return [finding.text for finding in look(postgres, rule, datetime.now(UTC)).found]
+
+
+def shown(stack: Settings, name: str) -> tuple[str, str]:
+    """What the page's list of shops says of one."""
+    dashboard = load(PROJECT / "dashboards" / "agreement.yaml")
+    (card,) = [card for card in dashboard.cards if card.id == "shops"]
+    asked = question(dashboard.expanded(card.sql), {"shop": name})
+    with psycopg.connect(stack.postgres_dsn, row_factory=dict_row) as postgres:
+        (row,) = postgres.execute(asked.sql.encode(), dict(asked.values)).fetchall()
+    return row["result"], row["said"]
+
+
 def test_a_connected_shop_is_on_the_page_and_its_deliveries_follow_within_seconds(
     shop: WooCommerce, stack: Settings, stack_environment: dict[str, str], tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -111,26 +144,40 @@ def test_a_connected_shop_is_on_the_page_and_its_deliveries_follow_within_second
             answered = time.monotonic()
             wait_until(lambda: sales() == truth(), what="the delivery is in the tables", every=0.02)
             print(f"answered after {answered - began:.3f} s, in the table after {time.monotonic() - began:.3f} s")
+        wait_until(lambda: compared(stack, name), seconds=150, what="the stack compared the shop by itself", every=0.5)
         agreed = RUNNER.invoke(app, ["agree", name])
         assert agreed.exit_code == 0, agreed.output
         assert f"{name} agrees: 41 orders placed since" in agreed.stdout
-        placed[7].fee += 100
-        shop.change(placed[7])  # and no delivery of it arrives
+        edited, trashed, refunded = placed[7:10]
+        edited.fee += 100
+        edited.modified = shop.now - timedelta(hours=2)  # and no delivery of any of this arrives
+        shop.trash(trashed)
+        shop.refund(refunded)
         apart = RUNNER.invoke(app, ["agree", name])
         assert apart.exit_code == 1
-        assert f"{name} does not agree: 1 order of 41" in " ".join(apart.stdout.split())
-        assert re.search(rf"^ *{placed[7].id} +sales ", apart.stdout, re.MULTILINE)
-        changed = shop.delivery(placed[7])
-        with urlopen(Request(url, changed.body, changed.headers, method="POST")) as answer:
-            assert answer.status == 200
-        wait_until(lambda: RUNNER.invoke(app, ["agree", name]).exit_code == 0, what="it agrees again", every=0.5)
+        assert f"{name} does not agree: 2 orders of 41" in " ".join(apart.stdout.split())
+        assert re.search(rf"^ *{edited.id} +sales ", apart.stdout, re.MULTILINE)
+        assert compared(stack, name)[-1] == ("different", 41, 2, 1)
+        (finding,) = disagreeing(stack)
+        assert f"{name}: 2 of 41 orders differ from the shop's own" in finding
+        repaired = RUNNER.invoke(app, ["agree", name, "--repair"])
+        assert repaired.exit_code == 0, repaired.output
+        said = " ".join(repaired.stdout.split())
+        assert (
+            "3 orders were read from the shop again. Before: 2 differ, 1 pending; after: 0 differ, 0 pending." in said
+        )
+        assert f"{name} agrees: 40 orders placed since" in said
+        assert (disagreeing(stack), compared(stack, name)[-1]) == ([], ("equal", 40, 0, 0))
+        assert shown(stack, name) == ("equal", "Every order is equal on both sides, to the cent")
         listed = RUNNER.invoke(app, ["connect", "list"]).stdout
-        assert re.search(rf"{name} +{begin - timedelta(days=1):%Y-%m-%d} +41 +0 +0 +complete", listed)
+        assert re.search(rf"{name} +{begin - timedelta(days=1):%Y-%m-%d} +40 +1 +0 +complete", listed)
         assert len(placed) == 40
     finally:
         removed = RUNNER.invoke(app, ["connect", "remove", name])
     assert removed.exit_code == 0, removed.output
     assert "connections" not in {part.name for part in part_states(stack)}
+    assert "agreement" not in read_state(stack.run_dir)
+    assert compared(stack, name) == []
     assert names(stack.producers_dir) == []
     secrets = (shop.consumer_key, shop.consumer_secret, shop.webhook_secret)
     basic = base64.b64encode(f"{shop.consumer_key}:{shop.consumer_secret}".encode()).decode()

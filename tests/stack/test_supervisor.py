@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -314,12 +315,14 @@ def test_a_recurring_job_that_a_release_renamed_is_dropped_and_runs_under_its_ne
     assert read_state(tmp_path).keys() == {"reconciliation"}
 
 
-def test_parts_begin_and_end_as_things_are_composed_again(tmp_path: Path) -> None:
+def test_parts_and_recurring_jobs_begin_and_end_as_things_are_composed_again(tmp_path: Path) -> None:
     def part(name: str) -> Part:
         command = [sys.executable, "-c", "import time; time.sleep(1000)"]
         return Part(name=name, command=command, environment={}, healthy=lambda: True, endpoint="")
 
-    composed = [part("kafka"), part("shop")]
+    cancelled = threading.Event()
+    job = Recurring(name="agreement", step=cancelled.wait, says="", every_seconds=60.0, cancel=cancelled.set)
+    composed = [part("kafka"), part("shop"), job]
     supervisor = Supervisor(composed, run_dir=tmp_path, logs_dir=tmp_path, compose=lambda: composed)
 
     def running() -> dict[str, int | None]:
@@ -327,8 +330,9 @@ def test_parts_begin_and_end_as_things_are_composed_again(tmp_path: Path) -> Non
         return {name: record.pid for name, record in read_state(tmp_path).items() if record.state == "running"}
 
     before = wait_until(lambda: len(found := running()) == 2 and found)
-    composed[1] = part("connections")
+    composed[1:] = [part("connections")]
     supervisor.compose_again()
+    assert cancelled.is_set()
     after = wait_until(lambda: len(found := running()) == 2 and found)
     assert after.keys() == {"kafka", "connections"}
     assert after["kafka"] == before["kafka"]

@@ -14,7 +14,10 @@ from warehouse.postgres import Connection
 from warehouse.tables import make_postgres_tables
 
 SHAPES = sorted((Path(__file__).parent / "shapes").glob("*.sql"))
-STATE_TABLES = ("replays", "alerts", "alert_rules", "alert_messages", "dbt_builds", "dbt_models")
+STATE_TABLES = (
+    *("replays", "alerts", "alert_rules", "alert_messages", "dbt_builds", "dbt_models"),
+    *("connected_shops", "agreement_runs", "agreement_days", "agreement_orders"),
+)
 COLUMNS = """
 select table_name, column_name, data_type, is_nullable, column_default
 from information_schema.columns

@@ -12,11 +12,11 @@ import aiohttp
 from producers.connect.asking import ATTEMPTS, Pause
 from producers.connect.connections import Connection
 from producers.connect.hearing import Heard, Kind
-from producers.connect.woocommerce.agreement import sold_in_shop
+from producers.connect.woocommerce.agreement import said_of
 from producers.connect.woocommerce.api import Api
 from producers.connect.woocommerce.orders import read_order, read_refund
 
-__all__ = ["SIGNATURE", "hear", "is_ping", "opened", "read_order", "read_refund", "sold_in_shop"]
+__all__ = ["SIGNATURE", "hear", "is_ping", "opened", "read_order", "read_refund", "said_of"]
 
 SIGNATURE: Final = "X-WC-Webhook-Signature"
 PING: Final = re.compile(rb"webhook_id=\d+")

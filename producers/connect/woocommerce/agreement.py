@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from producers.connect.agreement import NOTHING, Sold
+from producers.connect.agreement import NAMELESS, NOTHING, Said, Sold
 from producers.connect.woocommerce.orders import NOT_COUNTED
 
 
-def sold_in_shop(bodies: Iterable[bytes]) -> tuple[dict[str, Sold], list[str]]:
-    """By id the orders that the shop's own reports count, and the ids of those that could not be read."""
-    found: dict[str, Sold] = {}
-    unread: list[str] = []
-    for body in bodies:
-        order = json.loads(body, parse_float=Decimal)
-        order_id = str(order.get("id")) if isinstance(order, dict) else "?"
-        try:
-            if order["status"] not in NOT_COUNTED:
-                found[order_id] = _sold(order)
-            else:
-                found.pop(order_id, None)  # it came twice, and was changed in between
-        except (KeyError, TypeError, ValueError, InvalidOperation, AttributeError):
-            unread.append(order_id)
-    return found, unread
+def said_of(body: bytes) -> Said:
+    """What an order of the API says: its measures, if the shop's own reports count it."""
+    order = json.loads(body, parse_float=Decimal)
+    order_id = str(order.get("id")) if isinstance(order, dict) else NAMELESS
+    try:
+        changed_at = _utc(order.get("date_modified_gmt") or order["date_created_gmt"])
+        return Said(order_id, None if order["status"] in NOT_COUNTED else _sold(order), changed_at)
+    except (KeyError, TypeError, ValueError, InvalidOperation, AttributeError) as error:
+        return Said(order_id, None, unread=f"{type(error).__name__}: {error}"[:200])
 
 
 def _sold(order: Mapping[str, Any]) -> Sold:
     total, tax, shipping = (Decimal(order[name]) for name in ("total", "total_tax", "shipping_total"))
-    placed = datetime.fromisoformat(order["date_created_gmt"]).replace(tzinfo=UTC)
     paid_back = sum((abs(Decimal(refund["total"])) for refund in order.get("refunds", ())), NOTHING)
-    return Sold(placed.date(), total - tax - shipping, paid_back)
+    return Sold(_utc(order["date_created_gmt"]).date(), total - tax - shipping, paid_back)
+
+
+def _utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)

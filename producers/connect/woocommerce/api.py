@@ -114,6 +114,16 @@ class Api:
             found += bodies + [json.dumps({"id": int(order_id)}).encode() for order_id in sorted(gone)]
         return found
 
+    async def order(self, order_id: str) -> bytes | None:
+        """One order, be it in the trash; None when there is none (any more). Raises ShopAway or ShopRefuses."""
+        try:
+            found, _, body = await self._answer(f"/wp-json/wc/v3/orders/{order_id}", {})
+        except _Gone:
+            return None
+        if not isinstance(found, dict):
+            raise ShopAway(f"{self._url} answered with something that is no order, asked for order {order_id}")
+        return body
+
     async def refunds(self, order_id: str) -> list[bytes]:
         """All refunds of an order; none when there is no such order any more. Raises ShopAway or ShopRefuses."""
         path, found = f"/wp-json/wc/v3/orders/{order_id}/refunds", []

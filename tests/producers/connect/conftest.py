@@ -88,7 +88,7 @@ async def following(
     writing = asyncio.create_task(writer.run())
     async with aiohttp.ClientSession() as session:
         api = platform_of(connection).opened(session, connection, pause=at_once)
-        reader = Reader(connection, api, writer, every_seconds=3600, log=this.log)
+        reader = Reader(connection, api, writer, folder=folder, every_seconds=3600, log=this.log)
         receiver = Receiver(writer, lambda name: (connection, reader) if name == connection.name else None)
         server = web.AppRunner(receiver.application(), access_log=None, shutdown_timeout=0.2)
         await server.setup()

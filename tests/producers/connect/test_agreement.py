@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from random import Random
 
-from producers.connect.agreement import Sold, compared, reasons
+from producers.connect.agreement import (
+    MEASURES,
+    ShopSide,
+    Sold,
+    Waiting,
+    compared,
+    explained,
+)
 from producers.connect.memory import FILE, Known, Memory
-from producers.connect.orders import Shop, head_of
-from producers.connect.woocommerce import read_order, read_refund, sold_in_shop
+from producers.connect.orders import Shop, event_id_of_state, head_of
+from producers.connect.woocommerce import read_order, read_refund, said_of
+from producers.shop.identifiers import event_id_of
 from tests.shops.woocommerce import WooCommerce
 from tests.shops.woocommerce_orders import order_json, refund_json
 
@@ -48,63 +57,106 @@ def ours_of(shop: WooCommerce) -> dict[str, Sold]:
     return found
 
 
-def theirs_of(shop: WooCommerce) -> dict[str, Sold]:
-    there, unread = sold_in_shop(json.dumps(order_json(order)).encode() for order in shop.orders.values())
-    assert unread == []
-    return there
+def theirs_of(shop: WooCommerce) -> ShopSide:
+    side = ShopSide(datetime(2000, 1, 1, tzinfo=UTC))
+    side.take(said_of(json.dumps(order_json(order)).encode()) for order in shop.orders.values())
+    assert side.unread() == {}
+    return side
 
 
 def test_a_shop_agrees_with_the_events_of_its_orders() -> None:
     shop = shop_of(1_000)
-    found = compared(theirs_of(shop), ours_of(shop), {})
-    assert found.is_complete
-    assert len(found.there) == len(shop.counted()) > 900
+    found = compared(theirs_of(shop), ours_of(shop))
+    assert found.result == "equal"
+    assert found.orders == len(shop.counted()) > 900
     assert sum(there.orders for there, _ in found.days().values()) == len(shop.counted())
 
 
 def test_a_thousand_disagreements_are_all_found_and_each_is_led_to_its_order() -> None:
     shop, chance = shop_of(3_000), Random(7)
-    there, here = theirs_of(shop), ours_of(shop)
+    theirs, here = theirs_of(shop), ours_of(shop)
     wanted: dict[str, str] = {}
-    for order_id in chance.sample(sorted(there), 1_000):
+    for order_id in chance.sample(sorted(theirs.sold()), 1_000):
         sold = here[order_id]
-        kind = chance.choice(["missing here", "missing in the shop", "day", "sales", "refunds", "sales, refunds"])
+        kind = chance.choice(["missing here", "missing in the shop", "day", *MEASURES, ", ".join(MEASURES)])
         if kind == "missing here":
             del here[order_id]
         elif kind == "missing in the shop":
-            del there[order_id]
+            theirs.forget([order_id])
         elif kind == "day":
             here[order_id] = sold._replace(day=sold.day - timedelta(days=1))
         else:
-            here[order_id] = Sold(
-                sold.day, *(sold[i] + CENT * (name in kind) for i, name in ((1, "sales"), (2, "refunds")))
-            )
+            here[order_id] = sold._replace(**{name: getattr(sold, name) + CENT for name in kind.split(", ")})
         wanted[order_id] = kind
-    found = compared(there, here, {})
+    found = compared(theirs, here)
     assert {one.order_id: one.what for one in found.differences} == wanted
     assert any(both[0] != both[1] for both in found.days().values())
-    assert not found.is_complete
+    assert found.result == "different"
 
 
 def test_an_order_that_the_api_says_too_little_of_is_named_and_hides_no_other() -> None:
     shop = shop_of(3)
     first, *others = (order_json(order) for order in shop.orders.values())
+    side = ShopSide(datetime(2000, 1, 1, tzinfo=UTC))
     bodies = [json.dumps(each).encode() for each in ({**first, "total": "much"}, *others)]
-    there, unread = sold_in_shop([*bodies, b"7"])
-    assert unread == [str(first["id"]), "?"]
-    assert there.keys() == {str(each["id"]) for each in others}
-    assert not compared(there, there, {}, unread).is_complete
+    side.take(map(said_of, [*bodies, b"7"]))
+    assert list(side.unread()) == [str(first["id"]), "?"]
+    assert side.sold().keys() == {str(each["id"]) for each in others}
+    found = compared(side, ours_of(shop))
+    assert (found.result, found.differences, found.orders) == ("different", (), 4)
 
 
-def test_what_is_known_of_a_missing_order_is_said(tmp_path: Path) -> None:
-    assert reasons(tmp_path, "bikes", ["1"]) == {}
-    memory = Memory(tmp_path / FILE)
-    memory.refuse("bikes", "order:1", "total is missing")
-    memory.keep("bikes", "2", Known(5, 5, b"d", {}, 5, frozenset()))
+def test_an_order_that_was_moved_to_before_the_compared_days_is_none_of_them() -> None:
+    shop = shop_of(2)
+    side = theirs_of(shop)
+    assert len(side.sold()) == 2
+    side.since = shop.now + timedelta(days=1)
+    assert side.sold() == {}
+
+
+def test_only_what_ends_by_itself_is_pending_and_everything_else_has_its_reason(tmp_path: Path) -> None:
+    shop = WooCommerce()
+    now = shop.now
+    names = ("refused", "late", "late_refund", "recent", "missed", "apart", "gone", "refund_refused")
+    orders = {name: shop.place(at=now - timedelta(days=3)) for name in names}
+    shop.change(orders["recent"], at=now - timedelta(minutes=50))
+    shop.change(orders["missed"], at=now - timedelta(hours=2))
+    theirs = theirs_of(shop)
+    theirs.forget([str(orders["gone"].id)])
+    memory, digest = Memory(tmp_path / FILE), b"digest"
+    for name in names:
+        refunds = frozenset(("77",)) if "refund" in name else frozenset()
+        created_ms = int(orders[name].created.timestamp() * 1000)
+        memory.keep("bikes", str(orders[name].id), Known(created_ms, 5, digest, {}, created_ms, refunds))
+    memory.refuse("bikes", f"order:{orders['refused'].id}", "total is missing")
+    memory.commit()
+    late_ids = {
+        event_id_of_state("bikes", str(orders["late"].id), 5, digest, int(orders["late"].created.timestamp() * 1000)),
+        event_id_of("bikes", "refund:78", 1_790_000_000_123),
+    }
+    waiting = Waiting(late_events=late_ids, unread_since=now - timedelta(minutes=65))
+    here = {str(orders["gone"].id): ours_of(shop)[str(orders["gone"].id)]}
+    before = explained(compared(theirs, here), theirs, tmp_path, "bikes", waiting)
+    causes = {name: next(d.cause for d in before.differences if d.order_id == str(orders[name].id)) for name in names}
+    assert causes == {
+        **{"refused": "rejected", "late": "late", "recent": "recent", "missed": "missed", "gone": "gone"},
+        **{"apart": "apart", "late_refund": "apart", "refund_refused": "apart"},
+    }
+    assert (len(before.pending), before.result) == (2, "different")
+    memory.refuse("bikes", "refund:77", "amount is below zero")
+    memory.keep("bikes", str(orders["late_refund"].id), Known(2**62, 5, digest, {}, 5, frozenset(("78",))))
     memory.commit()
     memory.close()
-    assert reasons(tmp_path, "bikes", ["1", "2", "3"]) == {
-        "1": "refused: total is missing",
-        "2": "on the log; it is late and waits for the run that counts late events, or just came",
-        "3": "not read from the shop yet",
-    }
+    after = explained(compared(theirs, here), theirs, tmp_path, "bikes", waiting)
+    causes = {name: next(d.cause for d in after.differences if d.order_id == str(orders[name].id)) for name in names}
+    assert (causes["late_refund"], causes["refund_refused"]) == ("late", "rejected")
+    only_pending = tuple(d for d in after.differences if d.is_pending)
+    assert replace(after, differences=only_pending).result == "pending"
+
+
+def test_without_a_memory_nothing_is_known_and_nothing_is_pending(tmp_path: Path) -> None:
+    theirs = theirs_of(shop_of(2))
+    waiting = Waiting(late_events=(), unread_since=datetime(2000, 1, 1, tzinfo=UTC))
+    found = explained(compared(theirs, {}), theirs, tmp_path, "bikes", waiting)
+    assert [(one.cause, one.what) for one in found.differences] == [("", "missing here")] * 2
+    assert found.result == "different"

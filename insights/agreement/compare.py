@@ -1,0 +1,188 @@
+"""Reads both sides of a connected shop, and reads again what differs: an order may change while it is compared."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import aiohttp
+
+from insights.settings import Settings
+from producers.connect.agreement import (
+    Agreement,
+    ShopSide,
+    Sold,
+    Waiting,
+    compared,
+    differing,
+    explained,
+)
+from producers.connect.asking import SECOND, Api
+from producers.connect.connections import Connection
+from producers.connect.memory import progress
+from producers.connect.orders import deleted_id
+from producers.connect.platforms import platform_of
+from schemas.errors import Retryable
+from warehouse.postgres import opened
+
+DAYS: Final = 60
+OVERLAP: Final = timedelta(minutes=5)  # a reading that is due may take so long
+PAUSES_SECONDS: Final = (1.0, 3.0, 9.0)
+SALES: Final = """
+with orders as (
+    select order_id, min(occurred_at) as placed_at, sum(sales_amount) as sales
+    from events.order_lines where {asked} and occurred_at >= %(since)s
+    group by order_id
+),
+
+paid_back as (
+    select order_id, sum(amount) as refunds from events.refunds where {asked} group by order_id
+)
+
+select order_id, (placed_at at time zone 'UTC')::date, sales, coalesce(refunds, 0)
+from orders left join paid_back using (order_id)
+"""
+"""By order its day and its measures, in the order of the fields of ``Sold``."""
+OF_A_SHOP: Final = "order_id ~ %(ids)s"
+OF_ORDERS: Final = "order_id = any(%(ids)s)"
+LATE: Final = """
+select l.event_id
+from ops.late_events as l
+where not exists (
+    select 1 from ops.restated_events as r
+    where r.topic = l.topic and r.kafka_partition = l.kafka_partition and r.kafka_offset = l.kafka_offset
+)
+"""
+
+
+class HistoryUnread(Retryable):
+    """The shop's history is still being read: most of its orders can't be here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A connected shop's orders of the days since, compared at a time."""
+
+    shop: str
+    at: datetime
+    since: datetime
+    agreement: Agreement
+
+
+def first_day(connection: Connection, now: datetime, days: int = DAYS) -> datetime:
+    """Since when orders are compared: the last so many days (UTC), of those from which orders are wanted."""
+    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return max(connection.since, today - timedelta(days=days - 1))
+
+
+def compare(
+    settings: Settings,
+    connection: Connection,
+    since: datetime,
+    *,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Comparison:
+    """Both sides of the orders placed since then, and what is known of each that differs.
+
+    Blocks: a request for a hundred orders, and up to 13 seconds for those that differ. Raises HistoryUnread, ShopAway,
+    ShopRefuses or PostgresAway.
+    """
+    if not progress(settings.producers_dir, connection.name).is_history_done:
+        raise HistoryUnread(
+            f"the history of {connection.name} is still being read, so there is nothing to compare yet: `insights"
+            " connect list` shows how far it is, and `insights status` whether the stack runs"
+        )
+    shop, here = asyncio.run(_both_sides(settings, connection, since, pause))
+    return Comparison(
+        shop=connection.name, at=clock(), since=since, agreement=_known(settings, shop, here, connection, clock)
+    )
+
+
+def compare_orders(
+    settings: Settings,
+    connection: Connection,
+    since: datetime,
+    order_ids: list[str],
+    *,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Agreement:
+    """The same of some orders, at once and as they are. Raises as ``compare`` does."""
+
+    async def ask() -> ShopSide:
+        shop = ShopSide(since)
+        async with api_of(connection) as api:
+            await _ask_again(api, connection, shop, order_ids)
+        return shop
+
+    shop = asyncio.run(ask())
+    return _known(settings, shop, sold_here(settings, connection, since, order_ids), connection, clock)
+
+
+async def _both_sides(
+    settings: Settings, connection: Connection, since: datetime, pause: Callable[[float], Awaitable[None]]
+) -> tuple[ShopSide, dict[str, Sold]]:
+    """The shop's side and ours, without what was only read at different times."""
+    said_of, shop = platform_of(connection).said_of, ShopSide(since)
+    async with api_of(connection) as api:
+        async for page in api.orders(by="date", after=since - SECOND):
+            shop.take(map(said_of, page.bodies))
+        here = sold_here(settings, connection, since)
+        for seconds in PAUSES_SECONDS:
+            apart = differing(shop.sold(), here)
+            if not apart:
+                break
+            await pause(seconds)
+            await _ask_again(api, connection, shop, apart)
+            now = sold_here(settings, connection, since, apart)
+            here = {i: sold for i, sold in here.items() if i not in set(apart)} | now
+    return shop, here
+
+
+async def _ask_again(api: Api, connection: Connection, shop: ShopSide, order_ids: list[str]) -> None:
+    """One that the shop lists no more is forgotten."""
+    said_of = platform_of(connection).said_of
+    shop.forget(order_ids)
+    shop.take(said_of(body) for body in await api.named(order_ids) if deleted_id(body) is None)
+
+
+def _known(
+    settings: Settings,
+    shop: ShopSide,
+    here: dict[str, Sold],
+    connection: Connection,
+    clock: Callable[[], datetime],
+) -> Agreement:
+    """The comparison, with what is known of each difference."""
+    found = compared(shop, here)
+    if not found.differences:
+        return found
+    with opened(settings.postgres_dsn) as postgres:
+        late = {event_id for (event_id,) in postgres.execute(LATE)}
+    unread_since = clock() - timedelta(minutes=settings.connected_minutes) - OVERLAP
+    waiting = Waiting(late_events=late, unread_since=unread_since)
+    return explained(found, shop, settings.producers_dir, connection.name, waiting)
+
+
+@asynccontextmanager
+async def api_of(connection: Connection) -> AsyncIterator[Api]:
+    """The shop's API, while it is asked."""
+    async with aiohttp.ClientSession() as session:
+        yield platform_of(connection).opened(session, connection)
+
+
+def sold_here(
+    settings: Settings, connection: Connection, since: datetime, order_ids: Collection[str] | None = None
+) -> dict[str, Sold]:
+    """What the tables have of the shop's orders placed since then, or of some of them, by the shop's id."""
+    prefix = f"{connection.name}-"
+    asked = OF_A_SHOP if order_ids is None else OF_ORDERS
+    ids = f"^{re.escape(prefix)}[0-9]+$" if order_ids is None else [prefix + each for each in order_ids]
+    with opened(settings.postgres_dsn) as postgres:
+        rows = postgres.execute(SALES.format(asked=asked).encode(), {"ids": ids, "since": since}).fetchall()
+    return {order_id.removeprefix(prefix): Sold(*sold) for order_id, *sold in rows}

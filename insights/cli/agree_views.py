@@ -1,0 +1,74 @@
+"""How a comparison of a connected shop with the tables looks on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from insights.cli.terminal_table import Column, TerminalTable
+from producers.connect.agreement import MEASURES, Agreement, Difference, Totals
+from schemas.plural import counted
+
+if TYPE_CHECKING:
+    from insights.agreement.compare import Comparison
+
+SHOWN = 20
+Days = dict[date, tuple[Totals, Totals]]
+
+
+def days_apart(found: Agreement) -> Days:
+    """The days on which the two sides' totals differ."""
+    return {day: both for day, both in found.days().items() if both[0] != both[1]}
+
+
+def days_table(days: Days) -> TerminalTable:
+    """Each day with the shop's totals and ours."""
+    names = ("orders", *MEASURES)
+    sheet = TerminalTable(
+        "days that differ", Column(), *(Column(name=name, right=True) for name in names), note="the shop's total / ours"
+    )
+    for day, (there, here) in days.items():
+        sums = [f"{there.orders:,} / {here.orders:,}"]
+        sums += [f"{a:,.2f} / {b:,.2f}" for a, b in zip(there.measures, here.measures, strict=True)]
+        sheet.add(f"{day:%Y-%m-%d}", *sums)
+    return sheet
+
+
+def orders_table(differences: Sequence[Difference]) -> TerminalTable:
+    """The first of the orders that differ."""
+    more = len(differences) - SHOWN
+    sheet = TerminalTable(
+        "orders that differ",
+        *(Column(), Column(name="differs"), Column(name="in the shop", right=True), Column(name="here", right=True)),
+        Column(name="known of it", flows=True),
+        note=f"and {more:,} more" if more > 0 else "sales, without tax and shipping",
+    )
+    for one in differences[:SHOWN]:
+        sides = (f"{side.sales:,.2f}" if side else "–" for side in (one.there, one.here))
+        sheet.add(one.order_id, one.what, *sides, f"pending: {one.why}" if one.is_pending else one.why)
+    return sheet
+
+
+def tally(found: Agreement) -> str:
+    """How many orders differ, and are pending."""
+    return f"{len(found.different) + len(found.unread):,} differ, {len(found.pending):,} pending"
+
+
+def verdict(done: Comparison) -> str:
+    """What the comparison says, over how many orders."""
+    found = done.agreement
+    compared = f"{counted(found.orders, 'order')} placed since {done.since:%Y-%m-%d} (UTC)"
+    if found.result == "equal":
+        sums = [sum((sold[i] for sold in found.there.values()), Decimal(0)) for i in range(1, len(MEASURES) + 1)]
+        said = ", ".join(f"{name} {total:,.2f}" for name, total in zip(MEASURES, sums, strict=True))
+        return f"{done.shop} agrees: {compared}, {said}, equal order by order to the cent."
+    pending = f"{counted(len(found.pending), 'order is', 'orders are')} pending"
+    if found.result == "pending":
+        equal = found.orders - len(found.pending)
+        return f"{done.shop} agrees as far as it is settled: {equal:,} of {compared} are equal; {pending}."
+    wrong = counted(len(found.different) + len(found.unread), "order")
+    also = f" {pending[0].upper()}{pending[1:]} besides." if found.pending else ""
+    days = counted(len(days_apart(found)), "day")
+    return f"{done.shop} does not agree: {wrong} of {compared} differ, on {days}.{also}"
