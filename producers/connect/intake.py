@@ -144,6 +144,10 @@ class Intake:
         self._this.publisher.flush(deadline_seconds)
         self.memory.commit()
 
+    def close(self) -> None:
+        """Close the memory."""
+        self.memory.close()
+
     def _follow(
         self, connection: Connection, state: OrderState, known: Known | None, body: bytes, *, is_answer: bool
     ) -> Known | None:

@@ -21,7 +21,7 @@ from producers.connect.connections import Connection
 from producers.connect.intake import Intake
 from producers.connect.memory import Named, Position, Wanted
 from producers.connect.rereads import Request
-from producers.connect.writer import Writer
+from producers.writer import Writer
 from schemas.binary import since_epoch
 from schemas.errors import Misconfigured, Retryable
 
@@ -37,7 +37,7 @@ class Reader:
         self,
         connection: Connection,
         api: Api,
-        writer: Writer,
+        writer: Writer[Intake],
         *,
         folder: Path,
         every_seconds: float,

@@ -29,7 +29,7 @@ from producers.connect.intake import Intake
 from producers.connect.orders import BadOrder
 from producers.connect.platforms import PLATFORMS
 from producers.connect.reader import Reader
-from producers.connect.writer import Writer
+from producers.writer import Writer
 from schemas import catalogue
 from schemas.errors import BrokerUnavailable
 
@@ -41,7 +41,7 @@ NOBODY: Final = "no such shop"
 class Receiver:
     """Answers deliveries. ``reader`` gives a connected shop's reader, or None."""
 
-    def __init__(self, writer: Writer, reader: Callable[[str], tuple[Connection, Reader] | None]) -> None:
+    def __init__(self, writer: Writer[Intake], reader: Callable[[str], tuple[Connection, Reader] | None]) -> None:
         self._writer = writer
         self._reader = reader
         self.answers: Counter[int] = Counter()

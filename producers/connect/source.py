@@ -17,8 +17,8 @@ from producers.connect.memory import FILE, Memory
 from producers.connect.platforms import platform_of
 from producers.connect.reader import Reader
 from producers.connect.receiver import Receiver
-from producers.connect.writer import Writer
 from producers.runner import Run
+from producers.writer import Writer
 from schemas.errors import InsightsError, Misconfigured
 
 EVERY: Final = timedelta(hours=1)

@@ -25,11 +25,11 @@ from producers.connect.memory import FILE, Memory
 from producers.connect.platforms import platform_of
 from producers.connect.reader import Reader
 from producers.connect.receiver import Receiver
-from producers.connect.writer import Writer
 from producers.publisher import Publisher
 from producers.runner import Options, Run, Stop
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
 from producers.sources import source
+from producers.writer import Writer
 from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.registry import Registry
@@ -55,7 +55,7 @@ class Followed:
 
     shop: WooCommerce
     connection: Connection
-    writer: Writer
+    writer: Writer[Intake]
     reader: Reader
     receiver: Receiver
     url: str

@@ -5,27 +5,39 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from producers.connect.intake import Intake
 from producers.publisher import DeliveryFailed
 from schemas.errors import BrokerUnavailable
 
+
+class Intake(Protocol):
+    """What publishes, and remembers what it published. Of one thread only."""
+
+    def commit(self) -> None:
+        """Blocks until all that was taken is on the log. Raises BrokerUnavailable or DeliveryFailed."""
+        ...
+
+    def close(self) -> None:
+        """Close what it remembers with."""
+        ...
+
+
+I = TypeVar("I", bound=Intake)  # noqa: E741 it stands for an intake
 T = TypeVar("T")
-Work = Callable[[Intake], T]
 
 
-class Writer:
+class Writer(Generic[I]):
     """Runs work in the intake's thread. ``run`` must be running for ``write`` to come back."""
 
-    def __init__(self, make_intake: Callable[[], Intake]) -> None:
+    def __init__(self, make_intake: Callable[[], I]) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="intake")
         self._make = make_intake
-        self._intake: Intake | None = None
-        self._waiting: list[tuple[Work[Any], asyncio.Future[Any]]] = []
+        self._intake: I | None = None
+        self._waiting: list[tuple[Callable[[I], Any], asyncio.Future[Any]]] = []
         self._came = asyncio.Event()
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Callable[[I], T]) -> T:
         """What the work returns, once all that it took is on the log and remembered.
 
         Raises BrokerUnavailable when Kafka did not acknowledge it in time (it may yet), and what the work raises.
@@ -55,7 +67,7 @@ class Writer:
             await loop.run_in_executor(self._thread, self._close)
             self._thread.shutdown(wait=False)
 
-    def _do(self, works: list[Work[Any]]) -> list[Any]:
+    def _do(self, works: list[Callable[[I], Any]]) -> list[Any]:
         """What each work came to: its result, or an exception."""
         self._intake = self._intake or self._make()
         outcomes: list[Any] = []
@@ -72,7 +84,7 @@ class Writer:
 
     def _close(self) -> None:
         if self._intake is not None:
-            self._intake.memory.close()
+            self._intake.close()
 
 
 def _settle(done: asyncio.Future[Any], outcome: Any) -> None:
