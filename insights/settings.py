@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     alerts_port: Port = Field(19402, description="health of the alert daemon")
 
     hooks_port: Port = Field(19403, description="webhooks of connected shops")
+    collect_port: Port = Field(19404, description="web events of real shops, and the tracker that sends them")
+    collect_metrics_port: Port = Field(19405, description="metrics of the collector of web events")
 
     postgres_password: str = Field("insights", min_length=1)
     kafka_heap_mb: int = Field(512, ge=256)
@@ -159,6 +161,10 @@ class Settings(BaseSettings):
     @property
     def hooks_url(self) -> str:
         return f"http://{HOST}:{self.hooks_port}"
+
+    @property
+    def collect_url(self) -> str:
+        return f"http://{HOST}:{self.collect_port}"
 
     @property
     def alerts_url(self) -> str:

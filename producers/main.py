@@ -113,6 +113,7 @@ Every = Annotated[
 HooksPort = Annotated[
     int | None, typer.Option(metavar="PORT", help="For connections: receive the shops' webhooks on this port.")
 ]
+CollectPort = Annotated[int | None, typer.Option(metavar="PORT", help="For collect: receive web events on this port.")]
 
 # What only one source takes.
 ONLY_FOR = {
@@ -120,6 +121,7 @@ ONLY_FOR = {
     **dict.fromkeys(("--url", "--product-path"), ("catalog",)),
     "--every": ("catalog", "connections"),
     "--hooks-port": ("connections",),
+    "--collect-port": ("collect",),
 }
 DEFAULTS = Options()
 HELP = """Publish a source's events, until it finishes or is stopped.
@@ -212,6 +214,7 @@ def main(
     product_path: ProductPath = None,
     every: Every = None,
     hooks_port: HooksPort = None,
+    collect_port: CollectPort = None,
 ) -> None:
     """Run one source until it ends or is stopped."""
     try:
@@ -222,6 +225,7 @@ def main(
             "--yes": yes or None,
         }
         given |= {"--url": url, "--product-path": product_path, "--every": every, "--hooks-port": hooks_port}
+        given |= {"--collect-port": collect_port}
         _refuse_misplaced(name, given)
         mapping = ready_mapping(from_file, mapping, confirmed=yes or check)
         options = Options(
@@ -241,6 +245,7 @@ def main(
             product_path=_pattern(product_path),
             every=read_length(every) if every else None,
             hooks_port=hooks_port,
+            collect_port=collect_port,
         )
         if check:
             raise typer.Exit(check_orders(options))

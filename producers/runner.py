@@ -44,6 +44,7 @@ class Options:
         every: how long from one round over it to the next, or from one reading of connected shops to the next; None
             leaves it to the source.
         hooks_port: receive connected shops' webhooks there; None does not.
+        collect_port: receive web events there, for the source that does nothing else.
     """
 
     bootstrap: str = "127.0.0.1:19092"
@@ -62,6 +63,7 @@ class Options:
     product_path: str | None = None
     every: timedelta | None = None
     hooks_port: int | None = None
+    collect_port: int | None = None
 
 
 class Stop:

@@ -16,6 +16,7 @@ import typer
 from insights.cli import (
     agree_command,
     alert_commands,
+    collect_commands,
     connect_commands,
     dbt_commands,
     export_commands,
@@ -41,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(connect_commands.app, name="connect")
+app.add_typer(collect_commands.app, name="collect")
 app.command("agree")(agree_command.agree)
 app.add_typer(schema_commands.app, name="schemas")
 app.add_typer(flink_commands.app, name="flink")

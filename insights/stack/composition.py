@@ -204,12 +204,12 @@ def _agreement(settings: Settings) -> Recurring:
 
 
 def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
-    """The page, the alert daemon, and what is synthetic unless a shop is connected: the demo shop and the producers."""
+    """The page, alerts, the collector, and what is synthetic unless a shop is connected: demo shop and producers."""
     python = _python_environment()
     seed = settings.seed if plan.seed is None else plan.seed
     rate = settings.rate if plan.rate is None else plan.rate
     shop_site = [sys.executable, "-m", "producers.demo_shop", "--port", str(settings.shop_port), "--seed", str(seed)]
-    shop_site += ["--currency", settings.currency]
+    shop_site += ["--currency", settings.currency, "--collector", settings.collect_url]
     found: list[Part] = [
         Part(
             name="page",
@@ -221,6 +221,7 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
             cwd=PROJECT,
         ),
         _alerts(settings, python),
+        _collect(settings),
         *further_sources(settings, SOURCES),
     ]
     if plan.connected:
@@ -289,6 +290,14 @@ def _producer(
         cwd=PROJECT,
         stop_seconds=30,
     )
+
+
+def _collect(settings: Settings) -> Part:
+    """Web events of shops' pages, also of the demo shop's."""
+    port = ["--collect-port", str(settings.collect_port)]
+    part = _producer(settings, "collect", settings.collect_metrics_port, port, ("job",))
+    health = f"{settings.collect_url}/health"
+    return replace(part, healthy=partial(http_ok, health), endpoint=health)
 
 
 def _connections(settings: Settings) -> Part:

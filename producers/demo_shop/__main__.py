@@ -11,6 +11,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from producers.collect import keys
+from producers.demo_shop.pages import Tracker
 from producers.demo_shop.shelf import Shelf, StockAt, imagined_stock
 from producers.demo_shop.web_server import Site
 from producers.shop.assortment import Product
@@ -18,6 +20,7 @@ from producers.shop.shop_state import stock_levels
 
 HOST = "127.0.0.1"
 STOCK_SECONDS = 2.0
+KEY = "demo-shop"
 
 
 def stock_of(path: Path | None) -> StockAt:
@@ -36,6 +39,16 @@ def stock_of(path: Path | None) -> StockAt:
     return stock_at
 
 
+def tracker(folder: Path, collector: str, base: str) -> Tracker:
+    """The tracker with the demo shop's own key, which is made when it is missing or for another address."""
+    key = next((key for key in keys.listed(folder) if key.name == KEY), None)
+    if key is not None and key.origins != {base}:
+        keys.remove(folder, KEY)
+        key = None
+    key = key or keys.add(folder, KEY, [base])
+    return Tracker(script=f"{collector}/v1/tracker.js", key=key.key)
+
+
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="python -m producers.demo_shop", description=main.__doc__)
@@ -44,9 +57,12 @@ def main() -> None:
     parser.add_argument("--currency", default="EUR", help="what it sells for, by ISO 4217")
     parser.add_argument("--state", type=Path, help="folder where the synthetic shop's source keeps its stock levels")
     parser.add_argument("--crawl-delay", type=float, default=0.05, help="seconds between two requests, for robots.txt")
+    parser.add_argument("--collector", help="address of the collector that visitors' events go to; needs --state")
     options = parser.parse_args()
     shelf = Shelf(options.seed, stock_of(options.state and options.state / "shop.sqlite"), options.currency)
-    site = Site(shelf, f"http://{HOST}:{options.port}", lambda: datetime.now(UTC), options.crawl_delay)
+    base = f"http://{HOST}:{options.port}"
+    tracked = tracker(options.state, options.collector, base) if options.collector and options.state else None
+    site = Site(shelf, base, lambda: datetime.now(UTC), options.crawl_delay, tracked)
     web.run_app(site.application(), host=HOST, port=options.port, access_log=None, print=None)
 
 

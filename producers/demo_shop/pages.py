@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -21,15 +22,27 @@ TEMPLATES = Environment(
 )
 
 
-class Pages:
-    """Draws the pages of one shop that stands at ``base``, an address without a slash at its end."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tracker:
+    """Where the tracker of web events is, and the shop's public key for it."""
 
-    def __init__(self, shelf: Shelf, base: str) -> None:
+    script: str
+    key: str
+
+
+class Pages:
+    """Draws the pages of one shop that stands at ``base``, an address without a slash at its end.
+
+    With a ``tracker``, what visitors do on them is sent to the collector of web events.
+    """
+
+    def __init__(self, shelf: Shelf, base: str, tracker: Tracker | None = None) -> None:
         self._shelf = shelf
         self._base = base
         departments = {product.category_path[0]: None for product in shelf.products}
         sign = "€" if shelf.currency == "EUR" else f"{shelf.currency} "
-        self._shared = {"shop": SHOP, "sign": sign, "departments": {slug(name): name for name in departments}}
+        names = {slug(name): name for name in departments}
+        self._shared = {"shop": SHOP, "sign": sign, "departments": names, "tracker": tracker}
 
     def home(self, articles: Sequence[Article]) -> str:
         """The front page: shelves, what is reduced, what sells."""
@@ -81,6 +94,14 @@ class Pages:
             related=related,
             linked_data=_script_safe(self._linked_data(article, trail)),
         )
+
+    def cart(self, article: Article) -> str:
+        """The cart, with one product in it: it remembers nothing."""
+        return self._page("cart.html", "/cart/", article=article)
+
+    def checkout(self) -> str:
+        """Where a shop that sells would ask for an address."""
+        return self._page("checkout.html", "/checkout/")
 
     def not_found(self) -> str:
         """What stands at any address where nothing is."""

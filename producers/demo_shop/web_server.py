@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from producers.demo_shop.pages import Pages
+from producers.demo_shop.pages import Pages, Tracker
 from producers.demo_shop.pictures import VIEWS, picture
 from producers.demo_shop.shelf import Article, Shelf
 
@@ -25,9 +25,11 @@ ICON = (
 class Site:
     """Answers requests from a shelf. Remembers since when each offer stands as it does, for Last-Modified."""
 
-    def __init__(self, shelf: Shelf, base: str, clock: Clock, crawl_delay_seconds: float) -> None:
+    def __init__(
+        self, shelf: Shelf, base: str, clock: Clock, crawl_delay_seconds: float, tracker: Tracker | None = None
+    ) -> None:
         self._shelf = shelf
-        self._pages = Pages(shelf, base)
+        self._pages = Pages(shelf, base, tracker)
         self._clock = clock
         self._crawl_delay_seconds = crawl_delay_seconds
         self._since: dict[str, tuple[object, datetime]] = {}
@@ -41,6 +43,8 @@ class Site:
                 web.get("/product-category/{key}/", self._category),
                 web.get(r"/product-category/{key}/page/{page:\d+}/", self._category),
                 web.get("/product/{slug}/", self._product),
+                web.get("/cart/", self._cart),
+                web.get("/checkout/", self._checkout),
                 web.get(r"/images/{product_id}-{view:\d}.svg", self._picture),
                 web.get("/sitemap_index.xml", self._sitemap_index),
                 web.get("/product-sitemap.xml", self._product_sitemap),
@@ -87,6 +91,16 @@ class Site:
             raise web.HTTPNotFound
         html = self._pages.product(article, self._shelf.related(article.product, self._clock()))
         return _answer(request, html, HTML, self._changed_at(article))
+
+    async def _cart(self, request: web.Request) -> web.Response:
+        wanted = request.query.get("add-to-cart")
+        product = next((p for p in self._shelf.products if p.product_id == wanted), None)
+        if product is None:
+            raise web.HTTPNotFound
+        return _answer(request, self._pages.cart(self._shelf.article(product, self._clock())), HTML)
+
+    async def _checkout(self, request: web.Request) -> web.Response:
+        return _answer(request, self._pages.checkout(), HTML)
 
     async def _picture(self, request: web.Request) -> web.Response:
         wanted, view = request.match_info["product_id"], int(request.match_info["view"])

@@ -43,6 +43,7 @@ def test_the_commands_are_those_of_the_readme() -> None:
         *("replay plan", "replay run", "replay verify", "replay promote", "replay rollback", "replay prune"),
         *("replay list", "replay show", "replay explain", "replay late", "replay cancel"),
         *("alerts check", "alerts list", "alerts test", "export tableau"),
+        *("collect add", "collect list", "collect remove"),
         *("connect woocommerce", "connect list", "connect remove", "agree"),
         *("flink submit", "flink list", "flink stop", "flink savepoint"),
     }

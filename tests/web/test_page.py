@@ -13,6 +13,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from producers.collect import keys
+from producers.demo_shop.__main__ import KEY
 from tests.conftest import running_stack
 from tests.web.browser import (
     DESKTOP,
@@ -226,6 +228,64 @@ def test_a_picture_of_the_page(page: str, browse: Any, name: str, size: tuple[in
     browser.open(page)
     assert browser.run("return document.documentElement.scrollWidth") <= size[0]
     browser.picture(f"sales-overview-{name}-{'dark' if dark else 'light'}")
+
+
+CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
+
+
+@pytest.fixture
+def tracked_shop(stack: Any, tmp_path: Path, until: Callable[..., Any]) -> Iterator[str]:
+    """Address of the demo shop, whose pages send what visitors do to a collector."""
+    port, collect = free_port(), free_port()
+    state, url, collector = tmp_path / "state", f"http://127.0.0.1:{port}", f"http://127.0.0.1:{collect}"
+    site = [sys.executable, "-m", "producers.demo_shop", "--port", str(port), "--state", str(state)]
+    commands = ([*site, "--collector", collector], producer(stack, state, "collect", "--collect-port", str(collect)))
+    running = [subprocess.Popen(each, cwd=PROJECT, env=ENVIRONMENT, stderr=subprocess.DEVNULL) for each in commands]
+    try:
+        for health in (f"{url}/robots.txt", f"{collector}/health"):
+            until(lambda at=health: answers(at), seconds=60, what=f"{health} answers")
+        yield url
+    finally:
+        for each in running:
+            stop(each)
+
+
+def test_clicks_in_a_shop_move_the_page(
+    page: str, tracked_shop: str, sold: Any, browse: Any, until: Any, tmp_path: Path
+) -> None:
+    browser = browse()
+    chrome = browser.chrome
+    visits = "select count(distinct session_id) from events.interactions where region = 'unknown'"
+    chrome.get(tracked_shop)  # as the headless browser that it is, and so as a bot
+    until(lambda: keys.tallies(tmp_path / "state", 0).get((KEY, "bot")), seconds=30, what="the bot is counted")
+    chrome.execute_cdp_cmd("Network.setUserAgentOverride", {"userAgent": CHROME})
+    try:
+        chrome.get(f"{tracked_shop}/?utm_campaign=spring")
+        browser.run("document.querySelector('ul.products a').click()")
+        # What is sold out has no such button.
+        until(lambda: browser.run("return location.pathname.startsWith('/product/')"), what="a product's page")
+        if not browser.run("return !!document.querySelector('form.cart')"):
+            browser.run("insights('add_to_cart', {product_id: 'P1'}); location.href = '/checkout/'")
+        else:
+            browser.run("document.querySelector('form.cart button').click()")
+            until(lambda: browser.run("return location.pathname") == "/cart/", what="the cart")
+            browser.run("document.querySelector('.checkout-button').click()")
+        until(lambda: browser.run("return location.pathname") == "/checkout/", what="the checkout")
+        browser.run("insights('purchase', {order_id: '1001', user_id: '7'})")
+        steps = (
+            "select product_views, carts, checkouts, purchases, user_id from live.sessions where campaign = 'spring'"
+        )
+        wanted = f"{steps} and region = 'unknown'"
+        visit = until(lambda: (sold.execute(wanted).fetchone() or [0] * 4)[3] and sold.execute(wanted).fetchall())
+        assert visit == [(1, 1, 1, 1, f"{KEY}-7")]
+        assert one(sold, visits) == 1
+    finally:
+        chrome.execute_cdp_cmd("Network.setUserAgentOverride", {"userAgent": ""})
+    browser.open(page)
+    shown = (
+        "select count(distinct session_id) from events.interactions where occurred_at > now() - interval '5 minutes'"
+    )
+    until(lambda: Decimal(browser.value("visitors_now") or 0) == one(sold, shown) >= 1, seconds=30, what="it is shown")
 
 
 def test_an_unavailable_postgres_is_shown_and_the_page_recovers_by_itself(

@@ -1,0 +1,142 @@
+"""From batches to events on the log, in the writer's thread. Every event that came is counted under what it became."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from producers.collect.batch import BadEvent, Batch, Refusal, Sent
+from producers.collect.keys import Key
+from producers.collect.visits import DAY_MS, DRIFT_MS, Visit, Visits
+from producers.runner import Run
+from producers.shop.identifiers import event_id_of
+from schemas import catalogue
+from schemas.binary import EPOCH, MILLISECOND
+from schemas.errors import BrokerUnavailable, PoisonEvent
+
+INTERACTION: Final = catalogue.event("web.interaction")
+COMMIT_SECONDS: Final = 0.9
+MOST_QUEUED: Final = 50_000
+OLDEST_MS: Final = DAY_MS
+TIDY_EVERY_MS: Final = 600_000
+SOMEWHERE: Final = "unknown"
+COUNT: Final = """
+insert into tallies values (?, ?, ?, ?)
+on conflict (name, day, outcome) do update set events = events + excluded.events
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What became of a batch."""
+
+    accepted: int
+    refused: list[Refusal]
+
+
+class Intake:
+    """Publishes web events, and counts them. Of one thread only; the database is its own."""
+
+    def __init__(self, this: Run, database: sqlite3.Connection, clock_ms: Callable[[], int]) -> None:
+        self._this = this
+        self._database = database
+        self._visits = Visits(database)
+        self._clock_ms = clock_ms
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._tidied_ms = 0
+
+    def take(self, key: Key, who: tuple[str, ...], batch: Batch) -> Taken:
+        """Queue a batch. Raises BrokerUnavailable, with nothing taken, while Kafka has too much before it."""
+        publisher = self._this.publisher
+        if publisher.queued > MOST_QUEUED:
+            raise BrokerUnavailable(f"{publisher.queued} events wait for Kafka already")
+        self._begin()
+        now_ms = self._clock_ms()
+        refused = list(batch.refused)
+        events = sorted(batch.events, key=lambda each: each[2].at)
+        placed = self._visits.place(key.name, who, [event for _, _, event in events], batch.sent_at, now_ms)
+        for (index, original, event), (at_ms, visit) in zip(events, placed, strict=True):
+            try:
+                check_time(at_ms, now_ms)
+                self._this.publish(INTERACTION, record(key.name, event, at_ms, visit))
+            except PoisonEvent as error:
+                refused.append(Refusal(index=index, original=original, error=error))
+        for each in refused:
+            self._dead_letter(key, each)
+        self._counts[key.name, "published"] += batch.size - len(refused)
+        self._counts[key.name, "refused"] += len(refused)
+        return Taken(accepted=batch.size - len(refused), refused=sorted(refused, key=lambda each: each.index))
+
+    def take_bots(self, key: Key, events: int) -> None:
+        """Count what a bot sent; nothing of it is published."""
+        self._counts[key.name, "bot"] += events
+
+    def commit(self, deadline_seconds: float = COMMIT_SECONDS) -> None:
+        """Blocks until all that was taken is on the log, and counts it.
+
+        Raises BrokerUnavailable when it is not by the deadline (it may be later) and DeliveryFailed. What visits are
+        known by is kept either way: what is sent again then has the same time.
+        """
+        counts, self._counts = self._counts, Counter()
+        if self._database.in_transaction:
+            self._database.execute("commit")
+        self._this.publisher.flush(deadline_seconds)
+        self._database.execute("begin immediate")
+        today = self._clock_ms() // DAY_MS
+        rows = [(name, today, outcome, number) for (name, outcome), number in counts.items() if number]
+        self._database.executemany(COUNT, rows)
+        self._database.execute("commit")
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def _begin(self) -> None:
+        if self._database.in_transaction:
+            return
+        self._database.execute("begin immediate")
+        if self._clock_ms() - self._tidied_ms > TIDY_EVERY_MS:
+            self._tidied_ms = self._clock_ms()
+            self._visits.forget_old(self._tidied_ms)
+
+    def _dead_letter(self, key: Key, refusal: Refusal) -> None:
+        self._this.publisher.dead_letter(
+            INTERACTION,
+            refusal.original,
+            key=None,
+            error=refusal.error,
+            stage="VALUE_CONVERTER",
+            origin={"source": key.name},
+        )
+
+
+def check_time(at_ms: int, now_ms: int) -> None:
+    """Raises BadEvent for an event of long ago, or of a time that is not yet."""
+    if at_ms < now_ms - OLDEST_MS:
+        raise BadEvent("at", f"is {(now_ms - at_ms) / 3_600_000:.1f} h before it came, and events are taken for 24 h")
+    if at_ms > now_ms + DRIFT_MS:
+        raise BadEvent("at", f"is {(at_ms - now_ms) / 1000:.0f} s after it was sent")
+
+
+def record(source: str, event: Sent, at_ms: int, visit: Visit) -> dict[str, Any]:
+    """The event as its contract has it. Numbers of customers and orders have the source's name before them."""
+    return {
+        "event_id": event_id_of(source, f"web:{event.id}", at_ms),
+        "occurred_at": EPOCH + at_ms * MILLISECOND,
+        "source": source,
+        "trace": None,
+        "session_id": visit.session_id,
+        "session_started_at": EPOCH + visit.started_ms * MILLISECOND,
+        "interaction": event.interaction,
+        "user_id": event.user_id and f"{source}-{event.user_id}",
+        "product_id": event.product_id,
+        "order_id": event.order_id and f"{source}-{event.order_id}",
+        # What is asked for in an address may name a person; the path is enough.
+        "page": event.page.partition("?")[0].partition("#")[0] or "/",
+        "referrer": visit.referrer,
+        "campaign": visit.campaign,
+        "region": event.region or SOMEWHERE,
+    }
