@@ -90,9 +90,9 @@ def running_page(dsn: str, dashboard: Path | None = None) -> Iterator[str]:
 
 
 class Browser:
-    """A headless Chromium of a size, in light or dark."""
+    """A headless Chromium of a size, in light or dark; with an ``agent`` it does not say that it is one."""
 
-    def __init__(self, profile: Path, size: tuple[int, int], *, dark: bool) -> None:
+    def __init__(self, profile: Path, size: tuple[int, int], *, dark: bool, agent: str | None = None) -> None:
         from selenium import webdriver
         from selenium.webdriver.chrome.service import Service
 
@@ -105,6 +105,8 @@ class Browser:
         for switch in switches.split():
             options.add_argument(f"--{switch}")
         options.add_argument(f"--user-data-dir={profile}")
+        if agent is not None:
+            options.add_argument(f"--user-agent={agent}")
         options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
         self.chrome = webdriver.Chrome(options=options, service=Service(DRIVER))
         self.begin_anew(size, dark=dark)

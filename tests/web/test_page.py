@@ -22,6 +22,7 @@ from tests.web.browser import (
     PHONE,
     PROJECT,
     SCREENSHOTS,
+    Browser,
     answers,
     free_port,
     needs_browser,
@@ -250,42 +251,42 @@ def tracked_shop(stack: Any, tmp_path: Path, until: Callable[..., Any]) -> Itera
             stop(each)
 
 
+def buy(shop: str, profile: Path, until: Callable[..., Any], done: Callable[[], Any]) -> None:
+    """Come by a campaign, put a product into the cart, check out, and buy it; until it is done."""
+    visitor = Browser(profile, DESKTOP, dark=False, agent=CHROME)
+
+    def click(link: str, leads_to: str) -> None:
+        visitor.run(f"document.querySelector('{link}').click()")
+        until(lambda: visitor.run(f"return location.pathname.startsWith('{leads_to}')"), what=leads_to)
+
+    try:
+        visitor.chrome.get(f"{shop}/?utm_campaign=on_the_radio")
+        click("ul.products .instock a", "/product/")
+        click("form.cart button", "/cart/")
+        click(".checkout-button", "/checkout/")
+        visitor.run("insights('purchase', {order_id: '1001', user_id: '7'})")
+        done()
+    finally:
+        visitor.chrome.quit()
+
+
 def test_clicks_in_a_shop_move_the_page(
     page: str, tracked_shop: str, sold: Any, browse: Any, until: Any, tmp_path: Path
 ) -> None:
     browser = browse()
-    chrome = browser.chrome
-    visits = "select count(distinct session_id) from events.interactions where region = 'unknown'"
-    chrome.get(tracked_shop)  # as the headless browser that it is, and so as a bot
+    browser.chrome.get(tracked_shop)  # as the headless browser that it is, and so as a bot
     until(lambda: keys.tallies(tmp_path / "state", 0).get((KEY, "bot")), seconds=30, what="the bot is counted")
-    chrome.execute_cdp_cmd("Network.setUserAgentOverride", {"userAgent": CHROME})
-    try:
-        chrome.get(f"{tracked_shop}/?utm_campaign=spring")
-        browser.run("document.querySelector('ul.products a').click()")
-        # What is sold out has no such button.
-        until(lambda: browser.run("return location.pathname.startsWith('/product/')"), what="a product's page")
-        if not browser.run("return !!document.querySelector('form.cart')"):
-            browser.run("insights('add_to_cart', {product_id: 'P1'}); location.href = '/checkout/'")
-        else:
-            browser.run("document.querySelector('form.cart button').click()")
-            until(lambda: browser.run("return location.pathname") == "/cart/", what="the cart")
-            browser.run("document.querySelector('.checkout-button').click()")
-        until(lambda: browser.run("return location.pathname") == "/checkout/", what="the checkout")
-        browser.run("insights('purchase', {order_id: '1001', user_id: '7'})")
-        steps = (
-            "select product_views, carts, checkouts, purchases, user_id from live.sessions where campaign = 'spring'"
-        )
-        wanted = f"{steps} and region = 'unknown'"
-        visit = until(lambda: (sold.execute(wanted).fetchone() or [0] * 4)[3] and sold.execute(wanted).fetchall())
-        assert visit == [(1, 1, 1, 1, f"{KEY}-7")]
-        assert one(sold, visits) == 1
-    finally:
-        chrome.execute_cdp_cmd("Network.setUserAgentOverride", {"userAgent": ""})
+    visit = "select product_views, carts, checkouts, purchases, user_id from live.sessions where region = 'unknown'"
+
+    def counted() -> None:
+        until(lambda: sold.execute(f"{visit} and purchases > 0").fetchall(), what="the purchase is counted")
+
+    buy(tracked_shop, tmp_path / "profile", until, counted)
+    assert sold.execute(visit).fetchall() == [(1, 1, 1, 1, f"{KEY}-7")]
+    assert sold.execute(f"{visit} and campaign = 'on_the_radio'").fetchall() != []
     browser.open(page)
-    shown = (
-        "select count(distinct session_id) from events.interactions where occurred_at > now() - interval '5 minutes'"
-    )
-    until(lambda: Decimal(browser.value("visitors_now") or 0) == one(sold, shown) >= 1, seconds=30, what="it is shown")
+    now = "select count(distinct session_id) from events.interactions where occurred_at > now() - interval '5 minutes'"
+    until(lambda: Decimal(browser.value("visitors_now") or 0) == one(sold, now) >= 1, seconds=30, what="it is shown")
 
 
 def test_an_unavailable_postgres_is_shown_and_the_page_recovers_by_itself(
