@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -53,11 +54,13 @@ class Intake:
         publisher = self._this.publisher
         if publisher.queued > MOST_QUEUED:
             raise BrokerUnavailable(f"{publisher.queued} events wait for Kafka already")
-        self._begin()
         now_ms = self._clock_ms()
         refused = list(batch.refused)
         events = sorted(batch.events, key=lambda each: each[2].at)
-        placed = self._visits.place(key.name, who, [event for _, _, event in events], batch.sent_at, now_ms)
+        # What a visit is known by is on disk before any of it may be on the log: what is sent again has the same time.
+        with self._transaction():
+            self._tidy(now_ms)
+            placed = self._visits.place(key.name, who, [event for _, _, event in events], batch.sent_at, now_ms)
         for (index, original, event), (at_ms, visit) in zip(events, placed, strict=True):
             try:
                 check_time(at_ms, now_ms)
@@ -77,30 +80,33 @@ class Intake:
     def commit(self, deadline_seconds: float = COMMIT_SECONDS) -> None:
         """Blocks until all that was taken is on the log, and counts it.
 
-        Raises BrokerUnavailable when it is not by the deadline (it may be later) and DeliveryFailed. What visits are
-        known by is kept either way: what is sent again then has the same time.
+        Raises BrokerUnavailable when it is not by the deadline (it may be later) and DeliveryFailed.
         """
         counts, self._counts = self._counts, Counter()
-        if self._database.in_transaction:
-            self._database.execute("commit")
         self._this.publisher.flush(deadline_seconds)
-        self._database.execute("begin immediate")
         today = self._clock_ms() // DAY_MS
         rows = [(name, today, outcome, number) for (name, outcome), number in counts.items() if number]
-        self._database.executemany(COUNT, rows)
-        self._database.execute("commit")
+        with self._transaction():
+            self._database.executemany(COUNT, rows)
 
     def close(self) -> None:
         """Close the database."""
         self._database.close()
 
-    def _begin(self) -> None:
-        if self._database.in_transaction:
-            return
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         self._database.execute("begin immediate")
-        if self._clock_ms() - self._tidied_ms > TIDY_EVERY_MS:
-            self._tidied_ms = self._clock_ms()
-            self._visits.forget_old(self._tidied_ms)
+        try:
+            yield
+        except BaseException:
+            self._database.execute("rollback")
+            raise
+        self._database.execute("commit")
+
+    def _tidy(self, now_ms: int) -> None:
+        if now_ms - self._tidied_ms > TIDY_EVERY_MS:
+            self._tidied_ms = now_ms
+            self._visits.forget_old(now_ms)
 
     def _dead_letter(self, key: Key, refusal: Refusal) -> None:
         self._this.publisher.dead_letter(

@@ -118,12 +118,12 @@ STEPS = st.lists(st.tuples(st.integers(0, 3 * IDLE_MS), LATENCIES), min_size=1, 
 def test_what_is_sent_again_has_the_same_time_and_visits_do_not_overlap(
     steps: Sequence[tuple[int, int]], skew: int, latency_again: int
 ) -> None:
-    kept, now, found = visits(), NOON, []
+    database, now, found = sqlite3.connect(":memory:", isolation_level=None), NOON, []
     for step, latency in steps:
         now += step
         events = [sent(now + skew - age) for age in (2_000, 0)]
-        first = kept.place("bikes", WHO, events, now + skew, now + latency)
-        again = kept.place("bikes", WHO, events, now + skew + 5, now + 5 + latency_again)
+        first = Visits(database).place("bikes", WHO, events, now + skew, now + latency)
+        again = Visits(database).place("bikes", WHO, events, now + skew + 5, now + 5 + latency_again)
         assert [at for at, _ in again] == [at for at, _ in first]
         found += first
         now += DRIFT_MS
