@@ -247,8 +247,7 @@ def _run_client(deployment: Deployment, plan: JobPlan, snapshot: Snapshot | None
     plan_path.touch(mode=0o600)
     plan_path.write_text(plan.to_json())
     command = [
-        "bash",
-        str(deployment.flink_home / "bin" / "flink"),
+        *(str(deployment.java_home / "bin" / "java"), f"@{deployment.conf_dir / 'client.args'}"),
         "run",
         "--detached",
         *("-m", deployment.flink_url.removeprefix("http://")),
@@ -261,6 +260,8 @@ def _run_client(deployment: Deployment, plan: JobPlan, snapshot: Snapshot | None
         "JAVA_HOME": str(deployment.java_home),
         "FLINK_CONF_DIR": str(deployment.conf_dir),
         "FLINK_LIB_DIR": str(deployment.lib_dir),
+        "FLINK_OPT_DIR": str(deployment.flink_home / "opt"),
+        "FLINK_PLUGINS_DIR": str(deployment.flink_home / "plugins"),
         "FLINK_LOG_DIR": str(deployment.work_dir),
     }
     done = subprocess.run(  # noqa: S603

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 import subprocess
 import uuid
 from collections.abc import Mapping
@@ -17,9 +16,10 @@ from flink.rest import FlinkRest
 from insights import jars
 from insights.java import java_home
 from insights.settings import Settings
-from insights.stack.part import SYSTEM_PATH, Part, ServerSetupFailed, http_ok
+from insights.stack.flink_java import arguments_file, configure, flink_environment, java_environment, log4j
+from insights.stack.part import Part, ServerSetupFailed, http_ok
 from insights.stack.postgres import postgres
-from insights.wiring import QUICK_START, flink_home
+from insights.wiring import QUICK_START
 
 MOST_HAND_OVERS = 7
 
@@ -27,11 +27,6 @@ MOST_HAND_OVERS = 7
 def servers(settings: Settings) -> list[Part]:
     """Postgres, Kafka, the registry, and Flink's two halves."""
     return [postgres(settings), _kafka(settings), _registry(settings), _jobmanager(settings), _taskmanager(settings)]
-
-
-def java_environment(**more: str) -> dict[str, str]:
-    """The environment of a Java process, with ``more`` added."""
-    return {"PATH": SYSTEM_PATH, "JAVA_HOME": str(java_home()), "LC_ALL": "C.UTF-8", "TZ": "UTC", **more}
 
 
 def _java() -> str:
@@ -163,68 +158,36 @@ def _registry(settings: Settings) -> Part:
 def _jobmanager(settings: Settings) -> Part:
     return Part(
         name="jobmanager",
-        command=["/bin/bash", str(flink_home() / "bin" / "jobmanager.sh"), "start-foreground"],
-        environment=_flink_environment(settings, "jobmanager"),
-        prepare=partial(_prepare_flink, settings),
+        command=[_java(), f"@{arguments_file(settings.conf_dir / 'flink', 'jobmanager')}"],
+        environment=flink_environment(settings),
+        prepare=lambda: configure(settings, flink_options(settings)),
         healthy=partial(http_ok, f"{settings.flink_url}/overview"),
         endpoint=settings.flink_url,
     )
 
 
 # Each life of the TaskManager has an id of its own, so that the one before, which the JobManager misses some seconds
-# after its end, is not taken for it. The script's process becomes Java's.
-NAMED_TASKMANAGER = (
-    'echo "taskmanager-$$" > "$2"; exec "$1" start-foreground -D "taskmanager.resource-id=taskmanager-$$"'
-)
+# after its end, is not taken for it. The shell's process becomes Java's.
+NAMED_TASKMANAGER = 'echo "taskmanager-$$" > "$3"; exec "$1" "$2" -D "taskmanager.resource-id=taskmanager-$$"'
 
 
 def _taskmanager(settings: Settings) -> Part:
     rest, name = FlinkRest(settings.flink_url), settings.run_dir / "taskmanager.name"
-    script = flink_home() / "bin" / "taskmanager.sh"
+    arguments = f"@{arguments_file(settings.conf_dir / 'flink', 'taskmanager')}"
     return Part(
         name="taskmanager",
-        command=["/bin/bash", "-c", NAMED_TASKMANAGER, "taskmanager", str(script), str(name)],
-        environment=_flink_environment(settings, "taskmanager"),
+        command=["/bin/bash", "-c", NAMED_TASKMANAGER, "taskmanager", _java(), arguments, str(name)],
+        environment=flink_environment(settings),
         healthy=lambda: name.read_text().strip() in rest.task_managers(),
         endpoint=f"{settings.taskmanager_memory_mb} MB at most",
         after=("jobmanager",),
     )
 
 
-def _flink_environment(settings: Settings, part: str) -> dict[str, str]:
-    return java_environment(
-        FLINK_CONF_DIR=str(settings.conf_dir / "flink"),
-        FLINK_LIB_DIR=str(settings.flink_lib_dir),
-        FLINK_LOG_DIR=str(settings.home / "flink" / "logs"),
-        FLINK_PID_DIR=str(settings.run_dir),
-        JVM_ARGS=f"-Dinsights.log.file={settings.logs_dir / part}.log",
-    )
-
-
-def _prepare_flink(settings: Settings) -> None:
-    conf = settings.conf_dir / "flink"
-    conf.mkdir(parents=True, exist_ok=True)
-    (settings.home / "flink" / "logs").mkdir(parents=True, exist_ok=True)
-    for name in ("log4j-console.properties", "log4j-cli.properties", "log4j.properties"):
-        file = "${sys:insights.log.file}" if name == "log4j-console.properties" else "${sys:log.file}"
-        (conf / name).write_text(log4j(file))
-    options = flink_options(settings)
-    (conf / "config.yaml").write_text("".join(f"{key}: {value}\n" for key, value in options.items()))
-
-
 def flink_options(settings: Settings) -> Mapping[str, str | int]:
     """The cluster's config.yaml. What belongs to the job is in flink/job_sql.py."""
-    stock = (flink_home() / "conf" / "config.yaml").read_text()
-    add_opens = re.search(r"^\s+all: (.*)$", stock, re.MULTILINE)
     snapshots = (settings.home / "flink" / "snapshots").as_uri()
     return {
-        "env.java.opts.all": f"{add_opens.group(1) if add_opens else ''} -Duser.timezone=UTC",
-        "env.java.opts.jobmanager": f"-XX:+UseSerialGC {QUICK_START} -XX:+ExitOnOutOfMemoryError",
-        # The collector that costs least. It stops the world; `bench.pipeline latency` holds against that.
-        # A TaskManager out of memory lingers and works no more; one that is gone is started again.
-        "env.java.opts.taskmanager": "-XX:+UseParallelGC -XX:+UseTransparentHugePages -XX:+ExitOnOutOfMemoryError"
-        + (f" {QUICK_START}" if settings.quick_start else ""),
-        "env.java.opts.client": f"-XX:+UseSerialGC {QUICK_START} -Xshare:auto",
         "jobmanager.bind-host": "127.0.0.1",
         "jobmanager.rpc.address": "127.0.0.1",
         "jobmanager.rpc.port": settings.flink_rpc_port,
@@ -268,27 +231,3 @@ def flink_options(settings: Settings) -> Mapping[str, str | int]:
 
 def _rocksdb_mb(settings: Settings) -> int:
     return settings.taskmanager_memory_mb * 23 // 100
-
-
-def log4j(file: str) -> str:
-    """A log4j2 configuration: one rolling file of at most 3 times 20 MB."""
-    return f"""status = error
-monitorInterval = 0
-rootLogger.level = INFO
-rootLogger.appenderRef.file.ref = File
-appender.file.name = File
-appender.file.type = RollingFile
-appender.file.fileName = {file}
-appender.file.filePattern = {file}.%i
-appender.file.layout.type = PatternLayout
-appender.file.layout.pattern = %d{{yyyy-MM-dd HH:mm:ss,SSS}} %-5p %c{{1}} - %m%n
-appender.file.policies.type = Policies
-appender.file.policies.size.type = SizeBasedTriggeringPolicy
-appender.file.policies.size.size = 20MB
-appender.file.strategy.type = DefaultRolloverStrategy
-appender.file.strategy.max = 2
-logger.kafka.name = org.apache.kafka
-logger.kafka.level = WARN
-logger.shaded.name = org.apache.flink.kafka.shaded
-logger.shaded.level = WARN
-"""
