@@ -59,7 +59,8 @@ def tally(found: Agreement) -> str:
 def verdict(done: Comparison) -> str:
     """What the comparison says, over how many orders."""
     found = done.agreement
-    compared = f"{counted(found.orders, 'order')} placed since {done.since:%Y-%m-%d} (UTC)"
+    since = f"placed since {done.since:%Y-%m-%d} (UTC)"
+    compared = f"{counted(found.orders, 'order')} {since}"
     if found.result == "equal":
         sums = [sum((sold[i] for sold in found.there.values()), Decimal(0)) for i in range(1, len(MEASURES) + 1)]
         said = ", ".join(f"{name} {total:,.2f}" for name, total in zip(MEASURES, sums, strict=True))
@@ -71,4 +72,4 @@ def verdict(done: Comparison) -> str:
     wrong = counted(len(found.different) + len(found.unread), "order")
     also = f" {pending[0].upper()}{pending[1:]} besides." if found.pending else ""
     days = counted(len(days_apart(found)), "day")
-    return f"{done.shop} does not agree: {wrong} of {compared} differ, on {days}.{also}"
+    return f"{done.shop} does not agree: {wrong} of {found.orders:,} {since} differ, on {days}.{also}"

@@ -31,7 +31,10 @@ NAMELESS: Final = "?"  # the id of an answer that has none
 
 
 class Sold(NamedTuple):
-    """An order: the day it was placed (UTC), and its measures in the shop's currency. A measure is a field here.
+    """An order: the day it was placed (UTC), and its measures in the shop's currency.
+
+    A measure is a field here, its value in each platform's ``said_of``, and a column of SALES in
+    insights/agreement/compare.py: everything else follows from this list.
 
     Sales are without tax and shipping and before refunds; refunds are with both.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -364,9 +365,17 @@ def test_the_page_shows_the_newest_comparison_of_each_shop_and_what_to_do(
     assert {(row["measure"], row["difference"]) for row in shown["days"]} >= {("orders", "-1")}
     assert {row["order_id"] for row in shown["orders"]} == {str(edited.id), str(lost.id)}
     assert all("not read since it was changed" in row["known"] for row in shown["orders"])
+    sides = {row["order_id"]: row["sides"] for row in shown["orders"]}
+    assert sides[str(lost.id)].endswith(", tables none")
+    assert re.fullmatch(r"shop [0-9.]+( less [0-9.]+)?, tables [0-9.]+( less [0-9.]+)?", sides[str(edited.id)])
     assert on_the_page(postgres, "accessories")["days"] == []
     record.note_failure(postgres, NAME, datetime.now(UTC), "it answered 503")
     failed = on_the_page(postgres, NAME)
     assert failed["shops"][0]["result"] == "failed"
-    assert "is tried again every hour: it answered 503" in failed["shops"][0]["said"]
+    record.note_failure(postgres, NAME, datetime.now(UTC) + timedelta(hours=1), "it answered 500")
+    (row,) = postgres.execute("select min(compared_at) from ops.agreement_runs where result = 'failed'").fetchall()
+    since = row[0].astimezone(UTC).strftime("%H:%M")
+    said = on_the_page(postgres, NAME)["shops"][0]["said"]
+    assert said.startswith("Could not be compared since ")
+    assert said.endswith(f"{since} UTC, and is tried again every hour: it answered 500")
     assert failed["orders_different"] == [{"value": 2}]  # what was found before is no agreement now

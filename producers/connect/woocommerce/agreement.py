@@ -19,7 +19,9 @@ def said_of(body: bytes) -> Said:
     try:
         changed_at = _utc(order.get("date_modified_gmt") or order["date_created_gmt"])
         return Said(order_id, None if order["status"] in NOT_COUNTED else _sold(order), changed_at)
-    except (KeyError, TypeError, ValueError, InvalidOperation, AttributeError) as error:
+    except KeyError as missing:
+        return Said(order_id, None, unread=f"it has no {missing}")
+    except (TypeError, ValueError, InvalidOperation, AttributeError) as error:
         return Said(order_id, None, unread=f"{type(error).__name__}: {error}"[:200])
 
 
