@@ -46,7 +46,7 @@
       referrer: referrer, campaign: campaign, region: cut(data.region)};
     if (queue.length === MOST_QUEUED) queue.shift();
     queue.push(event);
-    later(200);
+    later(0);
   }
   function later(milliseconds) { if (!timer && !sending.length) timer = setTimeout(send, milliseconds); }
   function body(events) {

@@ -52,7 +52,9 @@ class Visit:
     def goes_on(self, at_ms: int, campaign: str | None) -> bool:
         """Does an event at this time, with this campaign, belong to the visit?"""
         is_near = self.started_ms - IDLE_MS <= at_ms <= self.last_ms + IDLE_MS
-        return is_near and at_ms < self.started_ms + DAY_MS and campaign in (None, self.campaign)
+        # What a page sends when it is left may come after what the next page sends.
+        brought = self.campaign is None and at_ms <= self.started_ms
+        return is_near and at_ms < self.started_ms + DAY_MS and (campaign in (None, self.campaign) or brought)
 
 
 class Visits:
@@ -87,6 +89,8 @@ class Visits:
                 if visit.goes_on(at_ms, event.campaign)
                 else replace(visit, started_ms=at_ms, last_ms=at_ms, campaign=event.campaign, referrer=event.referrer)
             )
+            if event.campaign is not None and one.campaign is None:
+                one = visit = replace(one, campaign=event.campaign, referrer=event.referrer)
             found.append((at_ms, one))
             if at_ms >= visit.last_ms:
                 visit = replace(one, last_ms=at_ms)

@@ -192,6 +192,14 @@ def test_slow_and_broken_clients_hold_nobody_up(collector: Collecting) -> None:
         assert time.monotonic() - began < 1
 
 
+def test_a_body_that_does_not_come_is_not_waited_for(collector: Collecting, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producers.collect.collector.BODY_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", int(collector.url.rpartition(":")[2])), timeout=10) as slow:
+        head = f"POST /v1/events?key={collector.key.key} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n"
+        slow.sendall(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
+        assert slow.recv(100).startswith(b"HTTP/1.1 408")
+
+
 def test_the_tracker_is_kept_by_browsers(collector: Collecting) -> None:
     url = f"{collector.url}/v1/tracker.js"
     first = requests.get(url, timeout=9)
@@ -221,7 +229,6 @@ def test_no_request_is_a_fault_of_ours_and_every_event_that_was_taken_is_publish
 ) -> None:
     accepted = 0
 
-    @pytest.mark.fuzz
     @given(body=BODIES, headers=HEADERS, is_packed=st.booleans())
     def holds(body: bytes, headers: dict[str, str], is_packed: bool) -> None:
         nonlocal accepted

@@ -65,6 +65,15 @@ def test_another_campaign_begins_another_visit_and_none_keeps_the_one_that_was()
     assert visit(4, None).campaign == "summer"
 
 
+def test_a_campaign_that_comes_after_what_it_led_to_is_the_visits_own() -> None:
+    kept = visits()
+    (second,) = place(kept, NOON + 500)
+    first = kept.place("bikes", WHO, [sent(NOON, "spring", "mail.example")], NOON, NOON)[0][1]
+    (third,) = place(kept, NOON + MINUTE)
+    assert first.session_id == second.session_id == third.session_id
+    assert (first.campaign, third.campaign, third.referrer) == ("spring", "spring", "mail.example")
+
+
 def test_visitors_are_told_apart_and_sources_too() -> None:
     kept = visits()
     ids = {
