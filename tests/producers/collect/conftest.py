@@ -77,7 +77,7 @@ def collecting(publisher: Publisher, folder: Path, origins: list[str]) -> Iterat
     thread = threading.Thread(target=run, args=(this,))
     thread.start()
     try:
-        wait_until(lambda: _answers(f"http://127.0.0.1:{port}/health"), what="the collector answers")
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), what="the collector answers")
         yield Collecting(f"http://127.0.0.1:{port}", folder, key)
     finally:
         stop.request()
@@ -85,7 +85,7 @@ def collecting(publisher: Publisher, folder: Path, origins: list[str]) -> Iterat
     assert not thread.is_alive()
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     try:
         return requests.get(url, timeout=1).ok
     except requests.ConnectionError:
