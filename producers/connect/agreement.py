@@ -18,12 +18,10 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 from producers import state
-from producers.connect.memory import FILE
-from producers.connect.orders import event_id_of_state
-from producers.shop.identifiers import event_id_of
+from producers.connect.memory import FILE, KnownRefund, refunds_of
+from producers.connect.orders import event_id_of_refund, event_id_of_state
 
 NOTHING: Final = Decimal(0)
-TAIL: Final = 14  # of an event's id: what follows its time
 Result = Literal["equal", "pending", "different"]
 Cause = Literal["", "late", "recent", "missed", "rejected", "gone", "apart"]
 PENDING: Final = frozenset(("late", "recent"))
@@ -204,13 +202,16 @@ def explained(agreement: Agreement, shop: ShopSide, folder: Path, name: str, wai
     database = state.to_read(folder / FILE, "refused")
     if database is None:
         return agreement
-    late_tails = {event_id[TAIL:] for event_id in waiting.late_events}
     with closing(database):
         known = _Known(database, name)
         differences = tuple(
-            _explained(one, shop.said.get(one.order_id), known, waiting, late_tails) for one in agreement.differences
+            _explained(one, shop.said.get(one.order_id), known, waiting) for one in agreement.differences
         )
     return replace(agreement, differences=differences)
+
+
+_Published = tuple[int, int, bytes, int, Mapping[str, KnownRefund]]
+"""When it was changed, its version and digest on the log, its time, and its refunds there."""
 
 
 class _Known:
@@ -226,23 +227,21 @@ class _Known:
         ).fetchone()
         return row[0] if row else None
 
-    def published(self, order_id: str) -> tuple[int, int, bytes, int, list[str]] | None:
+    def published(self, order_id: str) -> _Published | None:
         row = self._database.execute(
             "select modified_ms, version, digest, created_ms, refunds from order_states"
             " where shop = ? and order_id = ? and version > 0",
             (self.shop, order_id),
         ).fetchone()
-        return (*row[:4], [each for each in row[4].split(",") if each]) if row else None
+        return (*row[:4], refunds_of(row[4])) if row else None
 
 
-def _explained(
-    one: Difference, said: Said | None, known: _Known, waiting: Waiting, late_tails: Collection[str]
-) -> Difference:
+def _explained(one: Difference, said: Said | None, known: _Known, waiting: Waiting) -> Difference:
     def because(cause: Cause, why: str) -> Difference:
         return replace(one, cause=cause, why=why)
 
     published = known.published(one.order_id)
-    if published is not None and _is_late(one.order_id, published, known.shop, waiting, late_tails):
+    if published is not None and _is_late(one.order_id, published, known.shop, waiting.late_events):
         return because("late", "late: the next run of late events that may count it does")
     if reason := known.refused(f"order:{one.order_id}"):
         return because("rejected", f"rejected: {reason}")
@@ -260,16 +259,10 @@ def _explained(
     return because("apart", "read as the shop has it, and the tables differ")
 
 
-def _is_late(
-    order_id: str,
-    published: tuple[int, int, bytes, int, list[str]],
-    shop: str,
-    waiting: Waiting,
-    late_tails: Collection[str],
-) -> bool:
+def _is_late(order_id: str, published: _Published, shop: str, late_events: Collection[str]) -> bool:
     """Does the event of its newest state wait, or that of a refund?"""
-    _, version, digest, created_ms, refund_ids = published
-    if event_id_of_state(shop, order_id, version, digest, created_ms) in waiting.late_events:
-        return True
-    # When a refund was made is not remembered. The id's tail is of the refund alone.
-    return any(event_id_of(shop, f"refund:{refund_id}", 0)[TAIL:] in late_tails for refund_id in refund_ids)
+    _, version, digest, created_ms, refunds = published
+    return event_id_of_state(shop, order_id, version, digest, created_ms) in late_events or any(
+        event_id_of_refund(shop, refund_id, refund.version, refund.at_ms) in late_events
+        for refund_id, refund in refunds.items()
+    )

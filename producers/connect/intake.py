@@ -1,14 +1,13 @@
 """From what a shop says of its orders to events: each once, in whatever order and however often it is said.
 
 What is published goes by the memory, and a copy that slips through (after a kill) has the same event id. What can't be
-counted is a dead letter with the bytes as they came, once for each reason:
-
-- JSON that is no order, or one that its contract refuses;
-- a refund that was counted, and that the shop has deleted since: it still counts.
+counted is a dead letter with the bytes as they came, once for each reason: JSON that is no order, or one that its
+contract refuses.
 
 An order that was counted and has changed is published again with a higher version, and one that no longer counts is
-taken back by such an event. A state that is older than one seen says nothing new. Of two of one second, which is as
-fine as the shop tells the time, the one that counts is taken; and what the shop says when it is asked is the newer.
+taken back by such an event, as is a refund that the shop has deleted. A state that is older than one seen says nothing
+new. Of two of one second, which is as fine as the shop tells the time, the one that counts is taken; and what the shop
+says when it is asked is the newer.
 """
 
 from __future__ import annotations
@@ -18,15 +17,17 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from producers.connect.connections import Connection
-from producers.connect.memory import UNKNOWN, Known, Memory, Named, Position, Wanted
+from producers.connect.memory import UNKNOWN, Known, KnownRefund, Memory, Named, Position, Wanted
 from producers.connect.orders import (
     VOID,
     BadOrder,
     OrderState,
     Refund,
     deleted_id,
+    deleted_refund,
     head_of,
     stamped,
+    stamped_refund,
     taken_back,
 )
 from producers.connect.platforms import platform_of
@@ -37,10 +38,6 @@ from schemas.catalogue import Event
 from schemas.errors import PoisonEvent
 
 COMMIT_SECONDS: Final = 0.9
-
-
-class Correction(PoisonEvent):
-    """The shop has taken back what can't be taken back here."""
 
 
 class Intake:
@@ -77,7 +74,7 @@ class Intake:
             known = self._follow(connection, state, known, body, is_answer=is_answer)
         if known is None or known.digest == VOID or state.record is None:
             return
-        if state.refund_ids - known.refund_ids:
+        if state.refund_ids - known.sure_refund_ids:
             self.memory.want_refunds(name, state.order_id, head_of(state.record))
 
     def take_named(self, connection: Connection, named: Sequence[Named], bodies: Iterable[bytes]) -> None:
@@ -152,7 +149,7 @@ class Intake:
         self, connection: Connection, state: OrderState, known: Known | None, body: bytes, *, is_answer: bool
     ) -> Known | None:
         """Publish a newer state of an order when it changes what counts. None when the order's first one is refused."""
-        known = known or Known(state.modified_ms, 0, VOID, {}, state.created_ms, frozenset())
+        known = known or Known(state.modified_ms, 0, VOID, {}, state.created_ms, {})
         # All states of an order have one time: one that was moved to another day is taken back there.
         if known.digest != VOID and (state.record is None or state.created_ms != known.created_ms):
             known = self._take_back(connection, state.order_id, known, state.modified_ms)
@@ -173,11 +170,7 @@ class Intake:
                 )
         # Refunds are read as they are by now, so a delivery that took long may have fewer.
         for gone in sorted(known.refund_ids - state.refund_ids) if is_answer else ():
-            text = (
-                f"refund {gone} of order {state.order_id} of {connection.name} was counted and deleted since: it"
-                " still counts"
-            )
-            self._refuse(connection, f"refund:{gone}", body, Correction(text), ORDER_REFUNDED)
+            known = self._delete_refund(connection, known, gone)
         known = known._replace(modified_ms=state.modified_ms)
         self.memory.keep(connection.name, state.order_id, known)
         return known
@@ -191,16 +184,29 @@ class Intake:
         self.memory.keep(connection.name, order_id, known)
         return known
 
+    def _delete_refund(self, connection: Connection, known: Known, refund_id: str) -> Known:
+        """Publish that a refund no longer counts."""
+        version = known.refunds[refund_id].version + 1
+        at_ms = known.refunds[refund_id].at_ms
+        self._this.publish(ORDER_REFUNDED, deleted_refund(connection.shop, refund_id, version, known.head, at_ms))
+        return known.with_refund(refund_id, KnownRefund(at_ms, version, is_deleted=True))
+
     def _refund(self, connection: Connection, refund: Refund, order_id: str, body: bytes) -> None:
         known = self.memory.order(connection.name, order_id)
-        if known is None or refund.refund_id in known.refund_ids:
+        if known is None or refund.refund_id in known.sure_refund_ids:
             return
+        before = known.refunds.get(refund.refund_id)
+        version = before.version + 1 if before else 1
         try:
-            self._this.publish(ORDER_REFUNDED, refund.record)
+            self._this.publish(
+                ORDER_REFUNDED,
+                stamped_refund(refund.record, connection.shop, refund.refund_id, version),
+            )
         except PoisonEvent as error:
             self._refuse(connection, f"refund:{refund.refund_id}", body, error, ORDER_REFUNDED)
         # A refused one is known as well: else each look at its order would read it again.
-        self.memory.keep(connection.name, order_id, known._replace(refund_ids=known.refund_ids | {refund.refund_id}))
+        kept = KnownRefund(refund.at_ms, version)
+        self.memory.keep(connection.name, order_id, known.with_refund(refund.refund_id, kept))
 
     def _refuse(
         self, connection: Connection, what: str, body: bytes, error: PoisonEvent, meant_for: Event = ORDER_PLACED

@@ -37,8 +37,25 @@ create table if not exists read_again (shop text primary key, number integer not
 UNKNOWN: Final = b"unknown"
 
 
+class KnownRefund(NamedTuple):
+    """A refund on the log: when it was made, its newest version there, and whether that says that it was deleted.
+
+    One that is doubted is published again when the shop has it, and as deleted when it has not.
+    """
+
+    at_ms: int
+    version: int
+    is_deleted: bool = False
+    is_doubted: bool = False
+
+
+def refunds_of(text: str) -> dict[str, KnownRefund]:
+    """An order's refunds by id, as the file has them."""
+    return {refund_id: KnownRefund(*refund) for refund_id, refund in json.loads(text).items()}
+
+
 class Known(NamedTuple):
-    """An order that was seen: its newest state, the version that this has on the log, and its refunds there.
+    """An order that was seen: its newest state, the version that this has on the log, and its refunds there by id.
 
     ``version`` is 0 while no state of it was published, and ``head`` is empty then.
     """
@@ -48,7 +65,21 @@ class Known(NamedTuple):
     digest: bytes
     head: dict[str, str]
     created_ms: int
-    refund_ids: frozenset[str]
+    refunds: Mapping[str, KnownRefund]
+
+    @property
+    def refund_ids(self) -> frozenset[str]:
+        """The refunds that count."""
+        return frozenset(refund_id for refund_id, refund in self.refunds.items() if not refund.is_deleted)
+
+    @property
+    def sure_refund_ids(self) -> frozenset[str]:
+        """Those of them that nobody doubts."""
+        return frozenset(refund_id for refund_id in self.refund_ids if not self.refunds[refund_id].is_doubted)
+
+    def with_refund(self, refund_id: str, refund: KnownRefund) -> Known:
+        """With this as the newest of a refund."""
+        return self._replace(refunds={**self.refunds, refund_id: refund})
 
     def next_version(self, modified_ms: int) -> int:
         """Of a state that was changed then: above all that are on the log."""
@@ -96,14 +127,12 @@ class Memory:
         if row is None:
             return None
         modified_ms, version, digest, head, created_ms, refunds = row
-        return Known(
-            modified_ms, version, digest, json.loads(head), created_ms, frozenset(filter(None, refunds.split(",")))
-        )
+        return Known(modified_ms, version, digest, json.loads(head), created_ms, refunds_of(refunds))
 
     def keep(self, shop: str, order_id: str, known: Known) -> None:
         """An order's event, or a refund's, is being published; or a newer state of the order was seen."""
         self._begin()
-        head, refunds = json.dumps(known.head), ",".join(sorted(known.refund_ids))
+        head, refunds = json.dumps(known.head), json.dumps(known.refunds)
         values = (known.modified_ms, known.version, known.digest, head, known.created_ms, refunds)
         self._database.execute(
             "insert or replace into order_states values (?, ?, ?, ?, ?, ?, ?, ?)", (shop, order_id, *values)
@@ -117,7 +146,9 @@ class Memory:
         if order:
             known = known._replace(modified_ms=0, digest=UNKNOWN)
         if refunds:
-            known = known._replace(refund_ids=frozenset())
+            known = known._replace(
+                refunds={refund_id: refund._replace(is_doubted=True) for refund_id, refund in known.refunds.items()}
+            )
         self.keep(shop, order_id, known)
 
     def refuse(self, shop: str, what: str, reason: str) -> bool:
@@ -224,9 +255,8 @@ def progress(folder: Path, shop: str) -> Progress:
         return Progress(0, 0, 0, False)
     try:
         orders, refunds = database.execute(
-            "select count(*), coalesce(sum(case when refunds = '' then 0"
-            " else length(refunds) - length(replace(refunds, ',', '')) + 1 end), 0)"
-            " from order_states where shop = ? and digest <> ?",
+            "select count(*), coalesce(sum((select count(*) from json_each(refunds)"
+            " where not json_extract(value, '$[2]'))), 0) from order_states where shop = ? and digest <> ?",
             (shop, VOID),
         ).fetchone()
         (refused,) = database.execute("select count(*) from refused where shop = ?", (shop,)).fetchone()

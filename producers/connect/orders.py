@@ -62,7 +62,7 @@ class OrderState(NamedTuple):
 
 
 class Refund(NamedTuple):
-    """A refund's id in the shop, and its event."""
+    """A refund's id in the shop, and its event but for what ``stamped_refund`` adds."""
 
     refund_id: str
     at_ms: int
@@ -102,6 +102,31 @@ def taken_back(shop: Shop, order_id: str, version: int, head: Json, created_ms: 
         "is_cancelled": True,
     }
     return stamped(record, shop, order_id, version, VOID)
+
+
+def stamped_refund(record: Json, shop: Shop, refund_id: str, version: int) -> dict[str, Any]:
+    """The event of a state of a refund: of two states the one with the higher version counts."""
+    event_id = event_id_of_refund(shop.name, refund_id, version, since_epoch(record["occurred_at"]))
+    return {**record, "event_id": event_id, "version": version}
+
+
+def event_id_of_refund(shop: str, refund_id: str, version: int, at_ms: int) -> str:
+    """The id of the event of that state of a refund."""
+    return event_id_of(shop, f"refund:{refund_id}:{version}", at_ms)
+
+
+def deleted_refund(shop: Shop, refund_id: str, version: int, head: Json, at_ms: int) -> dict[str, Any]:
+    """The event of a refund that the shop has deleted. It has the refund's time, and nothing else of it is read."""
+    record = {
+        **envelope(shop, f"refund:{refund_id}", at_ms),
+        "refund_id": f"{shop.name}-{refund_id}",
+        **head,
+        "lines": [],
+        "amount": Decimal("0.00"),
+        "reason": "other",
+        "is_deleted": True,
+    }
+    return stamped_refund(record, shop, refund_id, version)
 
 
 def head_of(record: Json) -> dict[str, str]:
@@ -204,6 +229,11 @@ def millis_of(source: Json, where: str, name: str = "") -> int:
         raise BadOrder(f"{where} is {shown(found)}, and should be a time such as 2026-11-28T10:00:00")
     at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
     return since_epoch(at)
+
+
+def time_of(source: Json, where: str, name: str = "") -> datetime | None:
+    """The same as a time; None when there is none."""
+    return EPOCH + millis_of(source, where, name) * MILLISECOND if source.get(name or where) else None
 
 
 def shown(value: Any) -> str:

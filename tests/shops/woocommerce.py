@@ -96,6 +96,8 @@ class WooCommerce:
         with self._lock:
             order.status = status or order.status
             order.modified = max(order.modified, at or self.now)
+            if status == "completed":
+                order.completed = order.modified
             return order
 
     def refund(self, order: Order, *, at: datetime | None = None, whole: bool = False) -> Refunded:
@@ -105,7 +107,9 @@ class WooCommerce:
             back = [(line, line.quantity, line.total) for line in lines] if not order.refunds else []
             left = order.total - sum(each.amount for each in order.refunds)
             amount = left if whole else min(left, sum(line.paid for line, _, _ in back) or min(left, 100))
-            refund = Refunded(self._number(), when, amount, back)
+            shipping = order.shipping if whole and back else 0
+            tax = sum(line.paid - line.total for line, _, _ in back) + (order.shipping_tax if shipping else 0)
+            refund = Refunded(self._number(), when, amount, back, shipping, tax)
             order.refunds.append(refund)
             self.change(order, at=when, status="refunded" if amount == left else None)
             return refund

@@ -35,6 +35,8 @@ class Refunded:
     at: datetime
     amount: int
     lines: list[tuple[Sold, int, int]]  # units and cents that came back
+    shipping: int = 0
+    tax: int = 0
 
 
 @dataclass
@@ -52,7 +54,13 @@ class Order:
     fee: int = 0
     currency: str = "EUR"
     refunds: list[Refunded] = field(default_factory=list)
+    completed: datetime | None = None
     spoilt: dict[str, Any] = field(default_factory=dict)  # what its JSON says instead
+
+    @property
+    def paid(self) -> datetime | None:
+        """It is paid by card a minute after it is placed."""
+        return self.created + timedelta(minutes=1) if self.status in ("processing", "completed", "refunded") else None
 
     @property
     def tax(self) -> int:
@@ -98,18 +106,20 @@ def order_json(order: Order) -> dict[str, Any]:
         "shipping": address,
         "payment_method": "bacs",
         "created_via": "checkout",
-        "date_completed": None,
-        "date_paid": None,
+        "date_completed": _local(order.completed) if order.completed else None,
+        "date_paid": _local(order.paid) if order.paid else None,
         "number": str(order.id),
         "meta_data": [],
         "line_items": [_item(index, line) for index, line in enumerate(order.lines, start=1)],
         "tax_lines": [],
         "shipping_lines": [],
         "fee_lines": [_fee(order.fee)] if order.fee else [],
-        "coupon_lines": [],
+        "coupon_lines": [_coupon(order.discount)] if order.discount else [],
         "refunds": [{"id": r.id, "reason": "", "total": f"-{_money(r.amount)}"} for r in order.refunds],
         "date_created_gmt": _gmt(order.created),
         "date_modified_gmt": _gmt(order.modified),
+        "date_completed_gmt": _gmt(order.completed) if order.completed else None,
+        "date_paid_gmt": _gmt(order.paid) if order.paid else None,
         "currency_symbol": "€",
     }
     return found | order.spoilt
@@ -138,6 +148,10 @@ def _fee(cents: int) -> dict[str, Any]:
     return {"id": 90, "name": "Packing", "total": _money(cents), "total_tax": "0.00"}
 
 
+def _coupon(cents: int) -> dict[str, Any]:
+    return {"id": 91, "code": "summer", "discount": _money(cents), "discount_tax": "0.00", "meta_data": []}
+
+
 def refund_json(refund: Refunded) -> dict[str, Any]:
     lines = [
         {**_item(index, line), "quantity": -units, "subtotal": f"-{_money(cents)}", "total": f"-{_money(cents)}"}
@@ -153,6 +167,13 @@ def refund_json(refund: Refunded) -> dict[str, Any]:
         "refunded_payment": False,
         "meta_data": [],
         "line_items": lines,
+        "tax_lines": [{"id": 92, "tax_total": f"-{_money(refund.tax)}", "shipping_tax_total": "0.00"}]
+        if refund.tax
+        else [],
+        "shipping_lines": [{"id": 93, "total": f"-{_money(refund.shipping)}", "total_tax": "0.00"}]
+        if refund.shipping
+        else [],
+        "fee_lines": [],
     }
 
 

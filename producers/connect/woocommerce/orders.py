@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 from producers.connect.orders import (
@@ -31,6 +33,7 @@ from producers.connect.orders import (
     millis_of,
     object_of,
     text_of,
+    time_of,
     units_of,
 )
 from producers.order_file.records import order_lines
@@ -85,13 +88,16 @@ def read_refund(body: bytes, order_id: str, head: Json, shop: Shop) -> Refund:
     try:
         at_ms = millis_of(refund, "date_created_gmt")
         lines = [each for i, item in enumerate(list_of(refund, "line_items")) if (each := _returned(item, i))]
+        amount = abs(cents_of(refund, "amount"))
         record = {
             **envelope(shop, f"refund:{refund_id}", at_ms),
             "refund_id": f"{shop.name}-{refund_id}",
             **head,
             "lines": lines,
-            "amount": CENT * abs(cents_of(refund, "amount")),
+            "amount": CENT * amount,
             "reason": "other",  # it is free text there
+            "is_deleted": None,
+            **_parts(refund, amount),
         }
     except BadOrder as bad:
         raise BadOrder(f"refund {refund_id}: {bad}", order_id) from None
@@ -108,6 +114,13 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
     shipping, tax, total = (cents_of(order, name) for name in ("shipping_total", "total_tax", "total"))
     lines = _lines(order, total - shipping - tax)
     currency = text_of(order, "currency")
+    more = {
+        "total_amount": CENT * total,
+        "taxes_included": bool(order["prices_include_tax"]) if "prices_include_tax" in order else None,
+        "discounts": _discounts(order, lines),
+        "paid_at": time_of(order, "date_paid_gmt"),
+        "fulfilled_at": time_of(order, "date_completed_gmt"),
+    }
     record = {
         **envelope(shop, f"order:{order_id}", created_ms),
         "order_id": f"{shop.name}-{order_id}",
@@ -120,8 +133,9 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
         "shipping_amount": CENT * shipping,
         "tax_amount": CENT * tax,
         "is_cancelled": None,
+        **more,
     }
-    counted = (created_ms, currency, shipping, tax, sorted(tuple(line) for line in lines))
+    counted = (created_ms, currency, shipping, tax, sorted(tuple(line) for line in lines), sorted(more.items()))
     return OrderState(order_id, created_ms, modified_ms, status, record, digest_of(counted), refund_ids)
 
 
@@ -160,6 +174,39 @@ def _to_the_cent(lines: list[Line], goods: int) -> list[Line]:
             raise BadOrder(f"total: the order comes to {goods * CENT} without tax and shipping, which is below zero")
         lines[at] = line._replace(total=line.total + missing)
     return lines
+
+
+def _discounts(order: Json, lines: Sequence[Line]) -> list[dict[str, Any]]:
+    """What the lines' discounts are of: coupons, fees below zero, and what somebody took off by hand."""
+    found: list[tuple[str | None, str | None, int]] = []
+    for i, coupon in enumerate(list_of(order, "coupon_lines")):
+        off = abs(cents_of(coupon, f"coupon_lines[{i}].discount", "discount"))
+        found.append((str(coupon.get("code") or "") or None, None, off))
+    for i, fee in enumerate(list_of(order, "fee_lines")):
+        if (amount := cents_of(fee, f"fee_lines[{i}].total", "total")) < 0:
+            found.append((None, str(fee.get("name") or "") or None, -amount))
+    rest = sum(line.discount for line in lines) - sum(off for _, _, off in found)
+    if rest > len(lines):  # less is of rounding
+        found.append((None, None, rest))
+    return [{"code": code, "title": title, "amount": CENT * off} for code, title, off in found]
+
+
+def _parts(refund: Json, amount: int) -> dict[str, Decimal | None]:
+    """Of a refund's ``amount`` what is shipping and what is tax; None where it is not said, or said to be more."""
+    shipping = sum(
+        abs(cents_of(item, f"shipping_lines[{i}].total", "total"))
+        for i, item in enumerate(list_of(refund, "shipping_lines"))
+    )
+    tax = sum(
+        abs(cents_of(item, f"tax_lines[{i}].{name}", name))
+        for i, item in enumerate(list_of(refund, "tax_lines"))
+        for name in ("tax_total", "shipping_tax_total")
+    )
+    is_said = shipping + tax <= amount
+    return {
+        "shipping_amount": CENT * shipping if is_said and "shipping_lines" in refund else None,
+        "tax_amount": CENT * tax if is_said and "tax_lines" in refund else None,
+    }
 
 
 def _line(item: Json, where: str) -> Line:

@@ -148,12 +148,12 @@ class Published:
         return found
 
 
-def standing(orders: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of each order's states the newest, without those that were taken back."""
+def standing(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each order's or refund's states the newest, without those that were taken back."""
     newest: dict[tuple[str, datetime], dict[str, Any]] = {}
-    for record in sorted(orders, key=lambda record: record["version"]):
-        newest[record["order_id"], record["occurred_at"]] = record
-    return [record for record in newest.values() if not record["is_cancelled"]]
+    for record in sorted(states, key=lambda record: record["version"]):
+        newest[record.get("refund_id", record["order_id"]), record["occurred_at"]] = record
+    return [record for record in newest.values() if not record.get("is_cancelled", record.get("is_deleted"))]
 
 
 def days_of(orders: list[dict[str, Any]], refunds: list[dict[str, Any]]) -> dict[str, Day]:
@@ -168,7 +168,7 @@ def days_of(orders: list[dict[str, Any]], refunds: list[dict[str, Any]]) -> dict
             day["units"] += line["quantity"]
             day["gross"] += _cents(line["quantity"] * line["unit_price"])
             day["discount"] += _cents(line["discount_amount"])
-    for record in refunds:
+    for record in standing(refunds):
         day = sums[record["occurred_at"].strftime("%Y-%m-%d")]
         day["refunds"] += 1
         day["refunded"] += _cents(record["amount"])

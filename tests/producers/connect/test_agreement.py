@@ -17,10 +17,9 @@ from producers.connect.agreement import (
     compared,
     explained,
 )
-from producers.connect.memory import FILE, Known, Memory
-from producers.connect.orders import Shop, event_id_of_state, head_of
+from producers.connect.memory import FILE, Known, KnownRefund, Memory
+from producers.connect.orders import Shop, event_id_of_refund, event_id_of_state, head_of
 from producers.connect.woocommerce import read_order, read_refund, said_of
-from producers.shop.identifiers import event_id_of
 from tests.shops.woocommerce import WooCommerce
 from tests.shops.woocommerce_orders import order_json, refund_json
 
@@ -125,14 +124,14 @@ def test_only_what_ends_by_itself_is_pending_and_everything_else_has_its_reason(
     theirs.forget([str(orders["gone"].id)])
     memory, digest = Memory(tmp_path / FILE), b"digest"
     for name in names:
-        refunds = frozenset(("77",)) if "refund" in name else frozenset()
+        refunds = {"77": KnownRefund(5, 1)} if "refund" in name else {}
         created_ms = int(orders[name].created.timestamp() * 1000)
         memory.keep("bikes", str(orders[name].id), Known(created_ms, 5, digest, {}, created_ms, refunds))
     memory.refuse("bikes", f"order:{orders['refused'].id}", "total is missing")
     memory.commit()
     late_ids = {
         event_id_of_state("bikes", str(orders["late"].id), 5, digest, int(orders["late"].created.timestamp() * 1000)),
-        event_id_of("bikes", "refund:78", 1_790_000_000_123),
+        event_id_of_refund("bikes", "78", 2, 1_790_000_000_123),
     }
     waiting = Waiting(late_events=late_ids, unread_since=now - timedelta(minutes=65))
     here = {str(orders["gone"].id): ours_of(shop)[str(orders["gone"].id)]}
@@ -144,7 +143,8 @@ def test_only_what_ends_by_itself_is_pending_and_everything_else_has_its_reason(
     }
     assert (len(before.pending), before.result) == (2, "different")
     memory.refuse("bikes", "refund:77", "amount is below zero")
-    memory.keep("bikes", str(orders["late_refund"].id), Known(2**62, 5, digest, {}, 5, frozenset(("78",))))
+    refund = KnownRefund(1_790_000_000_123, 2)
+    memory.keep("bikes", str(orders["late_refund"].id), Known(2**62, 5, digest, {}, 5, {"78": refund}))
     memory.commit()
     memory.close()
     after = explained(compared(theirs, here), theirs, tmp_path, "bikes", waiting)

@@ -191,8 +191,12 @@ def test_an_order_that_changes_counts_as_it_now_stands_and_one_that_is_gone_coun
     assert {record["order_id"] for record in standing(orders)} == {ids[edited.id], ids[revived.id], ids[refunded.id]}
     (now_is,) = [record for record in standing(orders) if record["order_id"] == ids[edited.id]]
     assert [line["unit_price"] for line in now_is["lines"] if line["category"] == "fees"] == [Decimal(edited.fee) / 100]
-    ((said, _),) = published.letters()
-    assert said == f"refund {refund.id} of order {refunded.id} of {name} was counted and deleted since: it still counts"
+    assert [(record["refund_id"], record["is_deleted"]) for record in published.refunds()] == [
+        (f"{name}-{refund.id}", None),
+        (f"{name}-{refund.id}", True),
+    ]
+    assert not standing(published.refunds())
+    assert not published.letters()
 
 
 def test_a_malformed_order_is_a_dead_letter_with_its_bytes_and_the_reader_goes_on(

@@ -123,13 +123,13 @@ def test_a_thousand_disagreements_are_repaired_but_those_that_the_log_can_not_ta
     lost: set[str] = set()  # events that came onto the log, and are in no table
 
     def tables() -> dict[str, Sold]:
-        refunds = {record["event_id"]: record for record in published.refunds()}
+        refunds = standing(published.refunds())
         kept = [record for record in published.orders() if record["event_id"] not in lost]
         return {
             record["order_id"].removeprefix(f"{name}-"): Sold(
                 record["occurred_at"].date(),
                 sum(each["quantity"] * each["unit_price"] - each["discount_amount"] for each in record["lines"]),
-                sum((r["amount"] for r in refunds.values() if r["order_id"] == record["order_id"]), Decimal(0)),
+                sum((r["amount"] for r in refunds if r["order_id"] == record["order_id"]), Decimal(0)),
             )
             for record in standing(kept)
         }

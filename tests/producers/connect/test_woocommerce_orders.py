@@ -13,7 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.connect.orders import BadOrder, Shop, deleted_id, head_of, stamped, taken_back
+from producers.connect.orders import (
+    BadOrder,
+    Shop,
+    deleted_id,
+    deleted_refund,
+    head_of,
+    stamped,
+    stamped_refund,
+    taken_back,
+)
 from producers.connect.woocommerce.orders import NOT_COUNTED, items_of, read_order, read_refund
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
 from schemas.codec import Encoder
@@ -89,7 +98,37 @@ def test_an_order_becomes_its_event() -> None:
         "shipping_amount": Decimal("4.90"),
         "tax_amount": Decimal("7.84"),
         "is_cancelled": None,
+        "total_amount": Decimal("48.74"),
+        "taxes_included": None,
+        "discounts": [{"code": None, "title": None, "amount": Decimal("4.00")}],
+        "paid_at": None,
+        "fulfilled_at": None,
     }
+
+
+def test_the_times_of_an_order_and_the_codes_of_its_discounts_are_read() -> None:
+    found = read(
+        line_items=[item(subtotal="42.00")],
+        coupon_lines=[{"code": "summer", "discount": "3.00"}, {"code": "freeshipping", "discount": "0.00"}],
+        fee_lines=[{"name": "Loyalty", "total": "-1.00"}],
+        total="47.74",
+        date_paid_gmt="2026-11-28T10:01:00",
+        date_completed_gmt="2026-11-30T09:00:00",
+        prices_include_tax=True,
+    )
+    assert [(each["code"], each["title"], each["amount"]) for each in found["discounts"]] == [
+        ("summer", None, Decimal("3.00")),
+        ("freeshipping", None, Decimal("0.00")),
+        (None, "Loyalty", Decimal("1.00")),
+        (None, None, Decimal("3.00")),  # by hand
+    ]
+    assert (found["paid_at"], found["fulfilled_at"], found["taxes_included"]) == (
+        datetime(2026, 11, 28, 10, 1, tzinfo=UTC),
+        datetime(2026, 11, 30, 9, tzinfo=UTC),
+        True,
+    )
+    states = [read_order(order(date_completed_gmt=at), SHOP) for at in (None, "2026-11-30T09:00:00")]
+    assert states[0].digest != states[1].digest
 
 
 def test_an_events_id_is_of_the_shop_the_order_and_its_state() -> None:
@@ -222,6 +261,46 @@ def test_a_refund_takes_from_its_order_what_it_does_not_say() -> None:
     assert (line["quantity"], line["amount"]) == (1, Decimal("18.00"))
 
 
+@pytest.mark.parametrize(
+    ("said", "shipping", "tax"),
+    [
+        ({}, None, None),
+        ({"shipping_lines": [], "tax_lines": []}, "0.00", "0.00"),
+        (
+            {
+                "shipping_lines": [{"total": "-4.90"}],
+                "tax_lines": [{"tax_total": "-3.42", "shipping_tax_total": "-0.93"}],
+            },
+            "4.90",
+            "4.35",
+        ),
+        ({"shipping_lines": [{"total": "-21.50"}], "tax_lines": []}, None, None),  # more than was paid back
+    ],
+)
+def test_a_refund_says_what_of_it_is_shipping_and_tax(
+    said: dict[str, Any], shipping: str | None, tax: str | None
+) -> None:
+    body = {"id": 1010, "date_created_gmt": "2026-11-29T08:00:00", "amount": "21.42", **said}
+    record = read_refund(json.dumps(body).encode(), "1001", head_of(read()), SHOP).record
+    REFUNDED.encode(record)
+    wanted = tuple(None if part is None else Decimal(part) for part in (shipping, tax))
+    assert (record["shipping_amount"], record["tax_amount"]) == wanted
+
+
+def test_a_refund_that_was_deleted_is_a_newer_state_of_the_same_refund() -> None:
+    body = {"id": 1010, "date_created_gmt": "2026-11-29T08:00:00", "amount": "21.42"}
+    refund = read_refund(json.dumps(body).encode(), "1001", head_of(read()), SHOP)
+    made = stamped_refund(refund.record, SHOP, "1010", 1)
+    gone = deleted_refund(SHOP, "1010", 2, head_of(read()), refund.at_ms)
+    REFUNDED.encode(made)
+    REFUNDED.encode(gone)
+    assert [made[name] == gone[name] for name in ("source", "refund_id", "occurred_at", "event_id")] == [
+        *[True] * 3,
+        False,
+    ]
+    assert (gone["version"], gone["is_deleted"]) == (2, True)
+
+
 def test_only_what_says_no_more_than_its_id_was_deleted() -> None:
     assert deleted_id(b'{"id": 1001}') == "1001"
     assert [deleted_id(body) for body in (order(), b"{", b"[1]", b'{"number": 1}')] == [None] * 4
@@ -252,6 +331,8 @@ def test_every_order_of_the_stand_in_comes_to_its_truth(seed: int) -> None:
     found = read_refund(json.dumps(refund_json(refund)).encode(), str(placed.id), head_of(record), SHOP)
     REFUNDED.encode(found.record)
     assert found.record["amount"] == Decimal(refund.amount) / 100
+    assert found.record["tax_amount"] == Decimal(refund.tax) / 100
+    assert sum(each["amount"] for each in record["discounts"]) == discount
 
 
 def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
