@@ -2,8 +2,9 @@
 
 A query is plain SQL that Flink, Spark and DuckDB all take, over two kinds of relation that each engine provides:
 ``order_placed`` (one row an event, duplicates and late ones gone) and ``order_placed_lines`` (one row an item of the
-event's ``lines``, with ``line`` from 1; a field of the item hides the event's of the same name). Where the engines
-differ there is a macro, and this is all of them:
+event's ``lines``, with ``line`` from 1; a field of the item hides the event's of the same name). So it is with every
+array of records: ``order_placed_discounts`` has ``discount`` from 1. Where the engines differ there is a macro, and
+this is all of them:
 
 =================================  =================================================================
 ``window_start('hour', column)``   start of the window that a time falls into

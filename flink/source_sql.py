@@ -6,7 +6,8 @@ For each topic, in this order:
 ``judged_<event>``   the others, and whether they are late: more than the horizon behind their partition's watermark
 ``numbered_<event>`` those that are not, each with ``copy``: 1 for the first record with an event_id, 2 for the next
 ``<event>``          those that count: the first records, and of several states of one thing the newest
-``<event>_lines``    one row an item of an array called lines, whose fields hide the event's of the same name
+``<event>_lines``    one row an item of an array of records called lines (and so for any other name), whose fields hide
+                     the event's of the same name
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 from flink.columns import flink_type
 from flink.live_job import LiveJob, main_job
+from schemas.avro_types import place_of, record_arrays
 from schemas.binary import EPOCH
 from schemas.catalogue import MOST_AHEAD, Event
 from schemas.versions import newest
@@ -74,7 +76,7 @@ LOG_METADATA = [
 
 
 def event_statements(e: Event, deployment: Deployment, floor: datetime, job: LiveJob) -> list[str]:
-    """The views over an event's topic: late events and duplicates removed, and one of its lines if it has any."""
+    """The views over an event's topic: late events and duplicates removed, and one of each array of records."""
     own = [f["name"] for f in e.avro_schema["fields"]]
     carried = ", ".join(f"`{name}`" for name in own)
     statements = [
@@ -86,14 +88,15 @@ def event_statements(e: Event, deployment: Deployment, floor: datetime, job: Liv
         f"create temporary view `once_{e.table}` as\nselect {carried} from `numbered_{e.table}` where `copy` = 1",
         f"create temporary view `{e.table}` as\n{_newest(e)}",
     ]
-    if items := _line_fields(e):
+    for array, fields in record_arrays(e.avro_schema).items():
+        items = [field["name"] for field in fields]
         columns = ", ".join(f"`{name}`" for name in items)
-        # A line's own field hides the event's of that name: a refund and its lines both have an amount.
-        event_columns = ", ".join(f"e.`{name}`" for name in own if name not in ("lines", *items))
+        # An item's own field hides the event's of that name: a refund and its lines both have an amount.
+        event_columns = ", ".join(f"e.`{name}`" for name in own if name not in (array, *items))
         statements.append(
-            f"create temporary view `{e.table}_lines` as\n"
-            f"select {event_columns}, l.* from `{e.table}` as e"
-            f" cross join unnest(e.`lines`) with ordinality as l ({columns}, `line`)"
+            f"create temporary view `{e.table}_{array}` as\n"
+            f"select {event_columns}, i.* from `{e.table}` as e"
+            f" cross join unnest(e.`{array}`) with ordinality as i ({columns}, `{place_of(array)}`)"
         )
     return statements
 
@@ -141,13 +144,6 @@ select *, coalesce(`occurred_at` < `watermark` - {horizon}, false) as `is_late` 
     from `arrived_{e.table}` where `dead_because` is null
   )
 )"""
-
-
-def _line_fields(e: Event) -> list[str]:
-    for f in e.avro_schema["fields"]:
-        if f["name"] == "lines":
-            return [item["name"] for item in f["type"]["items"]["fields"]]
-    return []
 
 
 def _kafka_source(e: Event, deployment: Deployment, job: LiveJob) -> str:

@@ -57,6 +57,18 @@ class TypeVisitor(ABC, Generic[T]):
         """``fields`` are the record's own, each with a name and a type."""
 
 
+def record_arrays(schema: Any) -> dict[str, list[Any]]:
+    """The fields of a record that are arrays of records, nullable or not: name to the fields of an item."""
+    kinds = {f["name"]: f["type"][1] if is_nullable(f["type"]) else f["type"] for f in schema["fields"]}
+    arrays = {name: kind["items"] for name, kind in kinds.items() if kind_of(kind) == "array"}
+    return {name: items["fields"] for name, items in arrays.items() if kind_of(items) == "record"}
+
+
+def place_of(array: str) -> str:
+    """What the place of an item is called in the view of such an array, from 1: ``line`` of ``lines``."""
+    return array.removesuffix("s")
+
+
 def is_nullable(avro: Any) -> bool:
     """Is it a union? The contracts have only unions with null."""
     return isinstance(avro, list)

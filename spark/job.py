@@ -195,13 +195,14 @@ class Topic:
             records = newest(records, self.input.versions)
             parts = [records]
         records.createOrReplaceTempView(self.input.table)
-        if "lines" in self.columns.names:
-            lines = [lines_of(part, self.columns) for part in parts]
-            reduce(lambda a, b: a.unionByName(b), lines).createOrReplaceTempView(f"{self.input.table}_lines")
+        for array in record_arrays(self.columns):
+            items = [items_of(part, self.columns, array) for part in parts]
+            reduce(lambda a, b: a.unionByName(b), items).createOrReplaceTempView(f"{self.input.table}_{array}")
 
     def hide(self):
         """Takes the views away: a query that reads what is not among its inputs must not find another's."""
-        for name in (self.input.table, f"{self.input.table}_lines"):
+        table = self.input.table
+        for name in (table, *(f"{table}_{array}" for array in record_arrays(self.columns))):
             self.spark.catalog.dropTempView(name)
 
     def forget(self):
@@ -289,18 +290,27 @@ def during(frame, time_column, chunk):
     return frame
 
 
-def lines_of(part, wanted):
-    """One row an item of lines, whose fields hide the event's of the same name. An event without lines has none."""
-    items = wanted["lines"].dataType.elementType
-    there = part.schema["lines"].dataType.elementType
-    own = [c for c in wanted.names if c != "lines" and c not in items.names]
+def record_arrays(columns):
+    """Names of the columns that are arrays of records."""
+    kinds = {column.name: column.dataType for column in columns}
+    return [name for name, kind in kinds.items() if isinstance(getattr(kind, "elementType", None), StructType)]
+
+
+def items_of(part, wanted, array):
+    """One row an item of the array, whose fields hide the event's of the same name. An event without items has none.
+
+    The place of an item, from 1, is ``line`` for an array called lines, and so for any other.
+    """
+    items = wanted[array].dataType.elementType
+    own = [c for c in wanted.names if c != array and c not in items.names]
     exploded = part.select(
-        *conformed(part, StructType([wanted[c] for c in own])), f.posexplode("lines").alias("place", "item")
+        *conformed(part, StructType([wanted[c] for c in own])),
+        f.posexplode(fitted(f.col(array), part.schema, wanted[array])).alias("place", "item"),
     )
     return exploded.select(
         *own,
-        *(fitted(f.col("item")[field.name], there, field).alias(field.name) for field in items),
-        (f.col("place") + 1).alias("line"),
+        *(f.col("item")[field.name].alias(field.name) for field in items),
+        (f.col("place") + 1).alias(array.removesuffix("s")),
     )
 
 
@@ -339,7 +349,8 @@ def shape(kind):
 def needed(schema, table, times, queries):
     """The contract with only the fields that the queries over its views may read, and those that every replay does."""
     words = {"event_id", *times}.union(*(mentioned(sql) for sql in queries))
-    return pruned(schema, words | {"lines"} if f"{table}_lines" in words else words)
+    names = {field["name"] for field in schema["fields"]}
+    return pruned(schema, words | {name for name in names if f"{table}_{name}" in words})
 
 
 def mentioned(sql):
@@ -359,6 +370,8 @@ def pruned(schema, words):
 
 def pruned_type(kind, words):
     """An array of records without the fields that ``words`` lacks; any other type as it is."""
+    if isinstance(kind, list):
+        return [pruned_type(each, words) for each in kind]
     if (
         isinstance(kind, dict)
         and kind["type"] == "array"

@@ -1,9 +1,9 @@
 """What an engine is to recompute, in one JSON file, so that it needs nothing else of this project.
 
 An engine reads the slices of each topic, leaves out what is in no number, keeps the first record of each event_id, and
-runs each computation's SQL over ``<event table>`` and ``<event table>_lines``, one chunk of windows after the other.
-Of a chunk it writes Parquet files into ``output/<variant>/<aggregate>/<chunk>`` and, at last, an empty ``_SUCCESS``
-next to them. A chunk that has one is not computed again.
+runs each computation's SQL over ``<event table>`` and ``<event table>_lines`` (one row an item of an array of records),
+one chunk of windows after the other. Of a chunk it writes Parquet files into ``output/<variant>/<aggregate>/<chunk>``
+and, at last, an empty ``_SUCCESS`` next to them. A chunk that has one is not computed again.
 """
 
 from __future__ import annotations

@@ -7,5 +7,7 @@ select
     region,
     currency,
     {{ money('amount') }} as amount,
+    {{ money('shipping_amount') }} as shipping_amount,
+    {{ money('tax_amount') }} as tax_amount,
     reason
 from order_refunded

@@ -2,7 +2,7 @@
 
 ``arrived_<event>``  the records on time, once each, with the contract's own types; the reader provides it
 ``<event>``          those that count: of several states of one thing the newest
-``<event>_lines``    one row an item of its array called lines, as in the live job (flink/source_sql.py)
+``<event>_lines``    one row an item of its array of records called lines, as in the live job (flink/source_sql.py)
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from schemas.avro_types import TypeVisitor, is_nullable
+from schemas.avro_types import TypeVisitor, is_nullable, place_of, record_arrays
 from schemas.catalogue import Versions
 from schemas.versions import newest
 
@@ -84,22 +84,24 @@ def views(table: str, schema: Schema, versions: Versions | None) -> list[str]:
     """Statements that make the views of an event over ``arrived_<table>``."""
     own = columns(schema)
     carried = ",\n  ".join(_wide(quoted(name), name, avro) for name, avro in own.items())
-    counting, lines = quoted(f"counting_{table}"), quoted(f"{table}_lines")
+    counting = quoted(f"counting_{table}")
     chosen = newest(quoted(f"arrived_{table}"), list(own), versions, quoted)
     statements = [
         f"create or replace temporary view {counting} as\n{chosen}",
         f"create or replace temporary view {quoted(table)} as\nselect\n  {carried}\nfrom {counting}",
     ]
-    if "lines" in own:
-        items = columns(own["lines"]["items"])
-        # A line's own field hides the event's of that name: a refund and its lines both have an amount.
-        of_event = [_wide(quoted(n), n, avro) for n, avro in own.items() if n != "lines" and n not in items]
-        of_line = [_wide(f'"an item".{quoted(n)}', n, avro) for n, avro in items.items()]
-        selected = ",\n  ".join([*of_event, *of_line, 'cast("its place" as integer) as "line"'])
+    for array, fields in record_arrays(schema).items():
+        items = columns({"fields": fields})
+        # An item's own field hides the event's of that name: a refund and its lines both have an amount.
+        of_event = [_wide(quoted(n), n, avro) for n, avro in own.items() if n != array and n not in items]
+        of_item = [_wide(f'"an item".{quoted(n)}', n, avro) for n, avro in items.items()]
+        place = f'cast("its place" as integer) as {quoted(place_of(array))}'
+        selected = ",\n  ".join([*of_event, *of_item, place])
         # Both go through the array together.
-        placed = 'select *, unnest("lines") as "an item", generate_subscripts("lines", 1) as "its place"'
+        unnested = f'unnest({quoted(array)}) as "an item", generate_subscripts({quoted(array)}, 1) as "its place"'
         statements.append(
-            f"create or replace temporary view {lines} as\nselect\n  {selected}\nfrom ({placed} from {counting})"
+            f"create or replace temporary view {quoted(f'{table}_{array}')} as\n"
+            f"select\n  {selected}\nfrom (select *, {unnested} from {counting})"
         )
     return statements
 

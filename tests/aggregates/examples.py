@@ -32,6 +32,7 @@ from typing import Any
 import yaml
 
 from aggregates.catalogue import Aggregate, Column, aggregates
+from schemas.avro_types import record_arrays
 from schemas.binary import kind_of
 from schemas.catalogue import Event, event
 
@@ -218,5 +219,7 @@ def _unwritten_cell(aggregate: Aggregate, name: str, row: Mapping[str, Any], whe
 
 def _fields(e: Event) -> dict[str, Any]:
     own = {f["name"]: f["type"] for f in e.avro_schema["fields"]}
-    lines = own["lines"]["items"]["fields"] if "lines" in own else []
-    return {**own, **{f["name"]: f["type"] for f in lines}}
+    arrays = {array: {f["name"]: f["type"] for f in fields} for array, fields in record_arrays(e.avro_schema).items()}
+    # Of one name a line's is meant, and then the event's.
+    lines = arrays.pop("lines", {})
+    return {**{name: kind for fields in arrays.values() for name, kind in fields.items()}, **own, **lines}

@@ -377,8 +377,24 @@ def order_lines(log: Log) -> list[Row]:
 
 
 @listed
+def orders(log: Log) -> list[Row]:
+    kept = _all_but("lines", "discounts", "session_id", "version", "is_cancelled")
+    return [{**kept(e), "source": e["source"]} for e in _counted(log, "sales.order_placed")]
+
+
+@listed
+def order_discounts(log: Log) -> list[Row]:
+    carried = ("event_id", "occurred_at", "order_id", "region", "currency")
+    return [
+        {**{name: e[name] for name in carried}, "discount": n, **discount}
+        for e in _counted(log, "sales.order_placed")
+        for n, discount in enumerate(e["discounts"] or (), start=1)
+    ]
+
+
+@listed
 def refunds(log: Log) -> list[Row]:
-    kept = _all_but("lines", "shipping_amount", "tax_amount", "version", "is_deleted")
+    kept = _all_but("lines", "version", "is_deleted")
     return [kept(e) for e in _counted(log, "sales.order_refunded")]
 
 

@@ -20,6 +20,7 @@ from aggregates.catalogue import Aggregate, Column, ColumnType
 from flink.columns import flink_type
 from flink.job_sql import JobPlan, live_plan
 from flink.live_job import LiveJob
+from schemas.avro_types import record_arrays
 from schemas.catalogue import Event, events
 from tests.flink.process import Part
 from warehouse.columns import lake_columns
@@ -115,7 +116,8 @@ def created(statement: str) -> str:
 
 def _relations(e: Event) -> list[str]:
     steps = ("arrived", "judged", "numbered", "once")
-    return [*(f"{step}_{e.table}" for step in steps), e.table, f"{e.table}_lines"]
+    arrays = record_arrays(e.avro_schema)
+    return [*(f"{step}_{e.table}" for step in steps), e.table, *(f"{e.table}_{array}" for array in arrays)]
 
 
 def _exchanged(statement: str, folder: Path) -> str:

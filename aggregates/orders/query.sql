@@ -1,0 +1,20 @@
+select
+    event_id,
+    occurred_at,
+    source,
+    order_id,
+    customer_id,
+    region,
+    currency,
+    channel,
+    {{ money('shipping_amount') }} as shipping_amount,
+    {{ money('tax_amount') }} as tax_amount,
+    {{ money('tip_amount') }} as tip_amount,
+    {{ money('duties_amount') }} as duties_amount,
+    {{ money('gift_card_amount') }} as gift_card_amount,
+    {{ money('total_amount') }} as total_amount,
+    taxes_included,
+    paid_at,
+    fulfilled_at,
+    cancelled_at
+from order_placed
