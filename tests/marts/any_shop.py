@@ -123,8 +123,26 @@ def _order(rng: Random, number: int, visit: Record) -> Record:
         "session_id": rng.choice((None, visit["session_id"], f"S-{rng.randrange(90)}")),
         "lines": [_line(rng) for _ in range(rng.choice((0, 1, 1, 1, 2, 2, 5)))],
         "shipping_amount": Decimal("4.90"),
-        "tax_amount": Decimal("0.00"),
+        "tax_amount": _amount(rng),
+        "tip_amount": rng.choice((None, Decimal("2.00"))),
+        "duties_amount": rng.choice((None, None, _amount(rng))),
+        "gift_card_amount": None,
+        "total_amount": None,
+        "taxes_included": rng.choice((None, True, False)),
+        "discounts": _discounts(rng),
+        "paid_at": rng.choice((None, at, at + timedelta(hours=30))),
+        "fulfilled_at": rng.choice((None, at + timedelta(days=2))),
+        "cancelled_at": None,
     }
+
+
+def _discounts(rng: Random) -> list[Record] | None:
+    """Sometimes one code twice, and discounts without one."""
+    codes = (None, "SUMMER", "summer", "été", "")
+    found = [
+        {"code": rng.choice(codes), "title": None, "amount": _amount(rng)} for _ in range(rng.choice((0, 1, 1, 3)))
+    ]
+    return rng.choice((None, found, found))
 
 
 def _sell_weeks_before_the_newest(rng: Random, orders: list[Record]) -> None:
@@ -163,6 +181,8 @@ def _refund(rng: Random, number: int, order: Record) -> Record:
         "currency": "EUR",
         "lines": lines,
         "amount": sum((line["amount"] for line in lines), Decimal("4.90") * (number % 2)),
+        "shipping_amount": rng.choice((None, Decimal("4.90") * (number % 2))),
+        "tax_amount": rng.choice((None, Decimal("0.00"), Decimal("0.01"))),
         "reason": rng.choice(REASONS),
     }
 

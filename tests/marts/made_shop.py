@@ -74,7 +74,7 @@ class Shop:
     def lose(self, since: datetime, until: datetime) -> None:
         """All that was in the time is gone."""
         with psycopg.connect(self.dsn) as connection:
-            for name in ("order_lines", "refunds", "refund_lines", "interactions"):
+            for name in ("orders", "order_lines", "refunds", "refund_lines", "interactions"):
                 connection.execute(
                     f"delete from {aggregate(name).table} where occurred_at >= %s and occurred_at < %s", (since, until)
                 )
@@ -153,6 +153,9 @@ class Shop:
 
     def _order(self, connection: Connection, at: datetime, customer: str, region: str, session: str) -> None:
         order = f"O{self.number}"
+        charged = (Decimal("4.90"), Decimal(self.number % 7), None, None, None, None, None)
+        placed = (f"e{order}", at, "made", order, customer, region, "EUR", "web")
+        insert(connection, "orders", (*placed, *charged, at, None, None))
         for line in range(1, self.rng.randrange(2, 4)):
             product, quantity = self.rng.choice(list(PRODUCTS)), self.rng.randrange(1, 4)
             price, discount = Decimal(self.rng.randrange(100, 9_999)) / 100, Decimal(self.rng.randrange(0, 90)) / 100
@@ -181,7 +184,7 @@ class Shop:
             if self.rng.random() < 0.2:
                 # With the shipping, 4.90, which no line holds.
                 head = (at + timedelta(hours=30), f"R{order}-{line}", order, customer, region, "EUR")
-                event_id, paid = f"r{order}-{line}", (price + Decimal("4.90"), "damaged")
+                event_id, paid = f"r{order}-{line}", (price + Decimal("4.90"), Decimal("4.90"), None, "damaged")
                 insert(connection, "refunds", (event_id, *head, *paid))
                 returned = (product, PRODUCTS[product], 1, price, "damaged")
                 insert(connection, "refund_lines", (event_id, 1, *head, *returned))

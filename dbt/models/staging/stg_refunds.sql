@@ -17,6 +17,9 @@ select
     refunds.currency,
     {{ money('coalesce(lines.goods_amount, 0)') }} as goods_amount,
     {{ money('refunds.amount - coalesce(lines.goods_amount, 0)') }} as other_amount,
+    {{ money('coalesce(refunds.shipping_amount, 0)') }} as shipping_amount,
+    {{ money('coalesce(refunds.tax_amount, 0)') }} as tax_amount,
+    {{ money('refunds.amount - coalesce(refunds.shipping_amount, 0) - coalesce(refunds.tax_amount, 0)') }} as returned_amount,
     refunds.amount,
     refunds.reason
 from {{ source('events', 'refunds') }} as refunds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -159,6 +159,58 @@ def daily_sales(h: History) -> list[Row]:
             "abandoned_checkouts": len(sold.abandoned),
         }
         for (on, region, category), sold in cells.items()
+    ]
+
+
+@mart("day", "region")
+def daily_sales_breakdown(h: History) -> list[Row]:
+    cells: dict[tuple[date, str], Counter[str]] = defaultdict(Counter)
+    for order in h.orders:
+        cells[order.day, order.region].update(gross=order.gross, discount=order.discount)
+    for e in h.events("sales.order_placed"):
+        charged = {name: _cents_of(e, f"{name}_amount") for name in ("shipping", "tax", "duties", "tip")}
+        cells[day(e["occurred_at"]), e["region"]].update(orders=1, **charged)
+    for e in h.refunds:
+        shipping, tax = _cents_of(e, "shipping_amount"), _cents_of(e, "tax_amount")
+        cell = cells[day(e["occurred_at"]), e["region"]]
+        cell.update(returned=cents(e["amount"]) - shipping - tax, shipping=-shipping, tax=-tax)
+    return [
+        {
+            "day": on,
+            "region": region,
+            "orders": cell["orders"],
+            **{f"{name}_amount": money(cell[name]) for name in ("gross", "discount", "returned")},
+            "net_of_returns_amount": money(cell["gross"] - cell["discount"] - cell["returned"]),
+            **{f"{name}_amount": money(cell[name]) for name in ("shipping", "tax", "duties", "tip")},
+            "total_amount": money(
+                cell["gross"] - cell["discount"] - cell["returned"] + cell["shipping"] + cell["tax"] + cell["duties"]
+            ),
+        }
+        for (on, region), cell in cells.items()
+    ]
+
+
+def _cents_of(e: Record, name: str) -> int:
+    return 0 if e[name] is None else cents(e[name])
+
+
+@mart("day", "code")
+def discount_codes(h: History) -> list[Row]:
+    sales = {order.order_id: order.sales for order in h.orders}
+    cells: dict[tuple[date, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for e in h.events("sales.order_placed"):
+        for each in e["discounts"] or ():
+            if each["code"] is not None:
+                cells[day(e["occurred_at"]), each["code"]][e["order_id"]] += cents(each["amount"])
+    return [
+        {
+            "day": on,
+            "code": code,
+            "orders": len(taken_off),
+            "discount_amount": money(sum(taken_off.values())),
+            "sales_amount": money(sum(sales.get(order_id, 0) for order_id in taken_off)),
+        }
+        for (on, code), taken_off in cells.items()
     ]
 
 
