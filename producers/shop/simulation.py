@@ -193,6 +193,8 @@ class Simulation:
             "lines": lines,
             # A cursor of before there were refunds of shipping has refunds to come without it.
             "amount": sum((line["amount"] for line in lines), Decimal(payload.get("other", ZERO))),
+            "shipping_amount": Decimal(payload.get("shipping", ZERO)),
+            "tax_amount": ZERO,
             "reason": payload["reason"],
         }
         found = [Occurrence(item.due_ms, this, ORDER_REFUNDED, record)]

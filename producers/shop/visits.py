@@ -341,6 +341,7 @@ class _Visit:
         lines = [self._line(self._visits.shop.products[number], units, at) for number, units in self._cart.items()]
         net = sum((line["quantity"] * line["unit_price"] - line["discount_amount"] for line in lines), ZERO)
         shipping = ZERO if net >= FREE_SHIPPING_FROM else SHIPPING
+        tax = ((net + shipping) * market.tax_percent / 100).quantize(CENT)
         return {
             "event_id": self._event_id(),
             "occurred_at": at,
@@ -354,8 +355,20 @@ class _Visit:
             "session_id": self._common["session_id"],
             "lines": lines,
             "shipping_amount": shipping,
-            "tax_amount": ((net + shipping) * market.tax_percent / 100).quantize(CENT),
+            "tax_amount": tax,
+            "total_amount": net + shipping + tax,
+            "taxes_included": False,
+            "discounts": self._discounts(lines, at),
+            "paid_at": at,  # by card, at the checkout
         }
+
+    def _discounts(self, lines: list[dict[str, Any]], at: datetime) -> list[dict[str, Any]]:
+        """What the promotions took off the lines, by their names. Nobody enters a code for them."""
+        off: dict[str, Decimal] = {}
+        for line in lines:
+            if promotion := promotion_at(self._visits.shop.seed, line["category"], at):
+                off[promotion.name] = off.get(promotion.name, ZERO) + line["discount_amount"]
+        return [{"code": None, "title": name, "amount": amount} for name, amount in off.items()]
 
     def _line(self, product: Product, quantity: int, at: datetime) -> dict[str, Any]:
         price = price_at(product, at)
@@ -394,6 +407,7 @@ class _Visit:
                 for line in lines
             ],
             "other": str(other),
+            "shipping": str(other if other == order["shipping_amount"] else ZERO),
         }
         return Scheduled(self._at_ms + int(hours * 60) * MINUTE_MS, "refund", payload)
 

@@ -140,7 +140,8 @@ def _discounts(rng: Random) -> list[Record] | None:
     """Sometimes one code twice, and discounts without one."""
     codes = (None, "SUMMER", "summer", "été", "")
     found = [
-        {"code": rng.choice(codes), "title": None, "amount": _amount(rng)} for _ in range(rng.choice((0, 1, 1, 3)))
+        {"code": rng.choice(codes), "title": rng.choice((None, "summer")), "amount": _amount(rng)}
+        for _ in range(rng.choice((0, 1, 1, 3)))
     ]
     return rng.choice((None, found, found))
 

@@ -74,7 +74,7 @@ class Shop:
     def lose(self, since: datetime, until: datetime) -> None:
         """All that was in the time is gone."""
         with psycopg.connect(self.dsn) as connection:
-            for name in ("orders", "order_lines", "refunds", "refund_lines", "interactions"):
+            for name in ("orders", "order_discounts", "order_lines", "refunds", "refund_lines", "interactions"):
                 connection.execute(
                     f"delete from {aggregate(name).table} where occurred_at >= %s and occurred_at < %s", (since, until)
                 )
@@ -156,6 +156,8 @@ class Shop:
         charged = (Decimal("4.90"), Decimal(self.number % 7), None, None, None, None, None)
         placed = (f"e{order}", at, "made", order, customer, region, "EUR", "web")
         insert(connection, "orders", (*placed, *charged, at, None, None))
+        taken_off = ("SPRING" if self.number % 2 else None, "Spring sale", Decimal("0.50"))
+        insert(connection, "order_discounts", (f"e{order}", 1, at, order, region, "EUR", *taken_off))
         for line in range(1, self.rng.randrange(2, 4)):
             product, quantity = self.rng.choice(list(PRODUCTS)), self.rng.randrange(1, 4)
             price, discount = Decimal(self.rng.randrange(100, 9_999)) / 100, Decimal(self.rng.randrange(0, 90)) / 100

@@ -194,23 +194,25 @@ def _cents_of(e: Record, name: str) -> int:
     return 0 if e[name] is None else cents(e[name])
 
 
-@mart("day", "code")
-def discount_codes(h: History) -> list[Row]:
+@mart("day", "name", "is_code")
+def daily_discounts(h: History) -> list[Row]:
     sales = {order.order_id: order.sales for order in h.orders}
-    cells: dict[tuple[date, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    cells: dict[tuple[date, str, bool], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for e in h.events("sales.order_placed"):
         for each in e["discounts"] or ():
-            if each["code"] is not None:
-                cells[day(e["occurred_at"]), each["code"]][e["order_id"]] += cents(each["amount"])
+            is_code = each["code"] is not None
+            name = each["code"] if is_code else each["title"] or ""
+            cells[day(e["occurred_at"]), name, is_code][e["order_id"]] += cents(each["amount"])
     return [
         {
             "day": on,
-            "code": code,
+            "name": name,
+            "is_code": is_code,
             "orders": len(taken_off),
             "discount_amount": money(sum(taken_off.values())),
             "sales_amount": money(sum(sales.get(order_id, 0) for order_id in taken_off)),
         }
-        for (on, code), taken_off in cells.items()
+        for (on, name, is_code), taken_off in cells.items()
     ]
 
 
