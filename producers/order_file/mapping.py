@@ -42,10 +42,11 @@ r"""What the columns of an order file are, from a TOML file. Ready ones for know
     voided = "void"               # never became a sale: counts nothing, and is named in the summary
 
 Fields of an order: order_id, customer_id, occurred_at, region, currency, channel; status, shipping, tax, order_discount
-(spread over its lines by their price), refunded (paid back so far, in all), refunded_at. Fields of a line: product_id,
-category, brand, quantity, total or unit_price, discount, net_total (total less discount, instead of it), line_shipping,
-line_shipping_discount, line_tax, line_status (an item that [status] calls void is left out of its order). Rows of one
-order_id are the lines of one order, wherever they stand. Without it a row is an order.
+(spread over its lines by their price), discount_code, refunded (paid back so far, in all), refunded_at, paid_at,
+fulfilled_at. Fields of a line: product_id, category, brand, quantity, total or unit_price, discount, net_total (total
+less discount, instead of it), line_shipping, line_shipping_discount, line_tax, line_status (an item that [status] calls
+void is left out of its order). Rows of one order_id are the lines of one order, wherever they stand. Without it a row
+is an order.
 
 An export in several files has ``file``, the name of the one whose rows are order lines, and joins the others to it::
 
@@ -76,7 +77,8 @@ MONEY: Final = (
     *("total", "unit_price", "net_total", "discount", "line_shipping", "line_shipping_discount", "line_tax"),
     *("order_discount", "shipping", "tax", "refunded"),
 )
-OPTIONAL: Final = ("quantity", "brand", "order_id", "status", "line_status", "refunded_at", *MONEY)
+TIMES: Final = ("refunded_at", "paid_at", "fulfilled_at")
+OPTIONAL: Final = ("quantity", "brand", "order_id", "status", "line_status", *TIMES, "discount_code", *MONEY)
 FIELDS: Final = REQUIRED + OPTIONAL
 # Of the whole order: what inherit_blanks fills in, and what may not differ between an order's rows.
 OF_THE_ORDER: Final = ("customer_id", "region", "currency", "channel")

@@ -3,7 +3,7 @@
 **Identity.** The id of an order's event is made of the source, the order's id and its time, never of the file: the same
 order in a corrected file, or in two exports that overlap, is one event. Where rows have no order id, a row is an order,
 and its id is made of its contents and of how many equal rows come before it: two equal rows of a file are two orders,
-and an export that holds both again holds the same two. A ``digest`` covers everything in an event; an order whose
+and an export that holds both again holds the same two. A ``digest`` covers what an event counts; an order whose
 digest changed under a known id is a correction.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
@@ -38,7 +39,22 @@ def _of_order(step: Step) -> dict[str, Any]:
         "lines": [each for line in step.lines for each in order_lines(line)],
         "shipping_amount": _amount(head.shipping),
         "tax_amount": _amount(head.tax),
+        "discounts": _discounts(step) or None,
+        "paid_at": _time(head.paid_at_ms),
+        "fulfilled_at": _time(head.fulfilled_at_ms),
     }
+
+
+def _discounts(step: Step) -> list[dict[str, Any]]:
+    """The order's own discount with its code, and those of its lines, of which the file says no more."""
+    of_order = step.head.discount
+    of_lines = sum(line.discount for line in step.lines) - of_order
+    found = [(step.head.discount_code, of_order), (None, of_lines)]
+    return [{"code": code, "title": None, "amount": _amount(off)} for code, off in found if off or code]
+
+
+def _time(at_ms: int | None) -> datetime | None:
+    return None if at_ms is None else EPOCH + at_ms * MILLISECOND
 
 
 def _of_refund(step: Step) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from producers.order_file import values
 from producers.order_file.content import is_readable
-from producers.order_file.mapping import OF_THE_ORDER, ColumnMapping
+from producers.order_file.mapping import OF_THE_ORDER, TIMES, ColumnMapping
 from producers.order_file.table import Record, Table, folded
 from producers.order_file.values import ISO, BadValue
 from schemas.currency import is_currency
@@ -20,7 +20,7 @@ REMEMBERED: Final = 65_536  # equal lines are read once: most rows of a shop sel
 MONEY_OF_THE_ORDER: Final = ("shipping", "tax", "order_discount", "refunded")
 HEAD_FIELDS: Final = (
     *OF_THE_ORDER,
-    *("order_id", "occurred_at", "status", *MONEY_OF_THE_ORDER, "refunded_at"),
+    *("order_id", "occurred_at", "status", *MONEY_OF_THE_ORDER, *TIMES, "discount_code"),
 )
 OF_A_LINE: Final = (
     *("product_id", "category", "brand", "quantity", "total", "unit_price"),
@@ -77,6 +77,9 @@ class Head(NamedTuple):
     discount: int
     refunded: int | None
     refunded_at_ms: int | None
+    paid_at_ms: int | None
+    fulfilled_at_ms: int | None
+    discount_code: str | None
 
 
 Texts = dict[str, str]
@@ -185,7 +188,9 @@ class RowReader:
         for name, cents in (("shipping", shipping), ("tax", tax)):
             if cents is not None and cents < 0:
                 raise BadRow(f"{name} is {texts[name]!r}, which is below zero", field=name, value=texts[name])
-        refunded_at = texts.get("refunded_at")
+        refunded_at, paid_at, fulfilled_at = (
+            self._millis(name, said) if (said := texts.get(name)) else None for name in TIMES
+        )
         return Head(  # by position, in the order of its fields: names would take half as long again
             texts.get("order_id") or None,
             self._millis("occurred_at", texts["occurred_at"]),
@@ -198,7 +203,10 @@ class RowReader:
             tax or 0,
             abs(discount or 0),  # some exports write it with a minus
             None if refunded is None else abs(refunded),
-            self._millis("refunded_at", refunded_at) if refunded_at else None,
+            refunded_at,
+            paid_at,
+            fulfilled_at,
+            texts.get("discount_code") or None,
         )
 
     def line(self, texts: Texts, currency: str) -> Line:

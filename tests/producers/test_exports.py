@@ -409,6 +409,8 @@ def test_shopifys_later_rows_are_lines_of_their_order_and_refunds_come_when_they
     )
     assert [(line["quantity"], line["discount_amount"]) for line in first["lines"]] == [(1, 3), (2, 5)]
     assert (first["region"], first["currency"], first["shipping_amount"]) == ("DE", "EUR", 5)
+    assert first["discounts"] == [{"code": "AUTUMN", "title": None, "amount": 8}]
+    assert (first["paid_at"], first["fulfilled_at"]) == (datetime(2026, 11, 1, 9, tzinfo=UTC), None)
     assert refund["occurred_at"] == datetime(2026, 11, 5, 8, tzinfo=UTC)
     guests = [s.head.customer_id for s in file.steps if s.order_id == "#2004"]
     assert guests == ["guest-#2004"] * 2
@@ -421,6 +423,7 @@ def test_olists_files_are_joined_in_a_folder_as_in_an_archive(tmp_path: Path) ->
     (step,) = export.opened(tmp_path, mapping).steps
     assert (step.head.customer_id, step.head.region, step.head.shipping) == ("u1", "SP", 972)
     assert [line.category for line in step.lines] == ["utilidades_domesticas", "uncategorized"]
+    assert (step.head.paid_at_ms, step.head.fulfilled_at_ms) == (None, None)  # this file has no such columns
     (tmp_path / "olist_customers_dataset.csv").unlink()
     with pytest.raises(Misconfigured, match=r"olist_customers_dataset\.csv is not in .*; give the folder or archive"):
         export.opened(tmp_path, mapping)
