@@ -26,7 +26,7 @@ from tests.marts.compare import wrong_marts
 from tests.marts.oracle.history import History
 
 ORDER_PLACED = event("sales.order_placed")
-FROM_FILE = ("daily_sales", "dim_customers", "rfm", "rfm_segments", "cohorts", "clv_inputs")
+FROM_FILE = ("daily_sales", "daily_sales_breakdown", "dim_customers", "rfm", "rfm_segments", "cohorts", "clv_inputs")
 pytestmark = pytest.mark.timeout(1500)
 
 

@@ -16,6 +16,8 @@ from math import exp, lgamma, log
 from pathlib import Path
 from typing import Any
 
+from schemas.catalogue import event
+
 ORDERS, CUSTOMERS, CDS, DOLLARS = 69_659, 23_570, 167_881, Decimal("2500315.63")
 CALIBRATED_UNTIL = date(1997, 9, 30)
 """The sample is observed for 39 weeks."""
@@ -57,7 +59,9 @@ def orders(until: date | None = None) -> list[dict[str, Any]]:
 
 def _order(number: int, customer: str, at: datetime, cds: int, dollars: Decimal) -> dict[str, Any]:
     return {
+        **{field["name"]: None for field in event("sales.order_placed").avro_schema["fields"]},
         "event_id": f"row {number}",
+        "source": "cdnow",
         "occurred_at": at,
         "order_id": f"{number:05}",
         "customer_id": customer,
@@ -76,6 +80,8 @@ def _order(number: int, customer: str, at: datetime, cds: int, dollars: Decimal)
             }
             for units, price in _priced(cds, dollars)
         ],
+        "shipping_amount": Decimal(0),
+        "tax_amount": Decimal(0),
     }
 
 

@@ -18,7 +18,16 @@ from tests.marts.process import Dbt, copied
 from tests.marts.sources import Came
 
 ORDER_PLACED = "sales.order_placed"
-BUILT = ("fct_orders", "daily_sales", "dim_customers", "rfm", "rfm_segments", "cohorts", "clv_inputs")
+BUILT = (
+    "fct_orders",
+    "daily_sales",
+    "daily_sales_breakdown",
+    "dim_customers",
+    "rfm",
+    "rfm_segments",
+    "cohorts",
+    "clv_inputs",
+)
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -52,6 +61,13 @@ def test_daily_sales_add_up_to_what_the_papers_count(marts: str) -> None:
         ((orders, cds, gross, net, customers),) = ask(marts, totals.format(level))
         assert (orders, customers, cds) == (cdnow.ORDERS, cdnow.CUSTOMERS, cdnow.CDS)
         assert (gross, net) == (cdnow.DOLLARS, cdnow.DOLLARS)
+
+
+def test_gross_sales_come_to_the_same_total_where_nothing_is_returned_or_charged_besides(marts: str) -> None:
+    sums = ", ".join(f"sum({name}_amount)" for name in ("gross", "net_of_returns", "total", "returned", "shipping"))
+    assert ask(marts, f"select sum(orders), {sums} from marts.daily_sales_breakdown") == [
+        (cdnow.ORDERS, cdnow.DOLLARS, cdnow.DOLLARS, cdnow.DOLLARS, 0, 0)
+    ]
 
 
 def test_rfm_has_every_customer_order_and_dollar(marts: str) -> None:
