@@ -46,6 +46,8 @@ def made(event: Event, at: datetime, number: int = 0) -> dict[str, Any]:
         record["currency"] = "EUR"
         record["lines"] = [{"product_id": "made-product", "brand": None, **line} for line in LINES[event.name]]
         record["order_id"] = record["refund_id"] = f"made-{uuid.uuid4()}"
+    if event.name == "sales.order_placed":
+        record["discounts"] = [{"code": "made-code", "title": None, "amount": Decimal("1.28")}]
     if event.name == "sales.order_refunded":
         record["lines"] = [{k: v for k, v in line.items() if k != "brand"} for line in record["lines"]]
         record["amount"] = Decimal("24.40")  # with the shipping

@@ -124,6 +124,26 @@ def test_the_relations_of_a_card_are_those_that_postgres_reads(shop: Shop, path:
         assert set(dashboard.relations(card)) == seen, card.id
 
 
+def test_orders_are_counted_through_their_life_and_their_money_from_gross_to_total(
+    page: str, shop: Shop, browse: Any
+) -> None:
+    browser = browse()
+    browser.show(f"{page}?dashboard=orders&{ALL_TIME}")
+    assert Decimal(browser.value("placed")) == one(shop, "select count(*) from events.orders")
+    assert Decimal(browser.value("refunded")) == one(shop, "select count(distinct order_id) from events.refunds")
+    middle = "select percentile_cont(0.5) within group (order by extract(epoch from fulfilled_at - occurred_at))"
+    assert float(browser.value("time_to_fulfilled")) == one(shop, middle + " from events.orders")
+
+    browser.show(f"{page}?{ALL_TIME}")
+    days = MARTS["daily_sales_breakdown"].rows(shop.history)
+    for name in ("gross", "returned", "net_of_returns", "shipping", "tax", "total", "tip"):
+        amount = sum(row[f"{name}_amount"] for row in days)
+        assert f"{abs(amount):,.2f}" in browser.text(), name
+    codes = {row["name"] for row in MARTS["daily_discounts"].rows(shop.history) if row["is_code"]}
+    assert "SUMMER" in codes
+    assert "SUMMER" in browser.text()
+
+
 def test_a_region_that_is_chosen_changes_the_numbers_and_stays_in_the_address(
     page: str, shop: Shop, browse: Any
 ) -> None:
