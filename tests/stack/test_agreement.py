@@ -222,9 +222,7 @@ def test_what_the_next_reading_or_the_late_run_brings_is_pending_and_no_agreemen
     assert compared(here, connection, clock=lambda: later).agreement.result == "different"
     memory = Memory(here.producers_dir / FILE)
     ms = int(shop.now.timestamp() * 1000)
-    memory.keep(
-        NAME, str(changed.id), Known(ms, 5, b"digest", {}, int(changed.created.timestamp() * 1000), frozenset())
-    )
+    memory.keep(NAME, str(changed.id), Known(ms, 5, b"digest", {}, int(changed.created.timestamp() * 1000), {}))
     memory.commit()
     memory.close()
     (apart,) = compared(here, connection).agreement.differences
