@@ -1,4 +1,7 @@
-"""WooCommerce: its REST API v3, its webhooks, and what its orders are here."""
+"""WooCommerce: its REST API v3, its webhooks, and what its orders are here.
+
+It must not know any other platform.
+"""
 
 from __future__ import annotations
 
