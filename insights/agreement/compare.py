@@ -13,6 +13,7 @@ from typing import Final
 import aiohttp
 
 from insights.settings import Settings
+from producers.connect import platforms
 from producers.connect.agreement import (
     Agreement,
     ShopSide,
@@ -173,7 +174,7 @@ def _known(
 async def api_of(connection: Connection) -> AsyncIterator[Api]:
     """The shop's API, while it is asked."""
     async with aiohttp.ClientSession() as session:
-        yield platform_of(connection).opened(session, connection)
+        yield platforms.api_of(connection, session)
 
 
 def sold_here(

@@ -71,7 +71,7 @@ def the_only_one(settings: Settings) -> str:
         raise Misconfigured(
             f"name one of the connected shops: {', '.join(found)}"
             if found
-            else "no shop is connected; `insights connect woocommerce` connects one"
+            else "no shop is connected; `insights connect shopify` or `insights connect woocommerce` connects one"
         )
     return found[0]
 

@@ -11,13 +11,14 @@ import typer
 
 from insights.cli import agree_command, runtime
 from insights.settings import Settings, load_settings
-from schemas.errors import Misconfigured
+from schemas.errors import InsightsError, Misconfigured
 from schemas.plural import counted
 
 if TYPE_CHECKING:
     from producers.connect.asking import About
     from producers.connect.connections import Connection, Credentials
 
+FROM = {"shopify": 59, "woocommerce": 365}  # days that are read if nobody says otherwise
 app = runtime.group("Connect your own shop: its orders and refunds.", example="insights connect woocommerce")
 Url = Annotated[
     str | None, typer.Option("--url", metavar="URL", help="The shop's address, for example https://bikes.example.")
@@ -25,7 +26,9 @@ Url = Annotated[
 CredentialsFile = Annotated[
     Path | None,
     typer.Option(
-        "--credentials", metavar="FILE", help="A file with the consumer key and the secret; - reads standard input."
+        "--credentials",
+        metavar="FILE",
+        help="A file with the key (or client ID) and its secret; - reads standard input.",
     ),
 ]
 Since = Annotated[
@@ -34,6 +37,10 @@ Since = Annotated[
 Name = Annotated[
     str | None,
     typer.Option("--name", metavar="NAME", help="What the shop is called here. Default: made of its address."),
+]
+Hooks = Annotated[
+    str | None,
+    typer.Option("--hooks", metavar="URL", help="An https address of yours that leads to the receiver of webhooks."),
 ]
 ShopName = Annotated[str, typer.Argument(metavar="NAME", help="Its name in `insights connect list`.")]
 
@@ -44,29 +51,60 @@ def woocommerce(url: Url = None, credentials: CredentialsFile = None, since: Sin
 
     Example: insights connect woocommerce --url https://bikes.example --from 2025-01-01
     """
-    from insights.shop_currency import keep_currency
     from producers.connect.asking import address
-    from producers.connect.connections import Connections, name_of
 
     settings = load_settings()
     check_has_no_synthetic_past(settings)
     where = address(url or typer.prompt("Address of the shop"))
     secrets = credentials_of(credentials)
-    start = day(since or typer.prompt("Orders from when on", default=f"{date.today() - timedelta(days=365)}"))
-    about = look_at(where, secrets)
+    connection = connect(settings, "woocommerce", where, secrets, since, name)
+    say_webhooks(settings, connection)
+    follow(settings)
+
+
+@app.command()
+def shopify(
+    url: Url = None, credentials: CredentialsFile = None, since: Since = None, name: Name = None, hooks: Hooks = None
+) -> None:
+    """Connect a Shopify shop. Asks for what no option says, and checks the shop before it keeps anything.
+
+    Example: insights connect shopify --url bikes.myshopify.com --from 2026-10-01
+    """
+    from producers.connect.shopify.api import address
+
+    settings = load_settings()
+    check_has_no_synthetic_past(settings)
+    where = address(url or typer.prompt("Address of the shop, which ends with .myshopify.com"))
+    secrets = app_credentials_of(credentials)
+    connection = connect(settings, "shopify", where, secrets, since, name)
+    subscribe(settings, connection, hooks)
+    follow(settings)
+
+
+def connect(
+    settings: Settings, platform: str, url: str, credentials: Credentials, since: str | None, name: str | None
+) -> Connection:
+    """Look at the shop, keep the connection, and say so. Raises Misconfigured, ShopRefuses or ShopAway."""
+    from insights.shop_currency import keep_currency
+    from producers.connect.connections import Connections, name_of
+
+    start = day(
+        since or typer.prompt("Orders from when on", default=f"{date.today() - timedelta(days=FROM[platform])}")
+    )
+    about = look_at(platform, url, credentials)
     check_currency(settings, about)
+    check_reaches_back(about, start)
     keep_currency(settings)
     settings.run_dir.mkdir(parents=True, exist_ok=True)  # by it `insights clean` knows the folder
     connection = Connections(settings.producers_dir).add(
-        name=name or name_of(where), platform="woocommerce", url=where, since=start, credentials=secrets
+        name=name or name_of(url), platform=platform, url=url, since=start, credentials=credentials
     )
     runtime.say(
         f"{about.title} is connected as {connection.name}: {counted(about.orders, 'order')} of all times, in"
         f" {about.currency}; those since {start:%Y-%m-%d} are read.",
         style="bold green",
     )
-    say_webhooks(settings, connection)
-    follow(settings)
+    return connection
 
 
 @app.command("list")
@@ -82,7 +120,7 @@ def list_() -> None:
     folder = load_settings().producers_dir
     found = [Connections(folder).get(name) for name in names(folder)]
     if not found:
-        runtime.say("No shop is connected; `insights connect woocommerce` connects one.")
+        runtime.say("No shop is connected; `insights connect shopify` or `insights connect woocommerce` connects one.")
         return
     runtime.show(connect_views.connections_table([(each, progress(folder, each.name)) for each in found]))
 
@@ -99,7 +137,9 @@ def remove(name: ShopName) -> None:
 
     settings = load_settings()
     Connections(settings.producers_dir).remove(name)
-    runtime.say(f"{name} is removed, and its credentials are destroyed. Delete its webhooks and its key in the shop.")
+    runtime.say(
+        f"{name} is removed, and its credentials are destroyed. Delete its key and webhooks, or its app, there."
+    )
     if supervisor_process(settings) is None:
         return
     agree_command.note_shops(settings)
@@ -124,22 +164,39 @@ def credentials_of(file: Path | None) -> Credentials:
 
     from producers.connect.connections import Credentials
 
-    if file is None:
-        said = typer.prompt("Consumer key and secret, with a space between them (not shown)", hide_input=True)
-    elif str(file) == "-":
-        said = sys.stdin.read()
-    else:
-        try:
-            said = file.expanduser().read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise Misconfigured(f"{file} can't be read: {error}") from error
-    words = said.split()
+    words = words_of(file, "Consumer key and secret, with a space between them (not shown)")
     if len(words) != 2 or not words[0].startswith("ck_") or not words[1].startswith("cs_"):
         raise Misconfigured(
             "a consumer key begins with ck_, and its secret with cs_; give both, with a space or a new line between"
             " them. WooCommerce > Settings > Advanced > REST API makes them, with the permission to read"
         )
     return Credentials(key=words[0], secret=words[1], webhook_secret=secrets.token_urlsafe(32))
+
+
+def app_credentials_of(file: Path | None) -> Credentials:
+    """The ID and the secret of an app, which also signs its webhooks; as ``credentials_of``. Raises Misconfigured."""
+    from producers.connect.connections import Credentials
+
+    words = words_of(file, "Client ID and secret of the app, with a space between them (not shown)")
+    if len(words) != 2:
+        raise Misconfigured(
+            "give the client ID and the secret of the app, with a space or a new line between them: the Dev Dashboard"
+            " (dev.shopify.com) has both under Settings of the app. Of an app that was made in the shop's own"
+            " administration, give the access token (shpat_…) and the API secret key"
+        )
+    return Credentials(key=words[0], secret=words[1], webhook_secret=words[1])
+
+
+def words_of(file: Path | None, question: str) -> list[str]:
+    """What a file says, or standard input, or who is asked. Raises Misconfigured."""
+    if file is None:
+        return str(typer.prompt(question, hide_input=True)).split()
+    if str(file) == "-":
+        return sys.stdin.read().split()
+    try:
+        return file.expanduser().read_text().split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{file} can't be read: {error}") from error
 
 
 def day(text: str) -> datetime:
@@ -150,19 +207,32 @@ def day(text: str) -> datetime:
         raise Misconfigured(f"{text!r} is not a date; write it as 2025-01-01") from error
 
 
-def look_at(url: str, credentials: Credentials) -> About:
+def look_at(platform: str, url: str, credentials: Credentials) -> About:
     """What the shop says of itself. Blocks for some seconds. Raises Misconfigured, ShopRefuses or ShopAway."""
     import asyncio
 
     import aiohttp
 
-    from producers.connect.woocommerce.api import Api
+    from producers.connect.platforms import PLATFORMS
 
     async def look() -> About:
         async with aiohttp.ClientSession() as session:
-            return await Api(session, url, credentials, attempts=2).about()
+            return await PLATFORMS[platform].opened(session, url, credentials, attempts=2).about()
 
     return asyncio.run(look())
+
+
+def check_reaches_back(about: About, start: datetime) -> None:
+    """Raises Misconfigured when older orders are wanted than the shop's API gives."""
+    if about.days is None:
+        return
+    oldest = datetime.now(UTC) - timedelta(days=about.days)
+    if start < oldest:
+        raise Misconfigured(
+            f"{about.title} lets the app read the orders of the last {about.days} days only, and {start:%Y-%m-%d} is"
+            f" before. Add the scope read_all_orders to the app and install it again, or say --from {oldest:%Y-%m-%d}"
+            " or later"
+        )
 
 
 def check_currency(settings: Settings, about: About) -> None:
@@ -175,6 +245,34 @@ def check_currency(settings: Settings, about: About) -> None:
             f"{about.title} sells in {about.currency}, and {settings.home} is for {here}: amounts in two currencies"
             f" can't be added. Set INSIGHTS_CURRENCY={about.currency}, with a folder of its own (INSIGHTS_HOME)"
         )
+
+
+def subscribe(settings: Settings, connection: Connection, hooks: str | None) -> None:
+    """Have Shopify send what happens, or say why not, or how to have it. Blocks for some seconds."""
+    import asyncio
+
+    import aiohttp
+
+    from producers.connect.shopify.api import Api
+
+    if hooks is None:
+        runtime.say(
+            f"The shop is read every {counted(settings.connected_minutes, 'minute')}. To have orders within seconds,"
+            f" connect it again with --hooks and an https address of yours that leads to {settings.hooks_url}."
+        )
+        return
+    uri = f"{hooks.rstrip('/')}/hooks/shopify/{connection.name}"
+
+    async def ask() -> None:
+        async with aiohttp.ClientSession() as session:
+            await Api(session, connection.url, connection.credentials, attempts=2).subscribe(uri)
+
+    try:
+        asyncio.run(ask())
+    except InsightsError as problem:
+        runtime.say(f"No webhooks: {problem}. The shop is read without them.", style="bold red")
+        return
+    runtime.say(f"Shopify sends what becomes of orders to {uri}.")
 
 
 def say_webhooks(settings: Settings, connection: Connection) -> None:

@@ -46,13 +46,13 @@ class Again(Exception):
 class About:
     """What a shop is: its title, its currency, and how many orders it has.
 
-    ``oldest`` is from when on its API gives orders; None when it gives all.
+    ``days`` is of how many days its API gives orders; None when it gives all.
     """
 
     title: str
     currency: str
     orders: int
-    oldest: datetime | None = None
+    days: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

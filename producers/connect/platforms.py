@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Final, Protocol
 
 import aiohttp
 
-from producers.connect import woocommerce
+from producers.connect import shopify, woocommerce
 from producers.connect.agreement import Said
-from producers.connect.asking import Api, Pause
-from producers.connect.connections import Connection
+from producers.connect.asking import ATTEMPTS, Api, Pause
+from producers.connect.connections import Connection, Credentials
 from producers.connect.hearing import Heard
 from producers.connect.orders import Json, OrderState, Refund, Shop
 from schemas.errors import Misconfigured
@@ -23,9 +24,15 @@ class Platform(Protocol):
     def SIGNATURE(self) -> str: ...  # noqa: D102, N802
 
     def opened(
-        self, session: aiohttp.ClientSession, connection: Connection, *, attempts: int = ..., pause: Pause = ...
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        credentials: Credentials,
+        *,
+        attempts: int = ...,
+        pause: Pause = ...,
     ) -> Api:
-        """The connected shop's API."""
+        """The API of the shop at this address."""
 
     def read_order(self, body: bytes, shop: Shop) -> OrderState:
         """An order as the API or a webhook says it. Raises BadOrder naming the field."""
@@ -44,8 +51,21 @@ class Platform(Protocol):
 
 
 PLATFORMS: Final[Mapping[str, Platform]] = {
+    "shopify": shopify,
     "woocommerce": woocommerce,
 }
+
+
+def api_of(
+    connection: Connection,
+    session: aiohttp.ClientSession,
+    *,
+    attempts: int = ATTEMPTS,
+    pause: Pause = asyncio.sleep,
+) -> Api:
+    """A connected shop's API. Raises Misconfigured as ``platform_of``."""
+    opened = platform_of(connection).opened
+    return opened(session, connection.url, connection.credentials, attempts=attempts, pause=pause)
 
 
 def platform_of(connection: Connection) -> Platform:

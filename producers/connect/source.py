@@ -14,7 +14,7 @@ from producers.connect import connections, rereads
 from producers.connect.connections import Connection, Connections
 from producers.connect.intake import Intake
 from producers.connect.memory import FILE, Memory
-from producers.connect.platforms import platform_of
+from producers.connect.platforms import api_of
 from producers.connect.reader import Reader
 from producers.connect.receiver import Receiver
 from producers.runner import Run
@@ -98,7 +98,7 @@ class _Follower:
 
     def _follow(self, connection: Connection, session: aiohttp.ClientSession) -> None:
         every = (self._this.options.every or EVERY).total_seconds()
-        api = platform_of(connection).opened(session, connection)
+        api = api_of(connection, session)
         reader = Reader(
             connection, api, self._writer, folder=self._this.options.state, every_seconds=every, log=self._this.log
         )

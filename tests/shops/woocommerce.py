@@ -7,48 +7,26 @@ what it answers, in whole cents and never from the JSON, and misbehaves when it 
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hmac
 import json
 import random
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from aiohttp import web
 
+from tests.shops.serving import Day, Delivery, StandIn
 from tests.shops.woocommerce_orders import Order, Refunded, Sold, order_json, refund_json
 
 COUNTED = {"processing", "on-hold", "completed", "refunded", "packed"}  # the last is a shop's own
 Fault = Literal["429", "500", "503", "cut"]
 
 
-class Day(NamedTuple):
-    """The truth about a day, UTC, in cents."""
-
-    orders: int = 0
-    units: int = 0
-    gross: int = 0
-    discount: int = 0
-    shipping: int = 0
-    tax: int = 0
-    refunds: int = 0
-    refunded: int = 0
-
-
-class Delivery(NamedTuple):
-    """A webhook's request."""
-
-    order_id: int
-    body: bytes
-    headers: dict[str, str]
-
-
-class WooCommerce:
+class WooCommerce(StandIn):
     """The shop. Its methods are for tests, and may be called while it serves."""
 
     def __init__(self, *, seed: int = 1, currency: str = "EUR", now: datetime | None = None) -> None:
@@ -154,17 +132,6 @@ class WooCommerce:
             body = json.dumps({"id": order.id} if topic == "order.deleted" else order_json(order)).encode()
         return Delivery(order.id, body, self.signed(body, topic))
 
-    def as_they_arrive(
-        self, deliveries: list[Delivery], *, doubled: float = 0.2, dropped: float = 0.05
-    ) -> list[Delivery]:
-        """The deliveries in any order, with these shares of them sent twice or never."""
-        sent: list[Delivery] = []
-        for delivery in deliveries:
-            chance = self.random.random()
-            sent += [] if chance < dropped else [delivery] * (2 if chance > 1 - doubled else 1)
-        self.random.shuffle(sent)
-        return sent
-
     def signed(self, body: bytes, topic: str = "order.updated") -> dict[str, str]:
         digest = hmac.digest(self.webhook_secret.encode(), body, "sha256")
         return {
@@ -188,31 +155,6 @@ class WooCommerce:
         app.router.add_get(r"/wp-json/wc/v3/orders/{id:\d+}", self._order)
         app.router.add_get(r"/wp-json/wc/v3/orders/{id:\d+}/refunds", self._refunds)
         return app
-
-    @contextmanager
-    def serving(self) -> Iterator[WooCommerce]:
-        """A real server on loopback from here until it is left, in a thread of its own."""
-        loop, ready, stop = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
-
-        async def serve() -> None:
-            runner = web.AppRunner(self.application(), access_log=None, shutdown_timeout=0.2)
-            await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            ready.set()
-            await stop.wait()
-            await runner.cleanup()
-
-        thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
-        thread.start()
-        assert ready.wait(10)
-        try:
-            yield self
-        finally:
-            loop.call_soon_threadsafe(stop.set)
-            thread.join(10)
-            loop.close()
 
     @web.middleware
     async def _misbehave(self, request: web.Request, handler: Any) -> web.StreamResponse:

@@ -13,7 +13,7 @@ from typing import Final
 import aiohttp
 
 from producers.connect.asking import ATTEMPTS, Pause
-from producers.connect.connections import Connection
+from producers.connect.connections import Connection, Credentials
 from producers.connect.hearing import Heard, Kind
 from producers.connect.woocommerce.agreement import said_of
 from producers.connect.woocommerce.api import Api
@@ -26,10 +26,15 @@ PING: Final = re.compile(rb"webhook_id=\d+")
 
 
 def opened(
-    session: aiohttp.ClientSession, connection: Connection, *, attempts: int = ATTEMPTS, pause: Pause = asyncio.sleep
+    session: aiohttp.ClientSession,
+    url: str,
+    credentials: Credentials,
+    *,
+    attempts: int = ATTEMPTS,
+    pause: Pause = asyncio.sleep,
 ) -> Api:
-    """The connected shop's API."""
-    return Api(session, connection.url, connection.credentials, attempts=attempts, pause=pause)
+    """The API of the shop at this address."""
+    return Api(session, url, credentials, attempts=attempts, pause=pause)
 
 
 def is_ping(body: bytes) -> bool:

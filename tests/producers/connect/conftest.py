@@ -22,7 +22,7 @@ from aiohttp import web
 from producers.connect.connections import Connection, Credentials
 from producers.connect.intake import Intake
 from producers.connect.memory import FILE, Memory
-from producers.connect.platforms import platform_of
+from producers.connect.platforms import api_of
 from producers.connect.reader import Reader
 from producers.connect.receiver import Receiver
 from producers.publisher import Publisher
@@ -33,7 +33,9 @@ from producers.writer import Writer
 from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.registry import Registry
-from tests.shops.woocommerce import Day, WooCommerce
+from tests.shops.serving import Day
+from tests.shops.shopify import Shopify
+from tests.shops.woocommerce import WooCommerce
 
 LETTERS = catalogue.event("ops.dead_letter")
 
@@ -49,11 +51,18 @@ def connection_of(shop: WooCommerce, name: str, since: datetime) -> Connection:
     )
 
 
+def shopify_connection(shop: Shopify, name: str, since: datetime) -> Connection:
+    credentials = Credentials(key=shop.client_id, secret=shop.client_secret, webhook_secret=shop.client_secret)
+    return Connection(
+        name=name, platform="shopify", url=shop.url, since=since, credentials=credentials, guest_key=b"g" * 32
+    )
+
+
 @dataclass
 class Followed:
     """A shop that is followed: what a test may ask of it."""
 
-    shop: WooCommerce
+    shop: WooCommerce | Shopify
     connection: Connection
     writer: Writer[Intake]
     reader: Reader
@@ -63,7 +72,7 @@ class Followed:
 
     async def deliver(self, body: bytes, headers: dict[str, str] | None = None, to: str = "") -> int:
         """Post a webhook; the answer's status."""
-        url = f"{self.url}/hooks/woocommerce/{to or self.connection.name}"
+        url = f"{self.url}/hooks/{self.connection.platform}/{to or self.connection.name}"
         async with self.session.post(url, data=io.BytesIO(body), headers=headers or self.shop.signed(body)) as response:
             return response.status
 
@@ -74,7 +83,7 @@ class Followed:
 
 @asynccontextmanager
 async def following(
-    publisher: Publisher, folder: Path, connection: Connection, shop: WooCommerce
+    publisher: Publisher, folder: Path, connection: Connection, shop: WooCommerce | Shopify
 ) -> AsyncIterator[Any]:
     """The parts of one connected shop, from here until it is left. The reader reads when the test says."""
     this = Run(
@@ -87,7 +96,7 @@ async def following(
     writer = Writer(lambda: Intake(this, Memory(folder / FILE)))
     writing = asyncio.create_task(writer.run())
     async with aiohttp.ClientSession() as session:
-        api = platform_of(connection).opened(session, connection, pause=at_once)
+        api = api_of(connection, session, pause=at_once)
         reader = Reader(connection, api, writer, folder=folder, every_seconds=3600, log=this.log)
         receiver = Receiver(writer, lambda name: (connection, reader) if name == connection.name else None)
         server = web.AppRunner(receiver.application(), access_log=None, shutdown_timeout=0.2)

@@ -1,0 +1,54 @@
+"""Shopify: its GraphQL Admin API, its webhooks, and what its orders are here."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from producers.connect.asking import ATTEMPTS, Pause
+from producers.connect.connections import Connection, Credentials
+from producers.connect.hearing import Heard, Kind
+from producers.connect.orders import id_of, object_of
+from producers.connect.shopify.agreement import said_of
+from producers.connect.shopify.api import Api
+from producers.connect.shopify.orders import read_order, read_refund
+
+__all__ = ["SIGNATURE", "hear", "is_ping", "opened", "read_order", "read_refund", "said_of"]
+
+SIGNATURE: Final = "X-Shopify-Hmac-SHA256"
+TOPIC: Final = re.compile(r"(orders|refunds)/\w+")
+
+
+def opened(
+    session: aiohttp.ClientSession,
+    url: str,
+    credentials: Credentials,
+    *,
+    attempts: int = ATTEMPTS,
+    pause: Pause = asyncio.sleep,
+) -> Api:
+    """The API of the shop at this address."""
+    return Api(session, url, credentials, attempts=attempts, pause=pause)
+
+
+def is_ping(body: bytes) -> bool:
+    """Shopify signs all that it sends."""
+    return False
+
+
+def hear(headers: Mapping[str, str], body: bytes, connection: Connection) -> Heard:
+    """What a signed delivery says: which order something became of. Raises BadOrder when it has no order's number.
+
+    The app's secret signs for every shop that the app is in, so a delivery says of which one it is.
+    """
+    if headers.get("X-Shopify-Shop-Domain", "").casefold() != urlsplit(connection.url).netloc.casefold():
+        return Heard(Kind.FOREIGN)
+    topic = TOPIC.fullmatch(headers.get("X-Shopify-Topic", ""))
+    if topic is None:
+        return Heard(Kind.OTHER)
+    return Heard(Kind.NAMED, id_of(object_of(body), "id" if topic[1] == "orders" else "order_id"))
