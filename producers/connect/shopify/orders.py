@@ -228,14 +228,14 @@ def _returned(returns: Iterable[Sale]) -> dict[str, Any]:
 def _life(order: Json) -> dict[str, Any]:
     """When the order was paid, sent and cancelled, and what of it was paid by gift card."""
     charges = [each for each in list_of(order, "transactions") if each.get("status") == "SUCCESS"]
-    charges = [each for each in charges if each.get("kind") in CHARGES]
+    charges = [each for each in charges if str(each.get("kind")) in CHARGES]
     by_card = sum(_money(each, "transactions", "amountSet") for each in charges if each.get("gateway") == "gift_card")
     sent = [each for each in list_of(order, "fulfillments") if each.get("status") == "SUCCESS"]
     is_sent = order.get("displayFulfillmentStatus") == "FULFILLED"
     return {
         "gift_card_amount": CENT * by_card if by_card else None,
         "taxes_included": bool(order["taxesIncluded"]) if "taxesIncluded" in order else None,
-        "paid_at": _latest(charges, "processedAt") if order.get("displayFinancialStatus") in PAID else None,
+        "paid_at": _latest(charges, "processedAt") if str(order.get("displayFinancialStatus")) in PAID else None,
         "fulfilled_at": _latest(sent, "createdAt") if is_sent else None,
         "cancelled_at": _at(order, "cancelledAt") if order.get("cancelledAt") else None,
     }
