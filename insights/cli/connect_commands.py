@@ -137,9 +137,7 @@ def remove(name: ShopName) -> None:
 
     settings = load_settings()
     Connections(settings.producers_dir).remove(name)
-    runtime.say(
-        f"{name} is removed, and its credentials are destroyed. Delete its key and webhooks, or its app, there."
-    )
+    runtime.say(f"{name} is removed, and its credentials are destroyed. Delete its key and webhooks there, or its app.")
     if supervisor_process(settings) is None:
         return
     agree_command.note_shops(settings)

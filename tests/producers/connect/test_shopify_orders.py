@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from producers.connect.agreement import Sold
-from producers.connect.orders import BadOrder, Shop, head_of
-from producers.connect.shopify import read_order, read_refund, sold_in_shop
+from producers.connect.orders import BadOrder, Shop, head_of, stamped
+from producers.connect.shopify import read_order, read_refund, said_of
 from producers.connect.shopify.orders import returns_of
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
 from schemas.codec import Encoder
+from tests.producers.connect.conftest import days_of
 from tests.shops.shopify import Shopify
-from tests.shops.shopify_orders import order_json
+from tests.shops.shopify_orders import Order, order_json
 
 SHOP = Shop("bikes", b"k" * 32)
 PLACED = Encoder(ORDER_PLACED, 1, "EUR")
@@ -111,7 +112,7 @@ def test_gift_cards_and_tips_are_no_sales_and_an_order_of_nothing_else_is_none()
 
 def test_a_test_order_counts_nowhere() -> None:
     assert read_order(order(test=True), SHOP).record is None
-    assert sold_in_shop([order(test=True)]) == ({}, [])
+    assert said_of(order(test=True)).sold is None
 
 
 def test_a_cancelled_order_is_a_sale_and_a_return() -> None:
@@ -122,7 +123,7 @@ def test_a_cancelled_order_is_a_sale_and_a_return() -> None:
     assert state.record is not None
     assert (sums(state.record), state.refund_ids) == ((Decimal("10.00"), Decimal("0.00")), {"2"})
     assert state.record["cancelled_at"] == datetime(2026, 11, 29, 10, tzinfo=UTC)
-    assert sold_in_shop([body]) == ({"1001": Sold(AT.date(), Decimal("10.0"), Decimal("11.9"))}, [])
+    assert said_of(body)[:2] == ("1001", Sold(AT.date(), Decimal("10.0"), Decimal("11.9")))
 
 
 def test_what_an_edit_adds_is_sold_with_the_order_and_what_it_takes_out_is_returned() -> None:
@@ -215,6 +216,60 @@ def test_a_refund_that_gives_nothing_back_is_refused() -> None:
         refund(back("3.0", lineType="ADJUSTMENT", quantity=None))
 
 
+def live(shop: Shopify, chance: Random) -> None:
+    """Some days of the shop."""
+    for _ in range(chance.randint(1, 25)):
+        shop.now += timedelta(hours=chance.choice([0, 1, 20]))
+        step, placed = chance.random(), list(shop.orders.values())
+        if step < 0.4 or not placed:
+            shop.place()
+        elif step < 0.55:
+            shop.edit(chance.choice(placed))
+        elif step < 0.7:
+            shop.refund(chance.choice(placed), whole=chance.random() < 0.3)
+        elif step < 0.8:
+            shop.cancel(chance.choice(placed))
+        elif step < 0.9:
+            shop.pay(chance.choice(placed))
+        else:
+            shop.send(chance.choice(placed))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_shops_events_add_up_to_its_own_days_and_to_what_it_says_of_each_order(seed: int) -> None:
+    shop = Shopify(seed=seed)
+    live(shop, Random(seed))
+    orders: list[dict[str, Any]] = []
+    refunds: list[dict[str, Any]] = []
+    for placed in shop.orders.values():
+        found = whole(placed)
+        body = json.dumps(found).encode()
+        state, said = read_order(body, SHOP), said_of(body)
+        if state.record is None:
+            assert said.sold is None
+            continue
+        record = stamped(state.record, SHOP, state.order_id, 1, state.digest)
+        PLACED.encode(record)
+        bodies = [json.dumps(each).encode() for each in found["agreements"] if returns_of(each)]
+        paid_back = [read_refund(each, state.order_id, head_of(record), SHOP) for each in bodies]
+        assert {refund.refund_id for refund in paid_back} == state.refund_ids
+        for refund in paid_back:
+            REFUNDED.encode(refund.record)
+        gross, discount = sums(record)
+        amount = sum((refund.record["amount"] for refund in paid_back), Decimal(0))
+        assert said.sold == Sold(record["occurred_at"].date(), gross - discount, amount)
+        orders.append(record)
+        refunds += [refund.record for refund in paid_back]
+    assert days_of(orders, refunds) == shop.days()
+
+
+def whole(placed: Order) -> dict[str, Any]:
+    """An order as our reader has it, with all its agreements and their sales."""
+    found = order_json(placed, agreements=50, sales=50)
+    edges = found["agreements"]["edges"]
+    return {**found, "agreements": [{**each["node"], "sales": each["node"]["sales"]["nodes"]} for each in edges]}
+
+
 def test_no_json_does_more_than_be_refused() -> None:
     """Values of an order's JSON are replaced by others, anywhere in it."""
     shop, chance = Shopify(seed=5), Random(5)
@@ -223,12 +278,10 @@ def test_no_json_does_more_than_be_refused() -> None:
         placed = shop.place()
         if chance.random() < 0.5:
             shop.refund(placed, whole=True)
-        found = order_json(placed, agreements=50, sales=50)
-        edges = found["agreements"]["edges"]
-        found["agreements"] = [{**each["node"], "sales": each["node"]["sales"]["nodes"]} for each in edges]
+        found = whole(placed)
         _spoil(found, chance, odd)
         body = json.dumps(found).encode()
-        sold_in_shop([body])
+        said_of(body)
         try:
             state = read_order(body, SHOP)
             bodies = [json.dumps(each).encode() for each in found["agreements"] if returns_of(each)]
