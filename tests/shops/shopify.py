@@ -160,7 +160,12 @@ class Shopify(StandIn):
         return self.delivery_of(order.id, topic)
 
     def delivery_of(self, order_id: int, topic: str = "orders/delete") -> Delivery:
-        body = json.dumps({"order_id" if topic.startswith("refunds/") else "id": order_id}).encode()
+        said: dict[str, Any] = {"id": order_id}
+        if topic == "refunds/create":
+            said = {"order_id": order_id}
+        elif topic == "orders/edited":
+            said = {"order_edit": {"id": 78_912_328, "order_id": order_id}}
+        body = json.dumps(said).encode()
         return Delivery(order_id, body, self.signed(body, topic))
 
     def signed(self, body: bytes, topic: str = "orders/updated") -> dict[str, str]:

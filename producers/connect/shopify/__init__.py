@@ -22,6 +22,7 @@ __all__ = ["SIGNATURE", "hear", "is_ping", "opened", "read_order", "read_refund"
 
 SIGNATURE: Final = "X-Shopify-Hmac-SHA256"
 TOPIC: Final = re.compile(r"(orders|refunds)/\w+")
+OF_AN_ORDER: Final = ("orders/edited", "refunds/create")  # what they are of has a number of its own
 
 
 def opened(
@@ -48,7 +49,10 @@ def hear(headers: Mapping[str, str], body: bytes, connection: Connection) -> Hea
     """
     if headers.get("X-Shopify-Shop-Domain", "").casefold() != urlsplit(connection.url).netloc.casefold():
         return Heard(Kind.FOREIGN)
-    topic = TOPIC.fullmatch(headers.get("X-Shopify-Topic", ""))
-    if topic is None:
+    topic = headers.get("X-Shopify-Topic", "")
+    if TOPIC.fullmatch(topic) is None:
         return Heard(Kind.OTHER)
-    return Heard(Kind.NAMED, id_of(object_of(body), "id" if topic[1] == "orders" else "order_id"))
+    said = object_of(body)
+    if topic == "orders/edited":
+        said = said["order_edit"] if isinstance(said.get("order_edit"), dict) else {}
+    return Heard(Kind.NAMED, id_of(said, "order_id" if topic in OF_AN_ORDER else "id"))

@@ -50,7 +50,8 @@ FIELD: Final[Mapping[By, str]] = {"date": "processedAt", "modified": "updatedAt"
 FILTER: Final[Mapping[By, str]] = {"date": "processed_at", "modified": "updated_at"}
 SORT: Final[Mapping[By, str]] = {"date": "PROCESSED_AT", "modified": "UPDATED_AT"}
 TOPICS: Final = {
-    **{f"ORDERS_{what}": "id" for what in ("CREATE", "UPDATED", "CANCELLED", "PAID", "FULFILLED", "EDITED", "DELETE")},
+    **{f"ORDERS_{what}": "id" for what in ("CREATE", "UPDATED", "CANCELLED", "PAID", "FULFILLED", "DELETE")},
+    "ORDERS_EDITED": "order_edit",
     "REFUNDS_CREATE": "order_id",
 }
 MAKE_NEW: Final = "Its client ID and secret are in the Dev Dashboard (dev.shopify.com), under Settings of the app"
@@ -104,7 +105,8 @@ class Api:
     async def about(self) -> About:
         """Raises Misconfigured when there is no shop at the address, ShopRefuses, or ShopAway."""
         said = await self._answer(queries.ABOUT, {})
-        scopes = {each["handle"] for each in said["currentAppInstallation"]["accessScopes"]}
+        granted = {each["handle"] for each in said["currentAppInstallation"]["accessScopes"]}
+        scopes = granted | {each.replace("write_", "read_", 1) for each in granted}
         if missing := {"read_orders", "read_customers"} - scopes:
             raise ShopRefuses(
                 f"the app may not read what is needed: it has no {' and no '.join(sorted(missing))}. Add that to the"

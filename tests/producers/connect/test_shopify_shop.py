@@ -53,6 +53,7 @@ def live(shop: Shopify, random: Random, steps: int) -> list[Delivery]:
                 shop.send(order)
             elif step < 0.75:
                 shop.edit(order)
+                topic = "orders/edited"
             elif step < 0.88:
                 shop.refund(order, whole=random.random() < 0.3)
                 topic = "refunds/create"
@@ -142,6 +143,8 @@ def test_what_cannot_be_read_is_a_dead_letter_with_its_bytes_and_the_reader_goes
             await followed.reader.catch_up()
             for body in (b"not JSON", b'{"id": "all"}'):
                 assert await followed.deliver(body, shopify.signed(body)) == 200
+            edited = b'{"order_edit": [7]}'
+            assert await followed.deliver(edited, shopify.signed(edited, "orders/edited")) == 200
             assert await followed.deliver(*shopify.delivery(shopify.place(is_test=False, lines=1))[1:]) == 200
             await followed.reader.read_wanted()
 
@@ -151,7 +154,8 @@ def test_what_cannot_be_read_is_a_dead_letter_with_its_bytes_and_the_reader_goes
     assert any(body == b'{"id": "all"}' for body in letters.values())
     (said,) = [body for reason, body in letters.items() if reason.startswith("processedAt is 'yesterday'")]
     assert json.loads(said)["id"] == f"gid://shopify/Order/{spoilt.id}"
-    assert len(letters) == 4
+    assert any(body == b'{"order_edit": [7]}' for body in letters.values())
+    assert len(letters) == 5
     assert any("USD" in reason for reason in letters)
 
 
