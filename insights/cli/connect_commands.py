@@ -42,6 +42,13 @@ Hooks = Annotated[
     str | None,
     typer.Option("--hooks", metavar="URL", help="An https address of yours that leads to the receiver of webhooks."),
 ]
+OrdersFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file of orders.")]
+OrdersMapping = Annotated[
+    Path,
+    typer.Option(
+        metavar="FILE|NAME|auto", help="A TOML column mapping, the name of a built-in one, or auto to detect it."
+    ),
+]
 ShopName = Annotated[str, typer.Argument(metavar="NAME", help="Its name in `insights connect list`.")]
 
 
@@ -79,6 +86,29 @@ def shopify(
     connection = connect(settings, "shopify", where, secrets, since, name)
     subscribe(settings, connection, hooks)
     follow(settings)
+
+
+@app.command()
+def csv(file: OrdersFile, mapping: OrdersMapping = Path("auto")) -> None:
+    """Start the stack with the orders of a file that a shop's software exported, instead of the synthetic shop's.
+
+    Says which software's export it is, and asks whether that is right.
+
+    Example: insights connect csv orders.csv
+    """
+    from insights.cli.main import up
+    from insights.stack.states import supervisor_process
+
+    settings = load_settings()
+    check_has_no_synthetic_past(settings)
+    if not file.expanduser().is_file():
+        raise Misconfigured(f"{file} is not a file; give the file of orders that the shop's software exported")
+    if supervisor_process(settings) is not None:
+        raise Misconfigured(
+            "the stack runs already. `insights produce orders --from-file FILE --mapping auto` adds the file's orders"
+            " to what it shows; to show them alone, choose another folder with INSIGHTS_HOME"
+        )
+    up(history=str(file.expanduser()), mapping=mapping)
 
 
 def connect(

@@ -44,7 +44,7 @@ def test_the_commands_are_those_of_the_readme() -> None:
         *("replay list", "replay show", "replay explain", "replay late", "replay cancel"),
         *("alerts check", "alerts list", "alerts test", "export tableau"),
         *("collect add", "collect list", "collect remove"),
-        *("connect shopify", "connect woocommerce", "connect list", "connect remove", "agree"),
+        *("connect csv", "connect shopify", "connect woocommerce", "connect list", "connect remove", "agree"),
         *("flink submit", "flink list", "flink stop", "flink savepoint"),
     }
 

@@ -245,6 +245,16 @@ def test_what_is_wrong_is_said_at_once_and_nothing_is_kept(
     assert names(settings.producers_dir) == []
 
 
+def test_an_order_file_is_looked_at_before_anything_starts(run: Callable[..., Result], tmp_path: Path) -> None:
+    missing = run("connect", "csv", str(tmp_path / "orders.csv"))
+    assert missing.exit_code == 1
+    assert "orders.csv is not a file" in " ".join(missing.stderr.split())
+    (tmp_path / "orders.csv").write_text("colour,weight\nred,3\n")
+    unknown = run("connect", "csv", str(tmp_path / "orders.csv"))
+    assert unknown.exit_code == 1
+    assert "mapping" in unknown.stderr
+
+
 def test_a_shop_in_another_currency_is_refused(run: Callable[..., Result], shop: WooCommerce, tmp_path: Path) -> None:
     shop.currency = "USD"
     asked = ("connect", "woocommerce", "--url", shop.url, "--credentials", key_file(shop, tmp_path))
