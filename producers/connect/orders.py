@@ -27,6 +27,7 @@ GONE: Final = {
 }
 AMOUNT: Final = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,10}))?")
 CENT: Final = Decimal("0.01")
+LONGEST_ID: Final = 100
 Json = Mapping[str, Any]
 
 
@@ -71,6 +72,8 @@ class Refund(NamedTuple):
 
 def deleted_id(body: bytes) -> str | None:
     """The order's id when the body says no more than that, as it does of one that was deleted."""
+    if len(body) > LONGEST_ID:  # most bodies are orders, and are read once
+        return None
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):

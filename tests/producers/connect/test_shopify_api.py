@@ -83,6 +83,14 @@ def test_orders_come_in_the_order_of_their_time_whatever_their_number(shop: Shop
     assert shop.asked["token"] == 2  # one for each reading
 
 
+def test_a_list_that_is_longer_than_shopify_pages_through_is_read_from_its_last_time(
+    shop: Shopify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("producers.connect.shopify.api.MOST_OF_A_LIST", 40)
+    placed = {shop.place(at=NOW - timedelta(minutes=i // 60)).id for i in range(150)}
+    assert set(ids(shop)) == placed
+
+
 def test_a_list_that_shifts_while_it_is_read_loses_nothing(shop: Shopify) -> None:
     placed = [shop.place(at=NOW - timedelta(minutes=200 - i)) for i in range(200)]
     steps = iter(range(1, 100))
