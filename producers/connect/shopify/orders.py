@@ -37,11 +37,11 @@ from producers.connect.orders import (
     object_of,
     shown,
     text_of,
+    time_of,
     units_of,
 )
 from producers.order_file.records import order_lines
 from producers.order_file.rows import Line, spread
-from schemas.binary import EPOCH, MILLISECOND
 
 GID: Final = re.compile(r"gid://shopify/\w+/(\d{1,19})")
 NO_SALE: Final = frozenset(("GIFT_CARD", "TIP"))
@@ -237,7 +237,7 @@ def _life(order: Json) -> dict[str, Any]:
         "taxes_included": bool(order["taxesIncluded"]) if "taxesIncluded" in order else None,
         "paid_at": _latest(charges, "processedAt") if str(order.get("displayFinancialStatus")) in PAID else None,
         "fulfilled_at": _latest(sent, "createdAt") if is_sent else None,
-        "cancelled_at": _at(order, "cancelledAt") if order.get("cancelledAt") else None,
+        "cancelled_at": time_of(order, "cancelledAt"),
     }
 
 
@@ -267,11 +267,7 @@ def _region(order: Json) -> str:
 
 
 def _latest(items: Iterable[Json], name: str) -> datetime | None:
-    return max((_at(each, name) for each in items if each.get(name)), default=None)
-
-
-def _at(source: Json, name: str) -> datetime:
-    return EPOCH + millis_of(source, name) * MILLISECOND
+    return max((at for each in items if (at := time_of(each, name))), default=None)
 
 
 def _money(item: Json, where: str, name: str) -> int:

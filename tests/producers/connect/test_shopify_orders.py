@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from producers.connect.agreement import Sold
-from producers.connect.orders import BadOrder, Shop, head_of, stamped
+from producers.connect.orders import BadOrder, Shop, head_of, stamped, stamped_refund
 from producers.connect.shopify import read_order, read_refund, said_of
 from producers.connect.shopify.orders import returns_of
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
@@ -259,7 +259,7 @@ def test_any_shops_events_add_up_to_its_own_days_and_to_what_it_says_of_each_ord
         amount = sum((refund.record["amount"] for refund in paid_back), Decimal(0))
         assert said.sold == Sold(record["occurred_at"].date(), gross - discount, amount)
         orders.append(record)
-        refunds += [refund.record for refund in paid_back]
+        refunds += [stamped_refund(refund.record, SHOP, refund.refund_id, 1) for refund in paid_back]
     assert days_of(orders, refunds) == shop.days()
 
 
