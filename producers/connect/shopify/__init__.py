@@ -1,4 +1,7 @@
-"""Shopify: its GraphQL Admin API, its webhooks, and what its orders are here."""
+"""Shopify: its GraphQL Admin API, its webhooks, and what its orders are here.
+
+It must not know any other platform.
+"""
 
 from __future__ import annotations
 
