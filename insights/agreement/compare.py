@@ -35,18 +35,23 @@ DAYS: Final = 60
 OVERLAP: Final = timedelta(minutes=5)  # a reading that is due may take so long
 PAUSES_SECONDS: Final = (1.0, 3.0, 9.0)
 SALES: Final = """
-with orders as (
-    select order_id, min(occurred_at) as placed_at, sum(sales_amount) as sales
+with lines as (
+    select order_id, sum(sales_amount) as sales
     from events.order_lines where {asked} and occurred_at >= %(since)s
     group by order_id
+),
+
+charges as (
+    select order_id, occurred_at as placed_at, shipping_amount as shipping, tax_amount as tax
+    from events.orders where {asked} and occurred_at >= %(since)s
 ),
 
 paid_back as (
     select order_id, sum(amount) as refunds from events.refunds where {asked} group by order_id
 )
 
-select order_id, (placed_at at time zone 'UTC')::date, sales, coalesce(refunds, 0)
-from orders left join paid_back using (order_id)
+select order_id, (placed_at at time zone 'UTC')::date, sales, shipping, tax, coalesce(refunds, 0)
+from charges inner join lines using (order_id) left join paid_back using (order_id)
 """
 """By order its day and its measures, in the order of the fields of ``Sold``."""
 OF_A_SHOP: Final = "order_id ~ %(ids)s"

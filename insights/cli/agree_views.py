@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from insights.cli.terminal_table import Column, TerminalTable
-from producers.connect.agreement import MEASURES, Agreement, Difference, Totals
+from producers.connect.agreement import MEASURES, Agreement, Difference, Sold, Totals
 from schemas.plural import counted
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ def days_apart(found: Agreement) -> Days:
 
 def days_table(days: Days) -> TerminalTable:
     """Each day with the shop's totals and ours."""
-    names = ("orders", *MEASURES)
+    apart = [i for i in range(len(MEASURES)) if any(a.measures[i] != b.measures[i] for a, b in days.values())]
+    names = ("orders", *(MEASURES[i] for i in apart))
     sheet = TerminalTable(
         "days that differ", Column(), *(Column(name=name, right=True) for name in names), note="the shop's total / ours"
     )
     for day, (there, here) in days.items():
-        sums = [f"{there.orders:,} / {here.orders:,}"]
-        sums += [f"{a:,.2f} / {b:,.2f}" for a, b in zip(there.measures, here.measures, strict=True)]
-        sheet.add(f"{day:%Y-%m-%d}", *sums)
+        sums = [f"{there.measures[i]:,.2f} / {here.measures[i]:,.2f}" for i in apart]
+        sheet.add(f"{day:%Y-%m-%d}", f"{there.orders:,} / {here.orders:,}", *sums)
     return sheet
 
 
@@ -43,12 +43,23 @@ def orders_table(differences: Sequence[Difference]) -> TerminalTable:
         "orders that differ",
         *(Column(), Column(name="differs"), Column(name="in the shop", right=True), Column(name="here", right=True)),
         Column(name="known of it", flows=True),
-        note=f"and {more:,} more" if more > 0 else "sales, without tax and shipping",
+        note=f"and {more:,} more" if more > 0 else "what differs of it; sales where a side is missing",
     )
     for one in differences[:SHOWN]:
-        sides = (f"{side.sales:,.2f}" if side else "–" for side in (one.there, one.here))
-        sheet.add(one.order_id, one.what, *sides, f"pending: {one.why}" if one.is_pending else one.why)
+        sheet.add(
+            one.order_id,
+            one.what,
+            *(_side(one, side) for side in (one.there, one.here)),
+            f"pending: {one.why}" if one.is_pending else one.why,
+        )
     return sheet
+
+
+def _side(one: Difference, side: Sold | None) -> str:
+    if side is None:
+        return "–"
+    names = one.what.split(", ") if one.there and one.here else ["sales"]
+    return " ".join(f"{getattr(side, name):,.2f}" if name in MEASURES else str(side.day) for name in names)
 
 
 def tally(found: Agreement) -> str:

@@ -34,11 +34,13 @@ class Sold(NamedTuple):
     A measure is a field here, its value in each platform's ``said_of``, and a column of SALES in
     insights/agreement/compare.py: everything else follows from this list.
 
-    Sales are without tax and shipping and before refunds; refunds are with both.
+    Sales and shipping are without tax, and all but the refunds are before refunds; refunds are with tax and shipping.
     """
 
     day: date
     sales: Decimal
+    shipping: Decimal
+    tax: Decimal
     refunds: Decimal
 
 

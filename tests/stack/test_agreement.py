@@ -21,7 +21,7 @@ from insights.agreement.repair import counted_by, doubts, repair
 from insights.cli import agree_command
 from insights.cli.agree_views import days_apart, verdict
 from insights.settings import PROJECT, Settings
-from producers.connect.agreement import Agreement, Difference, Sold
+from producers.connect.agreement import MEASURES, Agreement, Difference, Sold
 from producers.connect.asking import ShopAway
 from producers.connect.connections import Connection, Connections, Credentials
 from producers.connect.memory import FILE, Known, Memory, Position
@@ -67,8 +67,8 @@ def database(new_database: Callable[[], str]) -> str:
 def postgres(database: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(
-            "truncate versions.order_lines_v1, versions.refunds_v1, ops.late_events, ops.connected_shops,"
-            " ops.agreement_runs, ops.agreement_days, ops.agreement_orders"
+            "truncate versions.order_lines_v1, versions.orders_v1, versions.refunds_v1, ops.late_events,"
+            " ops.connected_shops, ops.agreement_runs, ops.agreement_days, ops.agreement_orders"
         )
         yield connection
 
@@ -102,7 +102,14 @@ def count(postgres: psycopg.Connection[Any], order: Order) -> None:
     order_id = f"{NAME}-{order.id}"
     sale = Decimal(order.goods) / 100
     postgres.execute("delete from versions.order_lines_v1 where order_id = %s", (order_id,))
+    postgres.execute("delete from versions.orders_v1 where order_id = %s", (order_id,))
     postgres.execute("delete from versions.refunds_v1 where order_id = %s", (order_id,))
+    charges = (Decimal(order.shipping) / 100, Decimal(order.tax) / 100)
+    postgres.execute(
+        "insert into versions.orders_v1 (event_id, occurred_at, source, order_id, customer_id, region, currency,"
+        " channel, shipping_amount, tax_amount) values (%s, %s, %s, %s, 'c', 'DE', 'EUR', 'web', %s, %s)",
+        (order_id, order.created, NAME, order_id, *charges),
+    )
     postgres.execute(
         "insert into versions.order_lines_v1 (event_id, line, occurred_at, order_id, customer_id, region, currency,"
         " channel, product_id, category, quantity, unit_price, discount_amount, sales_amount)"
@@ -146,10 +153,12 @@ def test_a_shop_that_agrees_is_recorded_with_the_totals_of_every_day(
     record.note(postgres, done)
     assert noted(postgres) == [("equal", 230, 0, 0, 0)]
     days = postgres.execute("select day, measure, in_shop, here from ops.agreement_days").fetchall()
-    assert len(days) == 3 * len(done.agreement.days())
+    assert len(days) == 5 * len(done.agreement.days())
     assert all(there == ours for _, _, there, ours in days)
-    sums = {name: sum(row[2] for row in days if row[1] == name) for name in ("orders", "sales", "refunds")}
+    sums = {name: sum(row[2] for row in days if row[1] == name) for name in ("orders", *MEASURES)}
     assert sums["sales"] == Decimal(sum(order.goods for order in shop.orders.values())) / 100
+    assert sums["shipping"] == Decimal(sum(order.shipping for order in shop.orders.values())) / 100
+    assert sums["tax"] == Decimal(sum(order.tax for order in shop.orders.values())) / 100
     assert sums["refunds"] == Decimal(sum(r.amount for order in shop.orders.values() for r in order.refunds)) / 100
     assert sums["orders"] == 230
 
@@ -281,7 +290,7 @@ def test_a_shop_whose_history_is_being_read_is_not_compared_and_keeps_no_other(
 
 def test_only_what_differs_of_an_order_is_read_again_and_not_what_is_late() -> None:
     day = datetime(2026, 11, 20, tzinfo=UTC).date()
-    sold = Sold(day, Decimal(10), Decimal(0))
+    sold = Sold(day, Decimal(10), Decimal(5), Decimal(2), Decimal(0))
 
     def differs(there: Sold | None, here: Sold | None, cause: Any = "missed") -> Difference:
         return Difference(order_id="7", there=there, here=here, cause=cause)
@@ -312,7 +321,7 @@ def test_a_repair_where_nothing_reads_the_shop_says_so(
 
 def test_late_orders_are_counted_once_their_day_is_final(here: Here) -> None:
     now = datetime(2026, 11, 20, 12, tzinfo=UTC)
-    sold = Sold((now - 2 * DAY).date(), Decimal(10), Decimal(0))
+    sold = Sold((now - 2 * DAY).date(), Decimal(10), Decimal(5), Decimal(2), Decimal(0))
     old, new = (Difference(order_id="7", there=each, here=None) for each in (sold, sold._replace(day=now.date())))
     assert counted_by(here, [old], now) == now + timedelta(hours=1)
     assert counted_by(here, [old, new], now) == datetime(2026, 11, 22, 1, tzinfo=UTC)
@@ -364,8 +373,8 @@ def test_the_page_shows_the_newest_comparison_of_each_shop_and_what_to_do(
     assert {row["order_id"] for row in shown["orders"]} == {str(edited.id), str(lost.id)}
     assert all("not read since it was changed" in row["known"] for row in shown["orders"])
     sides = {row["order_id"]: row["sides"] for row in shown["orders"]}
-    assert sides[str(lost.id)].endswith(", tables none")
-    assert re.fullmatch(r"shop [0-9.]+( less [0-9.]+)?, tables [0-9.]+( less [0-9.]+)?", sides[str(edited.id)])
+    assert re.fullmatch(r"sales: shop [0-9.]+, tables none", sides[str(lost.id)])
+    assert re.fullmatch(r"sales: shop [0-9.]+, tables [0-9.]+", sides[str(edited.id)])
     assert on_the_page(postgres, "accessories")["days"] == []
     record.note_failure(postgres, NAME, datetime.now(UTC), "it answered 503")
     failed = on_the_page(postgres, NAME)

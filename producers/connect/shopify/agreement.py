@@ -24,18 +24,22 @@ def said_of(body: bytes) -> Said:
 
 def _sold(order: Mapping[str, Any]) -> Sold | None:
     """None of an order of nothing but gift cards and tips."""
-    sales, refunds, goods = NOTHING, NOTHING, 0
+    sales, shipping, taxes, refunds, goods = NOTHING, NOTHING, NOTHING, NOTHING, 0
     for agreement in order["agreements"]:
         for sale in agreement["sales"]:
-            if sale["lineType"] in ("GIFT_CARD", "TIP"):
+            if sale["lineType"] == "GIFT_CARD":
                 continue
             total, tax = (Decimal(sale[name]["shopMoney"]["amount"]) for name in ("totalAmount", "totalTaxAmount"))
             if sale["actionType"] == "RETURN" or total < 0:
-                refunds -= total
-            elif sale["lineType"] in ("PRODUCT", "ADJUSTMENT"):
+                refunds -= NOTHING if sale["lineType"] == "TIP" else total
+                continue
+            taxes += tax
+            if sale["lineType"] in ("PRODUCT", "ADJUSTMENT"):
                 sales += total - tax
                 goods += 1
+            elif sale["lineType"] == "SHIPPING":
+                shipping += total - tax
     if not goods:
         return None
     placed = datetime.fromisoformat(order["processedAt"]).astimezone(UTC)
-    return Sold(placed.date(), sales, refunds)
+    return Sold(placed.date(), sales, shipping, taxes, refunds)

@@ -28,7 +28,7 @@ def said_of(body: bytes) -> Said:
 def _sold(order: Mapping[str, Any]) -> Sold:
     total, tax, shipping = (Decimal(order[name]) for name in ("total", "total_tax", "shipping_total"))
     paid_back = sum((abs(Decimal(refund["total"])) for refund in order.get("refunds", ())), NOTHING)
-    return Sold(_utc(order["date_created_gmt"]).date(), total - tax - shipping, paid_back)
+    return Sold(_utc(order["date_created_gmt"]).date(), total - tax - shipping, shipping, tax, paid_back)
 
 
 def _utc(text: str) -> datetime:

@@ -52,7 +52,12 @@ def ours_of(shop: WooCommerce) -> dict[str, Sold]:
             for r in order.refunds
         ]
         sales = sum(each["quantity"] * each["unit_price"] - each["discount_amount"] for each in state.record["lines"])
-        found[str(order.id)] = Sold(state.record["occurred_at"].date(), sales, sum(refunds, Decimal(0)))
+        found[str(order.id)] = Sold(
+            state.record["occurred_at"].date(),
+            sales,
+            *(state.record[name] for name in ("shipping_amount", "tax_amount")),
+            sum(refunds, Decimal(0)),
+        )
     return found
 
 

@@ -129,6 +129,8 @@ def test_a_thousand_disagreements_are_repaired_but_those_that_the_log_can_not_ta
             record["order_id"].removeprefix(f"{name}-"): Sold(
                 record["occurred_at"].date(),
                 sum(each["quantity"] * each["unit_price"] - each["discount_amount"] for each in record["lines"]),
+                record["shipping_amount"],
+                record["tax_amount"],
                 sum((r["amount"] for r in refunds if r["order_id"] == record["order_id"]), Decimal(0)),
             )
             for record in standing(kept)

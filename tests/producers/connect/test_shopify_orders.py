@@ -123,7 +123,7 @@ def test_a_cancelled_order_is_a_sale_and_a_return() -> None:
     assert state.record is not None
     assert (sums(state.record), state.refund_ids) == ((Decimal("10.00"), Decimal("0.00")), {"2"})
     assert state.record["cancelled_at"] == datetime(2026, 11, 29, 10, tzinfo=UTC)
-    assert said_of(body)[:2] == ("1001", Sold(AT.date(), Decimal("10.0"), Decimal("11.9")))
+    assert said_of(body)[:2] == ("1001", Sold(AT.date(), Decimal("10.0"), Decimal(0), Decimal("1.9"), Decimal("11.9")))
 
 
 def test_what_an_edit_adds_is_sold_with_the_order_and_what_it_takes_out_is_returned() -> None:
@@ -257,7 +257,8 @@ def test_any_shops_events_add_up_to_its_own_days_and_to_what_it_says_of_each_ord
             REFUNDED.encode(refund.record)
         gross, discount = sums(record)
         amount = sum((refund.record["amount"] for refund in paid_back), Decimal(0))
-        assert said.sold == Sold(record["occurred_at"].date(), gross - discount, amount)
+        charges = (record["shipping_amount"], record["tax_amount"])
+        assert said.sold == Sold(record["occurred_at"].date(), gross - discount, *charges, amount)
         orders.append(record)
         refunds += [stamped_refund(refund.record, SHOP, refund.refund_id, 1) for refund in paid_back]
     assert days_of(orders, refunds) == shop.days()
