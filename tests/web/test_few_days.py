@@ -15,7 +15,7 @@ pytestmark = needs_browser
 FOLDER = PROJECT / "dashboards"
 NAMES = Folder(FOLDER / "sales_overview.yaml").names
 ALL_TIME = "range=73000+days&period=73000+days"
-# Its steps are shorter than a day; it has the later days on which orders are fulfilled and refunded; no shop is connected.
+# Its steps are shorter than a day; it has the later days of refunds; no shop is connected.
 ELSEWHERE = {("sales_overview", "sales_over_time"), ("orders", "by_day"), ("agreement", "sales_by_day")}
 DRAWN = """
 const marks = (card, kind) => [...document.querySelectorAll(`.st-key-card-${card} svg .mark-${kind} path`)]
