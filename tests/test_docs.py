@@ -41,6 +41,11 @@ def test_a_link_leads_somewhere(path: Path) -> None:
     assert missing == []
 
 
+def test_a_decision_has_a_number_of_its_own() -> None:
+    names = sorted(path.name for path in (PROJECT / "docs" / "decisions").iterdir())
+    assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
+
+
 def test_the_readme_lists_every_setting_with_its_default() -> None:
     rows = dict(re.findall(r"^\| `(INSIGHTS_\w+)` \| ([^|]+) \|", (PROJECT / "README.md").read_text(), re.MULTILINE))
     fields = {Settings.variable(name): field.default for name, field in Settings.model_fields.items()}

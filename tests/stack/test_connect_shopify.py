@@ -82,6 +82,14 @@ def test_a_shopify_shop_beside_a_woocommerce_one_has_its_own_totals_and_both_agr
                     what=f"{name} agrees",
                     every=0.5,
                 )
+            shopify.edit(placed[4])  # and no delivery of any of this arrives
+            shopify.refund(placed[6])
+            shopify.delete(placed[7])
+            apart = RUNNER.invoke(app, ["agree", other])
+            assert (apart.exit_code, f"{other} does not agree" in apart.stdout) == (1, True), apart.output
+            repaired = RUNNER.invoke(app, ["agree", other, "--repair"])
+            assert repaired.exit_code == 0, repaired.output
+            assert "after: 0 differ, 0 pending." in " ".join(repaired.stdout.split())
         finally:
             outputs += [RUNNER.invoke(app, ["connect", "remove", name]) for name in (one, other)]
     assert files_with(stack.home, shopify.client_secret, *shopify.tokens) == []
