@@ -200,25 +200,13 @@ def _joined(
         *(sql.SQL("{} as {}").format(sql.Identifier("h", n), sql.Identifier(f"here.{n}")) for n in measures(a)),
         *(sql.SQL("{} as {}").format(sql.Identifier("t", n), sql.Identifier(f"there.{n}")) for n in measures(a)),
     ]
-    excluded = (
-        sql.SQL("exists (select 1 from {} as x where {})").format(
-            name_of(touched),
-            sql.SQL(" and ").join(
-                sql.SQL("{} = coalesce({}, {})").format(
-                    sql.Identifier("x", n), sql.Identifier("h", n), sql.Identifier("t", n)
-                )
-                for n in a.key
-            ),
-        )
-        if touched
-        else sql.SQL("false")
-    )
+    excluded: sql.Composable = sql.SQL("x.is_touched is true" if touched else "false")
     if touched and touched_from:
         moment = sql.SQL("coalesce({}, {})").format(sql.Identifier("h", a.moment), sql.Identifier("t", a.moment))
         excluded = sql.SQL("({} >= {} and {})").format(moment, sql.Literal(touched_from), excluded)
     return sql.SQL(
         "select {columns}, h.is_there is true as here, t.is_there is true as there, {same} as is_same,"
-        " {excluded} as is_excluded from {left} full outer join {right} on {on}"
+        " {excluded} as is_excluded from {left} full outer join {right} on {on}{left_out}"
     ).format(
         columns=sql.SQL(", ").join(columns),
         same=same(a, "h", "t", measures(a)),
@@ -226,6 +214,19 @@ def _joined(
         left=side(here, "h"),
         right=side(there, "t"),
         on=key_join(a, "h", "t"),
+        left_out=_touched(a, touched) if touched else sql.SQL(""),
+    )
+
+
+def _touched(a: Aggregate, touched: str) -> Composed:
+    """Joined, and not asked of each row: Postgres may read the whole table for each otherwise."""
+    keys = sql.SQL(", ").join(map(sql.Identifier, a.key))
+    on = sql.SQL(" and ").join(
+        sql.SQL("{} = coalesce({}, {})").format(sql.Identifier("x", n), sql.Identifier("h", n), sql.Identifier("t", n))
+        for n in a.key
+    )
+    return sql.SQL(" left join (select distinct {}, true as is_touched from {}) as x on {}").format(
+        keys, name_of(touched), on
     )
 
 

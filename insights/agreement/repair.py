@@ -97,7 +97,7 @@ def _await_reading(
         now = rereads.read_until(settings.producers_dir, connection.name)
         if now > done:
             done, since = now, clock()
-            say(f"{done - first:,} orders read again")
+            say(f"{counted(done - first, 'order')} read again")
         elif clock() - since > PATIENCE_SECONDS:
             left = counted(number - done, "order")
             raise NotReadAgain(

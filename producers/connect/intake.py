@@ -5,9 +5,9 @@ counted is a dead letter with the bytes as they came, once for each reason: JSON
 contract refuses.
 
 An order that was counted and has changed is published again with a higher version, and one that no longer counts is
-taken back by such an event, as is a refund that the shop has deleted. A state that is older than one seen says nothing
-new. Of two of one second, which is as fine as the shop tells the time, the one that counts is taken; and what the shop
-says when it is asked is the newer.
+taken back by such an event, with its refunds, as is a refund that the shop has deleted. A state that is older than one
+seen says nothing new. Of two of one second, which is as fine as the shop tells the time, the one that counts is taken;
+and what the shop says when it is asked is the newer.
 """
 
 from __future__ import annotations
@@ -150,9 +150,11 @@ class Intake:
     ) -> Known | None:
         """Publish a newer state of an order when it changes what counts. None when the order's first one is refused."""
         known = known or Known(state.modified_ms, 0, VOID, {}, state.created_ms, {})
-        # All states of an order have one time: one that was moved to another day is taken back there.
-        if known.digest != VOID and (state.record is None or state.created_ms != known.created_ms):
+        if known.digest != VOID and state.record is None:
             known = self._take_back(connection, state.order_id, known, state.modified_ms)
+        elif known.digest != VOID and state.created_ms != known.created_ms:
+            # All states of an order have one time: one that was moved to another day is taken back there.
+            known = self._void(connection, state.order_id, known, state.modified_ms)
         if state.record is not None and state.digest != known.digest:
             version = known.next_version(state.modified_ms)
             try:
@@ -176,13 +178,18 @@ class Intake:
         return known
 
     def _take_back(self, connection: Connection, order_id: str, known: Known, modified_ms: int) -> Known:
-        """Publish that an order no longer counts."""
+        """Publish that an order no longer counts, nor do its refunds. They are read again when it counts again."""
+        known = self._void(connection, order_id, known, modified_ms)
+        for refund_id in sorted(known.refund_ids):
+            known = self._delete_refund(connection, known, refund_id)
+        self.memory.keep(connection.name, order_id, known)
+        return known
+
+    def _void(self, connection: Connection, order_id: str, known: Known, modified_ms: int) -> Known:
         version = known.next_version(modified_ms)
         record = taken_back(connection.shop, order_id, version, known.head, known.created_ms)
         self._this.publish(ORDER_PLACED, record)
-        known = known._replace(version=version, digest=VOID, modified_ms=modified_ms)
-        self.memory.keep(connection.name, order_id, known)
-        return known
+        return known._replace(version=version, digest=VOID, modified_ms=modified_ms)
 
     def _delete_refund(self, connection: Connection, known: Known, refund_id: str) -> Known:
         """Publish that a refund no longer counts."""
@@ -193,7 +200,7 @@ class Intake:
 
     def _refund(self, connection: Connection, refund: Refund, order_id: str, body: bytes) -> None:
         known = self.memory.order(connection.name, order_id)
-        if known is None or refund.refund_id in known.sure_refund_ids:
+        if known is None or known.digest == VOID or refund.refund_id in known.sure_refund_ids:
             return
         before = known.refunds.get(refund.refund_id)
         version = before.version + 1 if before else 1
