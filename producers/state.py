@@ -36,6 +36,14 @@ def _write_ahead(database: sqlite3.Connection) -> None:
             return
 
 
+def only_for_its_owner(path: Path) -> Path:
+    """The same path: a file that nobody else can read, made with its folder when it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    return path
+
+
 def to_read(path: Path, table: str) -> sqlite3.Connection | None:
     """The file as it is, or None before its owner has created ``table`` in it."""
     if not path.exists():

@@ -191,19 +191,13 @@ def _joined(
         )
 
     columns = [
-        *(
-            sql.SQL("coalesce({}, {}) as {}").format(
-                sql.Identifier("h", name), sql.Identifier("t", name), sql.Identifier(name)
-            )
-            for name in a.key
-        ),
+        *(sql.SQL("{} as {}").format(_either(name), sql.Identifier(name)) for name in a.key),
         *(sql.SQL("{} as {}").format(sql.Identifier("h", n), sql.Identifier(f"here.{n}")) for n in measures(a)),
         *(sql.SQL("{} as {}").format(sql.Identifier("t", n), sql.Identifier(f"there.{n}")) for n in measures(a)),
     ]
     excluded: sql.Composable = sql.SQL("x.is_touched is true" if touched else "false")
     if touched and touched_from:
-        moment = sql.SQL("coalesce({}, {})").format(sql.Identifier("h", a.moment), sql.Identifier("t", a.moment))
-        excluded = sql.SQL("({} >= {} and {})").format(moment, sql.Literal(touched_from), excluded)
+        excluded = sql.SQL("({} >= {} and {})").format(_either(a.moment), sql.Literal(touched_from), excluded)
     return sql.SQL(
         "select {columns}, h.is_there is true as here, t.is_there is true as there, {same} as is_same,"
         " {excluded} as is_excluded from {left} full outer join {right} on {on}{left_out}"
@@ -218,13 +212,15 @@ def _joined(
     )
 
 
+def _either(name: str) -> Composed:
+    """A column of the row here, or of the one there when there is none here."""
+    return sql.SQL("coalesce({}, {})").format(sql.Identifier("h", name), sql.Identifier("t", name))
+
+
 def _touched(a: Aggregate, touched: str) -> Composed:
     """Joined, and not asked of each row: Postgres may read the whole table for each otherwise."""
     keys = sql.SQL(", ").join(map(sql.Identifier, a.key))
-    on = sql.SQL(" and ").join(
-        sql.SQL("{} = coalesce({}, {})").format(sql.Identifier("x", n), sql.Identifier("h", n), sql.Identifier("t", n))
-        for n in a.key
-    )
+    on = sql.SQL(" and ").join(sql.SQL("{} = {}").format(sql.Identifier("x", n), _either(n)) for n in a.key)
     return sql.SQL(" left join (select distinct {}, true as is_touched from {}) as x on {}").format(
         keys, name_of(touched), on
     )

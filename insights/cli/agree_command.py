@@ -54,6 +54,7 @@ def agree(name: ShopName = None, days: Days = DAYS, repair: RepairIt = False, du
         return
     connection = Connections(settings.producers_dir).get(name or the_only_one(settings))
     since = first_day(connection, datetime.now(UTC), days)
+    note_shops(settings)
     done = compare_and_note(settings, connection, since)
     show(done)
     if repair and done.agreement.result != "equal":
@@ -120,7 +121,6 @@ def compare_and_note(settings: Settings, connection: Connection, since: datetime
     from insights.agreement.compare import HistoryUnread, compare
     from warehouse.postgres import PostgresAway, opened
 
-    note_shops(settings)
     try:
         with runtime.progressing("comparing"):
             done = compare(settings, connection, since)

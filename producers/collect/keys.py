@@ -6,7 +6,6 @@ send. The command line writes the file and the collector reads it, which keeps w
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import sqlite3
@@ -41,11 +40,7 @@ class Key:
 
 def opened(folder: Path) -> sqlite3.Connection:
     """The file, its owner's only. Made when it is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE
-    path.touch(mode=0o600)
-    os.chmod(path, 0o600)
-    database = state.opened(path, by_threads=True)
+    database = state.opened(state.only_for_its_owner(folder / FILE), by_threads=True)
     database.execute("pragma synchronous=normal")  # a kill loses nothing; a power cut may lose the last visits
     database.executescript(SCHEMA)
     return database

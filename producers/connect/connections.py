@@ -8,7 +8,6 @@ Both files can be read by their owner only.
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import sqlite3
@@ -146,11 +145,7 @@ class Connections:
     @contextmanager
     def _opened(self, file: str, schema: str) -> Iterator[sqlite3.Connection]:
         """One of the two files, its owner's only, and what is written to it on disk at the end."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / file
-        path.touch(mode=0o600)
-        os.chmod(path, 0o600)
-        with closing(state.opened(path)) as database:
+        with closing(state.opened(state.only_for_its_owner(self._folder / file))) as database:
             database.executescript(schema)
             yield database
             database.execute("pragma wal_checkpoint(truncate)")  # or what was deleted stays in the log beside it

@@ -6,7 +6,8 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
@@ -37,6 +38,15 @@ class BadOrder(PoisonEvent):
     def __init__(self, problem: str, order_id: str = "") -> None:
         super().__init__(problem)
         self.order_id = order_id
+
+
+@contextmanager
+def of_order(order_id: str) -> Iterator[None]:
+    """What is found wrong in here is wrong with this order."""
+    try:
+        yield
+    except BadOrder as bad:
+        raise BadOrder(str(bad), order_id) from None
 
 
 class Shop(NamedTuple):

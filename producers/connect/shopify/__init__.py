@@ -5,20 +5,16 @@ It must not know any other platform.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-import aiohttp
-
-from producers.connect.asking import ATTEMPTS, Pause
-from producers.connect.connections import Connection, Credentials
+from producers.connect.connections import Connection
 from producers.connect.hearing import Heard, Kind
 from producers.connect.orders import id_of, object_of
 from producers.connect.shopify.agreement import said_of
-from producers.connect.shopify.api import Api
+from producers.connect.shopify.api import Api as opened
 from producers.connect.shopify.orders import read_order, read_refund
 
 __all__ = ["SIGNATURE", "hear", "is_ping", "opened", "read_order", "read_refund", "said_of"]
@@ -26,18 +22,6 @@ __all__ = ["SIGNATURE", "hear", "is_ping", "opened", "read_order", "read_refund"
 SIGNATURE: Final = "X-Shopify-Hmac-SHA256"
 TOPIC: Final = re.compile(r"(orders|refunds)/\w+")
 OF_AN_ORDER: Final = ("orders/edited", "refunds/create")  # what they are of has a number of its own
-
-
-def opened(
-    session: aiohttp.ClientSession,
-    url: str,
-    credentials: Credentials,
-    *,
-    attempts: int = ATTEMPTS,
-    pause: Pause = asyncio.sleep,
-) -> Api:
-    """The API of the shop at this address."""
-    return Api(session, url, credentials, attempts=attempts, pause=pause)
 
 
 def is_ping(body: bytes) -> bool:

@@ -35,6 +35,7 @@ from producers.connect.orders import (
     list_of,
     millis_of,
     object_of,
+    of_order,
     shown,
     text_of,
     time_of,
@@ -77,10 +78,8 @@ def read_order(body: bytes, shop: Shop) -> OrderState:
     """Raises BadOrder naming the field."""
     order = object_of(body)
     order_id = order_id_of(order)
-    try:
+    with of_order(order_id):
         return _state(order, order_id, shop)
-    except BadOrder as bad:
-        raise BadOrder(str(bad), order_id) from None
 
 
 def read_refund(body: bytes, order_id: str, head: Json, shop: Shop) -> Refund:

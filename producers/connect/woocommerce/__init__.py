@@ -5,36 +5,20 @@ It must not know any other platform.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from typing import Final
 
-import aiohttp
-
-from producers.connect.asking import ATTEMPTS, Pause
-from producers.connect.connections import Connection, Credentials
+from producers.connect.connections import Connection
 from producers.connect.hearing import Heard, Kind
 from producers.connect.woocommerce.agreement import said_of
-from producers.connect.woocommerce.api import Api
+from producers.connect.woocommerce.api import Api as opened
 from producers.connect.woocommerce.orders import read_order, read_refund
 
 __all__ = ["SIGNATURE", "hear", "is_ping", "opened", "read_order", "read_refund", "said_of"]
 
 SIGNATURE: Final = "X-WC-Webhook-Signature"
 PING: Final = re.compile(rb"webhook_id=\d+")
-
-
-def opened(
-    session: aiohttp.ClientSession,
-    url: str,
-    credentials: Credentials,
-    *,
-    attempts: int = ATTEMPTS,
-    pause: Pause = asyncio.sleep,
-) -> Api:
-    """The API of the shop at this address."""
-    return Api(session, url, credentials, attempts=attempts, pause=pause)
 
 
 def is_ping(body: bytes) -> bool:

@@ -32,6 +32,7 @@ from producers.connect.orders import (
     list_of,
     millis_of,
     object_of,
+    of_order,
     text_of,
     time_of,
     units_of,
@@ -72,10 +73,8 @@ def read_order(body: bytes, shop: Shop) -> OrderState:
     """Raises BadOrder naming the field."""
     order = object_of(body)
     order_id = id_of(order, "id")
-    try:
+    with of_order(order_id):
         return _state(order, order_id, shop)
-    except BadOrder as bad:
-        raise BadOrder(str(bad), order_id) from None
 
 
 def read_refund(body: bytes, order_id: str, head: Json, shop: Shop) -> Refund:
