@@ -84,7 +84,8 @@ MetricsPort = Annotated[int | None, typer.Option(metavar="PORT", help="Serve Pro
 FromFile = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="For orders: import this file. On a stack with newer orders, older ones are late."
+        metavar="FILE",
+        help="For orders and finance: import this file. On a stack with newer orders, older ones are late.",
     ),
 ]
 MappingFile = Annotated[
@@ -117,7 +118,8 @@ CollectPort = Annotated[int | None, typer.Option(metavar="PORT", help="For colle
 
 # What only one source takes.
 ONLY_FOR = {
-    **dict.fromkeys(("--from-file", "--mapping", "--check", "--yes"), ("orders",)),
+    "--from-file": ("orders", "finance"),
+    **dict.fromkeys(("--mapping", "--check", "--yes"), ("orders",)),
     **dict.fromkeys(("--url", "--product-path"), ("catalog",)),
     "--every": ("catalog", "connections"),
     "--hooks-port": ("connections",),

@@ -25,15 +25,19 @@ SALES = ("sales.order_placed", "sales.order_refunded")
 CUSTOMERS = ("customers.customer_changed",)
 CLICKS = ("web.interaction",)
 STOCK = ("inventory.stock_moved",)
+FINANCE = ("finance.cost_stated", "finance.fee_charged", "marketing.spend_stated")
 CATALOG = ("catalog.product_observed",)
 SHOP = "producers.shop.source:run"
 
 SOURCES = (
-    _source("shop", SHOP, (*SALES, *CUSTOMERS, *CLICKS, *STOCK), "the complete synthetic shop in one process"),
+    _source(
+        "shop", SHOP, (*SALES, *CUSTOMERS, *CLICKS, *STOCK, *FINANCE), "the complete synthetic shop in one process"
+    ),
     _source("orders", "producers.orders:run", SALES, "orders and refunds, synthetic or --from-file"),
     _source("customers", SHOP, CUSTOMERS, "the shop's customers: sign-ups and changes"),
     _source("clickstream", SHOP, CLICKS, "what visitors do on the shop's website"),
     _source("stock", SHOP, STOCK, "stock movements in the shop's warehouses"),
+    _source("finance", "producers.finance:run", FINANCE, "costs, payment fees and ad spend, synthetic or --from-file"),
     _source("connections", "producers.connect.source:run", SALES, "orders and refunds of connected shops"),
     _source("collect", "producers.collect.source:run", CLICKS, "what visitors do on real shops' pages, over HTTP"),
     _source("catalog", "producers.catalog:run", CATALOG, "product pages of a shop, read over HTTP"),

@@ -215,7 +215,7 @@ def test_what_goes_by_lists_finds_nothing_missing(added: Added) -> None:
 
 
 def test_an_event_is_whole(added: Added) -> None:
-    assert added.copy.run("-c", EVENT) == "support.ticket_opened.v1 2 Support 7\n"
+    assert added.copy.run("-c", EVENT) == "support.ticket_opened.v1 2 Support 10\n"
 
 
 def test_an_aggregate_is_whole(added: Added) -> None:

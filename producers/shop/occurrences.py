@@ -12,6 +12,9 @@ ORDER_REFUNDED = catalogue.event("sales.order_refunded")
 CUSTOMER_CHANGED = catalogue.event("customers.customer_changed")
 INTERACTION = catalogue.event("web.interaction")
 STOCK_MOVED = catalogue.event("inventory.stock_moved")
+COST_STATED = catalogue.event("finance.cost_stated")
+FEE_CHARGED = catalogue.event("finance.fee_charged")
+SPEND_STATED = catalogue.event("marketing.spend_stated")
 
 MINUTE_MS = 60_000
 

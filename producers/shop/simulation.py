@@ -1,4 +1,4 @@
-"""The shop, minute by minute: what visitors do, and what follows from it later (refunds, restocks).
+"""The shop, minute by minute: what visitors do, what follows from it later (refunds, restocks), and what it costs.
 
 All state is in three small things: the minute, what is scheduled, and the stock levels. A minute is a pure function
 of them and of the shop, so a process that starts from written state draws the same events with the same ids.
@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from producers.shop import people, shopping_hours
 from producers.shop.assortment import Product
+from producers.shop.expenses import Expenses, fee_of
 from producers.shop.identifiers import event_id, tail_prefix
 from producers.shop.occurrences import (
     CUSTOMER_CHANGED,
@@ -124,6 +125,7 @@ class Simulation:
         self.customers_from = customers_from
         self._announce = announce
         self._visits = Visits(shop, seal)
+        self._expenses = Expenses(shop, origin)
         self._stockings = stockings(shop)
         self._due: defaultdict[int, list[Scheduled]] = defaultdict(list)
         self._ahead: defaultdict[int, list[Occurrence]] = defaultdict(list)
@@ -142,8 +144,12 @@ class Simulation:
             occurrences += self._announcements()
         for item in self._due.pop(minute, ()):
             occurrences += self._fall_due(item)
+        if minute != self.origin or self._announce:
+            occurrences += self._expenses.stated_in(minute)
         occurrences.sort()
         occurrences, moved = self._move_stock(occurrences)
+        occurrences += [fee_of(o.record, o.at_ms) for o in occurrences if o.event is ORDER_PLACED]
+        occurrences.sort()
         scheduled = [o.sets_off for o in occurrences if o.sets_off is not None]
         scheduled += self._restocks(minute, moved)
         for item in scheduled:

@@ -112,6 +112,11 @@ class Shop:
     def visits_per_minute(self) -> float:
         return self.rate * 60 / EVENTS_PER_VISIT
 
+    def busy(self, minute: int) -> float:
+        """How many visits a minute has, to the mean one."""
+        rush = SALE_RUSH if sale_at(self.seed, minute) else 1.0
+        return shopping_hours.intensity(minute) * shopping_hours.season(minute) * rush
+
     @cached_property
     def sign_ups_per_week(self) -> int:
         return max(1, round(self.visits_per_minute * shopping_hours.WEEK_MINUTES * SIGN_UP_SHARE))
@@ -157,7 +162,7 @@ class Visits:
         shop = self.shop
         rng = random.Random(mixed(shop.seed, minute, 21))  # noqa: S311 a shop is drawn, no secret is
         newcomers = range(shop.customers_before(minute), shop.customers_before(minute + 1))
-        others = _poisson(rng, shop.visits_per_minute * (1 - SIGN_UP_SHARE) * self._busy(minute))
+        others = _poisson(rng, shop.visits_per_minute * (1 - SIGN_UP_SHARE) * shop.busy(minute))
         newest = shop.newest_customer(minute)
         sums = shopping_hours.region_sums(minute)
         found: list[Occurrence] = []
@@ -174,10 +179,6 @@ class Visits:
             else:
                 visit.of_stranger(None)
         return found
-
-    def _busy(self, minute: int) -> float:
-        rush = SALE_RUSH if sale_at(self.shop.seed, minute) else 1.0
-        return shopping_hours.intensity(minute) * shopping_hours.season(minute) * rush
 
     def customer_changed(self, number: int, at_ms: int, this: str, version: int) -> Occurrence:
         """The event of a customer's record as of ``version``."""
@@ -232,7 +233,7 @@ class _Visit:
         self._counter = 0
         self._user: str | None = None
         self._cart: dict[int, int] = {}  # product number: units
-        arrivals = NEWSLETTER_TABLE if shopping_hours.weekday(minute) == NEWSLETTER_DAY else ARRIVAL_TABLE
+        arrivals = arrivals_of(minute)
         referrer, campaign = arrivals[int(rng.random() * len(arrivals))]
         self._common = {
             "source": SOURCE,
@@ -419,6 +420,11 @@ class _Visit:
         if kind < 0.85:
             return [self._rng.choice(order["lines"])], ZERO
         return [], order["shipping_amount"] or GOODWILL
+
+
+def arrivals_of(minute: int) -> tuple[tuple[str | None, str | None], ...]:
+    """(referrer, campaign) of the visits of a minute, each as likely as the next."""
+    return NEWSLETTER_TABLE if shopping_hours.weekday(minute) == NEWSLETTER_DAY else ARRIVAL_TABLE
 
 
 def stock_moved(

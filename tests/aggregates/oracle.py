@@ -104,7 +104,11 @@ def _counted(log: Log, name: str) -> list[Record]:
     return newest_states(name, Judged(log.get(name, ())).counted)
 
 
-STATES_OF = {"sales.order_placed": ("order_id", "is_cancelled"), "sales.order_refunded": ("refund_id", "is_deleted")}
+STATES_OF = {
+    "sales.order_placed": ("order_id", "is_cancelled"),
+    "sales.order_refunded": ("refund_id", "is_deleted"),
+    "finance.fee_charged": ("fee_id", "is_deleted"),
+}
 """Event name to the field that says of what its records are states, and the one that a state counts nowhere."""
 
 
@@ -429,6 +433,22 @@ def product_observations(log: Log) -> list[Row]:
         {**kept(e), "category": e["category_path"][-1] if e["category_path"] else None}
         for e in _counted(log, "catalog.product_observed")
     ]
+
+
+@listed
+def product_costs(log: Log) -> list[Row]:
+    return [_all_but()(e) | {"source": e["source"]} for e in _counted(log, "finance.cost_stated")]
+
+
+@listed
+def payment_fees(log: Log) -> list[Row]:
+    kept = _all_but("version", "is_deleted")
+    return [kept(e) | {"source": e["source"]} for e in _counted(log, "finance.fee_charged")]
+
+
+@listed
+def ad_spend(log: Log) -> list[Row]:
+    return [_all_but()(e) | {"source": e["source"]} for e in _counted(log, "marketing.spend_stated")]
 
 
 def table(name: str, key: Sequence[str], log: Log) -> list[Row]:

@@ -26,7 +26,7 @@ class Story:
         return self._look(now, Decimal("12.00"))
 
     def late(self) -> Iterator[tuple[Event, dict[str, Any]]]:
-        """Before that order: a visit that a campaign sent, an order and its refund, a look, a delivery, a sign-up."""
+        """Before that order: a visit that a campaign sent, an order, its fee and refund, a cost, ads, a look, stock."""
         order = self.order
         visit = made(event("web.interaction"), self.at)
         common = {"session_id": visit["session_id"], "session_started_at": self.at, "region": order.region}
@@ -41,6 +41,11 @@ class Story:
         yield event("sales.order_placed"), bought
         refund = made(event("sales.order_refunded"), self.at + timedelta(hours=2))
         yield event("sales.order_refunded"), refund | {"order_id": bought["order_id"], "region": order.region}
+        fee = made(event("finance.fee_charged"), self.at + timedelta(minutes=9))
+        yield event("finance.fee_charged"), fee | {"order_id": bought["order_id"]}
+        cost = made(event("finance.cost_stated"), self.at + timedelta(hours=1))
+        yield event("finance.cost_stated"), cost | {"product_id": self._product, "valid_from": self.at}
+        yield event("marketing.spend_stated"), made(event("marketing.spend_stated"), self.at)
         yield self._look(self.at, Decimal("10.00"))
         moved = made(event("inventory.stock_moved"), self.at)
         yield event("inventory.stock_moved"), moved | {"product_id": self._product, "warehouse": self.warehouse}

@@ -53,6 +53,9 @@ def any_shop(seed: int, *, size: int = 60) -> Log:
         "customers.customer_changed": [change for _ in range(10) for change in _changes(rng)],
         "catalog.product_observed": _looks(rng, size),
         "inventory.stock_moved": [_move(rng) for _ in range(size)],
+        "finance.cost_stated": [_cost(rng) for _ in range(size // 4)],
+        "finance.fee_charged": [_fee(rng, n, order) for n, order in enumerate(rng.sample(orders, size // 2))],
+        "marketing.spend_stated": [_spend(rng) for _ in range(size // 4)],
     }
     log |= {e.name: [any_record(e.avro_schema, rng, _moment(rng)) for _ in range(size)] for e in _others(log)}
     for name, records in log.items():
@@ -261,4 +264,45 @@ def _move(rng: Random) -> Record:
         "reason": reason,
         "warehouse": rng.choice(("Paris", "Łódź")),
         "order_id": None,
+    }
+
+
+def _cost(rng: Random) -> Record:
+    """Now and then of days before, or of a time that was stated already; some products have none."""
+    at = _moment(rng)
+    ago = rng.choice((timedelta(0), timedelta(0), timedelta(hours=9), rng.randrange(60) * ONE_DAY))
+    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    return {
+        "occurred_at": at,
+        "product_id": rng.choice(PRODUCTS[:6]),
+        "valid_from": rng.choice((at, midnight, midnight.replace(day=1))) - ago,
+        "unit_cost": rng.choice((Decimal("0.00"), Decimal("5.00"), _amount(rng))),
+        "currency": "EUR",
+        "is_withdrawn": rng.choice((None, None, False, True)),
+    }
+
+
+def _fee(rng: Random, number: int, order: Record) -> Record:
+    return {
+        "occurred_at": order["occurred_at"] + rng.choice((timedelta(0), ONE_DAY)),
+        "fee_id": f"F-{number}",
+        "order_id": rng.choices((order["order_id"], "unknown"), (9, 1))[0],
+        "provider": rng.choice(("card", "ü")),
+        "amount": rng.choice((Decimal("0.25"), Decimal("-0.25"), Decimal("0.00"))),
+        "currency": "EUR",
+        "version": None,
+        "is_deleted": None,
+    }
+
+
+def _spend(rng: Random) -> Record:
+    return {
+        "occurred_at": _moment(rng),
+        "channel": rng.choice(("ads", "Ads")),
+        "campaign": rng.choice([campaign for campaign in CAMPAIGNS if campaign is not None]),
+        "day": BEGINNING + rng.choice(BUSY) * ONE_DAY,
+        "amount": rng.choice((Decimal("0.00"), _amount(rng))),
+        "currency": "EUR",
+        "impressions": None,
+        "clicks": rng.choice((None, 0, 7)),
     }

@@ -74,7 +74,8 @@ class Shop:
     def lose(self, since: datetime, until: datetime) -> None:
         """All that was in the time is gone."""
         with psycopg.connect(self.dsn) as connection:
-            for name in ("orders", "order_discounts", "order_lines", "refunds", "refund_lines", "interactions"):
+            of_orders = ("orders", "order_discounts", "order_lines", "refunds", "refund_lines", "payment_fees")
+            for name in (*of_orders, "interactions"):
                 connection.execute(
                     f"delete from {aggregate(name).table} where occurred_at >= %s and occurred_at < %s", (since, until)
                 )
@@ -119,6 +120,14 @@ class Shop:
                 (run,),
             )
 
+    def state_cost(self, product: str, valid_from: datetime, stated_at: datetime) -> None:
+        """What a product costs from a time on, learned at another."""
+        self.number += 1
+        unit_cost = Decimal(self.rng.randrange(100, 5_000)) / 100
+        row = (f"cost{self.number}", stated_at, "made", product, valid_from, unit_cost, "EUR", self.rng.random() < 0.1)
+        with psycopg.connect(self.dsn) as connection:
+            insert(connection, "product_costs", row)
+
     def _visit(self, connection: Connection, at: datetime) -> None:
         self.number += 1
         session, region = f"S{self.number}", self.rng.choice(REGIONS)
@@ -156,6 +165,9 @@ class Shop:
         charged = (Decimal("4.90"), Decimal(self.number % 7), None, None, None, None, None)
         placed = (f"e{order}", at, "made", order, customer, region, "EUR", "web")
         insert(connection, "orders", (*placed, *charged, at, None, None))
+        insert(
+            connection, "payment_fees", (f"f{order}", at, "made", f"F{order}", order, "card", Decimal("0.35"), "EUR")
+        )
         taken_off = ("SPRING" if self.number % 2 else None, "Spring sale", Decimal("0.50"))
         insert(connection, "order_discounts", (f"e{order}", 1, at, order, region, "EUR", *taken_off))
         for line in range(1, self.rng.randrange(2, 4)):
@@ -250,5 +262,9 @@ def opened(dsn: str, seed: int) -> Shop:
                     "x",
                 ),
             )
+        spent = (FIRST_DAY + DAY, "made", "ads", "spring", FIRST_DAY.date(), Decimal("7.00"), "EUR", None, 9)
+        insert(connection, "ad_spend", ("s1", *spent))
+    for number, product in enumerate(list(PRODUCTS)[:4]):
+        shop.state_cost(product, FIRST_DAY, FIRST_DAY + number * 3 * DAY)
     shop.trade(FIRST_DAY, FIRST_DAY + 10 * DAY, visits=120)
     return shop

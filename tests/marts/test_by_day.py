@@ -14,7 +14,7 @@ import pytest
 
 from insights.settings import PROJECT
 from tests.conftest import wait_until
-from tests.marts.made_shop import DAY, FIRST_DAY, Shop, opened
+from tests.marts.made_shop import DAY, FIRST_DAY, PRODUCTS, Shop, opened
 from tests.marts.process import Dbt, copied, relations
 
 
@@ -56,7 +56,7 @@ def test_builds_after_random_changes_are_as_one_of_everything(shop: Shop, dbt: D
     runs: list[str] = []
     for number in range(3):
         steps = []
-        for change in rng.sample(["trade", "restate", "lose", "roll back", "final"], k=2):
+        for change in rng.sample(["trade", "restate", "lose", "roll back", "final", "cost"], k=2):
             first = FIRST_DAY + rng.randrange(9) * DAY
             last = min(first + rng.randrange(1, 3) * DAY, final)
             steps.append(f"{change} {first:%m-%d} {last:%m-%d}")
@@ -73,6 +73,8 @@ def test_builds_after_random_changes_are_as_one_of_everything(shop: Shop, dbt: D
                 shop.trade(FIRST_DAY, FIRST_DAY + DAY / 2, visits=3)
                 shop.note_replay(FIRST_DAY, FIRST_DAY + 3 * DAY)
                 shop.note_rollback(run)
+            elif change == "cost":
+                shop.state_cost(rng.choice(list(PRODUCTS)), first, last)
             elif change == "final":
                 final = final + DAY
                 shop.final_until(final)

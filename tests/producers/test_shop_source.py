@@ -14,11 +14,14 @@ from producers.answer_key import answers
 from producers.runner import Options
 from producers.shop.customer_keys import KeyStore
 from producers.shop.occurrences import (
+    COST_STATED,
     CUSTOMER_CHANGED,
+    FEE_CHARGED,
     INTERACTION,
     MINUTE_MS,
     ORDER_PLACED,
     ORDER_REFUNDED,
+    SPEND_STATED,
     STOCK_MOVED,
     Occurrence,
 )
@@ -31,7 +34,10 @@ from schemas.binary import EPOCH, MILLISECOND
 from schemas.errors import Misconfigured
 from schemas.registry import Registry
 
-EVENTS = (ORDER_PLACED, ORDER_REFUNDED, CUSTOMER_CHANGED, INTERACTION, STOCK_MOVED)
+EVENTS = (
+    *(ORDER_PLACED, ORDER_REFUNDED, CUSTOMER_CHANGED, INTERACTION, STOCK_MOVED),
+    *(COST_STATED, FEE_CHARGED, SPEND_STATED),
+)
 
 
 def cursor_of(state: Path) -> Cursor | None:
@@ -122,7 +128,7 @@ def publish(stack: Any, tmp_path: Path) -> Callable[..., int]:
 START = datetime(2025, 3, 3, 6, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("name", ["orders", "customers", "clickstream", "stock"])
+@pytest.mark.parametrize("name", ["orders", "customers", "clickstream", "stock", "finance"])
 def test_a_part_of_the_shop_publishes_its_part_of_the_same_story(
     name: str, publish: Callable[..., int], log_of: Callable[..., Any], tmp_path: Path
 ) -> None:

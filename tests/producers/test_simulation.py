@@ -17,11 +17,14 @@ from hypothesis import strategies as st
 from producers.shop import people
 from producers.shop.assortment import price_at
 from producers.shop.occurrences import (
+    COST_STATED,
     CUSTOMER_CHANGED,
+    FEE_CHARGED,
     INTERACTION,
     MINUTE_MS,
     ORDER_PLACED,
     ORDER_REFUNDED,
+    SPEND_STATED,
     STOCK_MOVED,
     Occurrence,
 )
@@ -278,3 +281,35 @@ def test_before_it_opened_there_is_no_shop() -> None:
     for origin in (0, int(datetime(2015, 1, 14, tzinfo=UTC).timestamp()) // 60):
         with pytest.raises(Misconfigured, match="opens in January 2015"):
             simulation(origin=origin)
+
+
+def test_every_order_is_charged_a_fee() -> None:
+    totals = {order["order_id"]: order["total_amount"] for order in told(ORDER_PLACED)}
+    fees = {fee["order_id"]: fee["amount"] for fee in told(FEE_CHARGED)}
+    assert fees.keys() == totals.keys()
+    assert all(Decimal("0.25") < fee < totals[order_id] / 10 for order_id, fee in fees.items() if totals[order_id] > 9)
+
+
+def test_goods_cost_less_than_they_are_sold_for_and_some_costs_are_stated_late() -> None:
+    stated = {record["product_id"]: record for record in told(COST_STATED)}
+    products = {product.product_id: product for product in SHOP.products}
+    assert 0.9 < len(stated) / len(products) < 1
+    for product_id, record in stated.items():
+        assert Decimal("0.4") < record["unit_cost"] / products[product_id].base_price < Decimal("0.9")
+        assert record["valid_from"] <= record["occurred_at"]
+
+
+def test_a_campaign_costs_what_its_visits_of_the_day_click() -> None:
+    """A day is stated on the morning after and once more, lower, on the third."""
+    shop, clicks, visits = simulation(Shop(seed=3, rate=0.3)), defaultdict[Any, list[int]](list), Counter[Any]()
+    for _ in range(4 * 1440):
+        for o in shop.advance().occurrences:
+            if o.event is SPEND_STATED:
+                clicks[o.record["campaign"], o.record["day"]].append(o.record["clicks"])
+            elif o.event is INTERACTION and o.record["occurred_at"] == o.record["session_started_at"]:
+                visits[o.record["campaign"], o.record["occurred_at"].date()] += 1
+    twice = {key: found for key, found in clicks.items() if len(found) == 2}
+    assert twice
+    assert all(second < first for first, second in twice.values())
+    for key, found in clicks.items():
+        assert found[0] == pytest.approx(visits[key], rel=0.35)

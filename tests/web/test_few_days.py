@@ -15,8 +15,13 @@ pytestmark = needs_browser
 FOLDER = PROJECT / "dashboards"
 NAMES = Folder(FOLDER / "sales_overview.yaml").names
 ALL_TIME = "range=73000+days&period=73000+days"
-# Its steps are shorter than a day; it has the later days of refunds; no shop is connected.
-ELSEWHERE = {("sales_overview", "sales_over_time"), ("orders", "by_day"), ("agreement", "sales_by_day")}
+# Its steps are shorter than a day; it has the later days of refunds; no shop is connected; ads have days of their own.
+ELSEWHERE = {
+    ("sales_overview", "sales_over_time"),
+    ("orders", "by_day"),
+    ("agreement", "sales_by_day"),
+    ("profit", "by_day"),
+}
 DRAWN = """
 const marks = (card, kind) => [...document.querySelectorAll(`.st-key-card-${card} svg .mark-${kind} path`)]
 const texts = card => [...document.querySelectorAll(`.st-key-card-${card} svg .mark-text.role-mark text`)]

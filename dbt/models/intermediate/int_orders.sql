@@ -2,7 +2,11 @@
     materialized='by_day',
     day='order_day',
     indexes=[{'columns': ['order_day']}, {'columns': ['customer_id']}],
-    feeds={'int_customers': 'customer_id', 'int_customer_months': 'customer_id'}
+    feeds={
+        'int_customers': 'customer_id',
+        'int_customer_months': 'customer_id',
+        'int_order_costs': 'order_day'
+    }
 ) }}
 
 with lines as (

@@ -1,4 +1,9 @@
-{{ config(materialized='by_day', day='day', indexes=[{'columns': ['day']}], feeds={'price_vs_sales': 'day'}) }}
+{{ config(
+    materialized='by_day',
+    day='day',
+    indexes=[{'columns': ['day']}],
+    feeds={'price_vs_sales': 'day', 'int_product_costs': 'day'}
+) }}
 
 with lines as (
     select

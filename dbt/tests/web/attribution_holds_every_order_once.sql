@@ -7,7 +7,7 @@ with touches as (
     from {{ ref('attribution') }}
     where
         touch = 'first'
-        and {{ settled('day', 'attribution') }}
+        and {{ settled('day', 'int_touches') }}
         and {{ settled('day', 'int_orders') }}
     group by
         day
@@ -20,7 +20,7 @@ orders as (
         sum(sales_amount) as sales_amount
     from {{ ref('int_orders') }}
     where
-        {{ settled('order_day', 'attribution') }}
+        {{ settled('order_day', 'int_touches') }}
         and {{ settled('order_day', 'int_orders') }}
     group by
         order_day

@@ -145,6 +145,7 @@ class History:
         self.interactions = list(events.get("web.interaction", ()))
         self.customers = list(events.get("customers.customer_changed", ()))
         self.looks = list(events.get("catalog.product_observed", ()))
+        self.fees = list(events.get("finance.fee_charged", ()))
         self.moves = list(events.get("inventory.stock_moved", ()))
 
     def events(self, name: str) -> list[Record]:

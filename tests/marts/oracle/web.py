@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -77,14 +78,27 @@ class Credited:
     sales_amount: int = 0
 
 
-@mart("day", "touch", "region", "campaign")
-def attribution(h: History) -> list[Row]:
+def _visits_before(h: History) -> Iterator[tuple[Order, list[Session]]]:
+    """Each order, and its customer's sessions of the thirty days before."""
     visits: dict[str | None, list[Session]] = defaultdict(list)
     for s in sorted(h.sessions, key=lambda s: (s.started_at, s.session_id)):
         visits[s.customer_id].append(s)
-    credit: dict[tuple[date, str, str, str | None], Credited] = defaultdict(Credited)
     for order in h.orders:
-        before = [s for s in visits.get(order.customer_id, []) if order.at - LOOKBACK < s.started_at <= order.at]
+        yield order, [s for s in visits.get(order.customer_id, []) if order.at - LOOKBACK < s.started_at <= order.at]
+
+
+def last_campaigns(h: History) -> dict[str, str | None]:
+    """The last campaign that brought each order."""
+    return {
+        order.order_id: next((s.campaign for s in reversed(before) if s.campaign is not None), None)
+        for order, before in _visits_before(h)
+    }
+
+
+@mart("day", "touch", "region", "campaign")
+def attribution(h: History) -> list[Row]:
+    credit: dict[tuple[date, str, str, str | None], Credited] = defaultdict(Credited)
+    for order, before in _visits_before(h):
         sent = [s.campaign for s in before if s.campaign is not None]
         touches = {
             "first": before[0].campaign if before else None,

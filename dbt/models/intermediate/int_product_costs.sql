@@ -1,0 +1,37 @@
+{{ config(
+    materialized='by_key' if target.type == 'postgres' else 'table',
+    key='day',
+    key_type='date',
+    watches={'stg_product_costs': ['product_id', 'valid_from', 'unit_cost']},
+    indexes=[{'columns': ['day']}]
+) }}
+
+-- depends_on: {{ ref('int_product_sales') }}
+
+with lines as (
+    select
+        lines.order_day as day,
+        lines.product_id,
+        lines.quantity,
+        lines.sales_amount,
+        costs.unit_cost
+    from {{ ref('stg_order_lines') }} as lines
+    left join {{ ref('stg_product_costs') }} as costs
+        on
+            lines.product_id = costs.product_id
+            and lines.ordered_at >= costs.valid_from
+            and (costs.valid_until is null or lines.ordered_at < costs.valid_until)
+    where {{ changed('lines.order_day') }}
+)
+
+select
+    day,
+    product_id,
+    {{ total_count('quantity') }} as units,
+    {{ total_money('sales_amount') }} as sales_amount,
+    {{ total_money('case when unit_cost is null then sales_amount else 0 end') }} as unknown_cost_sales_amount,
+    {{ total_money('quantity * unit_cost') }} as cost_of_goods_amount
+from lines
+group by
+    day,
+    product_id
