@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 BUSY_SECONDS: Final = 60.0
 AGAIN_SECONDS: Final = 0.01
+MOST_AHEAD_BYTES: Final = 32 * 1024 * 1024
 
 
 def opened(path: Path, *, by_threads: bool = False) -> sqlite3.Connection:
@@ -34,6 +36,18 @@ def _write_ahead(database: sqlite3.Connection) -> None:
             time.sleep(AGAIN_SECONDS)
         else:
             return
+
+
+def checkpoint(path: Path) -> None:
+    """Bring what was written ahead into the file, so that its writer need not wait for the disk. Blocks for as long.
+
+    The writer must only wait, a moment, when so much was written ahead that it has to begin anew.
+    """
+    with closing(sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)) as database:
+        database.execute("pragma wal_checkpoint(passive)").fetchall()
+        ahead = path.with_name(f"{path.name}-wal")
+        if ahead.exists() and ahead.stat().st_size > MOST_AHEAD_BYTES:
+            database.execute("pragma wal_checkpoint(restart)").fetchall()
 
 
 def only_for_its_owner(path: Path) -> Path:

@@ -35,6 +35,7 @@ create table if not exists positions (
 create table if not exists read_again (shop text primary key, number integer not null) without rowid;
 """
 UNKNOWN: Final = b"unknown"
+PAGES_AHEAD: Final = 16_384  # 64 MiB
 
 
 class KnownRefund(NamedTuple):
@@ -115,6 +116,8 @@ class Memory:
     def __init__(self, path: Path) -> None:
         self._database = state.opened(path)
         self._database.execute("pragma synchronous=normal")  # a lost last commit only publishes some events again
+        # Who follows shops checkpoints beside the writer (state.checkpoint), well before it would have to itself.
+        self._database.execute(f"pragma wal_autocheckpoint={PAGES_AHEAD}")
         self._database.executescript(SCHEMA)
 
     def order(self, shop: str, order_id: str) -> Known | None:

@@ -10,6 +10,7 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 
+from producers import state
 from producers.connect import connections, rereads
 from producers.connect.connections import Connection, Connections
 from producers.connect.intake import Intake
@@ -23,6 +24,7 @@ from schemas.errors import InsightsError, Misconfigured
 
 EVERY: Final = timedelta(hours=1)
 LOOK_SECONDS: Final = 1.0
+CHECKPOINT_SECONDS: Final = 1.0
 HOST: Final = "127.0.0.1"
 
 
@@ -43,6 +45,7 @@ class _Follower:
         stopped = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._this.stop.fileno(), stopped.set)
         writing = asyncio.create_task(self._writer.run())
+        checkpoints = asyncio.create_task(self._checkpoints())
         receiver = Receiver(self._writer, self._reader_of)
         server = web.AppRunner(receiver.application(), access_log=None, shutdown_timeout=2.0)
         try:
@@ -50,7 +53,7 @@ class _Follower:
             async with aiohttp.ClientSession() as session:
                 while not self._this.stop.requested:
                     self._look(session)
-                    self._raise_failures(writing)
+                    self._raise_failures(writing, checkpoints)
                     with suppress(TimeoutError):
                         await asyncio.wait_for(stopped.wait(), LOOK_SECONDS)
         finally:
@@ -58,9 +61,10 @@ class _Follower:
             for _, _, task in self._readers.values():
                 task.cancel()
             await asyncio.gather(*(task for _, _, task in self._readers.values()), return_exceptions=True)
-            writing.cancel()
-            with suppress(asyncio.CancelledError):
-                await writing
+            for task in (checkpoints, writing):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
 
     async def _serve(self, server: web.AppRunner) -> None:
         port = self._this.options.hooks_port
@@ -105,9 +109,17 @@ class _Follower:
         self._readers[connection.name] = (connection, reader, asyncio.create_task(reader.run()))
         self._this.log.info("connected", shop=connection.name, url=connection.url)
 
-    def _raise_failures(self, writing: asyncio.Task[None]) -> None:
+    async def _checkpoints(self) -> None:
+        """So that no answer waits for the disk."""
+        path = self._this.options.state / FILE
+        while True:
+            await asyncio.sleep(CHECKPOINT_SECONDS)
+            if path.exists():
+                await asyncio.to_thread(state.checkpoint, path)
+
+    def _raise_failures(self, *tasks: asyncio.Task[None]) -> None:
         """A defect or a Kafka that refuses events must end the process, which then starts from what it remembers."""
-        for task in (writing, *(task for _, _, task in self._readers.values())):
+        for task in (*tasks, *(task for _, _, task in self._readers.values())):
             if task.done() and not task.cancelled():
                 error = task.exception()
                 raise error if error is not None else InsightsError("the reading of a shop ended by itself")
