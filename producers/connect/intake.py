@@ -25,7 +25,6 @@ from producers.connect.orders import (
     Refund,
     deleted_id,
     deleted_refund,
-    head_of,
     stamped,
     stamped_refund,
     taken_back,
@@ -34,6 +33,7 @@ from producers.connect.platforms import platform_of
 from producers.connect.rereads import Request
 from producers.runner import Run
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
+from producers.withdrawn import head_of
 from schemas.catalogue import Event
 from schemas.errors import PoisonEvent
 

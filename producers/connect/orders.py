@@ -12,20 +12,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
+from producers import withdrawn
 from producers.order_file.values import MOST_CENTS, MOST_UNITS
 from producers.shop.identifiers import event_id_of
 from schemas.binary import EPOCH, MILLISECOND, since_epoch
 from schemas.errors import PoisonEvent
 
 VOID: Final = b"not counted"
-GONE: Final = {
-    "product_id": "unknown",
-    "category": "uncategorized",
-    "brand": None,
-    "quantity": 1,
-    "unit_price": Decimal("0.00"),
-    "discount_amount": Decimal("0.00"),
-}
 AMOUNT: Final = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,10}))?")
 CENT: Final = Decimal("0.01")
 LONGEST_ID: Final = 100
@@ -104,16 +97,7 @@ def event_id_of_state(shop: str, order_id: str, version: int, digest: bytes, cre
 
 def taken_back(shop: Shop, order_id: str, version: int, head: Json, created_ms: int) -> dict[str, Any]:
     """The event of an order that no longer counts. It has the order's time, and nothing else of it is read."""
-    record = {
-        **envelope(shop, f"order:{order_id}", created_ms),
-        **head,
-        "channel": "web",
-        "session_id": None,
-        "lines": [GONE],
-        "shipping_amount": Decimal("0.00"),
-        "tax_amount": Decimal("0.00"),
-        "is_cancelled": True,
-    }
+    record = {**envelope(shop, f"order:{order_id}", created_ms), **withdrawn.order(head)}
     return stamped(record, shop, order_id, version, VOID)
 
 
@@ -130,21 +114,9 @@ def event_id_of_refund(shop: str, refund_id: str, version: int, at_ms: int) -> s
 
 def deleted_refund(shop: Shop, refund_id: str, version: int, head: Json, at_ms: int) -> dict[str, Any]:
     """The event of a refund that the shop has deleted. It has the refund's time, and nothing else of it is read."""
-    record = {
-        **envelope(shop, f"refund:{refund_id}", at_ms),
-        "refund_id": f"{shop.name}-{refund_id}",
-        **head,
-        "lines": [],
-        "amount": Decimal("0.00"),
-        "reason": "other",
-        "is_deleted": True,
-    }
+    found = withdrawn.refund(head, f"{shop.name}-{refund_id}")
+    record = {**envelope(shop, f"refund:{refund_id}", at_ms), **found}
     return stamped_refund(record, shop, refund_id, version)
-
-
-def head_of(record: Json) -> dict[str, str]:
-    """What a refund's event takes from its order's."""
-    return {name: record[name] for name in ("order_id", "customer_id", "region", "currency")}
 
 
 def envelope(shop: Shop, key: str, at_ms: int) -> dict[str, Any]:

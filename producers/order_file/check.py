@@ -17,8 +17,8 @@ from rich.text import Text
 from producers.order_file.memory import Memory, path_of
 from producers.order_file.orders import OrderFile
 from producers.order_file.source import Work, remaining
-from producers.order_file.steps import EVENTS, ORDER, Refusal, Step
-from schemas.binary import EPOCH, MILLISECOND
+from producers.order_file.steps import EVENTS, ORDER, Refusal, Step, Withdrawal
+from schemas.binary import EPOCH, MILLISECOND, since_epoch
 from schemas.catalogue import MOST_AHEAD
 from schemas.codec import Encoder
 from schemas.currency import DECIMALS, decimals_shown
@@ -26,6 +26,7 @@ from schemas.errors import PoisonEvent
 from schemas.plural import counted
 
 FIRST: Final = 10
+MOST_CORRECTIONS: Final = 100
 
 
 @dataclass(slots=True)
@@ -43,12 +44,16 @@ class Month:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What a file would count as: ``steps`` that the contracts take, sums by month and currency, what is refused."""
+    """What a file would count as: ``steps`` that the contracts take, sums by month and currency, what is refused.
+
+    ``corrections`` of earlier imports are apart, and in no sum.
+    """
 
     file: OrderFile
     steps: Sequence[Step]
     refused: Sequence[Refusal]
     already: int
+    corrections: Sequence[Step | Withdrawal]
     months: dict[tuple[str, str], Month] = field(default_factory=dict)
 
 
@@ -57,9 +62,9 @@ def found(file: OrderFile, state: Path, now: datetime, currency: str) -> Finding
 
     ``currency`` is the shop's: it sells in no other.
     """
-    work = _remaining(file, state)
+    work = _remaining(file, state, since_epoch(now))
     encoders = {kind: Encoder(event, 1, currency) for kind, event in EVENTS.items()}
-    steps, refused = [], list(work.refused)
+    steps, refused, corrections = [], list(work.refused), []
     months: dict[tuple[str, str], Month] = {}
     for step in work.steps:
         try:
@@ -68,21 +73,32 @@ def found(file: OrderFile, state: Path, now: datetime, currency: str) -> Finding
             if record["occurred_at"] > now + MOST_AHEAD:
                 raise PoisonEvent(f"occurred_at is {record['occurred_at'].isoformat()}, which is in the future")
         except PoisonEvent as error:
-            refused.append(step.refused(str(error)))
+            if isinstance(step, Step):
+                refused.append(step.refused(str(error)))
+            continue
+        if isinstance(step, Withdrawal) or step.order_id in work.corrected:
+            corrections.append(step)
             continue
         steps.append(step)
         at = record["occurred_at"]
         _add(months.setdefault((f"{at:%Y-%m}", step.head.currency), Month()), step)
-    return Finding(file=file, steps=steps, refused=refused, already=work.already, months=dict(sorted(months.items())))
+    return Finding(
+        file=file,
+        steps=steps,
+        refused=refused,
+        already=work.already,
+        corrections=corrections,
+        months=dict(sorted(months.items())),
+    )
 
 
-def _remaining(file: OrderFile, state: Path) -> Work:
+def _remaining(file: OrderFile, state: Path, now_ms: int) -> Work:
     path = path_of(state, file.mapping.source)
     if not path.exists():
         return Work(steps=file.steps, refused=file.refused, already=0)
     memory = Memory(path)
     try:
-        return remaining(file, memory)
+        return remaining(file, memory, now_ms)
     finally:
         memory.close()
 
@@ -105,6 +121,7 @@ def show(finding: Finding, console: Console) -> None:
     console.print(Text(f"Read as {file.mapping.description or file.mapping.source}: {file.table.form}."))
     _print(console, "First orders, as they would be counted", _orders(finding))
     _print(console, "By month, UTC", _months(finding))
+    _print(console, "Corrections of earlier imports", _corrections(finding))
     _print(console, "Rejected rows", _refused(finding))
     _print(console, "Skipped rows", _skipped(finding))
     console.print(Text(balance(finding)))
@@ -120,7 +137,11 @@ def balance(finding: Finding) -> str:
     rows = {(row.sheet, row.line) for row in finding.file.table.records}
     rows |= {(row.sheet, row.line) for row in finding.file.table.broken}
     kept = len(rows - refused - notes - unsold)
-    already = f" ({finding.already:,} of their events were imported before)" if finding.already else ""
+    known = [f"{finding.already:,} of their events were imported before"] if finding.already else []
+    if finding.corrections:
+        corrected = len({step.order_id for step in finding.corrections})
+        known.append(f"{counted(corrected, 'correction')} of earlier imports")
+    already = f" ({', '.join(known)})" if known else ""
     return (
         f"{counted(len(rows), 'row')}: {kept:,} in orders{already}, {len(refused):,} rejected, {len(unsold):,} not"
         f" sold{f', {len(notes):,} summary lines' if notes else ''}."
@@ -176,6 +197,25 @@ def _months(finding: Finding) -> Table:
         sums = (m.gross, m.discount, m.gross - m.discount, m.shipping, m.tax, m.refunded)
         table.add_row(name, currency, f"{m.orders:,}", f"{m.units:,}", *(money(sum_, currency) for sum_ in sums))
     return table
+
+
+def _corrections(finding: Finding) -> Table:
+    table = _table("line", "order", "time, UTC", "now", right=("line", "now"))
+    for step in finding.corrections[:MOST_CORRECTIONS]:
+        at = f"{EPOCH + step.at_ms * MILLISECOND:%Y-%m-%d %H:%M:%S}"
+        table.add_row(str(step.line), _plain(step.order_id), at, _now(step))
+    if len(finding.corrections) > MOST_CORRECTIONS:
+        table.add_row("", f"and {len(finding.corrections) - MOST_CORRECTIONS:,} more", "", "")
+    return table
+
+
+def _now(step: Step | Withdrawal) -> str:
+    """What counts of it after the correction."""
+    what = "refund" if step.kind != ORDER else "order"
+    if isinstance(step, Withdrawal):
+        return f"{what}: none"
+    cents = step.amount if step.kind != ORDER else sum(line.total - line.discount for line in step.lines)
+    return f"{what}: {money(cents, step.head.currency)}"
 
 
 def _refused(finding: Finding) -> Table:

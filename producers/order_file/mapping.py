@@ -144,6 +144,11 @@ class ColumnMapping:
     status: Mapping[str, str]
     joins: Sequence[Join]
 
+    @property
+    def has_refunds_with_orders(self) -> bool:
+        """Whether an order's rows say all that was paid back of it, so that what they do not say was not."""
+        return self.cancellation_prefix is None and not {"status", "refunded"}.isdisjoint(self.columns)
+
     def names(self) -> list[str]:
         """The columns that are called by their names and have no other to stand in for them."""
         needed = (columns for field, columns in self.columns.items() if field not in self.optional)

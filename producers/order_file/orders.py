@@ -3,8 +3,8 @@
 **Identity.** The id of an order's event is made of the source, the order's id and its time, never of the file: the same
 order in a corrected file, or in two exports that overlap, is one event. Where rows have no order id, a row is an order,
 and its id is made of its contents and of how many equal rows come before it: two equal rows of a file are two orders,
-and an export that holds both again holds the same two. A ``digest`` covers what an event counts; an order whose
-digest changed under a known id is a correction.
+and an export that holds both again holds the same two. A ``digest`` covers what an event counts; an order with an id
+whose digest changed is a correction (source.py).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from producers.order_file import records
 from producers.order_file.mapping import ColumnMapping
-from producers.order_file.records import record as record_of
 from producers.order_file.rows import HEAD_FIELDS, BadRow, Head, Line, RowReader, Texts, check_same_order, spread
-from producers.order_file.steps import ORDER, REFUND, Refusal, Skip, Step
+from producers.order_file.steps import ORDER, REFUND, Refusal, Skip, Step, Withdrawal
 from producers.order_file.table import Record, Table
 from producers.order_file.table import read as read_table
 from producers.order_file.values import MOST_CENTS
@@ -36,9 +36,10 @@ class OrderFile:
     refused: Sequence[Refusal]
     skipped: Sequence[Skip]
 
-    def record(self, step: Step) -> dict[str, Any]:
+    def record(self, step: Step | Withdrawal) -> dict[str, Any]:
         """The record of a step, as its contract has it."""
-        return record_of(self.mapping.source, step)
+        make = records.withdrawal if isinstance(step, Withdrawal) else records.record
+        return make(self.mapping.source, step)  # type: ignore[arg-type]
 
     def original(self, rows: Sequence[Record], line: int = 0) -> bytes:
         """The bytes of rows as they stood in the file."""
@@ -215,6 +216,7 @@ class _Assembly:
         return [row for row in rows if row[1].get("product_id")] or rows
 
     def _finish(self, head: Head, lines: list[Line], records: tuple[Record, ...]) -> None:
+        version = 1 if head.order_id else None  # what it is instead, goes by what is known (source.py)
         order_id = head.order_id or self._id_of_row(head, lines)
         if not head.order_id or not head.customer_id:
             head = head._replace(order_id=order_id, customer_id=head.customer_id or f"guest-{order_id}")
@@ -233,7 +235,7 @@ class _Assembly:
         found = [*self._placed(head, sold, records)] if sold else []
         if back:
             found.append(self._returned(head, back, records))
-        self.steps += found
+        self.steps += [step._replace(version=version) for step in found]
 
     def _placed(self, head: Head, sold: list[Line], records: tuple[Record, ...]) -> Iterator[Step]:
         """The order, and what was paid back of it."""

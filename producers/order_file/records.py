@@ -7,8 +7,9 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
+from producers import withdrawn
 from producers.order_file.rows import Line
-from producers.order_file.steps import REFUND, Step
+from producers.order_file.steps import REFUND, Step, Withdrawal
 from producers.shop.identifiers import event_id_of
 from schemas.binary import EPOCH, MILLISECOND
 
@@ -18,17 +19,36 @@ CENT: Final = Decimal("0.01")
 def record(source: str, step: Step) -> dict[str, Any]:
     """The record of a step, as its contract has it."""
     head = step.head
+    key = step.key if step.version is None else f"{step.key}:{step.version}:{step.state.hex()}"
     common = {
-        "event_id": event_id_of(source, step.key, step.at_ms),
-        "occurred_at": EPOCH + step.at_ms * MILLISECOND,
-        "source": source,
-        "trace": None,
+        **_envelope(source, key, step.at_ms),
+        "version": step.version,
         "order_id": step.order_id,
         "customer_id": head.customer_id,
         "region": head.region,
         "currency": head.currency,
     }
     return common | (_of_refund(step) if step.kind == REFUND else _of_order(step))
+
+
+def withdrawal(source: str, of: Withdrawal) -> dict[str, Any]:
+    """The record by which an order or a refund no longer counts."""
+    found = withdrawn.refund(of.head, refund_id(of.order_id)) if of.kind == REFUND else withdrawn.order(of.head)
+    return {**_envelope(source, f"{of.key}:{of.version}:withdrawn", of.at_ms), "version": of.version, **found}
+
+
+def refund_id(order_id: str) -> str:
+    """An order of a file has one refund, which is all that was paid back of it."""
+    return f"{order_id}-refund"
+
+
+def _envelope(source: str, key: str, at_ms: int) -> dict[str, Any]:
+    return {
+        "event_id": event_id_of(source, key, at_ms),
+        "occurred_at": EPOCH + at_ms * MILLISECOND,
+        "source": source,
+        "trace": None,
+    }
 
 
 def _of_order(step: Step) -> dict[str, Any]:
@@ -68,7 +88,7 @@ def _of_refund(step: Step) -> dict[str, Any]:
         for line in step.lines
     ]
     return {
-        "refund_id": f"{step.order_id}-refund",
+        "refund_id": refund_id(step.order_id),
         "lines": lines,
         "amount": _amount(step.amount),
         "reason": "other",

@@ -16,10 +16,10 @@ from typing import Final
 
 from producers.order_file import export
 from producers.order_file.mapping import check_currency
-from producers.order_file.memory import DEAD_LETTER, Memory, path_of
+from producers.order_file.memory import WITHDRAWN, Known, Memory, path_of
 from producers.order_file.orders import OrderFile
 from producers.order_file.rows import BadRow
-from producers.order_file.steps import EVENTS, ORDER, Refusal, Step
+from producers.order_file.steps import EVENTS, ORDER, REFUND, Refusal, Step, Withdrawal
 from producers.runner import Run
 from producers.shop.occurrences import ORDER_PLACED
 from schemas.errors import Interrupted, Misconfigured, PoisonEvent, RowsRefused
@@ -32,11 +32,12 @@ BAD_ROWS_SAID: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What a file adds to what is known: ``refused`` holds corrections as well."""
+    """What brings the log from what is known to what a file says. ``corrected`` are orders that changed since."""
 
-    steps: Sequence[Step]
+    steps: Sequence[Step | Withdrawal]
     refused: Sequence[Refusal]
     already: int
+    corrected: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ class Tally:
 
     orders: int = 0
     refunds: int = 0
+    withdrawn: int = 0
     refused: list[Refusal] = field(default_factory=list)
     letters: int = 0
 
@@ -67,7 +69,7 @@ def run(this: Run) -> None:
     refuse_hopeless(file, options.from_file)
     memory = Memory(path_of(options.state, file.mapping.source))
     try:
-        work = remaining(file, memory)
+        work = remaining(file, memory, time.time_ns() // 1_000_000)
         log = this.log.bind(file=options.from_file.name)
         log.info("opened", sha256=file.sha256, events=len(work.steps), already=work.already, refused=len(work.refused))
         tally = Tally()
@@ -78,13 +80,14 @@ def run(this: Run) -> None:
         "finished" if finished else "interrupted",
         orders=tally.orders,
         refunds=tally.refunds,
+        corrected=len(work.corrected),
         already=work.already,
         skipped=len(file.skipped),
         refused=len(tally.refused),
         dead_letters=tally.letters,
     )
     if not finished and this.published != options.max_events:
-        left = len(work.steps) - tally.orders - tally.refunds
+        left = len(work.steps) - tally.orders - tally.refunds - tally.withdrawn
         this.verdict = Interrupted(
             f"the import of {options.from_file.name} was interrupted: {left:,} of its orders and refunds are not"
             " published yet. Import it again: nothing is counted twice"
@@ -103,32 +106,47 @@ def refuse_hopeless(file: OrderFile, path: Path) -> None:
         )
 
 
-def remaining(file: OrderFile, memory: Memory) -> Work:
-    """What of a file is still to be published. An order that is known and changed is refused as a correction."""
-    voided = {skip.key: skip for skip in file.skipped if skip.what == "order"}
-    known = memory.known([*(step.key for step in file.steps), *voided])
-    source = file.mapping.source
-    steps, corrections, already = [], [], 0
+def remaining(file: OrderFile, memory: Memory, now_ms: int) -> Work:
+    """What of a file is still to be published. Where it differs from what is known, the file is right."""
+    voided = {skip.order_id: skip for skip in file.skipped if skip.what == "order"}
+    whole = {step.order_id: step.line for step in file.steps if step.kind == ORDER and step.version is not None}
+    if file.mapping.has_refunds_with_orders:
+        paid_back = {step.order_id for step in file.steps if step.kind == REFUND}
+        unpaid = {order_id: line for order_id, line in whole.items() if order_id not in paid_back}
+    else:
+        unpaid = {}
+    gone = {
+        **{f"{REFUND}:{order_id}": line for order_id, line in unpaid.items()},
+        **{f"{kind}:{id_}": skip.rows[0].line for id_, skip in voided.items() for kind in (ORDER, REFUND)},
+    }
+    known = memory.known([*(step.key for step in file.steps), *gone])
+    steps: list[Step] = []
+    corrections: list[Step | Withdrawal] = []
+    refused, already = [*file.refused], 0
     for step in file.steps:
-        digest = known.get(step.key)
-        if digest is None:
-            steps.append(step)
-        elif digest == step.digest:
+        before = known.get(step.key)
+        if before is None:
+            steps.append(step if step.version is None else step._replace(version=now_ms))
+        elif before.is_of(step):
             already += 1
+        elif before.version is None:
+            reason = (
+                f"{step.kind} {step.order_id} of {file.mapping.source} was imported before and is different here, and"
+                " that import is too old to be corrected: the first version counts"
+            )
+            refused.append(step.refused(reason))
         else:
-            reason = (
-                f"{step.kind} {step.order_id} of {source} was imported before and is different here: a"
-                " correction is not counted on top of the first version"
-            )
-            corrections.append(step.refused(reason))
-    for key, skip in voided.items():
-        if key in known:
-            reason = (
-                f"order {skip.order_id} of {source} was imported before, and is void here ({skip.reason}): this is a"
-                " correction, and the first version still counts"
-            )
-            corrections.append(skip.refused(reason))
-    return Work(steps=steps, refused=[*file.refused, *corrections], already=already)
+            corrections += before.corrected(step, now_ms)
+    for key, line in gone.items():
+        if (before := known.get(key)) is not None and before.version is not None and before.digest != WITHDRAWN:
+            corrections.append(before.withdrawal(key, line, now_ms))
+    # Of one order, a correction's events have to stay in this order: the last is what is remembered.
+    return Work(
+        steps=[*steps, *corrections],
+        refused=refused,
+        already=already,
+        corrected=frozenset(each.order_id for each in corrections),
+    )
 
 
 def _publish(this: Run, file: OrderFile, memory: Memory, work: Work, tally: Tally) -> bool:
@@ -152,11 +170,20 @@ def _publish(this: Run, file: OrderFile, memory: Memory, work: Work, tally: Tall
                 committed = now
     this.publisher.flush()
     memory.commit()
-    return tally.orders + tally.refunds + len(tally.refused) >= len(work.steps) + len(work.refused)
+    done = tally.orders + tally.refunds + tally.withdrawn + len(tally.refused)
+    return done >= len(work.steps) + len(work.refused)
 
 
-def _publish_step(this: Run, file: OrderFile, memory: Memory, tally: Tally, step: Step, lost: set[str]) -> None:
+def _publish_step(
+    this: Run, file: OrderFile, memory: Memory, tally: Tally, step: Step | Withdrawal, lost: set[str]
+) -> None:
     event = EVENTS[step.kind]
+    if isinstance(step, Withdrawal):
+        record = file.record(step)
+        this.publish(event, record)
+        memory.note(step.key, Known.of(step, record))
+        tally.withdrawn += 1
+        return
     try:
         if step.order_id in lost:
             raise BadRow(f"its order {step.order_id} is rejected, so its refund is as well")
@@ -167,7 +194,7 @@ def _publish_step(this: Run, file: OrderFile, memory: Memory, tally: Tally, step
         refusal = step.refused(str(error))
         _refuse(this, file, memory, tally, refusal, error, memory.known([_row_key(file, refusal)]))
         return
-    memory.note(step.key, step.digest, event, step.at_ms, record)
+    memory.note(step.key, Known.of(step, record))
     if step.kind == ORDER:
         tally.orders += 1
     else:
@@ -181,7 +208,7 @@ def _refuse(
     tally: Tally,
     refusal: Refusal,
     error: PoisonEvent,
-    sent: dict[str, bytes],
+    sent: dict[str, Known],
 ) -> None:
     """Send rows to the dead letters, unless an earlier run has. The first are logged."""
     tally.refused.append(refusal)
@@ -208,7 +235,7 @@ def _refuse(
     )
     this.published += 1
     tally.letters += 1
-    memory.note(key, b"", DEAD_LETTER, 0, {})
+    memory.note(key, Known(b""))
     if tally.letters <= BAD_ROWS_SAID:
         this.log.warning("no order, a dead letter", line=refusal.line, problem=refusal.reason)
 
@@ -224,7 +251,8 @@ def summary(file: OrderFile, work: Work, tally: Tally) -> str:
     rows = sum(len(refusal.rows) for refusal in tally.refused)
     return (
         f"{counted(rows, 'row')} of the file {'was' if rows == 1 else 'were'} rejected; published now:"
-        f" {counted(tally.orders, 'order')} and {counted(tally.refunds, 'refund')}; imported before: {work.already:,};"
+        f" {counted(tally.orders, 'order')} and {counted(tally.refunds, 'refund')},"
+        f" {counted(len(work.corrected), 'correction')} among them; imported before: {work.already:,};"
         f" not sold: {sum(skip.what == 'order' for skip in file.skipped):,}."
         f" {'; '.join(reasons(tally.refused))}. `insights dead-letters` lists each row; fix them and import the file"
         " again: nothing is counted twice"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final, Literal, NamedTuple
 
 from producers.order_file.rows import Head, Line
@@ -17,7 +18,8 @@ EVENTS: Final[dict[str, Event]] = {ORDER: ORDER_PLACED, REFUND: ORDER_REFUNDED}
 class Step(NamedTuple):
     """One event to publish. Steps sort into the order of publishing: by time, then by where they stand.
 
-    ``lines`` have the order's discount in them. ``amount`` is what a refund pays back in all, in cents.
+    ``lines`` have the order's discount in them. ``amount`` is what a refund pays back in all, in cents. Of two states
+    of an order or refund the one with the higher ``version`` counts; what has no id has no states, and no version.
     """
 
     at_ms: int
@@ -29,15 +31,40 @@ class Step(NamedTuple):
     lines: tuple[Line, ...]
     rows: tuple[Record, ...]
     amount: int = 0
+    version: int | None = None
 
     @property
     def key(self) -> str:
         """What it is remembered by, within its source."""
         return f"{self.kind}:{self.order_id}"
 
+    @property
+    def state(self) -> bytes:
+        """A digest of all that its event says: what it counts, and of an order when it was paid and sent."""
+        life = (self.head.paid_at_ms, self.head.fulfilled_at_ms, self.head.discount_code)
+        if self.kind == REFUND or not any(life):
+            return self.digest
+        return hashlib.blake2b(self.digest + repr(life).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
     def refused(self, reason: str) -> Refusal:
         """Its rows, which are right by themselves, as ones that are not counted."""
         return Refusal(self.line, "", "", reason, self.rows, self.order_id, self.rows[0].sheet)
+
+
+class Withdrawal(NamedTuple):
+    """What was published and does not count any more, as an event to publish. It has the time of what it takes back."""
+
+    at_ms: int
+    line: int
+    kind: str
+    order_id: str
+    version: int
+    head: dict[str, str]
+
+    @property
+    def key(self) -> str:
+        """What the order or the refund is remembered by."""
+        return f"{self.kind}:{self.order_id}"
 
 
 class Refusal(NamedTuple):
@@ -67,7 +94,3 @@ class Skip(NamedTuple):
     def key(self) -> str:
         """What an order would be remembered by if it had been one."""
         return f"{ORDER}:{self.order_id}"
-
-    def refused(self, reason: str) -> Refusal:
-        """Its rows as ones that are not counted."""
-        return Refusal(self.rows[0].line, "", "", reason, self.rows, self.order_id, self.rows[0].sheet)

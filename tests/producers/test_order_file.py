@@ -8,23 +8,27 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import sqlite3
 import zipfile
+from collections.abc import Iterable
+from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from producers.order_file.mapping import ColumnMapping, load
-from producers.order_file.memory import Memory
+from producers.order_file.memory import Known, Memory
 from producers.order_file.orders import OrderFile, read
 from producers.order_file.records import order_lines
 from producers.order_file.rows import Line, spread
 from producers.order_file.source import remaining
-from producers.order_file.steps import ORDER, REFUND
+from producers.order_file.steps import EVENTS, ORDER, REFUND, Step, Withdrawal
 from producers.order_file.values import BadValue, cents, millis
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
 from schemas.codec import Encoder
@@ -54,6 +58,7 @@ region = "EU"
 currency = "EUR"
 channel = "store"
 """
+NOW = count(1_800_000_000_000)  # milliseconds: no two imports are at one time
 HEADER = b"Order;Customer;When;Article;Shelf;Units;Price\n"
 ROW = b"A1;C7;01.07.2024 14:30;P9;Helme;3;19,90\n"
 
@@ -144,12 +149,39 @@ def memory(tmp_path: Path) -> Any:
 
 def imported(memory: Memory, file: OrderFile) -> list[str]:
     """The orders that come to count by an import, after which they are known."""
-    work = remaining(file, memory)
-    for step in work.steps:
-        record = file.record(step)
-        memory.note(step.key, step.digest, ORDER_PLACED if step.kind == ORDER else ORDER_REFUNDED, step.at_ms, record)
+    return [step.key for step, _ in published_by(memory, file)]
+
+
+def published_by(memory: Memory, file: OrderFile) -> list[tuple[Step | Withdrawal, dict[str, Any]]]:
+    """What an import publishes, after which it is known."""
+    found = [(step, file.record(step)) for step in remaining(file, memory, next(NOW)).steps]
+    for step, record in found:
+        Encoder(EVENTS[step.kind], 1).encode(record)
+        memory.note(step.key, Known.of(step, record))
     memory.commit()
-    return [step.key for step in work.steps]
+    return found
+
+
+def newest(records: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of the states of each order or refund the one that counts, as the contracts' ``versions`` say."""
+    states: dict[tuple[str, str, datetime], dict[str, Any]] = {}
+    events = {record["event_id"]: record for record in reversed(list(records))}  # of two with one id the first counts
+    for record in sorted(events.values(), key=lambda record: record["version"]):
+        states[record.get("refund_id", ""), record["order_id"], record["occurred_at"]] = record
+    return [record for record in states.values() if not record.get("is_cancelled") and not record.get("is_deleted")]
+
+
+def sums(records: Iterable[dict[str, Any]]) -> dict[tuple[str, datetime], Decimal]:
+    """What each order of them comes to, and what was paid back of it."""
+    found: dict[tuple[str, datetime], Decimal] = {}
+    for record in records:
+        goods = sum(line["quantity"] * line["unit_price"] - line["discount_amount"] for line in lines_of(record))
+        found[record.get("refund_id", record["order_id"]), record["occurred_at"]] = record.get("amount", goods)
+    return found
+
+
+def lines_of(record: dict[str, Any]) -> list[dict[str, Any]]:
+    return [] if "refund_id" in record else record["lines"]
 
 
 def test_a_corrected_file_counts_what_was_refused_and_nothing_twice(mapping: ColumnMapping, memory: Memory) -> None:
@@ -158,19 +190,89 @@ def test_a_corrected_file_counts_what_was_refused_and_nothing_twice(mapping: Col
     assert imported(memory, bad) == ["order:R1", "order:R2"]
     mended = read(HEADER + b"".join(rows) + b"R3;C3;01.07.2024 10:00;P;X;1;25,00\n", mapping)
     assert net(mended) == Decimal("175.00")
-    assert remaining(mended, memory).already == 2
+    assert remaining(mended, memory, next(NOW)).already == 2
     assert imported(memory, mended) == ["order:R3"]
     assert imported(memory, mended) == []
 
 
-def test_a_changed_order_is_a_correction_and_not_counted_in_addition_to_the_first(
-    mapping: ColumnMapping, memory: Memory
+def test_a_changed_order_is_published_as_a_newer_state_of_the_same(mapping: ColumnMapping, memory: Memory) -> None:
+    first = [record for _, record in published_by(memory, read(HEADER + ROW, mapping))]
+    changed = read(HEADER + ROW.replace(b"19,90", b"29,90"), mapping)
+    assert remaining(changed, memory, next(NOW)).corrected == {"A1"}
+    second = [record for _, record in published_by(memory, changed)]
+    assert first[0]["version"] < second[0]["version"]
+    assert first[0]["event_id"] != second[0]["event_id"]
+    assert sums(newest(first + second)) == sums(orders(changed))
+    assert remaining(changed, memory, next(NOW)).already == 1
+
+
+def test_an_order_that_was_moved_is_withdrawn_where_it_was(mapping: ColumnMapping, memory: Memory) -> None:
+    first = published_by(memory, read(HEADER + ROW, mapping))
+    moved = read(HEADER + ROW.replace(b"01.07", b"02.07"), mapping)
+    second = published_by(memory, moved)
+    assert [type(step) for step, _ in second] == [Withdrawal, Step]
+    assert sums(newest(record for _, record in first + second)) == sums(orders(moved))
+
+
+def test_an_import_from_before_there_were_versions_is_not_corrected_and_says_so(
+    mapping: ColumnMapping, tmp_path: Path
 ) -> None:
-    imported(memory, read(HEADER + ROW, mapping))
-    work = remaining(read(HEADER + ROW.replace(b"19,90", b"29,90"), mapping), memory)
-    assert work.steps == []
-    (refusal,) = work.refused
-    assert "order A1 of bikes was imported before and is different here: a correction" in refusal.reason
+    file = read(HEADER + ROW, mapping)
+    with closing(sqlite3.connect(tmp_path / "old.sqlite")) as database:
+        database.execute("create table known (key text primary key, digest blob not null) without rowid")
+        database.execute("insert into known values (?, ?)", (file.steps[0].key, file.steps[0].digest))
+        database.commit()
+    memory = Memory(tmp_path / "old.sqlite")
+    assert remaining(file, memory, next(NOW)).already == 1
+    (refusal,) = remaining(read(HEADER + ROW.replace(b"19,90", b"29,90"), mapping), memory, next(NOW)).refused
+    assert "order A1 of bikes was imported before and is different here, and that import is too old" in refusal.reason
+    memory.close()
+
+
+EXPORTS = st.lists(
+    st.dictionaries(
+        st.sampled_from(["A1", "A2", "A3"]),
+        st.tuples(
+            st.sampled_from(["01.07.2024 14:30", "02.07.2024 00:10"]),
+            st.integers(1, 3),
+            st.sampled_from(["paid", "refunded", "voided"]),
+            st.sampled_from(["", "1,00", "2,00"]),
+        ),
+        min_size=1,
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=60)
+@given(exports=EXPORTS, killed=st.integers(0, 40))
+def test_whatever_exports_are_imported_each_order_ends_as_the_newest_that_has_it_says(
+    exports: list[dict[str, tuple[str, int, str, str]]], killed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("exports")
+    mapping, memory = load(written(folder, STATUS_MAPPING)), Memory(folder / "memory.sqlite")
+    log: list[dict[str, Any]] = []
+    for export, following in pairwise([*exports, exports[-1]]):
+        other = read(exported({id_: order for id_, order in following.items() if id_ in export}), mapping)
+        half = [other.record(step) for step in remaining(other, memory, next(NOW)).steps]
+        log += half[:killed]  # published by an import that was killed, and not remembered
+        file = read(exported(export), mapping)
+        assert file.refused == []
+        log += [record for _, record in published_by(memory, file)]
+        assert remaining(file, memory, next(NOW)).steps == []
+    memory.close()
+    last = {order_id: order for export in exports for order_id, order in export.items()}
+    expected = read(exported(last), mapping)
+    assert sums(newest(log)) == sums(map(expected.record, expected.steps))
+
+
+def exported(orders: dict[str, tuple[str, int, str, str]]) -> bytes:
+    rows = (
+        f"{order_id};C7;{at};P9;Helme;{units};19,90;{status};;;;{refunded if status == 'paid' else ''};\n"
+        for order_id, (at, units, status, refunded) in orders.items()
+    )
+    return MONEY_HEADER + "".join(rows).encode()
 
 
 @pytest.mark.parametrize(
@@ -424,8 +526,9 @@ def test_an_order_that_was_voided_is_no_sale_and_is_accounted_for(tmp_path: Path
     assert (file.steps, file.refused) == ([], [])
     assert [(skip.order_id, skip.reason) for skip in file.skipped] == [("A1", "its status is voided: it was not sold")]
     imported(memory, read(MONEY_HEADER + row.replace(b"voided", b"paid"), mapping))
-    (correction,) = remaining(file, memory).refused
-    assert "is void here" in correction.reason
+    withdrawn = published_by(memory, file)
+    assert [(step.key, record["is_cancelled"]) for step, record in withdrawn] == [("order:A1", True)]
+    assert remaining(file, memory, next(NOW)).steps == []
 
 
 @pytest.mark.parametrize(
@@ -450,7 +553,7 @@ def test_an_order_that_comes_to_be_refunded_later_adds_its_refund_alone(tmp_path
     row = b"A1;C7;01.07.2024 14:30;P9;X;1;70,00;paid;;;;;\n"
     assert imported(memory, read(MONEY_HEADER + row, mapping)) == ["order:A1"]
     later = read(MONEY_HEADER + row.replace(b"paid", b"refunded"), mapping)
-    assert remaining(later, memory).refused == []
+    assert remaining(later, memory, next(NOW)).refused == []
     assert imported(memory, later) == ["refund:A1"]
 
 
@@ -586,8 +689,12 @@ def test_a_mapping_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def fates(file: OrderFile) -> set[tuple[str, int]]:
     """The places of rows that became something; the same row may be in an order and in its refund."""
-    found = [row for each in (*file.steps, *file.refused, *file.skipped) for row in each.rows]
-    return {(row.sheet, row.line) for row in found}
+    found = [
+        *(step.rows for step in file.steps),
+        *(refusal.rows for refusal in file.refused),
+        *(skip.rows for skip in file.skipped),
+    ]
+    return {(row.sheet, row.line) for rows in found for row in rows}
 
 
 CELL = st.one_of(

@@ -12,7 +12,7 @@ import pytest
 
 from producers import state
 from producers.answer_key import answers
-from producers.order_file.memory import DEAD_LETTER, Memory, published
+from producers.order_file.memory import Known, Memory, published
 from producers.shop.shop_state import ShopState, stock_levels
 
 
@@ -46,7 +46,7 @@ def test_an_owner_makes_what_is_missing_in_a_file_that_was_only_begun(tmp_path: 
     for name in ("memory", "shop_state"):
         state.opened(tmp_path / name).close()
     memory, shop_state = Memory(tmp_path / "memory"), ShopState(tmp_path / "shop_state", {"seed": "1"})
-    memory.note("row", b"digest", DEAD_LETTER, 0, {})
+    memory.note("row", Known(b"digest"))
     memory.commit()
     memory.close()
     assert published(tmp_path / "memory") == 1

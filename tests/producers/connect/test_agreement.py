@@ -18,8 +18,9 @@ from producers.connect.agreement import (
     explained,
 )
 from producers.connect.memory import FILE, Known, KnownRefund, Memory
-from producers.connect.orders import Shop, event_id_of_refund, event_id_of_state, head_of
+from producers.connect.orders import Shop, event_id_of_refund, event_id_of_state
 from producers.connect.woocommerce import read_order, read_refund, said_of
+from producers.withdrawn import head_of
 from tests.shops.woocommerce import WooCommerce
 from tests.shops.woocommerce_orders import order_json, refund_json
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from producers.connect.agreement import Sold
-from producers.connect.orders import BadOrder, Shop, head_of, stamped, stamped_refund
+from producers.connect.orders import BadOrder, Shop, stamped, stamped_refund
 from producers.connect.shopify import read_order, read_refund, said_of
 from producers.connect.shopify.orders import returns_of
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
+from producers.withdrawn import head_of
 from schemas.codec import Encoder
 from tests.producers.connect.conftest import days_of
 from tests.shops.shopify import Shopify

@@ -1,0 +1,40 @@
+"""What an event says of an order or a refund that no longer counts. Nothing of it is read but whose it is, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+NOTHING: Final = Decimal("0.00")
+LINE: Final = {  # an order has at least one
+    "product_id": "unknown",
+    "category": "uncategorized",
+    "brand": None,
+    "quantity": 1,
+    "unit_price": NOTHING,
+    "discount_amount": NOTHING,
+}
+
+
+def head_of(record: Mapping[str, Any]) -> dict[str, str]:
+    """What has to be remembered of an order's or a refund's event, to take it back later."""
+    return {name: record[name] for name in ("order_id", "customer_id", "region", "currency")}
+
+
+def order(head: Mapping[str, str]) -> dict[str, Any]:
+    """An order's event but for its envelope and version."""
+    return {
+        **head,
+        "channel": "web",
+        "session_id": None,
+        "lines": [LINE],
+        "shipping_amount": NOTHING,
+        "tax_amount": NOTHING,
+        "is_cancelled": True,
+    }
+
+
+def refund(head: Mapping[str, str], refund_id: str) -> dict[str, Any]:
+    """A refund's event but for its envelope and version."""
+    return {**head, "refund_id": refund_id, "lines": [], "amount": NOTHING, "reason": "other", "is_deleted": True}
