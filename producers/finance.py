@@ -27,7 +27,7 @@ from typing import Any, Final
 from producers.order_file import content as contents
 from producers.order_file import table as tables
 from producers.order_file import values
-from producers.order_file.memory import DEAD_LETTER, Memory
+from producers.order_file.memory import Known, Memory
 from producers.order_file.table import Record, Table, folded
 from producers.order_file.values import BadValue
 from producers.runner import Run
@@ -216,7 +216,7 @@ def _state(this: Run, kind: Kind, memory: Memory, row: Row, line: int, said: dic
     if said.setdefault(key, line) != line:
         raise BadValue(f"{', '.join(kind.names)} are those of line {said[key]}, which counts; keep one of the two")
     digest = hashlib.blake2b(repr((currency, sorted(fields.items()))).encode(), digest_size=8).digest()
-    if memory.known([key]).get(key) == digest:
+    if memory.known([key]).get(key) == Known(digest):
         return False
     now_ms = int(this.clock() * 1000)
     at = fields[kind.time] if kind.time else EPOCH + timedelta(milliseconds=now_ms)
@@ -231,7 +231,7 @@ def _state(this: Run, kind: Kind, memory: Memory, row: Row, line: int, said: dic
         **fields,
     }
     this.publish(kind.event, record)
-    memory.note(key, digest, kind.event, at_ms, record)
+    memory.note(key, Known(digest))
     return True
 
 
@@ -243,4 +243,4 @@ def _refuse(this: Run, kind: Kind, memory: Memory, original: bytes, line: int, e
     origin = {"file": str(this.options.from_file), "line": str(line)}
     this.publisher.dead_letter(kind.event, original, key=None, error=error, stage="VALUE_CONVERTER", origin=origin)
     this.published += 1
-    memory.note(key, b"", DEAD_LETTER, 0, {})
+    memory.note(key, Known(b""))

@@ -69,7 +69,7 @@ def run(this: Run) -> None:
     refuse_hopeless(file, options.from_file)
     memory = Memory(path_of(options.state, file.mapping.source))
     try:
-        work = remaining(file, memory, time.time_ns() // 1_000_000)
+        work = remaining(file, memory, int(this.clock() * 1000))
         log = this.log.bind(file=options.from_file.name)
         log.info("opened", sha256=file.sha256, events=len(work.steps), already=work.already, refused=len(work.refused))
         tally = Tally()
