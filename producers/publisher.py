@@ -144,12 +144,14 @@ class Publisher:
         error: Exception,
         stage: str,
         origin: Mapping[str, str] | None = None,
+        message: str | None = None,
     ) -> None:
-        """Queue bytes that could not become an event, as they came, with Kafka Connect's error headers.
+        """Queue bytes that could not become an event, as they are given, with Kafka Connect's error headers.
 
         ``stage`` is where it failed (Connect's word; here ``VALUE_CONVERTER`` or ``TRANSFORMATION``), ``origin`` where
         the bytes stood (``{"file": ..., "line": ...}``) and is written under the same prefix. Of bytes that are too
-        many even for that topic the head goes, and a header ``truncated.from`` has their number.
+        many even for that topic the head goes, and a header ``truncated.from`` has their number. ``message`` stands for
+        the error's own text. What may name a person is sealed first: producers/persons/letters.py.
         """
         letters = catalogue.event("ops.dead_letter")
         counts = self.counts.setdefault(letters.topic, TopicCounts())
@@ -159,7 +161,9 @@ class Publisher:
             original = original[: letters.max_bytes]
         counts.accepted += 1
         counts.bytes += len(original)
-        headers = _error_headers(meant_for, error, stage, origin, int(self._clock() * 1000))
+        headers = _error_headers(
+            meant_for, error, str(error) if message is None else message, stage, origin, int(self._clock() * 1000)
+        )
         self._send(letters.topic, key, original, headers)
 
     def flush(self, deadline_seconds: float = FLUSH_SECONDS) -> None:
@@ -260,13 +264,13 @@ class Publisher:
 
 
 def _error_headers(
-    meant_for: Event, error: Exception, stage: str, origin: Mapping[str, str], at_ms: int
+    meant_for: Event, error: Exception, message: str, stage: str, origin: Mapping[str, str], at_ms: int
 ) -> list[tuple[str, bytes]]:
     texts = {
         "topic": meant_for.topic,
         "stage": stage,
         "exception.class.name": f"{type(error).__module__}.{type(error).__qualname__}",
-        "exception.message": str(error),
+        "exception.message": message,
         "timestamp": str(at_ms),
         **origin,
     }

@@ -1,4 +1,4 @@
-"""The dead-letter topic, read: what each letter was meant for, and why it is dead. What it holds is never looked at."""
+"""The dead-letter topic, read: what each letter was meant for, and why it is dead. What it holds is not looked at."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from schemas.catalogue import event
 from schemas.codec import ERROR_HEADERS
 from schemas.errors import BrokerUnavailable
+from schemas.quoted import without_values
 
 TOPIC = event("ops.dead_letter").topic
 PARTITION = 0  # its contract gives it one
@@ -27,17 +28,14 @@ READING = {
     "log_level": 0,
     "logger": None,
 }
-LONGEST_REASON = 500
-# Messages quote what did not fit: as Python writes texts, or a number or time in plain.
-QUOTED = re.compile(r"""(?:\bb|(?<!\w))(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")|(?<!\w)[-+]?\d[\d.,:TZ+-]*""")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
     """One letter. ``topic`` is what it was meant for, empty without a header for it; ``dead_at`` when it was sent.
 
-    ``reason`` quotes no values. ``headers`` are all of them, with the values needed to fix it: they are for
-    a terminal, and are kept nowhere else.
+    ``reason`` quotes no values. ``headers`` are all of them, with the values needed to fix it, and ``value`` the bytes:
+    they are for a terminal, and are kept nowhere else.
     """
 
     offset: int
@@ -48,6 +46,7 @@ class DeadLetter:
     source_partition: int | None
     source_offset: int | None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    value: bytes = field(default=b"", repr=False)
 
     @property
     def place(self) -> str:
@@ -100,28 +99,30 @@ def _letter(message: Any) -> DeadLetter:
         source_partition=_number(headers.get(ERROR_HEADERS + "partition")),
         source_offset=_number(headers.get(ERROR_HEADERS + "offset")),
         headers={name.removeprefix(ERROR_HEADERS): text for name, text in headers.items()},
+        value=bytes(message.value() or b""),
     )
 
 
-def listed(bootstrap: str, topic: str | None = None) -> list[DeadLetter]:
-    """Every letter that is kept, or those that were meant for a topic, oldest first. Raises BrokerUnavailable."""
+def every(bootstrap: str, topic: str | None = None) -> Iterator[DeadLetter]:
+    """Every letter that is kept, or those that were meant for a topic, oldest first. Blocks; BrokerUnavailable."""
     try:
         consumer = Consumer({"bootstrap.servers": bootstrap, **READING})
         try:
             start, end = consumer.get_watermark_offsets(TopicPartition(TOPIC, PARTITION), timeout=KAFKA_SECONDS)
         finally:
             consumer.close()
-        found = list(read(bootstrap, start, end))
+        for letter in read(bootstrap, start, end):
+            if topic is None or letter.topic in (topic, f"{topic}.v1"):
+                yield letter
     except KafkaException as error:
         raise BrokerUnavailable(
             f"the dead letters can't be read from Kafka at {bootstrap}: {error}; is it up?"
         ) from error
-    return [letter for letter in found if topic is None or letter.topic in (topic, f"{topic}.v1")]
 
 
-def without_values(message: str) -> str:
-    """The message with an ellipsis for each value that it quotes: it may be a person's, and equal reasons add up."""
-    return QUOTED.sub("…", message)[:LONGEST_REASON]
+def listed(bootstrap: str, topic: str | None = None) -> list[DeadLetter]:
+    """The same as a list. Raises BrokerUnavailable."""
+    return list(every(bootstrap, topic))
 
 
 def _number(text: str | None) -> int | None:

@@ -66,7 +66,13 @@ def as_json(letters: Sequence[DeadLetter], records: Sequence[DeadRecord]) -> lis
     """Letters with all their headers, then records; ``dead`` is which of the two."""
     return [
         *(
-            {"dead": "letter", "offset": each.offset, "dead_at": each.dead_at.isoformat(), **each.headers}
+            {
+                "dead": "letter",
+                "offset": each.offset,
+                "dead_at": each.dead_at.isoformat(),
+                **each.headers,
+                "value_base64": base64.b64encode(each.value).decode(),
+            }
             for each in letters
         ),
         *map(_record_as_json, records),

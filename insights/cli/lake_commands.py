@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from insights.cli import runtime
-from insights.settings import load_settings
+from insights.settings import Settings, load_settings
+from schemas.plural import counted
 
 app = runtime.group("The lake: its tables and their maintenance.", example="insights lake list")
 DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Show what would be done, without doing it.")]
@@ -26,6 +27,9 @@ Only = Annotated[
 def maintain(dry_run: DryRun = False, keep_hours: KeepHours = 3.0) -> None:
     """Compact small files and remove old snapshots and orphan files. Safe while the live job runs.
 
+    Destroys the keys of dead letters that are older than their topic keeps them, so that no copy
+    can be read any more.
+
     Example: insights lake maintain --dry-run
     """
     from insights.cli.status_views import tidied_table
@@ -33,11 +37,26 @@ def maintain(dry_run: DryRun = False, keep_hours: KeepHours = 3.0) -> None:
     from warehouse.maintenance import maintain as tidied
     from warehouse.maintenance import rules
 
+    settings = load_settings()
     # That another commit came first, or has removed the same old metadata file, is all in order.
     logging.getLogger("pyiceberg").setLevel(logging.ERROR)
-    target = deployment(load_settings())
+    target = deployment(settings)
     done = list(tidied(target, rules(target, datetime.now(UTC), keep_hours), dry=dry_run))
     runtime.show(tidied_table(done, is_plan=dry_run))
+    if not dry_run:
+        expire_letters(settings)
+
+
+def expire_letters(settings: Settings) -> None:
+    """Dead letters can be read as long as their contract says, wherever they were copied. Raises StillRead."""
+    from producers.persons.keys import expire
+    from schemas.catalogue import event
+
+    days = event("ops.dead_letter").retention_days
+    if days is not None:
+        before = datetime.now(UTC) - timedelta(days=days)
+        if gone := expire(settings.producers_dir, int(before.timestamp() * 1000)):
+            runtime.say(f"{counted(gone, 'dead letter')} older than {days} days can't be read any more.")
 
 
 @app.command()

@@ -22,6 +22,7 @@ from insights.cli import (
     export_commands,
     flink_commands,
     lake_commands,
+    privacy_commands,
     replay_commands,
     runtime,
     schema_commands,
@@ -48,6 +49,7 @@ app.add_typer(schema_commands.app, name="schemas")
 app.add_typer(flink_commands.app, name="flink")
 app.add_typer(replay_commands.app, name="replay")
 app.add_typer(lake_commands.app, name="lake")
+app.add_typer(privacy_commands.app, name="privacy")
 app.add_typer(alert_commands.app, name="alerts")
 app.add_typer(export_commands.app, name="export")
 app.add_typer(dashboard_commands.app, name="dashboards")
@@ -314,15 +316,17 @@ def dead_letters(topic: ForTopic = None, as_json: AsJson = False) -> None:
     """List dead letters and dead records: where each came from, and why it was rejected.
 
     A dead letter never reached its topic. A dead record is on its topic, but the live job can't
-    read it or must not count it. Values may contain personal data.
+    read it or must not count it. Values may contain personal data; those of persons who were
+    erased, or of letters older than 90 days, can't be read any more.
 
     Example: insights dead-letters --topic sales.order_placed
     """
     from insights.cli import dead_event_views
+    from insights.privacy.letters import readable
     from reconciliation import dead_letters, dead_records
 
     settings = load_settings()
-    letters = dead_letters.listed(settings.kafka, topic)
+    letters = list(readable(settings, dead_letters.every(settings.kafka, topic), with_bytes=as_json))
     if as_json:
         records = dead_records.listed(settings.postgres_dsn, topic, most=None)
         sys.stdout.write(json.dumps(dead_event_views.as_json(letters, records.newest), indent=2) + "\n")

@@ -9,9 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from producers.collect.batch import BadEvent, Batch, Refusal, Sent
 from producers.collect.keys import Key
 from producers.collect.visits import DAY_MS, DRIFT_MS, Visit, Visits
+from producers.persons.keys import PersonKeys
+from producers.persons.letters import Letters
 from producers.runner import Run
 from producers.shop.identifiers import event_id_of
 from schemas import catalogue
@@ -46,6 +50,8 @@ class Intake:
         self._database = database
         self._visits = Visits(database)
         self._clock_ms = clock_ms
+        self._persons = PersonKeys(this.options.state)
+        self._letters = Letters(this.publisher, self._persons, this.clock)
         self._counts: Counter[tuple[str, str]] = Counter()
         self._tidied_ms = 0
 
@@ -64,7 +70,7 @@ class Intake:
         for (index, original, event), (at_ms, visit) in zip(events, placed, strict=True):
             try:
                 check_time(at_ms, now_ms)
-                self._this.publish(INTERACTION, record(key.name, event, at_ms, visit))
+                self._this.publish(INTERACTION, self._named(record(key.name, event, at_ms, visit)))
             except PoisonEvent as error:
                 refused.append(Refusal(index=index, original=original, error=error))
         for each in refused:
@@ -90,8 +96,9 @@ class Intake:
             self._database.executemany(COUNT, rows)
 
     def close(self) -> None:
-        """Close the database."""
+        """Close the databases."""
         self._database.close()
+        self._persons.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -109,14 +116,30 @@ class Intake:
             self._visits.forget_old(now_ms)
 
     def _dead_letter(self, key: Key, refusal: Refusal) -> None:
-        self._this.publisher.dead_letter(
+        self._letters.send(
             INTERACTION,
             refusal.original,
-            key=None,
             error=refusal.error,
-            stage="VALUE_CONVERTER",
             origin={"source": key.name},
+            whose=self._whose(key, refusal.original),
         )
+
+    def _named(self, event: dict[str, Any]) -> dict[str, Any]:
+        """With the customer as the log has them: what an erased one does later is somebody new's."""
+        if event["user_id"] is not None:
+            event["user_id"] = self._persons.called(event["user_id"])
+        return event
+
+    def _whose(self, key: Key, original: bytes) -> str | None:
+        """The customer of an event that is refused, where it has one's number."""
+        try:
+            said = msgspec.json.decode(original)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        user_id = said.get("user_id") if isinstance(said, dict) else None
+        if not isinstance(user_id, str | int) or "@" in str(user_id):
+            return None
+        return self._persons.called(f"{key.name}-{user_id}")
 
 
 def check_time(at_ms: int, now_ms: int) -> None:

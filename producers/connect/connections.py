@@ -174,6 +174,16 @@ def addresses(folder: Path) -> dict[str, str]:
         return dict(database.execute("select name, url from connections order by name"))
 
 
+def shops(folder: Path) -> list[Shop]:
+    """Every shop that was ever connected, with the key of its guests."""
+    database = state.to_read(folder / KEYS_FILE, "connection_keys")
+    if database is None:
+        return []
+    with closing(database):
+        rows = database.execute("select name, key from connection_keys where purpose = ? order by name", (GUESTS,))
+        return [Shop(name, key) for name, key in rows]
+
+
 def name_of(url: str) -> str:
     """A name for the shop at this address: ``bikes-example`` of https://www.bikes.example."""
     parts = urlsplit(url)

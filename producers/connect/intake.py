@@ -31,11 +31,14 @@ from producers.connect.orders import (
 )
 from producers.connect.platforms import platform_of
 from producers.connect.rereads import Request
+from producers.persons.keys import PersonKeys
+from producers.persons.letters import Letters
 from producers.runner import Run
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
 from producers.withdrawn import head_of
 from schemas.catalogue import Event
 from schemas.errors import PoisonEvent
+from schemas.quoted import without_texts
 
 COMMIT_SECONDS: Final = 0.9
 
@@ -46,6 +49,8 @@ class Intake:
     def __init__(self, this: Run, memory: Memory) -> None:
         self._this = this
         self.memory = memory
+        self._keys = PersonKeys(this.options.state)
+        self._letters = Letters(this.publisher, self._keys, this.clock)
 
     def take(self, connection: Connection, body: bytes, *, is_answer: bool = False) -> None:
         """Queue what an order's JSON asks for. Nothing is sure to be on the log before ``commit``.
@@ -65,6 +70,7 @@ class Intake:
             self.refuse(connection, body, bad)
             return
         known = self.memory.order(name, state.order_id)
+        state = self._named(connection, state, known)
         if state.created_ms < connection.since_ms:
             # Not wanted; when it was moved there, it is not wanted any more.
             if known is not None and known.digest != VOID and _is_newer(state, known, is_answer=is_answer):
@@ -87,7 +93,7 @@ class Intake:
     def refuse(self, connection: Connection, body: bytes, bad: BadOrder) -> None:
         """Send what is no order to the dead letters, unless it was for the same reason before."""
         what = f"order:{bad.order_id}" if bad.order_id else f"bytes:{hashlib.sha256(body).hexdigest()}"
-        self._refuse(connection, what, body, bad)
+        self._refuse(connection, what, body, bad, whose=self._whose(connection, body))
 
     def take_page(self, connection: Connection, bodies: Iterable[bytes], position: Position) -> None:
         """The same of a page of orders, with which the shop is read as far as this."""
@@ -128,7 +134,7 @@ class Intake:
                     found.append((refund, wanted.order_id, body))
                 except BadOrder as bad:
                     what = f"refund of {wanted.order_id}:{hashlib.sha256(body).hexdigest()}"
-                    self._refuse(connection, what, body, bad, ORDER_REFUNDED)
+                    self._refuse(connection, what, body, bad, ORDER_REFUNDED, whose=wanted.head["customer_id"])
             self.memory.done(connection.name, wanted)
         for refund, order_id, body in sorted(found, key=lambda each: (each[0].at_ms, each[0].refund_id)):
             self._refund(connection, refund, order_id, body)
@@ -163,7 +169,7 @@ class Intake:
                     stamped(state.record, connection.shop, state.order_id, version, state.digest),
                 )
             except PoisonEvent as error:
-                self._refuse(connection, f"order:{state.order_id}", body, error)
+                self._refuse(connection, f"order:{state.order_id}", body, error, whose=state.record["customer_id"])
                 if not known.version:
                     return None
             else:
@@ -210,20 +216,43 @@ class Intake:
                 stamped_refund(refund.record, connection.shop, refund.refund_id, version),
             )
         except PoisonEvent as error:
-            self._refuse(connection, f"refund:{refund.refund_id}", body, error, ORDER_REFUNDED)
+            whose = known.head.get("customer_id")
+            self._refuse(connection, f"refund:{refund.refund_id}", body, error, ORDER_REFUNDED, whose=whose)
         # A refused one is known as well: else each look at its order would read it again.
         kept = KnownRefund(refund.at_ms, version)
         self.memory.keep(connection.name, order_id, known.with_refund(refund.refund_id, kept))
 
     def _refuse(
-        self, connection: Connection, what: str, body: bytes, error: PoisonEvent, meant_for: Event = ORDER_PLACED
+        self,
+        connection: Connection,
+        what: str,
+        body: bytes,
+        error: PoisonEvent,
+        meant_for: Event = ORDER_PLACED,
+        *,
+        whose: str | None,
     ) -> None:
-        """Send the bytes to the dead letters, unless they were for the same reason before."""
-        if not self.memory.refuse(connection.name, what, str(error)):
+        """Send the bytes to the dead letters, sealed, unless they were for the same reason before."""
+        reason = without_texts(str(error))
+        if not self.memory.refuse(connection.name, what, reason):
             return
         origin = {"shop": connection.name, "url": connection.url, "what": what}
-        self._this.publisher.dead_letter(meant_for, body, key=None, error=error, stage="VALUE_CONVERTER", origin=origin)
-        self._this.log.warning("not counted, a dead letter", shop=connection.name, what=what, problem=str(error))
+        self._letters.send(meant_for, body, error=error, origin=origin, whose=whose)
+        self._this.log.warning("not counted, a dead letter", shop=connection.name, what=what, problem=reason)
+
+    def _whose(self, connection: Connection, body: bytes) -> str | None:
+        """Whose order this is that can't be read; None when nobody can say."""
+        whose = platform_of(connection).customer_of(body, connection.shop)
+        return None if whose is None else self._keys.called(whose)
+
+    def _named(self, connection: Connection, state: OrderState, known: Known | None) -> OrderState:
+        """With the customer as the log has them: an erased one's orders stay theirs, new ones are somebody new's."""
+        if state.record is None:
+            return state
+        before = known.head.get("customer_id", "") if known else ""
+        who = before if self._keys.erased_ms(before) is not None else ""
+        who = who or self._keys.called(state.record["customer_id"])
+        return state._replace(record={**state.record, "customer_id": who})
 
 
 def _is_newer(state: OrderState, known: Known, *, is_answer: bool) -> bool:

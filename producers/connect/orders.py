@@ -22,6 +22,7 @@ VOID: Final = b"not counted"
 AMOUNT: Final = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,10}))?")
 CENT: Final = Decimal("0.01")
 LONGEST_ID: Final = 100
+LONGEST_SHOWN: Final = 60
 Json = Mapping[str, Any]
 
 
@@ -222,5 +223,9 @@ def time_of(source: Json, where: str, name: str = "") -> datetime | None:
 
 
 def shown(value: Any) -> str:
-    """A value as it may stand in a message: short."""
-    return "missing" if value is None else repr(value)[:60]
+    """A value as it may stand in a message: short, a text in quotes that are closed, so that it can be taken out."""
+    if isinstance(value, str):
+        return repr(value[:LONGEST_SHOWN])
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    return "missing" if value is None else str(value)[:LONGEST_SHOWN]

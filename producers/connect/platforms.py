@@ -37,6 +37,9 @@ class Platform(Protocol):
     def read_order(self, body: bytes, shop: Shop) -> OrderState:
         """An order as the API or a webhook says it. Raises BadOrder naming the field."""
 
+    def customer_of(self, body: bytes, shop: Shop) -> str | None:
+        """Whose order this is, also of one that can't be read otherwise; None when it does not say."""
+
     def read_refund(self, body: bytes, order_id: str, head: Json, shop: Shop) -> Refund:
         """A refund as ``Api.refunds`` gives it. Raises BadOrder naming the field."""
 

@@ -108,6 +108,7 @@ class _Assembly:
                 order_id=self._reader.order_id(rows[0]),
                 sheet=rows[0].sheet,
                 number=self._equal_refused[same],
+                customer_id=self._reader.customer_id(rows[0]),
             )
         )
 

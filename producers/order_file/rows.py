@@ -122,6 +122,10 @@ class RowReader:
         """The id of the order that a row is of, as far as it is readable, even in a refused row."""
         return next((text for text in self._cells_of(record, "order_id") if text), "")
 
+    def customer_id(self, record: Record) -> str:
+        """The customer that a row is of, as far as it is readable."""
+        return next((text for text in self._cells_of(record, "customer_id") if text), "")
+
     def is_note(self, record: Record) -> bool:
         """Is a row no order's, but a line about the export itself: ``3, record(s) downloaded``."""
         if not self._notes or any(self._cells_of(record, "product_id")):

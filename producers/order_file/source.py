@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -20,10 +20,13 @@ from producers.order_file.memory import WITHDRAWN, Known, Memory, path_of
 from producers.order_file.orders import OrderFile
 from producers.order_file.rows import BadRow
 from producers.order_file.steps import EVENTS, ORDER, REFUND, Refusal, Step, Withdrawal
+from producers.persons.keys import PersonKeys
+from producers.persons.letters import Letters
 from producers.runner import Run
 from producers.shop.occurrences import ORDER_PLACED
 from schemas.errors import Interrupted, Misconfigured, PoisonEvent, RowsRefused
 from schemas.plural import counted
+from schemas.quoted import without_texts
 
 COMMIT_SECONDS: Final = 2.0
 LOOK_AT_CLOCK_EVERY: Final = 256
@@ -32,18 +35,47 @@ BAD_ROWS_SAID: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """What brings the log from what is known to what a file says. ``corrected`` are orders that changed since."""
+    """What brings the log from what is known to what a file says. ``corrected`` are orders that changed since.
+
+    ``customers`` has, by key, whom the log has as the customer of what is known.
+    """
 
     steps: Sequence[Step | Withdrawal]
     refused: Sequence[Refusal]
     already: int
     corrected: frozenset[str] = frozenset()
+    customers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Persons:
+    """The persons of a source of orders, as the log may know them. To be closed."""
+
+    def __init__(self, this: Run, source: str) -> None:
+        self._source = source
+        self._keys = PersonKeys(this.options.state)
+        self.letters = Letters(this.publisher, self._keys, this.clock)
+        self.known: Mapping[str, str] = {}  # by key of an order or a refund: whom the log has as its customer
+
+    def of(self, step: Step) -> str:
+        """Who ordered. What was an erased customer's stays theirs, also when it changes."""
+        before = self.known.get(step.key) or self.known.get(f"{ORDER}:{step.order_id}", "")
+        is_erased = self._keys.erased_ms(before) is not None
+        return before if is_erased else self.customer(step.order_id, step.head.customer_id)
+
+    def customer(self, order_id: str, said: str) -> str:
+        """Who this is. A guest of one order, and what no text can be, is as the file has it."""
+        return said if said == f"guest-{order_id}" or "\0" in said else self._keys.customer(self._source, said)
+
+    def close(self) -> None:
+        """Close the keys."""
+        self._keys.close()
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of a file in this run."""
+    """What became of a file in this run, and whom it is about."""
 
+    persons: Persons
     orders: int = 0
     refunds: int = 0
     withdrawn: int = 0
@@ -68,14 +100,17 @@ def run(this: Run) -> None:
     check_currency(file.mapping.constants, options.currency, options.mapping)
     refuse_hopeless(file, options.from_file)
     memory = Memory(path_of(options.state, file.mapping.source))
+    persons = Persons(this, file.mapping.source)
     try:
         work = remaining(file, memory, int(this.clock() * 1000))
         log = this.log.bind(file=options.from_file.name)
         log.info("opened", sha256=file.sha256, events=len(work.steps), already=work.already, refused=len(work.refused))
-        tally = Tally()
+        persons.known = work.customers
+        tally = Tally(persons)
         finished = _publish(this, file, memory, work, tally)
     finally:
         memory.close()
+        persons.close()
     log.info(
         "finished" if finished else "interrupted",
         orders=tally.orders,
@@ -102,7 +137,7 @@ def refuse_hopeless(file: OrderFile, path: Path) -> None:
         first = file.refused[0]
         raise Misconfigured(
             f"no row of {path.name} makes an order, so nothing was published: is this the right mapping? The first,"
-            f" in line {first.line}: {first.reason}"
+            f" in line {first.line}: {without_texts(first.reason)}"
         )
 
 
@@ -146,6 +181,7 @@ def remaining(file: OrderFile, memory: Memory, now_ms: int) -> Work:
         refused=refused,
         already=already,
         corrected=frozenset(each.order_id for each in corrections),
+        customers={key: each.head["customer_id"] for key, each in known.items() if each.head},
     )
 
 
@@ -188,6 +224,7 @@ def _publish_step(
         if step.order_id in lost:
             raise BadRow(f"its order {step.order_id} is rejected, so its refund is as well")
         record = file.record(step)
+        record["customer_id"] = tally.persons.of(step)
         this.publish(event, record)
     except PoisonEvent as error:
         lost.add(step.order_id)
@@ -215,29 +252,33 @@ def _refuse(
     key = _row_key(file, refusal)
     if key in sent:
         return
+    said = refusal.customer_id
+    tally.persons.letters.send(
+        ORDER_PLACED,
+        file.original(refusal.rows),
+        error=error,
+        origin=_origin(this, file, refusal),
+        quoting={"value": refusal.value},
+        whose=tally.persons.customer(refusal.order_id, said) if said else None,
+    )
+    this.published += 1
+    tally.letters += 1
+    memory.note(key, Known(b""))
+    if tally.letters <= BAD_ROWS_SAID:
+        this.log.warning("no order, a dead letter", line=refusal.line, problem=without_texts(refusal.reason))
+
+
+def _origin(this: Run, file: OrderFile, refusal: Refusal) -> dict[str, str]:
     origin = {
         "file": str(this.options.from_file),
         "file.sha256": file.sha256,
         "line": str(refusal.line),
         "lines": ",".join(str(row.line) for row in refusal.rows[:1000]),
         "column": refusal.column,
-        "value": refusal.value,
         "order": refusal.order_id,
         **({"sheet": refusal.sheet} if refusal.sheet else {}),
     }
-    this.publisher.dead_letter(
-        ORDER_PLACED,
-        file.original(refusal.rows),
-        key=None,
-        error=error,
-        stage="VALUE_CONVERTER",
-        origin={name: text.encode("utf-8", "replace").decode() for name, text in origin.items()},
-    )
-    this.published += 1
-    tally.letters += 1
-    memory.note(key, Known(b""))
-    if tally.letters <= BAD_ROWS_SAID:
-        this.log.warning("no order, a dead letter", line=refusal.line, problem=refusal.reason)
+    return {name: text.encode("utf-8", "replace").decode() for name, text in origin.items()}
 
 
 def _row_key(file: OrderFile, refusal: Refusal) -> str:
@@ -260,8 +301,8 @@ def summary(file: OrderFile, work: Work, tally: Tally) -> str:
 
 
 def reasons(refused: Sequence[Refusal], most: int = 3) -> Iterator[str]:
-    """The first reasons, each with its line."""
+    """The first reasons, each with its line; what they quote is in the dead letters."""
     for refusal in refused[:most]:
-        yield f"line {refusal.line}: {refusal.reason}"
+        yield f"line {refusal.line}: {without_texts(refusal.reason)}"
     if len(refused) > most:
         yield f"and {len(refused) - most:,} more"

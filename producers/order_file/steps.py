@@ -48,7 +48,9 @@ class Step(NamedTuple):
 
     def refused(self, reason: str) -> Refusal:
         """Its rows, which are right by themselves, as ones that are not counted."""
-        return Refusal(self.line, "", "", reason, self.rows, self.order_id, self.rows[0].sheet)
+        return Refusal(
+            self.line, "", "", reason, self.rows, self.order_id, self.rows[0].sheet, customer_id=self.head.customer_id
+        )
 
 
 class Withdrawal(NamedTuple):
@@ -78,6 +80,7 @@ class Refusal(NamedTuple):
     order_id: str = ""
     sheet: str = ""
     number: int = 1
+    customer_id: str = ""
 
 
 class Skip(NamedTuple):

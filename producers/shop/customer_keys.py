@@ -10,8 +10,9 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
+from producers.persons.keys import truncated
 from producers.shop.people import customer_id
-from producers.state import opened
+from producers.state import only_for_its_owner, opened
 
 BLOCK = 1024
 KEY_BITS = 256
@@ -25,7 +26,9 @@ class KeyStore:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = only_for_its_owner(path)
         self._db = opened(path, by_threads=True)
+        self._db.execute("pragma secure_delete = on")
         self._db.execute("create table if not exists blocks (block integer primary key)")
         self._db.execute("create table if not exists keys (number integer primary key, key blob not null)")
         self._made: set[int] = set()
@@ -47,9 +50,10 @@ class KeyStore:
             return None
 
     def delete(self, number: int) -> None:
-        """Delete a customer's key for good."""
+        """Delete a customer's key for good: it is overwritten. Blocks until it is. Raises StillRead."""
         self._ensure(number // BLOCK)
         self._db.execute("delete from keys where number = ?", (number,))
+        truncated(self._db, self._path)
 
     def close(self) -> None:
         """Close the database. What was written stays."""

@@ -14,6 +14,7 @@ from producers.order_file.memory import published
 from producers.shop.occurrences import ORDER_PLACED
 from schemas import catalogue
 from schemas.errors import Interrupted
+from tests.producers.sealed import unsealed
 
 DEAD_LETTER = catalogue.event("ops.dead_letter")
 MAPPING = Path(__file__).parents[2] / "producers" / "mappings" / "cdnow.toml"
@@ -103,10 +104,12 @@ def test_a_bad_row_becomes_a_dead_letter_with_its_bytes_its_line_and_why(
     assert customers_and_dollars(log) == customers_and_dollars_of([*rows[1:3], *rows[4:]])
     (letter,) = log.messages(DEAD_LETTER.topic)
     headers = {name.removeprefix("__connect.errors."): value.decode() for name, value in letter.headers()}
-    assert letter.value() == rows[3]
+    sealed = unsealed(tmp_path / "state", letter)
+    assert sealed.original == rows[3]
     assert (headers["topic"], headers["line"], headers["file"]) == (ORDER_PLACED.topic, "4", str(file))
-    assert (headers["column"], headers["value"]) == ("date", "19971301")
-    assert "occurred_at is '19971301', which is not a date like %Y%m%d" in headers["exception.message"]
+    assert (headers["column"], sealed.headers["value"]) == ("date", "19971301")
+    assert "occurred_at is '19971301', which is not a date like %Y%m%d" in sealed.headers["exception.message"]
+    assert "occurred_at is …, which is not a date like %Y%m%d" in headers["exception.message"]
     book = book_of(tmp_path / "state")
     assert book is not None
     assert published(book) == 5
@@ -129,7 +132,7 @@ def test_a_row_that_the_publisher_refuses_becomes_a_dead_letter_with_why_and_the
     reasons = {}
     for letter in log.messages(DEAD_LETTER.topic):
         headers = {name.removeprefix("__connect.errors."): value.decode() for name, value in letter.headers()}
-        assert letter.value() == rows[int(headers["line"]) - 1]
+        assert unsealed(tmp_path / "state", letter).original == rows[int(headers["line"]) - 1]
         reasons[headers["line"]] = headers["exception.message"]
     assert reasons.keys() == {"3", "4", "5"}
     assert "field occurred_at is 2199-01-01T00:00:00+00:00, more than 1 h ahead of the clock here" in reasons["3"]

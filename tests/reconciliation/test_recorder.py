@@ -14,9 +14,10 @@ from confluent_kafka import Producer
 from insights.settings import Settings
 from insights.status import status
 from insights.wiring import deployment
-from reconciliation.dead_letters import DeadLetters, without_values
+from reconciliation.dead_letters import DeadLetters
 from reconciliation.recorder import ReconciliationRecorder
 from schemas.catalogue import event, events
+from schemas.quoted import without_values
 from warehouse.postgres import Connection
 
 LETTERS = event("ops.dead_letter").topic

@@ -15,9 +15,9 @@ from producers.connect.hearing import Heard, Kind
 from producers.connect.orders import id_of, object_of
 from producers.connect.shopify.agreement import said_of
 from producers.connect.shopify.api import Api as opened
-from producers.connect.shopify.orders import read_order, read_refund
+from producers.connect.shopify.orders import customer_of, read_order, read_refund
 
-__all__ = ["SIGNATURE", "hear", "is_ping", "opened", "read_order", "read_refund", "said_of"]
+__all__ = ["SIGNATURE", "customer_of", "hear", "is_ping", "opened", "read_order", "read_refund", "said_of"]
 
 SIGNATURE: Final = "X-Shopify-Hmac-SHA256"
 TOPIC: Final = re.compile(r"(orders|refunds)/\w+")

@@ -13,9 +13,9 @@ from producers.connect.connections import Connection
 from producers.connect.hearing import Heard, Kind
 from producers.connect.woocommerce.agreement import said_of
 from producers.connect.woocommerce.api import Api as opened
-from producers.connect.woocommerce.orders import read_order, read_refund
+from producers.connect.woocommerce.orders import customer_of, read_order, read_refund
 
-__all__ = ["SIGNATURE", "hear", "is_ping", "opened", "read_order", "read_refund", "said_of"]
+__all__ = ["SIGNATURE", "customer_of", "hear", "is_ping", "opened", "read_order", "read_refund", "said_of"]
 
 SIGNATURE: Final = "X-WC-Webhook-Signature"
 PING: Final = re.compile(rb"webhook_id=\d+")

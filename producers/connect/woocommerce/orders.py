@@ -77,6 +77,15 @@ def read_order(body: bytes, shop: Shop) -> OrderState:
         return _state(order, order_id, shop)
 
 
+def customer_of(body: bytes, shop: Shop) -> str | None:
+    """Whose order this is, also of one that can't be read otherwise; None when it does not say."""
+    try:
+        order = object_of(body)
+        return _customer(order, id_of(order, "id"), shop)
+    except BadOrder:
+        return None
+
+
 def read_refund(body: bytes, order_id: str, head: Json, shop: Shop) -> Refund:
     """A refund of the order with this id here; ``head`` is what its event takes from the order's (see ``head_of``).
 

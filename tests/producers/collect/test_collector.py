@@ -28,6 +28,7 @@ from tests.producers.collect.conftest import ORIGIN, Collecting, answers, batch_
 from tests.producers.collect.test_batches import ANY_EVENT, ANY_JSON
 from tests.producers.collect.test_batches import body as body_of
 from tests.producers.conftest import Running
+from tests.producers.sealed import unsealed
 
 LETTERS = catalogue.event("ops.dead_letter")
 Published = Callable[[], list[dict[str, Any]]]
@@ -110,7 +111,7 @@ def test_the_good_ones_are_kept_and_each_refused_is_named_and_a_dead_letter(
     assert "25.0 h before it came" in told["refused"][1]["reason"]
     assert "after it was sent" in told["refused"][2]["reason"]
     assert len(interactions()) == 2
-    bodies = [json.loads(message.value()) for message in letters.messages(LETTERS.topic)]
+    bodies = [json.loads(unsealed(collector.folder, one).original) for one in letters.messages(LETTERS.topic)]
     assert sorted(bodies, key=str) == sorted([{"id": 1}, day_old, ahead, nul], key=str)
     assert collector.send({"id": 1}).status_code == 400
     wait_until(lambda: tallies(collector) == {"published": 2, "refused": 5}, what="all are counted")

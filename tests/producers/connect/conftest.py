@@ -33,6 +33,7 @@ from producers.writer import Writer
 from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.registry import Registry
+from tests.producers.sealed import unsealed
 from tests.shops.serving import Day
 from tests.shops.shopify import Shopify
 from tests.shops.woocommerce import WooCommerce
@@ -128,7 +129,8 @@ def shop() -> Iterator[WooCommerce]:
 class Published:
     """What came onto the log of one shop since this was made."""
 
-    def __init__(self, log_of: Callable[..., Any], name: str) -> None:
+    def __init__(self, log_of: Callable[..., Any], name: str, folder: Path = Path()) -> None:
+        self._folder = folder
         self._log = log_of(ORDER_PLACED, ORDER_REFUNDED, LETTERS)
         self._name = name
 
@@ -148,12 +150,13 @@ class Published:
         return found
 
     def letters(self) -> list[tuple[str, bytes]]:
-        """Each dead letter's reason, and its bytes."""
+        """Each dead letter's reason, and its bytes, unsealed."""
         found = []
         for message in self._log.messages(LETTERS.topic):
             headers = {name.removeprefix("__connect.errors."): value.decode() for name, value in message.headers()}
             if headers.get("shop") == self._name:
-                found.append((headers["exception.message"], message.value()))
+                letter = unsealed(self._folder, message)
+                found.append((letter.headers["exception.message"], letter.original))
         return found
 
 

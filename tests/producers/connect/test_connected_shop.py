@@ -73,7 +73,7 @@ def test_any_order_of_deliveries_doubled_and_with_gaps_ends_in_the_shops_own_tot
     random, name = Random(seed), f"shop-{uuid.uuid4().hex[:12]}"  # an example is a shop that nobody has seen
     shop = WooCommerce(seed=seed)
     shop.now -= 2 * DAY
-    published = Published(log_of, name)
+    published = Published(log_of, name, tmp_path / name)
 
     async def run() -> None:
         connection = connection_of(shop, name, shop.now - DAY)
@@ -107,7 +107,7 @@ def test_history_comes_in_the_order_of_time_so_that_none_of_it_is_late(
     shop.place(at=begin - DAY)  # before the day from which orders are wanted
     for order in placed[::7]:
         shop.refund(order, at=min(shop.now, order.created + timedelta(days=shop.random.randint(1, 60))))
-    published = Published(log_of, name)
+    published = Published(log_of, name, tmp_path)
 
     async def run() -> None:
         async with following(publisher, tmp_path, connection_of(shop, name, begin), shop) as followed:
@@ -128,7 +128,7 @@ def test_a_kill_in_the_middle_of_the_history_costs_a_page_and_counts_nothing_twi
     for i in range(320):
         shop.place(at=shop.now - timedelta(minutes=320 - i))
     connection = connection_of(shop, name, shop.now - DAY)
-    published = Published(log_of, name)
+    published = Published(log_of, name, tmp_path)
 
     async def until_killed() -> None:
         """The shop is gone after two pages, and so are we, with a page published that is not remembered."""
@@ -158,7 +158,7 @@ def test_an_order_that_changes_counts_as_it_now_stands_and_one_that_is_gone_coun
 ) -> None:
     edited, cancelled, deleted, revived, refunded, moved = (shop.place() for _ in range(6))
     refund, of_cancelled, of_revived = (shop.refund(order) for order in (refunded, cancelled, revived))
-    published = Published(log_of, name)
+    published = Published(log_of, name, tmp_path)
 
     async def run() -> None:
         async with following(publisher, tmp_path, connection_of(shop, name, shop.now - DAY), shop) as followed:
@@ -214,7 +214,7 @@ def test_a_malformed_order_is_a_dead_letter_with_its_bytes_and_the_reader_goes_o
     shop.place(spoilt={"total": "much", "billing": {"email": "odd"}})
     shop.place(currency="USD")
     shop.place(spoilt={"date_created_gmt": None, "date_modified_gmt": None})
-    published = Published(log_of, name)
+    published = Published(log_of, name, tmp_path)
 
     async def run() -> None:
         async with following(publisher, tmp_path, connection_of(shop, name, shop.now - DAY), shop) as followed:

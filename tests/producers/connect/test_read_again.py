@@ -54,7 +54,7 @@ def test_what_no_delivery_said_is_published_and_what_is_gone_is_taken_back(
     name = f"shop-{uuid.uuid4().hex[:12]}"
     edited, trashed, deleted, refunded, same, lost = (shop.place() for _ in range(6))
     shop.refund(same)
-    published = Published(log_of, name)
+    published = Published(log_of, name, tmp_path)
 
     async def run() -> None:
         connection = connection_of(shop, name, shop.now - DAY)
@@ -90,7 +90,7 @@ def test_an_old_delivery_says_nothing_new_of_an_order_that_was_read_again_or_cou
 ) -> None:
     name = f"shop-{uuid.uuid4().hex[:12]}"
     order, edited = shop.place(), shop.place()
-    published = Published(log_of, name)
+    published = Published(log_of, name, tmp_path)
 
     async def run() -> None:
         async with following(publisher, tmp_path, connection_of(shop, name, shop.now - DAY), shop) as followed:
@@ -118,7 +118,7 @@ def test_a_thousand_disagreements_are_repaired_but_those_that_the_log_can_not_ta
 ) -> None:
     name, chance = f"shop-{uuid.uuid4().hex[:12]}", Random(11)
     placed = [shop.place(at=shop.now - timedelta(minutes=20 * n)) for n in range(1_500)]
-    published = Published(log_of, name)
+    published = Published(log_of, name, tmp_path)
     connection = connection_of(shop, name, shop.now - 60 * DAY)
     lost: set[str] = set()  # events that came onto the log, and are in no table
 

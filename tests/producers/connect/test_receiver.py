@@ -45,7 +45,7 @@ def test_a_signature_is_of_the_bytes_and_the_secret() -> None:
 def test_a_delivery_is_answered_when_it_is_on_the_log(
     shop: WooCommerce, name: str, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
 ) -> None:
-    published = Published(log_of, name)
+    published = Published(log_of, name, tmp_path)
 
     async def run() -> None:
         async with following(publisher, tmp_path, connection_of(shop, name, shop.now - DAY), shop) as followed:
@@ -67,7 +67,7 @@ def test_a_delivery_is_answered_when_it_is_on_the_log(
 def test_a_refund_is_read_as_soon_as_a_delivery_names_it(
     shop: WooCommerce, name: str, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
 ) -> None:
-    published = Published(log_of, name)
+    published = Published(log_of, name, tmp_path)
 
     async def run() -> None:
         order = shop.place()
@@ -90,7 +90,7 @@ def test_a_refund_is_read_as_soon_as_a_delivery_names_it(
 def test_what_is_not_signed_is_counted_and_nothing_else(
     shop: WooCommerce, name: str, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
 ) -> None:
-    published = Published(log_of, name)
+    published = Published(log_of, name, tmp_path)
 
     async def run() -> None:
         async with following(publisher, tmp_path, connection_of(shop, name, shop.now - DAY), shop) as followed:

@@ -74,7 +74,7 @@ def test_any_order_of_deliveries_doubled_and_with_gaps_ends_in_the_shops_own_tot
     random, name = Random(seed), f"shop-{uuid.uuid4().hex[:12]}"  # an example is a shop that nobody has seen
     shop = Shopify(seed=seed)
     shop.now -= 2 * DAY
-    published = Published(log_of, name)
+    published = Published(log_of, name, tmp_path / name)
 
     async def run() -> None:
         connection = shopify_connection(shop, name, shop.now - DAY)
@@ -115,7 +115,7 @@ def test_history_comes_in_the_order_of_time_so_that_none_of_it_is_late(
     for order in placed[::7]:
         when = min(shopify.now, order.created + timedelta(days=shopify.random.randint(1, 60)))
         shopify.refund(order, at=when)
-    published = Published(log_of, name)
+    published = Published(log_of, name, tmp_path)
 
     async def run() -> None:
         async with following(publisher, tmp_path, shopify_connection(shopify, name, begin), shopify) as followed:
@@ -134,7 +134,7 @@ def test_what_cannot_be_read_is_a_dead_letter_with_its_bytes_and_the_reader_goes
     shopify.place(is_test=False, lines=2)
     spoilt = shopify.place(is_test=False, spoilt={"taxesIncluded": True, "processedAt": "yesterday"})
     shopify.place(is_test=False, currency="USD")
-    published = Published(log_of, name)
+    published = Published(log_of, name, tmp_path)
 
     async def run() -> None:
         connection = shopify_connection(shopify, name, shopify.now - DAY)
@@ -162,7 +162,7 @@ def test_what_cannot_be_read_is_a_dead_letter_with_its_bytes_and_the_reader_goes
 def test_a_delivery_is_taken_when_it_is_signed_for_this_shop(
     shopify: Shopify, name: str, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
 ) -> None:
-    published = Published(log_of, name)
+    published = Published(log_of, name, tmp_path)
 
     async def run() -> None:
         connection = shopify_connection(shopify, name, shopify.now - DAY)

@@ -1,0 +1,116 @@
+"""``insights privacy``: what is held of a person, handed over or erased."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from insights.cli import runtime
+from insights.settings import load_settings
+from schemas.errors import Misconfigured
+from schemas.plural import counted
+
+if TYPE_CHECKING:
+    from insights.cli.terminal_table import TerminalTable
+    from insights.privacy.person import Held
+
+app = runtime.group("What is held of a person.", example="insights privacy export bikes-17")
+Customer = Annotated[
+    str, typer.Argument(metavar="CUSTOMER", help="Their id in the tables, such as bikes-17; or their e-mail address.")
+]
+Mentioning = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mentioning", metavar="TEXT", help="Also dead letters in which this stands, such as a name. Can be repeated."
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", metavar="", help="Erase without asking.")]
+To = Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Write there instead of on the terminal.")]
+
+
+@app.command()
+def erase(customer: Customer, mentioning: Mentioning = None, yes: Yes = False) -> None:
+    """Forget a person: destroy the keys of what is sealed of theirs, and publish that it was done.
+
+    Shows first what is held. No number changes: their orders stay, as those of a pseudonym.
+    It can't be undone.
+
+    Example: insights privacy erase anna@example.com --mentioning "Anna Example"
+    """
+    from insights.privacy import erase as erasing
+    from insights.privacy.person import held
+    from producers.persons.keys import PersonKeys
+
+    settings = load_settings()
+    with closing(PersonKeys(settings.producers_dir)) as keys:
+        found = held(settings, keys, customer, mentioning or ())
+        if found.erased_at and not found.customers and not found.letters:
+            runtime.say(f"{found.names[0]} was erased at {found.erased_at:%Y-%m-%d %H:%M} UTC, and nothing came since.")
+        else:
+            runtime.show(what_is_held(found))
+            runtime.say("")
+            if not yes:
+                typer.confirm("Destroy the keys for good?", abort=True)
+        erasing.erase(settings, keys, found, time.time)
+    runtime.say(
+        f"Erased: {', '.join(found.names) or customer}. {counted(len(found.letters), 'dead letter')} can't be read any"
+        " more, nor any encrypted field, in no copy of the log, the lake, the tables and the checkpoints.",
+        style="bold green",
+    )
+    runtime.say(
+        "What stays is the pseudonym with its orders and visits, which every total needs. The shop itself still knows"
+        " the person, and so do backups of the data folder: erase them there, too. What the person does from now on is"
+        " somebody new's."
+    )
+
+
+@app.command()
+def export(customer: Customer, mentioning: Mentioning = None, to: To = None) -> None:
+    """Write everything that is held of a person as JSON, with what each field means.
+
+    Events are as old as the lake's newest commit. Encrypted fields and dead letters are in plain.
+
+    Example: insights privacy export bikes-17 --to anna.json
+    """
+    from insights.privacy import export as exporting
+    from insights.privacy.person import held
+    from producers.persons.keys import PersonKeys
+
+    settings = load_settings()
+    with closing(PersonKeys(settings.producers_dir)) as keys:
+        found = held(settings, keys, customer, mentioning or ())
+    if to is None:
+        exporting.export(settings, found, datetime.now(UTC), sys.stdout)
+        return
+    part = to.with_name(f".{to.name}.part")
+    try:
+        with open(part, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            written = exporting.export(settings, found, datetime.now(UTC), file)
+        part.replace(to)
+    except OSError as error:
+        raise Misconfigured(f"{to} can't be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    runtime.say(f"{counted(written, 'event')} and {counted(len(found.letters), 'dead letter')} are in {to}.")
+
+
+def what_is_held(found: Held) -> TerminalTable:
+    """By place, and what an erasure does there."""
+    from insights.cli.terminal_table import Column, TerminalTable
+
+    sheet = TerminalTable(
+        f"held of {', '.join(found.names) or 'this person'}",
+        *(Column(), Column(name="number", right=True), Column(name="when erased", flows=True)),
+    )
+    for table, rows in found.rows.items():
+        sheet.add(table, f"{rows:,}", "stays, as a pseudonym's; encrypted fields can't be read any more")
+    for dead, _ in found.letters.values():
+        sheet.add(f"dead letter {dead.offset}", "1", f"can't be read any more: {dead.reason}")
+    return sheet

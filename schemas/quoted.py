@@ -1,0 +1,22 @@
+"""What a message quotes of a record: it may be a person's, and is left out wherever the message is kept in plain."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+LONGEST_REASON: Final = 500
+# As Python writes texts. Of one that is cut off, all that follows; an apostrophe inside a word opens none.
+_TEXT: Final = r"""(?:\bb|(?<!\w))(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|['"].*\Z)"""
+TEXTS: Final = re.compile(_TEXT, re.DOTALL)
+VALUES: Final = re.compile(rf"{_TEXT}|(?<!\w)[-+]?\d[\d.,:TZ+-]*", re.DOTALL)
+
+
+def without_texts(message: str) -> str:
+    """The message with an ellipsis for each text that it quotes. Numbers stay."""
+    return TEXTS.sub("…", message)[:LONGEST_REASON]
+
+
+def without_values(message: str) -> str:
+    """The message with an ellipsis for each text and each number: equal reasons add up."""
+    return VALUES.sub("…", message)[:LONGEST_REASON]
