@@ -128,7 +128,9 @@ class PersonKeys:
         return found.at_ms if found else None
 
     def erase(self, customers: Iterable[str], letters: Iterable[str], at_ms: int) -> None:
-        """Forget customers: note that they are erased, and destroy the letters' keys. Blocks until both is on disk.
+        """Forget customers: note that they are erased, destroy the keys of these letters and of all that are theirs.
+
+        Blocks until both is on disk.
 
         Raises StillRead, with all of it done but the overwriting of the write-ahead log; call it again then.
         """
@@ -136,6 +138,7 @@ class PersonKeys:
         rows = [(customer, secrets.token_bytes(16), at_ms) for customer in customers]
         self._database.executemany("insert or ignore into erased values (?, ?, ?)", rows)
         self._database.executemany("delete from letter_keys where letter = ?", [(letter,) for letter in letters])
+        self._database.executemany("delete from letter_keys where whose = ?", [(customer,) for customer, _, _ in rows])
         self._database.execute("commit")
         self._seen = -1
         truncated(self._database, self.path)
