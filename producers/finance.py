@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -30,6 +31,8 @@ from producers.order_file import values
 from producers.order_file.memory import Known, Memory
 from producers.order_file.table import Record, Table, folded
 from producers.order_file.values import BadValue
+from producers.persons.keys import PersonKeys
+from producers.persons.letters import Letters
 from producers.runner import Run
 from producers.shop.identifiers import event_id_of
 from producers.shop.occurrences import COST_STATED, FEE_CHARGED, SPEND_STATED
@@ -236,11 +239,12 @@ def _state(this: Run, kind: Kind, memory: Memory, row: Row, line: int, said: dic
 
 
 def _refuse(this: Run, kind: Kind, memory: Memory, original: bytes, line: int, error: PoisonEvent) -> None:
-    """Send a row to the dead letters, unless the same one was."""
+    """Send a row to the dead letters, sealed, unless the same one was: a list of fees may name who paid."""
     key = f"row:{hashlib.blake2b(original, digest_size=12).hexdigest()}"
     if memory.known([key]):
         return
     origin = {"file": str(this.options.from_file), "line": str(line)}
-    this.publisher.dead_letter(kind.event, original, key=None, error=error, stage="VALUE_CONVERTER", origin=origin)
+    with closing(PersonKeys(this.options.state)) as keys:
+        Letters(this.publisher, keys, this.clock).send(kind.event, original, error=error, origin=origin)
     this.published += 1
     memory.note(key, Known(b""))

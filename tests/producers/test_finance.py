@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -15,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers import finance
+from producers.persons.keys import PersonKeys
+from producers.persons.letters import SEALED, opened
 from producers.publisher import Publisher
 from producers.runner import Options, Run, Stop
 from producers.sources import source
@@ -30,14 +33,14 @@ class Kept:
     """What a run published: a publisher without a broker, which refuses what the contract refuses."""
 
     records: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    letters: list[tuple[bytes, str]] = field(default_factory=list)
+    letters: list[tuple[str, bytes]] = field(default_factory=list)
 
     def publish(self, event: Event, record: Mapping[str, Any]) -> None:
         Encoder(event, 1, "EUR").encode(record)
         self.records.append((event.name, dict(record)))
 
-    def dead_letter(self, _event: Event, original: bytes, *, error: InsightsError, **_known: object) -> None:
-        self.letters.append((original, str(error)))
+    def dead_letter(self, _event: Event, value: bytes, *, origin: Mapping[str, str], **_known: object) -> None:
+        self.letters.append((origin[SEALED], value))
 
     def flush(self) -> None:
         pass
@@ -123,9 +126,12 @@ def test_a_row_that_states_nothing_is_a_dead_letter_once_and_the_others_count(
     kept, verdict = read(tmp_path, text)
     assert isinstance(verdict, RowsRefused)
     assert "1 row of file.csv refused, 1 published now. line 3: " in str(verdict)
-    ((original, said),) = kept.letters
-    assert original == row.encode()
-    assert reason in said
+    ((sealed, value),) = kept.letters
+    with closing(PersonKeys(tmp_path)) as keys:
+        letter = opened(keys, sealed, value)
+    assert letter is not None
+    assert letter.original == row.encode()
+    assert reason in letter.headers["exception.message"]
     assert [record["product_id"] for _, record in kept.records] == ["P-0"]
     again, verdict = read(tmp_path, text)
     assert (again.records, again.letters) == ([], [])
