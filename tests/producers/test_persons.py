@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from producers.order_file import source as order_file
 from producers.persons import keys as persons
 from producers.persons.keys import FILE, PersonKeys
 from producers.persons.letters import MOST_BYTES, _content, opened
+from producers.publisher import Publisher
+from producers.runner import Options, Run, Stop
+from producers.sources import source
+from schemas.catalogue import Event
 from schemas.quoted import without_texts
 
 ANNA = "anna@example.com"
@@ -115,3 +123,51 @@ def test_a_reason_in_plain_quotes_no_text(value: str, before: str) -> None:
     marked = f"marker{value}"
     assert "marker" not in without_texts(f"{before}{marked!r}, and should be an amount")
     assert "marker" not in without_texts(f"{before}{repr(marked)[:12]}, and should be an amount")
+
+
+class Kept:
+    """A publisher without a broker."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+
+    def publish(self, _event: Event, record: Mapping[str, Any]) -> None:
+        self.records.append(dict(record))
+
+    def flush(self) -> None:
+        pass
+
+
+def imported(folder: Path, rows: str, at: datetime) -> dict[str, str]:
+    """What a file of orders published: each order's customer."""
+    (folder / "orders.csv").write_text(f"Name,Email,Date,Item,Price\n{rows}")
+    (folder / "mapping.toml").write_text(
+        'source = "bikes"\n[columns]\norder_id = "Name"\ncustomer_id = "Email"\noccurred_at = "Date"\n'
+        'product_id = "Item"\ntotal = "Price"\n[constants]\ncategory = "bikes"\nregion = "DE"\ncurrency = "EUR"\n'
+        'channel = "web"\n'
+    )
+    kept = Kept()
+    options = Options(state=folder, from_file=folder / "orders.csv", mapping=folder / "mapping.toml")
+    this = Run(
+        source=source("orders"),
+        options=options,
+        publisher=cast(Publisher, kept),
+        stop=Stop(),
+        log=structlog.get_logger(),
+        clock=at.timestamp,
+    )
+    order_file.run(this)
+    return {record["order_id"]: record["customer_id"] for record in kept.records}
+
+
+def test_an_order_of_a_file_stays_the_erased_customers_when_it_changes_and_the_next_is_somebody_news(
+    keys: PersonKeys, tmp_path: Path
+) -> None:
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    first = imported(tmp_path, f"1,{ANNA},2026-10-01,bike,5.00\n2,guest-2,2026-10-01,bike,5.00\n", now)
+    assert first == {"1": keys.pseudonym("bikes", ANNA), "2": "guest-2"}
+    keys.erase([first["1"]], [], at_ms=1)
+    rows = f"1,{ANNA},2026-10-01,bike,6.00\n3,{ANNA},2026-10-02,bike,5.00\n"
+    assert imported(tmp_path, rows, now + timedelta(days=1)) == {"1": first["1"], "3": keys.called(first["1"])}
+    assert first["1"] != keys.called(first["1"])
+    assert not any(ANNA.encode() in path.read_bytes() for path in tmp_path.glob("*.sqlite*"))
