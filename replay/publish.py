@@ -192,9 +192,9 @@ def _merged(stretches: Sequence[Stretch]) -> list[Stretch]:
 def _contents(connection: Connection, a: Aggregate, stretch: Stretch) -> dict[date, str]:
     """By day of the stretch that has rows, a fingerprint of them."""
     query = sql.SQL(
-        "select (t.{moment} at time zone 'UTC')::date as day,"
+        "select (t.{moment} at time zone 'UTC')::date as day_of_row,"
         " count(*) || ':' || sum(hashtextextended(t::text, 0)) as content"
-        " from {relation} as t where {inside} group by day"
+        " from {relation} as t where {inside} group by day_of_row"
     ).format(moment=sql.Identifier(a.moment), relation=_relation(a.sink), inside=_inside(a.moment, stretch))
     return dict(connection.execute(query).fetchall())
 
