@@ -38,7 +38,12 @@ SOURCES = (
     _source("clickstream", SHOP, CLICKS, "what visitors do on the shop's website"),
     _source("stock", SHOP, STOCK, "stock movements in the shop's warehouses"),
     _source("finance", "producers.finance:run", FINANCE, "costs, payment fees and ad spend, synthetic or --from-file"),
-    _source("connections", "producers.connect.source:run", SALES, "orders and refunds of connected shops"),
+    _source(
+        "connections",
+        "producers.connect.source:run",
+        (*SALES, *CUSTOMERS, *CATALOG, *STOCK),
+        "orders, refunds, products, stock and customers of connected shops",
+    ),
     _source("collect", "producers.collect.source:run", CLICKS, "what visitors do on real shops' pages, over HTTP"),
     _source("catalog", "producers.catalog:run", CATALOG, "product pages of a shop, read over HTTP"),
 )

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from producers.connect.connections import Connection, Credentials
 
 FROM = {"shopify": 59, "woocommerce": 365}  # days that are read if nobody says otherwise
-app = runtime.group("Connect your own shop: its orders and refunds.", example="insights connect woocommerce")
+app = runtime.group(
+    "Connect your own shop: orders, products, stock, customers.", example="insights connect woocommerce"
+)
 Url = Annotated[
     str | None, typer.Option("--url", metavar="URL", help="The shop's address, for example https://bikes.example.")
 ]
@@ -134,6 +136,8 @@ def connect(
         f" {about.currency}; those since {start:%Y-%m-%d} are read.",
         style="bold green",
     )
+    if about.lacks:
+        runtime.say(f"Its orders are read; {about.lacks}.", style="bold red")
     return connection
 
 
@@ -152,7 +156,10 @@ def list_() -> None:
     if not found:
         runtime.say("No shop is connected; `insights connect shopify` or `insights connect woocommerce` connects one.")
         return
-    runtime.show(connect_views.connections_table([(each, progress(folder, each.name)) for each in found]))
+    shops = [(each, progress(folder, each.name)) for each in found]
+    runtime.show(connect_views.connections_table(shops))
+    for line in connect_views.not_read(shops):
+        runtime.say(line, style="bold red")
 
 
 @app.command()
@@ -300,15 +307,15 @@ def subscribe(settings: Settings, connection: Connection, hooks: str | None) -> 
     except InsightsError as problem:
         runtime.say(f"No webhooks: {problem}. The shop is read without them.", style="bold red")
         return
-    runtime.say(f"Shopify sends what becomes of orders to {uri}.")
+    runtime.say(f"Shopify sends what becomes of orders, products and customers to {uri}.")
 
 
 def say_webhooks(settings: Settings, connection: Connection) -> None:
     """Where the shop shall send what happens. The only time that the secret is shown."""
     runtime.say("")
     runtime.say(
-        "To have orders within seconds, add three webhooks in the shop (WooCommerce > Settings > Advanced > Webhooks),"
-        " for the topics Order created, Order updated and Order deleted, each with"
+        "To have orders and stock within seconds, add nine webhooks in the shop (WooCommerce > Settings > Advanced >"
+        " Webhooks), for the topics created, updated and deleted, of Order, Product and Customer, each with"
     )
     runtime.say(f"  Delivery URL  {settings.hooks_url}/hooks/woocommerce/{connection.name}")
     runtime.say(f"  Secret        {connection.credentials.webhook_secret}")

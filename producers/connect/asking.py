@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from producers.connect.resources import Resource
 from schemas.binary import EPOCH, MILLISECOND
 from schemas.errors import InsightsError, Misconfigured, Retryable
 from schemas.plural import counted
@@ -46,18 +47,20 @@ class Again(Exception):
 class About:
     """What a shop is: its title, its currency, and how many orders it has.
 
-    ``days`` is of how many days its API gives orders; None when it gives all.
+    ``days`` is of how many days its API gives orders; None when it gives all. ``lacks`` is what of products can't be
+    read for want of rights, and what to do; empty when all can.
     """
 
     title: str
     currency: str
     orders: int
     days: int | None = None
+    lacks: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Some orders as the API wrote them, and the time up to which a list is read with them."""
+    """Some orders or products as the API wrote them, and the time up to which a list is read with them."""
 
     bodies: list[bytes]
     until: datetime
@@ -83,6 +86,18 @@ class Api(Protocol):
 
     async def refunds(self, order_id: str) -> list[bytes]:
         """All refunds of an order; none when there is no such order any more."""
+
+    def changed(self, resource: Resource, *, after: datetime | None) -> AsyncIterator[Page]:
+        """All products or customers changed after a time, in that order, each whole; one may come twice.
+
+        ``after`` None: all there are. Of customers, an API may not tell which changed: then only these come.
+        """
+
+    async def described(self, resource: Resource, numbers: list[str]) -> list[bytes]:
+        """These as they are now, in any order; of one that is gone ``{"id": …}``."""
+
+    async def lacks(self, resource: Resource) -> str:
+        """What of them can't be read for want of rights, and what to do; empty when all can."""
 
 
 class Asker:

@@ -7,21 +7,25 @@ import hmac
 from enum import Enum, auto
 from typing import NamedTuple
 
+from producers.connect.resources import Resource
+
 
 class Kind(Enum):
     """What is done with a signed delivery."""
 
     ORDER = auto()  # its body is an order, which is taken
     NAMED = auto()  # it names an order, which is read from the shop
-    OTHER = auto()  # of no order
+    RESOURCE = auto()  # it names a product or a customer, which is read from the shop
+    OTHER = auto()  # of nothing that we read
     FOREIGN = auto()  # of another shop
 
 
 class Heard(NamedTuple):
-    """A delivery's meaning; ``order_id`` is the order's where it is only named."""
+    """A delivery's meaning; ``number`` is that of the order, or of the ``resource``, where it is only named."""
 
     kind: Kind
-    order_id: str = ""
+    number: str = ""
+    resource: Resource = "products"
 
 
 def is_signed(body: bytes, signature: str, secret: str) -> bool:

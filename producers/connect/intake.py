@@ -31,6 +31,7 @@ from producers.connect.orders import (
 )
 from producers.connect.platforms import platform_of
 from producers.connect.rereads import Request
+from producers.connect.resource_intake import ResourceIntake
 from producers.persons.keys import PersonKeys
 from producers.persons.letters import Letters
 from producers.runner import Run
@@ -51,6 +52,7 @@ class Intake:
         self.memory = memory
         self._keys = PersonKeys(this.options.state)
         self._letters = Letters(this.publisher, self._keys, this.clock)
+        self.resources = ResourceIntake(this, memory, self._refuse, self._keys.called)
 
     def take(self, connection: Connection, body: bytes, *, is_answer: bool = False) -> None:
         """Queue what an order's JSON asks for. Nothing is sure to be on the log before ``commit``.
@@ -146,6 +148,7 @@ class Intake:
         """
         self._this.publisher.flush(deadline_seconds)
         self.memory.commit()
+        self.resources.send(deadline_seconds)
 
     def close(self) -> None:
         """Close the memory."""

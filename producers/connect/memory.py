@@ -1,5 +1,7 @@
 """What is known of connected shops' orders: what was published of each, what was refused, how far each shop was read.
 
+What there is beside orders has its tables in the same file (resource_memory.py).
+
 One SQLite file, written by one thread. It is the cursor as well: what is not in it is not sure to be on the log. What
 is written is visible to the writer at once, and kept from ``commit`` on, after Kafka acknowledged all of it.
 """
@@ -13,6 +15,8 @@ from typing import Final, NamedTuple
 
 from producers import state
 from producers.connect.orders import VOID
+from producers.connect.resource_memory import ResourceMemory, progress_of
+from producers.connect.resources import RESOURCES, Resource
 
 FILE: Final = "connected-orders.sqlite"
 SCHEMA: Final = """
@@ -113,12 +117,13 @@ class Position(NamedTuple):
 class Memory:
     """Of the thread that made it only."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, currency: str | None = None) -> None:
         self._database = state.opened(path)
         self._database.execute("pragma synchronous=normal")  # a lost last commit only publishes some events again
         # Who follows shops checkpoints beside the writer (state.checkpoint), well before it would have to itself.
         self._database.execute(f"pragma wal_autocheckpoint={PAGES_AHEAD}")
         self._database.executescript(SCHEMA)
+        self.resources = ResourceMemory(self._database, self._begin, currency)
 
     def order(self, shop: str, order_id: str) -> Known | None:
         """What is known of an order; None when it was never seen."""
@@ -243,19 +248,27 @@ class Memory:
 
 
 class Progress(NamedTuple):
-    """How far a shop is, for people: events published of it, refusals, and whether its history is read."""
+    """How far a shop is, for people: events published of it, refusals, and whether its history is read.
+
+    ``resources`` has, of what there is beside orders, how many, and why they are not read, if so.
+    """
 
     orders: int
     refunds: int
     refused: int
     is_history_done: bool
+    resources: Mapping[Resource, tuple[int, str]]
+
+    def count(self, resource: Resource) -> int:
+        """How many there are."""
+        return self.resources.get(resource, (0, ""))[0]
 
 
 def progress(folder: Path, shop: str) -> Progress:
     """What the memory in ``folder`` knows of a shop; nothing when there is none yet."""
     database = state.to_read(folder / FILE, "positions")
     if database is None:
-        return Progress(0, 0, 0, False)
+        return Progress(0, 0, 0, False, {})
     try:
         orders, refunds = database.execute(
             "select count(*), coalesce(sum((select count(*) from json_each(refunds)"
@@ -263,7 +276,8 @@ def progress(folder: Path, shop: str) -> Progress:
             (shop, VOID),
         ).fetchone()
         (refused,) = database.execute("select count(*) from refused where shop = ?", (shop,)).fetchone()
+        beside = {resource: progress_of(database, shop, resource) for resource in RESOURCES}
         done = database.execute("select is_history_done from positions where shop = ?", (shop,)).fetchone()
     finally:
         database.close()
-    return Progress(orders, refunds, refused, bool(done and done[0]))
+    return Progress(orders, refunds, refused, bool(done and done[0]), beside)

@@ -27,7 +27,7 @@ Json = Mapping[str, Any]
 
 
 class BadOrder(PoisonEvent):
-    """JSON that is no order or no refund; ``order_id`` is the order's, where the JSON has one."""
+    """JSON that can't be read; ``order_id`` is the order's number, or the product's, where the JSON has one."""
 
     def __init__(self, problem: str, order_id: str = "") -> None:
         super().__init__(problem)

@@ -14,6 +14,7 @@ from producers.connect.asking import ATTEMPTS, Api, Pause
 from producers.connect.connections import Connection, Credentials
 from producers.connect.hearing import Heard
 from producers.connect.orders import Json, OrderState, Refund, Shop
+from producers.connect.resources import Customer, Product
 from schemas.errors import Misconfigured
 
 
@@ -42,6 +43,12 @@ class Platform(Protocol):
 
     def read_refund(self, body: bytes, order_id: str, head: Json, shop: Shop) -> Refund:
         """A refund as ``Api.refunds`` gives it. Raises BadOrder naming the field."""
+
+    def read_product(self, body: bytes, shop: Shop) -> Product:
+        """A product as ``Api.changed`` and ``Api.described`` give it. Raises BadOrder naming the field."""
+
+    def read_customer(self, body: bytes, shop: Shop) -> Customer:
+        """The same of a customer."""
 
     def is_ping(self, body: bytes) -> bool:
         """Whether an unsigned delivery only looks whether somebody is there."""

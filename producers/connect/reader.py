@@ -1,5 +1,7 @@
 """Reads one connected shop by its API: its history, then at intervals what changed, and refunds as they are wanted.
 
+What there is beside orders is read after them (resource_reader.py): it is of now, and would make the history late.
+
 Changes are read from a while before the newest one seen: a change may show up a little after its time. Where the
 reading is, is kept with what was read, so that a kill costs one page.
 """
@@ -7,6 +9,8 @@ reading is, is kept with what was read, so that a kill costs one page.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -21,6 +25,7 @@ from producers.connect.connections import Connection
 from producers.connect.intake import Intake
 from producers.connect.memory import Named, Position, Wanted
 from producers.connect.rereads import Request
+from producers.connect.resource_reader import ResourceReader
 from producers.writer import Writer
 from schemas.binary import since_epoch
 from schemas.errors import Misconfigured, Retryable
@@ -42,6 +47,7 @@ class Reader:
         folder: Path,
         every_seconds: float,
         log: structlog.stdlib.BoundLogger,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._connection = connection
         self._api = api
@@ -50,6 +56,9 @@ class Reader:
         self._every = every_seconds
         self._log = log.bind(shop=connection.name)
         self._wanted = asyncio.Event()
+        self._resources = ResourceReader(
+            connection, api, writer, clock=clock, meanwhile=self._read_wanted_orders, log=self._log
+        )
         self.is_live = False
 
     async def run(self) -> None:
@@ -84,11 +93,17 @@ class Reader:
         self.is_live = True
         await self._read_changes(position)
         await self.read_wanted()
+        await self._resources.catch_up()
 
     async def read_wanted(self) -> None:
-        """Read the orders that webhooks named, the refunds of every order that has new ones, and what somebody wants
-        read again. Raises as ``catch_up``.
+        """Read the orders that webhooks named, the refunds of every order that has new ones, what somebody wants
+        read again, and the products that webhooks named. Raises as ``catch_up``.
         """
+        await self._read_wanted_orders()
+        if self.is_live:
+            await self._resources.read_named()
+
+    async def _read_wanted_orders(self) -> None:
         self._wanted.clear()
         while named := await self._writer.write(lambda intake: intake.memory.named(self._connection.name, NAMED)):
             bodies = await self._api.named([each.order_id for each in named])

@@ -2,7 +2,7 @@
 
 | answer | when |
 |---|---|
-| 200 | what it says is on the log; or the order that it names is noted, and read from the shop at once |
+| 200 | what it says is on the log; or the order or product that it names is noted, and read from the shop at once |
 | 200 | it is a ping, or of a kind that we don't read |
 | 202 | the shop's history is still being read: the reading of changes that follows it will bring the order |
 | 401 | the signature is not this shop's, or there is no such shop |
@@ -88,7 +88,7 @@ class Receiver:
         if heard.kind is Kind.FOREIGN:
             return web.Response(status=401)
         if heard.kind is Kind.OTHER:
-            return web.Response(text="not an order")
+            return web.Response(text="not read")
         if not reader.is_live:
             return web.Response(status=202)
         return await self._write(reader, partial(_take, connection, body, heard))
@@ -106,7 +106,10 @@ class Receiver:
 def _take(connection: Connection, body: bytes, heard: Heard, intake: Intake) -> bool:
     """Whether something is to be read after it."""
     if heard.kind is Kind.NAMED:
-        intake.memory.name(connection.name, heard.order_id)
+        intake.memory.name(connection.name, heard.number)
+        return True
+    if heard.kind is Kind.RESOURCE:
+        intake.memory.resources.name(connection.name, heard.resource, [heard.number])
         return True
     intake.take(connection, body)
     return intake.memory.has_wanted(connection.name)

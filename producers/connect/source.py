@@ -39,7 +39,7 @@ class _Follower:
         self._readers: dict[str, tuple[Connection, Reader, asyncio.Task[None]]] = {}
         self._there: dict[str, bytes] = {}  # the connections of the last look
         self._asked: dict[str, int] = {}  # by shop, up to which order somebody wants it read again
-        self._writer = Writer(lambda: Intake(this, Memory(this.options.state / FILE)))
+        self._writer = Writer(lambda: Intake(this, Memory(this.options.state / FILE, this.options.currency)))
 
     async def run(self) -> None:
         stopped = asyncio.Event()
@@ -104,7 +104,13 @@ class _Follower:
         every = (self._this.options.every or EVERY).total_seconds()
         api = api_of(connection, session)
         reader = Reader(
-            connection, api, self._writer, folder=self._this.options.state, every_seconds=every, log=self._this.log
+            connection,
+            api,
+            self._writer,
+            folder=self._this.options.state,
+            every_seconds=every,
+            log=self._this.log,
+            clock=self._this.clock,
         )
         self._readers[connection.name] = (connection, reader, asyncio.create_task(reader.run()))
         self._this.log.info("connected", shop=connection.name, url=connection.url)

@@ -7,6 +7,8 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import NamedTuple, Self
 
 from aiohttp import web
@@ -33,11 +35,42 @@ class Delivery(NamedTuple):
     headers: dict[str, str]
 
 
+@dataclass
+class Customer:
+    """An account. The name and the address are what nobody may find anywhere."""
+
+    id: int
+    created: datetime
+    modified: datetime
+    country: str
+    name: str = "Perpetua Unmistakable"
+    email: str = "perpetua@unmistakable.example"
+
+
 class StandIn:
     """A shop that serves, and whose webhooks come doubled, shuffled or never."""
 
     random: random.Random
     url: str
+
+    now: datetime
+    customers: dict[int, Customer]
+
+    def _number(self) -> int:
+        raise NotImplementedError
+
+    def register(self) -> Customer:
+        """A new account, which may have no address yet."""
+        country = self.random.choice(["DE", "FR", "NL", ""])
+        customer = Customer(self._number(), self.now - timedelta(days=self.random.randint(0, 400)), self.now, country)
+        self.customers[customer.id] = customer
+        return customer
+
+    def move(self, customer: Customer) -> Customer:
+        """To another country, perhaps."""
+        customer.country = self.random.choice(["DE", "FR", "NL", ""])
+        customer.modified = max(customer.modified, self.now)
+        return customer
 
     def application(self) -> web.Application:
         raise NotImplementedError

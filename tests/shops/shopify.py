@@ -1,7 +1,7 @@
-"""A stand-in for a Shopify shop: its GraphQL Admin API 2026-10, as far as a reader of orders asks it, and its webhooks.
+"""A stand-in for a Shopify shop: its GraphQL Admin API 2026-10, as far as a reader asks it, and its webhooks.
 
 It answers our queries by their names and variables, with the cost of each, tokens for the app's ID and secret, scopes,
-and cursors that stand for a time and a number. It keeps the truth about its orders in whole cents, apart from the JSON,
+and cursors that stand for a time and a number. It keeps the truth in whole cents, apart from the JSON,
 and misbehaves when it is told to.
 """
 
@@ -21,15 +21,16 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from tests.shops.serving import Day, Delivery, StandIn
+from tests.shops.serving import Customer, Day, Delivery, StandIn
 from tests.shops.shopify_orders import Agreement, Item, Order, agreements_json, at, order_json, sales_json
+from tests.shops.shopify_products import Catalog, Product
 
 Fault = Literal["429", "500", "503", "cut", "throttled", "internal"]
 MOST_COST = 1000
-SCOPES = ("read_orders", "read_customers", "read_all_orders")
+SCOPES = ("read_orders", "read_customers", "read_all_orders", "read_products", "read_inventory", "read_locations")
 
 
-class Shopify(StandIn):
+class Shopify(Catalog, StandIn):
     """The shop. Its methods are for tests, and may be called while it serves."""
 
     def __init__(self, *, seed: int = 1, currency: str = "EUR", now: datetime | None = None) -> None:
@@ -41,12 +42,15 @@ class Shopify(StandIn):
         self.tokens: set[str] = set()
         self.scopes = list(SCOPES)
         self.orders: dict[int, Order] = {}
+        self.products: dict[int, Product] = {}
+        self.customers: dict[int, Customer] = {}
         self.faults: list[Fault] = []
         self.before_list: Callable[[], None] | None = None
         self.asked: Counter[str] = Counter()
         self.hooks: list[dict[str, Any]] = []
         self.points = 1e9
         self.order_cost = 30
+        self.product_cost = 30
         self.hides_addresses = False
         self.url = ""
         self._next = 5_000_000_000_000
@@ -168,6 +172,14 @@ class Shopify(StandIn):
         body = json.dumps(said).encode()
         return Delivery(order_id, body, self.signed(body, topic))
 
+    def product_delivery(self, product: Product, topic: str = "products/update") -> Delivery:
+        """The webhook's request, with the field that was subscribed to."""
+        return self.delivery_of(product.id, topic)
+
+    def customer_delivery(self, customer: Customer, what: str = "update") -> Delivery:
+        """The webhook's request, with the field that was subscribed to."""
+        return self.delivery_of(customer.id, f"customers/{what}")
+
     def signed(self, body: bytes, topic: str = "orders/updated") -> dict[str, str]:
         digest = hmac.digest(self.client_secret.encode(), body, "sha256")
         return {
@@ -213,7 +225,8 @@ class Shopify(StandIn):
             return web.json_response({"errors": "[API] Invalid API key or access token"}, status=401)
         if fault == "internal":
             return self._error("INTERNAL_SERVER_ERROR", 0)
-        cost = 10 + self.order_cost * (variables.get("first") or len(variables.get("ids", ())))
+        each = self.product_cost if "Products" in name else 2 if "Customers" in name else self.order_cost
+        cost = 10 + each * (variables.get("first") or len(variables.get("ids", ())))
         if cost > MOST_COST:
             return self._error("MAX_COST_EXCEEDED", cost)
         if fault == "throttled" or cost > self.points:
@@ -221,6 +234,10 @@ class Shopify(StandIn):
         self.points -= cost
         if name in ("Orders", "Newest") and "read_orders" not in self.scopes:
             return self._error("ACCESS_DENIED", cost, {"orders": None})
+        if "Product" in name and "read_products" not in self.scopes:
+            return self._error("ACCESS_DENIED", cost, {"products": None})
+        if variables.get("stock") and not {"read_inventory", "read_locations"} <= set(self.scopes):
+            return self._error("ACCESS_DENIED", cost, {"products": None})
         with self._lock:
             data = getattr(self, f"_{name.lower()}")(variables)
         answer = {"data": data, "extensions": self._cost(cost)}
@@ -261,21 +278,36 @@ class Shopify(StandIn):
         if "read_all_orders" not in self.scopes:
             since = max(since, self.now - timedelta(days=60))
 
-        def place(order: Order) -> tuple[datetime, int]:
-            return getattr(order, column), order.id
+        page, info = self._listed(list(self.orders.values()), column, since, asked)
+        return {"orders": {"nodes": [self._json(order, asked) for order in page], "pageInfo": info}}
 
-        found = sorted((order for order in self.orders.values() if getattr(order, column) >= since), key=place)
+    def _listed(self, those: list[Any], column: str, since: datetime, asked: dict[str, Any]) -> tuple[list[Any], Any]:
+        def place(one: Any) -> tuple[datetime, int]:
+            return getattr(one, column), one.id
+
+        found = sorted((one for one in those if getattr(one, column) >= since), key=place)
         if asked["after"]:
             when, number = json.loads(base64.b64decode(asked["after"]))
             found = [order for order in found if place(order) > (datetime.fromisoformat(when), number)]
         page = found[: asked["first"]]
-        nodes = [self._json(order, asked) for order in page]
         end = (
             base64.b64encode(json.dumps([place(page[-1])[0].isoformat(), page[-1].id]).encode()).decode()
             if page
             else None
         )
-        return {"orders": {"nodes": nodes, "pageInfo": {"hasNextPage": len(found) > len(page), "endCursor": end}}}
+        return page, {"hasNextPage": len(found) > len(page), "endCursor": end}
+
+    def _rights(self, asked: dict[str, Any]) -> Any:
+        return {key: value for key, value in self._about(asked).items() if key != "ordersCount"}
+
+    def _customers(self, asked: dict[str, Any]) -> Any:
+        since = datetime.fromisoformat(asked["query"].removeprefix("updated_at:>='").removesuffix("'"))
+        page, info = self._listed(list(self.customers.values()), "modified", since, asked)
+        return {"customers": {"nodes": [_customer_json(each) for each in page], "pageInfo": info}}
+
+    def _namedcustomers(self, asked: dict[str, Any]) -> Any:
+        found = [self.customers.get(int(each.rpartition("/")[2])) for each in asked["ids"]]
+        return {"nodes": [_customer_json(each) if each else None for each in found]}
 
     def _named(self, asked: dict[str, Any]) -> Any:
         numbers = [int(each.rpartition("/")[2]) for each in asked["ids"]]
@@ -321,3 +353,13 @@ class Shopify(StandIn):
         whole = units * (500 + 37 * product)
         paid = whole if chance.random() < 0.6 else whole * 90 // 100
         return Item(self._number(), "PRODUCT", f"SKU-{product}" if product % 5 else "", units, whole, paid)
+
+
+def _customer_json(customer: Customer) -> dict[str, Any]:
+    """What we ask for."""
+    return {
+        "id": f"gid://shopify/Customer/{customer.id}",
+        "createdAt": at(customer.created),
+        "updatedAt": at(customer.modified),
+        "defaultAddress": {"countryCodeV2": customer.country} if customer.country else None,
+    }

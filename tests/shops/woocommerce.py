@@ -1,8 +1,8 @@
 """A stand-in for a WooCommerce shop: its REST API v3 (wc/v3, as of WooCommerce 9 and 10) and its webhooks, over HTTP.
 
-It answers what a reader of orders asks: the index, the currency's setting, orders, one order and its refunds, with
-Basic authentication, pages and their headers, and the filters by time. It keeps the truth about its orders apart from
-what it answers, in whole cents and never from the JSON, and misbehaves when it is told to.
+It answers what a reader asks: the index, the currency's setting, orders, refunds, products and variations, with Basic
+authentication, pages and their headers, and the filters by time. It keeps the truth apart from what it answers, in
+whole cents and never from the JSON, and misbehaves when it is told to.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from tests.shops.serving import Day, Delivery, StandIn
+from tests.shops.serving import Customer, Day, Delivery, StandIn
 from tests.shops.woocommerce_orders import Order, Refunded, Sold, order_json, refund_json
+from tests.shops.woocommerce_products import Product, Variation, product_id, product_json, variation_json
 
 COUNTED = {"processing", "on-hold", "completed", "refunded", "packed"}  # the last is a shop's own
 Fault = Literal["429", "500", "503", "cut"]
@@ -38,6 +39,9 @@ class WooCommerce(StandIn):
         self.webhook_secret = "set by whoever connects"
         self.orders: dict[int, Order] = {}
         self.trashed: set[int] = set()
+        self.products: dict[int, Product] = {}
+        self.customers: dict[int, Customer] = {}
+        self.is_closed_to = ""  # a part of the API that the key may not read
         self.faults: list[Fault] = []
         self.before_list: Callable[[], None] | None = None
         self.asked: Counter[str] = Counter()
@@ -101,7 +105,67 @@ class WooCommerce(StandIn):
         with self._lock:
             del self.orders[order.id]
 
+    def offer(self, *, variations: int | None = None) -> Product:
+        """A new product, drawn by chance: with variations or none, with stock of its own, shared, or not managed."""
+        with self._lock:
+            chance = self.random
+            own = self._variation(stock=chance.choice([None, chance.randint(0, 50)]))
+            product = Product(own, f"Product {own.id}", self.now)
+            for i in range(chance.choice([0, 0, 2, 3]) if variations is None else variations):
+                one = self._variation(stock=chance.choice([None, chance.randint(0, 20)]), option=f"size {i}")
+                one.is_shared = own.stock is not None and chance.random() < 0.3
+                product.variations.append(one)
+            self.products[product.id] = product
+            return product
+
+    def alter(self, product: Product) -> Product:
+        """A price, a stock, a name or a status changes, or a variation comes or goes."""
+        with self._lock:
+            chance, one = self.random, self.random.choice(product.sold)
+            what = chance.choice(["price", "stock", "stock", "stock", "name", "status", "sku", "variation"])
+            if what == "price":
+                one.price = chance.choice([one.regular, one.regular * 3 // 4, 0])
+            elif what == "stock":
+                one.stock = chance.choice([None, chance.randint(-3, 60)])
+            elif what == "name":
+                product.name += " new"
+            elif what == "status":
+                product.status = chance.choice(["publish", "draft", "private"])
+            elif what == "sku":
+                one.sku = chance.choice(["", f"SKU-{self._number()}"])
+            elif len(product.variations) > 1:
+                product.variations.pop()
+            elif product.variations:
+                product.variations.append(self._variation(stock=3, option="another"))
+            product.modified = max(product.modified, self.now)
+            return product
+
+    def withdraw(self, product: Product) -> None:
+        with self._lock:
+            del self.products[product.id]
+
     # What is true of it
+
+    def levels(self) -> dict[str, int]:
+        """How many there are by product id, where there are any or less than none."""
+        found: Counter[str] = Counter()
+        for product in self.products.values():
+            found[product.own.sku or str(product.id)] += product.own.stock or 0
+            for one in product.variations:
+                found[product_id(one, product)] += 0 if one.is_shared else one.stock or 0
+        return {key: level for key, level in found.items() if level}
+
+    def prices(self) -> dict[str, int]:
+        """What is shown with a price, in cents; of those of one id that which can be had, and is the cheapest."""
+        found: dict[str, tuple[bool, int]] = {}
+        for product in self.products.values():
+            for one in product.sold:
+                if one.price and product.status == "publish":
+                    key = product_id(one, product)
+                    stock = product.own.stock if one.is_shared else one.stock
+                    drawn = (stock is not None and stock <= 0, one.price)
+                    found[key] = min(found.get(key, drawn), drawn)
+        return {key: price for key, (_, price) in found.items()}
 
     def counted(self) -> list[Order]:
         """Orders that WooCommerce's reports count."""
@@ -132,6 +196,18 @@ class WooCommerce(StandIn):
             body = json.dumps({"id": order.id} if topic == "order.deleted" else order_json(order)).encode()
         return Delivery(order.id, body, self.signed(body, topic))
 
+    def product_delivery(self, product: Product, topic: str = "product.updated") -> Delivery:
+        """The webhook's request with the product as it is now, its variations by their numbers."""
+        said = {"id": product.id} if topic == "product.deleted" else product_json(product)
+        body = json.dumps(said).encode()
+        return Delivery(product.id, body, self.signed(body, topic))
+
+    def customer_delivery(self, customer: Customer, what: str = "update") -> Delivery:
+        """The webhook's request with the customer, with all that the shop knows of them."""
+        said = {"id": customer.id} if what == "delete" else _customer_json(customer)
+        body = json.dumps(said).encode()
+        return Delivery(customer.id, body, self.signed(body, f"customer.{what}d"))
+
     def signed(self, body: bytes, topic: str = "order.updated") -> dict[str, str]:
         digest = hmac.digest(self.webhook_secret.encode(), body, "sha256")
         return {
@@ -154,6 +230,9 @@ class WooCommerce(StandIn):
         app.router.add_get("/wp-json/wc/v3/orders", self._orders)
         app.router.add_get(r"/wp-json/wc/v3/orders/{id:\d+}", self._order)
         app.router.add_get(r"/wp-json/wc/v3/orders/{id:\d+}/refunds", self._refunds)
+        app.router.add_get("/wp-json/wc/v3/products", self._products)
+        app.router.add_get("/wp-json/wc/v3/customers", self._customers)
+        app.router.add_get(r"/wp-json/wc/v3/products/{id:\d+}/variations", self._variations)
         return app
 
     @web.middleware
@@ -175,6 +254,8 @@ class WooCommerce(StandIn):
         return response
 
     def _is_allowed(self, request: web.Request) -> bool:
+        if self.is_closed_to and self.is_closed_to in request.path:
+            return False
         said = request.headers.get("Authorization", "").removeprefix("Basic ")
         return base64.b64decode(said).decode() == f"{self.consumer_key}:{self.consumer_secret}"
 
@@ -188,22 +269,47 @@ class WooCommerce(StandIn):
     async def _orders(self, request: web.Request) -> web.Response:
         if self.before_list is not None:
             self.before_list()
-        query = request.query
         with self._lock:
             found = [order for order in self.orders.values() if order.id not in self.trashed]
-            excluded = {int(each) for each in query.get("exclude", "").split(",") if each}
-            found = [order for order in found if order.id not in excluded]
-            if included := {int(each) for each in query.get("include", "").split(",") if each}:
-                found = [order for order in found if order.id in included]
-            is_gmt = query.get("dates_are_gmt") == "true"
-            for name, column in (("after", "created"), ("modified_after", "modified")):
-                if name in query:
-                    after = datetime.fromisoformat(query[name]).replace(tzinfo=UTC)
-                    after -= timedelta() if is_gmt else timedelta(hours=1)
-                    found = [order for order in found if getattr(order, column) > after]
-            column = {"date": "created", "modified": "modified", "id": "id"}[query.get("orderby", "date")]
-            found.sort(key=lambda order: (getattr(order, column), order.id), reverse=query.get("order") != "asc")
-            return self._page(request, [order_json(order) for order in found])
+            return self._page(request, [order_json(order) for order in self._asked_for(request, found)])
+
+    async def _products(self, request: web.Request) -> web.Response:
+        if self.before_list is not None:
+            self.before_list()
+        with self._lock:
+            found = self._asked_for(request, list(self.products.values()))
+            return self._page(request, [product_json(product) for product in found])
+
+    async def _variations(self, request: web.Request) -> web.Response:
+        with self._lock:
+            product = self.products.get(int(request.match_info["id"]))
+            if product is None:
+                return web.json_response({"code": "woocommerce_rest_product_invalid_id"}, status=404)
+            return self._page(request, [variation_json(each, product) for each in product.variations])
+
+    async def _customers(self, request: web.Request) -> web.Response:
+        query = request.query
+        assert query["role"] == "all"
+        with self._lock:
+            numbers = {int(each) for each in query.get("include", "").split(",") if each} or set(self.customers)
+            found = [self.customers[number] for number in sorted(numbers & set(self.customers))]
+            return self._page(request, [_fields(_customer_json(each), query["_fields"]) for each in found])
+
+    def _asked_for(self, request: web.Request, found: list[Any]) -> list[Any]:
+        query = request.query
+        excluded = {int(each) for each in query.get("exclude", "").split(",") if each}
+        found = [order for order in found if order.id not in excluded]
+        if included := {int(each) for each in query.get("include", "").split(",") if each}:
+            found = [order for order in found if order.id in included]
+        is_gmt = query.get("dates_are_gmt") == "true"
+        for name, column in (("after", "created"), ("modified_after", "modified")):
+            if name in query:
+                after = datetime.fromisoformat(query[name]).replace(tzinfo=UTC)
+                after -= timedelta() if is_gmt else timedelta(hours=1)
+                found = [order for order in found if getattr(order, column) > after]
+        column = {"date": "created", "modified": "modified", "id": "id"}[query.get("orderby", "date")]
+        found.sort(key=lambda order: (getattr(order, column), order.id), reverse=query.get("order") != "asc")
+        return found
 
     async def _order(self, request: web.Request) -> web.Response:
         with self._lock:
@@ -230,9 +336,42 @@ class WooCommerce(StandIn):
         self._next += self.random.randint(1, 3)
         return self._next
 
+    def _variation(self, *, stock: int | None, option: str = "") -> Variation:
+        number, regular = self._number(), 500 + 37 * self.random.randint(1, 60)
+        sku = self.random.choice(["", f"SKU-{number}", f"SKU-{number}"])
+        return Variation(number, sku, self.random.choice([regular, regular * 9 // 10]), regular, stock, option)
+
     def _line(self) -> Sold:
         chance = self.random
         product, quantity = chance.randint(1, 60), chance.randint(1, 3)
         whole = quantity * (500 + 37 * product)
         paid = whole if chance.random() < 0.7 else whole * 90 // 100
         return Sold(f"SKU-{product}" if product % 5 else "", product, quantity, whole, paid)
+
+
+def _customer_json(customer: Customer) -> dict[str, Any]:
+    first, _, last = customer.name.partition(" ")
+    address = {"first_name": first, "last_name": last, "country": customer.country}
+    return {
+        "id": customer.id,
+        "date_created_gmt": customer.created.strftime("%Y-%m-%dT%H:%M:%S"),
+        "date_modified_gmt": customer.modified.strftime("%Y-%m-%dT%H:%M:%S"),
+        "email": customer.email,
+        "first_name": first,
+        "last_name": last,
+        "role": "customer",
+        "billing": {**address, "email": customer.email},
+        "shipping": address,
+    }
+
+
+def _fields(found: dict[str, Any], names: str) -> dict[str, Any]:
+    """Some of it, as ``_fields`` asks: a name, or one within another."""
+    some: dict[str, Any] = {}
+    for name in names.split(","):
+        outer, _, inner = name.partition(".")
+        if inner:
+            some.setdefault(outer, {})[inner] = found[outer][inner]
+        else:
+            some[outer] = found[outer]
+    return some

@@ -83,6 +83,31 @@ def files_with(folder: Path, *texts: str) -> list[tuple[Path, str]]:
     return found
 
 
+def beside(connection: Any, url: str, name: str) -> tuple[Any, ...]:
+    """What the tables have of the shop's products, stock and customers."""
+    prices = connection.execute(
+        "select product_id, price from events.product_observations where shop = %s order by product_id",
+        (url.removeprefix("http://"),),
+    ).fetchall()
+    levels = connection.execute(
+        "select product_id, sum(net_change) from live.stock_moves_per_hour where warehouse = %s group by 1 order by 1",
+        (name,),
+    ).fetchall()
+    people = connection.execute(
+        "select distinct on (customer_id) customer_id, region, name_encrypted from events.customers"
+        " where customer_id like %s order by customer_id, occurred_at desc",
+        (f"{name}-%",),
+    ).fetchall()
+    return prices, levels, people
+
+
+def there(shop: WooCommerce, name: str) -> tuple[Any, ...]:
+    """The same, as the shop has it."""
+    prices = sorted((product_id, Decimal(price) / 100) for product_id, price in shop.prices().items())
+    people = [(f"{name}-{each.id}", each.country or "unknown", None) for each in shop.customers.values()]
+    return prices, sorted(shop.levels().items()), people
+
+
 def compared(stack: Settings, name: str) -> list[tuple[Any, ...]]:
     """What was recorded of a shop's comparisons."""
     with psycopg.connect(stack.postgres_dsn) as postgres:
@@ -118,6 +143,9 @@ def test_a_connected_shop_is_on_the_page_and_its_deliveries_follow_within_second
     begin = shop.now - timedelta(hours=5)
     placed = [shop.place(at=begin + timedelta(minutes=3 * i), customer_id=0, email=guest) for i in range(40)]
     shop.place(status="pending")
+    offered = [shop.offer(variations=0), shop.offer(variations=0)]
+    offered[0].own.stock, offered[1].own.stock = 7, 12
+    customer = shop.register()
     asked = ["connect", "woocommerce", "--url", shop.url, "--credentials", key_file(shop, tmp_path), "--name", name]
     connected = RUNNER.invoke(app, [*asked, "--from", f"{begin - timedelta(days=1):%Y-%m-%d}"])
     try:
@@ -137,6 +165,10 @@ def test_a_connected_shop_is_on_the_page_and_its_deliveries_follow_within_second
                 return {day: (sums.orders, Decimal(sums.gross - sums.discount) / 100) for day, sums in days}
 
             wait_until(lambda: sales() == truth(), what="the tables have the shop's own totals")
+            moved = shop.customer_delivery(shop.move(customer))  # it says the name and the e-mail
+            with urlopen(Request(url, moved.body, moved.headers, method="POST")) as answer:
+                assert answer.status == 200
+            wait_until(lambda: beside(connection, shop.url, name) == there(shop, name), what="so have those beside")
             shop.now += timedelta(seconds=int(time.time() - shop.now.timestamp()))
             delivery, began = shop.delivery(shop.place()), time.monotonic()
             with urlopen(Request(url, delivery.body, delivery.headers, method="POST")) as answer:
@@ -170,7 +202,7 @@ def test_a_connected_shop_is_on_the_page_and_its_deliveries_follow_within_second
         assert (disagreeing(stack), compared(stack, name)[-1]) == ([], ("equal", 40, 0, 0))
         assert shown(stack, name) == ("equal", "Every order is equal on both sides, to the cent")
         listed = RUNNER.invoke(app, ["connect", "list"]).stdout
-        assert re.search(rf"{name} +{begin - timedelta(days=1):%Y-%m-%d} +40 +1 +0 +complete", listed)
+        assert re.search(rf"{name} +{begin - timedelta(days=1):%Y-%m-%d} +40 +1 +2 +1 +0 +complete", listed)
         assert len(placed) == 40
     finally:
         removed = RUNNER.invoke(app, ["connect", "remove", name])
@@ -181,7 +213,7 @@ def test_a_connected_shop_is_on_the_page_and_its_deliveries_follow_within_second
     assert names(stack.producers_dir) == []
     secrets = (shop.consumer_key, shop.consumer_secret, shop.webhook_secret)
     basic = base64.b64encode(f"{shop.consumer_key}:{shop.consumer_secret}".encode()).decode()
-    assert files_with(stack.home, *secrets, basic, guest) == []
+    assert files_with(stack.home, *secrets, basic, guest, customer.name, customer.email) == []
     assert not any(text in connected.output + listed + removed.output for text in secrets[:2])
 
 

@@ -1,4 +1,4 @@
-"""Shopify: its GraphQL Admin API, its webhooks, and what its orders are here.
+"""Shopify: its GraphQL Admin API, its webhooks, and what its orders, products and customers are here.
 
 It must not know any other platform.
 """
@@ -13,14 +13,28 @@ from urllib.parse import urlsplit
 from producers.connect.connections import Connection
 from producers.connect.hearing import Heard, Kind
 from producers.connect.orders import id_of, object_of
+from producers.connect.resources import RESOURCES
 from producers.connect.shopify.agreement import said_of
 from producers.connect.shopify.api import Api as opened
+from producers.connect.shopify.customers import read_customer
 from producers.connect.shopify.orders import customer_of, read_order, read_refund
+from producers.connect.shopify.products import read_product
 
-__all__ = ["SIGNATURE", "customer_of", "hear", "is_ping", "opened", "read_order", "read_refund", "said_of"]
+__all__ = [
+    "SIGNATURE",
+    "customer_of",
+    "hear",
+    "is_ping",
+    "opened",
+    "read_customer",
+    "read_order",
+    "read_product",
+    "read_refund",
+    "said_of",
+]
 
 SIGNATURE: Final = "X-Shopify-Hmac-SHA256"
-TOPIC: Final = re.compile(r"(orders|refunds)/\w+")
+TOPIC: Final = re.compile(r"(orders|refunds|products|customers)/\w+")
 OF_AN_ORDER: Final = ("orders/edited", "refunds/create")  # what they are of has a number of its own
 
 
@@ -30,7 +44,7 @@ def is_ping(body: bytes) -> bool:
 
 
 def hear(headers: Mapping[str, str], body: bytes, connection: Connection) -> Heard:
-    """What a signed delivery says: which order something became of. Raises BadOrder when it has no order's number.
+    """What a signed delivery says: of which order, product or customer. Raises BadOrder when it has no number.
 
     The app's secret signs for every shop that the app is in, so a delivery says of which one it is.
     """
@@ -40,6 +54,9 @@ def hear(headers: Mapping[str, str], body: bytes, connection: Connection) -> Hea
     if TOPIC.fullmatch(topic) is None:
         return Heard(Kind.OTHER)
     said = object_of(body)
+    for resource in RESOURCES:
+        if topic.startswith(f"{resource}/"):
+            return Heard(Kind.RESOURCE, id_of(said, "id"), resource)
     if topic == "orders/edited":
         said = said["order_edit"] if isinstance(said.get("order_edit"), dict) else {}
     return Heard(Kind.NAMED, id_of(said, "order_id" if topic in OF_AN_ORDER else "id"))

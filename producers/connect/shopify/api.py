@@ -1,4 +1,5 @@
-"""Reads a Shopify shop by its GraphQL Admin API: orders by a time, each complete, and what the shop is.
+"""Reads a Shopify shop by its GraphQL Admin API: orders by a time, each complete, and what the shop is; and what there
+is beside orders (resource_reading.py).
 
 A list is read from a time on, by cursors that stand for a time and a number and not for a place: an order that changes
 meanwhile moves to the end, and is read there. An order's sales are read to the last, however many there are.
@@ -35,8 +36,11 @@ from producers.connect.asking import (
 )
 from producers.connect.connections import Credentials
 from producers.connect.orders import deleted_id
+from producers.connect.resources import Resource
 from producers.connect.shopify import queries
 from producers.connect.shopify.orders import returns_of
+from producers.connect.shopify.resource_reading import ResourceReading, TooCostly, granted, lacking
+from schemas.binary import EPOCH
 from schemas.errors import Misconfigured
 
 PAGE: Final = 25
@@ -54,6 +58,8 @@ TOPICS: Final = {
     "ORDERS_EDITED": "order_edit",
     "REFUNDS_CREATE": "order_id",
 }
+CUSTOMER_TOPICS: Final = {f"CUSTOMERS_{what}": "id" for what in ("CREATE", "UPDATE", "DELETE")}
+PRODUCT_TOPICS: Final = {f"PRODUCTS_{what}": "id" for what in ("CREATE", "UPDATE", "DELETE")}
 MAKE_NEW: Final = "Its client ID and secret are in the Dev Dashboard (dev.shopify.com), under Settings of the app"
 Json = Any
 
@@ -101,12 +107,12 @@ class Api:
         self._token_until = float("inf") if self._token else 0.0
         self._ready_at = 0.0
         self._page = PAGE
+        self._resources = ResourceReading(url, self._answer)
 
     async def about(self) -> About:
         """Raises Misconfigured when there is no shop at the address, ShopRefuses, or ShopAway."""
         said = await self._answer(queries.ABOUT, {})
-        granted = {each["handle"] for each in said["currentAppInstallation"]["accessScopes"]}
-        scopes = granted | {each.replace("write_", "read_", 1) for each in granted}
+        scopes = granted(said)
         if missing := {"read_orders", "read_customers"} - scopes:
             raise ShopRefuses(
                 f"the app may not read what is needed: it has no {' and no '.join(sorted(missing))}. Add that to the"
@@ -117,6 +123,7 @@ class Api:
             currency=said["shop"]["currencyCode"],
             orders=said["ordersCount"]["count"],
             days=None if "read_all_orders" in scopes else DAYS_WITHOUT_SCOPE,
+            lacks=lacking(scopes),
         )
 
     async def newest_change(self) -> datetime | None:
@@ -153,7 +160,7 @@ class Api:
             variables = {"ids": [f"gid://shopify/Order/{order_id}" for order_id in asked], **_sizes()}
             try:
                 nodes = (await self._answer(queries.NAMED, variables))["nodes"]
-            except _TooCostly:
+            except TooCostly:
                 self._shrink()
                 continue
             for order_id, order in zip(asked, nodes, strict=True):
@@ -175,11 +182,24 @@ class Api:
         order = json.loads(body)
         return [json.dumps(each).encode() for each in order.get("agreements", []) if returns_of(each)]
 
+    def changed(self, resource: Resource, *, after: datetime | None) -> AsyncIterator[Page]:
+        """All that changed after a time, or at all, in that order; one may come twice. Raises as ``orders``."""
+        return self._resources.changed(resource, after or EPOCH)
+
+    async def described(self, resource: Resource, numbers: list[str]) -> list[bytes]:
+        """These as they are now; of one that is gone ``{"id": …}``. Raises as ``orders``."""
+        return await self._resources.described(resource, numbers)
+
+    async def lacks(self, resource: Resource) -> str:
+        """Which scopes the app lacks for them, and what to do; empty when none. Raises as ``orders``."""
+        return await self._resources.lacks(resource)
+
     async def subscribe(self, uri: str) -> None:
-        """Have Shopify send to this address what becomes of orders. Again is harmless. Raises as ``orders``."""
+        """Have Shopify send there what becomes of what we read; again is harmless. Raises as ``orders``."""
         there = (await self._answer(queries.HOOKS, {}))["webhookSubscriptions"]["nodes"]
         has = {each["topic"] for each in there if each["uri"] == uri}
-        for topic, field in TOPICS.items():
+        may_read = "read_products" in granted(await self._answer(queries.RIGHTS, {}))
+        for topic, field in {**TOPICS, **CUSTOMER_TOPICS, **(PRODUCT_TOPICS if may_read else {})}.items():
             if topic in has:
                 continue
             said = await self._answer(queries.HOOK, {"topic": topic, "uri": uri, "fields": [field]})
@@ -190,7 +210,7 @@ class Api:
         while True:
             try:
                 return await self._answer(queries.ORDERS, {**variables, "first": self._page, **_sizes()})
-            except _TooCostly:
+            except TooCostly:
                 self._shrink()
 
     def _shrink(self) -> None:
@@ -230,7 +250,7 @@ class Api:
         return found
 
     async def _answer(self, query: str, variables: Mapping[str, Any]) -> Json:
-        """The data that answer a query. Raises _TooCostly as well."""
+        """The data that answer a query. Raises TooCostly as well."""
         if (wait := self._ready_at - self._clock()) > 0:
             await self._asker.pause(wait)
         for is_last in (False, True):
@@ -268,12 +288,15 @@ class Api:
         if "THROTTLED" in codes:
             raise Again("it is throttled", _seconds_until(said))
         if "MAX_COST_EXCEEDED" in codes:
-            raise _TooCostly("a request costs too much")
+            raise TooCostly("a request costs too much")
         if codes == {"ACCESS_DENIED"}:
             # A plan may keep addresses from apps: then they are null, and everything else is there.
             if said.get("data") and all(value is not None for value in said["data"].values()):
                 return said
-            raise ShopRefuses(f"{self._url} does not let the app read orders: it needs the scope read_orders")
+            raise ShopRefuses(
+                f"{self._url} does not let the app read what it asks for: it needs the scope read_orders, and those of"
+                " docs/connect.md for what is read beside orders"
+            )
         if codes and codes <= {"INTERNAL_SERVER_ERROR", "TIMEOUT"}:
             raise Again("it had an error of its own")
         raise ShopRefuses(f"{self._url} refused a query: {_said_of(errors)}")
@@ -310,10 +333,6 @@ class Api:
 
 class _NotLetIn(ShopRefuses):
     """The token is not accepted."""
-
-
-class _TooCostly(Exception):
-    """A request may not cost that much."""
 
 
 def _sizes() -> dict[str, int]:

@@ -71,7 +71,7 @@ class Sale(NamedTuple):
 
 def order_id_of(order: Json) -> str:
     """The order's number. Raises BadOrder."""
-    return _number(order, "id")
+    return number_of(order, "id")
 
 
 def read_order(body: bytes, shop: Shop) -> OrderState:
@@ -86,7 +86,7 @@ def customer_of(body: bytes, shop: Shop) -> str | None:
     """Whose order this is, also of one that can't be read otherwise; None when it does not say."""
     try:
         order = object_of(body)
-        return _customer(order, _number(order, "id"), shop)
+        return _customer(order, number_of(order, "id"), shop)
     except BadOrder:
         return None
 
@@ -97,7 +97,7 @@ def read_refund(body: bytes, order_id: str, head: Json, shop: Shop) -> Refund:
     Raises BadOrder naming the field.
     """
     agreement = object_of(body)
-    refund_id = _number(agreement, "id")
+    refund_id = number_of(agreement, "id")
     try:
         at_ms = millis_of(agreement, "happenedAt")
         record = {
@@ -126,7 +126,7 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
         where = f"agreements[{i}].sales"
         sold += [sale for sale, is_return in _sales(agreement, where) if not is_return]
         if returns_of(agreement, where):
-            refund_ids.add(_number(agreement, f"agreements[{i}].id", "id"))
+            refund_ids.add(number_of(agreement, f"agreements[{i}].id", "id"))
     lines = _lines(sold)
     if order.get("test") or (not lines and sold):
         return OrderState(order_id, created_ms, modified_ms, status, None, VOID, frozenset(refund_ids))
@@ -266,7 +266,7 @@ def _customer(order: Json, order_id: str, shop: Shop) -> str:
     customer = order.get("customer")
     if not isinstance(customer, dict):
         return f"{shop.name}-guest-of-{order_id}"
-    return f"{shop.name}-{_number(customer, 'customer.id', 'id')}"
+    return f"{shop.name}-{number_of(customer, 'customer.id', 'id')}"
 
 
 def _region(order: Json) -> str:
@@ -287,8 +287,8 @@ def _money(item: Json, where: str, name: str) -> int:
     return cents_of(money, where, "amount")
 
 
-def _number(source: Json, where: str, name: str = "") -> str:
-    """The number in a global id: ``gid://shopify/Order/7``. Raises BadOrder."""
+def number_of(source: Json, where: str, name: str = "") -> str:
+    """The number in a global id, a text: ``gid://shopify/Order/7``. Raises BadOrder."""
     found = source.get(name or where)
     match = GID.fullmatch(found) if isinstance(found, str) else None
     if match is None:

@@ -111,3 +111,95 @@ mutation Hook($topic: WebhookSubscriptionTopic!, $uri: String!, $fields: [String
   ) { userErrors { message } }
 }
 """
+RIGHTS: Final = """
+query Rights { shop { currencyCode } currentAppInstallation { accessScopes { handle } } }
+"""
+VARIANTS: Final = 10
+LEVELS: Final = 3
+_LEVELS: Final = """
+fragment LevelsOf on InventoryLevelConnection {
+  nodes { location { id name } quantities(names: ["available"]) { quantity } }
+  pageInfo { hasNextPage endCursor }
+}
+"""
+_VARIANTS: Final = (
+    """
+fragment VariantsOf on ProductVariantConnection {
+  nodes {
+    id title sku price compareAtPrice availableForSale
+    inventoryItem @include(if: $stock) { id tracked inventoryLevels(first: $levels) { ...LevelsOf } }
+  }
+  pageInfo { hasNextPage endCursor }
+}
+"""
+    + _LEVELS
+)
+_PRODUCT: Final = (
+    """
+fragment ProductOf on Product {
+  id title vendor productType status updatedAt handle onlineStoreUrl
+  description(truncateAt: 500)
+  category { fullName }
+  featuredMedia { preview { image { url } } }
+  variants(first: $variants) { ...VariantsOf }
+}
+"""
+    + _VARIANTS
+)
+PRODUCTS: Final = (
+    """
+query Products(
+  $first: Int!, $after: String, $query: String!, $variants: Int!, $levels: Int!, $stock: Boolean!
+) {
+  products(first: $first, after: $after, query: $query, sortKey: UPDATED_AT) {
+    nodes { ...ProductOf }
+    pageInfo { hasNextPage endCursor }
+  }
+}
+"""
+    + _PRODUCT
+)
+NAMED_PRODUCTS: Final = (
+    """
+query NamedProducts($ids: [ID!]!, $variants: Int!, $levels: Int!, $stock: Boolean!) {
+  nodes(ids: $ids) { ...ProductOf }
+}
+"""
+    + _PRODUCT
+)
+MORE_VARIANTS: Final = (
+    """
+query MoreVariants($id: ID!, $after: String, $variants: Int!, $levels: Int!, $stock: Boolean!) {
+  product(id: $id) { variants(first: $variants, after: $after) { ...VariantsOf } }
+}
+"""
+    + _VARIANTS
+)
+MORE_LEVELS: Final = (
+    """
+query MoreLevels($id: ID!, $after: String, $levels: Int!) {
+  inventoryItem(id: $id) { inventoryLevels(first: $levels, after: $after) { ...LevelsOf } }
+}
+"""
+    + _LEVELS
+)
+_CUSTOMER: Final = """
+fragment CustomerOf on Customer { id createdAt updatedAt defaultAddress { countryCodeV2 } }
+"""
+CUSTOMERS: Final = (
+    """
+query Customers($first: Int!, $after: String, $query: String!) {
+  customers(first: $first, after: $after, query: $query, sortKey: UPDATED_AT) {
+    nodes { ...CustomerOf }
+    pageInfo { hasNextPage endCursor }
+  }
+}
+"""
+    + _CUSTOMER
+)
+NAMED_CUSTOMERS: Final = (
+    """
+query NamedCustomers($ids: [ID!]!) { nodes(ids: $ids) { ...CustomerOf } }
+"""
+    + _CUSTOMER
+)

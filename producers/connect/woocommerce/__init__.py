@@ -1,4 +1,4 @@
-"""WooCommerce: its REST API v3, its webhooks, and what its orders are here.
+"""WooCommerce: its REST API v3, its webhooks, and what its orders, products and customers are here.
 
 It must not know any other platform.
 """
@@ -11,11 +11,25 @@ from typing import Final
 
 from producers.connect.connections import Connection
 from producers.connect.hearing import Heard, Kind
+from producers.connect.orders import id_of, object_of
 from producers.connect.woocommerce.agreement import said_of
 from producers.connect.woocommerce.api import Api as opened
+from producers.connect.woocommerce.customers import read_customer
 from producers.connect.woocommerce.orders import customer_of, read_order, read_refund
+from producers.connect.woocommerce.products import read_product
 
-__all__ = ["SIGNATURE", "customer_of", "hear", "is_ping", "opened", "read_order", "read_refund", "said_of"]
+__all__ = [
+    "SIGNATURE",
+    "customer_of",
+    "hear",
+    "is_ping",
+    "opened",
+    "read_customer",
+    "read_order",
+    "read_product",
+    "read_refund",
+    "said_of",
+]
 
 SIGNATURE: Final = "X-WC-Webhook-Signature"
 PING: Final = re.compile(rb"webhook_id=\d+")
@@ -27,6 +41,14 @@ def is_ping(body: bytes) -> bool:
 
 
 def hear(headers: Mapping[str, str], body: bytes, connection: Connection) -> Heard:
-    """What a signed delivery says: its body is the order as it then was."""
-    is_order = headers.get("X-WC-Webhook-Topic", "").partition(".")[0] == "order"
-    return Heard(Kind.ORDER if is_order else Kind.OTHER)
+    """What a signed delivery says: an order as it then was, or which product or customer something became of.
+
+    Raises BadOrder when one of these has no number.
+    """
+    of = headers.get("X-WC-Webhook-Topic", "").partition(".")[0]
+    if of == "customer":
+        return Heard(Kind.RESOURCE, id_of(object_of(body), "id"), "customers")
+    if of == "product":
+        said = object_of(body)  # of a variation, what belongs to the product is read with it
+        return Heard(Kind.RESOURCE, id_of(said, "parent_id" if said.get("parent_id") else "id"))
+    return Heard(Kind.ORDER if of == "order" else Kind.OTHER)

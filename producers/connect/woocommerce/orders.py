@@ -37,6 +37,7 @@ from producers.connect.orders import (
     time_of,
     units_of,
 )
+from producers.connect.woocommerce.customers import region_of
 from producers.order_file.records import order_lines
 from producers.order_file.rows import Line, spread
 
@@ -133,7 +134,7 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
         **envelope(shop, f"order:{order_id}", created_ms),
         "order_id": f"{shop.name}-{order_id}",
         "customer_id": _customer(order, order_id, shop),
-        "region": _region(order),
+        "region": region_of(order),
         "currency": currency,
         "channel": "store" if str(order.get("created_via", "")).startswith("pos") else "web",
         "session_id": None,
@@ -258,10 +259,3 @@ def _customer(order: Json, order_id: str, shop: Shop) -> str:
     billing = order.get("billing")
     email = str(billing.get("email") or "") if isinstance(billing, dict) else ""
     return guest(email, order_id, shop)
-
-
-def _region(order: Json) -> str:
-    for address in (order.get("shipping"), order.get("billing")):
-        if isinstance(address, dict) and address.get("country"):
-            return str(address["country"])
-    return "unknown"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from producers.connect.memory import FILE, Memory
 from producers.connect.platforms import api_of
 from producers.connect.reader import Reader
 from producers.connect.receiver import Receiver
+from producers.connect.resources import CUSTOMER_CHANGED, PRODUCT_OBSERVED, STOCK_MOVED
 from producers.publisher import Publisher
 from producers.runner import Options, Run, Stop
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
@@ -59,6 +61,12 @@ def shopify_connection(shop: Shopify, name: str, since: datetime) -> Connection:
     )
 
 
+def connected(shop: WooCommerce | Shopify, name: str) -> Connection:
+    """A connection of either, since yesterday."""
+    since = shop.now - timedelta(days=1)
+    return shopify_connection(shop, name, since) if isinstance(shop, Shopify) else connection_of(shop, name, since)
+
+
 @dataclass
 class Followed:
     """A shop that is followed: what a test may ask of it."""
@@ -84,7 +92,11 @@ class Followed:
 
 @asynccontextmanager
 async def following(
-    publisher: Publisher, folder: Path, connection: Connection, shop: WooCommerce | Shopify
+    publisher: Publisher,
+    folder: Path,
+    connection: Connection,
+    shop: WooCommerce | Shopify,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Any]:
     """The parts of one connected shop, from here until it is left. The reader reads when the test says."""
     this = Run(
@@ -93,12 +105,13 @@ async def following(
         publisher=publisher,
         stop=Stop(),
         log=structlog.get_logger(),
+        clock=clock,
     )
     writer = Writer(lambda: Intake(this, Memory(folder / FILE)))
     writing = asyncio.create_task(writer.run())
     async with aiohttp.ClientSession() as session:
         api = api_of(connection, session, pause=at_once)
-        reader = Reader(connection, api, writer, folder=folder, every_seconds=3600, log=this.log)
+        reader = Reader(connection, api, writer, folder=folder, every_seconds=3600, log=this.log, clock=clock)
         receiver = Receiver(writer, lambda name: (connection, reader) if name == connection.name else None)
         server = web.AppRunner(receiver.application(), access_log=None, shutdown_timeout=0.2)
         await server.setup()
@@ -116,7 +129,7 @@ async def following(
 @pytest.fixture(scope="session")
 def publisher(stack: Any) -> Publisher:
     made = Publisher(stack.kafka, Registry(stack.registry_url), client_id="test-connections", currency="EUR")
-    made.open((ORDER_PLACED, ORDER_REFUNDED))
+    made.open((ORDER_PLACED, ORDER_REFUNDED, PRODUCT_OBSERVED, STOCK_MOVED, CUSTOMER_CHANGED))
     return made
 
 
@@ -131,7 +144,7 @@ class Published:
 
     def __init__(self, log_of: Callable[..., Any], name: str, folder: Path = Path()) -> None:
         self._folder = folder
-        self._log = log_of(ORDER_PLACED, ORDER_REFUNDED, LETTERS)
+        self._log = log_of(ORDER_PLACED, ORDER_REFUNDED, PRODUCT_OBSERVED, STOCK_MOVED, CUSTOMER_CHANGED, LETTERS)
         self._name = name
 
     def orders(self) -> list[dict[str, Any]]:
@@ -139,6 +152,22 @@ class Published:
 
     def refunds(self) -> list[dict[str, Any]]:
         return [record for record in self._log.records(ORDER_REFUNDED.topic) if record["source"] == self._name]
+
+    def observations(self) -> list[dict[str, Any]]:
+        """Each once, in the order of their time."""
+        return self._once(PRODUCT_OBSERVED)
+
+    def moves(self) -> list[dict[str, Any]]:
+        """Each once, in the order of their time."""
+        return self._once(STOCK_MOVED)
+
+    def customers(self) -> list[dict[str, Any]]:
+        """Each once, in the order of their time."""
+        return self._once(CUSTOMER_CHANGED)
+
+    def _once(self, event: Event) -> list[dict[str, Any]]:
+        records = {r["event_id"]: r for r in self._log.records(event.topic) if r["source"] == self._name}
+        return sorted(records.values(), key=lambda record: record["occurred_at"])
 
     def times_by_partition(self, event: Event) -> dict[int, list[datetime]]:
         """When each partition's events were, in the order of the log."""

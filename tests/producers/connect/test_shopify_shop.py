@@ -178,7 +178,7 @@ def test_a_delivery_is_taken_when_it_is_signed_for_this_shop(
                 assert await followed.deliver(body, wrong) == 401
             assert await followed.deliver(body + b" ", headers) == 401
             assert await followed.deliver(body, headers, to="another-shop") == 401
-            assert await followed.deliver(b"{}", shopify.signed(b"{}", "products/update")) == 200
+            assert await followed.deliver(b"{}", shopify.signed(b"{}", "collections/update")) == 200
             asked = shopify.asked["Named"]
             for _ in range(5):
                 assert await followed.deliver(body, headers) == 200

@@ -18,13 +18,13 @@ from producers.connect.orders import (
     Shop,
     deleted_id,
     deleted_refund,
-    head_of,
     stamped,
     stamped_refund,
     taken_back,
 )
 from producers.connect.woocommerce.orders import NOT_COUNTED, items_of, read_order, read_refund
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
+from producers.withdrawn import head_of
 from schemas.codec import Encoder
 from schemas.errors import ContractBroken
 from tests.shops.woocommerce import COUNTED, WooCommerce
