@@ -42,7 +42,7 @@ SOURCES = (
         "connections",
         "producers.connect.source:run",
         (*SALES, *CUSTOMERS, *CATALOG, *STOCK),
-        "orders, refunds, products, stock and customers of connected shops",
+        "orders, products, stock and customers of connected shops",
     ),
     _source("collect", "producers.collect.source:run", CLICKS, "what visitors do on real shops' pages, over HTTP"),
     _source("catalog", "producers.catalog:run", CATALOG, "product pages of a shop, read over HTTP"),

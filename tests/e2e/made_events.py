@@ -42,8 +42,9 @@ def made(event: Event, at: datetime, number: int = 0) -> dict[str, Any]:
     """One event of the contract that happened at a time; ``number`` varies its contents. Its key is its own."""
     record = _record(event.avro_schema, at)
     record |= {"event_id": str(uuid.uuid4()), event.key: f"made-{uuid.uuid4()}"}
-    if event.name in LINES:
+    if "currency" in record:
         record["currency"] = "EUR"
+    if event.name in LINES:
         record["lines"] = [{"product_id": "made-product", "brand": None, **line} for line in LINES[event.name]]
         record["order_id"] = record["refund_id"] = f"made-{uuid.uuid4()}"
     if event.name == "sales.order_placed":

@@ -153,7 +153,8 @@ def test_while_events_pour_in_all_is_equal_but_the_cells_that_newer_events_touch
     assert found.certificate
     excluded = {one["name"]: sum(one["excluded"].values()) for one in found.certificate["aggregates"]}
     assert excluded["interactions"] >= 20
-    assert found.certificate["aggregates"][0]["rows"] > 0
+    rows = {one["name"]: one["rows"] for one in found.certificate["aggregates"]}
+    assert rows["customer_orders_per_day"] > 0
 
 
 def sold_of(hub: Hub, order: dict[str, Any]) -> dict[str, Decimal]:

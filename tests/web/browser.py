@@ -159,7 +159,9 @@ class Browser:
         return {urlsplit(url).hostname for url in urls if url.startswith(("http", "ws"))}
 
     def value(self, card: str) -> str:
-        return str(self.run(f"return document.querySelector('[data-card={card}]').dataset.value"))
+        """Of a card, once it is there: a page that is being drawn again may lack it for a moment."""
+        found = f"const card = document.querySelector('[data-card={card}]'); return card ? [card.dataset.value] : []"
+        return str(wait_until(lambda: self.run(found), seconds=30, what=f"the card {card}")[0])
 
     def places(self) -> list[Any]:
         """Every card with its left edge and what it is made of, in order."""
