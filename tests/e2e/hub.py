@@ -105,7 +105,6 @@ class Hub:
         self.look = look
         self.shop = shop
         self.book = book
-        self.answer_files: list[Path] = []
         self.rest = FlinkRest(settings.flink_url)
         self._publisher: Publisher | None = None
 
@@ -214,8 +213,8 @@ class Hub:
     # What must come of it
 
     def expected(self) -> dict[str, dict[Row, Row]]:
-        """Rows of every live table, by aggregate: the shop's answer key, and all others' next to it."""
-        keys = [self.book.answers(), *self._others_answers()]
+        """Rows of every live table, by aggregate: the shop's answer key, and the book's next to it."""
+        keys = [self.book.answers(), self._shops_answers()]
         rows: dict[str, dict[Row, Row]] = {a.name: {} for a in table_contents.live_aggregates()}
         for name, merged in rows.items():
             for key in keys:
@@ -227,14 +226,13 @@ class Hub:
     def expected_counted(self) -> dict[str, int]:
         """How many events must have counted, by topic."""
         counted = {e.topic: self.book.fates[e.topic]["counted"] for e in avro_events()}
-        for key in self._others_answers():
-            for (topic, _), (number,) in key["events_per_day"].items():
-                if topic in counted:
-                    counted[topic] += number
+        for (topic, _), (number,) in self._shops_answers()["events_per_day"].items():
+            if topic in counted:
+                counted[topic] += number
         return counted
 
-    def _others_answers(self) -> list[Answers]:
-        return [answers(path) for path in (self.shop.state, *self.answer_files) if path.exists()]
+    def _shops_answers(self) -> Answers:
+        return answers(self.shop.state)
 
     def command(self, *arguments: str, project: Path = PROJECT, ends_with: int = 0) -> str:
         """What ``insights …`` prints, of this project or of a copy of it."""
