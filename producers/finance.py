@@ -34,7 +34,7 @@ from producers.order_file.values import BadValue
 from producers.persons.keys import PersonKeys
 from producers.persons.letters import Letters
 from producers.runner import Run
-from producers.shop.identifiers import event_id_of
+from producers.shop.identifiers import digest_of, envelope
 from producers.shop.occurrences import COST_STATED, FEE_CHARGED, SPEND_STATED
 from schemas.binary import EPOCH
 from schemas.catalogue import Event
@@ -218,17 +218,14 @@ def _state(this: Run, kind: Kind, memory: Memory, row: Row, line: int, said: dic
     key = ":".join([kind.event.table, *(str(fields[name]) for name in kind.names)])
     if said.setdefault(key, line) != line:
         raise BadValue(f"{', '.join(kind.names)} are those of line {said[key]}, which counts; keep one of the two")
-    digest = hashlib.blake2b(repr((currency, sorted(fields.items()))).encode(), digest_size=8).digest()
+    digest = digest_of((currency, sorted(fields.items())))
     if memory.known([key]).get(key) == Known(digest):
         return False
     now_ms = int(this.clock() * 1000)
     at = fields[kind.time] if kind.time else EPOCH + timedelta(milliseconds=now_ms)
     at_ms = (at - EPOCH) // timedelta(milliseconds=1)
     record = {
-        "event_id": event_id_of(this.source.name, f"{key}:{digest.hex()}:{now_ms}", at_ms),
-        "occurred_at": at,
-        "source": this.source.name,
-        "trace": None,
+        **envelope(this.source.name, f"{key}:{digest.hex()}:{now_ms}", at_ms),
         "currency": currency,
         **({"version": now_ms} if kind.event.versions else {}),
         **fields,

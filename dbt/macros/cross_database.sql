@@ -166,3 +166,9 @@ of its own, as any text may be a region or a category.
         else 'region_and_category'
     end
 {%- endmacro %}
+
+{#- Whether a version of something, by its valid_from and valid_until, holds at a time. -#}
+{% macro holds_at(version, moment) -%}
+    {{ moment }} >= {{ version }}.valid_from
+            and ({{ version }}.valid_until is null or {{ moment }} < {{ version }}.valid_until)
+{%- endmacro %}

@@ -17,9 +17,8 @@ from insights.settings import Settings
 from producers.persons.keys import FILE, PersonKeys
 from producers.publisher import Publisher
 from producers.shop.customer_keys import KeyStore
-from producers.shop.identifiers import event_id_of
+from producers.shop.identifiers import envelope
 from schemas import catalogue
-from schemas.binary import EPOCH, MILLISECOND
 from schemas.registry import Registry
 
 ERASED: Final = catalogue.event("customers.customer_erased")
@@ -47,10 +46,4 @@ def erase(settings: Settings, keys: PersonKeys, found: Held, clock: Callable[[],
 
 def record(customer: str, at_ms: int) -> dict[str, object]:
     """The event that says so. A second one of the same erasure has the same id."""
-    return {
-        "event_id": event_id_of(SOURCE, f"erased:{customer}", at_ms),
-        "occurred_at": EPOCH + at_ms * MILLISECOND,
-        "source": SOURCE,
-        "trace": None,
-        "customer_id": customer,
-    }
+    return {**envelope(SOURCE, f"erased:{customer}", at_ms), "customer_id": customer}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import re
@@ -14,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from producers import withdrawn
 from producers.order_file.values import MOST_CENTS, MOST_UNITS
-from producers.shop.identifiers import event_id_of
+from producers.shop.identifiers import envelope, event_id_of
 from schemas.binary import EPOCH, MILLISECOND, since_epoch
 from schemas.errors import PoisonEvent
 
@@ -98,7 +97,7 @@ def event_id_of_state(shop: str, order_id: str, version: int, digest: bytes, cre
 
 def taken_back(shop: Shop, order_id: str, version: int, head: Json, created_ms: int) -> dict[str, Any]:
     """The event of an order that no longer counts. It has the order's time, and nothing else of it is read."""
-    record = {**envelope(shop, f"order:{order_id}", created_ms), **withdrawn.order(head)}
+    record = {**envelope(shop.name, f"order:{order_id}", created_ms), **withdrawn.order(head)}
     return stamped(record, shop, order_id, version, VOID)
 
 
@@ -116,23 +115,8 @@ def event_id_of_refund(shop: str, refund_id: str, version: int, at_ms: int) -> s
 def deleted_refund(shop: Shop, refund_id: str, version: int, head: Json, at_ms: int) -> dict[str, Any]:
     """The event of a refund that the shop has deleted. It has the refund's time, and nothing else of it is read."""
     found = withdrawn.refund(head, f"{shop.name}-{refund_id}")
-    record = {**envelope(shop, f"refund:{refund_id}", at_ms), **found}
+    record = {**envelope(shop.name, f"refund:{refund_id}", at_ms), **found}
     return stamped_refund(record, shop, refund_id, version)
-
-
-def envelope(shop: Shop, key: str, at_ms: int) -> dict[str, Any]:
-    """The fields that every event has; ``key`` is what its id is made of."""
-    return {
-        "event_id": event_id_of(shop.name, key, at_ms),
-        "occurred_at": EPOCH + at_ms * MILLISECOND,
-        "source": shop.name,
-        "trace": None,
-    }
-
-
-def digest_of(counted: object) -> bytes:
-    """A short name of what an event counts."""
-    return hashlib.blake2b(repr(counted).encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def guest(email: str, order_id: str, shop: Shop) -> str:

@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple, get_args
 
-from producers.connect.orders import Shop, envelope
-from producers.shop.identifiers import event_id_of
+from producers.connect.orders import Shop
+from producers.shop.identifiers import envelope
 from schemas import catalogue
 from schemas.catalogue import Event
 
@@ -161,7 +161,7 @@ def news_of_customer(
         return [], known or json.dumps((0, 0))
     version, at_ms = version + 1, _after(at_ms, now_ms)
     record = {
-        **envelope(shop, f"customer:{customer.number}:{version}", at_ms),
+        **envelope(shop.name, f"customer:{customer.number}:{version}", at_ms),
         "customer_id": called(f"{shop.name}-{customer.number}"),
         "region": customer.region,
         "signup_date": datetime.fromtimestamp(customer.signed_up_ms / 1000, UTC).date(),
@@ -207,7 +207,7 @@ def _observation(
     before, said = known.units.get(product_id), unit.said
     previous = before.prices.get(said["currency"]) if before else None
     record = {
-        **envelope(shop, f"product:{number}:{product_id}:{version}", unit.at_ms),
+        **envelope(shop.name, f"product:{number}:{product_id}:{version}", unit.at_ms),
         **said,
         "shop": host,
         "product_id": product_id,
@@ -230,8 +230,7 @@ def _moves(before: Mapping[tuple[str, str], int], after: Mapping[tuple[str, str]
 def _move(shop: Shop, number: str, where: tuple[str, str], version: int, delta: int, at_ms: int) -> Record:
     product_id, warehouse = where
     record = {
-        **envelope(shop, "", at_ms),
-        "event_id": event_id_of(shop.name, f"stock:{number}:{product_id}:{warehouse}:{version}", at_ms),
+        **envelope(shop.name, f"stock:{number}:{product_id}:{warehouse}:{version}", at_ms),
         "product_id": product_id,
         "delta": delta,
         "reason": "adjustment",  # a level does not say what moved it

@@ -23,6 +23,7 @@ from producers.order_file.steps import ORDER, REFUND, Refusal, Skip, Step, Withd
 from producers.order_file.table import Record, Table
 from producers.order_file.table import read as read_table
 from producers.order_file.values import MOST_CENTS
+from producers.shop.identifiers import digest_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +39,9 @@ class OrderFile:
 
     def record(self, step: Step | Withdrawal) -> dict[str, Any]:
         """The record of a step, as its contract has it."""
-        make = records.withdrawal if isinstance(step, Withdrawal) else records.record
-        return make(self.mapping.source, step)  # type: ignore[arg-type]
+        if isinstance(step, Withdrawal):
+            return records.withdrawal(self.mapping.source, step)
+        return records.record(self.mapping.source, step)
 
     def original(self, rows: Sequence[Record], line: int = 0) -> bytes:
         """The bytes of rows as they stood in the file."""
@@ -250,7 +252,7 @@ class _Assembly:
         if goods > MOST_CENTS or paid > MOST_CENTS:
             raise BadRow("the order comes to more than an amount can be", line=records[0].line)
         said = (head.at_ms, head.customer_id, head.region, head.currency, head.channel, _said(lines))
-        digest = _digest(ORDER, *said, shipping, tax)
+        digest = digest_of((ORDER, *said, shipping, tax))
         yield Step(head.at_ms, records[0].line, ORDER, _id(head), digest, head, tuple(lines), records)
         amount = head.refunded or 0
         if head.outcome == "refunded" and not amount:
@@ -274,7 +276,7 @@ class _Assembly:
 
     def _refund(self, head: Head, lines: tuple[Line, ...], amount: int, records: tuple[Record, ...]) -> Step:
         at_ms = head.at_ms if head.refunded_at_ms is None else head.refunded_at_ms
-        digest = _digest(REFUND, head.customer_id, head.region, head.currency, _said(lines), amount)
+        digest = digest_of((REFUND, head.customer_id, head.region, head.currency, _said(lines), amount))
         return Step(at_ms, records[0].line, REFUND, _id(head), digest, head, lines, records, amount)
 
     def _discounted(self, head: Head, lines: list[Line]) -> list[Line]:
@@ -289,18 +291,16 @@ class _Assembly:
         return [line._replace(discount=line.discount + off) for line, off in zip(lines, shares, strict=True)]
 
     def _id_of_row(self, head: Head, lines: list[Line]) -> str:
-        digest = _digest("row", head.at_ms, head.customer_id, head.region, head.currency, head.channel, _said(lines))
+        digest = digest_of(
+            ("row", head.at_ms, head.customer_id, head.region, head.currency, head.channel, _said(lines))
+        )
         self._equal_rows[digest] += 1
-        return f"{self._mapping.source}-{_digest('nth', digest, self._equal_rows[digest]).hex()}"
+        return f"{self._mapping.source}-{digest_of(('nth', digest, self._equal_rows[digest])).hex()}"
 
 
 def _id(head: Head) -> str:
     assert head.order_id is not None
     return head.order_id
-
-
-def _digest(*said: Any) -> bytes:
-    return hashlib.blake2b(repr(said).encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def _said(lines: Sequence[Line]) -> list[tuple[Any, ...]]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from producers import withdrawn
 from producers.order_file.rows import Line
 from producers.order_file.steps import REFUND, Step, Withdrawal
-from producers.shop.identifiers import event_id_of
+from producers.shop.identifiers import envelope
 from schemas.binary import EPOCH, MILLISECOND
 
 CENT: Final = Decimal("0.01")
@@ -21,7 +21,7 @@ def record(source: str, step: Step) -> dict[str, Any]:
     head = step.head
     key = step.key if step.version is None else f"{step.key}:{step.version}:{step.state.hex()}"
     common = {
-        **_envelope(source, key, step.at_ms),
+        **envelope(source, key, step.at_ms),
         "version": step.version,
         "order_id": step.order_id,
         "customer_id": head.customer_id,
@@ -34,21 +34,12 @@ def record(source: str, step: Step) -> dict[str, Any]:
 def withdrawal(source: str, of: Withdrawal) -> dict[str, Any]:
     """The record by which an order or a refund no longer counts."""
     found = withdrawn.refund(of.head, refund_id(of.order_id)) if of.kind == REFUND else withdrawn.order(of.head)
-    return {**_envelope(source, f"{of.key}:{of.version}:withdrawn", of.at_ms), "version": of.version, **found}
+    return {**envelope(source, f"{of.key}:{of.version}:withdrawn", of.at_ms), "version": of.version, **found}
 
 
 def refund_id(order_id: str) -> str:
     """An order of a file has one refund, which is all that was paid back of it."""
     return f"{order_id}-refund"
-
-
-def _envelope(source: str, key: str, at_ms: int) -> dict[str, Any]:
-    return {
-        "event_id": event_id_of(source, key, at_ms),
-        "occurred_at": EPOCH + at_ms * MILLISECOND,
-        "source": source,
-        "trace": None,
-    }
 
 
 def _of_order(step: Step) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final, Literal, NamedTuple
 
 from producers.order_file.rows import Head, Line
 from producers.order_file.table import Record
+from producers.shop.identifiers import digest_of
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
 from schemas.catalogue import Event
 
@@ -44,7 +44,7 @@ class Step(NamedTuple):
         life = (self.head.paid_at_ms, self.head.fulfilled_at_ms, self.head.discount_code)
         if self.kind == REFUND or not any(life):
             return self.digest
-        return hashlib.blake2b(self.digest + repr(life).encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        return digest_of((self.digest, life))
 
     def refused(self, reason: str) -> Refusal:
         """Its rows, which are right by themselves, as ones that are not counted."""

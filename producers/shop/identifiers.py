@@ -1,8 +1,11 @@
-"""UUIDs of version 7 (RFC 9562) that come out the same when the same event is drawn again."""
+"""UUIDs of version 7 (RFC 9562) that come out the same when the same event is drawn again, and what else names one."""
 
 from __future__ import annotations
 
 import hashlib
+from typing import Any
+
+from schemas.binary import EPOCH, MILLISECOND
 
 
 def tail_prefix(bits: int) -> str:
@@ -19,3 +22,18 @@ def event_id_of(source: str, key: str, at_ms: int) -> str:
     """The id of the event that ``key`` names within its source, the same whenever and however it is read."""
     digest = hashlib.blake2b(f"{source}\0{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return event_id(at_ms, tail_prefix(int.from_bytes(digest, "big") & ((1 << 58) - 1)), 0)
+
+
+def envelope(source: str, key: str, at_ms: int) -> dict[str, Any]:
+    """The fields that every event has; ``key`` names it within its source."""
+    return {
+        "event_id": event_id_of(source, key, at_ms),
+        "occurred_at": EPOCH + at_ms * MILLISECOND,
+        "source": source,
+        "trace": None,
+    }
+
+
+def digest_of(said: object) -> bytes:
+    """A short name of what an event says, by which a state is told from the one before."""
+    return hashlib.blake2b(repr(said).encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -19,8 +19,7 @@ with lines as (
     left join {{ ref('stg_product_costs') }} as costs
         on
             lines.product_id = costs.product_id
-            and lines.ordered_at >= costs.valid_from
-            and (costs.valid_until is null or lines.ordered_at < costs.valid_until)
+            and {{ holds_at('costs', 'lines.ordered_at') }}
     where {{ changed('lines.order_day') }}
 )
 

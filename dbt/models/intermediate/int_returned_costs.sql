@@ -16,5 +16,4 @@ left join {{ ref('int_orders') }} as orders on lines.order_id = orders.order_id
 left join {{ ref('stg_product_costs') }} as costs
     on
         lines.product_id = costs.product_id
-        and orders.ordered_at >= costs.valid_from
-        and (costs.valid_until is null or orders.ordered_at < costs.valid_until)
+        and {{ holds_at('costs', 'orders.ordered_at') }}

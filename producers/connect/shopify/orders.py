@@ -30,8 +30,6 @@ from producers.connect.orders import (
     Refund,
     Shop,
     cents_of,
-    digest_of,
-    envelope,
     list_of,
     millis_of,
     object_of,
@@ -43,6 +41,7 @@ from producers.connect.orders import (
 )
 from producers.order_file.records import order_lines
 from producers.order_file.rows import Line, spread
+from producers.shop.identifiers import digest_of, envelope
 
 GID: Final = re.compile(r"gid://shopify/\w+/(\d{1,19})")
 NO_SALE: Final = frozenset(("GIFT_CARD", "TIP"))
@@ -101,7 +100,7 @@ def read_refund(body: bytes, order_id: str, head: Json, shop: Shop) -> Refund:
     try:
         at_ms = millis_of(agreement, "happenedAt")
         record = {
-            **envelope(shop, f"refund:{refund_id}", at_ms),
+            **envelope(shop.name, f"refund:{refund_id}", at_ms),
             "refund_id": f"{shop.name}-{refund_id}",
             **head,
             **_returned(returns_of(agreement)),
@@ -133,7 +132,7 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
     if not lines:
         raise BadOrder("agreements is empty: the order has no sales")
     record = {
-        **envelope(shop, f"order:{order_id}", created_ms),
+        **envelope(shop.name, f"order:{order_id}", created_ms),
         "order_id": f"{shop.name}-{order_id}",
         "customer_id": _customer(order, order_id, shop),
         "region": _region(order),

@@ -25,8 +25,6 @@ from producers.connect.orders import (
     Refund,
     Shop,
     cents_of,
-    digest_of,
-    envelope,
     guest,
     id_of,
     list_of,
@@ -40,6 +38,7 @@ from producers.connect.orders import (
 from producers.connect.woocommerce.customers import region_of
 from producers.order_file.records import order_lines
 from producers.order_file.rows import Line, spread
+from producers.shop.identifiers import digest_of, envelope
 
 NOT_COUNTED: Final = frozenset(
     ("pending", "failed", "cancelled", "trash", "auto-draft", "draft", "checkout-draft", "new")
@@ -99,7 +98,7 @@ def read_refund(body: bytes, order_id: str, head: Json, shop: Shop) -> Refund:
         lines = [each for i, item in enumerate(list_of(refund, "line_items")) if (each := _returned(item, i))]
         amount = abs(cents_of(refund, "amount"))
         record = {
-            **envelope(shop, f"refund:{refund_id}", at_ms),
+            **envelope(shop.name, f"refund:{refund_id}", at_ms),
             "refund_id": f"{shop.name}-{refund_id}",
             **head,
             "lines": lines,
@@ -131,7 +130,7 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
         "fulfilled_at": time_of(order, "date_completed_gmt"),
     }
     record = {
-        **envelope(shop, f"order:{order_id}", created_ms),
+        **envelope(shop.name, f"order:{order_id}", created_ms),
         "order_id": f"{shop.name}-{order_id}",
         "customer_id": _customer(order, order_id, shop),
         "region": region_of(order),

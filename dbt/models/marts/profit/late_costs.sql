@@ -77,14 +77,12 @@ touched_lines as (
         on
             late.event_id = before.of_event_id
             and not before.is_after
-            and lines.ordered_at >= before.valid_from
-            and (before.valid_until is null or lines.ordered_at < before.valid_until)
+            and {{ holds_at('before', 'lines.ordered_at') }}
     left join costs as since
         on
             late.event_id = since.of_event_id
             and since.is_after
-            and lines.ordered_at >= since.valid_from
-            and (since.valid_until is null or lines.ordered_at < since.valid_until)
+            and {{ holds_at('since', 'lines.ordered_at') }}
     where
         coalesce(before.unit_cost, -1) <> coalesce(since.unit_cost, -1)
 )
