@@ -21,13 +21,14 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from aggregates.zones import Zone
 from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.errors import Misconfigured
@@ -60,8 +61,23 @@ class _Toml(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShopsClock:
+    """The shop's time zone, None for UTC, and how often windows of days and of hours changed with it.
+
+    Each change is a new version of what has such windows. Hours change with a zone whose hours are not UTC's.
+    """
+
+    zone: Zone | None = None
+    changed_days: int = 0
+    changed_hours: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregate:
-    """An aggregate or a fact. ``query`` is the template text of its query.sql."""
+    """An aggregate or a fact. ``query`` is the template text of its query.sql.
+
+    ``zone`` is the shop's time zone where windows depend on it; None where they are UTC's.
+    """
 
     name: str
     description: str
@@ -75,6 +91,7 @@ class Aggregate:
     version: int
     query: str
     folder: Path
+    zone: Zone | None = None
 
     @property
     def is_fact(self) -> bool:
@@ -96,7 +113,17 @@ class Aggregate:
         """SHA-256 of what its numbers depend on: two definitions with the same one compute the same."""
         columns = {name: (column.type, column.nullable) for name, column in self.columns.items()}
         means = (self.query, self.inputs, self.key, columns, self.window, self.time, self.overrun_hours)
-        return hashlib.sha256(json.dumps(means).encode()).hexdigest()
+        told = (*means, self.zone.offsets) if self.zone else means
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    def by(self, clock: ShopsClock) -> Aggregate:
+        """The same, with the windows of a shop that goes by this clock."""
+        if self.window == "day":
+            return replace(self, zone=clock.zone, version=self.version + clock.changed_days)
+        if self.window == "hour":
+            zone = None if clock.zone is None or clock.zone.has_whole_hours else clock.zone
+            return replace(self, zone=zone, version=self.version + clock.changed_hours)
+        return self
 
 
 def read_aggregate(folder: Path) -> Aggregate:
@@ -131,10 +158,20 @@ def read_aggregate(folder: Path) -> Aggregate:
     )
 
 
+_clock = ShopsClock()
+
+
+def go_by(clock: ShopsClock) -> None:
+    """From now on the aggregates of this process are those of a shop that goes by this clock."""
+    global _clock  # noqa: PLW0603 one definition for all who ask, as the folders are
+    _clock = clock
+    aggregates.cache_clear()
+
+
 @cache
 def aggregates() -> tuple[Aggregate, ...]:
     """Everything that is computed, by name: aggregates and facts."""
-    return tuple(read_aggregate(path.parent) for path in sorted(HERE.glob("*/aggregate.toml")))
+    return tuple(read_aggregate(path.parent).by(_clock) for path in sorted(HERE.glob("*/aggregate.toml")))
 
 
 def aggregate(name: str) -> Aggregate:

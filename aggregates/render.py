@@ -7,7 +7,8 @@ array of records: ``order_placed_discounts`` has ``discount`` from 1. Where the 
 this is all of them:
 
 =================================  =================================================================
-``window_start('hour', column)``   start of the window that a time falls into
+``window_start('hour', column)``   start of the window that a time falls into: a day of the shop's time zone, which
+                                   is arithmetic with the zone's offsets from UTC, the same in every engine
 ``money(expression)``              exact decimal with 38 digits, 2 of them after the point
 ``total(expression)``              sum as a 64-bit integer
 ``last_item(column)``              last element of an array, null when it is empty
@@ -20,11 +21,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from enum import StrEnum
 
 import jinja2
 
 from aggregates.catalogue import Aggregate, Window
+from aggregates.zones import FIRST, Table, Zone
+from schemas.binary import EPOCH
 from schemas.errors import Misconfigured
 
 
@@ -39,10 +43,40 @@ class Engine(StrEnum):
 TEXT_REMARK_OR_BACKTICK = re.compile(r"'[^']*'|--[^\n]*|`")
 
 
-def _window_start(engine: Engine) -> Callable[[Window, str], str]:
-    if engine is Engine.FLINK:
-        return lambda window, column: f"cast(floor({column} to {window}) as timestamp(3))"
-    return lambda window, column: f"date_trunc('{window}', {column})"
+def _window_start(engine: Engine, zone: Zone | None) -> Callable[[Window, str], str]:
+    def floor(window: Window, time: str) -> str:
+        if engine is Engine.FLINK:
+            return f"cast(floor({time} to {window}) as timestamp(3))"
+        return f"date_trunc('{window}', {time})"
+
+    def later(time: str, seconds: str) -> str:
+        if engine is Engine.DUCKDB:
+            return f"{time} + to_seconds({seconds})"
+        return f"timestampadd(second, {seconds}, {time})"
+
+    def of_the_shop(window: Window, column: str) -> str:
+        if zone is None or window == "minute":
+            return floor(window, column)
+        wall_clock = floor(window, later(column, _case(zone.offsets, column, str)))
+        if window == "day":
+            return later(wall_clock, _case(zone.day_offsets, column, lambda seconds: str(-seconds)))
+        start = later(wall_clock, _case(zone.offsets, column, lambda seconds: str(-seconds)))
+        return f"greatest({start}, {_case(zone.changes, column, _timestamp)})"
+
+    return of_the_shop
+
+
+def _case(table: Table, column: str, written: Callable[[int], str]) -> str:
+    """The value of the table at the time in the column, found by halves."""
+    if len(table) == 1:
+        return written(table[0][1])
+    half = len(table) // 2
+    before, after = (_case(part, column, written) for part in (table[:half], table[half:]))
+    return f"case when {column} < {_timestamp(table[half][0])} then {before} else {after} end"
+
+
+def _timestamp(seconds: int) -> str:
+    return f"timestamp '{max(EPOCH + timedelta(seconds=seconds), FIRST):%Y-%m-%d %H:%M:%S}'"
 
 
 def _last_item(engine: Engine) -> Callable[[str], str]:
@@ -61,10 +95,10 @@ def _total(engine: Engine) -> Callable[[str], str]:
     return lambda expression: f"sum(cast({expression} as bigint))"
 
 
-def macros(engine: Engine) -> dict[str, Callable[..., str]]:
+def macros(engine: Engine, zone: Zone | None = None) -> dict[str, Callable[..., str]]:
     """Name to function, each giving a SQL expression."""
     return {
-        "window_start": _window_start(engine),
+        "window_start": _window_start(engine, zone),
         "money": lambda expression: f"cast({expression} as decimal(38, 2))",
         "total": _total(engine),
         "last_item": _last_item(engine),
@@ -74,7 +108,7 @@ def macros(engine: Engine) -> dict[str, Callable[..., str]]:
 def render(aggregate: Aggregate, engine: Engine) -> str:
     """SQL text, line for line the template's. Raises Misconfigured with file and line when that is wrong."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 it renders SQL
-    environment.globals.update(macros(engine))
+    environment.globals.update(macros(engine, aggregate.zone))
     try:
         text = environment.from_string(aggregate.query).render().rstrip()
     except jinja2.TemplateError as error:

@@ -1,10 +1,15 @@
-"""Windows of event time: minutes, hours and days of UTC. A fact's window is its event's own millisecond."""
+"""Windows of event time: minutes, hours and days, each named by the instant at which it begins.
+
+Days are the shop's where it has a time zone (aggregates/zones.py), and so are hours where these aren't UTC's. A fact's
+window is its event's own millisecond.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
 from aggregates.catalogue import Window
+from aggregates.zones import Zone
 from schemas.binary import EPOCH
 
 LENGTH: dict[Window | None, timedelta] = {
@@ -15,14 +20,24 @@ LENGTH: dict[Window | None, timedelta] = {
 }
 
 
-def floored(moment: datetime, window: Window | None) -> datetime:
-    """Start of the window that a time falls into."""
-    return EPOCH + (moment - EPOCH) // LENGTH[window] * LENGTH[window]
+def floored(moment: datetime, window: Window | None, zone: Zone | None = None) -> datetime:
+    """Start of the window that a time falls into; the first time there is, where that is before it."""
+    if zone is None or window not in ("hour", "day"):
+        return EPOCH + (moment - EPOCH) // LENGTH[window] * LENGTH[window]
+    try:
+        return zone.start_of_day(moment) if window == "day" else zone.start_of_hour(moment)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC)
 
 
-def end_of(moment: datetime, window: Window | None) -> datetime:
+def end_of(moment: datetime, window: Window | None, zone: Zone | None = None) -> datetime:
     """End of the window that a time falls into; the last time there is, where that is beyond it."""
-    return later(floored(moment, window), LENGTH[window])
+    if zone is None or window not in ("hour", "day"):
+        return later(floored(moment, window), LENGTH[window])
+    try:
+        return zone.end_of_day(moment) if window == "day" else zone.end_of_hour(moment)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def later(moment: datetime, length: timedelta) -> datetime:

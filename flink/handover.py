@@ -115,7 +115,7 @@ def line(deployment: Deployment, aggregate: Aggregate) -> datetime:
 
 def _edge(aggregate: Aggregate, at: datetime) -> datetime:
     """The start of the window that a time is in."""
-    return floored(at, aggregate.window or "minute")
+    return floored(at, aggregate.window or "minute", aggregate.zone)
 
 
 def start_version(deployment: Deployment, aggregate: Aggregate, from_line: datetime) -> str:

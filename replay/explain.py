@@ -89,7 +89,7 @@ def parse_key(a: Aggregate, text: str) -> dict[str, Any]:
             f"a row of {a.name} is named by {len(a.key)} values, {', '.join(a.key)}, and {text!r} has {len(values)}"
         )
     key = {name: _typed(a, name, value.strip()) for name, value in zip(a.key, values, strict=True)}
-    if not a.is_fact and floored(key["window_start"], a.window) != key["window_start"]:
+    if not a.is_fact and floored(key["window_start"], a.window, a.zone) != key["window_start"]:
         raise Misconfigured(
             f"no window of {a.name} starts at {key['window_start']:%Y-%m-%d %H:%M:%S}; the one around it starts at"
             f" {floored(key['window_start'], a.window):%Y-%m-%d %H:%M}"
@@ -138,7 +138,7 @@ def _records(context: Context, a: Aggregate, event: Event, key: Mapping[str, Any
             kept = archive.with_text(catalog, event, "event_id", key["event_id"])
         else:
             start = key["window_start"]
-            kept = archive.between(catalog, event, a.time, start, end_of(start, a.window))
+            kept = archive.between(catalog, event, a.time, start, end_of(start, a.window, a.zone))
     tail = slices({n: (max(archived[n], extent.begin), extent.end) for n, extent in extents.items()})
     schema = arrow_schema(event)
     tail_records = from_log(context, event, tail)
@@ -154,7 +154,7 @@ def _matching(records: pa.Table, a: Aggregate, key: Mapping[str, Any]) -> pa.Tab
         return records.filter(pc.field("event_id") == key["event_id"])
     start = key["window_start"]
     moment = pc.field(a.time)
-    return records.filter((moment >= pa.scalar(start)) & (moment < pa.scalar(end_of(start, a.window))))
+    return records.filter((moment >= pa.scalar(start)) & (moment < pa.scalar(end_of(start, a.window, a.zone))))
 
 
 def _without(records: pa.Table, places: set[tuple[int, int]]) -> pa.Table:

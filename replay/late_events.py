@@ -118,7 +118,8 @@ def ripe(touched: Iterable[Touched], final: Mapping[str, datetime]) -> list[Touc
 def _is_final(name: str, touched: Touched, final: Mapping[str, datetime]) -> bool:
     if name not in final or name not in touched.moments:
         return False
-    return end_of(touched.moments[name], aggregate(name).window) <= final[name]
+    a = aggregate(name)
+    return end_of(touched.moments[name], a.window, a.zone) <= final[name]
 
 
 def write_places(places: Iterable[Place], path: Path) -> None:

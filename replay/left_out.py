@@ -74,7 +74,7 @@ def published_since(t: Touched) -> dict[str, datetime | None]:
     for name in touched_by(t.event, aggregates()):
         a = aggregate(name)
         by_time = a.time == "occurred_at" and name in t.moments
-        since = later(floored(t.moments[name], a.window), -MOST_AHEAD) if by_time else None
+        since = later(floored(t.moments[name], a.window, a.zone), -MOST_AHEAD) if by_time else None
         for read in a.inputs:
             known = found.get(read, since)
             found[read] = None if known is None or since is None else min(known, since)

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from aggregates.catalogue import Aggregate, Window, aggregate, aggregates, touched_by
 from aggregates.windows import end_of, floored, later
+from aggregates.zones import Zone
 from flink.final_windows import known_final_until
 from flink.live_job import is_new
 from replay import archive, late_events
@@ -211,10 +212,10 @@ def _check_late(context: Context, wish: Wish, wanted: Iterable[Aggregate]) -> No
 def check_edges(a: Aggregate, wish: Wish) -> None:
     """Raises Misconfigured when a time lies within a window: half of one can't be recomputed."""
     for moment in (wish.since, wish.until):
-        if moment is not None and a.window and floored(moment, a.window) != moment:
+        if moment is not None and a.window and floored(moment, a.window, a.zone) != moment:
             raise Misconfigured(
                 f"{moment:%Y-%m-%d %H:%M:%S} is within a window of {a.name}, whose windows are a {a.window} each: name"
-                f" a time at which one starts, for example {floored(moment, a.window):%Y-%m-%d %H:%M}"
+                f" a time at which one starts, for example {floored(moment, a.window, a.zone):%Y-%m-%d %H:%M}"
             )
     if wish.since and wish.until and wish.since >= wish.until:
         raise Misconfigured(f"--from {wish.since:%Y-%m-%d %H:%M} is not before --to {wish.until:%Y-%m-%d %H:%M}")
@@ -243,7 +244,8 @@ def _why_nothing(touched: Sequence[Touched], final: Mapping[str, datetime]) -> s
 
 
 def _windows(a: Aggregate, chosen: Sequence[Touched]) -> tuple[Stretch, ...]:
-    return merged(sorted({floored(t.moments[a.name], a.window) for t in chosen if a.name in t.moments}), a.window)
+    starts = {floored(t.moments[a.name], a.window, a.zone) for t in chosen if a.name in t.moments}
+    return merged(sorted(starts), a.window, a.zone)
 
 
 def _recomputed(a: Aggregate, windows: tuple[Stretch, ...], final: datetime | None) -> _Recomputed:
@@ -253,21 +255,21 @@ def _recomputed(a: Aggregate, windows: tuple[Stretch, ...], final: datetime | No
         fingerprint=a.fingerprint,
         table=a.sink,
         # A fact has no window; its line between replays and the live job is a minute's edge.
-        final_until=floored(final, a.window or "minute") if final else None,
+        final_until=floored(final, a.window or "minute", a.zone) if final else None,
         windows=windows,
     )
     return _Recomputed(aggregate=a, planned=planned)
 
 
-def merged(starts: Iterable[datetime], window: Window | None) -> tuple[Stretch, ...]:
+def merged(starts: Iterable[datetime], window: Window | None, zone: Zone | None = None) -> tuple[Stretch, ...]:
     """The windows that start then, those less than a day apart as one stretch. All between two final ones are final."""
     found: list[Stretch] = []
     for start in starts:
         last = found[-1].until if found else None
         if last is not None and start - last < timedelta(days=1):
-            found[-1] = Stretch(since=found[-1].since, until=end_of(start, window))
+            found[-1] = Stretch(since=found[-1].since, until=end_of(start, window, zone))
         else:
-            found.append(Stretch(since=start, until=end_of(start, window)))
+            found.append(Stretch(since=start, until=end_of(start, window, zone)))
     return tuple(found)
 
 

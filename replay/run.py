@@ -308,7 +308,7 @@ def _edges(context: Context, plan: ReplayPlan, a: Aggregate, chunk_records: int)
             pieces = -(-records // chunk_records)
             if pieces > 1:
                 found += archive.quantiles(catalog, catalogue.event(name), a.time, pieces)
-    return sorted({floored(moment, a.window) for moment in found})
+    return sorted({floored(moment, a.window, a.zone) for moment in found})
 
 
 def split(stretches: Iterable[Stretch], edges: Sequence[datetime]) -> Iterator[Stretch]:

@@ -8,10 +8,12 @@ Longer than 400 lines, because it has a function for each table, all over the sa
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
 from typing import Any
+from zoneinfo import ZoneInfo
 
 Record = Mapping[str, Any]
 Row = dict[str, Any]
@@ -93,11 +95,32 @@ def minute(at: datetime) -> datetime:
 
 
 def hour(at: datetime) -> datetime:
-    return at.replace(minute=0, second=0, microsecond=0)
+    """Of the shop's clock. It is changed at a quarter of an hour at most, and an hour does not reach over that."""
+    local = at.astimezone(SHOPS[-1])
+    start = at - timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+    while start.astimezone(SHOPS[-1]).utcoffset() != local.utcoffset():
+        start += timedelta(minutes=15)
+    return start
 
 
 def day(at: datetime) -> datetime:
-    return datetime(at.year, at.month, at.day, tzinfo=UTC)
+    """The shop's midnight, or what comes in its place when the clock is put forward over it."""
+    on = at.astimezone(SHOPS[-1]).date()
+    return datetime(on.year, on.month, on.day, tzinfo=SHOPS[-1]).astimezone(UTC)
+
+
+SHOPS = [ZoneInfo("UTC")]
+"""The shop's time zone stands last."""
+
+
+@contextmanager
+def shop_in(zone: str) -> Iterator[None]:
+    """Within it the days and hours are those of a shop in this time zone."""
+    SHOPS.append(ZoneInfo(zone))
+    try:
+        yield
+    finally:
+        SHOPS.pop()
 
 
 def _counted(log: Log, name: str) -> list[Record]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from aggregates.catalogue import aggregate, aggregates
+from flink.live_job import JOB_NAME, LiveJob
 from tests.aggregates import oracle
 from tests.aggregates.examples import BadExample, Example, examples, read_example
 from tests.flink.live_on_files import Arrival, final_rows, on_files, settings
@@ -31,7 +32,8 @@ def part_of(example: Example, folder: Path) -> Part:
         name: [Arrival(record=record, published_at=PUBLISHED_AT) for record in records]
         for name, records in example.events.items()
     }
-    return on_files(re.sub(r"\W", "_", str(example)), arrivals, folder, example.aggregate)
+    job = LiveJob(name=JOB_NAME, aggregates=(example.aggregate,))
+    return on_files(re.sub(r"\W", "_", str(example)), arrivals, folder, example.aggregate, job=job)
 
 
 def run(flink: FlinkProcess, chosen: Sequence[Example], folder: Path) -> dict[str, Path | FlinkRefused]:
@@ -89,7 +91,8 @@ def test_spark_gives_the_expected_rows(replayed: Example, spark: SparkProcess, t
 @pytest.mark.parametrize("worked", EXAMPLES)
 def test_the_oracle_gives_the_expected_rows(worked: Example) -> None:
     of_aggregate = worked.aggregate
-    assert oracle.table(of_aggregate.name, of_aggregate.key, worked.events) == list(worked.expected)
+    with oracle.shop_in(of_aggregate.zone.name if of_aggregate.zone else "UTC"):
+        assert oracle.table(of_aggregate.name, of_aggregate.key, worked.events) == list(worked.expected)
 
 
 @pytest.mark.parametrize("name", [a.name for a in aggregates()])
