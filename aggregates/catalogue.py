@@ -161,6 +161,11 @@ def read_aggregate(folder: Path) -> Aggregate:
 _clock = ShopsClock()
 
 
+def shops_clock() -> ShopsClock:
+    """The one that the aggregates of this process go by."""
+    return _clock
+
+
 def go_by(clock: ShopsClock) -> None:
     """From now on the aggregates of this process are those of a shop that goes by this clock."""
     global _clock  # noqa: PLW0603 one definition for all who ask, as the folders are

@@ -66,17 +66,28 @@ def _window_start(engine: Engine, zone: Zone | None) -> Callable[[Window, str], 
     return of_the_shop
 
 
-def _case(table: Table, column: str, written: Callable[[int], str]) -> str:
+def shop_time(zone: Zone | None, moment: str) -> str:
+    """What the shop's clock shows at a time with a zone, as an expression of Postgres: a time without one."""
+    if zone is None:
+        return f"{moment} at time zone 'UTC'"
+    offset = _case(zone.offsets, moment, str, "timestamptz '{}+00'")
+    return f"{moment} at time zone 'UTC' + make_interval(secs => {offset})"
+
+
+TIMESTAMP = "timestamp '{}'"
+
+
+def _case(table: Table, column: str, written: Callable[[int], str], literal: str = TIMESTAMP) -> str:
     """The value of the table at the time in the column, found by halves."""
     if len(table) == 1:
         return written(table[0][1])
     half = len(table) // 2
-    before, after = (_case(part, column, written) for part in (table[:half], table[half:]))
-    return f"case when {column} < {_timestamp(table[half][0])} then {before} else {after} end"
+    before, after = (_case(part, column, written, literal) for part in (table[:half], table[half:]))
+    return f"case when {column} < {_timestamp(table[half][0], literal)} then {before} else {after} end"
 
 
-def _timestamp(seconds: int) -> str:
-    return f"timestamp '{max(EPOCH + timedelta(seconds=seconds), FIRST):%Y-%m-%d %H:%M:%S}'"
+def _timestamp(seconds: int, literal: str = TIMESTAMP) -> str:
+    return literal.format(f"{max(EPOCH + timedelta(seconds=seconds), FIRST):%Y-%m-%d %H:%M:%S}")
 
 
 def _last_item(engine: Engine) -> Callable[[str], str]:

@@ -39,7 +39,9 @@ NOT_BUILT = (
 NOT_REFRESHED = "The numbers below are not being updated. This page retries and recovers automatically."
 CONNECTIONS = 4
 Choices = dict[str, dict[str, str] | None]
-VERSIONS, MODELS, PULSE = (question(sql, {}) for sql in (VERSIONS_SQL, MODELS_SQL, "select 1"))
+VERSIONS, MODELS, PULSE, ZONE = (
+    question(sql, {}) for sql in (VERSIONS_SQL, MODELS_SQL, "select 1", "select ops.shop_zone() as zone")
+)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -212,7 +214,7 @@ def _pulse(answers: Answers) -> None:
 
 def _live(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[str, str], currency: str) -> None:
     scene = _scene(name, dashboard, answers, values, currency)
-    shown = [a for asked, a in scene.answers.items() if asked not in (VERSIONS, MODELS) and a.rows is None]
+    shown = [a for asked, a in scene.answers.items() if asked not in (VERSIONS, MODELS, ZONE) and a.rows is None]
     unbuilt = any(isinstance(a.problem, NotThere) and a.problem.is_mart for a in shown)
     if unbuilt:
         st.html(tiles.notice(*NOT_BUILT, "warn"))
@@ -229,7 +231,7 @@ def _scene(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[st
         for card in dashboard.cards
         for sql in card.statements.values()
     }
-    wanted |= {VERSIONS: PROVENANCE_SECONDS, MODELS: PROVENANCE_SECONDS}
+    wanted |= dict.fromkeys((VERSIONS, MODELS, ZONE), PROVENANCE_SECONDS)
     found = answers.newest(wanted, wait_seconds=min(FIRST_WAIT_SECONDS, dashboard.refresh_seconds * 0.8))
     now = datetime.now(UTC)
     return Scene(
@@ -259,7 +261,9 @@ def _ages(
 def _foot(scene: Scene, healthy: bool, read_at: datetime | None) -> str:
     level = "fresh" if healthy and read_at else "stale"
     read = f"Updated {clock(read_at)}" if read_at else "Waiting for Postgres"
-    every = f"refreshes every {scene.dashboard.refresh_seconds:g} s · times in UTC"
+    zones = {row["zone"] for row in scene.answers[ZONE].rows or ()} - {"UTC"}
+    days = "".join(f", days of {escape(zone)}" for zone in zones)
+    every = f"refreshes every {scene.dashboard.refresh_seconds:g} s · times in UTC{days}"
     dot = f'<span class="ih-dot ih-{level}"></span>'
     return f'<div class="ih-bar"><span class="ih-clock">{dot}{read} · {every}</span></div>'
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import (
@@ -212,6 +212,18 @@ def retire(deployment: Deployment, aggregate: Aggregate, version: int) -> None:
         main = kept(deployment)
         if main and any((a.name, a.version) == (aggregate.name, version) for a in main.aggregates):
             _retire_from_main(deployment, with_retired(main, aggregate.name))
+
+
+def retire_from_main(deployment: Deployment, names: Iterable[str]) -> None:
+    """The main job stops writing what readers see other versions of. Blocks, for its one restart."""
+    with connected(deployment) as connection, one_at_a_time(deployment), asked_for(deployment):
+        main = kept(deployment)
+        written = {a.name: a.version for a in main.aggregates} if main else {}
+        for name in names:
+            if main and name in written and seen_version(connection, name) != written[name]:
+                main = with_retired(main, name)
+        if main and main.retired:
+            _retire_from_main(deployment, main)
 
 
 def _retire_from_main(deployment: Deployment, main: LiveJob) -> None:

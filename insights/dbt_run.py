@@ -18,8 +18,10 @@ from typing import Any
 
 import psycopg
 
+from aggregates.zones import Zone
 from insights.dbt_results import Built, DbtFailed, read_results
 from insights.settings import HOST, PROJECT, Settings
+from insights.shops_clock import clock_of
 from processes import EXIT_WITH_PARENT
 from schemas.errors import InsightsError, Misconfigured, Retryable
 from warehouse.postgres import opened
@@ -131,14 +133,18 @@ def log_path(settings: Settings) -> Path:
     return settings.logs_dir / "dbt.log"
 
 
-def code_of_macros(project: Path) -> str:
-    """A text that changes with the macros of the dbt project: dbt gives a model no hash of its macros."""
+def code_of_macros(project: Path, zone: Zone | None = None) -> str:
+    """A text that changes with the macros of the dbt project, and with what a day is to them.
+
+    dbt gives a model no hash of its macros.
+    """
     texts = [path.read_bytes() for path in sorted((project / "macros").rglob("*.sql"))]
+    texts += [repr(zone).encode()] if zone else []
     return hashlib.sha256(b"\0".join(texts)).hexdigest()
 
 
-def project_environment(target: str, *, compiled: Path, logs: Path) -> dict[str, str]:
-    """The environment of dbt for a target of our project: where things are, and no telemetry."""
+def project_environment(target: str, *, compiled: Path, logs: Path, zone: Zone | None = None) -> dict[str, str]:
+    """The environment of dbt for a target of our project: where things are, the shop's time zone, no telemetry."""
     return {
         **os.environ,
         "DBT_PROJECT_DIR": str(PROJECT / "dbt"),
@@ -148,14 +154,17 @@ def project_environment(target: str, *, compiled: Path, logs: Path) -> dict[str,
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         "DBT_USE_COLORS": "false",
         "INSIGHTS_DBT_TARGET": target,
-        "INSIGHTS_DBT_MACROS": code_of_macros(PROJECT / "dbt"),
+        "INSIGHTS_DBT_MACROS": code_of_macros(PROJECT / "dbt", zone),
+        "INSIGHTS_DBT_TIME_ZONE": zone.name if zone else "UTC",
     }
 
 
 def environment(settings: Settings) -> dict[str, str]:
     """The environment of dbt for building this stack's marts."""
     return {
-        **project_environment("dev", compiled=settings.dbt_dir / "target", logs=settings.logs_dir),
+        **project_environment(
+            "dev", compiled=settings.dbt_dir / "target", logs=settings.logs_dir, zone=clock_of(settings.home).zone
+        ),
         "INSIGHTS_DBT_SEVERITY": "warn",  # models after a failed test are still built
         "PGOPTIONS": SESSION,
         "INSIGHTS_POSTGRES_HOST": HOST,

@@ -221,7 +221,10 @@ def _explain(problem: dict[str, Any]) -> str:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Settings from the environment and ``.env``; ``overrides`` win. Raises Misconfigured naming the variable."""
+    """Settings from the environment and ``.env``; ``overrides`` win. Raises Misconfigured naming the variable.
+
+    From then on the process counts by the days of the data folder's time zone.
+    """
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
@@ -230,4 +233,8 @@ def load_settings(**overrides: Any) -> Settings:
     for folder in (settings.home, *settings.home.parents):
         if folder.exists() and not folder.is_dir():
             raise Misconfigured(f"INSIGHTS_HOME is {settings.home}, and {folder} is not a folder; choose another")
+    if (settings.home / "time-zone.json").exists():
+        from insights.shops_clock import adopt  # loads the aggregates, which a shop in UTC need not
+
+        adopt(settings.home)
     return settings

@@ -18,7 +18,8 @@ from pyiceberg.table import Table
 from pyiceberg.transforms import DayTransform
 from pyiceberg.types import IcebergType, ListType, MapType, NestedField, StructType
 
-from aggregates.catalogue import Aggregate, aggregates
+from aggregates.catalogue import Aggregate, aggregates, shops_clock
+from aggregates.render import shop_time
 from schemas.catalogue import Event, events
 from schemas.errors import Misconfigured
 from warehouse.columns import lake_schema, postgres_type
@@ -128,7 +129,25 @@ def make_postgres_tables(connection: Connection) -> None:
     _make_sinks(connection)
 
 
+SHOP_TIME = """
+create or replace function ops.shop_time(moment timestamptz) returns timestamp
+language sql immutable parallel safe as $$ select {time} $$;
+create or replace function ops.shop_zone() returns text
+language sql immutable parallel safe as $$ select '{name}' $$;
+comment on function ops.shop_time is 'What the clock of the shop shows at a time.';
+comment on function ops.shop_zone is 'The time zone of the shop.'
+"""
+
+
+def make_shop_time(connection: Connection) -> None:
+    """``ops.shop_time(moment)``: what the shop's clock shows. Marts and dashboards know the shop's days by it."""
+    zone = shops_clock().zone
+    statements = SHOP_TIME.format(time=shop_time(zone, "moment"), name=zone.name if zone else "UTC")
+    connection.execute(statements.encode())
+
+
 def _make_sinks(connection: Connection, live: Collection[str] = ()) -> None:
+    make_shop_time(connection)
     for sink in OPS_TABLES:
         for statement in sink_ddl(sink):
             connection.execute(statement)

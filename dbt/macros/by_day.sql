@@ -134,7 +134,7 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
         {%- set was, now, wider = known.built[name], known.state.get(name), reach.get(name, [0, 0]) -%}
         {%- set is_same = now and was[2] == code and was[3] == now[2] and was[4] == now[3] -%}
         {%- if not is_same or was[5] is none -%}{{ return(day_everything()) }}{%- endif -%}
-        {%- do found.append([day_add(was[5], -wider[0]), day_everything()[0][1]]) -%}
+        {%- do found.append([day_add(was[5], -wider[0] - day_margin()), day_everything()[0][1]]) -%}
     {%- endfor -%}
     {%- for run in known.run.values() -%}
         {%- do found.extend(day_ranges_of_run(fromjson(run[3]), fromjson(run[4] or '{}'), sources, reach)) -%}
@@ -157,8 +157,8 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
             {%- set time_of_day = (window.until or '')[11:] -%}
             {%- set is_midnight = modules.re.search('^00:00:00([.]0*)?([Z+]|$)', time_of_day) is not none -%}
             {%- do found.append([
-                day_add(window.since, -wider[0]) if window.since else '',
-                day_add(window.until, wider[1] + (0 if is_midnight else 1)) if window.until else '9999-12-31',
+                day_add(window.since, -wider[0] - day_margin()) if window.since else '',
+                day_add(window.until, wider[1] + day_margin() + (0 if is_midnight else 1)) if window.until else '9999-12-31',
             ]) -%}
         {%- endfor -%}
     {%- endfor -%}
@@ -195,13 +195,32 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
     {{ return(filled[-1]) }}
 {% endmacro %}
 
-{#- A condition: the time, or day, in the column is within the ranges, or so many days before or after one. -#}
+{#- A time of UTC's day is in the same day of the shop, or at most one before or after. -#}
+{% macro day_margin() %}
+    {{ return(0 if shop_zone() == 'UTC' else 1) }}
+{% endmacro %}
+
+{#-
+A condition: the time, or day, in the column is within the ranges, or so many days before or after one. Times are first
+looked for by UTC's days, for which there are indexes, and then by the shop's.
+-#}
 {% macro day_condition(kind, column, ranges, before=0, after=0) %}
-    {%- set found, ends = [], [] -%}
+    {%- set found, margin = [], day_margin() if kind == 'time' else 0 -%}
     {%- for first, last in ranges -%}
-        {%- set from_first = column ~ ' >= ' ~ day_literal(kind, day_add(first, -before)) if first else none -%}
-        {%- set to_last = column ~ ' < ' ~ day_literal(kind, day_add(last, after)) if last < '9999' else none -%}
-        {%- do found.append('(' ~ ([from_first, to_last] | select | join(' and ') or 'true') ~ ')') -%}
+        {%- set ends = [] -%}
+        {%- if first -%}
+            {%- do ends.append(column ~ ' >= ' ~ day_literal(kind, day_add(first, -before - margin))) -%}
+            {%- if margin -%}
+                {%- do ends.append(shop_day(column) ~ ' >= ' ~ day_literal('day', day_add(first, -before))) -%}
+            {%- endif -%}
+        {%- endif -%}
+        {%- if last < '9999' -%}
+            {%- do ends.append(column ~ ' < ' ~ day_literal(kind, day_add(last, after + margin))) -%}
+            {%- if margin -%}
+                {%- do ends.append(shop_day(column) ~ ' < ' ~ day_literal('day', day_add(last, after))) -%}
+            {%- endif -%}
+        {%- endif -%}
+        {%- do found.append('(' ~ (ends | join(' and ') or 'true') ~ ')') -%}
     {%- endfor -%}
     {{ return('(' ~ found | join(' or ') ~ ')') }}
 {% endmacro %}

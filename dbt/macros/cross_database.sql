@@ -16,6 +16,31 @@ filter (where ...), grouping sets, row_number(), coalesce, interval '30' day, ex
     cast({{ moment }} as date)
 {%- endmacro %}
 
+{#-
+The shop's day of a time. On Postgres by ops.shop_time, which the stack makes of the definitions' own time zone; Athena
+is told its name, and knows the zone by itself.
+-#}
+{% macro shop_day(moment) -%}
+    {{ adapter.dispatch('shop_day')(moment) }}
+{%- endmacro %}
+
+{% macro postgres__shop_day(moment) -%}
+    cast(ops.shop_time({{ moment }}) as date)
+{%- endmacro %}
+
+{% macro athena__shop_day(moment) -%}
+    {%- if shop_zone() == 'UTC' -%}
+    cast({{ moment }} as date)
+    {%- else -%}
+    cast(at_timezone(with_timezone({{ moment }}, 'UTC'), '{{ shop_zone() }}') as date)
+    {%- endif -%}
+{%- endmacro %}
+
+{#- The shop's time zone, by its IANA name. -#}
+{% macro shop_zone() %}
+    {{ return(env_var('INSIGHTS_DBT_TIME_ZONE', 'UTC')) }}
+{% endmacro %}
+
 {#- The first of the month of a day. -#}
 {% macro month_of(day) -%}
     cast(date_trunc('month', {{ day }}) as date)

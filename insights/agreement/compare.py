@@ -7,11 +7,14 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Final
 
 import aiohttp
 
+from aggregates.catalogue import shops_clock
+from aggregates.windows import floored
 from insights.settings import Settings
 from producers.connect import platforms
 from producers.connect.agreement import (
@@ -22,6 +25,7 @@ from producers.connect.agreement import (
     compared,
     differing,
     explained,
+    utc_day,
 )
 from producers.connect.asking import SECOND, Api
 from producers.connect.connections import Connection
@@ -50,7 +54,7 @@ paid_back as (
     select order_id, sum(amount) as refunds from events.refunds where {asked} group by order_id
 )
 
-select order_id, (placed_at at time zone 'UTC')::date, sales, shipping, tax, coalesce(refunds, 0)
+select order_id, ops.shop_time(placed_at)::date, sales, shipping, tax, coalesce(refunds, 0)
 from charges inner join lines using (order_id) left join paid_back using (order_id)
 """
 """By order its day and its measures, in the order of the fields of ``Sold``."""
@@ -79,11 +83,29 @@ class Comparison:
     since: datetime
     agreement: Agreement
 
+    @property
+    def first_day(self) -> date:
+        """The shop's day from which on orders are compared."""
+        return shops_day(self.since)
+
+    @property
+    def zone(self) -> str:
+        """The time zone of the days."""
+        zone = shops_clock().zone
+        return zone.name if zone else "UTC"
+
 
 def first_day(connection: Connection, now: datetime, days: int = DAYS) -> datetime:
-    """Since when orders are compared: the last so many days (UTC), of those from which orders are wanted."""
-    today = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return max(connection.since, today - timedelta(days=days - 1))
+    """Since when orders are compared: the shop's last so many days, of those from which orders are wanted."""
+    zone = shops_clock().zone
+    noon = floored(now, "day", zone) + timedelta(hours=12)  # some days last an hour more or less
+    return max(connection.since, floored(noon - timedelta(days=days - 1), "day", zone))
+
+
+def shops_day(at: datetime) -> date:
+    """The day of the shop's time zone."""
+    zone = shops_clock().zone
+    return zone.wall_clock(at).date() if zone else utc_day(at)
 
 
 def compare(
@@ -121,7 +143,7 @@ def compare_orders(
     """The same of some orders, at once and as they are. Raises as ``compare`` does."""
 
     async def ask() -> ShopSide:
-        shop = ShopSide(since)
+        shop = ShopSide(since, shops_day)
         async with api_of(connection) as api:
             await _ask_again(api, connection, shop, order_ids)
         return shop
@@ -134,7 +156,7 @@ async def _both_sides(
     settings: Settings, connection: Connection, since: datetime, pause: Callable[[float], Awaitable[None]]
 ) -> tuple[ShopSide, dict[str, Sold]]:
     """The shop's side and ours, without what was only read at different times."""
-    said_of, shop = platform_of(connection).said_of, ShopSide(since)
+    said_of, shop = partial(platform_of(connection).said_of, day_of=shops_day), ShopSide(since, shops_day)
     async with api_of(connection) as api:
         async for page in api.orders(by="date", after=since - SECOND):
             shop.take(map(said_of, page.bodies))
@@ -152,7 +174,7 @@ async def _both_sides(
 
 async def _ask_again(api: Api, connection: Connection, shop: ShopSide, order_ids: list[str]) -> None:
     """One that the shop lists no more is forgotten."""
-    said_of = platform_of(connection).said_of
+    said_of = partial(platform_of(connection).said_of, day_of=shops_day)
     shop.forget(order_ids)
     shop.take(said_of(body) for body in await api.named(order_ids) if deleted_id(body) is None)
 

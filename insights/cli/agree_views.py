@@ -70,7 +70,7 @@ def tally(found: Agreement) -> str:
 def verdict(done: Comparison) -> str:
     """What the comparison says, over how many orders."""
     found = done.agreement
-    since = f"placed since {done.since:%Y-%m-%d} (UTC)"
+    since = f"placed since {done.first_day:%Y-%m-%d} ({done.zone})"
     compared = f"{counted(found.orders, 'order')} {since}"
     if found.result == "equal":
         sums = [sum((sold[i] for sold in found.there.values()), Decimal(0)) for i in range(1, len(MEASURES) + 1)]

@@ -26,6 +26,7 @@ from insights.cli import (
     replay_commands,
     runtime,
     schema_commands,
+    time_zone_command,
 )
 from insights.cli import dashboard_commands as dashboard_commands
 from insights.settings import PROJECT, Settings, load_settings
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.add_typer(connect_commands.app, name="connect")
 app.add_typer(collect_commands.app, name="collect")
 app.command("agree")(agree_command.agree)
+app.command("time-zone")(time_zone_command.time_zone)
 app.add_typer(schema_commands.app, name="schemas")
 app.add_typer(flink_commands.app, name="flink")
 app.add_typer(replay_commands.app, name="replay")

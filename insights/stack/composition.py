@@ -319,8 +319,10 @@ def _register(url: str) -> str:
 
 
 def _create_tables(settings: Settings) -> str:
-    from warehouse.tables import create_tables  # the same
+    from insights.shops_clock import adopt  # the same
+    from warehouse.tables import create_tables
 
+    adopt(settings.home)  # it may have been changed since this process began
     target = deployment(settings)
     create_tables(target, live_job.written(target))
     return "Postgres and lake tables are ready"

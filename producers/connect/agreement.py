@@ -9,10 +9,10 @@ waits for the run that counts late events. It is *pending* then, and named apart
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -28,8 +28,17 @@ PENDING: Final = frozenset(("late", "recent"))
 NAMELESS: Final = "?"  # the id of an answer that has none
 
 
+DayOf = Callable[[datetime], date]
+"""The day that an instant is in."""
+
+
+def utc_day(at: datetime) -> date:
+    """The day of UTC."""
+    return at.astimezone(UTC).date()
+
+
 class Sold(NamedTuple):
-    """An order: the day it was placed (UTC), and its measures in the shop's currency.
+    """An order: the day it was placed, and its measures in the shop's currency.
 
     A measure is a field here, its value in each platform's ``said_of``, and a column of SALES in
     insights/agreement/compare.py: everything else follows from this list.
@@ -154,6 +163,7 @@ class ShopSide:
     """What a shop said of its orders, the newest word about each."""
 
     since: datetime
+    day_of: DayOf = utc_day
     said: dict[str, Said] = field(default_factory=dict)
 
     def take(self, answers: Iterable[Said]) -> None:
@@ -168,7 +178,7 @@ class ShopSide:
 
     def sold(self) -> dict[str, Sold]:
         """By id the orders that the shop's own reports count, of those placed since."""
-        return {i: said.sold for i, said in self.said.items() if said.sold and said.sold.day >= self.since.date()}
+        return {i: said.sold for i, said in self.said.items() if said.sold and said.sold.day >= self.day_of(self.since)}
 
     def unread(self) -> dict[str, str]:
         """The orders that could not be read, with reasons."""

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import aiohttp
 
 from producers.connect import shopify, woocommerce
-from producers.connect.agreement import Said
+from producers.connect.agreement import DayOf, Said, utc_day
 from producers.connect.asking import ATTEMPTS, Api, Pause
 from producers.connect.connections import Connection, Credentials
 from producers.connect.hearing import Heard
@@ -56,7 +56,7 @@ class Platform(Protocol):
     def hear(self, headers: Mapping[str, str], body: bytes, connection: Connection) -> Heard:
         """What a signed delivery says. Raises BadOrder when it says nothing that can be read."""
 
-    def said_of(self, body: bytes) -> Said:
+    def said_of(self, body: bytes, day_of: DayOf = utc_day) -> Said:
         """What an order of the API says by itself, for the comparison: its measures, if the shop's reports count it."""
 
 

@@ -14,6 +14,7 @@ import psycopg
 
 from insights.dbt_run import PYTHON, code_of_macros, environment
 from insights.settings import PROJECT, Settings
+from insights.shops_clock import clock_of
 from tests.marts import sources
 
 SERVER = Path(__file__).parent / "server.py"
@@ -43,7 +44,7 @@ class Dbt:
             | {
                 "INSIGHTS_POSTGRES_DATABASE": database,
                 "INSIGHTS_DBT_SEVERITY": "error",
-                "INSIGHTS_DBT_MACROS": code_of_macros(project),
+                "INSIGHTS_DBT_MACROS": code_of_macros(project, clock_of(self.settings.home).zone),
                 "DBT_PROJECT_DIR": str(project),
                 "DBT_TARGET_PATH": str(self.settings.dbt_dir / database),
             },

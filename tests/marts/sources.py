@@ -111,8 +111,8 @@ def late_run(came: Came, at: datetime) -> Record:
 
 def _touched(a: Aggregate, came: Came) -> list[dict[str, Any]]:
     moments = [came.log[name][offset][a.time] for name in a.inputs for offset in came.late.get(name, ())]
-    starts = sorted({floored(moment, a.window) for moment in moments})
-    return [stretch.model_dump(mode="json") for stretch in merged(starts, a.window)]
+    starts = sorted({floored(moment, a.window, a.zone) for moment in moments})
+    return [stretch.model_dump(mode="json") for stretch in merged(starts, a.window, a.zone)]
 
 
 def put(connection: Connection, table: str, columns: Sequence[str] | None, rows: Sequence[Mapping[str, Any]]) -> None:

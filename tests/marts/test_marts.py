@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
@@ -9,7 +11,11 @@ from random import Random
 import psycopg
 import pytest
 
+from aggregates.catalogue import ShopsClock
+from aggregates.zones import zone
+from insights.shops_clock import keep
 from schemas.catalogue import event
+from tests.aggregates.oracle import shop_in
 from tests.marts import sources
 from tests.marts.any_shop import Log, any_shop
 from tests.marts.compare import wrong_marts, wrong_quality_marts
@@ -17,6 +23,7 @@ from tests.marts.oracle.history import History
 from tests.marts.oracle.quality import DeadLetter
 from tests.marts.process import Dbt, copied
 from tests.marts.sources import COUNTED_AT, Came
+from warehouse.tables import make_shop_time
 
 pytestmark = pytest.mark.timeout(600)
 STILL_OPEN = timedelta(hours=24)
@@ -67,6 +74,38 @@ def test_marts_brought_up_to_date_are_those_built_whole(shop: str, dbt: Dbt) -> 
 
     run |= {"status": "rolled back", "rolled_back_at": COUNTED_AT + timedelta(hours=1)}
     assert_marts_are_right(shop, dbt, replace(came, runs=[run]))
+
+
+def test_marts_of_a_shop_elsewhere_go_by_its_days(shop: str, dbt: Dbt) -> None:
+    """Within the history its clock is put forward. Brought up to date as above."""
+    log = any_shop(7, size=150)
+    line = max(record["occurred_at"] for records in log.values() for record in records) - timedelta(days=15)
+    late = {name: {n for n, r in enumerate(records) if n % 17 == 3} for name, records in log.items()}
+    late = {name: {n for n in ns if log[name][n]["occurred_at"] < line - STILL_OPEN} for name, ns in late.items()}
+    came = Came(log, late)
+    with going_by("America/New_York", shop, dbt):
+        assert_marts_are_right(shop, dbt, replace(came, log=until(line, log, Random(7))))
+        assert_marts_are_right(shop, dbt, came)
+        restated = replace(came, restated=late, runs=[sources.late_run(came, COUNTED_AT)])
+        assert_marts_are_right(shop, dbt, restated)
+    assert_marts_are_right(shop, dbt, replace(restated, runs=[sources.late_run(came, COUNTED_AT)]))
+
+
+@contextmanager
+def going_by(name: str, shop: str, dbt: Dbt) -> Iterator[None]:
+    """Within it the definitions, the database, dbt and plain Python go by this time zone."""
+
+    def choose(clock: ShopsClock) -> None:
+        keep(dbt.settings.home, clock)
+        with psycopg.connect(shop) as connection:
+            make_shop_time(connection)
+
+    choose(ShopsClock(zone=zone(name)))
+    try:
+        with shop_in(name):
+            yield
+    finally:
+        choose(ShopsClock())
 
 
 def until(line: datetime, log: Log, rng: Random) -> Log:

@@ -1,6 +1,6 @@
 select
     customer_id,
-    {{ utc_day('window_start') }} as order_day,
+    {{ shop_day('window_start') }} as order_day,
     orders,
     units,
     sales_amount,

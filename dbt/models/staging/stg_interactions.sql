@@ -1,10 +1,10 @@
 select
     event_id,
     occurred_at,
-    {{ utc_day('occurred_at') }} as day,
+    {{ shop_day('occurred_at') }} as day,
     session_id,
     session_started_at,
-    {{ utc_day('session_started_at') }} as session_day,
+    {{ shop_day('session_started_at') }} as session_day,
     interaction,
     user_id as customer_id,
     product_id,

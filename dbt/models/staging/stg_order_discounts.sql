@@ -2,7 +2,7 @@ select
     order_id,
     discount,
     occurred_at as ordered_at,
-    {{ utc_day('occurred_at') }} as order_day,
+    {{ shop_day('occurred_at') }} as order_day,
     region,
     currency,
     code,

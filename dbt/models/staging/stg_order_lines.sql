@@ -2,7 +2,7 @@ select
     order_id,
     line,
     occurred_at as ordered_at,
-    {{ utc_day('occurred_at') }} as order_day,
+    {{ shop_day('occurred_at') }} as order_day,
     customer_id,
     region,
     channel,

@@ -1,7 +1,7 @@
 select
     order_id,
     occurred_at as ordered_at,
-    {{ utc_day('occurred_at') }} as order_day,
+    {{ shop_day('occurred_at') }} as order_day,
     source,
     customer_id,
     region,

@@ -1,7 +1,7 @@
 select
     fee_id,
     occurred_at as charged_at,
-    {{ utc_day('occurred_at') }} as fee_day,
+    {{ shop_day('occurred_at') }} as fee_day,
     source,
     order_id,
     provider,

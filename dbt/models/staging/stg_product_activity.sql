@@ -1,5 +1,5 @@
 select
-    {{ utc_day('window_start') }} as day,
+    {{ shop_day('window_start') }} as day,
     window_start,
     product_id,
     views,

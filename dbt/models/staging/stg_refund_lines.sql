@@ -3,7 +3,7 @@ select
     refund_id,
     line,
     occurred_at as refunded_at,
-    {{ utc_day('occurred_at') }} as refund_day,
+    {{ shop_day('occurred_at') }} as refund_day,
     order_id,
     customer_id,
     region,

@@ -10,7 +10,7 @@ with lines as (
 select
     refunds.refund_id,
     refunds.occurred_at as refunded_at,
-    {{ utc_day('refunds.occurred_at') }} as refund_day,
+    {{ shop_day('refunds.occurred_at') }} as refund_day,
     refunds.order_id,
     refunds.customer_id,
     refunds.region,

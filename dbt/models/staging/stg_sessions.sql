@@ -1,6 +1,6 @@
 select
     session_id,
-    {{ utc_day('window_start') }} as session_day,
+    {{ shop_day('window_start') }} as session_day,
     window_start,
     started_at,
     ended_at,

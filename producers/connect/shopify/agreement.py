@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from producers.connect.agreement import NAMELESS, NOTHING, Said, Sold
+from producers.connect.agreement import NAMELESS, NOTHING, DayOf, Said, Sold, utc_day
 
 
-def said_of(body: bytes) -> Said:
+def said_of(body: bytes, day_of: DayOf = utc_day) -> Said:
     """What an order of the API says: its measures, if the shop's own reports have sales of it."""
     order = json.loads(body)
     order_id = str(order.get("id")).rpartition("/")[2] if isinstance(order, dict) else NAMELESS
     try:
         changed_at = datetime.fromisoformat(order["updatedAt"])
-        return Said(order_id, None if order["test"] else _sold(order), changed_at)
+        return Said(order_id, None if order["test"] else _sold(order, day_of), changed_at)
     except (KeyError, TypeError, ValueError, InvalidOperation, AttributeError) as error:
         return Said(order_id, None, unread=f"{type(error).__name__}: {error}"[:200])
 
 
-def _sold(order: Mapping[str, Any]) -> Sold | None:
+def _sold(order: Mapping[str, Any], day_of: DayOf) -> Sold | None:
     """None of an order of nothing but gift cards and tips."""
     sales, shipping, taxes, refunds, goods = NOTHING, NOTHING, NOTHING, NOTHING, 0
     for agreement in order["agreements"]:
@@ -41,5 +41,4 @@ def _sold(order: Mapping[str, Any]) -> Sold | None:
                 shipping += total - tax
     if not goods:
         return None
-    placed = datetime.fromisoformat(order["processedAt"]).astimezone(UTC)
-    return Sold(placed.date(), sales, shipping, taxes, refunds)
+    return Sold(day_of(datetime.fromisoformat(order["processedAt"])), sales, shipping, taxes, refunds)

@@ -8,27 +8,27 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from producers.connect.agreement import NAMELESS, NOTHING, Said, Sold
+from producers.connect.agreement import NAMELESS, NOTHING, DayOf, Said, Sold, utc_day
 from producers.connect.woocommerce.orders import NOT_COUNTED
 
 
-def said_of(body: bytes) -> Said:
+def said_of(body: bytes, day_of: DayOf = utc_day) -> Said:
     """What an order of the API says: its measures, if the shop's own reports count it."""
     order = json.loads(body, parse_float=Decimal)
     order_id = str(order.get("id")) if isinstance(order, dict) else NAMELESS
     try:
         changed_at = _utc(order.get("date_modified_gmt") or order["date_created_gmt"])
-        return Said(order_id, None if order["status"] in NOT_COUNTED else _sold(order), changed_at)
+        return Said(order_id, None if order["status"] in NOT_COUNTED else _sold(order, day_of), changed_at)
     except KeyError as missing:
         return Said(order_id, None, unread=f"it has no {missing}")
     except (TypeError, ValueError, InvalidOperation, AttributeError) as error:
         return Said(order_id, None, unread=f"{type(error).__name__}: {error}"[:200])
 
 
-def _sold(order: Mapping[str, Any]) -> Sold:
+def _sold(order: Mapping[str, Any], day_of: DayOf) -> Sold:
     total, tax, shipping = (Decimal(order[name]) for name in ("total", "total_tax", "shipping_total"))
     paid_back = sum((abs(Decimal(refund["total"])) for refund in order.get("refunds", ())), NOTHING)
-    return Sold(_utc(order["date_created_gmt"]).date(), total - tax - shipping, shipping, tax, paid_back)
+    return Sold(day_of(_utc(order["date_created_gmt"])), total - tax - shipping, shipping, tax, paid_back)
 
 
 def _utc(text: str) -> datetime:

@@ -6,6 +6,8 @@ from datetime import date, datetime
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
+from tests.aggregates.oracle import SHOPS
+
 MANY_DIGITS = 60
 
 
@@ -44,6 +46,12 @@ def _decimal(whole: int, digits: int) -> Decimal:
 
 
 def day(at: datetime) -> date:
+    """The shop's day of a time in UTC."""
+    assert utc_day(at), "a time is in UTC"
+    return at.astimezone(SHOPS[-1]).date()
+
+
+def utc_day(at: datetime) -> date:
     """The day of a time in UTC."""
     assert at.utcoffset() is not None
     assert not at.utcoffset(), f"{at} is not in UTC"

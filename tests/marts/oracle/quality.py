@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from tests.marts.oracle.exact import day
+from tests.marts.oracle.exact import utc_day
 from tests.marts.oracle.history import Place, Record, Row, counted
 from tests.marts.oracle.listed import quality_mart
 
@@ -47,7 +47,7 @@ def late_events(recorded: Recorded) -> list[Row]:
         for record in records:
             place = (record["kafka_partition"], record["kafka_offset"])
             if place in recorded.late.get(topic, ()):
-                days[topic, day(record["occurred_at"])].append(place in recorded.restated.get(topic, ()))
+                days[topic, utc_day(record["occurred_at"])].append(place in recorded.restated.get(topic, ()))
     return [
         {"topic": topic, "day": on, "late": len(late), "restated": sum(late), "waiting": len(late) - sum(late)}
         for (topic, on), late in days.items()
@@ -58,7 +58,7 @@ def late_events(recorded: Recorded) -> list[Row]:
 def dead_letters(recorded: Recorded) -> list[Row]:
     groups: dict[tuple[str, date, str], list[datetime]] = defaultdict(list)
     for letter in recorded.dead:
-        groups[letter.topic, day(letter.at), letter.reason].append(letter.at)
+        groups[letter.topic, utc_day(letter.at), letter.reason].append(letter.at)
     return [
         {"topic": topic, "day": on, "reason": reason, "dead_letters": len(times), "last_at": max(times)}
         for (topic, on, reason), times in groups.items()

@@ -13,11 +13,11 @@
 with changes as (
     select
         history.product_id,
-        {{ utc_day('history.valid_from') }} as day,
+        {{ shop_day('history.valid_from') }} as day,
         history.price,
         history.previous_price,
         row_number() over (
-            partition by history.product_id, {{ utc_day('history.valid_from') }}
+            partition by history.product_id, {{ shop_day('history.valid_from') }}
             order by history.valid_from desc
         ) as nth_from_last
     from {{ ref('price_history') }} as history

@@ -7,7 +7,7 @@ customers as (
     select
         customers.customer_id,
         newest.as_of_day,
-        {{ utc_day('customers.last_order_at') }} as last_day,
+        {{ shop_day('customers.last_order_at') }} as last_day,
         customers.orders as frequency,
         customers.lifetime_value as monetary
     from {{ ref('dim_customers') }} as customers

@@ -1,0 +1,64 @@
+"""``insights time-zone``: by which days the shop counts."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from typing import Annotated
+
+import typer
+
+from insights.cli import runtime
+from insights.cli.replay_commands import EngineName
+from insights.settings import load_settings
+from schemas.plural import counted
+
+Name = Annotated[
+    str | None, typer.Argument(metavar="[NAME]", help="Its IANA name, for example Europe/Berlin. Default: show it.")
+]
+
+
+def time_zone(name: Name = None, engine: EngineName = "duckdb") -> None:
+    """Show the time zone by whose days the shop counts, or choose another one.
+
+    All days of all history are then counted anew, next to the old ones, and
+    shown when they are whole; a certificate proves that the live job counts by
+    them. Late events wait meanwhile.
+
+    Example: insights time-zone Europe/Berlin
+    """
+    from aggregates.zones import zone
+    from insights.engines import engine_of
+    from insights.shops_clock import clock_of
+    from insights.time_zone import choose, recount
+    from insights.wiring import replay_context
+
+    settings = load_settings()
+    if name is None:
+        found = clock_of(settings.home).zone
+        runtime.say(f"Days are those of {found.name if found else 'UTC'}.")
+        return
+    began = time.monotonic()
+    if not choose(settings, zone(name)):
+        runtime.say(f"Days will be those of {name} from the first event on.", style="bold green")
+        return
+    by = getpass.getuser()
+    proof = recount(replay_context(settings), engine_of(settings, engine, runtime.say), by=by, say=runtime.say)
+    _build_marts()
+    rows = counted(sum(one["rows"] for one in (proof.certificate or {})["aggregates"]), "row")
+    runtime.say(
+        f"Days are those of {name}: {proof.run} proves {rows} of {counted(len(proof.aggregates), 'table')} equal to"
+        f" what the live job counts, in every cell. It took {time.monotonic() - began:.0f} s.",
+        style="bold green",
+    )
+
+
+def _build_marts() -> None:
+    from insights.dbt_run import DbtBusy, build
+
+    settings = load_settings()
+    runtime.say("building the marts by the new days")
+    try:
+        build(settings, None, full_refresh=False, say=lambda line: None)
+    except DbtBusy:
+        runtime.say("another build of the marts is running; the next one has the new days")

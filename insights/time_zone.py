@@ -1,0 +1,111 @@
+"""A shop's time zone is changed: what has days is computed anew under a new version, proven, and shown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from aggregates.catalogue import Aggregate, ShopsClock, aggregates
+from aggregates.zones import Zone
+from flink import handover
+from flink.live_job import kept
+from insights import shops_clock
+from insights.settings import Settings
+from replay.planning import Wish, make_plan
+from replay.promote import promote, prune
+from replay.run import LiveJobBehind, run
+from replay.run_history import Status
+from replay.verify import verify
+from schemas.errors import InsightsError
+from warehouse.tables import make_shop_time
+from warehouse.versions import seen_version
+
+if TYPE_CHECKING:
+    from replay.context import Context, Say
+    from replay.plan_file import ReplayPlan
+    from replay.run import ComputeEngine
+    from replay.run_history import Run
+
+REASON = "another time zone"
+PATIENCE_SECONDS = 120.0
+PAUSE_SECONDS = 1.0
+
+
+class NotEqual(InsightsError):
+    """What the live job counts by the new days is not what a replay computes."""
+
+
+def choose(settings: Settings, zone: Zone | None) -> bool:
+    """From now on days are this zone's, once all is computed anew; whether there is anything to compute.
+
+    A data folder that no live job has counted in yet has nothing: its first days are this zone's.
+    """
+    from insights.wiring import deployment
+
+    clock = shops_clock.clock_of(settings.home)
+    if kept(deployment(settings)) is None:
+        shops_clock.keep(settings.home, ShopsClock(zone=zone))
+        return False
+    if clock.zone != zone:
+        shops_clock.keep(settings.home, shops_clock.changed(clock, zone))
+    return True
+
+
+def recount(context: Context, engine: ComputeEngine, *, by: str, say: Say) -> Run:
+    """Brings everything to the chosen zone, and returns the run that proves it.
+
+    Blocks. What was done before it was killed is not done again. Raises NotEqual when the proof fails, and what the
+    steps of a replay raise; then readers see each table by the old days or by the new ones, never a mixture.
+    """
+    names = [a.name for a in aggregates() if a.window == "day" or a.zone]
+    for a in _waiting(context):
+        say(f"{a.name}: counting its history by the shop's days")
+        done = _carried_out(context, _planned(context, [a.name]), engine, by=by, say=say)
+        verify(context, done.run, say=say)
+        promote(context, done.run, reason=REASON, by=by, say=say)
+    with context.postgres() as connection:
+        make_shop_time(connection)
+    _retire(context, names)
+    say("comparing what the live job counts with another replay")
+    proof = _carried_out(context, _planned(context, names), engine, by=by, say=say)
+    proven = verify(context, proof.run, say=say)
+    if proven.status is not Status.VERIFIED:
+        raise NotEqual(
+            f"{proven.run} differs from the live tables: `insights replay show {proven.run}` shows where, and"
+            " `insights replay explain` the events behind a row"
+        )
+    return prune(context, proven.run)
+
+
+def _waiting(context: Context) -> list[Aggregate]:
+    with context.postgres() as connection:
+        by_days = [a for a in aggregates() if a.window in ("hour", "day")]
+        return [a for a in by_days if seen_version(connection, a.name) != a.version]
+
+
+def _planned(context: Context, names: Iterable[str]) -> ReplayPlan:
+    return make_plan(context, Wish(names=tuple(names), scope="beginning"))
+
+
+def _carried_out(context: Context, plan: ReplayPlan, engine: ComputeEngine, *, by: str, say: Say) -> Run:
+    """Run, once the lake has the newest records: it gets them with a checkpoint."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return run(context, plan, engine, by=by, say=say, on_event=lambda event: None)
+        except LiveJobBehind:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_SECONDS)
+
+
+def _retire(context: Context, names: Iterable[str]) -> None:
+    """The versions before are no longer written, and their tables go. The main job starts again, once."""
+    handover.retire_from_main(context.deployment, names)
+    with context.postgres() as connection:
+        rows = connection.execute(
+            "select run from ops.replays where status = 'promoted' and reason = %s order by promoted_at", (REASON,)
+        ).fetchall()
+    for (name,) in rows:
+        prune(context, str(name))
