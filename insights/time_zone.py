@@ -1,4 +1,4 @@
-"""A shop's time zone is changed: what has days is computed anew under a new version, proven, and shown."""
+"""A shop's time zone is changed: what has days is computed again under a new version, proven, and shown."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class NotEqual(InsightsError):
 
 
 def choose(settings: Settings, zone: Zone | None) -> bool:
-    """From now on days are this zone's, once all is computed anew; whether there is anything to compute.
+    """From now on days are this zone's, once all is computed again; whether there is anything to compute.
 
     A data folder that no live job has counted in yet has nothing: its first days are this zone's.
     """

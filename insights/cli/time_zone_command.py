@@ -21,7 +21,7 @@ Name = Annotated[
 def time_zone(name: Name = None, engine: EngineName = "duckdb") -> None:
     """Show the time zone by whose days the shop counts, or choose another one.
 
-    All days of all history are then counted anew, next to the old ones, and
+    All days of all history are then counted again, next to the old ones, and
     shown when they are whole; a certificate proves that the live job counts by
     them. Late events wait meanwhile.
 
