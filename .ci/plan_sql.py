@@ -36,6 +36,7 @@ FITTING = {
     "boolean": r"boolean",
     "double": r"double|float|int|smallint|tinyint",
 }
+SCALES = {"money": 2, "charge": 3, "rate": 12}  # decimals of 38 digits, so many of them after the point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +122,11 @@ def problems(aggregate: Aggregate, engine: Engine, answer: Answer) -> Iterator[t
 
 def fits(kind: str, wanted: str) -> bool:
     """Does every value of an engine's type fit the logical type?"""
-    if wanted != "money":
+    scale = SCALES.get(wanted)
+    if scale is None:
         return re.fullmatch(FITTING[wanted], kind) is not None
     digits = re.fullmatch(r"decimal\((\d+), ?(\d+)\)", kind)
-    return digits is not None and int(digits[2]) <= 2 and int(digits[1]) - int(digits[2]) <= 36
+    return digits is not None and int(digits[2]) <= scale and int(digits[1]) - int(digits[2]) <= 38 - scale
 
 
 def line_of(aggregate: Aggregate, column: str) -> int:

@@ -34,7 +34,9 @@ from schemas.catalogue import Event
 from schemas.errors import Misconfigured
 
 HERE = Path(__file__).parent
-ColumnType = Literal["timestamp", "date", "string", "bytes", "int", "count", "money", "boolean", "double"]
+ColumnType = Literal[
+    "timestamp", "date", "string", "bytes", "int", "count", "money", "charge", "rate", "boolean", "double"
+]
 Window = Literal["minute", "hour", "day"]
 
 

@@ -10,6 +10,8 @@ this is all of them:
 ``window_start('hour', column)``   start of the window that a time falls into: a day of the shop's time zone, which
                                    is arithmetic with the zone's offsets from UTC, the same in every engine
 ``money(expression)``              exact decimal with 38 digits, 2 of them after the point
+``charge(expression)``             the same with 3: an amount in whatever currency was charged
+``rate(expression)``               the same with 12: a rate between two currencies
 ``total(expression)``              sum as a 64-bit integer
 ``last_item(column)``              last element of an array, null when it is empty
 =================================  =================================================================
@@ -111,6 +113,8 @@ def macros(engine: Engine, zone: Zone | None = None) -> dict[str, Callable[..., 
     return {
         "window_start": _window_start(engine, zone),
         "money": lambda expression: f"cast({expression} as decimal(38, 2))",
+        "charge": lambda expression: f"cast({expression} as decimal(38, 3))",
+        "rate": lambda expression: f"cast({expression} as decimal(38, 12))",
         "total": _total(engine),
         "last_item": _last_item(engine),
     }

@@ -16,6 +16,8 @@ FLINK: dict[ColumnType, str] = {
     "int": "int",
     "count": "bigint",
     "money": "decimal(38, 2)",
+    "charge": "decimal(38, 3)",
+    "rate": "decimal(38, 12)",
     "boolean": "boolean",
     "double": "double",
 }

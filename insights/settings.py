@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     shop_port: Port = 19300
     metrics_port: Port = Field(19400, description="metrics of the producer of orders")
     catalog_metrics_port: Port = Field(19401, description="metrics of the catalog scraper")
+    rates_metrics_port: Port = Field(19406, description="metrics of the source of exchange rates")
     sources_metrics_port: Port = Field(19410, description="metrics of further sources: this port and those after it")
     alerts_port: Port = Field(19402, description="health of the alert daemon")
 

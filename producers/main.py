@@ -102,7 +102,7 @@ Check = Annotated[
 Yes = Annotated[
     bool, typer.Option("--yes", metavar="", help="With --mapping auto: use the detected mapping without asking.")
 ]
-Url = Annotated[str | None, typer.Option(metavar="URL", help="For catalog: the shop to read.")]
+Url = Annotated[str | None, typer.Option(metavar="URL", help="For catalog: the shop to read. For rates: its files.")]
 ProductPath = Annotated[
     str | None,
     typer.Option(metavar="PATTERN", help="For catalog: pattern of product page paths, for example ^/shop/[^/]+/$."),
@@ -120,7 +120,8 @@ CollectPort = Annotated[int | None, typer.Option(metavar="PORT", help="For colle
 ONLY_FOR = {
     "--from-file": ("orders", "finance"),
     **dict.fromkeys(("--mapping", "--check", "--yes"), ("orders",)),
-    **dict.fromkeys(("--url", "--product-path"), ("catalog",)),
+    "--url": ("catalog", "rates"),
+    "--product-path": ("catalog",),
     "--every": ("catalog", "connections"),
     "--hooks-port": ("connections",),
     "--collect-port": ("collect",),

@@ -26,6 +26,7 @@ CUSTOMERS = ("customers.customer_changed",)
 CLICKS = ("web.interaction",)
 STOCK = ("inventory.stock_moved",)
 FINANCE = ("finance.cost_stated", "finance.fee_charged", "marketing.spend_stated")
+RATES = ("finance.rate_published",)
 CATALOG = ("catalog.product_observed",)
 SHOP = "producers.shop.source:run"
 
@@ -38,6 +39,7 @@ SOURCES = (
     _source("clickstream", SHOP, CLICKS, "what visitors do on the shop's website"),
     _source("stock", SHOP, STOCK, "stock movements in the shop's warehouses"),
     _source("finance", "producers.finance:run", FINANCE, "costs, payment fees and ad spend, synthetic or --from-file"),
+    _source("rates", "producers.rates.source:run", RATES, "the European Central Bank's exchange rates, over HTTP"),
     _source(
         "connections",
         "producers.connect.source:run",

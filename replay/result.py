@@ -29,6 +29,8 @@ ARROW: dict[str, pa.DataType] = {
     "int": pa.int32(),
     "count": pa.int64(),
     "money": pa.decimal128(38, 2),
+    "charge": pa.decimal128(38, 3),
+    "rate": pa.decimal128(38, 12),
     "boolean": pa.bool_(),
     "double": pa.float64(),
 }

@@ -29,6 +29,11 @@ def decimals_shown(code: str) -> int:
     return DECIMALS if found is None else min(found, DECIMALS)
 
 
+def scale(code: str) -> int:
+    """In how many decimals amounts in this currency are read: cents, and thousandths of those that have them."""
+    return max(DECIMALS, min(decimals(code) or 0, DECIMALS + 1))
+
+
 def is_currency(code: str) -> bool:
     """Whether it is the code of a currency: ``EUR``, and neither ``eur`` nor ``Euro``."""
     return code in _decimals()

@@ -20,6 +20,8 @@ POSTGRES: dict[ColumnType, str] = {
     "int": "integer",
     "count": "bigint",
     "money": "numeric(38,2)",
+    "charge": "numeric(38,3)",
+    "rate": "numeric(38,12)",
     "boolean": "boolean",
     "double": "double precision",
 }

@@ -9,5 +9,10 @@ select
     {{ money('amount') }} as amount,
     {{ money('shipping_amount') }} as shipping_amount,
     {{ money('tax_amount') }} as tax_amount,
-    reason
+    reason,
+    charged_currency,
+    {{ charge('charged_amount') }} as charged_amount,
+    {{ rate('charged_rate') }} as charged_rate,
+    charged_rate_source,
+    charged_rate_on
 from order_refunded

@@ -46,18 +46,28 @@ with lines as (
 ),
 
 charges as (
-    select order_id, occurred_at as placed_at, shipping_amount as shipping, tax_amount as tax
+    select
+        *,
+        {as_charged} and charged_currency is not null as is_foreign
     from events.orders where {asked} and occurred_at >= %(since)s
 ),
 
 paid_back as (
-    select order_id, sum(amount) as refunds from events.refunds where {asked} group by order_id
+    select order_id, sum(amount) as refunds, sum(charged_amount) as charged_refunds
+    from events.refunds where {asked} group by order_id
 )
 
-select order_id, ops.shop_time(placed_at)::date, sales, shipping, tax, coalesce(refunds, 0)
+select
+    order_id,
+    ops.shop_time(occurred_at)::date,
+    case when is_foreign then charged_total_amount - charged_shipping_amount - charged_tax_amount else sales end,
+    case when is_foreign then charged_shipping_amount else shipping_amount end,
+    case when is_foreign then charged_tax_amount else tax_amount end,
+    coalesce(case when is_foreign then charged_refunds else refunds end, 0),
+    case when is_foreign then charged_currency else '' end
 from charges inner join lines using (order_id) left join paid_back using (order_id)
 """
-"""By order its day and its measures, in the order of the fields of ``Sold``."""
+"""By order its day and its measures, in the order of the fields of ``Sold``; in the currency that the shop says."""
 OF_A_SHOP: Final = "order_id ~ %(ids)s"
 OF_ORDERS: Final = "order_id = any(%(ids)s)"
 LATE: Final = """
@@ -143,7 +153,7 @@ def compare_orders(
     """The same of some orders, at once and as they are. Raises as ``compare`` does."""
 
     async def ask() -> ShopSide:
-        shop = ShopSide(since, shops_day)
+        shop = ShopSide(since, settings.currency, shops_day)
         async with api_of(connection) as api:
             await _ask_again(api, connection, shop, order_ids)
         return shop
@@ -156,7 +166,8 @@ async def _both_sides(
     settings: Settings, connection: Connection, since: datetime, pause: Callable[[float], Awaitable[None]]
 ) -> tuple[ShopSide, dict[str, Sold]]:
     """The shop's side and ours, without what was only read at different times."""
-    said_of, shop = partial(platform_of(connection).said_of, day_of=shops_day), ShopSide(since, shops_day)
+    said_of = partial(platform_of(connection).said_of, day_of=shops_day)
+    shop = ShopSide(since, settings.currency, shops_day)
     async with api_of(connection) as api:
         async for page in api.orders(by="date", after=since - SECOND):
             shop.take(map(said_of, page.bodies))
@@ -212,5 +223,6 @@ def sold_here(
     asked = OF_A_SHOP if order_ids is None else OF_ORDERS
     ids = f"^{re.escape(prefix)}[0-9]+$" if order_ids is None else [prefix + each for each in order_ids]
     with opened(settings.postgres_dsn) as postgres:
-        rows = postgres.execute(SALES.format(asked=asked).encode(), {"ids": ids, "since": since}).fetchall()
+        query = SALES.format(asked=asked, as_charged=platform_of(connection).SAYS_AS_CHARGED)
+        rows = postgres.execute(query.encode(), {"ids": ids, "since": since}).fetchall()
     return {order_id.removeprefix(prefix): Sold(*sold) for order_id, *sold in rows}

@@ -25,13 +25,15 @@ def days_apart(found: Agreement) -> Days:
 
 def days_table(days: Days) -> TerminalTable:
     """Each day with the shop's totals and ours."""
-    apart = [i for i in range(len(MEASURES)) if any(a.measures[i] != b.measures[i] for a, b in days.values())]
-    names = ("orders", *(MEASURES[i] for i in apart))
+    apart = dict.fromkeys(
+        name for a, b in days.values() for name, total in a.measures.items() if total != b.measures[name]
+    )
+    names = ("orders", *apart)
     sheet = TerminalTable(
         "days that differ", Column(), *(Column(name=name, right=True) for name in names), note="the shop's total / ours"
     )
     for day, (there, here) in days.items():
-        sums = [f"{there.measures[i]:,.2f} / {here.measures[i]:,.2f}" for i in apart]
+        sums = [f"{there.measures.get(name, 0):,.2f} / {here.measures.get(name, 0):,.2f}" for name in apart]
         sheet.add(f"{day:%Y-%m-%d}", f"{there.orders:,} / {here.orders:,}", *sums)
     return sheet
 
@@ -59,7 +61,7 @@ def _side(one: Difference, side: Sold | None) -> str:
     if side is None:
         return "–"
     names = one.what.split(", ") if one.there and one.here else ["sales"]
-    return " ".join(f"{getattr(side, name):,.2f}" if name in MEASURES else str(side.day) for name in names)
+    return " ".join(f"{getattr(side, name):,.2f}" if name in MEASURES else str(getattr(side, name)) for name in names)
 
 
 def tally(found: Agreement) -> str:
@@ -73,8 +75,11 @@ def verdict(done: Comparison) -> str:
     since = f"placed since {done.first_day:%Y-%m-%d} ({done.zone})"
     compared = f"{counted(found.orders, 'order')} {since}"
     if found.result == "equal":
-        sums = [sum((sold[i] for sold in found.there.values()), Decimal(0)) for i in range(1, len(MEASURES) + 1)]
-        said = ", ".join(f"{name} {total:,.2f}" for name, total in zip(MEASURES, sums, strict=True))
+        sums = dict.fromkeys(MEASURES, Decimal(0))
+        for sold in found.there.values():
+            for name, amount in sold.measures().items():
+                sums[name] = sums.get(name, Decimal(0)) + amount
+        said = ", ".join(f"{name} {total:,.2f}" for name, total in sums.items())
         return f"{done.shop} agrees: {compared}, {said}, equal order by order to the cent."
     pending = f"{counted(len(found.pending), 'order is', 'orders are')} pending"
     if found.result == "pending":

@@ -38,8 +38,9 @@ def utc_day(at: datetime) -> date:
 
 
 class Sold(NamedTuple):
-    """An order: the day it was placed, and its measures in the shop's currency.
+    """An order: the day it was placed, and its measures in ``currency``, which is empty for the shop's own.
 
+    An order in another currency is compared as it was charged, where that is what the shop says (``SAYS_AS_CHARGED``).
     A measure is a field here, its value in each platform's ``said_of``, and a column of SALES in
     insights/agreement/compare.py: everything else follows from this list.
 
@@ -51,9 +52,14 @@ class Sold(NamedTuple):
     shipping: Decimal
     tax: Decimal
     refunds: Decimal
+    currency: str = ""
+
+    def measures(self) -> dict[str, Decimal]:
+        """By name, which has the currency when it is another than the shop's."""
+        return {f"{name} {self.currency}".strip(): getattr(self, name) for name in MEASURES}
 
 
-MEASURES: Final = Sold._fields[1:]
+MEASURES: Final = Sold._fields[1:-1]
 
 
 class Said(NamedTuple):
@@ -66,17 +72,17 @@ class Said(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """Of a day: how many orders, and the sum of each measure."""
+    """Of a day: how many orders, and the sum of each measure; of other currencies apart, as ``sales USD``."""
 
     orders: int
-    measures: tuple[Decimal, ...]
+    measures: Mapping[str, Decimal]
 
     def by_name(self) -> dict[str, Decimal]:
         """The same, with the orders as another measure."""
-        return {"orders": Decimal(self.orders), **dict(zip(MEASURES, self.measures, strict=True))}
+        return {"orders": Decimal(self.orders), **self.measures}
 
 
-NO_TOTALS: Final = Totals(0, (NOTHING,) * len(MEASURES))
+NO_TOTALS: Final = Totals(0, dict.fromkeys(MEASURES, NOTHING))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,30 +152,41 @@ class Agreement:
         """By day the shop's totals and ours, the newest day first."""
         both = [_totals(side) for side in (self.there, self.here)]
         days = sorted({day for side in both for day in side}, reverse=True)
-        return {day: (both[0].get(day, NO_TOTALS), both[1].get(day, NO_TOTALS)) for day in days}
+        return {day: _alike(both[0].get(day, NO_TOTALS), both[1].get(day, NO_TOTALS)) for day in days}
+
+
+def _alike(there: Totals, here: Totals) -> tuple[Totals, Totals]:
+    """The same, both with every measure that either has."""
+    nothing = dict.fromkeys((*there.measures, *here.measures), NOTHING)
+    return there._replace(measures=nothing | {**there.measures}), here._replace(measures=nothing | {**here.measures})
 
 
 def _totals(orders: Mapping[str, Sold]) -> dict[date, Totals]:
     found: dict[date, Totals] = {}
     for sold in orders.values():
         before = found.get(sold.day, NO_TOTALS)
-        sums = tuple(a + b for a, b in zip(before.measures, sold[1:], strict=True))
+        sums = dict(before.measures)
+        for name, amount in sold.measures().items():
+            sums[name] = sums.get(name, NOTHING) + amount
         found[sold.day] = Totals(before.orders + 1, sums)
     return found
 
 
 @dataclass(slots=True)
 class ShopSide:
-    """What a shop said of its orders, the newest word about each."""
+    """What a shop said of its orders, the newest word about each. ``currency`` is the shop's own."""
 
     since: datetime
+    currency: str
     day_of: DayOf = utc_day
     said: dict[str, Said] = field(default_factory=dict)
 
     def take(self, answers: Iterable[Said]) -> None:
         """An order that comes twice was changed in between."""
         for each in answers:
-            self.said[each.order_id] = each
+            is_own = each.sold is not None and each.sold.currency == self.currency
+            sold = each.sold._replace(currency="") if each.sold and is_own else each.sold
+            self.said[each.order_id] = each._replace(sold=sold)
 
     def forget(self, order_ids: Iterable[str]) -> None:
         """They are asked for again: one that is not answered is gone."""

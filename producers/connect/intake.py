@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Final
 
 from producers.connect.connections import Connection
@@ -34,14 +35,20 @@ from producers.connect.rereads import Request
 from producers.connect.resource_intake import ResourceIntake
 from producers.persons.keys import PersonKeys
 from producers.persons.letters import Letters
+from producers.rates import book
+from producers.rates.exchange import Exchange
 from producers.runner import Run
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
 from producers.withdrawn import head_of
 from schemas.catalogue import Event
-from schemas.errors import PoisonEvent
+from schemas.errors import PoisonEvent, Retryable
 from schemas.quoted import without_texts
 
 COMMIT_SECONDS: Final = 0.9
+
+
+class RateAwaited(Retryable):
+    """An order in another currency has no rate yet, and its history can wait for it."""
 
 
 class Intake:
@@ -52,15 +59,17 @@ class Intake:
         self.memory = memory
         self._keys = PersonKeys(this.options.state)
         self._letters = Letters(this.publisher, self._keys, this.clock)
+        self._exchange = Exchange(this.options.state, this.options.currency)
         self.resources = ResourceIntake(this, memory, self._refuse, self._keys.called)
 
-    def take(self, connection: Connection, body: bytes, *, is_answer: bool = False) -> None:
+    def take(self, connection: Connection, body: bytes, *, is_answer: bool = False, has_patience: bool = False) -> None:
         """Queue what an order's JSON asks for. Nothing is sure to be on the log before ``commit``.
 
         ``is_answer`` says that the shop was asked for it just now. Raises DeliveryFailed when Kafka refused an earlier
-        event.
+        event, and with ``has_patience`` RateAwaited for an order whose rate is not known yet; else that is a dead
+        letter, and the order is read again when the rate is known.
         """
-        shop, name = connection.shop, connection.name
+        shop, name = connection.shop._replace(exchange=self._exchange), connection.name
         if order_id := deleted_id(body):
             known = self.memory.order(name, order_id)
             if known is not None and known.digest != VOID:
@@ -69,6 +78,10 @@ class Intake:
         try:
             state = platform_of(connection).read_order(body, shop)
         except BadOrder as bad:
+            if bad.awaited is not None and has_patience:
+                raise RateAwaited(str(bad)) from None
+            if bad.awaited is not None:
+                self.memory.await_rate(name, bad.order_id, bad.awaited)
             self.refuse(connection, body, bad)
             return
         known = self.memory.order(name, state.order_id)
@@ -85,6 +98,11 @@ class Intake:
         if state.refund_ids - known.sure_refund_ids:
             self.memory.want_refunds(name, state.order_id, head_of(state.record))
 
+    def name_awaiting(self, connection: Connection) -> None:
+        """Have the orders read again whose rates became known since they were refused."""
+        if (known := book.known(self._this.options.state)) is not None:
+            self.memory.name_awaiting(connection.name, known.until + timedelta(days=1))
+
     def take_named(self, connection: Connection, named: Sequence[Named], bodies: Iterable[bytes]) -> None:
         """The same of orders that webhooks named, which are read with these."""
         for body in bodies:
@@ -97,10 +115,12 @@ class Intake:
         what = f"order:{bad.order_id}" if bad.order_id else f"bytes:{hashlib.sha256(body).hexdigest()}"
         self._refuse(connection, what, body, bad, whose=self._whose(connection, body))
 
-    def take_page(self, connection: Connection, bodies: Iterable[bytes], position: Position) -> None:
-        """The same of a page of orders, with which the shop is read as far as this."""
+    def take_page(
+        self, connection: Connection, bodies: Iterable[bytes], position: Position, *, has_patience: bool = False
+    ) -> None:
+        """The same of a page of orders, with which the shop is read as far as this. Raises as ``take`` does."""
         for body in bodies:
-            self.take(connection, body, is_answer=True)
+            self.take(connection, body, is_answer=True, has_patience=has_patience)
         self.memory.move(connection.name, position)
 
     def take_again(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -36,6 +37,8 @@ create table if not exists named (
 create table if not exists positions (
     shop text primary key, history_ms integer, is_history_done integer not null default 0, changes_ms integer)
     without rowid;
+create table if not exists awaiting (
+    shop text, order_id text, day text not null, primary key (shop, order_id)) without rowid;
 create table if not exists read_again (shop text primary key, number integer not null) without rowid;
 """
 UNKNOWN: Final = b"unknown"
@@ -167,6 +170,21 @@ class Memory:
         self._begin()
         self._database.execute("insert or replace into refused values (?, ?, ?)", (shop, what, reason))
         return True
+
+    def await_rate(self, shop: str, order_id: str, day: date) -> None:
+        """An order of that day waits for a rate that is not known yet."""
+        self._begin()
+        values = (shop, order_id, day.isoformat())
+        self._database.execute("insert or replace into awaiting values (?, ?, ?)", values)
+
+    def name_awaiting(self, shop: str, until: date) -> None:
+        """Orders up to that day wait no more, and are to be read. What they were refused for is news again."""
+        asked = (shop, until.isoformat())
+        rows = self._database.execute("select order_id from awaiting where shop = ? and day <= ?", asked).fetchall()
+        for (order_id,) in rows:
+            self.name(shop, order_id)
+            self._database.execute("delete from awaiting where shop = ? and order_id = ?", (shop, order_id))
+            self._database.execute("delete from refused where shop = ? and what = ?", (shop, f"order:{order_id}"))
 
     def want_refunds(self, shop: str, order_id: str, head: Mapping[str, str]) -> None:
         """An order has refunds that are not read yet."""

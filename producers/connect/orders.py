@@ -7,12 +7,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
 from producers import withdrawn
 from producers.order_file.values import MOST_CENTS, MOST_UNITS
+from producers.rates.exchange import Charge, Exchange, NoRate
 from producers.shop.identifiers import envelope, event_id_of
 from schemas.binary import EPOCH, MILLISECOND, since_epoch
 from schemas.errors import PoisonEvent
@@ -26,11 +27,15 @@ Json = Mapping[str, Any]
 
 
 class BadOrder(PoisonEvent):
-    """JSON that can't be read; ``order_id`` is the order's number, or the product's, where the JSON has one."""
+    """JSON that can't be read; ``order_id`` is the order's number, or the product's, where the JSON has one.
 
-    def __init__(self, problem: str, order_id: str = "") -> None:
+    ``awaited`` is the order's day when all that it lacks is a rate that may become known.
+    """
+
+    def __init__(self, problem: str, order_id: str = "", awaited: date | None = None) -> None:
         super().__init__(problem)
         self.order_id = order_id
+        self.awaited = awaited
 
 
 @contextmanager
@@ -40,13 +45,23 @@ def of_order(order_id: str) -> Iterator[None]:
         yield
     except BadOrder as bad:
         raise BadOrder(str(bad), order_id) from None
+    except NoRate as missing:
+        raise BadOrder(str(missing), order_id, missing.awaited) from None
 
 
 class Shop(NamedTuple):
-    """What the reading needs to know of the shop: its name here, and the key under which guests are known."""
+    """What the reading needs to know of the shop: its name here, the key under which guests are known, and what an
+    order in another currency is worth; without that each order is in the shop's own.
+    """
 
     name: str
     guest_key: bytes
+    exchange: Exchange | None = None
+
+    def charge(self, currency: str, at_ms: int) -> Charge | None:
+        """How an order of then was charged; None in the shop's own currency. Raises NoRate."""
+        day = (EPOCH + at_ms * MILLISECOND).date()
+        return self.exchange.charge(currency, day) if self.exchange else None
 
 
 class OrderState(NamedTuple):
@@ -163,17 +178,17 @@ def text_of(source: Json, where: str, name: str = "") -> str:
     return found
 
 
-def cents_of(source: Json, where: str, name: str = "") -> int:
-    """An amount, which APIs write as a text: ``"19.90"``. Raises BadOrder, also for parts of a cent."""
+def cents_of(source: Json, where: str, name: str = "", decimals: int = 2) -> int:
+    """An amount, which APIs write as a text: ``"19.90"``, in its smallest units. Raises BadOrder for parts of one."""
     found = source.get(name or where)
     text = str(found) if isinstance(found, str | int | Decimal) and not isinstance(found, bool) else ""
     match = AMOUNT.fullmatch(text)
     if match is None:
         raise BadOrder(f"{where} is {shown(found)}, and should be an amount such as 19.90")
     sign, whole, part = match[1], match[2], match[3] or ""
-    if part[2:].strip("0"):
+    if part[decimals:].strip("0"):
         raise BadOrder(f"{where} is {text}, which has parts of a cent")
-    cents = int(whole) * 100 + int(part[:2].ljust(2, "0") or 0)
+    cents = int(whole + part[:decimals].ljust(decimals, "0"))
     if cents > MOST_CENTS:
         raise BadOrder(f"{where} is {text}, which is more than an amount can be")
     return -cents if sign else cents

@@ -19,10 +19,16 @@ from schemas.errors import Misconfigured
 
 
 class Platform(Protocol):
-    """A package of this folder. ``SIGNATURE`` is the header of its webhooks with the base64 of their HMAC-SHA256."""
+    """A package of this folder. ``SIGNATURE`` is the header of its webhooks with the base64 of their HMAC-SHA256.
+
+    ``SAYS_AS_CHARGED``: ``said_of`` gives an order's measures in the currency that was charged, not in the shop's.
+    """
 
     @property
     def SIGNATURE(self) -> str: ...  # noqa: D102, N802
+
+    @property
+    def SAYS_AS_CHARGED(self) -> bool: ...  # noqa: D102, N802
 
     def opened(
         self,

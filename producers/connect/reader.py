@@ -20,9 +20,9 @@ from typing import Final
 import structlog
 
 from producers.connect import rereads
-from producers.connect.asking import Api, ShopRefuses, since_1970
+from producers.connect.asking import Api, Pause, ShopRefuses, since_1970
 from producers.connect.connections import Connection
-from producers.connect.intake import Intake
+from producers.connect.intake import Intake, RateAwaited
 from producers.connect.memory import Named, Position, Wanted
 from producers.connect.rereads import Request
 from producers.connect.resource_reader import ResourceReader
@@ -32,6 +32,8 @@ from schemas.errors import Misconfigured, Retryable
 
 OVERLAP: Final = timedelta(minutes=5)
 NAMED: Final = 100  # orders that are read together
+RATES_SECONDS: Final = 60.0  # that a history waits for the rates of its orders
+LOOK_SECONDS: Final = 1.0
 AGAIN_SECONDS: Final = 60.0  # after a shop or Kafka was away
 
 
@@ -48,12 +50,14 @@ class Reader:
         every_seconds: float,
         log: structlog.stdlib.BoundLogger,
         clock: Callable[[], float] = time.time,
+        pause: Pause = asyncio.sleep,
     ) -> None:
         self._connection = connection
         self._api = api
         self._writer = writer
         self._folder = folder
         self._every = every_seconds
+        self._pause = pause
         self._log = log.bind(shop=connection.name)
         self._wanted = asyncio.Event()
         self._resources = ResourceReader(
@@ -105,6 +109,7 @@ class Reader:
 
     async def _read_wanted_orders(self) -> None:
         self._wanted.clear()
+        await self._writer.write(lambda intake: intake.name_awaiting(self._connection))
         while named := await self._writer.write(lambda intake: intake.memory.named(self._connection.name, NAMED)):
             bodies = await self._api.named([each.order_id for each in named])
             await self._writer.write(partial(_named, self._connection, named, bodies))
@@ -146,10 +151,10 @@ class Reader:
             newest = await self._api.newest_change()
             position = position._replace(changes_ms=since_epoch(newest or since))
         after = since if position.history_ms is None else since_1970(position.history_ms) - timedelta(seconds=1)
-        orders = 0
+        orders, patience = 0, RATES_SECONDS
         async for page in self._api.orders(by="date", after=after):
             position = position._replace(history_ms=since_epoch(page.until))
-            await self._take_page(page.bodies, position)
+            patience = await self._take_with_rates(page.bodies, position, patience)
             orders += len(page.bodies)
         await self.read_refunds()
         position = position._replace(is_history_done=True)
@@ -166,6 +171,23 @@ class Reader:
             orders += len(page.bodies)
         self._log.info("changes read", orders=orders)
 
+    async def _take_with_rates(self, bodies: list[bytes], position: Position, patience: float) -> float:
+        """Take a page of the history, as soon as the rates of its orders are known: what waits would come late.
+
+        Returns what is left of ``patience``, in seconds; without any, an order without its rate is a dead letter.
+        """
+        while patience > 0:
+            try:
+                await self._writer.write(partial(_taken_patiently, self._connection, bodies, position))
+            except RateAwaited as missing:
+                self._log.info("waiting for rates", problem=str(missing), seconds=patience)
+                await self._pause(LOOK_SECONDS)
+                patience -= LOOK_SECONDS
+            else:
+                return patience
+        await self._take_page(bodies, position)
+        return 0.0
+
     async def _take_page(self, bodies: list[bytes], position: Position) -> None:
         await self._writer.write(partial(_taken, self._connection, bodies, position))
 
@@ -176,6 +198,10 @@ def _named(connection: Connection, named: list[Named], bodies: list[bytes], inta
 
 def _taken(connection: Connection, bodies: list[bytes], position: Position, intake: Intake) -> None:
     intake.take_page(connection, bodies, position)
+
+
+def _taken_patiently(connection: Connection, bodies: list[bytes], position: Position, intake: Intake) -> None:
+    intake.take_page(connection, bodies, position, has_patience=True)
 
 
 def _taken_again(

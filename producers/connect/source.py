@@ -18,6 +18,8 @@ from producers.connect.memory import FILE, Memory
 from producers.connect.platforms import api_of
 from producers.connect.reader import Reader
 from producers.connect.receiver import Receiver
+from producers.rates import book
+from producers.rates.book import Known
 from producers.runner import Run
 from producers.writer import Writer
 from schemas.errors import InsightsError, Misconfigured
@@ -39,6 +41,7 @@ class _Follower:
         self._readers: dict[str, tuple[Connection, Reader, asyncio.Task[None]]] = {}
         self._there: dict[str, bytes] = {}  # the connections of the last look
         self._asked: dict[str, int] = {}  # by shop, up to which order somebody wants it read again
+        self._known: Known | None = None  # of which days the rates were known at the last look
         self._writer = Writer(lambda: Intake(this, Memory(this.options.state / FILE, this.options.currency)))
 
     async def run(self) -> None:
@@ -95,6 +98,10 @@ class _Follower:
                 self._follow(Connections(folder).get(name), session)
             except Misconfigured as error:
                 self._this.log.error("can't be followed", shop=name, problem=str(error))
+        before_known, self._known = self._known, book.known(folder)
+        if before_known != self._known:
+            for _, reader, _ in self._readers.values():
+                reader.want()  # orders that waited for a rate
         before_asked, self._asked = self._asked, rereads.newest(folder)
         for name, _ in self._asked.items() - before_asked.items():
             if name in self._readers:

@@ -37,6 +37,8 @@ RESULT_TYPES = {
     "int": "INTEGER",
     "count": "BIGINT",
     "money": "DECIMAL(38,2)",
+    "charge": "DECIMAL(38,3)",
+    "rate": "DECIMAL(38,12)",
     "boolean": "BOOLEAN",
     "double": "DOUBLE",
 }

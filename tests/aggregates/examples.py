@@ -177,7 +177,7 @@ def _scalar(kind: str, value: Any, where: str) -> Any:
             return date.fromisoformat(value)
         case "bytes", str():
             return base64.b64decode(value, validate=True)
-        case "money", Decimal():
+        case "money" | "charge" | "rate", Decimal():
             return value
         case ("string", str()) | ("int" | "count", int()) | ("boolean", bool()) | ("double", Decimal() | int()):
             return float(value) if kind == "double" else value

@@ -464,6 +464,11 @@ def product_costs(log: Log) -> list[Row]:
 
 
 @listed
+def exchange_rates(log: Log) -> list[Row]:
+    return [_all_but()(e) for e in _counted(log, "finance.rate_published")]
+
+
+@listed
 def payment_fees(log: Log) -> list[Row]:
     kept = _all_but("version", "is_deleted")
     return [kept(e) | {"source": e["source"]} for e in _counted(log, "finance.fee_charged")]

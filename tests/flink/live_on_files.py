@@ -249,7 +249,7 @@ def _typed(value: Any, kind: ColumnType) -> Any:
             return datetime.fromisoformat(value).replace(tzinfo=UTC)
         case "date":
             return date.fromisoformat(value)
-        case "money":
+        case "money" | "charge" | "rate":
             return Decimal(value)
         case "bytes":
             return base64.b64decode(value)

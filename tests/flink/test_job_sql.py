@@ -28,6 +28,8 @@ FLINK_TYPES = {
     "int": "INT",
     "count": "BIGINT",
     "money": "DECIMAL(38, 2)",
+    "charge": "DECIMAL(38, 3)",
+    "rate": "DECIMAL(38, 12)",
 }
 
 

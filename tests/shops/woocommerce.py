@@ -324,7 +324,7 @@ class WooCommerce(StandIn):
             order = self.orders.get(int(request.match_info["id"]))
             if order is None or order.id in self.trashed:
                 return web.json_response({"code": "woocommerce_rest_invalid_order_id"}, status=404)
-            return self._page(request, [refund_json(each) for each in order.refunds])
+            return self._page(request, [refund_json(each, order.currency) for each in order.refunds])
 
     def _page(self, request: web.Request, found: list[dict[str, Any]]) -> web.Response:
         page, size = int(request.query.get("page", 1)), min(int(request.query.get("per_page", 10)), 100)

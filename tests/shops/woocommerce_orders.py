@@ -1,14 +1,17 @@
-"""A WooCommerce order in whole cents, and as the REST API v3 (wc/v3) writes it. The shapes are the vendor's; the values
-are made up.
+"""A WooCommerce order in the smallest units of its currency, and as the REST API v3 (wc/v3) writes it. The shapes are
+the vendor's; the values are made up.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 TAX = 19  # per cent, in the price
+Money = Callable[[int], str]
 
 
 class Sold(NamedTuple):
@@ -83,6 +86,7 @@ class Order:
 
 def order_json(order: Order) -> dict[str, Any]:
     """An order as the API writes it."""
+    money = partial(_money, currency=order.currency)
     address = {"first_name": "Nobody", "last_name": "Special", "city": "Anywhere", "country": order.country}
     found = {
         "id": order.id,
@@ -93,13 +97,13 @@ def order_json(order: Order) -> dict[str, Any]:
         "prices_include_tax": True,
         "date_created": _local(order.created),
         "date_modified": _local(order.modified),
-        "discount_total": _money(order.discount),
+        "discount_total": money(order.discount),
         "discount_tax": "0.00",
-        "shipping_total": _money(order.shipping),
-        "shipping_tax": _money(order.shipping_tax),
-        "cart_tax": _money(order.tax - order.shipping_tax),
-        "total": _money(order.total),
-        "total_tax": _money(order.tax),
+        "shipping_total": money(order.shipping),
+        "shipping_tax": money(order.shipping_tax),
+        "cart_tax": money(order.tax - order.shipping_tax),
+        "total": money(order.total),
+        "total_tax": money(order.tax),
         "customer_id": order.customer_id,
         "order_key": f"wc_order_{order.id:x}",
         "billing": {**address, "email": order.email, "phone": "0"},
@@ -110,12 +114,12 @@ def order_json(order: Order) -> dict[str, Any]:
         "date_paid": _local(order.paid) if order.paid else None,
         "number": str(order.id),
         "meta_data": [],
-        "line_items": [_item(index, line) for index, line in enumerate(order.lines, start=1)],
+        "line_items": [_item(index, line, money) for index, line in enumerate(order.lines, start=1)],
         "tax_lines": [],
         "shipping_lines": [],
-        "fee_lines": [_fee(order.fee)] if order.fee else [],
-        "coupon_lines": [_coupon(order.discount)] if order.discount else [],
-        "refunds": [{"id": r.id, "reason": "", "total": f"-{_money(r.amount)}"} for r in order.refunds],
+        "fee_lines": [_fee(order.fee, money)] if order.fee else [],
+        "coupon_lines": [_coupon(order.discount, money)] if order.discount else [],
+        "refunds": [{"id": r.id, "reason": "", "total": f"-{money(r.amount)}"} for r in order.refunds],
         "date_created_gmt": _gmt(order.created),
         "date_modified_gmt": _gmt(order.modified),
         "date_completed_gmt": _gmt(order.completed) if order.completed else None,
@@ -125,7 +129,7 @@ def order_json(order: Order) -> dict[str, Any]:
     return found | order.spoilt
 
 
-def _item(index: int, line: Sold) -> dict[str, Any]:
+def _item(index: int, line: Sold, money: Money) -> dict[str, Any]:
     return {
         "id": index,
         "name": f"Product {line.product_id}",
@@ -133,10 +137,10 @@ def _item(index: int, line: Sold) -> dict[str, Any]:
         "variation_id": 0,
         "quantity": line.quantity,
         "tax_class": "",
-        "subtotal": _money(line.subtotal),
-        "subtotal_tax": _money(line.paid - line.total),
-        "total": _money(line.total),
-        "total_tax": _money(line.paid - line.total),
+        "subtotal": money(line.subtotal),
+        "subtotal_tax": money(line.paid - line.total),
+        "total": money(line.total),
+        "total_tax": money(line.paid - line.total),
         "taxes": [],
         "meta_data": [],
         "sku": line.sku or None,
@@ -144,41 +148,44 @@ def _item(index: int, line: Sold) -> dict[str, Any]:
     }
 
 
-def _fee(cents: int) -> dict[str, Any]:
-    return {"id": 90, "name": "Packing", "total": _money(cents), "total_tax": "0.00"}
+def _fee(cents: int, money: Money) -> dict[str, Any]:
+    return {"id": 90, "name": "Packing", "total": money(cents), "total_tax": "0.00"}
 
 
-def _coupon(cents: int) -> dict[str, Any]:
-    return {"id": 91, "code": "summer", "discount": _money(cents), "discount_tax": "0.00", "meta_data": []}
+def _coupon(cents: int, money: Money) -> dict[str, Any]:
+    return {"id": 91, "code": "summer", "discount": money(cents), "discount_tax": "0.00", "meta_data": []}
 
 
-def refund_json(refund: Refunded) -> dict[str, Any]:
+def refund_json(refund: Refunded, currency: str = "EUR") -> dict[str, Any]:
+    money = partial(_money, currency=currency)
     lines = [
-        {**_item(index, line), "quantity": -units, "subtotal": f"-{_money(cents)}", "total": f"-{_money(cents)}"}
+        {**_item(index, line, money), "quantity": -units, "subtotal": f"-{money(cents)}", "total": f"-{money(cents)}"}
         for index, (line, units, cents) in enumerate(refund.lines, start=1)
     ]
     return {
         "id": refund.id,
         "date_created": _local(refund.at),
         "date_created_gmt": _gmt(refund.at),
-        "amount": _money(refund.amount),
+        "amount": money(refund.amount),
         "reason": "Too small",
         "refunded_by": 1,
         "refunded_payment": False,
         "meta_data": [],
         "line_items": lines,
-        "tax_lines": [{"id": 92, "tax_total": f"-{_money(refund.tax)}", "shipping_tax_total": "0.00"}]
+        "tax_lines": [{"id": 92, "tax_total": f"-{money(refund.tax)}", "shipping_tax_total": "0.00"}]
         if refund.tax
         else [],
-        "shipping_lines": [{"id": 93, "total": f"-{_money(refund.shipping)}", "total_tax": "0.00"}]
+        "shipping_lines": [{"id": 93, "total": f"-{money(refund.shipping)}", "total_tax": "0.00"}]
         if refund.shipping
         else [],
         "fee_lines": [],
     }
 
 
-def _money(cents: int) -> str:
-    return f"{cents // 100}.{cents % 100:02d}"
+def _money(units: int, currency: str = "EUR") -> str:
+    """An amount as the shop writes it: in as many decimals as its currency has."""
+    digits = {"JPY": 0, "KRW": 0, "KWD": 3, "BHD": 3}.get(currency, 2)
+    return f"{units // 10**digits}.{units % 10**digits:0{digits}d}" if digits else str(units)
 
 
 def _gmt(at: datetime) -> str:

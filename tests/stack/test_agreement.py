@@ -1,4 +1,7 @@
-"""The comparison of a connected shop with the tables: a real Postgres, the shop's API over HTTP, no other server."""
+"""The comparison of a connected shop with the tables: a real Postgres, the shop's API over HTTP, no other server.
+
+Longer than 400 lines, because all of it needs the same shop and the same tables, which are made here.
+"""
 
 from __future__ import annotations
 
@@ -386,3 +389,33 @@ def test_the_page_shows_the_newest_comparison_of_each_shop_and_what_to_do(
     assert said.startswith("Could not be compared since ")
     assert said.endswith(f"{since} UTC, and is tried again every hour: it answered 500")
     assert failed["orders_different"] == [{"value": 2}]  # what was found before is no agreement now
+
+
+def test_an_order_in_another_currency_is_compared_as_it_was_charged_and_added_to_no_other(
+    shop: WooCommerce, postgres: psycopg.Connection[Any], here: Here, connection: Connection
+) -> None:
+    then = shop.now - DAY
+    euros, dollars = shop.place(at=then), shop.place(at=then, currency="USD")
+    refund = shop.refund(dollars, at=then)
+    for order in (euros, dollars):
+        count(postgres, order)
+    charged = [Decimal(units) / 100 for units in (dollars.total, dollars.shipping, dollars.tax)]
+    for amounts, result in ((charged, "equal"), ([charged[0] + 1, *charged[1:]], "different")):
+        # In euros it is something else, which the shop says nowhere.
+        postgres.execute(
+            "update versions.orders_v1 set shipping_amount = 1, tax_amount = 1, charged_currency = 'USD',"
+            " charged_total_amount = %s, charged_shipping_amount = %s, charged_tax_amount = %s where order_id = %s",
+            (*amounts, f"{NAME}-{dollars.id}"),
+        )
+        postgres.execute(
+            "update versions.refunds_v1 set amount = 1, charged_amount = %s where refund_id = %s",
+            (Decimal(refund.amount) / 100, str(refund.id)),
+        )
+        found = compared(here, connection).agreement
+        assert found.result == result
+    ((there, ours),) = found.days().values()
+    assert there.measures["sales"] == ours.measures["sales"] == Decimal(euros.goods) / 100
+    assert there.measures["sales USD"] == Decimal(dollars.goods) / 100 == ours.measures["sales USD"] - 1
+    assert there.measures["refunds USD"] == Decimal(refund.amount) / 100
+    (difference,) = found.differences
+    assert (difference.order_id, difference.what) == (str(dollars.id), "sales")

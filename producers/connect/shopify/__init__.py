@@ -21,6 +21,7 @@ from producers.connect.shopify.orders import customer_of, read_order, read_refun
 from producers.connect.shopify.products import read_product
 
 __all__ = [
+    "SAYS_AS_CHARGED",
     "SIGNATURE",
     "customer_of",
     "hear",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 SIGNATURE: Final = "X-Shopify-Hmac-SHA256"
+SAYS_AS_CHARGED: Final = False
 TOPIC: Final = re.compile(r"(orders|refunds|products|customers)/\w+")
 OF_AN_ORDER: Final = ("orders/edited", "refunds/create")  # what they are of has a number of its own
 

@@ -42,6 +42,7 @@ from producers.connect.orders import (
 from producers.order_file.records import order_lines
 from producers.order_file.rows import Line, spread
 from producers.shop.identifiers import digest_of, envelope
+from producers.withdrawn import whose
 
 GID: Final = re.compile(r"gid://shopify/\w+/(\d{1,19})")
 NO_SALE: Final = frozenset(("GIFT_CARD", "TIP"))
@@ -102,7 +103,7 @@ def read_refund(body: bytes, order_id: str, head: Json, shop: Shop) -> Refund:
         record = {
             **envelope(shop.name, f"refund:{refund_id}", at_ms),
             "refund_id": f"{shop.name}-{refund_id}",
-            **head,
+            **whose(head),
             **_returned(returns_of(agreement)),
             "reason": "other",
         }

@@ -19,6 +19,7 @@ from producers.connect.woocommerce.orders import customer_of, read_order, read_r
 from producers.connect.woocommerce.products import read_product
 
 __all__ = [
+    "SAYS_AS_CHARGED",
     "SIGNATURE",
     "customer_of",
     "hear",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 SIGNATURE: Final = "X-WC-Webhook-Signature"
+SAYS_AS_CHARGED: Final = True
 PING: Final = re.compile(rb"webhook_id=\d+")
 
 

@@ -28,7 +28,8 @@ def said_of(body: bytes, day_of: DayOf = utc_day) -> Said:
 def _sold(order: Mapping[str, Any], day_of: DayOf) -> Sold:
     total, tax, shipping = (Decimal(order[name]) for name in ("total", "total_tax", "shipping_total"))
     paid_back = sum((abs(Decimal(refund["total"])) for refund in order.get("refunds", ())), NOTHING)
-    return Sold(day_of(_utc(order["date_created_gmt"])), total - tax - shipping, shipping, tax, paid_back)
+    placed = day_of(_utc(order["date_created_gmt"]))
+    return Sold(placed, total - tax - shipping, shipping, tax, paid_back, order["currency"])
 
 
 def _utc(text: str) -> datetime:

@@ -63,7 +63,7 @@ def ours_of(shop: WooCommerce) -> dict[str, Sold]:
 
 
 def theirs_of(shop: WooCommerce) -> ShopSide:
-    side = ShopSide(datetime(2000, 1, 1, tzinfo=UTC))
+    side = ShopSide(datetime(2000, 1, 1, tzinfo=UTC), "EUR")
     side.take(said_of(json.dumps(order_json(order)).encode()) for order in shop.orders.values())
     assert side.unread() == {}
     return side
@@ -102,7 +102,7 @@ def test_a_thousand_disagreements_are_all_found_and_each_is_led_to_its_order() -
 def test_an_order_that_the_api_says_too_little_of_is_named_and_hides_no_other() -> None:
     shop = shop_of(3)
     first, *others = (order_json(order) for order in shop.orders.values())
-    side = ShopSide(datetime(2000, 1, 1, tzinfo=UTC))
+    side = ShopSide(datetime(2000, 1, 1, tzinfo=UTC), "EUR")
     bodies = [json.dumps(each).encode() for each in ({**first, "total": "much"}, *others)]
     side.take(map(said_of, [*bodies, b"7"]))
     assert list(side.unread()) == [str(first["id"]), "?"]

@@ -137,7 +137,7 @@ def test_a_thousand_disagreements_are_repaired_but_those_that_the_log_can_not_ta
         }
 
     async def both() -> Agreement:
-        side = ShopSide(connection.since)
+        side = ShopSide(connection.since, "EUR")
         async with api_of(connection) as api:
             async for page in api.orders(by="date", after=connection.since):
                 side.take(map(said_of, page.bodies))
