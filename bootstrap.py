@@ -21,6 +21,7 @@ OLDEST, NEWEST = (3, 11), (3, 12)
 # Name: the folder it lives in, the files that lock it.
 ENVIRONMENTS = {
     "main": (".venv", ("main.txt",)),
+    "servers": (".venv", ("servers.txt",)),
     "dev": (".venv", ("dev.txt", "cdnow.txt", "axe.txt")),
     "flink": (".venv-flink", ("flink.txt",)),
     "spark": (".venv-spark", ("spark.txt",)),
@@ -30,8 +31,9 @@ ENVIRONMENTS = {
     "trino": (".venv-trino", ("trino.txt",)),
 }
 TOOLS = (".venv-tools", ("uv.txt",))
-# What else satisfies a wish for an environment: dev holds everything that main does, at the same versions.
-GOOD_ENOUGH = {"main": ("main", "dev")}
+# What else satisfies a wish for an environment: dev holds everything that main does, and main all that servers does, at
+# the same versions.
+GOOD_ENOUGH = {"main": ("main", "dev"), "servers": ("servers", "main", "dev")}
 # Metabase's own command line, a program of Node's. Its folder, what locks it, and the oldest Node that runs it.
 METABASE_CLI = ".metabase-cli"
 METABASE_CLI_LOCK = "requirements/metabase-cli"
@@ -42,6 +44,7 @@ LOCKS = {
     "uv.txt": ("--group", "tools"),
     "main.txt": ("pyproject.toml",),
     "dev.txt": ("pyproject.toml", "--group", "dev", "-c", "requirements/main.txt"),
+    "servers.txt": ("--group", "servers", "-c", "requirements/main.txt"),
     "flink.txt": ("--group", "flink"),
     "spark.txt": ("--group", "spark"),
     "tableau.txt": ("--group", "tableau"),

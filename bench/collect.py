@@ -150,7 +150,7 @@ def by_hand(port: int, kafka: str, registry: str) -> None:
 
 @contextmanager
 def serving(way: str, settings: Settings, folder: Path, core: int | None) -> Iterator[subprocess.Popen[bytes]]:
-    where = ["--kafka", settings.kafka, "--registry", settings.registry_url]
+    where = ["--kafka", str(settings.kafka), "--registry", settings.registry_url]
     port = str(settings.collect_port)
     command = {
         "collector": ["-m", "producers.main", "collect", "--collect-port", port, "--state", str(folder), *where],

@@ -144,7 +144,7 @@ def several(file: Path, times: int, folder: Path) -> Path:
 def compare(settings: Settings, folder: Path, repeats: int, times: int) -> None:
     """Both, turn by turn; prints each turn, the medians and their ratio."""
     file, orders = several(cdnow(), times, folder), ORDERS * times
-    where = ["--kafka", settings.kafka, "--registry", settings.registry_url]
+    where = ["--kafka", str(settings.kafka), "--registry", settings.registry_url]
     ours = [sys.executable, "-m", "producers.main", "orders", "--from-file", str(file), *where]
     ours += ["--mapping", str(Path(__file__).parents[1] / "producers" / "mappings" / "cdnow.toml"), "--currency", "USD"]
     ways = {"order file": ours, "by hand": [sys.executable, "-m", "bench.order_file", "--by-hand", str(file), *where]}

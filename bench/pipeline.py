@@ -86,7 +86,7 @@ def encoded(settings: Settings, count: int, start: datetime, seed: int) -> list[
 
 def publish(settings: Settings, events: list[Encoded]) -> None:
     """Publishes all. Blocks until they are acknowledged."""
-    producer = Producer({**PRODUCER_SETTINGS, "bootstrap.servers": settings.kafka})
+    producer = Producer({**PRODUCER_SETTINGS, **settings.kafka.librdkafka})
     for event in events:
         while True:
             try:
@@ -142,7 +142,7 @@ def _counted(connection: psycopg.Connection[tuple[int]]) -> int:
 
 def python_consumer(settings: Settings, topics: set[str], count: int) -> float:
     """Records a second that one Python process reads and decodes, from the beginning of the topics."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "bench", "enable.auto.commit": False})
+    consumer = Consumer({**settings.kafka.librdkafka, "group.id": "bench", "enable.auto.commit": False})
     partitions = consumer.list_topics(timeout=10).topics
     consumer.assign([TopicPartition(topic, number, 0) for topic in topics for number in partitions[topic].partitions])
     decoder, done = Decoder(Registry(settings.registry_url)), 0

@@ -36,6 +36,7 @@ from producers.shop.occurrences import ORDER_PLACED
 from producers.shop.simulation import Simulation
 from producers.shop.visits import Shop
 from schemas.catalogue import Event
+from schemas.kafka import Kafka
 from schemas.registry import Registry
 
 CODECS: Mapping[str, Mapping[str, Any]] = {
@@ -98,7 +99,7 @@ def orders(count: int) -> Records:
 
 
 def through_publisher(kafka: str, registry: str, event: Event, records: Records) -> Timed:
-    publisher = Publisher(kafka, Registry(registry), client_id="bench")
+    publisher = Publisher(Kafka(kafka), Registry(registry), client_id="bench")
     publisher.publish(event, records[0])  # connects and registers before the clock starts
     publisher.flush()
     publish = publisher.publish
@@ -121,7 +122,7 @@ def through_codec(
         sent = json.loads(statistics)["tx_bytes"]
 
     settings = {**CODECS[codec], "statistics.interval.ms": STATISTICS_MS, "stats_cb": count}
-    publisher = Publisher(kafka, Registry(registry), client_id="bench", settings=settings)
+    publisher = Publisher(Kafka(kafka), Registry(registry), client_id="bench", settings=settings)
     publisher.publish(event, records[0])  # connects and registers before the clock starts
     publisher.flush()
     tell(publisher)

@@ -76,7 +76,7 @@ def deliveries_of(shop: WooCommerce | Shopify, number: int) -> list[Delivery]:
 def receiving(settings: Settings, folder: Path, shop: str, core: int | None) -> Iterator[subprocess.Popen[bytes]]:
     """The process that follows shops, from when the shop's history is read."""
     command = ["-m", "producers.main", "connections", "--hooks-port", str(settings.hooks_port), "--state", str(folder)]
-    command += ["--kafka", settings.kafka, "--registry", settings.registry_url]
+    command += ["--kafka", str(settings.kafka), "--registry", settings.registry_url]
     log = folder / "connections.log"
     with log.open("wb") as out:
         process = subprocess.Popen([sys.executable, *command], stdout=out, stderr=out)

@@ -9,16 +9,22 @@ VIEWER = Path(__file__).parent / "viewer.py"
 
 
 def command(
-    *, port: int, dsn: str, currency: str = "EUR", dashboard: Path | None = None, python: str = sys.executable
+    *,
+    port: int,
+    dsn: str,
+    currency: str = "EUR",
+    dashboard: Path | None = None,
+    listen: str = "127.0.0.1",
+    python: str = sys.executable,
 ) -> list[str]:
     """Arguments of the page's process, which shows money in ``currency``. Run it in the project's folder; healthy when
     GET /_stcore/health returns ok.
 
-    The page listens on loopback only, makes no requests to the internet and reports nothing.
+    The page listens on loopback unless told otherwise, makes no requests to the internet and reports nothing.
     """
     flags = {
         "server.port": port,
-        "server.address": "127.0.0.1",
+        "server.address": listen,
         "server.headless": "true",
         "server.fileWatcherType": "none",
         "server.runOnSave": "false",

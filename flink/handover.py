@@ -262,7 +262,7 @@ def _places(aggregate: Aggregate) -> list[TopicPartition]:
 
 def _committed(deployment: Deployment, group: str, aggregate: Aggregate) -> Offsets:
     """Offsets that the group committed, of the aggregate's partitions that it did any for. Raises BrokerUnavailable."""
-    admin = AdminClient({"bootstrap.servers": deployment.kafka, "log_level": 0})
+    admin = AdminClient({**deployment.kafka.librdkafka, "log_level": 0})
     asked = ConsumerGroupTopicPartitions(group, _places(aggregate))
     try:
         answer = admin.list_consumer_group_offsets([asked], request_timeout=KAFKA_SECONDS)[group].result()
@@ -275,7 +275,7 @@ def _committed(deployment: Deployment, group: str, aggregate: Aggregate) -> Offs
 
 def _forget_group(deployment: Deployment, group: str) -> None:
     """An earlier try of this version may have left how far it was."""
-    admin = AdminClient({"bootstrap.servers": deployment.kafka, "log_level": 0})
+    admin = AdminClient({**deployment.kafka.librdkafka, "log_level": 0})
     try:
         admin.delete_consumer_groups([group], request_timeout=KAFKA_SECONDS)[group].result()
     except KafkaException as error:
@@ -299,7 +299,7 @@ def _refuse_lost_log(deployment: Deployment, job: LiveJob) -> None:
 
 def _first_published_at(deployment: Deployment, place: TopicPartition) -> datetime | None:
     """When the first record that is left was published; None when none was removed, or none is left."""
-    settings = {"bootstrap.servers": deployment.kafka, "group.id": f"{JOB_NAME}-beginnings", "log_level": 0}
+    settings = {**deployment.kafka.librdkafka, "group.id": f"{JOB_NAME}-beginnings", "log_level": 0}
     consumer = Consumer({**settings, "enable.auto.commit": False})
     try:
         low, high = consumer.get_watermark_offsets(place, timeout=KAFKA_SECONDS)

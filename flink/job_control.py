@@ -23,6 +23,7 @@ from flink.live_job import JOB_NAME, LiveJob, keep, kept, kept_jobs, main_job, s
 from flink.rest import ENDED, FlinkRest, JobFailed
 from schemas.catalogue import events
 from schemas.errors import BrokerUnavailable, InsightsError
+from schemas.kafka import Kafka
 from schemas.plural import counted
 from warehouse.deployment import Deployment
 from warehouse.postgres import connected
@@ -194,9 +195,9 @@ def one_at_a_time(deployment: Deployment) -> Iterator[None]:
         yield
 
 
-def log_beginnings(bootstrap: str) -> dict[str, int]:
+def log_beginnings(kafka: Kafka) -> dict[str, int]:
     """By topic, how many records its partitions no longer hold. Raises BrokerUnavailable."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"{JOB_NAME}-beginnings", "log_level": 0})
+    consumer = Consumer({**kafka.librdkafka, "group.id": f"{JOB_NAME}-beginnings", "log_level": 0})
     try:
         return {
             e.topic: sum(
@@ -206,7 +207,7 @@ def log_beginnings(bootstrap: str) -> dict[str, int]:
             for e in events()
         }
     except KafkaException as error:
-        raise BrokerUnavailable(f"Kafka at {bootstrap} did not return where its topics begin: {error}") from error
+        raise BrokerUnavailable(f"Kafka at {kafka} did not return where its topics begin: {error}") from error
     finally:
         consumer.close()
 

@@ -102,6 +102,10 @@ class FlinkRest:
         """Resource ids of the TaskManagers that are registered: one that died is, until its heartbeat is missed."""
         return frozenset(str(known["id"]) for known in self._call("GET", "/taskmanagers")["taskmanagers"])
 
+    def configuration(self) -> dict[str, str]:
+        """The JobManager's own configuration. Raises FlinkUnavailable, and JobFailed where it is not to be told."""
+        return {str(entry["key"]): str(entry["value"]) for entry in self._call("GET", "/jobmanager/config")}
+
     def jobs(self) -> list[tuple[str, str, str]]:
         """(job id, name, state) of every job that the JobManager knows, newest first."""
         found = sorted(self._call("GET", "/jobs/overview")["jobs"], key=lambda j: -int(j["start-time"]))

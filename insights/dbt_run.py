@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, unquote
 
 import psycopg
 
 from aggregates.zones import Zone
 from insights.dbt_results import Built, DbtFailed, read_results
-from insights.settings import HOST, PROJECT, Settings
+from insights.settings import PROJECT, Settings
 from insights.shops_clock import clock_of
 from processes import EXIT_WITH_PARENT
 from schemas.errors import InsightsError, Misconfigured, Retryable
@@ -161,15 +162,19 @@ def project_environment(target: str, *, compiled: Path, logs: Path, zone: Zone |
 
 def environment(settings: Settings) -> dict[str, str]:
     """The environment of dbt for building this stack's marts."""
+    at = settings.postgres
     return {
         **project_environment(
             "dev", compiled=settings.dbt_dir / "target", logs=settings.logs_dir, zone=clock_of(settings.home).zone
         ),
         "INSIGHTS_DBT_SEVERITY": "warn",  # models after a failed test are still built
         "PGOPTIONS": SESSION,
-        "INSIGHTS_POSTGRES_HOST": HOST,
-        "INSIGHTS_POSTGRES_PORT": str(settings.postgres_port),
-        "INSIGHTS_POSTGRES_PASSWORD": settings.postgres_password,
+        "INSIGHTS_POSTGRES_HOST": at.hostname or "",
+        "INSIGHTS_POSTGRES_PORT": str(at.port or 5432),
+        "INSIGHTS_POSTGRES_USER": unquote(at.username or ""),
+        "INSIGHTS_POSTGRES_PASSWORD": unquote(at.password or ""),
+        "INSIGHTS_POSTGRES_DATABASE": at.path[1:],
+        **{f"PG{name.upper()}": value for name, value in parse_qsl(at.query)},  # as libpq calls them: PGSSLMODE
     }
 
 
@@ -245,12 +250,13 @@ def _alone(settings: Settings) -> Iterator[Connection]:
 
 def _require_postgres(connection: Connection, settings: Settings) -> None:
     """Raises Retryable when Postgres went away since: dbt may have ended in the middle of a sentence."""
+    at = settings.postgres
     try:
         connection.execute("select 1")
     except psycopg.OperationalError as error:
         raise Retryable(
-            f"Postgres at {HOST}:{settings.postgres_port} went down during the build: nothing was built, and"
-            " the next build covers everything"
+            f"Postgres at {at.hostname}:{at.port or 5432} went down during the build: nothing was built, and the next"
+            " build covers everything"
         ) from error
 
 

@@ -19,6 +19,7 @@ import psutil
 from insights import jars
 from insights.settings import PROJECT, Settings
 from insights.stack import PartState, part_states
+from insights.stack.elsewhere import Server, ServerAway, servers_elsewhere
 from insights.wiring import FLINK_ENVIRONMENT
 from schemas.errors import Misconfigured
 
@@ -44,7 +45,15 @@ class NotFit(Misconfigured):
 
 
 def check(settings: Settings) -> list[Finding]:
-    """Look at everything. Blocks a second at most, or as long as a registry takes when something must be downloaded."""
+    """Look at the machine, and at the servers that run elsewhere.
+
+    Blocks a second at most, or as long as a server that does not answer takes, or a registry of what is missing.
+    """
+    return [*check_machine(settings), *(check_elsewhere(server) for server in servers_elsewhere(settings))]
+
+
+def check_machine(settings: Settings) -> list[Finding]:
+    """The same without the servers that run elsewhere."""
     parts = part_states(settings)
     return [
         check_python(sys.version_info[:2]),
@@ -59,8 +68,8 @@ def check(settings: Settings) -> list[Finding]:
 
 
 def require_fit(settings: Settings) -> list[Finding]:
-    """Check, and raise NotFit with every error's text; returns the findings otherwise."""
-    findings = check(settings)
+    """Check the machine, and raise NotFit with every error's text; returns the findings otherwise."""
+    findings = check_machine(settings)
     errors = [f"{finding.what}. {finding.advice}." for finding in findings if finding.level == "error"]
     if errors:
         raise NotFit(" ".join(errors))
@@ -161,9 +170,9 @@ def check_ports(settings: Settings, parts: list[PartState]) -> Iterator[Finding]
     ours = _families([part.pid for part in parts if part.pid])
     listeners = _listeners()
     seen: dict[int, str] = {}
-    spoken_for = set(settings.ports().values())
+    spoken_for = set(settings.own_ports().values())
     fine = []
-    for name, port in settings.ports().items():
+    for name, port in settings.own_ports().items():
         if port in seen:
             yield _port_finding(name, f"port {port} is set for {name} and for {seen[port]}", spoken_for)
         elif port_is_taken(port) and listeners.get(port, 0) not in ours:
@@ -173,6 +182,14 @@ def check_ports(settings: Settings, parts: list[PartState]) -> Iterator[Finding]
         seen[port] = name
     if fine:
         yield Finding(level="ok", what=f"ports {', '.join(map(str, fine))} are free or used by this stack")
+
+
+def check_elsewhere(server: Server) -> Finding:
+    """Whether a server that runs elsewhere answers, and as who is configured."""
+    try:
+        return Finding(level="ok", what=f"{server.name}: {server.ask()}")
+    except ServerAway as away:
+        return Finding(level="error", what=str(away), advice="Correct the setting, or start the server")
 
 
 def port_is_taken(port: int) -> bool:
@@ -224,7 +241,7 @@ def _who(pid: int | None) -> str:
 
 def check_downloads(settings: Settings) -> Iterator[Finding]:
     """Only when something must still be downloaded: what, and whether its registry answers the client that will ask."""
-    jars_missing = jars.missing(settings.jars)
+    jars_missing = jars.missing(settings.jars, jars.of_stack(settings))
     if jars_missing:
         megabytes = sum(jar.bytes for jar in jars_missing) / 1e6
         yield Finding(level="ok", what=f"{len(jars_missing)} jars ({megabytes:.0f} MB) will be downloaded")

@@ -17,12 +17,20 @@ from functools import cache
 from pathlib import Path
 
 from insights import java
+from insights.settings import Settings
 from schemas.errors import InsightsError, Misconfigured
 
 LOCK = Path(__file__).parent / "jars.toml"
 PARALLEL_DOWNLOADS = 4
 STACK = ("kafka", "registry", "flink", "compiler", "spark")
 """Parts of the lock that a stack on this machine runs with."""
+
+
+def of_stack(settings: Settings) -> tuple[str, ...]:
+    """The parts that it runs with: a Kafka and a registry that run elsewhere need no jars here."""
+    elsewhere = {name for name in ("kafka", "registry") if getattr(settings, f"external_{name}")}
+    return tuple(part for part in STACK if part not in elsewhere)
+
 
 Report = Callable[[int, int], None]
 """Called with the bytes downloaded so far and the total, from several threads."""
@@ -182,7 +190,9 @@ def unpacked_registry(folder: Path) -> Path:
 
     def unpack(target: Path) -> None:
         with tarfile.open(archive) as tar:
-            tar.extractall(target, filter="data")
+            # Debian 12's Python 3.11.2 has no filters yet. The archive is the one that the lock names.
+            tar.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+            tar.extractall(target)  # noqa: S202
 
     return unpacked(folder / archive.name.removesuffix(".tar.gz"), unpack)
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.catalogue import avro_events
 from schemas.currency import problem_as_shops
 from schemas.errors import Misconfigured
+from schemas.kafka import Kafka
 
 PROJECT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
+# Where Docker, Compose and Kubernetes put a secret: a file named after the variable, in lower case.
+SECRETS = Path("/run/secrets")
+# What libpq and Java's driver both read in an address.
+POSTGRES_OPTIONS = {"sslmode", "sslrootcert"}
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -31,6 +36,15 @@ def _is_kept_here(currency: str) -> str:
     return currency
 
 
+def _is_of_postgres(url: str | None) -> str | None:
+    at = urlsplit(url or "postgresql://user:password@host/database")
+    if not (at.scheme in ("postgresql", "postgres") and at.hostname and at.username and at.password and at.path[1:]):
+        raise ValueError("should be postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+    if strange := {name for name, _ in parse_qsl(at.query)} - POSTGRES_OPTIONS:
+        raise ValueError(f"takes the parameters sslmode and sslrootcert, and not {', '.join(sorted(strange))}")
+    return url
+
+
 Currency = Annotated[str, AfterValidator(_is_kept_here)]
 Parallelism = Annotated[int, Field(ge=1), AfterValidator(_has_partitions)]
 # Its value is shown nowhere. Not pydantic's SecretStr: the settings are handed to the supervisor as JSON.
@@ -44,11 +58,37 @@ class Settings(BaseSettings):
     The default ports keep clear of a Kafka, Postgres, Flink or registry that is already there on its usual port.
     """
 
-    model_config = SettingsConfigDict(env_prefix="INSIGHTS_", env_file=PROJECT / ".env", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="INSIGHTS_",
+        env_file=PROJECT / ".env",
+        secrets_dir=SECRETS if SECRETS.is_dir() else None,
+        extra="forbid",
+        frozen=True,
+    )
 
     home: Folder = Field(PROJECT / ".insights", description="folder for all of the stack's data")
     jars: Folder = Field(PROJECT / ".jars", description="folder for the downloaded jars; stacks can share it")
     maven_repository: str | None = Field(None, description="address of a Maven mirror; default is Maven Central")
+
+    external_kafka: str | None = Field(
+        None, pattern=r"^[^\s/:,]+:\d+(,[^\s/:,]+:\d+)*$", description="a Kafka that runs elsewhere: host:port,…"
+    )
+    external_kafka_user: str | None = Field(
+        None, min_length=1, description="who asks it, by SASL_SSL and SCRAM-SHA-512"
+    )
+    external_kafka_password: Secret = Field(None, min_length=1)
+    external_kafka_ca_file: Path | None = Field(None, description="PEM file of who signed the brokers' certificates")
+    external_registry: Secret = Field(
+        None, pattern=r"^https?://\S+[^\s/]$", description="a registry's Confluent API: https://user:password@host/path"
+    )
+    external_postgres: Annotated[Secret, AfterValidator(_is_of_postgres)] = Field(
+        None, description="a Postgres that runs elsewhere: postgresql://user:password@host:port/insights?sslmode=…"
+    )
+    external_flink: str | None = Field(
+        None, pattern=r"^http://[^\s/:]+:\d+$", description="a Flink session cluster's REST interface: http://host:port"
+    )
+    listen: str = Field(HOST, description="address that servers, page, hooks and collector listen on")
+    advertise: str = Field(HOST, description="host name or address by which other machines reach servers started here")
 
     kafka_port: Port = 19092
     kafka_controller_port: Port = 19093
@@ -133,23 +173,48 @@ class Settings(BaseSettings):
     )
     glue_region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="AWS region of the bucket and of Glue")
 
+    @model_validator(mode="after")
+    def _names_all_of_kafka(self) -> Settings:
+        if self.external_kafka_user and not (self.external_kafka and self.external_kafka_password):
+            raise ValueError(
+                "INSIGHTS_EXTERNAL_KAFKA_USER is set: INSIGHTS_EXTERNAL_KAFKA and INSIGHTS_EXTERNAL_KAFKA_PASSWORD must"
+                " be, too"
+            )
+        if self.external_kafka_ca_file and not self.external_kafka_user:
+            raise ValueError("INSIGHTS_EXTERNAL_KAFKA_CA_FILE is set: INSIGHTS_EXTERNAL_KAFKA_USER must be, too")
+        return self
+
     @property
-    def kafka(self) -> str:
-        """Bootstrap address."""
-        return f"{HOST}:{self.kafka_port}"
+    def kafka(self) -> Kafka:
+        """How the log is reached."""
+        return Kafka(
+            self.external_kafka or f"{HOST}:{self.kafka_port}",
+            self.external_kafka_user,
+            self.external_kafka_password or "",
+            self.external_kafka_ca_file,
+        )
 
     @property
     def registry_url(self) -> str:
-        return f"http://{HOST}:{self.registry_port}/apis/ccompat/v7"
+        """Of its Confluent API; with user and password where it asks for them."""
+        return self.external_registry or f"http://{HOST}:{self.registry_port}/apis/ccompat/v7"
+
+    @property
+    def postgres(self) -> SplitResult:
+        """The parts of ``postgres_dsn``, of which user and password are quoted."""
+        return urlsplit(self.postgres_dsn)
 
     @property
     def postgres_dsn(self) -> str:
         """As the owner, who may do everything."""
+        if self.external_postgres:
+            return self.external_postgres
         return f"postgresql://insights:{quote(self.postgres_password, safe='')}@{HOST}:{self.postgres_port}/insights"
 
     @property
     def flink_url(self) -> str:
-        return f"http://{HOST}:{self.flink_port}"
+        """Of its REST interface."""
+        return self.external_flink or f"http://{HOST}:{self.flink_port}"
 
     @property
     def page_url(self) -> str:
@@ -196,6 +261,11 @@ class Settings(BaseSettings):
         return self.home / "dbt"
 
     @property
+    def snapshots_dir(self) -> Path:
+        """Flink's checkpoints and savepoints. A Flink that runs elsewhere has it under the same path."""
+        return self.home / "flink" / "snapshots"
+
+    @property
     def flink_lib_dir(self) -> Path:
         """Links to every jar of Flink's class path."""
         return self.conf_dir / "flink-lib"
@@ -203,6 +273,12 @@ class Settings(BaseSettings):
     def ports(self) -> dict[str, int]:
         """Setting name to port: ``{"kafka_port": 19092}``."""
         return {name: getattr(self, name) for name in type(self).model_fields if name.endswith("_port")}
+
+    def own_ports(self) -> dict[str, int]:
+        """The same, without those of servers that run elsewhere."""
+        servers = ("kafka", "registry", "postgres", "flink")
+        elsewhere = tuple(f"{name}_" for name in servers if getattr(self, f"external_{name}"))
+        return {name: port for name, port in self.ports().items() if not name.startswith(elsewhere)}
 
     @classmethod
     def variable(cls, field: str) -> str:
@@ -213,6 +289,8 @@ class Settings(BaseSettings):
 def _explain(problem: dict[str, Any]) -> str:
     """``INSIGHTS_KAFKA_PORT=x: …``. A secret's value is left out, and that of a name that may be one misspelt."""
     name = "_".join(str(step) for step in problem["loc"])
+    if not name:  # of several settings, which its text names
+        return str(problem["msg"]).removeprefix("Value error, ")
     field = Settings.model_fields.get(name)
     is_told = field is not None and not (
         isinstance(field.json_schema_extra, dict) and "secret" in field.json_schema_extra

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import psycopg
 from confluent_kafka import KafkaException
@@ -145,9 +146,10 @@ class Observer:
     def look(self, now: datetime) -> Observed:
         """One look. Never raises because a part is away."""
         away: list[str] = []
+        at = self._settings.postgres
         # Postgres first: read the other way round, events counted in between would be more than were published.
         try:
-            recorded = self._try(away, f"Postgres at 127.0.0.1:{self._settings.postgres_port}", self._read_recorded)
+            recorded = self._try(away, f"Postgres at {at.hostname}:{at.port or 5432}", self._read_recorded)
         except _AnotherStack as other:
             parts = tuple(part_states(self._settings))
             return Observed(at=now, parts=parts, log=None, recorded=None, jobs=None, away=(str(other),))
@@ -183,15 +185,17 @@ class Observer:
 
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         """To the Postgres of this stack's home. Raises _AnotherStack when one of another home answers on its port."""
-        port = self._settings.postgres_port
-        _knock(port)
+        at = self._settings.postgres
+        _knock(at.hostname, at.port or 5432)
         connection = psycopg.connect(self._settings.postgres_dsn, autocommit=True, connect_timeout=POSTGRES_SECONDS)
+        if self._settings.external_postgres:
+            return connection
         folder = connection.execute("show data_directory").fetchone() or ("",)
         home = Path(folder[0]).parent.resolve()
         if home != self._settings.home.resolve():
             connection.close()
             raise _AnotherStack(
-                f"port {port} belongs to the Postgres of another stack, in {home}: its numbers are"
+                f"port {at.port} belongs to the Postgres of another stack, in {home}: its numbers are"
                 f" not shown here. This stack's home is {self._settings.home}; to see the other, set INSIGHTS_HOME"
             )
         return connection
@@ -203,15 +207,16 @@ class Observer:
         return last_build(self._postgres) if self._postgres else None
 
     def _read_log(self) -> Log:
-        _knock(self._settings.kafka_port)
+        _knock(*self._settings.kafka.first)
         if self._admin is None:
-            self._admin = AdminClient({"bootstrap.servers": self._settings.kafka, **QUIET})
+            self._admin = AdminClient({**self._settings.kafka.librdkafka, **QUIET})
         records = read_log(self._admin)
         letters = event("ops.dead_letter").topic
         return Log(records=records, dead=self._dead.count(records.get(letters, 0)))
 
     def _read_jobs(self) -> tuple[JobStatus, ...]:
-        _knock(self._settings.flink_port)
+        at = urlsplit(self._settings.flink_url)
+        _knock(at.hostname, at.port or 80)
         return tuple(job_control.jobs(deployment(self._settings)))
 
 
@@ -220,9 +225,9 @@ def _job(job: JobStatus) -> dict[str, Any]:
     return {**asdict(job), "failing": trouble and {**asdict(trouble), "since": _iso(trouble.since)}}
 
 
-def _knock(port: int) -> None:
+def _knock(host: str | None, port: int) -> None:
     """Raises ConnectionRefusedError at once where nothing listens: the clients would try again for seconds."""
-    socket.create_connection(("127.0.0.1", port), timeout=KAFKA_SECONDS).close()
+    socket.create_connection((host or "", port), timeout=KAFKA_SECONDS).close()
 
 
 def endpoints(settings: Settings) -> dict[str, Any]:
@@ -232,7 +237,7 @@ def endpoints(settings: Settings) -> dict[str, Any]:
     except Misconfigured:
         lake = None
     return {
-        "kafka": settings.kafka,
+        "kafka": str(settings.kafka),
         "registry": settings.registry_url,
         "postgres": settings.postgres_dsn,
         "flink": settings.flink_url,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from insights.java import java_home
 from insights.settings import PROJECT, Settings
@@ -36,14 +37,16 @@ def flink_home() -> Path:
 
 def deployment(settings: Settings) -> Deployment:
     """Raises Misconfigured when Flink's environment is not set up."""
+    at = settings.postgres
     return Deployment(
         kafka=settings.kafka,
         registry=settings.registry_url,
-        postgres_host="127.0.0.1",
-        postgres_port=settings.postgres_port,
-        postgres_database="insights",
-        postgres_user="insights",
-        postgres_password=settings.postgres_password,
+        postgres_host=at.hostname or "",
+        postgres_port=at.port or 5432,
+        postgres_database=at.path[1:],
+        postgres_user=unquote(at.username or ""),
+        postgres_password=unquote(at.password or ""),
+        postgres_options=at.query,
         lake_database="lake",
         lake_warehouse=(settings.home / "lake").as_uri(),
         flink_url=settings.flink_url,
@@ -52,7 +55,7 @@ def deployment(settings: Settings) -> Deployment:
         java_home=java_home(),
         conf_dir=settings.conf_dir / "flink",
         lib_dir=settings.flink_lib_dir,
-        snapshots_dir=settings.home / "flink" / "snapshots",
+        snapshots_dir=settings.snapshots_dir,
         jobs_dir=settings.home / "flink" / "jobs",
         work_dir=settings.home / "flink" / "client",
         currency=settings.currency,
@@ -106,6 +109,29 @@ def replay_context(settings: Settings) -> Context:
         code=_commit(),
         texts=tuple(PROJECT.glob("dashboards/*.yaml")) + tuple(PROJECT.glob("dbt/models/**/*.sql")),
     )
+
+
+def producer_servers(settings: Settings) -> list[str]:
+    """Options of `produce` that say how log and registry are reached. A password is among them, so they are for a call
+    in this process.
+    """
+    return [text for option, value in _servers(settings).items() for text in (f"--{option}", value)]
+
+
+def producer_environment(settings: Settings) -> dict[str, str]:
+    """The same for a process of its own, as variables: a command line can be read by all on the machine."""
+    named = {f"external_{option}".replace("-", "_"): value for option, value in _servers(settings).items()}
+    return {settings.variable(name): value for name, value in named.items()}
+
+
+def _servers(settings: Settings) -> dict[str, str]:
+    kafka = settings.kafka
+    found = {"kafka": kafka.bootstrap, "registry": settings.registry_url}
+    if kafka.user:
+        found |= {"kafka-user": kafka.user, "kafka-password": kafka.password}
+    if kafka.ca_file:
+        found["kafka-ca-file"] = str(kafka.ca_file)
+    return found
 
 
 def alert_config(settings: Settings) -> DaemonConfig:

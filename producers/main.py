@@ -17,6 +17,7 @@ from producers.sources import SOURCES, source
 from schemas.currency import problem_as_shops
 from schemas.duration import length_of_time
 from schemas.errors import InsightsError, Misconfigured, RowsRefused
+from schemas.kafka import Kafka
 
 
 def produce(name: str, options: Options) -> int:
@@ -55,13 +56,36 @@ def money(code: str) -> str:
 
 
 SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help="One of the sources above.")]
-Kafka = Annotated[str, typer.Option(metavar="ADDRESS", show_default="the stack's", help="Kafka.")]
+Brokers = Annotated[
+    str,
+    typer.Option(
+        "--kafka",
+        metavar="ADDRESS",
+        envvar="INSIGHTS_EXTERNAL_KAFKA",
+        show_envvar=False,
+        show_default="the stack's",
+        help="Kafka.",
+    ),
+]
+# Who asks Kafka: from the environment alone, for a command line can be read by all on the machine.
+KafkaUser = Annotated[str | None, typer.Option(hidden=True, envvar="INSIGHTS_EXTERNAL_KAFKA_USER")]
+KafkaPassword = Annotated[str, typer.Option(hidden=True, envvar="INSIGHTS_EXTERNAL_KAFKA_PASSWORD")]
+KafkaCaFile = Annotated[Path | None, typer.Option(hidden=True, envvar="INSIGHTS_EXTERNAL_KAFKA_CA_FILE")]
 RegistryUrl = Annotated[
-    str, typer.Option("--registry", metavar="URL", show_default="the stack's", help="The registry's Confluent API.")
+    str,
+    typer.Option(
+        "--registry",
+        metavar="URL",
+        envvar="INSIGHTS_EXTERNAL_REGISTRY",
+        show_envvar=False,
+        show_default="the stack's",
+        help="The registry's Confluent API.",
+    ),
 ]
 State = Annotated[
     Path, typer.Option(metavar="FOLDER", show_default="the stack's", help="Folder for cursors, keys and answer keys.")
 ]
+Listen = Annotated[str, typer.Option(metavar="ADDRESS", help="Address that hooks and collector receive on.")]
 Rate = Annotated[
     float | None,
     typer.Option(min=0.001, metavar="NUMBER", show_default="the source's", help="Average events per second."),
@@ -199,9 +223,13 @@ def _pattern(text: str | None) -> str | None:
 @app.command(help=HELP)
 def main(
     name: SourceName,
-    kafka: Kafka = DEFAULTS.bootstrap,
+    kafka: Brokers = DEFAULTS.kafka.bootstrap,
+    kafka_user: KafkaUser = None,
+    kafka_password: KafkaPassword = "",
+    kafka_ca_file: KafkaCaFile = None,
     registry: RegistryUrl = DEFAULTS.registry_url,
     state: State = DEFAULTS.state,
+    listen: Listen = DEFAULTS.listen,
     rate: Rate = None,
     max_events: MaxEvents = None,
     currency: ShopsCurrency = DEFAULTS.currency,
@@ -232,9 +260,10 @@ def main(
         _refuse_misplaced(name, given)
         mapping = ready_mapping(from_file, mapping, confirmed=yes or check)
         options = Options(
-            bootstrap=kafka,
+            kafka=Kafka(kafka, kafka_user, kafka_password, kafka_ca_file),
             registry_url=registry,
             state=state,
+            listen=listen,
             rate=rate,
             max_events=max_events,
             currency=money(currency),

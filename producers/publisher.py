@@ -15,6 +15,7 @@ from schemas import catalogue
 from schemas.catalogue import MOST_AHEAD, Event
 from schemas.codec import ERROR_HEADERS, SCHEMA_ID_HEADER, Encoder, Record
 from schemas.errors import BrokerUnavailable, ContractBroken, EventTooLarge, InsightsError
+from schemas.kafka import Kafka
 from schemas.plural import counted
 
 LONGEST_HEADER: Final = 8_192  # characters: a letter has to fit, whatever its message quotes
@@ -78,7 +79,7 @@ class Publisher:
 
     def __init__(
         self,
-        bootstrap: str,
+        kafka: Kafka,
         schema_ids: SchemaIds,
         *,
         client_id: str,
@@ -92,7 +93,7 @@ class Publisher:
 
         Does not block; the first publish does.
         """
-        self.bootstrap = bootstrap
+        self.kafka = kafka
         self.counts: dict[str, TopicCounts] = {}
         self._schema_ids = schema_ids
         self._currency = currency
@@ -105,7 +106,7 @@ class Publisher:
             {
                 **PRODUCER_SETTINGS,
                 **(settings or {}),
-                "bootstrap.servers": bootstrap,
+                **kafka.librdkafka,
                 "client.id": client_id,
                 "on_delivery": self._on_delivery,
                 "error_cb": self._on_error,
@@ -175,7 +176,7 @@ class Publisher:
         self._raise_failures()
         if left:
             raise BrokerUnavailable(
-                f"{counted(left, 'event was', 'events were')} not acknowledged by Kafka at {self.bootstrap} within"
+                f"{counted(left, 'event was', 'events were')} not acknowledged by Kafka at {self.kafka} within"
                 f" {deadline_seconds:g} s; check `insights status`"
             )
 
@@ -258,7 +259,7 @@ class Publisher:
 
     def _failure(self, cause: str) -> DeliveryFailed:
         return DeliveryFailed(
-            f"Kafka at {self.bootstrap} rejected events ({cause}); the source stops so that none is lost, and resumes"
+            f"Kafka at {self.kafka} rejected events ({cause}); the source stops so that none is lost, and resumes"
             " from its last acknowledged event when it is started again"
         )
 

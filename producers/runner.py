@@ -20,6 +20,7 @@ from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.codec import Record
 from schemas.errors import InsightsError, Misconfigured
+from schemas.kafka import Kafka
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +28,9 @@ class Options:
     """How to run a source: addresses, limits, and what the sources themselves ask for.
 
     Attributes:
-        bootstrap: Kafka's address.
+        kafka: how it is reached.
         registry_url: the schema registry's Confluent API.
+        listen: address that hooks and collector receive on.
         state: folder where sources keep their cursors, keys and answer keys; made when it is missing.
         rate: mean events a second, over all topics of the source; None leaves it to the source.
         max_events: stop after so many; None never stops.
@@ -47,8 +49,9 @@ class Options:
         collect_port: receive web events there, for the source that does nothing else.
     """
 
-    bootstrap: str = "127.0.0.1:19092"
+    kafka: Kafka = Kafka("127.0.0.1:19092")
     registry_url: str = "http://127.0.0.1:19081/apis/ccompat/v7"
+    listen: str = "127.0.0.1"
     state: Path = Path(".insights/producers")
     rate: float | None = None
     max_events: int | None = None
@@ -163,12 +166,12 @@ def run(
         stop.on_signals()
     options.state.mkdir(parents=True, exist_ok=True)
     publisher = Publisher(
-        options.bootstrap, schema_ids, client_id=f"insights-{source.name}", currency=options.currency, clock=clock
+        options.kafka, schema_ids, client_id=f"insights-{source.name}", currency=options.currency, clock=clock
     )
     publisher.open(catalogue.event(name) for name in source.events)
     _serve_metrics(publisher, source, options.metrics_port, log)
     this = Run(source=source, options=options, publisher=publisher, stop=stop, log=log, clock=clock)
-    log.info("started", topics=list(source.events), kafka=options.bootstrap, seed=options.seed, rate=options.rate)
+    log.info("started", topics=list(source.events), kafka=str(options.kafka), seed=options.seed, rate=options.rate)
     began = time.monotonic()
     source.run(this)
     publisher.flush(FLUSH_SECONDS)

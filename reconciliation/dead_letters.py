@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from schemas.catalogue import event
 from schemas.codec import ERROR_HEADERS
 from schemas.errors import BrokerUnavailable
+from schemas.kafka import Kafka
 from schemas.quoted import without_values
 
 TOPIC = event("ops.dead_letter").topic
@@ -59,12 +60,12 @@ class DeadLetter:
         return self.headers.get("url", "")
 
 
-def read(bootstrap: str, start: int, end: int) -> Iterator[DeadLetter]:
+def read(kafka: Kafka, start: int, end: int) -> Iterator[DeadLetter]:
     """Letters from offset ``start`` up to, not with, ``end``; those that retention took are passed over. Blocks.
 
     Raises KafkaException when nothing comes for a few seconds before the end.
     """
-    consumer = Consumer({"bootstrap.servers": bootstrap, **READING})
+    consumer = Consumer({**kafka.librdkafka, **READING})
     try:
         oldest, _ = consumer.get_watermark_offsets(TopicPartition(TOPIC, PARTITION), timeout=KAFKA_SECONDS)
         reached = max(start, oldest)
@@ -103,26 +104,24 @@ def _letter(message: Any) -> DeadLetter:
     )
 
 
-def every(bootstrap: str, topic: str | None = None) -> Iterator[DeadLetter]:
+def every(kafka: Kafka, topic: str | None = None) -> Iterator[DeadLetter]:
     """Every letter that is kept, or those that were meant for a topic, oldest first. Blocks; BrokerUnavailable."""
     try:
-        consumer = Consumer({"bootstrap.servers": bootstrap, **READING})
+        consumer = Consumer({**kafka.librdkafka, **READING})
         try:
             start, end = consumer.get_watermark_offsets(TopicPartition(TOPIC, PARTITION), timeout=KAFKA_SECONDS)
         finally:
             consumer.close()
-        for letter in read(bootstrap, start, end):
+        for letter in read(kafka, start, end):
             if topic is None or letter.topic in (topic, f"{topic}.v1"):
                 yield letter
     except KafkaException as error:
-        raise BrokerUnavailable(
-            f"the dead letters can't be read from Kafka at {bootstrap}: {error}; is it up?"
-        ) from error
+        raise BrokerUnavailable(f"the dead letters can't be read from Kafka at {kafka}: {error}; is it up?") from error
 
 
-def listed(bootstrap: str, topic: str | None = None) -> list[DeadLetter]:
+def listed(kafka: Kafka, topic: str | None = None) -> list[DeadLetter]:
     """The same as a list. Raises BrokerUnavailable."""
-    return list(every(bootstrap, topic))
+    return list(every(kafka, topic))
 
 
 def _number(text: str | None) -> int | None:
@@ -135,15 +134,15 @@ class DeadLetters:
     So their number stays whole after the topic's retention has taken the oldest.
     """
 
-    def __init__(self, bootstrap: str, memory: Path) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: Kafka, memory: Path) -> None:
+        self._kafka = kafka
         self._memory = memory
 
     def count(self, end: int) -> dict[str, int]:
         """By topic, up to the offset ``end``. May raise KafkaException."""
         offset, counts = self._remembered(end)
         if offset < end:
-            for letter in read(self._bootstrap, offset, end):
+            for letter in read(self._kafka, offset, end):
                 counts[letter.topic] = counts.get(letter.topic, 0) + 1
             self._remember(end, counts)
         return counts

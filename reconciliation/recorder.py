@@ -18,6 +18,7 @@ from reconciliation.dead_letters import PARTITION, DeadLetter
 from reconciliation.topic_counts import QUIET, Log, TopicCounts, count, read_log, read_recorded
 from schemas.catalogue import events
 from schemas.errors import BrokerUnavailable
+from schemas.kafka import Kafka
 from warehouse.deployment import Deployment
 from warehouse.postgres import Connection, connected
 
@@ -46,7 +47,7 @@ class ReconciliationRecorder:
     def step(self) -> None:
         """Raises Retryable when a server is away, and nothing is written."""
         if self._admin is None:
-            self._admin = AdminClient({"bootstrap.servers": self._deployment.kafka, **QUIET})
+            self._admin = AdminClient({**self._deployment.kafka.librdkafka, **QUIET})
         try:
             with connected(self._deployment) as connection:
                 record(connection, held(self._deployment))
@@ -66,7 +67,7 @@ class ReconciliationRecorder:
             _record(connection, e.topic, count(e.topic, log, recorded, avro=e.format == "avro"), at)
 
 
-def copy_dead_letters(connection: Connection, kafka: str, end: int) -> None:
+def copy_dead_letters(connection: Connection, kafka: Kafka, end: int) -> None:
     """Copies those up to the offset ``end`` that are not there, in the caller's transaction. May raise KafkaException.
 
     Letters of another log, which was there before this one, go.

@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas.catalogue import Event
 from schemas.errors import BrokerUnavailable
+from schemas.kafka import Kafka
 from spark.task import Slice
 
 SECONDS = 30
@@ -46,7 +47,7 @@ class Extent:
 class Log:
     """One Kafka cluster."""
 
-    def __init__(self, kafka: str) -> None:
+    def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
 
     def extents(self, event: Event) -> dict[int, Extent]:
@@ -92,7 +93,7 @@ class Log:
         consumer = Consumer(
             {
                 **QUIET,
-                "bootstrap.servers": self._kafka,
+                **self._kafka.librdkafka,
                 "group.id": "insights-replay-reads-without-a-group",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
@@ -140,7 +141,7 @@ class Log:
 
     @cached_property
     def _client(self) -> AdminClient:
-        return AdminClient({**QUIET, "bootstrap.servers": self._kafka})
+        return AdminClient({**QUIET, **self._kafka.librdkafka})
 
     @contextmanager
     def _admin(self) -> Iterator[AdminClient]:

@@ -176,6 +176,13 @@ def _behind(log: Log, plan: ReplayPlan, writers: Mapping[str, set[str]]) -> str:
     return "; ".join(found[:3])
 
 
+def _servers(context: Context) -> dict[str, Any]:
+    """Where an engine reads log and lake."""
+    kafka = context.deployment.kafka
+    lake = context.deployment.lake_properties
+    return {"kafka": kafka.bootstrap, "kafka_options": kafka.java_security, "lake": lake}
+
+
 def make_task(context: Context, record: Run, engine: ComputeEngine) -> Task:
     """The engine's task, with the files that it names. A run resumed with the same engine has the same."""
     folder = context.run_dir(record.run)
@@ -183,7 +190,7 @@ def make_task(context: Context, record: Run, engine: ComputeEngine) -> Task:
     if path.exists() and mark.exists() and mark.read_text() == record.plan_digest:
         begun = read_task(path.read_text())
         # Servers may have moved since.
-        return replace(begun, kafka=context.deployment.kafka, lake=context.deployment.lake_properties)
+        return replace(begun, **_servers(context))
     shutil.rmtree(folder, ignore_errors=True)
     plan = record.plan
     variants = (COUNTED, RESTATED) if plan.scope == "late" else (COUNTED,)
@@ -191,8 +198,7 @@ def make_task(context: Context, record: Run, engine: ComputeEngine) -> Task:
     excluded = _late_files(context, record, dead)
     task = Task(
         run=record.run,
-        kafka=context.deployment.kafka,
-        lake=context.deployment.lake_properties,
+        **_servers(context),
         inputs=tuple(_input(context, topic, t, excluded, dead) for topic, t in plan.topics.items()),
         variants=variants,
         computations=tuple(_computation(context, plan, a, engine) for a in plan.aggregates),

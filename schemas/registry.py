@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from schemas.catalogue import Event, avro_events
 from schemas.errors import IncompatibleSchema, PoisonEvent, RegistryUnavailable
@@ -21,12 +22,23 @@ LEVEL = "FULL_TRANSITIVE"
 NOT_FOUND = (40401, 40402, 40403)
 
 
+def without_user(url: str) -> str:
+    """The address without user and password, to be shown."""
+    at = urlsplit(url)
+    return urlunsplit(at._replace(netloc=at.netloc.rpartition("@")[2]))
+
+
 class Registry:
-    """One registry. Every call may block for a few seconds and raise RegistryUnavailable."""
+    """One registry, at ``https://user:password@host/path`` where it asks for them, which are shown nowhere.
+
+    Every call may block for a few seconds and raise RegistryUnavailable.
+    """
 
     def __init__(self, url: str) -> None:
-        self.url = url
-        self._client = SchemaRegistryClient({"url": url, "timeout": 10})
+        self.url = without_user(url)
+        user, _, _ = urlsplit(url).netloc.rpartition("@")
+        login = {"basic.auth.user.info": unquote(user)} if user else {}
+        self._client = SchemaRegistryClient({"url": self.url, "timeout": 10, **login})
         weakref.finalize(self, self._client.__exit__)  # its connections end with this object
         self._texts: dict[int, str] = {}
         self._unknown: set[int] = set()

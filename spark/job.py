@@ -454,7 +454,7 @@ def open_lake(spark, properties):
         uri = urlsplit(properties["uri"])
         options |= {
             ".catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
-            ".uri": f"jdbc:postgresql://{uri.hostname}:{uri.port or 5432}{uri.path}",
+            ".uri": f"jdbc:postgresql://{uri.hostname}:{uri.port or 5432}{uri.path}{uri.query and f'?{uri.query}'}",
             ".jdbc.user": unquote(uri.username or ""),
             ".jdbc.password": unquote(uri.password or ""),
             ".jdbc.schema-version": "V1",

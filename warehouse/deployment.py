@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from schemas.kafka import Kafka
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """Addresses, folders and figures of one deployment of the live job. ``currency`` is the shop's, by ISO 4217."""
+    """Addresses, folders and figures of one deployment of the live job. ``currency`` is the shop's, by ISO 4217.
 
-    kafka: str
+    ``postgres_options`` are parameters of an address that libpq and Java's driver both know: ``sslmode=verify-full``.
+    """
+
+    kafka: Kafka
     registry: str
     postgres_host: str
     postgres_port: int
@@ -36,6 +41,7 @@ class Deployment:
     idle_timeout_seconds: int = 60
     checkpoint_interval_seconds: int = 10
     flush_interval_ms: int = 100
+    postgres_options: str = ""
     parallelism: int = 1
 
     @property
@@ -50,6 +56,7 @@ class Deployment:
         return (
             f"postgresql://{quote(self.postgres_user, safe='')}:{quote(self.postgres_password, safe='')}"
             f"@{self.postgres_host}:{self.postgres_port}/{database}"
+            f"{'?' if self.postgres_options else ''}{self.postgres_options}"
         )
 
     @property
@@ -63,6 +70,7 @@ class Deployment:
     def _jdbc(self, database: str) -> str:
         """No call waits forever: a task that can't be cancelled for three minutes ends the TaskManager's process."""
         options = "connectTimeout=10&loginTimeout=15&socketTimeout=60&cancelSignalTimeout=10&tcpKeepAlive=true"
+        options += f"&{self.postgres_options}" if self.postgres_options else ""
         return f"jdbc:postgresql://{self.postgres_host}:{self.postgres_port}/{database}?{options}"
 
     @property

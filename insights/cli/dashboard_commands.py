@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from insights.cli import runtime
-from insights.settings import HOST, PROJECT, Settings, load_settings
+from insights.settings import PROJECT, Settings, load_settings
 from schemas.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -148,8 +148,9 @@ def _account(settings: Settings) -> Account:
 def _database(settings: Settings) -> Database:
     from dashboards.metabase.provision import Database
 
-    host, _, port = (settings.metabase_postgres or f"{HOST}:{settings.postgres_port}").rpartition(":")
-    return Database(host=host, port=int(port), dbname="insights", password=str(settings.metabase_reader_password))
+    at = settings.postgres
+    host, _, port = (settings.metabase_postgres or f"{at.hostname}:{at.port or 5432}").rpartition(":")
+    return Database(host=host, port=int(port), dbname=at.path[1:], password=str(settings.metabase_reader_password))
 
 
 def _provide_reader(settings: Settings) -> None:

@@ -26,6 +26,7 @@ from insights.cli import (
     replay_commands,
     runtime,
     schema_commands,
+    serve_command,
     time_zone_command,
 )
 from insights.cli import dashboard_commands as dashboard_commands
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.add_typer(connect_commands.app, name="connect")
 app.add_typer(collect_commands.app, name="collect")
 app.command("agree")(agree_command.agree)
+app.command("serve")(serve_command.serve)
 app.command("time-zone")(time_zone_command.time_zone)
 app.add_typer(schema_commands.app, name="schemas")
 app.add_typer(flink_commands.app, name="flink")
@@ -92,6 +94,7 @@ NoProducers = Annotated[
     bool,
     typer.Option("--no-producers", metavar="", help="Start only the servers and the live job, without shop and page."),
 ]
+Foreground = Annotated[bool, typer.Option("--foreground", metavar="", help="Stay, and stop all at Ctrl-C or SIGTERM.")]
 Force = Annotated[bool, typer.Option("--force", metavar="", help="Remove without asking.")]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, in a stable format.")]
 Watch = Annotated[bool, typer.Option("--watch", metavar="", help="Refresh every second, until Ctrl-C.")]
@@ -125,6 +128,7 @@ def up(
     rate: Rate = None,
     seed: Seed = None,
     no_producers: NoProducers = False,
+    foreground: Foreground = False,
 ) -> None:
     """Start everything and wait until the history is counted and on the dashboards. Leaves running parts alone.
 
@@ -151,7 +155,9 @@ def up(
         runtime.show(status_views.findings_table(warnings)) if warnings else None
         began = time.monotonic()
         with progress.steps(runtime.out) as report:
-            stack.up(settings, plan, report)
+            (stack.stay if foreground else stack.up)(settings, plan, report)
+        if foreground:
+            return
         runtime.say("")
         runtime.say(f"Everything is up after {time.monotonic() - began:.0f} s.", style="bold green")
     runtime.say("")
@@ -371,12 +377,20 @@ def produce(ctx: typer.Context) -> Any:
     Example: insights produce orders --rate 50 --max-events 1000
     """
     from insights.shop_currency import check_currency
+    from insights.wiring import producer_servers
     from producers.main import app as producers_app
 
     settings = load_settings()
     check_currency(settings)
-    where = ["--kafka", settings.kafka, "--registry", settings.registry_url, "--state", str(settings.producers_dir)]
-    where += ["--currency", settings.currency]
+    where = [
+        *producer_servers(settings),
+        "--state",
+        str(settings.producers_dir),
+        "--listen",
+        settings.listen,
+        "--currency",
+        settings.currency,
+    ]
     producers_app(args=[*where, *ctx.args], prog_name="insights produce", standalone_mode=True)
 
 

@@ -20,6 +20,7 @@ from reconciliation import dead_letters
 from reconciliation.dead_letters import DeadLetter
 from schemas.binary import EPOCH, MILLISECOND
 from schemas.errors import InsightsError
+from schemas.kafka import Kafka
 from warehouse import postgres
 
 PERSON_FIELDS: Final = ("customer_id", "user_id")
@@ -105,12 +106,12 @@ def rows_of(dsn: str, customers: Collection[str]) -> tuple[dict[str, int], set[s
 
 
 def letters_of(
-    bootstrap: str, keys: PersonKeys, customers: Collection[str], texts: Collection[str]
+    kafka: Kafka, keys: PersonKeys, customers: Collection[str], texts: Collection[str]
 ) -> Iterator[tuple[str, tuple[DeadLetter, Letter]]]:
     """The letters on the log that are known to be theirs, or in which one of the texts stands, in any case."""
     theirs = keys.letters_of(customers)
     wanted = [form for text in texts for form in written(text)]
-    for each in dead_letters.every(bootstrap):
+    for each in dead_letters.every(kafka):
         letter = opened(keys, each.headers.get(SEALED, ""), each.value) if SEALED in each.headers else None
         if letter is None:
             continue

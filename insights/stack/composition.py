@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
@@ -26,12 +27,13 @@ from insights.stack.part import SYSTEM_PATH, Part, Recurring, Task, http_ok
 from insights.stack.past import AfterPast, Past
 from insights.stack.recurring_jobs import INSIGHTS, Command, RecurringJobsRecorder
 from insights.stack.servers import servers
-from insights.wiring import alert_config, deployment
+from insights.wiring import alert_config, deployment, producer_environment
 from producers.runner import Source
 from producers.sources import SOURCES
 from reconciliation.recorder import ReconciliationRecorder
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable, RowsRefused
+from schemas.kafka import Kafka
 from schemas.plural import counted
 from warehouse.deployment import Deployment
 
@@ -215,8 +217,10 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
     found: list[Part] = [
         Part(
             name="page",
-            command=launch.command(port=settings.page_port, dsn=settings.postgres_dsn, currency=settings.currency),
-            environment=python,
+            command=launch.command(
+                port=settings.page_port, dsn=_named(settings), currency=settings.currency, listen=settings.listen
+            ),
+            environment={**python, "PGPASSWORD": unquote(settings.postgres.password or "")},
             healthy=partial(http_ok, f"{settings.page_url}/_stcore/health"),
             endpoint=settings.page_url,
             after=("tables",),
@@ -281,11 +285,11 @@ def _producer(
     return Part(
         name=name or source,
         command=[
-            *(sys.executable, "-m", "producers.main", source, "--kafka", settings.kafka),
-            *("--registry", settings.registry_url, "--state", str(settings.producers_dir)),
+            *(sys.executable, "-m", "producers.main", source, "--state", str(settings.producers_dir)),
+            *("--listen", settings.listen),
             *("--currency", settings.currency, "--metrics-port", str(port), *arguments),
         ],
-        environment=_python_environment(),
+        environment={**_python_environment(), **producer_environment(settings)},
         healthy=partial(http_ok, f"http://127.0.0.1:{port}/metrics"),
         endpoint=f"http://127.0.0.1:{port}/metrics",
         after=after,
@@ -310,6 +314,12 @@ def _connections(settings: Settings) -> Part:
     return replace(part, healthy=partial(http_ok, health), endpoint=health)
 
 
+def _named(settings: Settings) -> str:
+    """The address without the password, for a command line that all on this machine may read."""
+    at = settings.postgres
+    return at._replace(netloc=f"{at.username}@{at.netloc.rpartition('@')[2]}").geturl()
+
+
 def _python_environment() -> dict[str, str]:
     return {"PATH": SYSTEM_PATH, "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
@@ -330,22 +340,22 @@ def _create_tables(settings: Settings) -> str:
     return "Postgres and lake tables are ready"
 
 
-def create_topics(bootstrap: str) -> str:
+def create_topics(kafka: Kafka) -> str:
     """Creates each contract's topic, and brings partitions and settings of those that exist up to their contracts.
 
     Raises BrokerUnavailable when Kafka does not answer.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    admin = AdminClient({**kafka.librdkafka, "log_level": 0})
     try:
         there = admin.list_topics(timeout=10).topics
-        new = [NewTopic(e.topic, e.partitions, 1, config=e.topic_config) for e in events() if e.topic not in there]
+        new = [NewTopic(e.topic, e.partitions, config=e.topic_config) for e in events() if e.topic not in there]
         for future in admin.create_topics(new).values() if new else ():
             future.result()
         for e in events():
             if e.topic in there:
                 _bring_up_to_contract(admin, e, len(there[e.topic].partitions))
     except KafkaException as error:
-        raise BrokerUnavailable(f"Kafka at {bootstrap} could not set up the topics: {error}") from error
+        raise BrokerUnavailable(f"Kafka at {kafka} could not set up the topics: {error}") from error
     return f"{len(new)} created, {len(events()) - len(new)} existed"
 
 

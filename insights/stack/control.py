@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -105,10 +106,12 @@ def _fetch_jars(settings: Settings, report: Report) -> None:
     def progress(done: int, total: int) -> None:
         report(Step(name="jars", state="progress", detail=f"{done / 1e6:.0f} of {total / 1e6:.0f} MB"))
 
-    came = jars.fetch(settings.jars, repository=settings.maven_repository, report=progress)
-    jars.unpacked_registry(settings.jars)
+    parts = jars.of_stack(settings)
+    came = jars.fetch(settings.jars, parts=parts, repository=settings.maven_repository, report=progress)
+    if not settings.external_registry:
+        jars.unpacked_registry(settings.jars)
     jars.link_flink(settings.jars, flink_home(), settings.flink_lib_dir)
-    needed = sum(jar.part in jars.STACK for jar in jars.locked_jars())
+    needed = sum(jar.part in parts for jar in jars.locked_jars())
     report(Step(name="jars", state="done", detail=f"{came} downloaded, {needed - came} cached"))
 
 
@@ -276,6 +279,27 @@ def down(settings: Settings, report: Report) -> None:
     }
     if settings.run_dir.exists():
         (settings.run_dir / "state.json").write_text(json.dumps(state))
+
+
+def stay(settings: Settings, plan: UpPlan, report: Report) -> None:
+    """Bring everything up and return when it has ended: by SIGTERM, by Ctrl-C, or by `insights down`. Blocks."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        up(settings, plan, report)
+        while supervisor_process(settings):
+            _reap()
+            time.sleep(1)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        down(settings, report)
+
+
+def _reap() -> None:
+    """The first process of a container inherits those whose parent ended."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
 
 
 def _await_stopped(settings: Settings, supervisor: psutil.Process, report: Report) -> None:

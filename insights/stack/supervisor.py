@@ -42,6 +42,7 @@ CHECK_STARTING_EVERY_SECONDS = 0.3
 UNHEALTHY_AFTER_SECONDS = 5.0
 STABLE_AFTER_SECONDS = 60.0
 MAX_BACKOFF_SECONDS = 30.0
+SERVERS = ("taskmanager", "jobmanager", "registry", "kafka", "postgres")
 LOG_BYTES = 50 * 1024 * 1024
 # Some steps run every second: the time of the newest run is only written this often.
 TIMES_WRITTEN_EVERY_SECONDS = 5.0
@@ -323,14 +324,12 @@ class Supervisor:
     def _stop_everything(self) -> None:
         for kept in self._kept.values():
             kept.cancel()
-        parts = [kept for kept in reversed(self._kept.values()) if isinstance(kept.what, Part)]
-        asked_before = False
-        for kept in parts:
-            assert isinstance(kept.what, Part)
-            if kept.what.name == "taskmanager" and not asked_before:
-                asked_before = True
-                self._ask_before_stop()
-            self._end_part(kept, kept.what)
+        parts = [(kept, kept.what) for kept in reversed(self._kept.values()) if isinstance(kept.what, Part)]
+        for kept, part in [each for each in parts if each[1].name not in SERVERS]:
+            self._end_part(kept, part)
+        self._ask_before_stop()
+        for kept, part in [each for each in parts if each[1].name in SERVERS]:
+            self._end_part(kept, part)
         self._write_state()
 
     def _ask_before_stop(self) -> None:

@@ -19,7 +19,6 @@ from producers.runner import Run
 from producers.writer import Writer
 from schemas.errors import InsightsError, Misconfigured
 
-HOST: Final = "127.0.0.1"
 LOOK_SECONDS: Final = 1.0
 
 
@@ -79,7 +78,7 @@ class _Serving:
             raise Misconfigured("collect needs a port: give --collect-port PORT")
         await server.setup()
         try:
-            await web.TCPSite(server, HOST, port).start()
+            await web.TCPSite(server, self._this.options.listen, port).start()
         except OSError as error:
             raise Misconfigured(f"port {port} for web events is not available: {error}") from error
         self._this.log.info("collecting", port=port, keys=len(self._keys))

@@ -27,7 +27,6 @@ from schemas.errors import InsightsError, Misconfigured
 EVERY: Final = timedelta(hours=1)
 LOOK_SECONDS: Final = 1.0
 CHECKPOINT_SECONDS: Final = 1.0
-HOST: Final = "127.0.0.1"
 
 
 def run(this: Run) -> None:
@@ -75,7 +74,7 @@ class _Follower:
             return
         await server.setup()
         try:
-            await web.TCPSite(server, HOST, port).start()
+            await web.TCPSite(server, self._this.options.listen, port).start()
         except OSError as error:
             raise Misconfigured(f"port {port} for the shops' webhooks is not available: {error}") from error
         self._this.log.info("webhooks", port=port)

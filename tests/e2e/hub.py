@@ -49,7 +49,7 @@ class Shop:
         self.state = folder / "shop.sqlite"
         self._log = folder / "log.jsonl"
         self._command = [
-            *(sys.executable, "-m", "producers.main", "shop", "--kafka", settings.kafka),
+            *(sys.executable, "-m", "producers.main", "shop", "--kafka", str(settings.kafka)),
             *("--registry", settings.registry_url, "--state", str(folder), "--seed", str(seed)),
             *("--rate", str(rate), "--history", history),
         ]

@@ -120,7 +120,7 @@ def from_facts(connection: psycopg.Connection[Row], aggregate: Aggregate) -> dic
 
 def log_ends(settings: Settings, event: Event) -> dict[int, int]:
     """Partition to the offset after its last record."""
-    admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
+    admin = AdminClient({**settings.kafka.librdkafka, "log_level": 0})
     wanted = {TopicPartition(event.topic, n): OffsetSpec.latest() for n in range(event.partitions)}
     found = admin.list_offsets(wanted, request_timeout=30)
     return {place.partition: future.result().offset for place, future in found.items()}
@@ -141,7 +141,7 @@ def log(settings: Settings, event: Event, since: Mapping[int, int] | None = None
     starts = {n: (since or {}).get(n, 0) for n in ends}
     decoder, found = Decoder(Registry(settings.registry_url)), {}
     left = sum(ends.values()) - sum(starts.values())
-    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "e2e", "enable.auto.commit": False})
+    consumer = Consumer({**settings.kafka.librdkafka, "group.id": "e2e", "enable.auto.commit": False})
     try:
         consumer.assign([TopicPartition(event.topic, n, starts[n] or OFFSET_BEGINNING) for n in ends])
         while left > 0:

@@ -136,7 +136,7 @@ def poisoned(stack: Settings, look: Look, until: Callable[..., Any]) -> Poisoned
         None,
     ]
     ordinary = [ours.encode(order(n, now - timedelta(minutes=n))) for n in range(8)]
-    producer = Producer({"bootstrap.servers": hub.kafka})
+    producer = Producer({**hub.kafka.librdkafka})
     for partition, value in enumerate(ahead):
         producer.produce(ORDERS.topic, value, key=b"ahead", partition=partition)
     for n, value in enumerate(poison):
@@ -214,7 +214,7 @@ def test_partitions_that_were_silent_make_nothing_late_that_comes_with_the_other
     timeout = timedelta(seconds=hub.idle_timeout_seconds)
     until(lambda: datetime.now(UTC) - poisoned.read_at > timeout, seconds=120, what="the job has read for so long")
     encoder = Encoder(EDITS, Registry(hub.registry_url).register(EDITS))
-    producer = Producer({"bootstrap.servers": hub.kafka})
+    producer = Producer({**hub.kafka.librdkafka})
     now = datetime.now(UTC).replace(microsecond=0)
 
     def publish(partition: int, at: datetime) -> None:

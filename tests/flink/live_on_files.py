@@ -22,6 +22,7 @@ from flink.job_sql import JobPlan, live_plan
 from flink.live_job import LiveJob
 from schemas.avro_types import record_arrays
 from schemas.catalogue import Event, events
+from schemas.kafka import Kafka
 from tests.flink.process import Part
 from warehouse.columns import lake_columns
 from warehouse.deployment import Deployment
@@ -31,7 +32,7 @@ Record = Mapping[str, Any]
 Row = dict[str, Any]
 
 DEPLOYMENT = Deployment(
-    kafka="127.0.0.1:9",
+    kafka=Kafka("127.0.0.1:9"),
     registry="http://127.0.0.1:9",
     postgres_host="127.0.0.1",
     postgres_port=9,

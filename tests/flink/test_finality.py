@@ -72,7 +72,7 @@ def deployment(stack: Settings) -> Iterator[Deployment]:
 def moved_in_every_partition(stack: Settings, at: datetime) -> None:
     """A stock move on each partition: a watermark is the least of all partitions'."""
     encoder = Encoder(STOCK_MOVED, Registry(stack.registry_url).schema_id(STOCK_MOVED))
-    producer = Producer({"bootstrap.servers": stack.kafka})
+    producer = Producer({**stack.kafka.librdkafka})
     for partition in range(STOCK_MOVED.partitions):
         record: dict[str, Any] = {
             "event_id": str(uuid.uuid4()),

@@ -16,6 +16,7 @@ import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from schemas.codec import Decoder
+from schemas.kafka import Kafka
 from schemas.registry import Registry
 
 PROJECT = Path(__file__).parents[2]
@@ -25,10 +26,10 @@ READ_SECONDS = 90
 class Log:
     """The log since a moment: what came onto a topic after this was made."""
 
-    def __init__(self, kafka: str, registry_url: str, topics: tuple[str, ...]) -> None:
+    def __init__(self, kafka: Kafka, registry_url: str, topics: tuple[str, ...]) -> None:
         reading = {"group.id": "test", "enable.auto.commit": False}
         # It reads one partition after the other, and each waits for the question about the one before.
-        self._consumer = Consumer({"bootstrap.servers": kafka, "fetch.wait.max.ms": 10, **reading})
+        self._consumer = Consumer({**kafka.librdkafka, "fetch.wait.max.ms": 10, **reading})
         self._decoder = Decoder(Registry(registry_url))
         self._starts = {topic: self._ends(topic) for topic in topics}
 
@@ -109,7 +110,7 @@ def produce(stack: Any, tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
     def start(*arguments: str) -> Running:
         log_file = tmp_path / f"producer-{len(started)}.log"
-        where = ["--kafka", stack.kafka, "--registry", stack.registry_url, "--state", str(tmp_path / "state")]
+        where = ["--kafka", str(stack.kafka), "--registry", stack.registry_url, "--state", str(tmp_path / "state")]
         with log_file.open("wb") as stderr:
             process = subprocess.Popen(
                 [sys.executable, "-m", "producers.main", *arguments, *where], cwd=PROJECT, stderr=stderr

@@ -19,6 +19,7 @@ from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.codec import Decoder
 from schemas.errors import BrokerUnavailable, ContractBroken, EventTooLarge
+from schemas.kafka import Kafka
 from schemas.registry import Registry
 
 MOVED = catalogue.event("inventory.stock_moved")
@@ -44,7 +45,7 @@ def move(product: str = "P1", **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def open_publisher(stack: Any) -> Iterator[Callable[..., Publisher]]:
-    def opened(kafka: str = stack.kafka, **settings: Any) -> Publisher:
+    def opened(kafka: Kafka = stack.kafka, **settings: Any) -> Publisher:
         return Publisher(
             kafka,
             Registry(stack.registry_url),
@@ -74,7 +75,7 @@ class Clock:
 
 def timed_publisher(clock: Clock) -> Publisher:
     """A publisher by that clock; no Kafka answers it."""
-    return Publisher("127.0.0.1:9", Numbered(), client_id="test", clock=clock)
+    return Publisher(Kafka("127.0.0.1:9"), Numbered(), client_id="test", clock=clock)
 
 
 def metrics_of(publisher: Publisher) -> dict[str, float]:
@@ -217,7 +218,7 @@ def test_bytes_too_many_for_a_dead_letter_are_truncated_with_their_original_leng
 def test_a_broker_that_does_not_answer_is_named_when_the_deadline_is_over(
     open_publisher: Callable[..., Publisher],
 ) -> None:
-    publisher = open_publisher("127.0.0.1:9")
+    publisher = open_publisher(Kafka("127.0.0.1:9"))
     publisher.publish(MOVED, move())
     with pytest.raises(BrokerUnavailable, match=r"1 event was not acknowledged by Kafka at 127\.0\.0\.1:9"):
         publisher.flush(1)
@@ -226,7 +227,7 @@ def test_a_broker_that_does_not_answer_is_named_when_the_deadline_is_over(
 def test_an_event_that_kafka_will_never_take_stops_the_source_instead_of_being_lost(
     open_publisher: Callable[..., Publisher],
 ) -> None:
-    publisher = open_publisher("127.0.0.1:9", message_timeout_ms=500)
+    publisher = open_publisher(Kafka("127.0.0.1:9"), message_timeout_ms=500)
     publisher.publish(MOVED, move())
     with pytest.raises(DeliveryFailed, match=rf"rejected events \({MOVED.topic}"):
         publisher.flush(20)

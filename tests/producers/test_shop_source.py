@@ -117,7 +117,7 @@ def publish(stack: Any, tmp_path: Path) -> Callable[..., int]:
 
     def run(name: str, clock: Callable[[], float] | None = None, **options: Any) -> int:
         given = Options(
-            **{"bootstrap": stack.kafka, "registry_url": stack.registry_url, "state": tmp_path / "state", **options}
+            **{"kafka": stack.kafka, "registry_url": stack.registry_url, "state": tmp_path / "state", **options}
         )
         extra = {} if clock is None else {"clock": clock}
         return runner.run(source(name), given, Registry(stack.registry_url), stop=runner.Stop(), **extra)

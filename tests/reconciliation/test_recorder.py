@@ -17,6 +17,7 @@ from insights.wiring import deployment
 from reconciliation.dead_letters import DeadLetters
 from reconciliation.recorder import ReconciliationRecorder
 from schemas.catalogue import event, events
+from schemas.kafka import Kafka
 from schemas.quoted import without_values
 from warehouse.postgres import Connection
 
@@ -31,7 +32,7 @@ HEADERS = {
 
 
 def dead_letter(stack: Settings, **more: str) -> None:
-    producer = Producer({"bootstrap.servers": stack.kafka})
+    producer = Producer({**stack.kafka.librdkafka})
     headers = [(f"__connect.errors.{name}", text.encode()) for name, text in {**HEADERS, **more}.items()]
     producer.produce(LETTERS, value=SECRET.encode(), key=SECRET.encode(), headers=headers)
     assert producer.flush(30) == 0
@@ -120,7 +121,7 @@ def test_dead_letters_that_were_counted_are_not_read_again(stack: Settings, tmp_
     dead_letter(stack)
     end = letters_end(stack)
     counted = DeadLetters(stack.kafka, tmp_path / "memory.json").count(end)
-    nowhere = DeadLetters("127.0.0.1:1", tmp_path / "memory.json")
+    nowhere = DeadLetters(Kafka("127.0.0.1:1"), tmp_path / "memory.json")
     assert nowhere.count(end) == counted
 
 

@@ -127,7 +127,7 @@ def test_on_a_quiet_log_both_engines_compute_every_cell_that_is_live_and_touch_n
     assert hashes(of_spark) == hashes(of_duckdb)
     assert context.log.committed(JOB_NAME, avro_events()) == groups
     # In a variable: a client that is collected before its answer has come drops it, and the future never ends.
-    admin = AdminClient({"bootstrap.servers": hub.settings.kafka})
+    admin = AdminClient({**hub.settings.kafka.librdkafka})
     names = {group.group_id for group in admin.list_consumer_groups().result(timeout=30).valid}
     assert not {name for name in names if "replay" in name or "spark" in name}
 
@@ -360,7 +360,7 @@ def expire_half(hub: Hub) -> dict[int, int]:
     context = replay_context(hub.settings)
     extents = context.log.extents(ORDER_PLACED)
     half = {n: max(e.begin, e.end // 2) for n, e in extents.items()}
-    admin = AdminClient({"bootstrap.servers": hub.settings.kafka})
+    admin = AdminClient({**hub.settings.kafka.librdkafka})
     for future in admin.delete_records([TopicPartition(ORDER_PLACED.topic, n, at) for n, at in half.items()]).values():
         future.result(30)
     return half

@@ -34,7 +34,7 @@ Bounds = dict[int, tuple[int, int]]
 @pytest.fixture(scope="module")
 def published(stack: Settings, until: Callable[..., Any]) -> dict[str, Bounds]:
     """Awkward events, in the lake and in the tables; of each event the offsets of its partitions."""
-    registry, producer = Registry(stack.registry_url), Producer({"bootstrap.servers": stack.kafka})
+    registry, producer = Registry(stack.registry_url), Producer({**stack.kafka.librdkafka})
     log = any_log(11, events_a_topic=1_500)
     for name in EVENTS:
         e, number = event(name), registry.register(event(name))
@@ -63,7 +63,7 @@ def length(of: Bounds) -> int:
 
 
 def bounds(stack: Settings, e: Event) -> Bounds:
-    consumer = Consumer({"bootstrap.servers": stack.kafka, "group.id": "test-bounds"})
+    consumer = Consumer({**stack.kafka.librdkafka, "group.id": "test-bounds"})
     try:
         return {
             number: consumer.get_watermark_offsets(TopicPartition(e.topic, number), timeout=20)
@@ -93,7 +93,7 @@ def accounted(stack: Settings, e: Event) -> int:
 def whole(stack: Settings, published: dict[str, Bounds], folder: Path) -> Task:
     inputs = [half_and_half(stack, event(name), published[name], folder) for name in EVENTS]
     given = task(folder, inputs, [computation(aggregate(name)) for name in AGGREGATES])
-    return replace(given, kafka=stack.kafka, lake=deployment(stack).lake_properties)
+    return replace(given, kafka=stack.kafka.bootstrap, lake=deployment(stack).lake_properties)
 
 
 def half_and_half(stack: Settings, e: Event, of: Bounds, folder: Path) -> Input:

@@ -50,7 +50,7 @@ def test_status_gives_programs_everything_that_they_rely_on(run: Callable[..., R
         assert all(isinstance(number, int) for number in counts.values())
     (job,) = found["jobs"]
     assert job["state"] == "RUNNING"
-    assert found["endpoints"]["kafka"] == stack.kafka
+    assert found["endpoints"]["kafka"] == str(stack.kafka)
 
 
 def test_the_addresses_that_status_gives_open_postgres_and_the_lake(run: Callable[..., Result]) -> None:
@@ -88,7 +88,7 @@ def test_a_log_is_shown_from_its_end(run: Callable[..., Result]) -> None:
 
 
 def dead_letter(stack: Settings, origin: str) -> None:
-    producer = Producer({"bootstrap.servers": stack.kafka})
+    producer = Producer({**stack.kafka.librdkafka})
     producer.produce(LETTERS, value=b"?", key=b"key", headers=[("__connect.errors.topic", origin.encode())])
     assert producer.flush(30) == 0
 

@@ -132,7 +132,7 @@ class Anna:
         )
         mapping.write_text(MAPPING.format(name=self.name))
         options = Options(
-            bootstrap=self.stack.kafka,
+            kafka=self.stack.kafka,
             registry_url=self.stack.registry_url,
             state=self.stack.producers_dir,
             from_file=rows,
@@ -217,7 +217,7 @@ def contents(path: Path) -> Iterator[bytes]:
 
 def log(stack: Settings) -> Iterator[tuple[str, bytes]]:
     """Every record on the log, with its key and its headers: batches are compressed there."""
-    consumer = Consumer({"bootstrap.servers": stack.kafka, "group.id": uuid.uuid4().hex, "enable.auto.commit": False})
+    consumer = Consumer({**stack.kafka.librdkafka, "group.id": uuid.uuid4().hex, "enable.auto.commit": False})
     places = [(each.topic, n) for each in events() for n in range(each.partitions)]
     ends = {place: consumer.get_watermark_offsets(TopicPartition(*place))[1] for place in places}
     consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place, end in ends.items() if end])

@@ -35,7 +35,7 @@ def test_a_supervisor_notes_which_are_tasks(tmp_path: Path) -> None:
 def test_a_stopped_stack_still_distinguishes_parts_and_tasks(apart: Any, tmp_path: Path) -> None:
     settings = apart(tmp_path / "home")
     settings.run_dir.mkdir(parents=True)
-    states = {"kafka": Record(endpoint=settings.kafka), "topics": Record(state="done", is_task=True)}
+    states = {"kafka": Record(endpoint=str(settings.kafka)), "topics": Record(state="done", is_task=True)}
     (settings.run_dir / "state.json").write_text(json.dumps({name: asdict(record) for name, record in states.items()}))
     down(settings, lambda step: None)
     assert [(part.name, part.state, part.is_task) for part in part_states(settings)] == [

@@ -61,7 +61,7 @@ def recurring(name: str, detail: str, failing_since: float | None = None) -> Par
 
 
 WELL = (
-    *(part("supervisor"), part("postgres", "127.0.0.1:19432"), part("kafka", SETTINGS.kafka)),
+    *(part("supervisor"), part("postgres", "127.0.0.1:19432"), part("kafka", str(SETTINGS.kafka))),
     *(part("registry", SETTINGS.registry_url), part("jobmanager", SETTINGS.flink_url)),
     *(part("taskmanager", "2048 MB at most"), task("topics", "0 created, 9 existed")),
     *(task("contracts", "8 contracts registered"), task("tables", "Postgres and lake tables are ready")),
@@ -72,7 +72,7 @@ WELL = (
 ILL = (
     part("supervisor"),
     ill("postgres", "127.0.0.1:19432", "failed", f"Postgres could not create its data folder {SETTINGS.home}/postgres"),
-    ill("kafka", SETTINGS.kafka, "down", "killed by signal 9; restarting", restarts=12),
+    ill("kafka", str(SETTINGS.kafka), "down", "killed by signal 9; restarting", restarts=12),
     ill("registry", SETTINGS.registry_url, "restarting", "ended with code 1; restarting", restarts=3),
     part("jobmanager", SETTINGS.flink_url, state="unhealthy", detail="does not answer", healthy=False),
     *(task("topics", "", state="waiting"), task("tables", REFUSED, state="starting")),

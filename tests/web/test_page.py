@@ -95,7 +95,7 @@ def published(log: bytes) -> int:
 
 def producer(stack: Any, state: Path, source: str, *more: str) -> list[str]:
     """The command that runs a source."""
-    arguments = [sys.executable, "-m", "producers.main", source, "--kafka", stack.kafka]
+    arguments = [sys.executable, "-m", "producers.main", source, "--kafka", str(stack.kafka)]
     return [*arguments, "--registry", stack.registry_url, "--state", str(state), *more]
 
 

@@ -23,6 +23,7 @@ from producers.collect.collector import MOST_BYTES, OF_ADDRESS
 from producers.collect.intake import INTERACTION
 from producers.publisher import Publisher
 from schemas import catalogue
+from schemas.kafka import Kafka
 from tests.conftest import free_ports, wait_until
 from tests.producers.collect.conftest import ORIGIN, Collecting, answers, batch_of, collecting, event, now_ms
 from tests.producers.collect.test_batches import ANY_EVENT, ANY_JSON
@@ -188,7 +189,7 @@ def test_too_many_of_an_address_are_to_come_again_later(collector: Collecting) -
 
 
 def test_without_kafka_it_is_503_within_a_second_and_a_half(tmp_path: Path) -> None:
-    nowhere = Publisher("127.0.0.1:1", OneSchema(), client_id="test")
+    nowhere = Publisher(Kafka("127.0.0.1:1"), OneSchema(), client_id="test")
     with collecting(nowhere, tmp_path, [ORIGIN]) as collector:
         for _ in range(2):
             began = time.monotonic()

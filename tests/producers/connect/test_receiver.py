@@ -19,6 +19,7 @@ from producers.connect.receiver import MOST_BYTES
 from producers.publisher import Publisher
 from producers.shop.occurrences import ORDER_PLACED
 from schemas.catalogue import Event
+from schemas.kafka import Kafka
 from tests.producers.connect.conftest import Published, connection_of, following
 from tests.shops.woocommerce import WooCommerce
 
@@ -129,7 +130,7 @@ class Ids:
 def test_a_delivery_that_kafka_does_not_take_is_answered_within_a_second(shop: WooCommerce, tmp_path: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        away = f"127.0.0.1:{nobody.getsockname()[1]}"
+        away = Kafka(f"127.0.0.1:{nobody.getsockname()[1]}")
     publisher = Publisher(away, Ids(), client_id="test-away", settings={"log_level": 0})
     publisher.open((ORDER_PLACED,))
 

@@ -1,0 +1,23 @@
+"""`insights serve`: one server in the foreground."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from insights.settings import load_settings
+
+ServerName = Annotated[
+    str, typer.Argument(metavar="SERVER", help="One of kafka, registry, postgres, jobmanager, taskmanager.")
+]
+
+
+def serve(server: ServerName) -> None:
+    """Become one server of the stack, in this terminal: for a container of its own.
+
+    Example: insights serve kafka
+    """
+    from insights.stack.serve import serve as become
+
+    become(load_settings(), server)

@@ -1,0 +1,144 @@
+"""Servers that run elsewhere: each is asked from outside, and what is wrong with it names the setting that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import psycopg
+import requests
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+
+from flink.rest import FlinkRest, FlinkUnavailable, JobFailed
+from insights.settings import Settings
+from insights.stack.part import Task
+from schemas.errors import Retryable
+from schemas.plural import counted
+
+SECONDS = 5
+CHECKPOINTS = "execution.checkpointing.dir"
+
+
+class ServerAway(Retryable):
+    """A server that runs elsewhere does not answer as it should; the message names the setting of its address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """``ask`` returns how it is, in a line, or raises ServerAway. It blocks for SECONDS at most, or a few more."""
+
+    name: str
+    ask: Callable[[], str]
+
+    def answers(self) -> bool:
+        """Is it there?"""
+        try:
+            return bool(self.ask())
+        except ServerAway:
+            return False
+
+    def task(self) -> Task:
+        """The wait for it, under the name that it has when the stack runs it."""
+        return Task(name=self.name, run=self.ask, still_done=self.answers)
+
+
+def kafka(settings: Settings) -> Server:
+    """The brokers."""
+    return Server(name="kafka", ask=partial(_ask_kafka, settings))
+
+
+def registry(settings: Settings) -> Server:
+    """The schema registry."""
+    return Server(name="registry", ask=partial(_ask_registry, settings))
+
+
+def postgres(settings: Settings) -> Server:
+    """The database server."""
+    return Server(name="postgres", ask=partial(_ask_postgres, settings))
+
+
+def flink(settings: Settings) -> Server:
+    """The session cluster: its JobManager, and whether that has TaskManagers."""
+    return Server(name="jobmanager", ask=partial(_ask_flink, settings))
+
+
+def servers_elsewhere(settings: Settings) -> list[Server]:
+    """All that the settings give an address of."""
+    made = {"postgres": postgres, "kafka": kafka, "registry": registry, "flink": flink}
+    return [make(settings) for name, make in made.items() if getattr(settings, f"external_{name}")]
+
+
+def _away(what: str, settings: str, problem: object) -> ServerAway:
+    return ServerAway(f"{what}, as {settings} has it: {' '.join(str(problem).split())[:800]}")
+
+
+def _ask_kafka(settings: Settings) -> str:
+    problems: list[KafkaError] = []  # why a connection failed is said here, and not by who waits for it
+    options = {"log_level": 0, "error_cb": problems.append, "socket.timeout.ms": SECONDS * 1000}
+    admin = AdminClient({**settings.kafka.librdkafka, **options})
+    try:
+        brokers = admin.list_topics(timeout=SECONDS).brokers
+    except KafkaException as error:
+        admin.poll(0)
+        why = [problem for problem in problems if problem.code() != KafkaError._ALL_BROKERS_DOWN] or [error.args[0]]
+        named = "INSIGHTS_EXTERNAL_KAFKA"
+        if settings.external_kafka_user:
+            named += ", _USER, _PASSWORD and _CA_FILE"
+        raise _away(f"Kafka at {settings.kafka} does not answer", named, why[-1].str()) from error
+    return f"{counted(len(brokers), 'broker')} at {settings.kafka}"
+
+
+def _ask_registry(settings: Settings) -> str:
+    from schemas.registry import without_user  # half a second to load
+
+    shown = without_user(settings.registry_url)
+    named = "INSIGHTS_EXTERNAL_REGISTRY"
+    try:
+        answer = requests.get(f"{settings.registry_url}/subjects", timeout=SECONDS)
+        is_well = answer.ok and isinstance(answer.json(), list)
+        problem = "" if is_well else f"GET /subjects returned {answer.status_code}"
+    except (requests.RequestException, ValueError) as error:
+        problem = str(error).replace(settings.registry_url, shown)
+    if problem:
+        raise _away(f"the registry at {shown} does not answer in Confluent's API", named, problem)
+    return f"{counted(len(answer.json()), 'subject')} at {shown}"
+
+
+def _ask_postgres(settings: Settings) -> str:
+    at = settings.postgres
+    where = f"{at.hostname}:{at.port or 5432}"
+    try:
+        with psycopg.connect(at._replace(path="/postgres").geturl(), connect_timeout=SECONDS) as connection:
+            row = connection.execute(
+                "select current_setting('server_version_num')::int / 10000,"
+                " (select rolcreatedb or rolsuper from pg_roles where rolname = current_user),"
+                " (select ssl from pg_stat_ssl where pid = pg_backend_pid())"
+            ).fetchone()
+    except psycopg.Error as error:
+        raise _away(f"Postgres at {where} does not answer", "INSIGHTS_EXTERNAL_POSTGRES", error) from error
+    assert row is not None
+    version, may_create, is_encrypted = row
+    if not may_create:
+        problem = f"the user {at.username} may create no databases; `alter role … createdb` lets it"
+        raise _away(f"Postgres at {where} is not enough", "INSIGHTS_EXTERNAL_POSTGRES", problem)
+    return f"PostgreSQL {version} at {where}{', encrypted' if is_encrypted else ''}"
+
+
+def _ask_flink(settings: Settings) -> str:
+    named = "INSIGHTS_EXTERNAL_FLINK"
+    rest = FlinkRest(settings.flink_url)
+    try:
+        managers, checkpoints = rest.task_managers(), rest.configuration().get(CHECKPOINTS, "")
+    except (FlinkUnavailable, JobFailed, ValueError) as error:
+        raise _away(f"Flink at {settings.flink_url} does not answer", named, error.__cause__ or error) from error
+    if not managers:
+        raise _away(f"Flink at {settings.flink_url} is not enough", named, "no TaskManager has registered there")
+    if checkpoints != (wanted := f"{settings.snapshots_dir.as_uri()}/checkpoints"):
+        problem = (
+            f"its {CHECKPOINTS} is {checkpoints or 'not set'}, and here snapshots are looked for in {wanted}: share one"
+            " folder under the same path, or set INSIGHTS_HOME to where it is"
+        )
+        raise _away(f"Flink at {settings.flink_url} keeps its checkpoints elsewhere", named, problem)
+    return f"{counted(len(managers), 'TaskManager')} at {settings.flink_url}"

@@ -1,0 +1,61 @@
+"""How a Kafka is reached, said once for librdkafka's clients and for Java's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MECHANISM = "SCRAM-SHA-512"
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """The brokers, as ``host:port`` and more after commas, and who asks them.
+
+    Without a user everything is said in the clear, to a broker that believes it. With one it is SASL_SSL with
+    SCRAM-SHA-512. ``ca_file`` has the certificates, as PEM, that the brokers' own are signed with; without it those
+    that the system trusts, and Java.
+    """
+
+    bootstrap: str
+    user: str | None = None
+    password: str = field(default="", repr=False)
+    ca_file: Path | None = None
+
+    def __str__(self) -> str:
+        return self.bootstrap
+
+    @property
+    def first(self) -> tuple[str, int]:
+        """Host and port of the first broker."""
+        host, _, port = self.bootstrap.partition(",")[0].rpartition(":")
+        return host, int(port)
+
+    @property
+    def librdkafka(self) -> dict[str, str]:
+        """What confluent_kafka's clients need to reach it."""
+        found = {"bootstrap.servers": self.bootstrap}
+        if self.user:
+            found |= {"security.protocol": "SASL_SSL", "sasl.mechanism": MECHANISM}
+            found |= {"sasl.username": self.user, "sasl.password": self.password}
+            found |= {"ssl.ca.location": str(self.ca_file) if self.ca_file else "probe"}
+        return found
+
+    @property
+    def java_security(self) -> dict[str, str]:
+        """What Java's clients need besides ``bootstrap.servers``, under Kafka's own names. Empty without a user.
+
+        The certificates themselves are in it, so that nobody else needs the file. Raises OSError without it.
+        """
+        if not self.user:
+            return {}
+        user, password = (text.replace("\\", "\\\\").replace('"', '\\"') for text in (self.user, self.password))
+        login = f'org.apache.kafka.common.security.scram.ScramLoginModule required username="{user}"'
+        found = {
+            "security.protocol": "SASL_SSL",
+            "sasl.mechanism": MECHANISM,
+            "sasl.jaas.config": f'{login} password="{password}";',
+        }
+        if self.ca_file:
+            found |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": self.ca_file.read_text()}
+        return found
