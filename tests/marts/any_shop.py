@@ -136,7 +136,21 @@ def _order(rng: Random, number: int, visit: Record) -> Record:
         "paid_at": rng.choice((None, at, at + timedelta(hours=30))),
         "fulfilled_at": rng.choice((None, at + timedelta(days=2))),
         "cancelled_at": None,
+        **_charged(rng, "total_amount", "shipping_amount", "tax_amount"),
     }
+
+
+def _charged(rng: Random, *amounts: str) -> Record:
+    """Half of them in the shop's currency; no mart may add these."""
+    drawn = {
+        "currency": rng.choice(("USD", "JPY", "KWD")),
+        **{name: Decimal(rng.randrange(10**7)).scaleb(-3) for name in amounts},
+        "rate": Decimal(rng.randrange(1, 10**6)).scaleb(-4),
+        "rate_source": "ecb",
+        "rate_on": BEGINNING,
+    }
+    is_foreign = rng.random() < 0.5
+    return {f"charged_{name}": value if is_foreign else None for name, value in drawn.items()}
 
 
 def _discounts(rng: Random) -> list[Record] | None:
@@ -188,6 +202,7 @@ def _refund(rng: Random, number: int, order: Record) -> Record:
         "shipping_amount": rng.choice((None, Decimal("4.90") * (number % 2))),
         "tax_amount": rng.choice((None, Decimal("0.00"), Decimal("0.01"))),
         "reason": rng.choice(REASONS),
+        **_charged(rng, "amount"),
     }
 
 

@@ -162,9 +162,11 @@ class Shop:
 
     def _order(self, connection: Connection, at: datetime, customer: str, region: str, session: str) -> None:
         order = f"O{self.number}"
-        charged = (Decimal("4.90"), Decimal(self.number % 7), None, None, None, None, None)
+        beside = (Decimal("4.90"), Decimal(self.number % 7), None, None, None, None)
+        yen = ("JPY", Decimal(self.number), Decimal(0), Decimal(0), Decimal("158.23"), "ecb", at.date())
+        charged = yen if self.number % 5 == 0 else (None,) * len(yen)
         placed = (f"e{order}", at, "made", order, customer, region, "EUR", "web")
-        insert(connection, "orders", (*placed, *charged, at, None, None))
+        insert(connection, "orders", (*placed, *beside, *charged, None, at, None, None))
         insert(
             connection, "payment_fees", (f"f{order}", at, "made", f"F{order}", order, "card", Decimal("0.35"), "EUR")
         )
@@ -199,7 +201,7 @@ class Shop:
                 # With the shipping, 4.90, which no line holds.
                 head = (at + timedelta(hours=30), f"R{order}-{line}", order, customer, region, "EUR")
                 event_id, paid = f"r{order}-{line}", (price + Decimal("4.90"), Decimal("4.90"), None, "damaged")
-                insert(connection, "refunds", (event_id, *head, *paid))
+                insert(connection, "refunds", (event_id, *head, *paid, *[None] * 5))
                 returned = (product, PRODUCTS[product], 1, price, "damaged")
                 insert(connection, "refund_lines", (event_id, 1, *head, *returned))
             hour = at.replace(minute=0, second=0, microsecond=0)
