@@ -2,7 +2,7 @@
 # Needs Python 3.11 or 3.12 and a package registry; everything else comes from there, locked in requirements/.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down clean status test test-quick test-faults fuzz check format audit lock check-lint check-format check-types check-imports \
+.PHONY: help up down clean status test test-quick test-faults test-nightly fuzz check format audit lock check-lint check-format check-types check-imports \
 	check-dependencies check-sql check-marts check-plans check-yaml check-contracts check-generated check-sizes
 
 # The first Python on the path that fits; `make up PYTHON=python3.12` names one.
@@ -38,17 +38,21 @@ status:  ## what runs, what was counted, how fresh it is
 	$(bootstrap) main
 	@$(python) -m insights status $(ARGS)
 
-test:  ## every test but the long fault runs, on the real parts (ARGS="-k late" picks some)
+test:  ## every test but the long runs of the night, on the real parts (ARGS="-k late" picks some)
 	$(bootstrap) $(all)
-	@$(pytest) -m "not faults" $(ARGS)
+	@$(pytest) -m "not (faults or nightly)" $(ARGS)
 
 test-quick:  ## what needs no stack, engine or browser: in two minutes
 	$(bootstrap) $(all)
-	@$(pytest) -m "(unit or postgres) and not faults" $(ARGS)
+	@$(pytest) -m "(unit or postgres) and not (faults or nightly)" $(ARGS)
 
 test-faults:  ## the long fault runs: servers killed and stopped, numbers exact
 	$(bootstrap) $(all)
 	@$(pytest) -m faults $(ARGS)
+
+test-nightly:  ## what every night runs: the fault runs, and further themes, sizes and engines
+	$(bootstrap) $(all)
+	@$(pytest) -m "faults or nightly" $(ARGS)
 
 fuzz:  ## thousands of inputs drawn by chance for everything that reads what others wrote
 	$(bootstrap) dev flink

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
 from producers.connect import rereads
-from producers.connect.asking import Api, Pause, ShopRefuses, since_1970
+from producers.connect.asking import Api, Pause, ShopAway, ShopRefuses, since_1970
 from producers.connect.connections import Connection
 from producers.connect.intake import Intake, RateAwaited
 from producers.connect.memory import Named, Position, Wanted
@@ -35,6 +35,7 @@ NAMED: Final = 100  # orders that are read together
 RATES_SECONDS: Final = 60.0  # that a history waits for the rates of its orders
 LOOK_SECONDS: Final = 1.0
 AGAIN_SECONDS: Final = 60.0  # after a shop or Kafka was away
+T = TypeVar("T")
 
 
 class Reader:
@@ -60,6 +61,7 @@ class Reader:
         self._pause = pause
         self._log = log.bind(shop=connection.name)
         self._wanted = asyncio.Event()
+        self._unanswered: set[str] = set()  # orders about which alone the shop does not answer, until the next reading
         self._resources = ResourceReader(
             connection, api, writer, clock=clock, meanwhile=self._read_wanted_orders, log=self._log
         )
@@ -91,6 +93,7 @@ class Reader:
 
         Raises ShopAway, ShopRefuses, BrokerUnavailable or DeliveryFailed; what was read until then is kept.
         """
+        self._unanswered.clear()
         position = await self._position()
         if not position.is_history_done:
             position = await self._read_history(position)
@@ -119,11 +122,15 @@ class Reader:
     async def read_refunds(self) -> None:
         """Read the refunds of every order that has new ones. Raises as ``catch_up``."""
         wanted = await self._writer.write(lambda intake: intake.memory.wanted(self._connection.name))
-        if not wanted:
-            return
         read: list[tuple[Wanted, list[bytes]]] = []
         for each in wanted:
-            read.append((each, await self._api.refunds(each.order_id)))
+            if each.order_id in self._unanswered:
+                continue
+            refunds = await self._of_one(each.order_id, self._api.refunds(each.order_id))
+            if refunds is not None:
+                read.append((each, refunds))
+        if not read:
+            return
         await self._writer.write(lambda intake: intake.take_refunds(self._connection, read))
         self._log.info("refunds read", orders=len(read))
 
@@ -135,11 +142,34 @@ class Reader:
         done = await self._writer.write(lambda intake: intake.memory.read_again(name))
         requests = rereads.asked(self._folder, name, done)
         for request in requests:
-            body = await self._api.order(request.doubt.order_id)
-            refunds = await self._api.refunds(request.doubt.order_id) if body is not None else []
-            await self._writer.write(partial(_taken_again, self._connection, request, body, refunds))
+            answer = await self._of_one(request.doubt.order_id, self._whole(request.doubt.order_id))
+            if answer is None:
+                await self._writer.write(partial(_left, self._connection, request))
+            else:
+                await self._writer.write(partial(_taken_again, self._connection, request, *answer))
         if requests:
             self._log.info("read again", orders=len(requests))
+
+    async def _whole(self, order_id: str) -> tuple[bytes | None, list[bytes]]:
+        body = await self._api.order(order_id)
+        return body, await self._api.refunds(order_id) if body is not None else []
+
+    async def _of_one(self, order_id: str, asked: Awaitable[T]) -> T | None:
+        """What the shop answers about an order; None when it fails over this one alone, so that others don't wait.
+
+        Raises ShopAway when it does not answer anything else either.
+        """
+        try:
+            return await asked
+        except ShopAway as error:
+            await self._api.newest_change()
+            self._unanswered.add(order_id)
+            self._log.warning(
+                "the shop fails over this order, and answers otherwise: it is left until the next reading",
+                order=order_id,
+                problem=str(error),
+            )
+            return None
 
     async def _position(self) -> Position:
         return await self._writer.write(lambda intake: intake.memory.position(self._connection.name))
@@ -202,6 +232,10 @@ def _taken(connection: Connection, bodies: list[bytes], position: Position, inta
 
 def _taken_patiently(connection: Connection, bodies: list[bytes], position: Position, intake: Intake) -> None:
     intake.take_page(connection, bodies, position, has_patience=True)
+
+
+def _left(connection: Connection, request: Request, intake: Intake) -> None:
+    intake.memory.note_read_again(connection.name, request.number)
 
 
 def _taken_again(

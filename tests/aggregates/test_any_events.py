@@ -34,6 +34,7 @@ from tests.spark import replay_on_files
 from tests.spark.process import SparkProcess
 
 PUBLISHED_AT = datetime(2026, 4, 20, 7, 30, 0, 250_000, tzinfo=UTC)
+AFTER_ALL = datetime(2026, 6, 20, 7, 30, 0, 250_000, tzinfo=UTC)  # of a log of 4,000 events a topic
 TOPICS = {e.name: e.topic for e in avro_events()}
 TOUCHED = {e.name: ", ".join(touched_by(e)) for e in avro_events()}
 DEAD_LETTERS = [{"key": b"\x00C-1", "value": b"\xff not Avro"}, {"key": None, "value": b""}]
@@ -43,12 +44,12 @@ Log = Mapping[str, Sequence[Mapping[str, Any]]]
 
 def run_live_job(flink: FlinkProcess, log: Log, folder: Path) -> None:
     newest = max(record["occurred_at"] for records in log.values() for record in records)
-    assert newest < PUBLISHED_AT, "such a long log runs ahead of the clock, and the oracle knows no such records"
+    assert newest < AFTER_ALL, "such a long log runs ahead of the clock, and the oracle knows no such records"
     arrivals = {
         name: [
             Arrival(
                 record=record,
-                published_at=PUBLISHED_AT + timedelta(milliseconds=n),
+                published_at=AFTER_ALL + timedelta(milliseconds=n),
                 schema_id=n % 3 + 1,
                 place=oracle.place(records, n),
             )
@@ -63,7 +64,7 @@ def replay(spark: SparkProcess, log: Log, ledger: list[dict[str, Any]], folder: 
     """Every table from the log's bytes, of many versions of each contract, and from what Flink's ledger calls late."""
     inputs = [
         replay_on_files.with_late(
-            replay_on_files.write_log(folder / "raw", name, records, PUBLISHED_AT),
+            replay_on_files.write_log(folder / "raw", name, records, AFTER_ALL),
             [(row["kafka_partition"], row["kafka_offset"]) for row in ledger if row["topic"] == TOPICS[name]],
             folder,
         )
@@ -99,21 +100,21 @@ def assert_archive_is_the_log(log: Log, folder: Path) -> None:
         assert [row["event_id"] for row in rows] == [record["event_id"] for record in records], name
         assert {row["schema_id"] for row in rows} == {1, 2, 3}, name
         first = datetime.fromisoformat(rows[0]["kafka_timestamp"])
-        assert first == PUBLISHED_AT, name
+        assert first == AFTER_ALL, name
         times = [datetime.fromisoformat(row["occurred_at"]) for row in rows]
         assert times == [record["occurred_at"] for record in records], name
     letters = archived(folder, event("ops.dead_letter"))
     assert [base64.b64decode(row["value"]) for row in letters] == [letter["value"] for letter in DEAD_LETTERS]
 
 
-# Most of the time goes into planning the job, so few logs, and long ones.
-@examples(max_examples=2, deadline=None, phases=[Phase.explicit, Phase.generate])
+# Most of the time goes into planning the job, so one log, and a long one.
+@examples(max_examples=1, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(seed=st.integers(0, (1 << 32) - 1))
 @pytest.mark.timeout(900)
 def test_flink_spark_and_the_oracle_agree_on_every_cell(
     seed: int, flink: FlinkProcess, spark: SparkProcess, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    log = any_log(seed, events_a_topic=2_000)
+    log = any_log(seed, events_a_topic=4_000)
     folder = tmp_path_factory.mktemp("any-events")
     run_live_job(flink, log, folder)
     counts, late = event_counts(folder), late_events(folder)

@@ -323,7 +323,7 @@ def rows_before_the_line(hub: Hub, of: Aggregate) -> int:
 @pytest.mark.parametrize(
     "parts",
     [
-        pytest.param(("jobmanager",), id="of the JobManager"),
+        pytest.param(("jobmanager",), id="of the JobManager", marks=pytest.mark.faults),
         pytest.param(("taskmanager", "jobmanager"), id="of both", marks=pytest.mark.faults),
     ],
 )

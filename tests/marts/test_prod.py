@@ -109,6 +109,7 @@ def test_every_mart_built_for_athena_is_the_one_in_postgres(built: Both) -> None
     assert not wrong, "\n\n".join(wrong)
 
 
+@pytest.mark.nightly
 def test_marts_on_athena_are_brought_up_to_date_by_day_when_events_come_and_a_replay_restates(built: Both) -> None:
     restated = Came(LOG, LATE, restated=LATE)
     built.has(restated)

@@ -40,7 +40,13 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("device", "size"), [("desktop", DESKTOP), ("phone", PHONE)])
+@pytest.mark.parametrize(
+    ("device", "size"),
+    [
+        pytest.param("desktop", DESKTOP, id="desktop"),
+        pytest.param("phone", PHONE, id="phone", marks=pytest.mark.nightly),
+    ],
+)
 def test_a_chart_of_one_day_or_two_shows_its_numbers_and_no_slope_and_the_console_is_silent(
     page: tuple[str, int], browse: Any, name: str, device: str, size: tuple[int, int]
 ) -> None:

@@ -70,8 +70,15 @@ def about(browser: Browser, card: str) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize(("device", "size"), [("desktop", DESKTOP), ("phone", PHONE)])
+@pytest.mark.parametrize(
+    ("device", "size", "dark"),
+    [
+        pytest.param("desktop", DESKTOP, False, id="desktop-light"),
+        pytest.param("phone", PHONE, True, id="phone-dark"),
+        pytest.param("desktop", DESKTOP, True, id="desktop-dark", marks=pytest.mark.nightly),
+        pytest.param("phone", PHONE, False, id="phone-light", marks=pytest.mark.nightly),
+    ],
+)
 def test_every_page_is_whole_readable_by_all_and_without_a_fault(
     page: str, browse: Any, name: str, device: str, size: tuple[int, int], dark: bool
 ) -> None:

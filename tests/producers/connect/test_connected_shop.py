@@ -22,6 +22,7 @@ from producers.publisher import Publisher
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
 from tests.producers.connect.conftest import Published, changed, connection_of, days_of, following, standing
 from tests.shops.woocommerce import Delivery, WooCommerce
+from tests.shops.woocommerce_orders import Order
 
 DAY = timedelta(days=1)
 
@@ -97,6 +98,78 @@ def test_any_order_of_deliveries_doubled_and_with_gaps_ends_in_the_shops_own_tot
     assert published.letters() == []
     done = progress(tmp_path / name, name)
     assert (done.orders, done.refunds, done.refused) == (len(standing(orders)), len(refunds), 0)
+
+
+def a_month(shop: WooCommerce, deliveries: int) -> list[Delivery]:
+    """So many deliveries of orders that come all the time, of which each changes some times within minutes."""
+    chance, sent, changes = shop.random, [], (_pay, _send, _edit, _cancel, _refund)
+    while len(sent) < deliveries:
+        shop.now += timedelta(seconds=chance.randint(1, 110))
+        order = shop.place(status=chance.choice(["pending", "processing", "on-hold"]))
+        sent.append(shop.delivery(order))
+        for change in chance.sample(changes, chance.choice([0, 1, 1, 2])):
+            shop.now += timedelta(seconds=chance.randint(0, 2))
+            change(shop, order)
+            sent.append(shop.delivery(order))
+    return sent[:deliveries]
+
+
+def _pay(shop: WooCommerce, order: Order) -> None:
+    shop.change(order, status="processing")
+
+
+def _send(shop: WooCommerce, order: Order) -> None:
+    shop.change(order, status="completed")
+
+
+def _cancel(shop: WooCommerce, order: Order) -> None:
+    shop.change(order, status="cancelled")
+
+
+def _edit(shop: WooCommerce, order: Order) -> None:
+    order.fee += 100
+    shop.change(order)
+
+
+def _refund(shop: WooCommerce, order: Order) -> None:
+    if order.status in ("processing", "completed"):
+        shop.refund(order)
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)
+def test_a_hundred_thousand_signed_deliveries_shuffled_doubled_and_dropped_end_in_the_shops_own_days(
+    name: str, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    shop = WooCommerce(seed=12)
+    shop.now -= 60 * DAY
+    published = Published(log_of, name, tmp_path)
+    answers: Counter[int] = Counter()
+
+    async def run() -> None:
+        connection = connection_of(shop, name, shop.now - DAY)
+        async with following(publisher, tmp_path, connection, shop) as followed:
+            await followed.reader.catch_up()
+            waiting = iter(shop.as_they_arrive(a_month(shop, 100_000)))
+
+            async def sender() -> None:
+                for delivery in waiting:
+                    answers[await followed.deliver(delivery.body, delivery.headers)] += 1
+
+            async with asyncio.TaskGroup() as senders:
+                for _ in range(50):
+                    senders.create_task(sender())
+            shop.faults = ["429", "500", "cut", "503"]
+            await followed.reader.catch_up()
+
+    with shop.serving():
+        asyncio.run(run())
+    assert set(answers) == {200}
+    assert answers.total() > 110_000
+    orders, refunds = published.orders(), published.refunds()
+    assert days_of(orders, refunds) == shop.days()
+    assert {order["order_id"] for order in standing(orders)} == {f"{name}-{order.id}" for order in shop.counted()}
+    assert published.letters() == []
 
 
 def test_history_comes_in_the_order_of_time_so_that_none_of_it_is_late(

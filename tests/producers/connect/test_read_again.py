@@ -85,6 +85,35 @@ def test_what_no_delivery_said_is_published_and_what_is_gone_is_taken_back(
     assert published.letters() == []
 
 
+def test_an_order_over_which_the_shop_fails_each_time_holds_up_no_other_and_is_read_when_it_answers(
+    shop: WooCommerce, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    name = f"shop-{uuid.uuid4().hex[:12]}"
+    failing, well = shop.place(), shop.place()
+    published = Published(log_of, name, tmp_path)
+
+    async def run() -> None:
+        async with following(publisher, tmp_path, connection_of(shop, name, shop.now - DAY), shop) as followed:
+            await followed.reader.catch_up()
+            for order in (failing, well):
+                shop.refund(order)
+            shop.failing = {failing.id}
+            await followed.reader.catch_up()
+            number = rereads.ask(tmp_path, name, doubts(failing, well))
+            await followed.reader.read_again()
+            assert rereads.read_until(tmp_path, name) == number
+            asked = shop.asked[f"/wp-json/wc/v3/orders/{failing.id}/refunds"]
+            await followed.reader.read_wanted()
+            assert shop.asked[f"/wp-json/wc/v3/orders/{failing.id}/refunds"] == asked, "once until the next reading"
+            assert {record["order_id"] for record in published.refunds()} == {f"{name}-{well.id}"}
+            shop.failing = set()
+            await followed.reader.catch_up()
+
+    asyncio.run(run())
+    once = {record["event_id"]: record for record in published.refunds()}
+    assert days_of(published.orders(), list(once.values())) == shop.days()
+
+
 def test_an_old_delivery_says_nothing_new_of_an_order_that_was_read_again_or_could_not_be(
     shop: WooCommerce, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
 ) -> None:
