@@ -18,10 +18,11 @@ from producers.order_file.memory import Memory, path_of
 from producers.order_file.orders import OrderFile
 from producers.order_file.source import Work, remaining
 from producers.order_file.steps import EVENTS, ORDER, Refusal, Step, Withdrawal
+from producers.rates.exchange import Exchange
 from schemas.binary import EPOCH, MILLISECOND, since_epoch
 from schemas.catalogue import MOST_AHEAD
 from schemas.codec import Encoder
-from schemas.currency import DECIMALS, decimals_shown
+from schemas.currency import decimals, scale
 from schemas.errors import PoisonEvent
 from schemas.plural import counted
 
@@ -60,15 +61,16 @@ class Finding:
 def found(file: OrderFile, state: Path, now: datetime, currency: str) -> Finding:
     """What would become of a file's rows if it were published now, given what is known of its source.
 
-    ``currency`` is the shop's: it sells in no other.
+    ``currency`` is the shop's. Sums are in the currency that was charged, each apart.
     """
     work = _remaining(file, state, since_epoch(now))
+    exchange = Exchange(state, currency, asks=False)
     encoders = {kind: Encoder(event, 1, currency) for kind, event in EVENTS.items()}
     steps, refused, corrections = [], list(work.refused), []
     months: dict[tuple[str, str], Month] = {}
     for step in work.steps:
         try:
-            record = file.record(step)
+            record = file.record(step, exchange)
             encoders[step.kind].encode(record)
             if record["occurred_at"] > now + MOST_AHEAD:
                 raise PoisonEvent(f"occurred_at is {record['occurred_at'].isoformat()}, which is in the future")
@@ -163,8 +165,8 @@ def _table(*columns: str, right: Sequence[str] = ()) -> Table:
 
 def money(cents: int, currency: str) -> str:
     """1,234.50 of EUR, 1,234 of JPY; but 1,234.50 of JPY, too, where that is what would be counted."""
-    amount, own = Decimal(cents).scaleb(-DECIMALS), decimals_shown(currency)
-    return f"{amount:,.{own if round(amount, own) == amount else DECIMALS}f}"
+    amount, own = Decimal(cents).scaleb(-scale(currency)), decimals(currency)
+    return f"{amount:,.{own if own is not None and round(amount, own) == amount else scale(currency)}f}"
 
 
 MONEY: Final = ("gross", "discount", "sales", "shipping", "tax", "refunded")

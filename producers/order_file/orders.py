@@ -23,6 +23,7 @@ from producers.order_file.steps import ORDER, REFUND, Refusal, Skip, Step, Withd
 from producers.order_file.table import Record, Table
 from producers.order_file.table import read as read_table
 from producers.order_file.values import MOST_CENTS
+from producers.rates.exchange import Exchange
 from producers.shop.identifiers import digest_of
 
 
@@ -37,11 +38,11 @@ class OrderFile:
     refused: Sequence[Refusal]
     skipped: Sequence[Skip]
 
-    def record(self, step: Step | Withdrawal) -> dict[str, Any]:
-        """The record of a step, as its contract has it."""
+    def record(self, step: Step | Withdrawal, exchange: Exchange | None = None) -> dict[str, Any]:
+        """The record of a step, as its contract has it. Raises NoRate, as ``records.record`` does."""
         if isinstance(step, Withdrawal):
             return records.withdrawal(self.mapping.source, step)
-        return records.record(self.mapping.source, step)
+        return records.record(self.mapping.source, step, exchange, tax_included=self.mapping.tax_included)
 
     def original(self, rows: Sequence[Record], line: int = 0) -> bytes:
         """The bytes of rows as they stood in the file."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
@@ -10,16 +10,25 @@ from typing import Any, Final
 from producers import withdrawn
 from producers.order_file.rows import Line
 from producers.order_file.steps import REFUND, Step, Withdrawal
+from producers.rates.exchange import Charge, Exchange
 from producers.shop.identifiers import envelope
 from schemas.binary import EPOCH, MILLISECOND
 
 CENT: Final = Decimal("0.01")
 
 
-def record(source: str, step: Step) -> dict[str, Any]:
-    """The record of a step, as its contract has it."""
+def record(source: str, step: Step, exchange: Exchange | None = None, *, tax_included: bool = False) -> dict[str, Any]:
+    """The record of a step, as its contract has it; converted, with an exchange, by the rate of the order's day.
+
+    Raises NoRate for one in another currency whose rate is not known.
+    """
+    charge = exchange.charge(step.head.currency, day_of(step)) if exchange else None
+    charged: dict[str, Any] = {}
+    said = step
+    if charge is not None:
+        step, charged = _converted(step, charge, tax_included=tax_included)
     head = step.head
-    key = step.key if step.version is None else f"{step.key}:{step.version}:{step.state.hex()}"
+    key = step.key if step.version is None else f"{step.key}:{step.version}:{said.state.hex()}"
     common = {
         **envelope(source, key, step.at_ms),
         "version": step.version,
@@ -28,7 +37,34 @@ def record(source: str, step: Step) -> dict[str, Any]:
         "region": head.region,
         "currency": head.currency,
     }
-    return common | (_of_refund(step) if step.kind == REFUND else _of_order(step))
+    return common | (_of_refund(step) if step.kind == REFUND else _of_order(step)) | charged
+
+
+def day_of(step: Step) -> date:
+    """The day of the order (UTC), by which its rate goes, and that of its refund."""
+    return (EPOCH + step.head.at_ms * MILLISECOND).date()
+
+
+def _converted(step: Step, charge: Charge, *, tax_included: bool) -> tuple[Step, dict[str, Any]]:
+    """A step in the shop's currency, and the fields that say what was charged."""
+    head, nets = step.head, [line.total - line.discount for line in step.lines]
+    if step.kind == REFUND:
+        *shares, _ = charge.shares([*nets, max(0, step.amount - sum(nets))])
+        lines = [line._replace(total=share, discount=0) for line, share in zip(step.lines, shares, strict=True)]
+        amount = charge.cents(step.amount)
+        charged = {"charged_amount": charge.amount(step.amount)}
+        head = head._replace(currency=charge.own)
+    else:
+        lines, (shipping, tax) = charge.lines(step.lines, (head.shipping, head.tax))
+        off = sum(line.discount for line in step.lines)
+        of_order, _ = charge.shares([head.discount, off - head.discount])
+        head = head._replace(currency=charge.own, shipping=shipping, tax=tax, discount=of_order)
+        amount = 0
+        # Where the prices hold the tax, it is not charged once more.
+        total = sum(nets) + step.head.shipping + (0 if tax_included else step.head.tax)
+        parts = {"total": total, "shipping": step.head.shipping, "tax": step.head.tax}
+        charged = {f"charged_{name}_amount": charge.amount(part) for name, part in parts.items()}
+    return step._replace(head=head, lines=tuple(lines), amount=amount), {**charge.fields(), **charged}
 
 
 def withdrawal(source: str, of: Withdrawal) -> dict[str, Any]:

@@ -18,10 +18,13 @@ from producers.order_file import export
 from producers.order_file.mapping import check_currency
 from producers.order_file.memory import WITHDRAWN, Known, Memory, path_of
 from producers.order_file.orders import OrderFile
+from producers.order_file.records import day_of
 from producers.order_file.rows import BadRow
 from producers.order_file.steps import EVENTS, ORDER, REFUND, Refusal, Step, Withdrawal
 from producers.persons.keys import PersonKeys
 from producers.persons.letters import Letters
+from producers.rates import book
+from producers.rates.exchange import Exchange, NoRate
 from producers.runner import Run
 from producers.shop.occurrences import ORDER_PLACED
 from schemas.errors import Interrupted, Misconfigured, PoisonEvent, RowsRefused
@@ -29,6 +32,7 @@ from schemas.plural import counted
 from schemas.quoted import without_texts
 
 COMMIT_SECONDS: Final = 2.0
+RATES_SECONDS: Final = 60  # that a file waits for the rates of its orders
 LOOK_AT_CLOCK_EVERY: Final = 256
 BAD_ROWS_SAID: Final = 5
 
@@ -107,7 +111,9 @@ def run(this: Run) -> None:
         log.info("opened", sha256=file.sha256, events=len(work.steps), already=work.already, refused=len(work.refused))
         persons.known = work.customers
         tally = Tally(persons)
-        finished = _publish(this, file, memory, work, tally)
+        exchange = Exchange(options.state, options.currency)
+        _await_rates(this, work.steps, exchange)
+        finished = _publish(this, file, memory, work, tally, exchange)
     finally:
         memory.close()
         persons.close()
@@ -185,7 +191,29 @@ def remaining(file: OrderFile, memory: Memory, now_ms: int) -> Work:
     )
 
 
-def _publish(this: Run, file: OrderFile, memory: Memory, work: Work, tally: Tally) -> bool:
+def _await_rates(this: Run, steps: Sequence[Step | Withdrawal], exchange: Exchange) -> None:
+    """Ask for the rates of all orders in other currencies, and wait a while for them: what is read later comes late.
+
+    Blocks for as long as rates are being fetched, RATES_SECONDS at most. Without a source of rates nobody waits.
+    """
+    foreign = [step for step in steps if isinstance(step, Step) and step.head.currency != exchange.own]
+    seconds = RATES_SECONDS if book.is_begun(this.options.state) else 0
+    for day, currency in sorted({(day_of(step), step.head.currency) for step in foreign}):
+        while not this.stop.requested:
+            try:
+                exchange.charge(currency, day)
+            except NoRate as missing:
+                if missing.awaited is not None and seconds > 0:
+                    seconds -= 1
+                    this.log.info("waiting for rates", problem=str(missing), seconds=seconds)
+                    this.stop.wait(1.0)
+                    continue
+            break
+
+
+def _publish(
+    this: Run, file: OrderFile, memory: Memory, work: Work, tally: Tally, exchange: Exchange | None = None
+) -> bool:
     """Publish refused rows, then events; True when all are. Commits every COMMIT_SECONDS, and at the end."""
     sent = memory.known(_row_key(file, refusal) for refusal in work.refused)
     began = committed = time.monotonic()
@@ -195,7 +223,7 @@ def _publish(this: Run, file: OrderFile, memory: Memory, work: Work, tally: Tall
     for index, step in enumerate(work.steps):
         if this.stop.requested:
             break
-        _publish_step(this, file, memory, tally, step, lost)
+        _publish_step(this, file, memory, tally, step, lost, exchange)
         if this.options.rate is not None:
             this.stop.wait(max(0.0, began + (index + 1) / this.options.rate - time.monotonic()))
         if this.options.rate is not None or index % LOOK_AT_CLOCK_EVERY == 0:
@@ -211,7 +239,13 @@ def _publish(this: Run, file: OrderFile, memory: Memory, work: Work, tally: Tall
 
 
 def _publish_step(
-    this: Run, file: OrderFile, memory: Memory, tally: Tally, step: Step | Withdrawal, lost: set[str]
+    this: Run,
+    file: OrderFile,
+    memory: Memory,
+    tally: Tally,
+    step: Step | Withdrawal,
+    lost: set[str],
+    exchange: Exchange | None,
 ) -> None:
     event = EVENTS[step.kind]
     if isinstance(step, Withdrawal):
@@ -223,7 +257,7 @@ def _publish_step(
     try:
         if step.order_id in lost:
             raise BadRow(f"its order {step.order_id} is rejected, so its refund is as well")
-        record = file.record(step)
+        record = file.record(step, exchange)
         record["customer_id"] = tally.persons.of(step)
         this.publish(event, record)
     except PoisonEvent as error:

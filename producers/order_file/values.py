@@ -10,6 +10,7 @@ from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from schemas.binary import EPOCH, MILLISECOND
+from schemas.currency import scale
 from schemas.errors import PoisonEvent
 
 MOST_CENTS: Final = 10**12 - 1  # an amount in a contract has twelve digits
@@ -41,8 +42,10 @@ class BadValue(PoisonEvent):
 
 @lru_cache(maxsize=65_536)  # prices repeat
 def cents(text: str, decimal_point: str | None, currency: str) -> int:
-    """The amount in cents, which may be negative. ``decimal_point`` None: the mapping has none, so it is a point,
-    and an amount that could be meant in two ways is refused. Raises BadValue.
+    """The amount in cents (thousandths of a currency that has them), which may be negative.
+
+    ``decimal_point`` None: the mapping has none, so it is a point, and an amount that could be meant in two ways is
+    refused. Raises BadValue.
     """
     bare, negative = _bare(text, currency)
     match = AMOUNT.fullmatch(bare)
@@ -67,12 +70,13 @@ def cents(text: str, decimal_point: str | None, currency: str) -> int:
     digits = rest[1:]
     if decimal_point is None and mark is None and _looks_grouped(whole, rest):
         raise _ambiguous(text, whole, rest)
-    if digits[2:].strip("0"):
+    decimals = scale(currency)
+    if digits[decimals:].strip("0"):
         raise BadValue(
             f"{text!r}, which has parts of a cent; if its {_named(point)} separates thousands, set decimal_point ="
             f" {other!r}"
         )
-    found = int(re.sub(r"\D", "", whole) or "0") * 100 + int(digits[:2].ljust(2, "0") or "0")
+    found = int((re.sub(r"\D", "", whole) or "0") + digits[:decimals].ljust(decimals, "0"))
     if found > MOST_CENTS:
         raise BadValue(f"{text!r}, which is more than an amount can be: {Decimal(MOST_CENTS).scaleb(-2):,}")
     return -found if negative else found

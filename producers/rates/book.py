@@ -34,10 +34,21 @@ class Known(NamedTuple):
     until: date
 
 
-def add(folder: Path, rates: Iterable[Rate], known: Known) -> None:
-    """These are on the log, and with them all of those days."""
+def begin(folder: Path) -> None:
+    """From now on somebody brings rates."""
     with closing(state.opened(folder / FILE)) as database:
         database.executescript(SCHEMA)
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether somebody ever brought rates."""
+    return (folder / FILE).exists()
+
+
+def add(folder: Path, rates: Iterable[Rate], known: Known) -> None:
+    """These are on the log, and with them all of those days."""
+    begin(folder)
+    with closing(state.opened(folder / FILE)) as database:
         database.execute("begin immediate")
         rows = ((rate.day.isoformat(), rate.currency, str(rate.rate)) for rate in rates)
         database.executemany("insert or replace into rates values (?, ?, ?)", rows)

@@ -38,6 +38,7 @@ def run(this: Run) -> None:
     Raises DeliveryFailed or BrokerUnavailable. A bank that is away, or gives no rates, is asked again later.
     """
     options = this.options
+    book.begin(options.state)
     if options.start or options.history:
         since = options.start or datetime.fromtimestamp(this.clock(), UTC) - options.history
         book.want(options.state, since.date())

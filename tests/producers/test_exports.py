@@ -13,7 +13,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,10 @@ from producers.order_file.mapping import load
 from producers.order_file.orders import OrderFile
 from producers.order_file.source import refuse_hopeless
 from producers.order_file.steps import ORDER
+from producers.rates import book
+from producers.rates.book import Known
+from producers.rates.ecb import Rate
+from producers.rates.exchange import Exchange
 from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
 from schemas.codec import Encoder
 from schemas.errors import Misconfigured
@@ -454,14 +458,69 @@ def test_what_would_be_counted_adds_up_to_the_files_rows(
     assert (month.orders, month.gross, month.discount, month.refunded) == (3, 17000, 800, 6000)
 
 
-def test_orders_in_another_currency_than_the_shops_are_shown_as_refused(
+def test_orders_in_another_currency_are_shown_as_refused_while_their_rates_are_not_known(
     saved: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
     finding = found(export.opened(saved("cdnow.txt", CDNOW), export.ready()["cdnow"]), tmp_path, NOW, "EUR")
     assert finding.steps == []
-    (reason,) = {refusal.reason for refusal in finding.refused}
-    assert "currency is USD, but this shop's currency is EUR" in reason
-    assert "set INSIGHTS_CURRENCY=USD" in reason
+    assert all("currency is USD, the shop's is EUR" in refusal.reason for refusal in finding.refused)
+    assert book.wanted(tmp_path) is None  # looking publishes nothing, and asks nobody
+
+
+FOREIGN = """Order,Customer,Currency,When,Shelf,Article,Units,Price,Off,Shipping,Tax
+1,a,USD,2026-11-03,H,P,3,10.00,1.01,4.90,1.37
+1,a,USD,2026-11-03,H,Q,7,33.33,0.00,4.90,1.37
+2,a,JPY,2026-11-03,H,P,2,1999,0,500,318
+3,a,KWD,2026-11-03,H,P,3,10.255,1.001,0.000,0.125
+4,a,EUR,2026-11-03,H,P,3,10.00,0.00,0.00,0.00
+"""
+FOREIGN_MAPPING = """source = "foreign"
+decimal_point = "."
+[columns]
+order_id = "Order"
+customer_id = "Customer"
+currency = "Currency"
+occurred_at = "When"
+product_id = "Article"
+category = "Shelf"
+quantity = "Units"
+unit_price = "Price"
+discount = "Off"
+shipping = "Shipping"
+tax = "Tax"
+[constants]
+region = "EU"
+channel = "web"
+"""
+
+
+def test_orders_of_a_file_in_other_currencies_are_converted_and_add_up(
+    saved: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    file = export.opened(saved("orders.csv", FOREIGN), saved("mapping.toml", FOREIGN_MAPPING))
+    before = date(2026, 11, 2)
+    quoted = {"USD": Decimal("1.0821"), "JPY": Decimal("158.23"), "KWD": Decimal("0.3312")}
+    book.add(tmp_path, [Rate(before, code, rate) for code, rate in quoted.items()], Known(date(2026, 10, 1), before))
+    exchange, encoder = Exchange(tmp_path, "EUR"), Encoder(ORDER_PLACED, 1, "EUR")
+    records = {step.order_id: file.record(step, exchange) for step in file.steps}
+    assert file.refused == []
+    charged = {"1": Decimal("268.57"), "2": Decimal(4816), "3": Decimal("29.889")}
+    for order_id, record in records.items():
+        encoder.encode(record)
+        total = record["shipping_amount"] + record["tax_amount"]
+        total += sum(line["quantity"] * line["unit_price"] - line["discount_amount"] for line in record["lines"])
+        if order_id == "4":
+            assert (total, record.get("charged_currency")) == (Decimal("30.00"), None)
+            continue
+        rate = quoted[record["charged_currency"]]
+        assert (record["charged_rate"], record["charged_rate_on"]) == (rate, before)
+        assert record["charged_total_amount"] == charged[order_id]
+        assert total == round(charged[order_id] / rate, 2)
+        assert sum(each["amount"] for each in record["discounts"] or ()) == sum(
+            line["discount_amount"] for line in record["lines"]
+        )
+    finding = found(file, tmp_path, NOW, "EUR")
+    assert {code: month.orders for (_, code), month in finding.months.items()} == dict.fromkeys((*quoted, "EUR"), 1)
 
 
 def orders_command(*arguments: str) -> subprocess.CompletedProcess[str]:

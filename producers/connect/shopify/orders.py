@@ -11,14 +11,17 @@ returned, with a sale for each of its lines. Its own sales reports are made of t
   sales, and are part of the total.
 - **Test orders** count nowhere, and an order of nothing but gift cards is no sale.
 
-All amounts are the shop's own currency's (``shopMoney``), whatever the customer paid in.
+All amounts are the shop's own currency's (``shopMoney``), whatever the customer paid in. What was charged in another
+(``presentmentMoney``) stands beside them, with the rate that the one is to the other.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from producers.connect.orders import (
@@ -41,8 +44,10 @@ from producers.connect.orders import (
 )
 from producers.order_file.records import order_lines
 from producers.order_file.rows import Line, spread
+from producers.rates.exchange import Charge, cross
 from producers.shop.identifiers import digest_of, envelope
 from producers.withdrawn import whose
+from schemas.currency import scale
 
 GID: Final = re.compile(r"gid://shopify/\w+/(\d{1,19})")
 NO_SALE: Final = frozenset(("GIFT_CARD", "TIP"))
@@ -50,6 +55,14 @@ BESIDE: Final = frozenset(("SHIPPING", "DUTY", "FEE", "ADDITIONAL_FEE"))  # of t
 KINDS: Final = frozenset(("PRODUCT", "ADJUSTMENT")) | NO_SALE | BESIDE
 PAID: Final = frozenset(("PAID", "PARTIALLY_REFUNDED", "REFUNDED"))
 CHARGES: Final = frozenset(("SALE", "CAPTURE"))
+
+
+class Presented(NamedTuple):
+    """A sale as the customer saw it, in the smallest units of that currency."""
+
+    currency: str
+    total: int
+    tax: int
 
 
 class Sale(NamedTuple):
@@ -63,6 +76,7 @@ class Sale(NamedTuple):
     line_id: str
     product_id: str
     brand: str | None
+    presented: Presented | None = None
 
     @property
     def total(self) -> int:
@@ -105,6 +119,7 @@ def read_refund(body: bytes, order_id: str, head: Json, shop: Shop) -> Refund:
             "refund_id": f"{shop.name}-{refund_id}",
             **whose(head),
             **_returned(returns_of(agreement)),
+            **_charged_back(returns_of(agreement), head["currency"]),
             "reason": "other",
         }
     except BadOrder as bad:
@@ -146,6 +161,7 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
         "discounts": _discounts(order, sum(line.discount for line in lines)),
         "is_cancelled": None,
     }
+    record |= _charged(sold, record["currency"])
     counted = {name: value for name, value in record.items() if name not in ("event_id", "lines")}
     digest = digest_of((sorted(counted.items()), sorted(tuple(line) for line in lines)))
     return OrderState(order_id, created_ms, modified_ms, status, record, digest, frozenset(refund_ids))
@@ -167,13 +183,66 @@ def _sale(item: Json, where: str) -> Sale:
     discount = _money(item, f"{where}.totalDiscountAmountBeforeTaxes", "totalDiscountAmountBeforeTaxes")
     units = 0 if item.get("quantity") is None else units_of(item, f"{where}.quantity", "quantity")
     line = item.get("lineItem")
+    presented = _presented(item, where)
     if kind != "PRODUCT":
-        return Sale(kind, units, total - tax, tax, discount, "", kind.lower(), None)
+        return Sale(kind, units, total - tax, tax, discount, "", kind.lower(), None, presented)
     if not isinstance(line, dict):
         raise BadOrder(f"{where}.lineItem is {shown(line)}, and should be the order's line")
     product_id = str(line.get("sku") or line.get("name") or "unknown")
     brand = str(line["vendor"]) if line.get("vendor") else None
-    return Sale(kind, units, total - tax, tax, discount, str(line.get("id")), product_id, brand)
+    return Sale(kind, units, total - tax, tax, discount, str(line.get("id")), product_id, brand, presented)
+
+
+def _presented(item: Json, where: str) -> Presented | None:
+    """A sale in the customer's currency; None where it is not said."""
+    total, tax = (
+        bag.get("presentmentMoney") if isinstance(bag := item.get(name), dict) else None
+        for name in ("totalAmount", "totalTaxAmount")
+    )
+    if not isinstance(total, dict) or not isinstance(tax, dict):
+        return None
+    currency = text_of(total, f"{where}.totalAmount.presentmentMoney.currencyCode", "currencyCode")
+    read = partial(cents_of, name="amount", decimals=scale(currency))
+    return Presented(currency, read(total, f"{where}.totalAmount"), read(tax, f"{where}.totalTaxAmount"))
+
+
+def _charge(sales: Sequence[Sale], own: str, sign: int = 1) -> tuple[Charge, list[Presented]] | None:
+    """How sales were charged, if in one other currency than the shop's, and each so; ``sign`` -1: they came back."""
+    presented = [sale.presented for sale in sales if sale.presented]
+    currencies = {each.currency for each in presented}
+    if len(presented) < len(sales) or len(currencies) != 1 or own in currencies:
+        return None
+    (currency,) = currencies
+    total, cents = sign * sum(each.total for each in presented), sign * sum(sale.total for sale in sales)
+    if min(total, cents) <= 0:
+        return None
+    rate = cross(Decimal(total).scaleb(-scale(currency)), CENT * cents)
+    return Charge(currency, own, rate, "shop"), presented
+
+
+def _charged(sold: Iterable[Sale], own: str) -> dict[str, Any]:
+    """What the customer was charged, in another currency than the shop's; nothing to say in the shop's own."""
+    goods = [sale for sale in sold if sale.kind != "GIFT_CARD"]
+    found = _charge(goods, own)
+    if found is None:
+        return {}
+    charge, presented = found
+    shipping = sum(p.total - p.tax for sale, p in zip(goods, presented, strict=True) if sale.kind == "SHIPPING")
+    return {
+        **charge.fields(),
+        "charged_total_amount": charge.amount(sum(each.total for each in presented)),
+        "charged_shipping_amount": charge.amount(shipping),
+        "charged_tax_amount": charge.amount(sum(each.tax for each in presented)),
+    }
+
+
+def _charged_back(returns: Sequence[Sale], own: str) -> dict[str, Any]:
+    """The same of what was paid back."""
+    found = _charge(returns, own, -1)
+    if found is None:
+        return {}
+    charge, presented = found
+    return {**charge.fields(), "charged_amount": charge.amount(-sum(each.total for each in presented))}
 
 
 def _lines(sold: Iterable[Sale]) -> list[Line]:

@@ -15,8 +15,8 @@ _SALES: Final = """
 fragment SalesOf on SaleConnection {
   nodes {
     id actionType lineType quantity
-    totalAmount { shopMoney { amount } }
-    totalTaxAmount { shopMoney { amount } }
+    totalAmount { shopMoney { amount } presentmentMoney { amount currencyCode } }
+    totalTaxAmount { shopMoney { amount } presentmentMoney { amount currencyCode } }
     totalDiscountAmountBeforeTaxes { shopMoney { amount } }
     ... on ProductSale { lineItem { id sku name vendor } }
   }

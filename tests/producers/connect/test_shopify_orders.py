@@ -28,7 +28,8 @@ AT = datetime(2026, 11, 28, 10, tzinfo=UTC)
 
 
 def bag(amount: str) -> dict[str, Any]:
-    return {"shopMoney": {"amount": amount}, "presentmentMoney": {"amount": "1.0"}}
+    presented = {"amount": f"{Decimal(amount) * 2}", "currencyCode": "USD"}
+    return {"shopMoney": {"amount": amount}, "presentmentMoney": presented}
 
 
 def sale(total: str, tax: str = "0.0", discount: str = "0.0", **changed: Any) -> dict[str, Any]:
@@ -260,6 +261,15 @@ def test_any_shops_events_add_up_to_its_own_days_and_to_what_it_says_of_each_ord
         amount = sum((refund.record["amount"] for refund in paid_back), Decimal(0))
         charges = (record["shipping_amount"], record["tax_amount"])
         assert said.sold == Sold(record["occurred_at"].date(), gross - discount, *charges, amount)
+        charged = sum(round(item.paid * placed.presentment) for item in placed.items if item.kind != "GIFT_CARD")
+        if record["total_amount"]:
+            assert (record["charged_currency"], record["charged_rate_source"]) == ("USD", "shop")
+            assert record["charged_total_amount"] == Decimal(charged) / 100
+            assert abs(record["total_amount"] * record["charged_rate"] - Decimal(charged) / 100) < Decimal("0.0001")
+        for refund in paid_back:
+            if refund.record.get("charged_rate") is not None:
+                back = refund.record["charged_amount"]
+                assert abs(refund.record["amount"] * refund.record["charged_rate"] - back) < Decimal("0.0001")
         orders.append(record)
         refunds += [stamped_refund(refund.record, SHOP, refund.refund_id, 1) for refund in paid_back]
     assert days_of(orders, refunds) == shop.days()
