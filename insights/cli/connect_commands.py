@@ -138,6 +138,7 @@ def connect(
     )
     if about.lacks:
         runtime.say(f"Its orders are read; {about.lacks}.", style="bold red")
+    say_time_zone(settings, about)
     return connection
 
 
@@ -279,6 +280,24 @@ def check_currency(settings: Settings, about: About) -> None:
         raise Misconfigured(
             f"{about.title} sells in {about.currency}, and {settings.home} is for {here}: amounts in two currencies"
             f" can't be added. Set INSIGHTS_CURRENCY={about.currency}, with a folder of its own (INSIGHTS_HOME)"
+        )
+
+
+def say_time_zone(settings: Settings, about: About) -> None:
+    """Which command makes days the shop's, where they are not."""
+    from aggregates.zones import zone
+    from insights.shops_clock import clock_of
+
+    here = clock_of(settings.home).zone
+    try:
+        there = zone(about.time_zone) if about.time_zone else here
+    except Misconfigured:  # made since the database of time zones was
+        return
+    if (there and there.offsets) != (here and here.offsets):
+        runtime.say(
+            f"Its days are those of {about.time_zone}, and here those of {here.name if here else 'UTC'}: `insights"
+            f" time-zone {about.time_zone}` makes them the shop's, so that totals by day are the same as there.",
+            style="yellow",
         )
 
 

@@ -48,7 +48,8 @@ class About:
     """What a shop is: its title, its currency, and how many orders it has.
 
     ``days`` is of how many days its API gives orders; None when it gives all. ``lacks`` is what of products can't be
-    read for want of rights, and what to do; empty when all can.
+    read for want of rights, and what to do; empty when all can. ``time_zone`` is the IANA name of the zone of its
+    days; empty where its days are of none.
     """
 
     title: str
@@ -56,6 +57,7 @@ class About:
     orders: int
     days: int | None = None
     lacks: str = ""
+    time_zone: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

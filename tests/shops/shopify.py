@@ -52,6 +52,7 @@ class Shopify(Catalog, StandIn):
         self.order_cost = 30
         self.product_cost = 30
         self.hides_addresses = False
+        self.time_zone = "Europe/Berlin"
         self.url = ""
         self._next = 5_000_000_000_000
         self._lock = threading.RLock()
@@ -258,7 +259,7 @@ class Shopify(Catalog, StandIn):
     def _about(self, asked: dict[str, Any]) -> Any:
         scopes = [{"handle": each} for each in self.scopes]
         return {
-            "shop": {"name": "Bikes & more", "currencyCode": self.currency},
+            "shop": {"name": "Bikes & more", "currencyCode": self.currency, "ianaTimezone": self.time_zone},
             "ordersCount": {"count": len(self.orders)},
             "currentAppInstallation": {"accessScopes": scopes},
         }

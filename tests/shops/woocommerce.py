@@ -33,6 +33,7 @@ class WooCommerce(StandIn):
     def __init__(self, *, seed: int = 1, currency: str = "EUR", now: datetime | None = None) -> None:
         self.random = random.Random(seed)
         self.currency = currency
+        self.time_zone: dict[str, Any] = {"gmt_offset": "1", "timezone_string": "Europe/Berlin"}
         self.now = now or datetime.now(UTC).replace(microsecond=0)
         self.consumer_key = f"ck_{self.random.getrandbits(160):040x}"
         self.consumer_secret = f"cs_{self.random.getrandbits(160):040x}"
@@ -263,7 +264,7 @@ class WooCommerce(StandIn):
         return base64.b64decode(said).decode() == f"{self.consumer_key}:{self.consumer_secret}"
 
     async def _index(self, request: web.Request) -> web.Response:
-        said = {"name": "Bikes & more", "url": self.url, "gmt_offset": "1", "timezone_string": "Europe/Berlin"}
+        said = {"name": "Bikes & more", "url": self.url, **self.time_zone}
         return web.json_response({**said, "namespaces": ["wp/v2", "wc/v1", "wc/v2", "wc/v3"]})
 
     async def _currency(self, request: web.Request) -> web.Response:

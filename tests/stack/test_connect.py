@@ -247,6 +247,7 @@ def test_a_first_connection_says_what_comes_next(run: Callable[..., Result], sho
     assert connected.exit_code == 0, connected.output
     assert connected.stdout.count("?") + connected.stdout.count("]: ") + connected.stdout.count("shop: ") <= 3
     assert "`insights up` starts everything" in connected.stdout
+    assert "`insights time-zone Europe/Berlin` makes them the shop's" in " ".join(connected.stdout.split())
     assert shop.consumer_secret not in connected.output
     assert names(settings.producers_dir) == [name_of(shop.url)]
     assert "being read" in run("connect", "list").stdout

@@ -124,6 +124,7 @@ class Api:
             orders=said["ordersCount"]["count"],
             days=None if "read_all_orders" in scopes else DAYS_WITHOUT_SCOPE,
             lacks=lacking(scopes),
+            time_zone=str(said["shop"]["ianaTimezone"]),
         )
 
     async def newest_change(self) -> datetime | None:

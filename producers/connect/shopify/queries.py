@@ -57,7 +57,7 @@ fragment OrderOf on Order {
 )
 ABOUT: Final = """
 query About {
-  shop { name currencyCode }
+  shop { name currencyCode ianaTimezone }
   ordersCount(limit: null) { count }
   currentAppInstallation { accessScopes { handle } }
 }

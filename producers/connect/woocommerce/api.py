@@ -14,6 +14,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -81,6 +82,7 @@ class Api:
             title=str(index.get("name") or self._url),
             currency=currency,
             orders=_number(headers, "X-WP-Total"),
+            time_zone=_zone_of(index),
         )
 
     async def newest_change(self) -> datetime | None:
@@ -264,6 +266,19 @@ def _time_of(order: Any, by: By) -> datetime | None:
 def _is_last(page: int, headers: Mapping[str, str], found: list[Any]) -> bool:
     """Whether no page follows, by the header; by the page's length where something on the way took the header off."""
     return page >= _number(headers, "X-WP-TotalPages") if "X-WP-TotalPages" in headers else len(found) < PAGE
+
+
+def _zone_of(index: Mapping[str, Any]) -> str:
+    """A shop whose clock is set to hours from UTC has no zone's name, but there is one for whole hours."""
+    if name := str(index.get("timezone_string") or ""):
+        return name
+    try:
+        hours = Decimal(str(index["gmt_offset"]))
+    except (KeyError, InvalidOperation):
+        return ""
+    if hours % 1:
+        return ""
+    return f"Etc/GMT{-int(hours):+d}" if hours else "Etc/UTC"
 
 
 def _number(headers: Mapping[str, str], name: str) -> int:

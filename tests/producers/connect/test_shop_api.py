@@ -12,6 +12,7 @@ import aiohttp
 import aiohttp.web
 import pytest
 
+from aggregates.zones import names
 from producers.connect.asking import By, ShopAway, ShopRefuses, address
 from producers.connect.connections import Credentials
 from producers.connect.woocommerce.api import Api
@@ -63,6 +64,27 @@ def test_it_says_what_the_shop_is(shop: WooCommerce) -> None:
         shop.place()
     about = asked(shop, lambda api: api.about())
     assert (about.title, about.currency, about.orders) == ("Bikes & more", "EUR", 3)
+
+
+@pytest.mark.parametrize(
+    ("said", "zone"),
+    [
+        ({"gmt_offset": "1", "timezone_string": "Europe/Berlin"}, "Europe/Berlin"),
+        ({"gmt_offset": "2", "timezone_string": ""}, "Etc/GMT-2"),
+        ({"gmt_offset": -11, "timezone_string": ""}, "Etc/GMT+11"),
+        ({"gmt_offset": "0", "timezone_string": ""}, "Etc/UTC"),
+        ({"gmt_offset": "5.75", "timezone_string": ""}, ""),
+        ({"gmt_offset": "noon"}, ""),
+        ({}, ""),
+    ],
+)
+def test_its_days_are_of_the_zone_that_its_software_is_set_to(
+    shop: WooCommerce, said: dict[str, Any], zone: str
+) -> None:
+    shop.time_zone = said
+    found = asked(shop, lambda api: api.about()).time_zone
+    assert found == zone
+    assert not found or found in names()
 
 
 def test_orders_come_in_the_order_of_their_time_whatever_their_number(shop: WooCommerce) -> None:

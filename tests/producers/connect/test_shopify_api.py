@@ -68,6 +68,7 @@ def test_it_says_what_the_shop_is_and_how_far_back_its_orders_can_be_read(shop: 
     shop.place()
     about = asked(shop, lambda api: api.about())
     assert (about.title, about.currency, about.orders, about.days) == ("Bikes & more", "EUR", 1, None)
+    assert about.time_zone == "Europe/Berlin"
     shop.scopes.remove("read_all_orders")
     assert asked(shop, lambda api: api.about()).days == 60
     shop.scopes.remove("read_customers")
