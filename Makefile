@@ -2,7 +2,7 @@
 # Needs Python 3.11 or 3.12 and a package registry; everything else comes from there, locked in requirements/.
 
 .DEFAULT_GOAL := help
-.PHONY: help up down clean status test test-quick test-faults test-nightly fuzz check format audit lock check-lint check-format check-types check-imports \
+.PHONY: images compose-up compose-down test-containers help up down clean status test test-quick test-faults test-nightly fuzz check format audit lock check-lint check-format check-types check-imports \
 	check-dependencies check-sql check-marts check-plans check-yaml check-contracts check-generated check-sizes
 
 # The first Python on the path that fits; `make up PYTHON=python3.12` names one.
@@ -10,6 +10,10 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && exit; \
 	done; echo python3)
 ARGS ?=
+# What builds images, and brings compose.yaml up: `make compose-up DOCKER=podman COMPOSE=podman-compose`.
+DOCKER ?= docker
+COMPOSE ?= $(DOCKER) compose
+BUILD_ARGS ?=
 bootstrap = @$(PYTHON) bootstrap.py
 python := .venv/bin/python
 all := dev flink spark dbt metabase trino tableau
@@ -40,7 +44,7 @@ status:  ## what runs, what was counted, how fresh it is
 
 test:  ## every test but the long runs of the night, on the real parts (ARGS="-k late" picks some)
 	$(bootstrap) $(all)
-	@$(pytest) -m "not (faults or nightly)" $(ARGS)
+	@$(pytest) -m "not (faults or nightly or containers)" $(ARGS)
 
 test-quick:  ## what needs no stack, engine or browser: in two minutes
 	$(bootstrap) $(all)
@@ -53,6 +57,21 @@ test-faults:  ## the long fault runs: servers killed and stopped, numbers exact
 test-nightly:  ## what every night runs: the fault runs, and further themes, sizes and engines
 	$(bootstrap) $(all)
 	@$(pytest) -m "faults or nightly" $(ARGS)
+
+test-containers: images  ## compose.yaml brought up for real, and its numbers compared
+	$(bootstrap) dev
+	@.venv/bin/pytest -m containers $(ARGS)
+
+images:  ## the images of docker/Dockerfile
+	@for each in postgres kafka flink hub; do \
+		$(DOCKER) build $(BUILD_ARGS) --target $$each --tag insights-$$each --file docker/Dockerfile . || exit 1; \
+	done
+
+compose-up: images  ## the whole system in containers, until the live page answers
+	@$(COMPOSE) up --detach --no-build && $(PYTHON) docker/await_page.py
+
+compose-down:  ## stop the containers; the data stays in their volumes
+	@$(COMPOSE) down --timeout 180
 
 fuzz:  ## thousands of inputs drawn by chance for everything that reads what others wrote
 	$(bootstrap) dev flink
@@ -82,7 +101,7 @@ check-marts:
 check-plans:
 	@echo "==> every query planned by Flink and by Spark" && .venv/bin/python .ci/plan_sql.py
 check-yaml:
-	@echo "==> yamllint" && .venv/bin/yamllint --strict .github alerts dashboards .pre-commit-config.yaml
+	@echo "==> yamllint" && .venv/bin/yamllint --strict .github compose.yaml alerts dashboards .pre-commit-config.yaml
 check-contracts:
 	@echo "==> compatibility with the released contracts" && $(python) -m insights schemas check --offline > /dev/null
 check-generated:
