@@ -15,7 +15,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from aiohttp import web
 
@@ -25,6 +25,7 @@ from tests.shops.woocommerce_products import Product, Variation, product_id, pro
 
 COUNTED = {"processing", "on-hold", "completed", "refunded", "packed"}  # the last is a shop's own
 Fault = Literal["429", "500", "503", "cut"]
+T = TypeVar("T")
 
 
 class WooCommerce(StandIn):
@@ -275,21 +276,21 @@ class WooCommerce(StandIn):
             self.before_list()
         with self._lock:
             found = [order for order in self.orders.values() if order.id not in self.trashed]
-            return self._page(request, [order_json(order) for order in self._asked_for(request, found)])
+            return self._page(request, self._asked_for(request, found), order_json)
 
     async def _products(self, request: web.Request) -> web.Response:
         if self.before_list is not None:
             self.before_list()
         with self._lock:
             found = self._asked_for(request, list(self.products.values()))
-            return self._page(request, [product_json(product) for product in found])
+            return self._page(request, found, product_json)
 
     async def _variations(self, request: web.Request) -> web.Response:
         with self._lock:
             product = self.products.get(int(request.match_info["id"]))
             if product is None:
                 return web.json_response({"code": "woocommerce_rest_product_invalid_id"}, status=404)
-            return self._page(request, [variation_json(each, product) for each in product.variations])
+            return self._page(request, product.variations, lambda each: variation_json(each, product))
 
     async def _customers(self, request: web.Request) -> web.Response:
         query = request.query
@@ -297,7 +298,7 @@ class WooCommerce(StandIn):
         with self._lock:
             numbers = {int(each) for each in query.get("include", "").split(",") if each} or set(self.customers)
             found = [self.customers[number] for number in sorted(numbers & set(self.customers))]
-            return self._page(request, [_fields(_customer_json(each), query["_fields"]) for each in found])
+            return self._page(request, found, lambda each: _fields(_customer_json(each), query["_fields"]))
 
     def _asked_for(self, request: web.Request, found: list[Any]) -> list[Any]:
         query = request.query
@@ -328,12 +329,12 @@ class WooCommerce(StandIn):
             order = self.orders.get(int(request.match_info["id"]))
             if order is None or order.id in self.trashed:
                 return web.json_response({"code": "woocommerce_rest_invalid_order_id"}, status=404)
-            return self._page(request, [refund_json(each, order.currency) for each in order.refunds])
+            return self._page(request, order.refunds, lambda each: refund_json(each, order.currency))
 
-    def _page(self, request: web.Request, found: list[dict[str, Any]]) -> web.Response:
+    def _page(self, request: web.Request, found: list[T], as_json: Callable[[T], dict[str, Any]]) -> web.Response:
         page, size = int(request.query.get("page", 1)), min(int(request.query.get("per_page", 10)), 100)
         headers = {"X-WP-Total": str(len(found)), "X-WP-TotalPages": str(-(-len(found) // size))}
-        return web.json_response(found[(page - 1) * size : page * size], headers=headers)
+        return web.json_response([as_json(one) for one in found[(page - 1) * size : page * size]], headers=headers)
 
     def _number(self) -> int:
         """Orders and refunds are numbered together, as posts are."""
