@@ -27,6 +27,8 @@ EVENT_FORMAT = "avro-or-reason"
 # And: a partition that is silent follows the others, a while later.
 LOG_CONNECTOR = "event-log"
 PUBLISHED_AT = "cast(`kafka_timestamp` as timestamp(3))"
+# Flink's Kafka connector brings Kafka's classes under names of its own.
+SHADED = "org.apache.flink.kafka.shaded."
 # Kafka holds a record's timestamp to its own clock, within an hour: so this is the same whenever it is asked.
 LATEST = f"{PUBLISHED_AT} + interval '{MOST_AHEAD // timedelta(hours=1)}' hour"
 
@@ -59,7 +61,7 @@ def _kafka_options(topic: str, deployment: Deployment, job: LiveJob) -> dict[str
         "silent-after": f"{deployment.idle_timeout_seconds} s",
         "topic": topic,
         "properties.bootstrap.servers": deployment.kafka.bootstrap,
-        **{f"properties.{name}": value for name, value in deployment.kafka.java_security.items()},
+        **{f"properties.{name}": value for name, value in deployment.kafka.java_security(SHADED).items()},
         "properties.group.id": job.name,
         "properties.client.id.prefix": f"{job.name}-{topic}",
         **_startup_options(job),

@@ -180,7 +180,7 @@ def _servers(context: Context) -> dict[str, Any]:
     """Where an engine reads log and lake."""
     kafka = context.deployment.kafka
     lake = context.deployment.lake_properties
-    return {"kafka": kafka.bootstrap, "kafka_options": kafka.java_security, "lake": lake}
+    return {"kafka": kafka.bootstrap, "kafka_options": kafka.java_security(), "lake": lake}
 
 
 def make_task(context: Context, record: Run, engine: ComputeEngine) -> Task:

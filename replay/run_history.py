@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -20,6 +20,7 @@ from warehouse.postgres import Connection
 
 SCHEMA = "replay"
 LOCK = "select pg_try_advisory_lock(hashtextextended('insights.replay.' || %s, 0))"
+RELEASE = "select pg_advisory_unlock_all()"
 COLUMNS = (
     "run, status, scope, aggregates, engine, plan, plan_digest, certificate, requested_by, promoted_by, reason,"
     " error, records, rows_computed, created_at, computed_at, verified_at, promoted_at, rolled_back_at,"
@@ -186,7 +187,13 @@ def alone(context: Context, aggregates: Sequence[str]) -> Iterator[Callable[[], 
                     " changed. Computed results are kept: run the same plan again"
                 ) from error
 
-        yield still_held
+        try:
+            yield still_held
+        finally:
+            # The server learns of a closed connection a moment later: the next step must not find them held by it.
+            with suppress(psycopg.Error):
+                connection.rollback()
+                connection.execute(RELEASE)
 
 
 @contextmanager

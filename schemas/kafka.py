@@ -41,16 +41,16 @@ class Kafka:
             found |= {"ssl.ca.location": str(self.ca_file) if self.ca_file else "probe"}
         return found
 
-    @property
-    def java_security(self) -> dict[str, str]:
+    def java_security(self, shaded: str = "") -> dict[str, str]:
         """What Java's clients need besides ``bootstrap.servers``, under Kafka's own names. Empty without a user.
 
+        ``shaded`` is what comes before the names of Kafka's classes in a jar that brings Kafka under other names.
         The certificates themselves are in it, so that nobody else needs the file. Raises OSError without it.
         """
         if not self.user:
             return {}
         user, password = (text.replace("\\", "\\\\").replace('"', '\\"') for text in (self.user, self.password))
-        login = f'org.apache.kafka.common.security.scram.ScramLoginModule required username="{user}"'
+        login = f'{shaded}org.apache.kafka.common.security.scram.ScramLoginModule required username="{user}"'
         found = {
             "security.protocol": "SASL_SSL",
             "sasl.mechanism": MECHANISM,

@@ -72,7 +72,7 @@ def _capitalized(line: str) -> str:
 def currency_line(currency: str) -> TerminalTable:
     """In which currency the shop sells, and so every amount is."""
     sheet = TerminalTable("", Column(), Column(flows=True), gaps=(1,))
-    text = f"{currency}; orders in other currencies are rejected"
+    text = f"{currency}; orders in other currencies are converted to it"
     sheet.add(Text("currency", style="bold cyan"), text)
     return sheet
 

@@ -265,8 +265,10 @@ def test_two_do_not_copy_at_once(dsn: str, lake: Catalog) -> None:
 
 
 def test_upkeep_lets_old_copies_go_and_leaves_the_newest(dsn: str, lake: Catalog) -> None:
+    newest = days_of(dsn)[-1]
+    set_finality(dsn, datetime(newest.year, newest.month, newest.day, tzinfo=UTC))
     published(dsn, lake, LINES.sink)
-    change(dsn, days_of(dsn)[-1])
+    change(dsn, newest)
     published(dsn, lake, LINES.sink)
     assert len(lake.load_table(LINES.sink).metadata.snapshots) == 2
     soon = datetime.now(UTC) + timedelta(hours=1)

@@ -176,6 +176,8 @@ def test_results_have_the_canonical_types(tmp_path: Path) -> None:
         "boolean": pa.bool_(),
         "count": pa.int64(),
         "money": pa.decimal128(38, 2),
+        "charge": pa.decimal128(38, 3),
+        "rate": pa.decimal128(38, 12),
     }
     for a in aggregates():
         schema = pq.read_schema(tmp_path / "out" / "live" / a.name / "all" / "part-0.parquet")

@@ -40,6 +40,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "int": st.integers(-(1 << 31), (1 << 31) - 1),
     "count": st.integers(-(1 << 63), (1 << 63) - 1),
     "money": st.integers(-(10**38) + 1, 10**38 - 1).map(lambda cents: Decimal(f"{cents}e-2")),
+    "charge": st.integers(-(10**38) + 1, 10**38 - 1).map(lambda number: Decimal(f"{number}e-3")),
+    "rate": st.integers(-(10**38) + 1, 10**38 - 1).map(lambda number: Decimal(f"{number}e-12")),
     "boolean": st.booleans(),
     "double": st.floats(allow_nan=False),
 }

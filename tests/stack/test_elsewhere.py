@@ -76,7 +76,7 @@ def test_postgres_elsewhere_is_reached_by_all_with_its_tls(apart_of: Callable[..
 
 @given(user=TEXTS, password=TEXTS)
 def test_any_user_and_password_of_kafka_is_quoted_for_java(user: str, password: str) -> None:
-    login = Kafka("b:9096", user, password).java_security["sasl.jaas.config"]
+    login = Kafka("b:9096", user, password).java_security()["sasl.jaas.config"]
     read, rest = [], login.partition("required ")[2]
     for name in ("username=", " password="):
         assert rest.startswith(name)
@@ -107,8 +107,8 @@ def test_each_client_of_kafka_gets_what_it_needs_of_one_place(
         "sasl.password": 'K0SEC"RET\\',
         "ssl.ca.location": str(tmp_path / "ca.pem"),
     }
-    assert settings.kafka.java_security["ssl.truststore.certificates"].startswith("-----BEGIN")
-    assert Kafka("b:9092").java_security == {}
+    assert settings.kafka.java_security()["ssl.truststore.certificates"].startswith("-----BEGIN")
+    assert Kafka("b:9092").java_security() == {}
     assert "K0SEC" not in repr(settings.kafka)
 
 

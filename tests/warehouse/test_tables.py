@@ -46,6 +46,8 @@ POSTGRES_TYPES = {
     "int": "integer",
     "count": "bigint",
     "money": "numeric",
+    "charge": "numeric",
+    "rate": "numeric",
 }
 
 Connection = psycopg.Connection[tuple[object, ...]]
