@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from aggregates.catalogue import Aggregate, aggregates, read_aggregate
+from aggregates.catalogue import SCALES, Aggregate, aggregates, read_aggregate
 from aggregates.render import Engine, render
 from schemas.catalogue import event
 from tests.flink.live_on_files import created, plan
@@ -36,7 +36,6 @@ FITTING = {
     "boolean": r"boolean",
     "double": r"double|float|int|smallint|tinyint",
 }
-SCALES = {"money": 2, "charge": 3, "rate": 12}  # decimals of 38 digits, so many of them after the point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,8 @@ HERE = Path(__file__).parent
 ColumnType = Literal[
     "timestamp", "date", "string", "bytes", "int", "count", "money", "charge", "rate", "boolean", "double"
 ]
+# Of a type that is a decimal of 38 digits, how many of them are after the point.
+SCALES: dict[ColumnType, int] = {"money": 2, "charge": 3, "rate": 12}
 Window = Literal["minute", "hour", "day"]
 
 

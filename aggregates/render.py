@@ -28,7 +28,7 @@ from enum import StrEnum
 
 import jinja2
 
-from aggregates.catalogue import Aggregate, Window
+from aggregates.catalogue import SCALES, Aggregate, Window
 from aggregates.zones import FIRST, Table, Zone
 from schemas.binary import EPOCH
 from schemas.errors import Misconfigured
@@ -108,13 +108,15 @@ def _total(engine: Engine) -> Callable[[str], str]:
     return lambda expression: f"sum(cast({expression} as bigint))"
 
 
+def _exact(scale: int) -> Callable[[str], str]:
+    return lambda expression: f"cast({expression} as decimal(38, {scale}))"
+
+
 def macros(engine: Engine, zone: Zone | None = None) -> dict[str, Callable[..., str]]:
     """Name to function, each giving a SQL expression."""
     return {
         "window_start": _window_start(engine, zone),
-        "money": lambda expression: f"cast({expression} as decimal(38, 2))",
-        "charge": lambda expression: f"cast({expression} as decimal(38, 3))",
-        "rate": lambda expression: f"cast({expression} as decimal(38, 12))",
+        **{name: _exact(scale) for name, scale in SCALES.items()},
         "total": _total(engine),
         "last_item": _last_item(engine),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aggregates.catalogue import Column, ColumnType
+from aggregates.catalogue import SCALES, Column, ColumnType
 from schemas.avro_types import TypeVisitor
 
 FLINK: dict[ColumnType, str] = {
@@ -15,9 +15,7 @@ FLINK: dict[ColumnType, str] = {
     "bytes": "bytes",
     "int": "int",
     "count": "bigint",
-    "money": "decimal(38, 2)",
-    "charge": "decimal(38, 3)",
-    "rate": "decimal(38, 12)",
+    **{name: f"decimal(38, {scale})" for name, scale in SCALES.items()},
     "boolean": "boolean",
     "double": "double",
 }

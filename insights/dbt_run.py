@@ -250,12 +250,11 @@ def _alone(settings: Settings) -> Iterator[Connection]:
 
 def _require_postgres(connection: Connection, settings: Settings) -> None:
     """Raises Retryable when Postgres went away since: dbt may have ended in the middle of a sentence."""
-    at = settings.postgres
     try:
         connection.execute("select 1")
     except psycopg.OperationalError as error:
         raise Retryable(
-            f"Postgres at {at.hostname}:{at.port or 5432} went down during the build: nothing was built, and the next"
+            f"Postgres at {settings.postgres_address} went down during the build: nothing was built, and the next"
             " build covers everything"
         ) from error
 

@@ -18,6 +18,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 # Where Docker, Compose and Kubernetes put a secret: a file named after the variable, in lower case.
 SECRETS = Path("/run/secrets")
+TIME_ZONE_FILE = "time-zone.json"  # in the data folder, of a shop whose days are not those of UTC
 # What libpq and Java's driver both read in an address.
 POSTGRES_OPTIONS = {"sslmode", "sslrootcert"}
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -205,6 +206,11 @@ class Settings(BaseSettings):
         return urlsplit(self.postgres_dsn)
 
     @property
+    def postgres_address(self) -> str:
+        """Its host and port, as people are told, and Java."""
+        return f"{self.postgres.hostname}:{self.postgres.port or 5432}"
+
+    @property
     def postgres_dsn(self) -> str:
         """As the owner, who may do everything."""
         if self.external_postgres:
@@ -312,7 +318,7 @@ def load_settings(**overrides: Any) -> Settings:
     for folder in (settings.home, *settings.home.parents):
         if folder.exists() and not folder.is_dir():
             raise Misconfigured(f"INSIGHTS_HOME is {settings.home}, and {folder} is not a folder; choose another")
-    if (settings.home / "time-zone.json").exists():
+    if (settings.home / TIME_ZONE_FILE).exists():
         from insights.shops_clock import adopt  # loads the aggregates, which a shop in UTC need not
 
         adopt(settings.home)

@@ -8,15 +8,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from aggregates.catalogue import ShopsClock, go_by
 from aggregates.zones import Zone
+from insights.settings import TIME_ZONE_FILE
 from schemas.errors import Misconfigured
 
-FILE = "time-zone.json"
 JSON = TypeAdapter(ShopsClock)
 
 
 def clock_of(home: Path) -> ShopsClock:
     """The data folder's; UTC where none was chosen. Raises Misconfigured when its file can't be read."""
-    path = home / FILE
+    path = home / TIME_ZONE_FILE
     try:
         return JSON.validate_json(path.read_bytes()) if path.exists() else ShopsClock()
     except (OSError, ValidationError) as error:
@@ -31,9 +31,9 @@ def adopt(home: Path) -> None:
 def keep(home: Path, clock: ShopsClock) -> None:
     """From now on the data folder, and this process, have this one."""
     home.mkdir(parents=True, exist_ok=True)
-    part = home / f"{FILE}.part"
+    part = home / f"{TIME_ZONE_FILE}.part"
     part.write_bytes(JSON.dump_json(clock))
-    part.replace(home / FILE)
+    part.replace(home / TIME_ZONE_FILE)
     go_by(clock)
 
 

@@ -146,10 +146,9 @@ class Observer:
     def look(self, now: datetime) -> Observed:
         """One look. Never raises because a part is away."""
         away: list[str] = []
-        at = self._settings.postgres
         # Postgres first: read the other way round, events counted in between would be more than were published.
         try:
-            recorded = self._try(away, f"Postgres at {at.hostname}:{at.port or 5432}", self._read_recorded)
+            recorded = self._try(away, f"Postgres at {self._settings.postgres_address}", self._read_recorded)
         except _AnotherStack as other:
             parts = tuple(part_states(self._settings))
             return Observed(at=now, parts=parts, log=None, recorded=None, jobs=None, away=(str(other),))

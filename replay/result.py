@@ -13,6 +13,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs as fs
 from psycopg import sql
 
+from aggregates.catalogue import SCALES
 from schemas.errors import InsightsError, Misconfigured
 from spark.task import Chunk, Task
 
@@ -28,9 +29,7 @@ ARROW: dict[str, pa.DataType] = {
     "bytes": pa.large_binary(),
     "int": pa.int32(),
     "count": pa.int64(),
-    "money": pa.decimal128(38, 2),
-    "charge": pa.decimal128(38, 3),
-    "rate": pa.decimal128(38, 12),
+    **{name: pa.decimal128(38, scale) for name, scale in SCALES.items()},
     "boolean": pa.bool_(),
     "double": pa.float64(),
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyiceberg import types as iceberg
 
-from aggregates.catalogue import Column, ColumnType
+from aggregates.catalogue import SCALES, Column, ColumnType
 from schemas.avro_types import TypeVisitor, is_nullable
 from schemas.catalogue import Event
 
@@ -19,9 +19,7 @@ POSTGRES: dict[ColumnType, str] = {
     "bytes": "bytea",
     "int": "integer",
     "count": "bigint",
-    "money": "numeric(38,2)",
-    "charge": "numeric(38,3)",
-    "rate": "numeric(38,12)",
+    **{name: f"numeric(38,{scale})" for name, scale in SCALES.items()},
     "boolean": "boolean",
     "double": "double precision",
 }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from decimal import Decimal
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from insights.cli.terminal_table import Column, TerminalTable
-from producers.connect.agreement import MEASURES, Agreement, Difference, Sold, Totals
+from producers.connect.agreement import MEASURES, NO_TOTALS, Agreement, Difference, Sold, Totals
 from schemas.plural import counted
 
 if TYPE_CHECKING:
@@ -75,11 +75,8 @@ def verdict(done: Comparison) -> str:
     since = f"placed since {done.first_day:%Y-%m-%d} ({done.zone})"
     compared = f"{counted(found.orders, 'order')} {since}"
     if found.result == "equal":
-        sums = dict.fromkeys(MEASURES, Decimal(0))
-        for sold in found.there.values():
-            for name, amount in sold.measures().items():
-                sums[name] = sums.get(name, Decimal(0)) + amount
-        said = ", ".join(f"{name} {total:,.2f}" for name, total in sums.items())
+        sums = reduce(Totals.plus, found.there.values(), NO_TOTALS)
+        said = ", ".join(f"{name} {total:,.2f}" for name, total in sums.measures.items())
         return f"{done.shop} agrees: {compared}, {said}, equal order by order to the cent."
     pending = f"{counted(len(found.pending), 'order is', 'orders are')} pending"
     if found.result == "pending":

@@ -148,9 +148,9 @@ def _account(settings: Settings) -> Account:
 def _database(settings: Settings) -> Database:
     from dashboards.metabase.provision import Database
 
-    at = settings.postgres
-    host, _, port = (settings.metabase_postgres or f"{at.hostname}:{at.port or 5432}").rpartition(":")
-    return Database(host=host, port=int(port), dbname=at.path[1:], password=str(settings.metabase_reader_password))
+    host, _, port = (settings.metabase_postgres or settings.postgres_address).rpartition(":")
+    name = settings.postgres.path[1:]
+    return Database(host=host, port=int(port), dbname=name, password=str(settings.metabase_reader_password))
 
 
 def _provide_reader(settings: Settings) -> None:

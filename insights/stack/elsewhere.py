@@ -108,7 +108,7 @@ def _ask_registry(settings: Settings) -> str:
 
 def _ask_postgres(settings: Settings) -> str:
     at = settings.postgres
-    where = f"{at.hostname}:{at.port or 5432}"
+    where = settings.postgres_address
     try:
         with psycopg.connect(at._replace(path="/postgres").geturl(), connect_timeout=SECONDS) as connection:
             row = connection.execute(

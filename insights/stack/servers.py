@@ -132,7 +132,7 @@ def _kafka_answers(at: Kafka) -> bool:
 def registry(settings: Settings) -> Part:
     """Apicurio, which keeps the contracts' versions in Postgres."""
     app, at = jars.unpacked_registry(settings.jars), settings.postgres
-    database = at._replace(netloc=f"{at.hostname}:{at.port or 5432}", path="/registry").geturl()
+    database = at._replace(netloc=settings.postgres_address, path="/registry").geturl()
     return Part(
         name="registry",
         command=[

@@ -81,6 +81,13 @@ class Totals(NamedTuple):
         """The same, with the orders as another measure."""
         return {"orders": Decimal(self.orders), **self.measures}
 
+    def plus(self, sold: Sold) -> Totals:
+        """The same, with one order more."""
+        sums = dict(self.measures)
+        for name, amount in sold.measures().items():
+            sums[name] = sums.get(name, NOTHING) + amount
+        return Totals(self.orders + 1, sums)
+
 
 NO_TOTALS: Final = Totals(0, dict.fromkeys(MEASURES, NOTHING))
 
@@ -164,11 +171,7 @@ def _alike(there: Totals, here: Totals) -> tuple[Totals, Totals]:
 def _totals(orders: Mapping[str, Sold]) -> dict[date, Totals]:
     found: dict[date, Totals] = {}
     for sold in orders.values():
-        before = found.get(sold.day, NO_TOTALS)
-        sums = dict(before.measures)
-        for name, amount in sold.measures().items():
-            sums[name] = sums.get(name, NOTHING) + amount
-        found[sold.day] = Totals(before.orders + 1, sums)
+        found[sold.day] = found.get(sold.day, NO_TOTALS).plus(sold)
     return found
 
 

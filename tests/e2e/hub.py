@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,7 +30,7 @@ from schemas.catalogue import Event, avro_events, events
 from schemas.codec import Record
 from schemas.errors import InsightsError
 from schemas.registry import Registry
-from tests.conftest import environment_of, wait_until
+from tests.conftest import environment_of, own_settings, wait_until
 from tests.e2e import table_contents
 from tests.e2e.made_events import Book, Fate, Row
 
@@ -262,6 +262,20 @@ def open_hub(settings: Settings, folder: Path, resources: ExitStack, **shop: Any
     process = Shop(settings, folder / "shop", **shop)
     resources.callback(process.end)
     return Hub(settings, resources.enter_context(watching(settings)), process, book)
+
+
+@contextmanager
+def quiet_hub(folder: Path, **shop: Any) -> Iterator[Hub]:
+    """A stack with a shop's past and a horizon of two hours, that is quiet until a test wakes it."""
+    # Not shorter: a partition that is not read for so long while the past comes in is judged by the others, and late.
+    settings = own_settings(folder / "home", checkpoint_interval_seconds=2, idle_timeout_seconds=20, horizon_hours=2)
+    with ExitStack() as resources:
+        found = open_hub(settings, folder, resources, **shop)
+        found.shop.start()
+        found.until(lambda: found.shop.is_live, "the past is published")
+        found.shop.stop()
+        found.come_to_rest()
+        yield found
 
 
 def connect(settings: Settings) -> psycopg.Connection[Row]:

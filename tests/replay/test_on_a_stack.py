@@ -13,7 +13,6 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib.util import find_spec
@@ -47,8 +46,8 @@ from replay.verify import verify
 from schemas.catalogue import avro_events, event
 from schemas.errors import Retryable
 from spark.task import Task
-from tests.conftest import environment_of, own_settings, wait_until
-from tests.e2e.hub import Hub, connect, open_hub
+from tests.conftest import environment_of, wait_until
+from tests.e2e.hub import Hub, connect, quiet_hub
 from tests.e2e.made_events import made, now
 
 ORDER_PLACED = event("sales.order_placed")
@@ -58,15 +57,7 @@ pytestmark = pytest.mark.timeout(900)
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory, my_turn: None) -> Iterator[Hub]:
     """A stack with eight hours of a shop, the first six of them final, that is quiet until a test wakes it."""
-    folder = tmp_path_factory.mktemp("replays")
-    # Not shorter: a partition that is not read for so long while the past comes in is judged by the others, and late.
-    settings = own_settings(folder / "home", checkpoint_interval_seconds=2, idle_timeout_seconds=20, horizon_hours=2)
-    with ExitStack() as resources:
-        found = open_hub(settings, folder, resources, seed=5, rate=2.0, history="8h")
-        found.shop.start()
-        found.until(lambda: found.shop.is_live, "the past is published")
-        found.shop.stop()
-        found.come_to_rest()
+    with quiet_hub(tmp_path_factory.mktemp("replays"), seed=5, rate=2.0, history="8h") as found:
         found.until(lambda: is_final(found), "windows are final up to two hours ago")
         yield found
 

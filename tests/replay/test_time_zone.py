@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,8 +14,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.conftest import environment_of, own_settings
-from tests.e2e.hub import Hub, connect, open_hub
+from tests.conftest import environment_of
+from tests.e2e.hub import Hub, connect, quiet_hub
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
@@ -27,14 +26,7 @@ COUNTS = "counting its history by the shop's days"
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory, my_turn: None) -> Iterator[Hub]:
     """A stack with three days of a shop, that is quiet."""
-    folder = tmp_path_factory.mktemp("time-zone")
-    settings = own_settings(folder / "home", checkpoint_interval_seconds=2, idle_timeout_seconds=20, horizon_hours=2)
-    with ExitStack() as resources:
-        found = open_hub(settings, folder, resources, seed=5, rate=0.5, history="72h")
-        found.shop.start()
-        found.until(lambda: found.shop.is_live, "the past is published")
-        found.shop.stop()
-        found.come_to_rest()
+    with quiet_hub(tmp_path_factory.mktemp("time-zone"), seed=5, rate=0.5, history="72h") as found:
         yield found
 
 
