@@ -33,6 +33,7 @@ from warehouse.sinks import DEAD_RECORDS, EVENT_COUNTS, LATE_EVENTS
 
 # Ours, of flink/java: a Postgres that is away fails the job and not the process that it runs in.
 POSTGRES_CONNECTOR = "postgres-upsert"
+S3_FILES = "org.apache.iceberg.aws.s3.S3FileIO"
 WRITTEN_OPS_TABLES = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS)
 
 
@@ -65,7 +66,7 @@ def live_plan(
         name=job.name,
         settings=settings(deployment),
         statements=[
-            _lake_catalog(deployment),
+            lake_catalog(deployment),
             *(s for e in avro_events() for s in event_statements(e, deployment, known.get(e.name, EPOCH), job)),
             *(dead_letter_source(e, deployment) for e in events() if e.format == "raw"),
             *(_sink(deployment, job, a) for a in job.aggregates),
@@ -162,7 +163,8 @@ def _sink_columns(aggregate: Aggregate) -> list[str]:
     return [sink_column(name, column) for name, column in aggregate.columns.items()]
 
 
-def _lake_catalog(deployment: Deployment) -> str:
+def lake_catalog(deployment: Deployment) -> str:
+    """The lake, as Flink knows it. Its catalog is in Postgres, wherever its files are."""
     options = {
         "type": "iceberg",
         "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
@@ -171,6 +173,7 @@ def _lake_catalog(deployment: Deployment) -> str:
         "jdbc.password": deployment.postgres_password,
         "jdbc.schema-version": "V1",
         "warehouse": deployment.lake_warehouse,
+        **({"io-impl": S3_FILES, **deployment.lake_storage} if deployment.lake_storage else {}),
     }
     return f"create catalog `lake` with (\n  {with_options(options)}\n)"
 

@@ -67,8 +67,9 @@ class EmrSpark:
         from insights import jars
 
         folder = self._settings.jars
-        jars.fetch(folder, parts=("flink", "spark", "emr"), repository=self._settings.maven_repository)
-        return (*spark_runtime(self._settings, folder).jars, *jars.of_part("emr", folder))
+        jars.fetch(folder, parts=("flink", "spark", "s3", "emr"), repository=self._settings.maven_repository)
+        on_aws = {*jars.of_part("s3", folder), *jars.of_part("emr", folder)}
+        return tuple(sorted({*spark_runtime(self._settings, folder).jars} | on_aws))
 
 
 def emr_target(settings: Settings) -> emr.EmrServerless:

@@ -27,9 +27,14 @@ STACK = ("kafka", "registry", "flink", "compiler", "spark")
 
 
 def of_stack(settings: Settings) -> tuple[str, ...]:
-    """The parts that it runs with: a Kafka and a registry that run elsewhere need no jars here."""
+    """The parts that it runs with: a Kafka and a registry that run elsewhere need no jars here, a lake in S3 does."""
     elsewhere = {name for name in ("kafka", "registry") if getattr(settings, f"external_{name}")}
-    return tuple(part for part in STACK if part not in elsewhere)
+    return (*(part for part in STACK if part not in elsewhere), *of_lake(settings))
+
+
+def of_lake(settings: Settings) -> tuple[str, ...]:
+    """The parts that Flink and Spark need besides their own, for where the lake is."""
+    return ("s3",) if settings.external_lake else ()
 
 
 Report = Callable[[int, int], None]
@@ -208,13 +213,14 @@ def unpacked(target: Path, unpack: Callable[[Path], None]) -> Path:
     return target
 
 
-def link_flink(jars: Path, flink_home: Path, folder: Path) -> None:
+def link_flink(jars: Path, flink_home: Path, folder: Path, more: Collection[str] = ()) -> None:
     """Fills ``folder`` with one cluster's whole class path: links to the connectors and the wheel's own jars, and ours.
 
-    Blocks. Raises CompileFailed.
+    ``more`` names further parts of the lock. Blocks. Raises CompileFailed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    theirs = [*of_part("flink", jars), *flink_home.glob("lib/*.jar"), *flink_home.glob("opt/flink-python-*.jar")]
+    connectors = [jar for part in ("flink", *more) for jar in of_part(part, jars)]
+    theirs = [*connectors, *flink_home.glob("lib/*.jar"), *flink_home.glob("opt/flink-python-*.jar")]
     for jar in theirs:
         link = folder / jar.name
         if not link.is_symlink() or link.readlink() != jar:

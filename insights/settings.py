@@ -88,6 +88,19 @@ class Settings(BaseSettings):
     external_flink: str | None = Field(
         None, pattern=r"^http://[^\s/:]+:\d+$", description="a Flink session cluster's REST interface: http://host:port"
     )
+    external_lake: str | None = Field(
+        None,
+        pattern=r"^s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[\w.=-]+)*$",
+        description="the lake's files in S3: s3://bucket/prefix",
+    )
+    external_lake_endpoint: str | None = Field(
+        None, pattern=r"^https?://[^\s/]+$", description="an S3 that is not AWS' own: https://host:port"
+    )
+    external_lake_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$", description="region of the bucket")
+    external_lake_key_id: str | None = Field(
+        None, min_length=1, description="who asks it; without, AWS' own ways to find out"
+    )
+    external_lake_secret: Secret = Field(None, min_length=1)
     listen: str = Field(HOST, description="address that servers, page, hooks and collector listen on")
     advertise: str = Field(HOST, description="host name or address by which other machines reach servers started here")
 
@@ -185,6 +198,18 @@ class Settings(BaseSettings):
             raise ValueError("INSIGHTS_EXTERNAL_KAFKA_CA_FILE is set: INSIGHTS_EXTERNAL_KAFKA_USER must be, too")
         return self
 
+    @model_validator(mode="after")
+    def _names_all_of_the_lake(self) -> Settings:
+        names = ("endpoint", "key_id", "secret")
+        given = [f"INSIGHTS_EXTERNAL_LAKE_{name}".upper() for name in names if getattr(self, f"external_lake_{name}")]
+        if given and not self.external_lake:
+            raise ValueError(f"{given[0]} is set: INSIGHTS_EXTERNAL_LAKE must be, too")
+        if bool(self.external_lake_key_id) != bool(self.external_lake_secret):
+            raise ValueError(
+                "of INSIGHTS_EXTERNAL_LAKE_KEY_ID and INSIGHTS_EXTERNAL_LAKE_SECRET one is set: set both, or neither"
+            )
+        return self
+
     @property
     def kafka(self) -> Kafka:
         """How the log is reached."""
@@ -216,6 +241,20 @@ class Settings(BaseSettings):
         if self.external_postgres:
             return self.external_postgres
         return f"postgresql://insights:{quote(self.postgres_password, safe='')}@{HOST}:{self.postgres_port}/insights"
+
+    @property
+    def lake_storage(self) -> dict[str, str]:
+        """How the lake's S3 is reached, under the names that Iceberg has for it in Java and in Python. Else empty."""
+        if not self.external_lake:
+            return {}
+        found = {"client.region": self.external_lake_region}
+        if self.external_lake_endpoint:
+            # A server of one's own has one name for all buckets.
+            found |= {"s3.endpoint": self.external_lake_endpoint, "s3.path-style-access": "true"}
+        if self.external_lake_key_id and self.external_lake_secret:
+            found["s3.access-key-id"] = self.external_lake_key_id
+            found["s3.secret-access-key"] = self.external_lake_secret
+        return found
 
     @property
     def flink_url(self) -> str:

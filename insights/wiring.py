@@ -48,7 +48,8 @@ def deployment(settings: Settings) -> Deployment:
         postgres_password=unquote(at.password or ""),
         postgres_options=at.query,
         lake_database="lake",
-        lake_warehouse=(settings.home / "lake").as_uri(),
+        lake_warehouse=settings.external_lake or (settings.home / "lake").as_uri(),
+        lake_storage=settings.lake_storage,
         flink_url=settings.flink_url,
         flink_python=FLINK_ENVIRONMENT / "bin" / "python",
         flink_home=flink_home(),
@@ -89,11 +90,12 @@ def spark_runtime(settings: Settings, work_dir: Path) -> SparkRuntime:
     from insights import jars  # the stack itself asks this module where Flink is
 
     postgres_driver = [jar for jar in jars.of_part("flink", settings.jars) if jar.name.startswith("postgresql-")]
+    for_lake = [jar for part in jars.of_lake(settings) for jar in jars.of_part(part, settings.jars)]
     return SparkRuntime(
         python=SPARK_ENVIRONMENT / "bin" / "python",
         bootstrap=PROJECT / "bootstrap.py",
         java_home=java_home(),
-        jars=(*jars.of_part("spark", settings.jars), *postgres_driver),
+        jars=(*jars.of_part("spark", settings.jars), *postgres_driver, *for_lake),
         work_dir=work_dir,
         java_options=("-XX:+UseSerialGC", QUICK_START) if settings.quick_start else ("-XX:+UseParallelGC",),
     )

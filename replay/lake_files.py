@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyiceberg.schema import Schema
 
 NAMESPACE = "events"
+S3 = "s3://"
 
 
 class LakeUnreadable(Retryable):
@@ -56,6 +57,17 @@ def open_catalog(properties: Mapping[str, str]) -> Iterator[Catalog]:
         catalog.close()
 
 
+def open_storage(database: DuckDBPyConnection, properties: Mapping[str, str]) -> None:
+    """Lets DuckDB read a lake's files in S3 as pyiceberg does: its own extension would have to be fetched."""
+    bucket = urlsplit(properties.get("warehouse", ""))
+    if f"{bucket.scheme}://" != S3:
+        return
+    from fsspec.implementations.arrow import ArrowFSWrapper
+    from pyiceberg.io.pyarrow import PyArrowFileIO
+
+    database.register_filesystem(ArrowFSWrapper(PyArrowFileIO(dict(properties)).fs_by_scheme("s3", bucket.netloc)))
+
+
 def lake_files(catalog: Catalog, table: str, slices: Sequence[Slice]) -> list[LakeFile]:
     """Files in which records of the slices can be; others of the same topic may be there too.
 
@@ -79,7 +91,12 @@ def lake_files(catalog: Catalog, table: str, slices: Sequence[Slice]) -> list[La
                 f" to it. The first is {min(file.file_path for file in task.delete_files)}"
             )
     schema = loaded.schema()
-    return [LakeFile(path=local_path(t.file.file_path), times=_times(t.file, schema)) for t in tasks]
+    return [LakeFile(path=readable(t.file.file_path), times=_times(t.file, schema)) for t in tasks]
+
+
+def readable(uri: str) -> str:
+    """What DuckDB opens a file of the lake by: its path on this machine, or its place in S3."""
+    return uri if uri.startswith(S3) else local_path(uri)
 
 
 def local_path(uri: str) -> str:
@@ -91,7 +108,7 @@ def local_path(uri: str) -> str:
         # Iceberg writes locations as they are, other writers percent-encode them.
         return parts.path if Path(parts.path).exists() else unquote(parts.path)
     raise Misconfigured(
-        f"the DuckDB engine reads and writes files of this machine, and {uri} is elsewhere: use --engine local or emr"
+        f"the DuckDB engine reads files of this machine and of S3, and {uri} is elsewhere: use --engine local or emr"
     )
 
 

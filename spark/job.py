@@ -47,6 +47,8 @@ OFFSETS_A_ROW = 100_000
 MOST_PARTITIONS = 65_536
 PLACE = ("kafka_partition", "kafka_offset")
 POSITION = (*PLACE, "kafka_timestamp")
+# Properties of the lake that say how its S3 is reached.
+STORAGE = ("s3.", "client.")
 TYPES = {
     "timestamp": "timestamp",
     "date": "date",
@@ -449,7 +451,7 @@ def open_lake(spark, properties):
     prefix = "spark.sql.catalog.lake"
     options = {"": "org.apache.iceberg.spark.SparkCatalog", ".warehouse": properties["warehouse"]}
     if properties["type"] == "glue":
-        options |= {".type": "glue", ".io-impl": "org.apache.iceberg.aws.s3.S3FileIO"}
+        options[".type"] = "glue"
     else:
         uri = urlsplit(properties["uri"])
         options |= {
@@ -459,6 +461,9 @@ def open_lake(spark, properties):
             ".jdbc.password": unquote(uri.password or ""),
             ".jdbc.schema-version": "V1",
         }
+    if properties["warehouse"].startswith("s3://"):
+        options[".io-impl"] = "org.apache.iceberg.aws.s3.S3FileIO"
+        options |= {f".{name}": value for name, value in properties.items() if name.startswith(STORAGE)}
     for name, value in options.items():
         spark.conf.set(prefix + name, value)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,6 +15,8 @@ class Deployment:
     """Addresses, folders and figures of one deployment of the live job. ``currency`` is the shop's, by ISO 4217.
 
     ``postgres_options`` are parameters of an address that libpq and Java's driver both know: ``sslmode=verify-full``.
+    ``lake_storage`` is how the S3 of ``lake_warehouse`` is reached, under names that Iceberg has in Java and in Python:
+    ``s3.endpoint``. A secret may be among them.
     """
 
     kafka: Kafka
@@ -42,6 +45,7 @@ class Deployment:
     checkpoint_interval_seconds: int = 10
     flush_interval_ms: int = 100
     postgres_options: str = ""
+    lake_storage: Mapping[str, str] = field(default_factory=dict, repr=False)
     parallelism: int = 1
 
     @property
@@ -81,4 +85,5 @@ class Deployment:
             "uri": self.lake_dsn.replace("postgresql://", "postgresql+psycopg://"),
             "warehouse": self.lake_warehouse,
             "init_catalog_tables": "true",
+            **self.lake_storage,
         }

@@ -17,6 +17,7 @@ from urllib.parse import urlparse
 from pyarrow import fs
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException
+from pyiceberg.io.pyarrow import PyArrowFileIO
 from pyiceberg.manifest import ManifestFile
 from pyiceberg.table import Table
 from pyiceberg.table.refs import MAIN_BRANCH
@@ -111,7 +112,7 @@ def strays(table: Table, before: datetime) -> list[Stray]:
     may still be restored from. Raises Retryable, and names nothing, when the folder can't be the table's.
     """
     known = {_place(path) for path in _files_of(table, table.metadata.snapshots) | _metadata_files(table)}
-    system, folder = fs.FileSystem.from_uri(table.location())
+    system, folder = _files(table)
     files = [f for f in system.get_file_info(fs.FileSelector(folder, recursive=True)) if f.is_file]
     # A commit since the table was read only adds files, and those are young.
     if _place(table.metadata_location) not in {f.path for f in files}:
@@ -119,11 +120,20 @@ def strays(table: Table, before: datetime) -> list[Stray]:
             f"{table.metadata_location} is not among the files of {folder}: the table changed meanwhile, or its"
             " files have other names there; no orphan was removed"
         )
+    of_storage = "s3://" if table.location().startswith("s3://") else ""  # a listing has none
     return [
-        Stray(path=f.path, size_bytes=f.size)
+        Stray(path=f"{of_storage}{f.path}", size_bytes=f.size)
         for f in files
         if f.path not in known and f.mtime is not None and f.mtime < before
     ]
+
+
+def _files(table: Table) -> tuple[fs.FileSystem, str]:
+    """The file system that the table is in, as its catalog reaches it, and the table's folder there."""
+    io = table.io
+    assert isinstance(io, PyArrowFileIO)
+    scheme, netloc, folder = io.parse_location(table.location(), table.properties)
+    return io.fs_by_scheme(scheme, netloc), folder
 
 
 def _metadata_files(table: Table) -> set[str]:

@@ -346,7 +346,10 @@ def addresses_table(where: Mapping[str, Any], runs: Collection[str] = WITH_ADDRE
 
 
 def _lake_folder(where: Mapping[str, Any]) -> str:
-    return urlparse(where["lake"]["warehouse"]).path if where.get("lake") else "-"
+    if not where.get("lake"):
+        return "-"
+    warehouse: str = where["lake"]["warehouse"]
+    return warehouse if warehouse.startswith("s3://") else urlparse(warehouse).path
 
 
 def still_counting(until: datetime | None, now: datetime) -> str:

@@ -99,7 +99,11 @@ def tasks(settings: Settings) -> list[Task]:
     return [
         Task(name="topics", run=partial(create_topics, settings.kafka), after=("kafka",)),
         Task(name="contracts", run=partial(_register, settings.registry_url), after=("registry",)),
-        Task(name="tables", run=partial(_create_tables, settings), after=("postgres",)),
+        Task(
+            name="tables",
+            run=partial(_create_tables, settings),
+            after=("postgres", "bucket") if settings.external_lake else ("postgres",),
+        ),
         Task(
             name="job",
             run=job.run,

@@ -64,9 +64,14 @@ def flink(settings: Settings) -> Server:
     return Server(name="jobmanager", ask=partial(_ask_flink, settings))
 
 
+def lake(settings: Settings) -> Server:
+    """The bucket of a lake in S3."""
+    return Server(name="bucket", ask=partial(_ask_lake, settings))
+
+
 def servers_elsewhere(settings: Settings) -> list[Server]:
     """All that the settings give an address of."""
-    made = {"postgres": postgres, "kafka": kafka, "registry": registry, "flink": flink}
+    made = {"postgres": postgres, "kafka": kafka, "registry": registry, "flink": flink, "lake": lake}
     return [make(settings) for name, make in made.items() if getattr(settings, f"external_{name}")]
 
 
@@ -142,3 +147,36 @@ def _ask_flink(settings: Settings) -> str:
         )
         raise _away(f"Flink at {settings.flink_url} keeps its checkpoints elsewhere", named, problem)
     return f"{counted(len(managers), 'TaskManager')} at {settings.flink_url}"
+
+
+def _ask_lake(settings: Settings) -> str:
+    from botocore.exceptions import BotoCoreError, ClientError  # a quarter of a second to load
+
+    where = settings.external_lake or ""
+    at = f" at {settings.external_lake_endpoint}" if settings.external_lake_endpoint else ""
+    try:
+        _may_write(settings, where)
+    except (BotoCoreError, ClientError) as error:
+        what = f"the lake's {where}{at} can't be used"
+        raise _away(what, "INSIGHTS_EXTERNAL_LAKE, _ENDPOINT, _REGION, _KEY_ID and _SECRET", error) from error
+    return f"{where}{at} may be read and written"
+
+
+def _may_write(settings: Settings, where: str) -> None:
+    """Raises what boto3 does. What it begins to write it abandons, so that nothing is left in the bucket."""
+    import boto3
+    from botocore.config import Config
+
+    waits = Config(connect_timeout=SECONDS, read_timeout=SECONDS, retries={"total_max_attempts": 1})
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=settings.external_lake_endpoint,
+        region_name=settings.external_lake_region,
+        aws_access_key_id=settings.external_lake_key_id,
+        aws_secret_access_key=settings.external_lake_secret,
+        config=waits.merge(Config(s3={"addressing_style": "path" if settings.external_lake_endpoint else "auto"})),
+    )
+    bucket, _, prefix = where.removeprefix("s3://").partition("/")
+    s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
+    begun = {"Bucket": bucket, "Key": f"{prefix}/doctor".lstrip("/")}
+    s3.abort_multipart_upload(**begun, UploadId=s3.create_multipart_upload(**begun)["UploadId"])

@@ -33,7 +33,7 @@ def serve(settings: Settings, name: str) -> NoReturn:
     for folder in (settings.run_dir, settings.logs_dir, settings.conf_dir):
         folder.mkdir(parents=True, exist_ok=True)
     if name in ("jobmanager", "taskmanager"):
-        jars.link_flink(settings.jars, flink_home(), settings.flink_lib_dir)
+        jars.link_flink(settings.jars, flink_home(), settings.flink_lib_dir, jars.of_lake(settings))
     part = SERVERS[name](settings)
     if name == "registry":
         await_databases(settings)

@@ -6,6 +6,7 @@ import base64
 import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -32,6 +33,8 @@ def servers(settings: Settings) -> Iterator[Part | Task]:
     yield databases_elsewhere(settings) if settings.external_postgres else postgres(settings)
     yield elsewhere.kafka(settings).task() if settings.external_kafka else kafka(settings)
     yield elsewhere.registry(settings).task() if settings.external_registry else registry(settings)
+    if settings.external_lake:
+        yield replace(elsewhere.lake(settings).task(), still_done=None)  # each look at it is billed
     if settings.external_flink:
         yield _flink_elsewhere(settings)
     else:

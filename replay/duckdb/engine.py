@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from replay.duckdb.views import columns, duckdb_type, quoted, result, text, views
-from replay.lake_files import LakeFile, lake_files, local_path, missing_offsets, open_catalog, within
+from replay.lake_files import LakeFile, lake_files, local_path, missing_offsets, open_catalog, open_storage, within
 from schemas import catalogue
 from schemas.catalogue import Versions, versions_of
 from schemas.errors import InsightsError, Retryable
@@ -182,6 +182,7 @@ def _explained(doing: str) -> Iterator[None]:
 
 
 def _topics(database: DuckDBPyConnection, task: Task, wanted: set[str]) -> dict[str, _Topic]:
+    open_storage(database, task.lake)
     with open_catalog(task.lake) as lake:
         found = {}
         for asked in task.inputs:
