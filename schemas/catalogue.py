@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from schemas.errors import Misconfigured
-from schemas.rules import without_rules
+from schemas.rules import refuse_unknown, without_rules
 
 HERE = Path(__file__).parent
 MAX_BATCH_BYTES = 2 * 1024 * 1024
@@ -131,6 +131,8 @@ def parse_event(text: str, origin: str) -> Event:
         name, _, major = schema["topic"].rpartition(".v")
         if not major.isdigit() or name.count(".") != 1:
             raise Misconfigured(f"{origin}: topic {schema['topic']!r} is not <domain>.<event>.v<major>")
+        if "fields" in schema:
+            refuse_unknown(schema)
         return Event(
             name=name,
             topic=schema["topic"],
@@ -146,6 +148,8 @@ def parse_event(text: str, origin: str) -> Event:
         )
     except json.JSONDecodeError as error:
         raise Misconfigured(f"{origin}: not JSON: {error}") from error
+    except ValueError as error:
+        raise Misconfigured(f"{origin}: {error}") from error
     except KeyError as error:
         raise Misconfigured(f"{origin}: the contract has no attribute {error}; see schemas/catalogue.py") from error
     except TypeError as error:

@@ -8,8 +8,8 @@
 ``at_least``   an expression that it must not fall below
 =============  ====================================================================================
 
-An expression is the name of a field, a product (``quantity * unit_price``), or the sum of a field over an array
-(``sum(lines.amount)``). Producers enforce them; what others put on the log is counted as it is.
+An expression is a whole number, the name of a field, a product (``quantity * unit_price``), or the sum of a field over
+an array (``sum(lines.amount)``). Producers enforce them; what others put on the log is counted as it is.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from schemas import currency as currencies
 from schemas.binary import MISFITS, Misfit, within
 
 RULES = ("minimum", "min_items", "currency", "at_most", "at_least")
+_BOUNDS = ("at_most", "at_least")
+_OF_AVRO = ("name", "type", "doc", "default", "aliases", "order")
 _TERM = re.compile(r"sum\((\w+)\.(\w+)\)|(\w+)")
 _SHAPE = re.compile(r"sum\(\w+\.\w+\)|\w+( \* \w+)*")
 
@@ -37,14 +39,50 @@ def without_rules(schema: Any) -> Any:
     return {k: without_rules(v) for k, v in schema.items() if not (is_field and k in RULES)}
 
 
+def refuse_unknown(schema: Any) -> None:
+    """Raises ValueError for a field's attribute that is no rule, and for an expression that names no field.
+
+    Either would be a rule that is never enforced. ``schema`` is a record's.
+    """
+    fields = {field["name"]: field["type"] for field in schema["fields"]}
+    for field in schema["fields"]:
+        if unknown := sorted(field.keys() - {*_OF_AVRO, *RULES}):
+            raise ValueError(f"field {field['name']}: {unknown[0]!r} is no rule; the rules are {', '.join(RULES)}")
+        for bound in (bound for bound in _BOUNDS if bound in field):
+            if missing := _missing_in(fields, field[bound]):
+                raise ValueError(f"field {field['name']}: {bound} names {missing}, which is no field of its record")
+        for inner in _records_in(field["type"]):
+            refuse_unknown(inner)
+
+
+def _missing_in(fields: Mapping[str, Any], expression: str) -> str | None:
+    source_of(expression, "r")
+    for items, item, name in _TERM.findall(expression):
+        within_items = {field["name"] for inner in _records_in(fields.get(items)) for field in inner["fields"]}
+        if items and item not in within_items:
+            return f"{items}.{item}"
+        if name and not name.isdecimal() and name not in fields:
+            return str(name)
+    return None
+
+
+def _records_in(schema: Any) -> list[Any]:
+    kind = schema[1] if isinstance(schema, list) else schema
+    if not isinstance(kind, dict):
+        return []
+    return [kind] if kind["type"] == "record" else _records_in(kind.get("items", kind.get("values")))
+
+
 def source_of(expression: str, record: str) -> str:
     """An expression as Python that reads from a record of that name. Raises ValueError for what is none."""
-    if not _SHAPE.fullmatch(expression):
-        raise ValueError(f"{expression!r} is not a valid contract expression; see schemas/rules.py")
+    if not isinstance(expression, str) or not _SHAPE.fullmatch(expression):
+        raise ValueError(f"{expression!r} is not a valid expression of a rule; see schemas/rules.py")
 
     def term(found: re.Match[str]) -> str:
         items, item, name = found.groups()
-        return f"sum(i[{item!r}] for i in {record}[{items!r}])" if items else f"{record}[{name!r}]"
+        if items:
+            return f"sum(i[{item!r}] for i in {record}[{items!r}])"
+        return str(int(name)) if name.isdecimal() else f"{record}[{name!r}]"
 
     return _TERM.sub(term, expression)
 
@@ -86,7 +124,7 @@ def _problem(field: Mapping[str, Any], record: Mapping[str, Any], value: Any, sh
         return f"has {len(value)} items; the minimum is {field['min_items']}"
     if "currency" in field and (problem := currency_problem(value, shops)):
         return problem
-    for bound, word, wrong in (("at_most", "more", 1), ("at_least", "less", -1)):
+    for bound, word, wrong in zip(_BOUNDS, ("more", "less"), (1, -1), strict=True):
         if bound in field:
             try:
                 limit = _compiled(field[bound])(record)

@@ -37,16 +37,16 @@ class Deployment:
     snapshots_dir: Path
     jobs_dir: Path
     work_dir: Path
-    currency: str = "EUR"
-    horizon_hours: int = 24
-    state_ttl_hours: int = 24 * 8
+    currency: str
+    horizon_hours: int
+    state_ttl_hours: int
+    idle_timeout_seconds: int
+    checkpoint_interval_seconds: int
+    parallelism: int
     out_of_order_seconds: int = 5
-    idle_timeout_seconds: int = 60
-    checkpoint_interval_seconds: int = 10
     flush_interval_ms: int = 100
     postgres_options: str = ""
     lake_storage: Mapping[str, str] = field(default_factory=dict, repr=False)
-    parallelism: int = 1
 
     @property
     def postgres_dsn(self) -> str:

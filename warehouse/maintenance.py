@@ -63,14 +63,14 @@ class Rules:
     strays_before: datetime
 
 
-def rules(deployment: Deployment, now: datetime, keep_hours: float = KEEP_HOURS) -> Rules:
+def rules(deployment: Deployment, now: datetime, keep_hours: float | None = None) -> Rules:
     """A job is not restored from a state that has expired, so files that it has written and may still commit are
     younger than that.
     """
     stray_hours = max(LEAST_STRAY_HOURS, deployment.state_ttl_hours)
     return Rules(
         now=now,
-        expire_before=now - timedelta(hours=keep_hours),
+        expire_before=now - timedelta(hours=KEEP_HOURS if keep_hours is None else keep_hours),
         strays_before=now - timedelta(hours=stray_hours),
     )
 

@@ -15,7 +15,7 @@ from schemas.plural import counted
 app = runtime.group("The lake: its tables and their maintenance.", example="insights lake list")
 DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Show what would be done, without doing it.")]
 KeepHours = Annotated[
-    float, typer.Option(min=0, metavar="HOURS", help="How long to keep old snapshots for readers. Default: 3.")
+    float | None, typer.Option(min=0, metavar="HOURS", help="How long to keep old snapshots for readers. Default: 3.")
 ]
 Only = Annotated[
     list[str] | None,
@@ -24,7 +24,7 @@ Only = Annotated[
 
 
 @app.command()
-def maintain(dry_run: DryRun = False, keep_hours: KeepHours = 3.0) -> None:
+def maintain(dry_run: DryRun = False, keep_hours: KeepHours = None) -> None:
     """Compact small files and remove old snapshots and orphan files. Safe while the live job runs.
 
     Destroys the keys of dead letters that are older than their topic keeps them, so that no copy

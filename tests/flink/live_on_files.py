@@ -50,6 +50,12 @@ DEPLOYMENT = Deployment(
     snapshots_dir=Path("/nowhere/snapshots"),
     jobs_dir=Path("/nowhere/jobs"),
     work_dir=Path("/nowhere/work"),
+    currency="EUR",
+    horizon_hours=24,
+    state_ttl_hours=24 * 8,
+    idle_timeout_seconds=60,
+    checkpoint_interval_seconds=10,
+    parallelism=1,
 )
 """Nothing listens there: neither planning nor running on files asks anybody."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import catalogue
-from schemas.catalogue import Event
+from schemas.catalogue import Event, parse_event
 from schemas.codec import Encoder
-from schemas.errors import ContractBroken
+from schemas.errors import ContractBroken, Misconfigured
 
 PLACED = catalogue.event("sales.order_placed")
 REFUNDED = catalogue.event("sales.order_refunded")
@@ -212,6 +215,41 @@ def test_a_refund_is_taken_if_and_only_if_it_keeps_the_rules(
 ) -> None:
     record = a_refund(str(amount), *((quantity, str(paid)) for quantity, paid in lines), currency=currency)
     assert is_taken(REFUNDS, record) == a_refund_is_good(record)
+
+
+def test_a_bound_may_be_a_number() -> None:
+    event = with_rule(quantity={"at_most": "10000"})
+    encoder = Encoder(event, 1, "EUR")
+    assert encoder.encode(an_order((10_000, "1.00", "0.00")))
+    with pytest.raises(ContractBroken, match=r"lines\[0\].quantity is 10001, which is more than 10000, 10000"):
+        encoder.encode(an_order((10_001, "1.00", "0.00")))
+
+
+@pytest.mark.parametrize(
+    ("rule", "says"),
+    [
+        ({"maximum": 10}, "'maximum' is no rule; the rules are minimum, "),
+        ({"at_most": "stock"}, "at_most names stock, which is no field of its record"),
+        ({"at_least": "sum(lines.amount)"}, "at_least names lines.amount, which is no field of its record"),
+        ({"at_most": "quantity / 2"}, "'quantity / 2' is not a valid expression of a rule"),
+        ({"at_most": 10}, "10 is not a valid expression of a rule"),
+    ],
+)
+def test_a_rule_that_would_never_be_enforced_is_refused_when_the_contract_is_read(
+    rule: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(Misconfigured, match=re.escape(says)) as refused:
+        with_rule(quantity=rule)
+    assert str(refused.value).startswith("order.avsc: ")
+
+
+def with_rule(**rules: dict[str, Any]) -> Event:
+    """The contract of an order whose lines' fields have these rules too."""
+    schema = copy.deepcopy(PLACED.schema)
+    lines = next(field for field in schema["fields"] if field["name"] == "lines")
+    for field in lines["type"]["items"]["fields"]:
+        field.update(rules.get(field["name"], {}))
+    return parse_event(json.dumps(schema), "order.avsc")
 
 
 @pytest.mark.parametrize("event", [PLACED, REFUNDED], ids=lambda event: event.name)
