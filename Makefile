@@ -2,8 +2,8 @@
 # Needs Python 3.11 or 3.12 and a package registry; everything else comes from there, locked in requirements/.
 
 .DEFAULT_GOAL := help
-.PHONY: images compose-up compose-down test-containers help up down clean status test test-quick test-faults test-nightly fuzz check format audit lock check-lint check-format check-types check-imports \
-	check-dependencies check-sql check-marts check-plans check-yaml check-contracts check-generated check-sizes
+.PHONY: images sbom compose-up compose-down test-containers help up down clean status test test-quick test-faults test-nightly fuzz check format audit lock check-lint check-format check-types check-imports \
+	check-dependencies check-sql check-marts check-plans check-yaml check-contracts check-generated check-sizes check-images
 
 # The first Python on the path that fits; `make up PYTHON=python3.12` names one.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -62,6 +62,10 @@ test-containers: images  ## compose.yaml brought up for real, and its numbers co
 	$(bootstrap) dev
 	@.venv/bin/pytest -m containers $(ARGS)
 
+sbom:  ## what the images hold, from the locks: a CycloneDX file for each in build/sbom
+	$(bootstrap) dev
+	@$(python) .ci/sbom.py build/sbom
+
 images:  ## the images of docker/Dockerfile
 	@for each in postgres kafka flink hub; do \
 		$(DOCKER) build $(BUILD_ARGS) --target $$each --tag insights-$$each --file docker/Dockerfile . || exit 1; \
@@ -81,7 +85,7 @@ check:  ## lint, types, imports, dependencies, SQL, and the contracts
 	$(bootstrap) dev flink spark dbt
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target \
 		check-plans check-types check-lint check-format check-imports check-dependencies check-sql check-marts \
-		check-yaml check-contracts check-generated check-sizes
+		check-yaml check-contracts check-generated check-sizes check-images
 
 # Each of these is quiet when all is well, and they all run even when one finds something.
 check-lint:
@@ -106,6 +110,8 @@ check-contracts:
 	@echo "==> compatibility with the released contracts" && $(python) -m insights schemas check --offline > /dev/null
 check-generated:
 	@echo "==> dbt's sources and exposures" && $(python) -m insights dbt sources --check
+check-images:
+	@echo "==> hadolint" && .venv/bin/hadolint docker/Dockerfile
 check-sizes:
 	@echo "==> files over 400 lines state why" && $(python) .ci/check_sizes.py
 
