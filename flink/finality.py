@@ -4,7 +4,7 @@ A window is final when the watermark has passed its end by the horizon, and ever
 tables. So: read the watermarks, wait for a checkpoint that began after that and is complete (its sinks have flushed),
 and the watermarks are then certain.
 
-The main job judges all events. Where another job writes what readers see, both must have come so far.
+One job judges the events of a topic. Where another job writes what readers see, both must have come so far.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 from aggregates.catalogue import Aggregate
 from flink.final_windows import final_until
-from flink.live_job import JOB_NAME, LiveJob, kept_jobs
+from flink.live_job import LiveJob, judge_of, kept_jobs
 from flink.rest import NO_WATERMARK, FlinkRest
 from schemas.catalogue import event
 from warehouse.deployment import Deployment
@@ -90,12 +90,15 @@ class FinalityRecorder:
             for name, version in connection.execute(SEEN).fetchall():
                 writer = next((job for job in deployed if job.writes(name, version)), None)
                 if writer is not None:
-                    self._record_one(connection, writer, next(a for a in writer.aggregates if a.name == name))
+                    a = next(a for a in writer.aggregates if a.name == name)
+                    read = {(job, n) for n in a.inputs for job in (writer.name, judge_of(deployed, n))}
+                    self._record_one(connection, writer, a, min(self._watermark(job, n) for job, n in read))
 
-    def _record_one(self, connection: Connection, writer: LiveJob, aggregate: Aggregate) -> None:
-        reached = [self._reached.get(name) for name in {JOB_NAME, writer.name}]
-        tables = [event(name).table for name in aggregate.inputs]
-        watermark = min(r.watermarks.get(t, NO_WATERMARK) if r else NO_WATERMARK for r in reached for t in tables)
+    def _watermark(self, job: str, event_name: str) -> int:
+        reached = self._reached.get(job)
+        return reached.watermarks.get(event(event_name).table, NO_WATERMARK) if reached else NO_WATERMARK
+
+    def _record_one(self, connection: Connection, writer: LiveJob, aggregate: Aggregate, watermark: int) -> None:
         if watermark > 0:
             at = datetime.fromtimestamp(watermark / 1000, UTC)
             until = final_until(aggregate, at, self._deployment.horizon_hours)

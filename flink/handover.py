@@ -19,6 +19,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from confluent_kafka import (
@@ -42,6 +43,7 @@ from flink.live_job import (
     forget,
     handed_over,
     is_new,
+    judge_of,
     keep,
     kept,
     kept_jobs,
@@ -140,7 +142,7 @@ def start_version(deployment: Deployment, aggregate: Aggregate, from_line: datet
                 _forget_group(deployment, job.name)
         with connected(deployment) as connection:
             note_deployed(connection, aggregate)
-        keep(deployment, job)
+        keep(deployment, kept(deployment, job.name) or job)  # its state may be of events with fewer fields
         submit_deployed(deployment)
         running = FlinkRest(deployment.flink_url).active_job(job.name)
     if running is None:
@@ -151,14 +153,14 @@ def start_version(deployment: Deployment, aggregate: Aggregate, from_line: datet
 def _refuse_other(deployment: Deployment, job: LiveJob) -> None:
     (aggregate,) = job.aggregates
     for known in kept_jobs(deployment):
-        if known.name == job.name and known != job:
+        if known.name == job.name and replace(known, fields=job.fields) != job:
             raise Misconfigured(
                 f"{job.name} is already live, from {known.from_line} and not {job.from_line}, or with another"
                 " definition; retire it first"
             )
-        if known.is_main and known.writes(aggregate.name, aggregate.version):
+        if known.from_line is None and known.writes(aggregate.name, aggregate.version):
             raise Misconfigured(
-                f"version {aggregate.version} of {aggregate.name} is what the main job writes: only a new version is"
+                f"version {aggregate.version} of {aggregate.name} is what {known.name} writes: only a new version is"
                 " handed over to"
             )
 
@@ -170,7 +172,7 @@ def caught_up(deployment: Deployment, aggregate: Aggregate) -> tuple[bool, str]:
     what they read is in their tables. Ask right before a swap.
     """
     name = second_name(aggregate.name, aggregate.version)
-    goal = _committed(deployment, JOB_NAME, aggregate)
+    goal = _judged(deployment, aggregate)
     deadline = time.monotonic() + 3 * deployment.checkpoint_interval_seconds + 5
     while True:
         reached = _committed(deployment, name, aggregate)
@@ -185,6 +187,16 @@ def caught_up(deployment: Deployment, aggregate: Aggregate) -> tuple[bool, str]:
         time.sleep(0.2)
 
 
+def _judged(deployment: Deployment, aggregate: Aggregate) -> Offsets:
+    """Offsets up to which the jobs that judge its events have read them."""
+    deployed = kept_jobs(deployment)
+    judges = {event(name).topic: judge_of(deployed, name) for name in aggregate.inputs}
+    found = {job: _committed(deployment, job, aggregate) for job in set(judges.values())}
+    return {
+        place: offset for job, offsets in found.items() for place, offset in offsets.items() if judges[place[0]] == job
+    }
+
+
 def written_versions(deployment: Deployment, aggregate: Aggregate) -> set[int]:
     """Versions that a live job writes: those that readers may be given, forth and back."""
     jobs = kept_jobs(deployment)
@@ -196,7 +208,7 @@ def _of(aggregate: Aggregate) -> tuple[str, int]:
 
 
 def retire(deployment: Deployment, aggregate: Aggregate, version: int) -> None:
-    """Stops writing this version. Blocks, some seconds if the main job wrote it: that job is restarted.
+    """Stops writing this version. Blocks, some seconds if a job wrote it among others: that job is restarted.
 
     Raises Misconfigured when readers see it.
     """
@@ -209,9 +221,9 @@ def retire(deployment: Deployment, aggregate: Aggregate, version: int) -> None:
             forget(deployment, second)
             cancel(deployment, second)
             shutil.rmtree(snapshots_of(deployment, second), ignore_errors=True)
-        main = kept(deployment)
-        if main and any((a.name, a.version) == (aggregate.name, version) for a in main.aggregates):
-            _retire_from_main(deployment, with_retired(main, aggregate.name))
+        for job in kept_jobs(deployment):
+            if any((a.name, a.version) == (aggregate.name, version) for a in job.aggregates):
+                _no_longer_write(deployment, with_retired(job, aggregate.name))
 
 
 def retire_from_main(deployment: Deployment, names: Iterable[str]) -> None:
@@ -223,15 +235,15 @@ def retire_from_main(deployment: Deployment, names: Iterable[str]) -> None:
             if main and name in written and seen_version(connection, name) != written[name]:
                 main = with_retired(main, name)
         if main and main.retired:
-            _retire_from_main(deployment, main)
+            _no_longer_write(deployment, main)
 
 
-def _retire_from_main(deployment: Deployment, main: LiveJob) -> None:
+def _no_longer_write(deployment: Deployment, job: LiveJob) -> None:
     """The same job, with nothing behind what it wrote: its state goes by the shape of its plan."""
-    keep(deployment, main)  # first, so that any submission from here on uses it
-    running = FlinkRest(deployment.flink_url).active_job(JOB_NAME)
-    if running and any(f"versions.{name}_v" in _sinks(deployment, running) for name in main.retired):
-        stop_one(deployment, JOB_NAME, running)
+    keep(deployment, job)  # first, so that any submission from here on uses it
+    running = FlinkRest(deployment.flink_url).active_job(job.name)
+    if running and any(f"versions.{name}_v" in _sinks(deployment, running) for name in job.retired):
+        stop_one(deployment, job.name, running)
         submit_deployed(deployment)
 
 

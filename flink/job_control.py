@@ -19,7 +19,7 @@ from flink.health import Failing, failing
 from flink.hold import Hold, held, now_by_me, release, set_hold
 from flink.intended_downtime import asked_for
 from flink.job_sql import JobPlan, live_plan
-from flink.live_job import JOB_NAME, LiveJob, keep, kept, kept_jobs, main_job, snapshots_of
+from flink.live_job import JOB_NAME, LiveJob, job_of_added, keep, kept, kept_jobs, main_job, snapshots_of
 from flink.rest import ENDED, FlinkRest, JobFailed
 from schemas.catalogue import events
 from schemas.errors import BrokerUnavailable, InsightsError
@@ -79,8 +79,9 @@ def submit(deployment: Deployment) -> str:
     """Starts every live job that is deployed and does not run; the main job's id. Blocks until they run.
 
     Ends a hold. Each resumes from its newest snapshot, as it was deployed, even if the folders have changed since. The
-    main job starts from the log's beginning, as the folders are, when it has none. Raises JobFailed with Flink's
-    reason, StateTooOld when a snapshot is past use, StartOverUnfinished.
+    main job starts from the log's beginning, as the folders are, when it has none. Events that it does not know, of a
+    later release, get a job of their own. Raises JobFailed with Flink's reason, StateTooOld when a snapshot is past
+    use, StartOverUnfinished.
     """
     with one_at_a_time(deployment), asked_for(deployment):
         return submit_deployed(deployment)
@@ -100,6 +101,9 @@ def submit_deployed(deployment: Deployment) -> str:
         raise StartOverUnfinished(f"{hold.sentence}; {hold.way_out}")
     release(deployment)
     main = _run(deployment, _main_job(deployment))
+    if added := job_of_added(kept_jobs(deployment)):
+        show_deployed(deployment, added)
+        keep(deployment, added)
     for job in kept_jobs(deployment):
         if not job.is_main:
             _run(deployment, job)

@@ -7,7 +7,7 @@ each, what was read and what counted is counted by day, and every record that ca
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,7 +25,7 @@ from flink.source_sql import (
 )
 from schemas.avro_types import is_nullable
 from schemas.binary import EPOCH
-from schemas.catalogue import Event, avro_events, event, events
+from schemas.catalogue import Event, event, events
 from schemas.codec import SCHEMA_ID_HEADER
 from warehouse.columns import DEAD_LETTER_COLUMNS, lake_columns
 from warehouse.deployment import Deployment
@@ -59,25 +59,27 @@ def live_plan(
     ``floors``: by event name, a watermark (UTC) that all partitions of its topic are known to have reached.
     """
     job = job or main_job()
-    if not job.is_main:
+    if job.from_line is not None:
         return _hand_over_plan(deployment, job)
     known = floors or {}
+    read = [e for e in events() if e.name in job.events]
+    avro = [e for e in read if e.format == "avro"]
     return JobPlan(
         name=job.name,
-        settings=settings(deployment),
+        settings=_settings_of(deployment, job),
         statements=[
             lake_catalog(deployment),
-            *(s for e in avro_events() for s in event_statements(e, deployment, known.get(e.name, EPOCH), job)),
-            *(dead_letter_source(e, deployment) for e in events() if e.format == "raw"),
+            *(s for e in avro for s in event_statements(e, deployment, known.get(e.name, EPOCH), job)),
+            *(dead_letter_source(e, deployment, job) for e in read if e.format == "raw"),
             *(_sink(deployment, job, a) for a in job.aggregates),
             *(_postgres_sink(deployment, s.table, _plain(s.columns), s.key) for s in WRITTEN_OPS_TABLES),
         ],
         inserts=[
             *(_compute(job, a) for a in job.aggregates),
-            _count_events(),
-            _keep_late_events(job.aggregates),
-            _keep_dead_records(),
-            *(_archive(e) for e in events()),
+            _count_events(avro),
+            _keep_late_events(avro, job.aggregates),
+            _keep_dead_records(avro),
+            *(_archive(e) for e in read),
         ],
     )
 
@@ -91,15 +93,9 @@ def _hand_over_plan(deployment: Deployment, job: LiveJob) -> JobPlan:
     (aggregate,) = job.aggregates
     line = job.from_line or EPOCH
     floor = line + timedelta(hours=deployment.horizon_hours)
-    folder = snapshots_of(deployment, job.name).as_uri()
     return JobPlan(
         name=job.name,
-        settings={
-            **settings(deployment),
-            "pipeline.name": job.name,
-            "execution.checkpointing.dir": f"{folder}/checkpoints",
-            "execution.checkpointing.savepoint-dir": f"{folder}/savepoints",
-        },
+        settings=_settings_of(deployment, job),
         statements=[
             *(s for name in aggregate.inputs for s in event_statements(event(name), deployment, floor, job)),
             _sink(deployment, job, aggregate),
@@ -122,6 +118,19 @@ def _sink(deployment: Deployment, job: LiveJob, aggregate: Aggregate) -> str:
         columns = [*_sink_columns(aggregate), _primary_key(aggregate.key)]
         return create_table(_target(job, aggregate), columns, {"connector": "blackhole"})
     return _postgres_sink(deployment, aggregate.table, _sink_columns(aggregate), aggregate.key)
+
+
+def _settings_of(deployment: Deployment, job: LiveJob) -> dict[str, str]:
+    """The main job's snapshots are where the cluster's configuration says."""
+    if job.is_main:
+        return settings(deployment)
+    folder = snapshots_of(deployment, job.name).as_uri()
+    return {
+        **settings(deployment),
+        "pipeline.name": job.name,
+        "execution.checkpointing.dir": f"{folder}/checkpoints",
+        "execution.checkpointing.savepoint-dir": f"{folder}/savepoints",
+    }
 
 
 def settings(deployment: Deployment) -> dict[str, str]:
@@ -200,12 +209,12 @@ def _union(selects: list[str]) -> str:
     return "\nunion all\n".join(selects)
 
 
-def _count_events() -> str:
+def _count_events(read: Iterable[Event]) -> str:
     """What was read on time and what of it counted, by topic and day; the difference is duplicates."""
     rows = [
         f"select '{e.topic}' as topic, cast(floor(`occurred_at` to day) as timestamp(3)) as window_start,"
         f" case when `copy` = 1 then 1 else 0 end as counted, `occurred_at` from `numbered_{e.table}`"
-        for e in avro_events()
+        for e in read
     ]
     return (
         "insert into `ops.event_counts`\n"
@@ -214,22 +223,22 @@ def _count_events() -> str:
     )
 
 
-def _keep_late_events(among: Iterable[Aggregate]) -> str:
+def _keep_late_events(read: Iterable[Event], among: Sequence[Aggregate]) -> str:
     rows = [
         f"select '{e.topic}' as topic, kafka_partition, kafka_offset, event_id, occurred_at,"
         f" `watermark`, '{', '.join(touched_by(e, among))}' as aggregates"
         f" from `judged_{e.table}` where is_late"
-        for e in avro_events()
+        for e in read
     ]
     return f"insert into `ops.late_events`\n{_union(rows)}"
 
 
-def _keep_dead_records() -> str:
+def _keep_dead_records(read: Iterable[Event]) -> str:
     rows = [
         f"select '{e.topic}' as topic, kafka_partition, kafka_offset, {PUBLISHED_AT} as published_at,"
         " `dead_because` as reason, `unreadable_reason` is not null as is_unreadable, `unreadable_value` as `value`"
         f" from `arrived_{e.table}` where `dead_because` is not null"
-        for e in avro_events()
+        for e in read
     ]
     return f"insert into `ops.dead_records`\n{_union(rows)}"
 

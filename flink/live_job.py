@@ -1,19 +1,21 @@
 """The live jobs as they were deployed. A job's state fits the definitions that it was started with, so they are kept.
 
 The main job computes everything from the log's beginning. A job of a hand-over computes one aggregate's new version,
-of windows from a line on; what was before the line is a replay's.
+of windows from a line on; what was before the line is a replay's. Events that a later release brought have a job of
+their own: another topic would give the main job's plan another shape, which its state does not fit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from aggregates.catalogue import Aggregate, aggregates
+from schemas.catalogue import Event, events
 from warehouse.deployment import Deployment
 
 JOB_NAME = "insights-live"
@@ -21,19 +23,23 @@ JOB_NAME = "insights-live"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveJob:
-    """One job. ``from_line`` is a hand-over's first moment (UTC), None for the main job.
+    """One job. ``from_line`` is a hand-over's first moment (UTC), None for one that reads from the log's beginning.
 
-    ``retired`` names the aggregates that it still computes and no longer writes.
+    ``retired`` names the aggregates that it still computes and no longer writes. ``events`` names those that it judges,
+    counts and archives; a hand-over's job does so with none. ``fields`` are, by event, those that what it computes may
+    read: its state holds whole events, and fits no others. What a contract gained since is archived all the same.
     """
 
     name: str
     aggregates: tuple[Aggregate, ...]
     from_line: datetime | None = None
     retired: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
+    fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def is_main(self) -> bool:
-        return self.from_line is None
+        return self.name == JOB_NAME
 
     def writes(self, name: str, version: int) -> bool:
         """Does it write this version of this aggregate?"""
@@ -45,12 +51,37 @@ JSON = TypeAdapter(LiveJob)
 
 def main_job() -> LiveJob:
     """The main job of an empty stack: all folders, as they are."""
-    return LiveJob(name=JOB_NAME, aggregates=aggregates())
+    return _reading(LiveJob(name=JOB_NAME, aggregates=aggregates(), events=tuple(e.name for e in events())))
+
+
+def _reading(job: LiveJob) -> LiveJob:
+    """With the fields that the contracts have now."""
+    read = {*job.events, *(name for a in job.aggregates for name in a.inputs)}
+    return replace(job, fields={e.name: carried(e) for e in events() if e.name in read})
+
+
+def carried(e: Event) -> tuple[str, ...]:
+    """Names of a contract's fields."""
+    return tuple(each["name"] for each in e.avro_schema["fields"]) if e.format == "avro" else ()
+
+
+def job_of_added(deployed: Iterable[LiveJob]) -> LiveJob | None:
+    """The job of the events that no deployed job judges, with what is computed of these alone; None without such."""
+    jobs = list(deployed)
+    known = {name for job in jobs for name in job.events}
+    added = [e for e in events() if e.name not in known]
+    if not added:
+        return None
+    names = {e.name for e in added}
+    computed = {a.name for a in _written_by(jobs)}
+    own = tuple(a for a in aggregates() if names.issuperset(a.inputs) and a.name not in computed)
+    return _reading(LiveJob(name=f"{JOB_NAME}-{added[0].table}", aggregates=own, events=tuple(e.name for e in added)))
 
 
 def handed_over(aggregate: Aggregate, from_line: datetime) -> LiveJob:
     """The job of one aggregate's new version."""
-    return LiveJob(name=second_name(aggregate.name, aggregate.version), aggregates=(aggregate,), from_line=from_line)
+    name = second_name(aggregate.name, aggregate.version)
+    return _reading(LiveJob(name=name, aggregates=(aggregate,), from_line=from_line))
 
 
 def with_retired(job: LiveJob, name: str) -> LiveJob:
@@ -83,6 +114,21 @@ def kept(deployment: Deployment, name: str = JOB_NAME) -> LiveJob | None:
     return JSON.validate_json(path.read_bytes()) if path.exists() else None
 
 
+def note_events(deployment: Deployment, there: Mapping[str, Collection[str]]) -> None:
+    """Of jobs that a release deployed which did not note events and fields: they are those that were ``there``."""
+    for job in kept_jobs(deployment):
+        if not job.fields:
+            known = [e for e in events() if e.name in there]
+            fields = {e.name: tuple(name for name in carried(e) if name in there[e.name]) for e in known}
+            read = tuple(fields) if job.is_main else ()
+            keep(deployment, replace(job, events=read, fields=fields))
+
+
+def judge_of(deployed: Iterable[LiveJob], event_name: str) -> str:
+    """Name of the job that says which of these events are late, and how far their topic has been read."""
+    return next((job.name for job in deployed if event_name in job.events), JOB_NAME)
+
+
 def kept_jobs(deployment: Deployment) -> list[LiveJob]:
     """All that are deployed, the main job first."""
     names = sorted(path.stem for path in deployment.jobs_dir.glob("*.json"))
@@ -111,6 +157,27 @@ def forget(deployment: Deployment, name: str) -> None:
 
 def _path(deployment: Deployment, name: str) -> Path:
     return deployment.jobs_dir / f"{name}.json"
+
+
+def gained_only(before: Aggregate, after: Aggregate) -> bool:
+    """Whether a version only has nullable columns more than one before it, of the same rows."""
+    more = {name: column for name, column in after.columns.items() if name not in before.columns}
+    same = all(
+        (known := after.columns.get(name)) and (known.type, known.nullable) == (column.type, column.nullable)
+        for name, column in before.columns.items()
+    )
+    means = [(a.inputs, a.key, a.window, a.time, a.overrun_hours, a.zone) for a in (before, after)]
+    return same and means[0] == means[1] and all(column.nullable for column in more.values())
+
+
+def changed_in_place(deployed: Iterable[LiveJob], folders: Iterable[Aggregate]) -> list[Aggregate]:
+    """Folders with other columns, or another key, than the same version that is live."""
+    live = {(a.name, a.version): a for a in _written_by(deployed)}
+    return [a for a in folders if (known := live.get((a.name, a.version))) and _shape(known) != _shape(a)]
+
+
+def _shape(a: Aggregate) -> object:
+    return a.key, {name: (column.type, column.nullable) for name, column in a.columns.items()}
 
 
 def differences(deployed: list[LiveJob], folders: tuple[Aggregate, ...]) -> list[str]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from flink.columns import flink_type
-from flink.live_job import LiveJob, main_job
+from flink.live_job import LiveJob, carried
 from schemas.avro_types import place_of, record_arrays
 from schemas.binary import EPOCH
 from schemas.catalogue import MOST_AHEAD, Event
@@ -80,18 +80,20 @@ LOG_METADATA = [
 
 def event_statements(e: Event, deployment: Deployment, floor: datetime, job: LiveJob) -> list[str]:
     """The views over an event's topic: late events and duplicates removed, and one of each array of records."""
-    own = [f["name"] for f in e.avro_schema["fields"]]
-    carried = ", ".join(f"`{name}`" for name in own)
+    own = _own(e, job)
+    columns_of = ", ".join(f"`{name}`" for name in own)
     statements = [
         _kafka_source(e, deployment, job),
         _judged(e, deployment, floor),
         f"create temporary view `numbered_{e.table}` as\n"
-        f"select {carried}, count(*) over (partition by `event_id` order by `read_at`) as `copy`\n"
+        f"select {columns_of}, count(*) over (partition by `event_id` order by `read_at`) as `copy`\n"
         f"from `judged_{e.table}` where not `is_late`{_from_line(job)}",
-        f"create temporary view `once_{e.table}` as\nselect {carried} from `numbered_{e.table}` where `copy` = 1",
-        f"create temporary view `{e.table}` as\n{_newest(e)}",
+        f"create temporary view `once_{e.table}` as\nselect {columns_of} from `numbered_{e.table}` where `copy` = 1",
+        f"create temporary view `{e.table}` as\n{_newest(e, own)}",
     ]
     for array, fields in record_arrays(e.avro_schema).items():
+        if array not in own:
+            continue
         items = [field["name"] for field in fields]
         columns = ", ".join(f"`{name}`" for name in items)
         # An item's own field hides the event's of that name: a refund and its lines both have an amount.
@@ -104,12 +106,17 @@ def event_statements(e: Event, deployment: Deployment, floor: datetime, job: Liv
     return statements
 
 
-def _newest(e: Event) -> str:
+def _own(e: Event, job: LiveJob) -> list[str]:
+    """The contract's fields that the job was deployed with."""
+    known = job.fields.get(e.name)
+    return [name for name in carried(e) if known is None or name in known]
+
+
+def _newest(e: Event, own: list[str]) -> str:
     """Sorted by one text: with two sort keys Flink 2.2's planner takes the newest for a stream without corrections.
 
     The text sorts as version and event_id do: 20 digits of how far the version is above the least long, then the id.
     """
-    own = [f["name"] for f in e.avro_schema["fields"]]
     order = ""
     if e.versions is not None:
         above = f"cast(`{e.versions.by}` as decimal(20, 0)) + cast('{1 << 63}' as decimal(20, 0))"
@@ -196,10 +203,10 @@ def _dead_because(e: Event, deployment: Deployment) -> str:
     return f"case {cases} end"
 
 
-def dead_letter_source(e: Event, deployment: Deployment) -> str:
+def dead_letter_source(e: Event, deployment: Deployment, job: LiveJob) -> str:
     """The dead-letter topic as a table of raw bytes: a letter's value has no schema."""
     options = {
-        **_kafka_options(e.topic, deployment, main_job()),
+        **_kafka_options(e.topic, deployment, job),
         "key.format": "raw",
         "key.fields": "key",
         "value.format": "raw",

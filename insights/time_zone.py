@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -11,10 +10,9 @@ from aggregates.zones import Zone
 from flink import handover
 from flink.live_job import kept
 from insights import shops_clock
+from insights.new_versions import computed, hand_over
 from insights.settings import Settings
-from replay.planning import Wish, make_plan
-from replay.promote import promote, prune
-from replay.run import LiveJobBehind, run
+from replay.promote import prune
 from replay.run_history import Status
 from replay.verify import verify
 from schemas.errors import InsightsError
@@ -23,13 +21,10 @@ from warehouse.versions import seen_version
 
 if TYPE_CHECKING:
     from replay.context import Context, Say
-    from replay.plan_file import ReplayPlan
     from replay.run import ComputeEngine
     from replay.run_history import Run
 
 REASON = "another time zone"
-PATIENCE_SECONDS = 120.0
-PAUSE_SECONDS = 1.0
 
 
 class NotEqual(InsightsError):
@@ -61,14 +56,12 @@ def recount(context: Context, engine: ComputeEngine, *, by: str, say: Say) -> Ru
     names = [a.name for a in aggregates() if a.window == "day" or a.zone]
     for a in _waiting(context):
         say(f"{a.name}: counting its history by the shop's days")
-        done = _carried_out(context, _planned(context, [a.name]), engine, by=by, say=say)
-        verify(context, done.run, say=say)
-        promote(context, done.run, reason=REASON, by=by, say=say)
+        hand_over(context, a.name, engine, reason=REASON, by=by, say=say)
     with context.postgres() as connection:
         make_shop_time(connection)
     _retire(context, names)
     say("comparing what the live job counts with another replay")
-    proof = _carried_out(context, _planned(context, names), engine, by=by, say=say)
+    proof = computed(context, names, engine, by=by, say=say)
     proven = verify(context, proof.run, say=say)
     if proven.status is not Status.VERIFIED:
         raise NotEqual(
@@ -82,22 +75,6 @@ def _waiting(context: Context) -> list[Aggregate]:
     with context.postgres() as connection:
         by_days = [a for a in aggregates() if a.window in ("hour", "day")]
         return [a for a in by_days if seen_version(connection, a.name) != a.version]
-
-
-def _planned(context: Context, names: Iterable[str]) -> ReplayPlan:
-    return make_plan(context, Wish(names=tuple(names), scope="beginning"))
-
-
-def _carried_out(context: Context, plan: ReplayPlan, engine: ComputeEngine, *, by: str, say: Say) -> Run:
-    """Run, once the lake has the newest records: it gets them with a checkpoint."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        try:
-            return run(context, plan, engine, by=by, say=say, on_event=lambda event: None)
-        except LiveJobBehind:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(PAUSE_SECONDS)
 
 
 def _retire(context: Context, names: Iterable[str]) -> None:

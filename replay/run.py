@@ -18,7 +18,7 @@ from psycopg import sql
 from aggregates.catalogue import Aggregate, aggregate
 from aggregates.render import Engine, render
 from aggregates.windows import floored
-from flink.live_job import JOB_NAME, kept, second_name
+from flink.live_job import judge_of, kept, kept_jobs, second_name
 from replay import archive, late_events, left_out, run_history
 from replay.context import Context, Say
 from replay.log import Log
@@ -151,8 +151,11 @@ def await_live_job(context: Context, plan: ReplayPlan, say: Say, *, seconds: flo
 
 
 def _writers(context: Context, plan: ReplayPlan) -> dict[str, set[str]]:
-    """By live job, the topics that it must have read. The main job must have them all: it keeps the late ledger."""
-    found = {JOB_NAME: set(plan.topics)}
+    """By live job, the topics that it must have read. Whoever judges an event keeps the ledger of its late ones."""
+    deployed = kept_jobs(context.deployment)
+    found: dict[str, set[str]] = {}
+    for topic, planned_topic in plan.topics.items():
+        found.setdefault(judge_of(deployed, planned_topic.event), set()).add(topic)
     with context.postgres() as connection:
         for planned in plan.aggregates:
             seen = seen_version(connection, planned.name)

@@ -32,7 +32,7 @@ from replay.run_history import NotNow, Run, Status, staging
 from schemas import catalogue
 from spark.task import Slice
 from warehouse.postgres import Connection
-from warehouse.versions import seen_version
+from warehouse.versions import seen_version, table_of
 
 AFTER = "affected by events after the offsets"
 
@@ -159,14 +159,15 @@ def _one(
 ) -> dict[str, Any]:
     a = aggregate(planned.name)
     here = staging(record.run, a.name, COUNTED)
-    is_new = seen_version(connection, a.name) is None or live_job.is_new(context.deployment, a.name)
+    seen = seen_version(connection, a.name)
+    is_new = seen is None or live_job.is_new(context.deployment, a.name)
     if is_new:
         say(f"{a.name} is new: there is no live table to compare it with")
         both, found = replace(a, columns={}), Comparison.of_nothing()
     else:
         say(f"comparing {a.name}")
         touched = _touched_table(connection, a, cells) if cells else None
-        both = comparable(connection, a, planned.table)
+        both = comparable(connection, a, table_of(a.name, seen or a.version))
         # All events of a window that is final are in the plan: what comes for it later is late, and counts nowhere.
         found = compare(connection, both, here, planned.table, planned.windows, touched, planned.final_until)
     rows, digest = canonical_hash(connection, a, here, planned.windows)

@@ -25,7 +25,7 @@ from replay.run_history import NotNow, Run, staging
 from replay.swap import differing, final_part, swap
 from schemas.errors import Retryable
 from warehouse.postgres import Connection
-from warehouse.versions import seen_version
+from warehouse.versions import seen_version, table_of
 
 CATCH_UP_SECONDS = 600.0
 SWAP_SECONDS = 60.0
@@ -53,7 +53,7 @@ def hand_over(
     say(f"writing the history of version {a.version} up to {line:%Y-%m-%d %H:%M}")
     with context.postgres() as writing:
         written = swap(writing, a, a.table, staging(record.run, a.name, COUNTED), final_part(planned))
-        both = a if old is None else comparable(writing, a, a.sink)
+        both = a if old is None else comparable(writing, a, table_of(a.name, old))
         now = totals(writing, both, a.table, final_part(planned))
         was = dict.fromkeys(now, 0) if old is None else totals(writing, both, a.sink, final_part(planned))
     say(f"a live job takes over version {a.version} from there")

@@ -228,6 +228,14 @@ def open_lake(deployment: Deployment) -> Catalog:
     return load_catalog("lake", **deployment.lake_properties)
 
 
+def archived_fields(deployment: Deployment) -> dict[str, set[str]]:
+    """By event that has a table in the lake, the columns of that. Raises Retryable when Postgres is away."""
+    with connected(deployment), open_lake(deployment) as catalog:
+        there = {name for _, name in catalog.list_tables(NAMESPACE)} if catalog.namespace_exists(NAMESPACE) else set()
+        found = {e.name: catalog.load_table(f"{NAMESPACE}.{e.table}") for e in events() if e.table in there}
+    return {name: {column.name for column in table.schema().fields} for name, table in found.items()}
+
+
 def create_lake_table(catalog: Catalog, e: Event) -> None:
     """The event's table in the lake, made or brought up to its contract. Raises Misconfigured when it differs."""
     _make_or_bring_up(catalog, e, checked_lake_table(catalog, e))

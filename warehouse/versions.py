@@ -3,6 +3,9 @@
 ``live.sales_per_minute`` and its like are views. The rows are in a table for each version of the definition,
 ``versions.sales_per_minute_v1``, which the live job writes. ``ops.versions`` has the version that readers see; that and
 the view change in one transaction.
+
+A view keeps its columns where they are, so that views of others may read it: what a version gained comes last. A column
+that the folder's version gained is there at once, and null until that version is what readers see.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from psycopg.errors import DependentObjectsStillExist
 
 from aggregates.catalogue import Aggregate
 from schemas.errors import Misconfigured
+from warehouse.columns import POSTGRES
 from warehouse.postgres import Connection
 
 FIRST_VERSION = 1
@@ -49,7 +53,7 @@ def move_rows_of_old(connection: Connection, aggregates: Iterable[Aggregate]) ->
             connection.execute(f"alter table versions.{a.name} rename to {table}")
             connection.execute(f"alter index if exists versions.{a.name}_pkey rename to {table}_pkey")
             connection.execute(f"alter index if exists versions.{a.name}_occurred_at rename to {table}_occurred_at")
-            _make_view(connection, a.sink, f"versions.{table}", _grants(connection, f"versions.{table}"))
+            _make_view(connection, a, f"versions.{table}", _grants(connection, f"versions.{table}"))
 
 
 def note_version(connection: Connection, aggregate: Aggregate) -> None:
@@ -66,6 +70,11 @@ def note_deployed(connection: Connection, aggregate: Aggregate) -> None:
     )
 
 
+def table_of(name: str, version: int) -> str:
+    """Where the rows of a version are."""
+    return f"versions.{name}_v{version}"
+
+
 def seen_version(connection: Connection, name: str) -> int | None:
     """The version that readers see; None when they see none."""
     row = connection.execute(
@@ -77,13 +86,18 @@ def seen_version(connection: Connection, name: str) -> int | None:
 def show_where_nothing_is_shown(connection: Connection, aggregate: Aggregate) -> None:
     """Makes the view when it is missing: of the version that readers saw before, or else of this one.
 
-    A view that is there stays what it is; its comments become its table's.
+    A view that is there stays what it is, but for columns that this version gained; its comments become its table's.
     """
     version = seen_version(connection, aggregate.name)
     if version is None or kind_of(connection, aggregate.sink) is None:
         show(connection, aggregate, version or _shown(connection, aggregate.sink) or aggregate.version, None)
+        return
+    table = table_of(aggregate.name, version)
+    there = {name for name, _, _ in connection.execute(COLUMNS, (aggregate.sink,))}
+    if any(column.nullable and name not in there for name, column in aggregate.columns.items()):
+        _make_view(connection, aggregate, table, _grants(connection, aggregate.sink))
     else:
-        _comment(connection, aggregate.sink, f"versions.{aggregate.name}_v{version}")
+        _comment(connection, aggregate.sink, table)
 
 
 def _shown(connection: Connection, view: str) -> int | None:
@@ -130,20 +144,21 @@ def show_nothing_where_nothing_is_shown(connection: Connection, aggregate: Aggre
 
 def _make_empty_view(connection: Connection, view: str, table: str) -> None:
     # Of the table's columns and not of the table: that may go while the view stays.
-    columns = connection.execute(COLUMNS, (table,)).fetchall()
-    nothing = ", ".join(f'cast(null as {kind}) as "{name}"' for name, kind, _ in columns)
+    own, there = (connection.execute(COLUMNS, (relation,)).fetchall() for relation in (table, view))
+    kinds = {name: kind for name, kind, _ in [*there, *own]}  # in the view's order, where it has one
+    nothing = ", ".join(f'cast(null as {kind}) as "{name}"' for name, kind in kinds.items())
     connection.execute(f"create or replace view {view} as select {nothing} where false")  # noqa: S608
     _comment(connection, view, table)
 
 
 def show(connection: Connection, aggregate: Aggregate, version: int, run: str | None) -> None:
     """As ``swap``, but waits for readers of the view as long as they take."""
-    table = f"versions.{aggregate.name}_v{version}"
+    table = table_of(aggregate.name, version)
     if kind_of(connection, table) is None:
         raise Misconfigured(f"{aggregate.name} has no version {version}: there is no table {table}")
     _say_seen(connection, aggregate.name, version, run)
     if _shown(connection, aggregate.sink) != version:
-        _make_view(connection, aggregate.sink, table, _grants(connection, aggregate.sink))
+        _make_view(connection, aggregate, table, _grants(connection, aggregate.sink))
 
 
 def _say_seen(connection: Connection, name: str, version: int, run: str | None) -> None:
@@ -158,16 +173,26 @@ def _say_seen(connection: Connection, name: str, version: int, run: str | None) 
     )
 
 
-def _make_view(connection: Connection, view: str, table: str, grants: list[tuple[str, str]]) -> None:
-    """The view, with the columns, comments and readers' rights that there are."""
-    wanted, there = (connection.execute(COLUMNS, (relation,)).fetchall() for relation in (table, view))
-    if there and [column[:2] for column in wanted[: len(there)]] != [column[:2] for column in there]:
+def _make_view(connection: Connection, a: Aggregate, table: str, grants: list[tuple[str, str]]) -> None:
+    """The view, with the columns, comments and readers' rights that there are, and null for what ``a`` gained."""
+    view = a.sink
+    own, there = (connection.execute(COLUMNS, (relation,)).fetchall() for relation in (table, view))
+    wanted = {name: (kind, f'"{name}"') for name, kind, _ in own}
+    gained = {name: column for name, column in a.columns.items() if column.nullable and name not in wanted}
+    for name, column in gained.items():
+        kind = POSTGRES[column.type]
+        wanted[name] = (kind, f'cast(null as {kind}) as "{name}"')
+    stays = {name: kind for name, kind, _ in there}
+    if any(name not in wanted or wanted[name][0] != kind for name, kind in stays.items()):
         _refuse_needed(connection, view, table)
         connection.execute(f"drop view {view}")
+        stays = {}
     # Explicit columns: a table's own may stand in any order, and one that is added to it is no business of readers.
-    names = ", ".join(f'"{name}"' for name, _, _ in wanted)
-    connection.execute(f"create or replace view {view} as select {names} from {table}")  # noqa: S608
+    columns = ", ".join(wanted[name][1] for name in [*stays, *(name for name in wanted if name not in stays)])
+    connection.execute(f"create or replace view {view} as select {columns} from {table}")  # noqa: S608
     _comment(connection, view, table)
+    for name, column in gained.items():
+        _say(connection, f'column {view}."{name}"', column.doc)
     for privilege, grantee in grants:
         connection.execute(f"grant {privilege} on {view} to {grantee}")
 
@@ -176,7 +201,11 @@ def _comment(connection: Connection, view: str, table: str) -> None:
     (said,) = connection.execute("select obj_description(to_regclass(%s))", (table,)).fetchone() or (None,)
     columns = connection.execute(COLUMNS, (table,)).fetchall()
     for what, text in [(f"view {view}", said), *((f'column {view}."{name}"', text) for name, _, text in columns)]:
-        connection.execute(sql.SQL(f"comment on {what} is {{}}").format(sql.Literal(text)))
+        _say(connection, what, text)
+
+
+def _say(connection: Connection, what: str, text: str | None) -> None:
+    connection.execute(sql.SQL(f"comment on {what} is {{}}").format(sql.Literal(text)))
 
 
 def drop_others(connection: Connection, aggregates: Iterable[Aggregate]) -> None:

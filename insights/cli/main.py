@@ -28,6 +28,7 @@ from insights.cli import (
     schema_commands,
     serve_command,
     time_zone_command,
+    upgrade_command,
 )
 from insights.cli import dashboard_commands as dashboard_commands
 from insights.settings import PROJECT, Settings, load_settings
@@ -49,6 +50,7 @@ app.add_typer(collect_commands.app, name="collect")
 app.command("agree")(agree_command.agree)
 app.command("serve")(serve_command.serve)
 app.command("time-zone")(time_zone_command.time_zone)
+app.command("upgrade")(upgrade_command.upgrade)
 app.add_typer(schema_commands.app, name="schemas")
 app.add_typer(flink_commands.app, name="flink")
 app.add_typer(replay_commands.app, name="replay")

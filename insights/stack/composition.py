@@ -22,6 +22,7 @@ from flink import job_control, live_job
 from flink.finality import FinalityRecorder
 from flink.health import EVERY_SECONDS, HealthRecorder
 from flink.hold import Hold, held
+from insights import upgrade
 from insights.settings import PROJECT, Settings
 from insights.stack.part import SYSTEM_PATH, Part, Recurring, Task, http_ok
 from insights.stack.past import AfterPast, Past
@@ -38,9 +39,10 @@ from schemas.plural import counted
 from warehouse.deployment import Deployment
 
 CONNECTIONS = "connections"
+UPGRADE_SECONDS = 300.0  # until it is known which windows are final, there is nothing to do
 AGREEMENT_SECONDS = 3600.0  # a shop is compared once a day: one that is due and away is asked again within the hour
-# Recurring jobs whose first run waits until the past is counted.
-AFTER_THE_PAST = ("marts", "agreement")
+# Recurring jobs whose first run may take long, or waits until the past is counted.
+NOT_AWAITED = ("marts", "agreement", "upgrade")
 # With which codes a source ends that has read all of its file.
 FILE_ENDS = {
     0: "finished",
@@ -149,6 +151,7 @@ def recurring_jobs(settings: Settings, plan: UpPlan) -> list[Recurring]:
         ),
         _repeated("lake", _command(settings, "lake", "lake", "maintain"), "tidied", lake_minutes),
         _repeated("late", _command(settings, "late", "replay", "late"), "late events counted", late_minutes),
+        _upgrade(settings, target),
         *([_marts(settings, plan)] if settings.dbt_minutes else []),
     ]
 
@@ -184,6 +187,24 @@ def _repeated(name: str, command: Command, done: str, minutes: int) -> Recurring
         every_seconds=minutes * 60.0,
         first_after_seconds=minutes * 60.0,
         after=("tables",),
+        cancel=command.cancel,
+    )
+
+
+def _upgrade(settings: Settings, target: Deployment) -> Recurring:
+    """A process of its own only where something is to be brought: the rest of the time it is a question to Postgres."""
+    command = _command(settings, "upgrade", "upgrade")
+
+    def step() -> None:
+        if upgrade.is_needed(target):
+            command.run()
+
+    return Recurring(
+        name="upgrade",
+        step=step,
+        says="what a newer release adds is brought",
+        every_seconds=UPGRADE_SECONDS,
+        after=("job",),
         cancel=command.cancel,
     )
 
@@ -336,10 +357,11 @@ def _register(url: str) -> str:
 
 def _create_tables(settings: Settings) -> str:
     from insights.shops_clock import adopt  # the same
-    from warehouse.tables import create_tables
+    from warehouse.tables import archived_fields, create_tables
 
     adopt(settings.home)  # it may have been changed since this process began
     target = deployment(settings)
+    live_job.note_events(target, archived_fields(target))
     create_tables(target, live_job.written(target))
     return "Postgres and lake tables are ready"
 

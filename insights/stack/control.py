@@ -20,11 +20,12 @@ import psutil
 from insights import dbt_run, jars
 from insights.settings import PROJECT, Settings
 from insights.shop_currency import keep_currency
-from insights.stack.composition import AFTER_THE_PAST, CONNECTIONS, UpPlan, everything
+from insights.stack.composition import CONNECTIONS, NOT_AWAITED, UpPlan, everything
 from insights.stack.past import PAST_SECONDS, Past
 from insights.stack.process_record import Record, end_process, process_of, read_state
 from insights.stack.states import log_path, supervisor_process
-from insights.wiring import flink_home
+from insights.upgrade import refuse_changed_in_place
+from insights.wiring import deployment, flink_home
 from schemas.errors import InsightsError, Misconfigured
 from warehouse.postgres import opened
 
@@ -34,6 +35,8 @@ UP_SECONDS = 300.0
 MARTS_SECONDS = 180.0
 DOWN_SECONDS = 240.0
 POLL_SECONDS = 0.2
+# A supervisor writes down all that it is to start before it starts any of it.
+KNOWN_SECONDS = 10.0
 
 
 class StackNotUp(InsightsError):
@@ -63,9 +66,10 @@ def up(settings: Settings, plan: UpPlan, report: Report) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     _fetch_jars(settings, report)
     things = everything(settings, plan)  # first: wrong settings are reported here, before anything starts
+    refuse_changed_in_place(deployment(settings))
     _start_supervisor(settings, plan)
     # Some jobs wait for the past, as shown below.
-    await_all(settings, [t.name for t in things if not (plan.daemons and t.name in AFTER_THE_PAST)], report)
+    await_all(settings, [t.name for t in things if not (plan.daemons and t.name in NOT_AWAITED)], report)
     if plan.daemons:
         past = Past(settings, plan.source)
         if not plan.connected:  # a shop may have sold nothing yet
@@ -170,6 +174,7 @@ def await_all(settings: Settings, names: list[str], report: Report) -> None:
         if all(_is_up(state.get(name, Record())) for name in names):
             return
         _give_up_on_failures(settings, names, state, before)
+        _refuse_older_stack(settings, names, state, time.monotonic() - (deadline - UP_SECONDS))
         if supervisor_process(settings) is None and time.monotonic() > deadline - UP_SECONDS + 30:
             log = settings.logs_dir / "supervisor.out"
             raise StackNotUp(f"the supervisor ended: {_tail(log)} (log: {log})")
@@ -207,6 +212,16 @@ def _give_up_on_failures(
         if restarts >= 3 and record.state in ("restarting", "starting") and not record.is_task:
             log = log_path(settings, name)
             raise StackNotUp(f"{name} keeps crashing ({record.detail}): {_tail(log)} (log: {log})")
+
+
+def _refuse_older_stack(settings: Settings, names: list[str], state: dict[str, Record], seconds: float) -> None:
+    """A stack that runs already has the parts of the release that started it, and of the options that it was given."""
+    unknown = [name for name in names if name not in state]
+    if unknown and state and supervisor_process(settings) and seconds > KNOWN_SECONDS:
+        raise StackNotUp(
+            f"the stack that is running has no {unknown[0]}: another release started it, or other options. Nothing was"
+            " changed. Run `insights down`, then `insights up`"
+        )
 
 
 def _await_numbers(settings: Settings, report: Report) -> None:

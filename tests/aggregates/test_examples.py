@@ -32,7 +32,7 @@ def part_of(example: Example, folder: Path) -> Part:
         name: [Arrival(record=record, published_at=PUBLISHED_AT) for record in records]
         for name, records in example.events.items()
     }
-    job = LiveJob(name=JOB_NAME, aggregates=(example.aggregate,))
+    job = LiveJob(name=JOB_NAME, aggregates=(example.aggregate,), events=example.aggregate.inputs)
     return on_files(re.sub(r"\W", "_", str(example)), arrivals, folder, example.aggregate, job=job)
 
 

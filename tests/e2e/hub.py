@@ -44,12 +44,23 @@ LOOK_SECONDS = 0.5
 class Shop:
     """The synthetic shop's process; the same state folder over all its lives."""
 
-    def __init__(self, settings: Settings, folder: Path, *, seed: int, rate: float, history: str) -> None:
-        folder.mkdir()
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        *,
+        seed: int,
+        rate: float,
+        history: str,
+        python: str = sys.executable,
+        project: Path = PROJECT,
+    ) -> None:
+        folder.mkdir(exist_ok=True)
         self.state = folder / "shop.sqlite"
         self._log = folder / "log.jsonl"
+        self._project = project
         self._command = [
-            *(sys.executable, "-m", "producers.main", "shop", "--kafka", str(settings.kafka)),
+            *(python, "-m", "producers.main", "shop", "--kafka", str(settings.kafka)),
             *("--registry", settings.registry_url, "--state", str(folder), "--seed", str(seed)),
             *("--rate", str(rate), "--history", history),
         ]
@@ -74,7 +85,8 @@ class Shop:
         assert not self.runs
         self._log_from = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, cwd=PROJECT, stdout=log, stderr=log)
+            environment = {**os.environ, "PYTHONPATH": str(self._project)}
+            self._process = subprocess.Popen(self._command, cwd=self._project, env=environment, stdout=log, stderr=log)
 
     def kill(self) -> None:
         assert self._process is not None

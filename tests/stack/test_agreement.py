@@ -70,7 +70,7 @@ def database(new_database: Callable[[], str]) -> str:
 def postgres(database: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(
-            "truncate versions.order_lines_v1, versions.orders_v1, versions.refunds_v1, ops.late_events,"
+            "truncate versions.order_lines_v1, versions.orders_v2, versions.refunds_v2, ops.late_events,"
             " ops.connected_shops, ops.agreement_runs, ops.agreement_days, ops.agreement_orders"
         )
         yield connection
@@ -105,11 +105,11 @@ def count(postgres: psycopg.Connection[Any], order: Order) -> None:
     order_id = f"{NAME}-{order.id}"
     sale = Decimal(order.goods) / 100
     postgres.execute("delete from versions.order_lines_v1 where order_id = %s", (order_id,))
-    postgres.execute("delete from versions.orders_v1 where order_id = %s", (order_id,))
-    postgres.execute("delete from versions.refunds_v1 where order_id = %s", (order_id,))
+    postgres.execute("delete from versions.orders_v2 where order_id = %s", (order_id,))
+    postgres.execute("delete from versions.refunds_v2 where order_id = %s", (order_id,))
     charges = (Decimal(order.shipping) / 100, Decimal(order.tax) / 100)
     postgres.execute(
-        "insert into versions.orders_v1 (event_id, occurred_at, source, order_id, customer_id, region, currency,"
+        "insert into versions.orders_v2 (event_id, occurred_at, source, order_id, customer_id, region, currency,"
         " channel, shipping_amount, tax_amount) values (%s, %s, %s, %s, 'c', 'DE', 'EUR', 'web', %s, %s)",
         (order_id, order.created, NAME, order_id, *charges),
     )
@@ -121,7 +121,7 @@ def count(postgres: psycopg.Connection[Any], order: Order) -> None:
     )
     for refund in order.refunds:
         postgres.execute(
-            "insert into versions.refunds_v1 (event_id, occurred_at, refund_id, order_id, customer_id, region,"
+            "insert into versions.refunds_v2 (event_id, occurred_at, refund_id, order_id, customer_id, region,"
             " currency, amount, reason) values (%s, %s, %s, %s, 'c', 'DE', 'EUR', %s, 'other')",
             (str(refund.id), refund.at, str(refund.id), order_id, Decimal(refund.amount) / 100),
         )
@@ -403,12 +403,12 @@ def test_an_order_in_another_currency_is_compared_as_it_was_charged_and_added_to
     for amounts, result in ((charged, "equal"), ([charged[0] + 1, *charged[1:]], "different")):
         # In euros it is something else, which the shop says nowhere.
         postgres.execute(
-            "update versions.orders_v1 set shipping_amount = 1, tax_amount = 1, charged_currency = 'USD',"
+            "update versions.orders_v2 set shipping_amount = 1, tax_amount = 1, charged_currency = 'USD',"
             " charged_total_amount = %s, charged_shipping_amount = %s, charged_tax_amount = %s where order_id = %s",
             (*amounts, f"{NAME}-{dollars.id}"),
         )
         postgres.execute(
-            "update versions.refunds_v1 set amount = 1, charged_amount = %s where refund_id = %s",
+            "update versions.refunds_v2 set amount = 1, charged_amount = %s where refund_id = %s",
             (Decimal(refund.amount) / 100, str(refund.id)),
         )
         found = compared(here, connection).agreement

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from unittest.mock import create_autospec
 
+import psutil
 import pytest
 
 from insights.settings import Settings
+from insights.stack import control
 from insights.stack.control import StackNotUp, Step, await_all, await_past
 from insights.stack.past import Past
 from insights.stack.process_record import Record
@@ -73,3 +75,14 @@ def test_up_reports_the_failed_task_and_the_reason(tmp_path: Path) -> None:
     write(settings, tables=Record(state="failed", is_task=True, detail="no room on the disk"))
     with pytest.raises(StackNotUp, match="tables failed: no room on the disk"):
         await_all(settings, ["tables"], lambda step: None)
+
+
+def test_up_refuses_a_stack_that_another_release_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not know what this release would wait for."""
+    settings = Settings(home=tmp_path)
+    write(settings, job=Record(state="done", is_task=True), books=Record(state="running"))
+    monkeypatch.setattr(control, "supervisor_process", lambda settings: psutil.Process())
+    monkeypatch.setattr(control, "KNOWN_SECONDS", 0.0)
+    with pytest.raises(StackNotUp, match=r"has no reconciliation: another release .* `insights down`"):
+        await_all(settings, ["job", "reconciliation"], lambda step: None)
+    await_all(settings, ["job"], lambda step: None)

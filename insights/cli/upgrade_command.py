@@ -1,0 +1,23 @@
+"""``insights upgrade``: what a stack of an older release lacks."""
+
+from __future__ import annotations
+
+from insights.cli import runtime
+from insights.settings import load_settings
+
+
+def upgrade() -> None:
+    """Bring the versions and aggregates that a newer release only added.
+
+    The stack does so by itself after `insights up`; this does it now.
+    Numbers stay as they are: a version that computes others is refused.
+
+    Example: insights upgrade
+    """
+    from insights.engines import engine_of
+    from insights.upgrade import upgrade as brought
+    from insights.wiring import replay_context
+
+    settings = load_settings()
+    if brought(replay_context(settings), engine_of(settings, "duckdb", runtime.say), say=runtime.say):
+        runtime.say("Everything that this release added is live.", style="bold green")

@@ -1,0 +1,109 @@
+"""Brings what a stack of an older release computes to the definitions of this one, while it counts.
+
+That is what can only add: a version of an aggregate that gained columns, and an aggregate that is new. Each is handed
+over to; readers see null in a gained column until then. What would change a number is somebody's decision.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aggregates.catalogue import Aggregate, aggregates
+from flink.live_job import changed_in_place, gained_only, kept_jobs, written
+from schemas.errors import Misconfigured
+from warehouse.deployment import Deployment
+from warehouse.postgres import Connection, connected
+
+if TYPE_CHECKING:
+    from replay.context import Context, Say
+    from replay.run import ComputeEngine
+
+BY = "insights upgrade"
+# Of a replay's last run (replay/run_history.py).
+SETTLED = ("rolled back", "differs", "pruned")
+SEEN = "select aggregate, version from ops.versions where since is not null"
+LAST_RUNS = """
+select distinct on (name, version) a ->> 'name' as name, (a ->> 'version')::int as version, status
+from ops.replays, jsonb_array_elements(plan -> 'aggregates') as a order by name, version, created_at desc
+"""
+LEFT = """
+select run, aggregates from ops.replays as r
+where status = 'promoted' and promoted_by = %s
+    and exists (select from ops.versions as v where v.aggregate = any(r.aggregates) and v.since is null)
+order by promoted_at
+"""
+
+
+def refuse_changed_in_place(deployment: Deployment) -> None:
+    """Raises Misconfigured when a folder has other columns than its version that is live: no table fits both."""
+    changed = changed_in_place(kept_jobs(deployment), aggregates())
+    if changed:
+        a = changed[0]
+        raise Misconfigured(
+            f"aggregates/{a.name} has other columns than version {a.version} of it, which is live. Nothing was changed."
+            f" Give it `version = {a.version + 1}` in its aggregate.toml: the stack then brings it with its history. Or"
+            " take the change back"
+        )
+
+
+def is_needed(deployment: Deployment) -> bool:
+    """Whether there is something to bring, or something left over. Blocks for two questions to Postgres."""
+    with connected(deployment) as connection:
+        return bool(waiting(connection, deployment) or _left(connection))
+
+
+def waiting(connection: Connection, deployment: Deployment) -> list[Aggregate]:
+    """What this release only adds, and readers don't see yet. Not what was given up, or would change a number."""
+    seen: dict[str, int] = dict(connection.execute(SEEN).fetchall())
+    runs = {(name, version): status for name, version, status in connection.execute(LAST_RUNS)}
+    live = {(a.name, a.version): a for a in written(deployment)}
+    return [
+        a
+        for a in aggregates()
+        if live
+        and seen.get(a.name) != a.version
+        and runs.get((a.name, a.version)) not in SETTLED
+        and _only_adds(a, seen, live)
+    ]
+
+
+def _only_adds(a: Aggregate, seen: dict[str, int], live: dict[tuple[str, int], Aggregate]) -> bool:
+    if a.name not in seen:
+        return True
+    before = live.get((a.name, seen[a.name]))
+    return before is not None and gained_only(before, a)
+
+
+def upgrade(context: Context, engine: ComputeEngine, *, say: Say) -> bool:
+    """Hands over to all that waits, and removes the versions before. Blocks. Whether nothing waits any more.
+
+    False when it is not known yet which windows are final. What was done before it was killed is not done again. Raises
+    NotProven when a version computes other numbers than the one before, and what the steps of a replay raise; then
+    readers see what they saw.
+    """
+    from flink import handover
+    from insights.new_versions import hand_over
+    from replay.promote import prune
+
+    with context.postgres() as connection:
+        found = waiting(connection, context.deployment)
+    for a in found:
+        say(f"{a.name}: bringing version {a.version} with its history")
+        try:
+            handover.line(context.deployment, a)
+        except handover.NotReady as error:
+            say(f"{error}. It is tried again in some minutes")
+            return False
+        hand_over(context, a.name, engine, reason=None, by=BY, say=say)
+    with context.postgres() as connection:
+        left = _left(connection)
+    if left:
+        handover.retire_from_main(context.deployment, [name for names in left.values() for name in names])
+    for run in left:
+        prune(context, run)
+    return True
+
+
+def _left(connection: Connection) -> dict[str, list[str]]:
+    """By run of ours that was promoted, its aggregates, where the version before is still there."""
+    return dict(connection.execute(LEFT, (BY,)).fetchall())
