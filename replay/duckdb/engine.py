@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 SUCCESS = "_SUCCESS"
 WORK = "_work"
-LEAST_MEMORY, MOST_MEMORY = 1 << 30, 4 << 30
+LEAST_MEMORY, MOST_MEMORY = 1 << 28, 4 << 30
+CONTAINERS_MEMORY = Path("/sys/fs/cgroup/memory.max")
 LOG_POSITION = ("kafka_partition", "kafka_offset", "kafka_timestamp")
 GAPS_NAMED = 5
 
@@ -102,8 +103,9 @@ class _Topic:
 def compute(task: Task, report: Callable[[Progress], None], *, memory_bytes: int | None = None) -> None:
     """Writes the result of every chunk that has none yet. Blocks until all are there.
 
-    ``memory_bytes`` bounds what DuckDB holds (by default half of the machine's, 4 GiB at most); past that it uses
-    files next to the results. Raises LakeIncomplete, ComputationFailed, NotEnoughRoom, and what lake_files raises.
+    ``memory_bytes`` bounds what DuckDB holds (by default half of the machine's or the container's, 4 GiB at most); past
+    that it uses files next to the results. Raises LakeIncomplete, ComputationFailed, NotEnoughRoom, and what lake_files
+    raises.
     """
     jobs = list(_jobs(task))
     waiting = [job for job in jobs if not (job.folder / SUCCESS).exists()]
@@ -140,7 +142,7 @@ def _jobs(task: Task) -> Iterator[_Job]:
 def _database(work: Path, memory_bytes: int | None) -> Iterator[DuckDBPyConnection]:
     import duckdb
 
-    half = psutil.virtual_memory().total // 2
+    half = memory_here() // 2
     settings: dict[str, str | bool | int | float | list[str]] = {
         "threads": len(os.sched_getaffinity(0)),
         "memory_limit": f"{memory_bytes or min(max(half, LEAST_MEMORY), MOST_MEMORY)}B",
@@ -159,6 +161,15 @@ def _database(work: Path, memory_bytes: int | None) -> Iterator[DuckDBPyConnecti
             yield database
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def memory_here(limit: Path = CONTAINERS_MEMORY) -> int:
+    """Bytes of memory that there are: the machine's, or what its container lets this process have."""
+    machine = int(psutil.virtual_memory().total)
+    try:
+        return min(machine, int(limit.read_text()))
+    except (OSError, ValueError):  # none is the word max
+        return machine
 
 
 @contextmanager

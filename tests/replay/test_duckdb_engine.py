@@ -17,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,7 +26,7 @@ from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
 from pyiceberg.typedef import Record
 
 from aggregates.catalogue import aggregate, aggregates
-from replay.duckdb.engine import ComputationFailed, LakeIncomplete, Progress, compute, united
+from replay.duckdb.engine import ComputationFailed, LakeIncomplete, Progress, compute, memory_here, united
 from schemas.catalogue import event
 from schemas.errors import Misconfigured
 from spark.task import Chunk, Input, Slice, Task, read_task
@@ -463,3 +464,10 @@ def test_the_engine_costs_nothing_until_it_is_used() -> None:
     )
     done = subprocess.run([sys.executable, "-c", heavy], check=True, capture_output=True, text=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("limit", "found"), [("268435456\n", 1 << 28), ("max\n", None), (f"{1 << 60}\n", None)])
+def test_memory_is_the_machines_or_what_its_container_may_have(tmp_path: Path, limit: str, found: int | None) -> None:
+    (tmp_path / "memory.max").write_text(limit)
+    assert memory_here(tmp_path / "memory.max") == (found or psutil.virtual_memory().total)
+    assert memory_here(tmp_path / "none") == psutil.virtual_memory().total
