@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: images sbom compose-up compose-down test-containers help up down clean status test test-quick test-faults test-nightly fuzz check format audit lock check-lint check-format check-types check-imports \
-	check-dependencies check-sql check-marts check-plans check-yaml check-contracts check-generated check-sizes check-images
+	check-dependencies check-sql check-marts check-plans check-yaml check-contracts check-generated check-sizes check-images check-terraform
 
 # The first Python on the path that fits; `make up PYTHON=python3.12` names one.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -114,6 +114,10 @@ check-images:
 	@echo "==> hadolint" && .venv/bin/hadolint docker/Dockerfile
 check-sizes:
 	@echo "==> files over 400 lines state why" && $(python) .ci/check_sizes.py
+
+check-terraform:  ## terraform/ against the AWS provider's schema and rules, without AWS (ARGS=--prove tries the checks)
+	$(bootstrap) dev terraform
+	@$(python) .ci/terraform/check.py $(ARGS)
 
 format:  ## write the code as `make check` wants it
 	$(bootstrap) dev

@@ -29,6 +29,7 @@ ENVIRONMENTS = {
     "dbt": (".venv-dbt", ("dbt.txt",)),
     "node": (".venv-node", ("node.txt",)),
     "trino": (".venv-trino", ("trino.txt",)),
+    "terraform": (".venv-terraform", ("terraform.txt",)),
 }
 TOOLS = (".venv-tools", ("uv.txt",))
 # What else satisfies a wish for an environment: dev holds everything that main does, and main all that servers does, at
@@ -50,6 +51,8 @@ LOCKS = {
     "tableau.txt": ("--group", "tableau"),
     "dbt.txt": ("--group", "dbt"),
     "trino.txt": ("--group", "trino"),
+    "terraform.txt": ("--group", "terraform"),
+    "provider.txt": ("--group", "provider", "--no-deps"),
     "cdnow.txt": ("--group", "cdnow", "--no-deps"),
     "node.txt": ("--group", "node"),
     "axe.txt": ("--group", "axe", "--no-deps"),

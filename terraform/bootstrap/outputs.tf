@@ -1,0 +1,16 @@
+output "backend" {
+  description = "What to write into terraform/backend.hcl."
+  value       = <<-TEXT
+    bucket       = "${aws_s3_bucket.state.id}"
+    key          = "insights.tfstate"
+    region       = "${var.region}"
+    encrypt      = true
+    kms_key_id   = "${aws_kms_key.this.arn}"
+    use_lockfile = true
+  TEXT
+}
+
+output "repositories" {
+  description = "Where the images are pushed to."
+  value       = { for name, repository in aws_ecr_repository.this : name => repository.repository_url }
+}

@@ -1,0 +1,4 @@
+output "topic_arn" {
+  description = "Where the alarms are sent."
+  value       = aws_sns_topic.this.arn
+}

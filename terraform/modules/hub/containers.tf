@@ -1,0 +1,164 @@
+# The containers. What is set here are settings of insights/settings.py: tests/terraform holds their names to be real.
+
+locals {
+  home        = "/var/lib/insights"
+  snapshots   = "${local.home}/flink/snapshots"
+  lake        = "${local.home}/lake"
+  authorities = dirname(var.authority_file)
+
+  # Servers have a scratch home and /tmp of their own; the hub's home outlives the task.
+  servers = ["registry", "jobmanager", "taskmanager"]
+  scratch = concat(
+    ["authorities", "tmp-hub"],
+    [for name in local.servers : "home-${name}"],
+    [for name in local.servers : "tmp-${name}"],
+  )
+
+  # As user 10001 cannot write to a volume that is new, it is given to that user before anything else starts.
+  prepare = join("\n", [
+    "set -eu",
+    "printf '%s' \"$AUTHORITY\" > ${var.authority_file}",
+    "for name in ${join(" ", local.servers)}; do",
+    "  mkdir -p /volumes/home-$name/flink/snapshots /volumes/home-$name/lake",
+    "  chown -R 10001:10001 /volumes/home-$name",
+    "done",
+    "chmod 1777 /volumes/tmp-*",
+  ])
+
+  flink = {
+    INSIGHTS_EXTERNAL_FLINK        = "http://127.0.0.1:19080"
+    INSIGHTS_JOBMANAGER_MEMORY_MB  = var.jobmanager_memory_mb
+    INSIGHTS_TASKMANAGER_MEMORY_MB = var.taskmanager_memory_mb
+    INSIGHTS_PARALLELISM           = var.parallelism
+  }
+
+  settings = merge(local.flink, {
+    INSIGHTS_LISTEN              = "0.0.0.0" # for the load balancer; the security group admits nobody else
+    INSIGHTS_PAGE_PORT           = var.page_port
+    INSIGHTS_MIN_MEMORY_GB       = "0.5"
+    INSIGHTS_EXTERNAL_KAFKA      = var.kafka
+    INSIGHTS_EXTERNAL_KAFKA_USER = var.kafka_user
+    INSIGHTS_EXTERNAL_REGISTRY   = "http://127.0.0.1:19081/apis/ccompat/v7"
+  }, var.settings)
+
+  secrets = merge({
+    INSIGHTS_EXTERNAL_KAFKA_PASSWORD = "${var.kafka_secret_arn}:password::"
+    INSIGHTS_EXTERNAL_POSTGRES       = var.postgres_secret_arn
+  }, var.secrets)
+
+  of_every_container = {
+    essential              = true
+    readonlyRootFilesystem = true
+    user                   = "10001"
+    linuxParameters        = { initProcessEnabled = true, capabilities = { drop = ["ALL"] } }
+    ulimits                = [{ name = "nofile", softLimit = 65536, hardLimit = 65536 }]
+    restartPolicy          = { enabled = true }
+    dependsOn              = [{ containerName = "prepare", condition = "SUCCESS" }]
+  }
+
+  containers = [
+    {
+      name                   = "prepare"
+      image                  = var.images.hub
+      essential              = false
+      readonlyRootFilesystem = true
+      user                   = "0"
+      command                = ["sh", "-c", local.prepare]
+      environment            = [{ name = "AUTHORITY", value = var.authority }]
+      mountPoints = concat(
+        [{ sourceVolume = "authorities", containerPath = local.authorities }],
+        [for name in local.scratch : { sourceVolume = name, containerPath = "/volumes/${name}" } if name != "authorities"],
+      )
+      logConfiguration = local.logs["prepare"]
+    },
+    merge(local.of_every_container, {
+      name             = "registry"
+      image            = var.images.kafka
+      command          = ["insights", "serve", "registry"]
+      environment      = [{ name = "INSIGHTS_REGISTRY_HEAP_MB", value = "256" }]
+      secrets          = [{ name = "INSIGHTS_EXTERNAL_POSTGRES", valueFrom = var.postgres_secret_arn }]
+      memory           = 640
+      mountPoints      = local.mounts["registry"]
+      healthCheck      = local.listens["registry"]
+      logConfiguration = local.logs["registry"]
+    }),
+    merge(local.of_every_container, {
+      name             = "jobmanager"
+      image            = var.images.flink
+      command          = ["insights", "serve", "jobmanager"]
+      environment      = local.flink_environment
+      memory           = var.jobmanager_memory_mb + 128
+      mountPoints      = concat(local.mounts["jobmanager"], local.shared)
+      healthCheck      = local.listens["jobmanager"]
+      logConfiguration = local.logs["jobmanager"]
+    }),
+    merge(local.of_every_container, {
+      name             = "taskmanager"
+      image            = var.images.flink
+      command          = ["insights", "serve", "taskmanager"]
+      environment      = local.flink_environment
+      memory           = var.taskmanager_memory_mb + 128
+      mountPoints      = concat(local.mounts["taskmanager"], local.shared)
+      logConfiguration = local.logs["taskmanager"]
+    }),
+    merge(local.of_every_container, {
+      name        = "hub"
+      image       = var.images.hub
+      command     = ["insights", "up", "--foreground"]
+      environment = [for name, value in local.settings : { name = name, value = tostring(value) }]
+      secrets     = [for name, arn in local.secrets : { name = name, valueFrom = arn }]
+      portMappings = [
+        { containerPort = var.page_port, protocol = "tcp" },
+      ]
+      mountPoints = concat([{ sourceVolume = "hub", containerPath = local.home }], local.shared, [
+        { sourceVolume = "tmp-hub", containerPath = "/tmp" },
+        { sourceVolume = "authorities", containerPath = local.authorities, readOnly = true },
+      ])
+      # The servers end after it: it stops the live job with a savepoint.
+      dependsOn = concat(local.of_every_container.dependsOn, [
+        { containerName = "registry", condition = "START" },
+        { containerName = "jobmanager", condition = "START" },
+        { containerName = "taskmanager", condition = "START" },
+      ])
+      stopTimeout      = 120
+      healthCheck      = local.listens["hub"]
+      logConfiguration = local.logs["hub"]
+    }),
+  ]
+
+  flink_environment = [for name, value in local.flink : { name = name, value = tostring(value) }]
+
+  # Outer before inner: snapshots and lake are in the home.
+  mounts = {
+    for name in local.servers : name => [
+      { sourceVolume = "home-${name}", containerPath = local.home },
+      { sourceVolume = "tmp-${name}", containerPath = "/tmp" },
+      { sourceVolume = "authorities", containerPath = local.authorities, readOnly = true },
+    ]
+  }
+  shared = [
+    { sourceVolume = "snapshots", containerPath = local.snapshots },
+    { sourceVolume = "lake", containerPath = local.lake },
+  ]
+
+  ports = { registry = 19081, jobmanager = 19080, hub = var.page_port }
+  listens = {
+    for name, port in local.ports : name => {
+      command     = ["CMD", "bash", "-c", ": < /dev/tcp/127.0.0.1/${port}"]
+      interval    = 15
+      retries     = 10
+      startPeriod = 300
+    }
+  }
+
+  logs = {
+    for name in concat(["prepare", "hub"], local.servers) : name => {
+      logDriver = "awslogs"
+      options = {
+        "awslogs-group"         = aws_cloudwatch_log_group.this.name
+        "awslogs-region"        = var.region
+        "awslogs-stream-prefix" = name
+      }
+    }
+  }
+}

@@ -1,0 +1,16 @@
+output "policy" {
+  description = "What who publishes and builds marts must be allowed."
+  value       = local.policy
+}
+
+output "settings" {
+  description = "The settings of the hub that name it, and the variables of dbt's target `prod`."
+  value = {
+    INSIGHTS_GLUE_WAREHOUSE   = "s3://${aws_s3_bucket.this.id}/published"
+    INSIGHTS_GLUE_REGION      = var.region
+    INSIGHTS_ATHENA_REGION    = var.region
+    INSIGHTS_ATHENA_WORKGROUP = aws_athena_workgroup.this.name
+    INSIGHTS_ATHENA_STAGING   = "s3://${aws_s3_bucket.this.id}/staging/"
+    INSIGHTS_ATHENA_DATA      = "s3://${aws_s3_bucket.this.id}/marts/"
+  }
+}

@@ -1,0 +1,69 @@
+"""What terraform/ says of the system's containers is what these read, listen on and are called."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from insights.settings import PROJECT, Settings
+from insights.stack.serve import SERVERS
+
+TERRAFORM = PROJECT / "terraform"
+CONTAINERS = (TERRAFORM / "modules" / "hub" / "containers.tf").read_text()
+DOCKERFILE = (PROJECT / "docker" / "Dockerfile").read_text()
+FILES = [*TERRAFORM.rglob("*.tf"), *TERRAFORM.rglob("*.tfvars"), PROJECT / ".ci" / "terraform" / "check.py"]
+
+
+def _read_by_the_code() -> set[str]:
+    of_dbt = re.findall(r"env_var\('(\w+)'", (PROJECT / "dbt" / "profiles.yml").read_text())
+    return {Settings.variable(field) for field in Settings.model_fields} | set(of_dbt)
+
+
+def _default(field: str) -> str:
+    return str(Settings.model_fields[field].default)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PROJECT)))
+def test_every_setting_that_is_named_is_one_that_the_code_reads(file: Path) -> None:
+    named = set(re.findall(r"\bINSIGHTS_[A-Z_]*[A-Z]\b", file.read_text()))
+    assert named <= _read_by_the_code()
+
+
+def test_the_containers_get_the_servers_that_run_elsewhere() -> None:
+    wanted = {f"INSIGHTS_EXTERNAL_{name}" for name in ("KAFKA", "KAFKA_USER", "KAFKA_PASSWORD", "REGISTRY", "POSTGRES")}
+    assert wanted | {"INSIGHTS_EXTERNAL_FLINK"} <= set(re.findall(r"INSIGHTS_\w+", CONTAINERS))
+
+
+def test_every_server_that_is_started_is_one_of_ours() -> None:
+    started = re.findall(r'\["insights", "serve", "(\w+)"\]', CONTAINERS)
+    assert sorted(started) == ["jobmanager", "registry", "taskmanager"]
+    assert set(started) <= set(SERVERS)
+
+
+def test_the_ports_are_those_on_which_our_servers_listen() -> None:
+    for name, field in (("registry", "registry_port"), ("jobmanager", "flink_port")):
+        assert f"{name} = {_default(field)}" in CONTAINERS
+    assert f'"http://127.0.0.1:{_default("flink_port")}"' in CONTAINERS
+    assert f'"http://127.0.0.1:{_default("registry_port")}/apis/ccompat/v7"' in CONTAINERS
+    assert f"page_port  = {_default('page_port')}" in (TERRAFORM / "main.tf").read_text()
+
+
+def test_folders_and_user_are_the_images() -> None:
+    (home,) = re.findall(r"INSIGHTS_HOME=(\S+)", DOCKERFILE)
+    assert f'home        = "{home}"' in CONTAINERS
+    named = re.findall(r'(?:snapshots|lake) +  ?= "(\S+)"', CONTAINERS)
+    snapshots, lake = (Path(found.replace("${local.home}", home)) for found in named)
+    assert (snapshots, lake) == (Settings(home=Path(home)).snapshots_dir, Path(home) / "lake")
+    (user,) = re.findall(r"useradd --uid (\d+)", DOCKERFILE)
+    assert f'"{user}"' in CONTAINERS
+    assert f"owner = {user}" in (TERRAFORM / "modules" / "files" / "main.tf").read_text()
+
+
+def test_the_images_are_targets_of_the_dockerfile() -> None:
+    (listed,) = re.findall(r"for image in \[(.*?)\]", (TERRAFORM / "main.tf").read_text())
+    images = re.findall(r'"(\w+)"', listed)
+    assert set(images) <= set(re.findall(r"^FROM base AS (\w+)", DOCKERFILE, re.M))
+    bootstrap = (TERRAFORM / "bootstrap" / "main.tf").read_text()
+    assert all(f'"insights-{image}"' in bootstrap for image in images)
