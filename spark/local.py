@@ -21,6 +21,7 @@ from typing import Any
 
 from processes import EXIT_WITH_PARENT
 from schemas.errors import InsightsError, Misconfigured
+from spark.aws import login
 
 FOLDER = Path(__file__).parent
 JOB = FOLDER / "job.py"
@@ -186,6 +187,7 @@ def _environment(runtime: SparkRuntime, conf: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
+        **login(),
     }
 
 

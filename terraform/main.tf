@@ -104,14 +104,14 @@ module "hub" {
   authority_file      = local.authority_file
   file_system_id      = module.files.file_system_id
   access_point_ids    = module.files.access_point_ids
-  lake_policy         = module.lake.policy
+  lake                = { policy = module.lake.policy, settings = module.lake.settings }
   servers = {
     kafka    = { security_group_id = module.log.security_group_id, port = 9096 }
     postgres = { security_group_id = module.database.security_group_id, port = 5432 }
     files    = { security_group_id = module.files.security_group_id, port = 2049 }
   }
 
-  settings = merge(module.lake.settings, var.settings)
+  settings = merge(module.lake.published, var.settings)
   secrets  = var.secrets
   key_arn  = aws_kms_key.this.arn
   log_days = var.log_days

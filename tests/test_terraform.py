@@ -53,9 +53,8 @@ def test_the_ports_are_those_on_which_our_servers_listen() -> None:
 def test_folders_and_user_are_the_images() -> None:
     (home,) = re.findall(r"INSIGHTS_HOME=(\S+)", DOCKERFILE)
     assert f'home        = "{home}"' in CONTAINERS
-    named = re.findall(r'(?:snapshots|lake) +  ?= "(\S+)"', CONTAINERS)
-    snapshots, lake = (Path(found.replace("${local.home}", home)) for found in named)
-    assert (snapshots, lake) == (Settings(home=Path(home)).snapshots_dir, Path(home) / "lake")
+    (snapshots,) = re.findall(r'snapshots +  ?= "(\S+)"', CONTAINERS)
+    assert Path(snapshots.replace("${local.home}", home)) == Settings(home=Path(home)).snapshots_dir
     (user,) = re.findall(r"useradd --uid (\d+)", DOCKERFILE)
     assert f'"{user}"' in CONTAINERS
     assert f"owner = {user}" in (TERRAFORM / "modules" / "files" / "main.tf").read_text()

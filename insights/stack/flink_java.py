@@ -15,6 +15,7 @@ from insights.java import java_home
 from insights.settings import Settings
 from insights.stack.part import SYSTEM_PATH, ServerSetupFailed
 from insights.wiring import QUICK_START, flink_home
+from spark.aws import login
 
 CLASSES = {
     "jobmanager": "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",
@@ -39,6 +40,7 @@ def flink_environment(settings: Settings) -> dict[str, str]:
         FLINK_LIB_DIR=str(settings.flink_lib_dir),
         FLINK_PLUGINS_DIR=str(flink_home() / "plugins"),
         FLINK_LOG_DIR=str(settings.logs_dir),
+        **login(),  # a lake in S3 may be reached as who the stack is
     )
 
 

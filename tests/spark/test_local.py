@@ -42,6 +42,10 @@ import json, sys
 print(json.dumps({"event": "failed", "reason": "the moon is full"}), flush=True)
 sys.exit(1)
 """
+NAMES_AWS = """
+import json, os
+print(json.dumps({"event": "named", "at": os.environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")}), flush=True)
+"""
 STARTS_ONE = """
 import sys
 from pathlib import Path
@@ -63,6 +67,13 @@ def test_a_scripts_events_are_passed_on_and_it_runs_on_loopback_in_utc(tmp_path:
     run(runtime(tmp_path / "work"), script(tmp_path, TELLS), on_event=received.append)
     assert received == [{"event": "told", "sum": 6, "zone": "UTC", "host": "127.0.0.1", "page": None}]
     assert not (tmp_path / "work" / "local").exists(), "what Spark spilled stays on the disk"
+
+
+def test_a_script_knows_who_we_are_to_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/one")
+    received: list[dict[str, Any]] = []
+    run(runtime(tmp_path), script(tmp_path, NAMES_AWS), on_event=received.append)
+    assert received == [{"event": "named", "at": "/v2/credentials/one"}]
 
 
 def test_a_failing_script_is_reported_with_the_reason(tmp_path: Path) -> None:

@@ -110,3 +110,11 @@ def test_what_is_written_already_is_not_asked_of_flink_again_but_a_change_is(set
 def test_a_memory_that_flink_does_not_accept_is_refused_in_its_words(settings: Settings) -> None:
     with pytest.raises(ServerSetupFailed, match=r"configuration of its taskmanager: .*[Mm]emory"):
         configure(settings, {**flink_options(settings), "taskmanager.memory.process.size": "64m"})
+
+
+def test_a_server_knows_who_the_stack_is_to_aws(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/v2/credentials/one")
+    monkeypatch.setenv("SOMETHING_ELSE", "that is no server's business")
+    environment = flink_environment(settings)
+    assert environment["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"] == "/v2/credentials/one"
+    assert "SOMETHING_ELSE" not in environment

@@ -1,4 +1,4 @@
-# Files that outlive a task: the hub's own, Flink's checkpoints and savepoints, and the lake.
+# Files that outlive a task: the hub's own, and Flink's checkpoints and savepoints.
 
 locals {
   owner = 10001 # the images' user
@@ -48,7 +48,7 @@ resource "aws_efs_mount_target" "this" {
 }
 
 resource "aws_efs_access_point" "this" {
-  for_each       = toset(["hub", "snapshots", "lake"])
+  for_each       = toset(["hub", "snapshots"])
   file_system_id = aws_efs_file_system.this.id
   posix_user {
     uid = local.owner

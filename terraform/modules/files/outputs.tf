@@ -9,7 +9,7 @@ output "file_system_arn" {
 }
 
 output "access_point_ids" {
-  description = "Where hub, snapshots and lake are in it."
+  description = "Where hub and snapshots are in it."
   value       = { for name, point in aws_efs_access_point.this : name => point.id }
 }
 

@@ -3,7 +3,6 @@
 locals {
   home        = "/var/lib/insights"
   snapshots   = "${local.home}/flink/snapshots"
-  lake        = "${local.home}/lake"
   authorities = dirname(var.authority_file)
 
   # Servers have a scratch home and /tmp of their own; the hub's home outlives the task.
@@ -19,26 +18,28 @@ locals {
     "set -eu",
     "printf '%s' \"$AUTHORITY\" > ${var.authority_file}",
     "for name in ${join(" ", local.servers)}; do",
-    "  mkdir -p /volumes/home-$name/flink/snapshots /volumes/home-$name/lake",
+    "  mkdir -p /volumes/home-$name/flink/snapshots",
     "  chown -R 10001:10001 /volumes/home-$name",
     "done",
     "chmod 1777 /volumes/tmp-*",
   ])
 
-  flink = {
+  # What those who write the lake must know, too: its files are in S3, which they reach as the task's role.
+  flink = merge(var.lake.settings, {
     INSIGHTS_EXTERNAL_FLINK        = "http://127.0.0.1:19080"
     INSIGHTS_JOBMANAGER_MEMORY_MB  = var.jobmanager_memory_mb
     INSIGHTS_TASKMANAGER_MEMORY_MB = var.taskmanager_memory_mb
     INSIGHTS_PARALLELISM           = var.parallelism
-  }
+  })
 
   settings = merge(local.flink, {
-    INSIGHTS_LISTEN              = "0.0.0.0" # for the load balancer; the security group admits nobody else
-    INSIGHTS_PAGE_PORT           = var.page_port
-    INSIGHTS_MIN_MEMORY_GB       = "0.5"
-    INSIGHTS_EXTERNAL_KAFKA      = var.kafka
-    INSIGHTS_EXTERNAL_KAFKA_USER = var.kafka_user
-    INSIGHTS_EXTERNAL_REGISTRY   = "http://127.0.0.1:19081/apis/ccompat/v7"
+    INSIGHTS_CHECKPOINT_INTERVAL_SECONDS = 60        # each checkpoint writes a file to each table of the lake
+    INSIGHTS_LISTEN                      = "0.0.0.0" # for the load balancer; the security group admits nobody else
+    INSIGHTS_PAGE_PORT                   = var.page_port
+    INSIGHTS_MIN_MEMORY_GB               = "0.5"
+    INSIGHTS_EXTERNAL_KAFKA              = var.kafka
+    INSIGHTS_EXTERNAL_KAFKA_USER         = var.kafka_user
+    INSIGHTS_EXTERNAL_REGISTRY           = "http://127.0.0.1:19081/apis/ccompat/v7"
   }, var.settings)
 
   secrets = merge({
@@ -128,7 +129,7 @@ locals {
 
   flink_environment = [for name, value in local.flink : { name = name, value = tostring(value) }]
 
-  # Outer before inner: snapshots and lake are in the home.
+  # Outer before inner: snapshots are in the home.
   mounts = {
     for name in local.servers : name => [
       { sourceVolume = "home-${name}", containerPath = local.home },
@@ -138,7 +139,6 @@ locals {
   }
   shared = [
     { sourceVolume = "snapshots", containerPath = local.snapshots },
-    { sourceVolume = "lake", containerPath = local.lake },
   ]
 
   ports = { registry = 19081, jobmanager = 19080, hub = var.page_port }

@@ -87,7 +87,7 @@ resource "aws_iam_role_policy" "sessions" {
 }
 
 resource "aws_iam_role_policy" "lake" {
-  name   = "published-lake"
+  name   = "lake"
   role   = aws_iam_role.task.id
-  policy = var.lake_policy
+  policy = var.lake.policy
 }

@@ -127,13 +127,16 @@ variable "file_system_id" {
 }
 
 variable "access_point_ids" {
-  description = "Where hub, snapshots and lake are in it."
+  description = "Where hub and snapshots are in it."
   type        = map(string)
 }
 
-variable "lake_policy" {
-  description = "What the task may do in the published lake."
-  type        = string
+variable "lake" {
+  description = "Where the lake is, as the settings that name it, and what the task must be allowed for it."
+  type = object({
+    policy   = string
+    settings = map(string)
+  })
 }
 
 variable "settings" {

@@ -1,4 +1,4 @@
-# The published lake: what `insights lake publish` copies from Postgres, and the marts that dbt builds with Athena.
+# The lake in one bucket: the log's exact copy, what `insights lake publish` copies from Postgres, and dbt's marts.
 
 locals {
   # Those that `insights lake publish` writes to, and dbt's; Glue knows them once an account and region.
@@ -9,7 +9,7 @@ locals {
 resource "aws_s3_bucket" "this" {
   #checkov:skip=CKV2_AWS_62:nothing waits for its objects
   #checkov:skip=CKV_AWS_18:CloudTrail's data events say who read it, where an account needs to know
-  #checkov:skip=CKV_AWS_144:it is a copy of what Postgres has, and can be published again
+  #checkov:skip=CKV_AWS_144:versions are kept; a region that is away is waited for
   bucket = "${var.name}-${var.account_id}-lake"
 }
 

@@ -4,7 +4,15 @@ output "policy" {
 }
 
 output "settings" {
-  description = "The settings of the hub that name it, and the variables of dbt's target `prod`."
+  description = "The settings of hub and Flink that say where the log's copy is."
+  value = {
+    INSIGHTS_EXTERNAL_LAKE        = "s3://${aws_s3_bucket.this.id}/log"
+    INSIGHTS_EXTERNAL_LAKE_REGION = var.region
+  }
+}
+
+output "published" {
+  description = "The settings of the hub that say where tables are published, and the variables of dbt's target `prod`."
   value = {
     INSIGHTS_GLUE_WAREHOUSE   = "s3://${aws_s3_bucket.this.id}/published"
     INSIGHTS_GLUE_REGION      = var.region
