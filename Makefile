@@ -105,7 +105,7 @@ check-marts:
 check-plans:
 	@echo "==> every query planned by Flink and by Spark" && .venv/bin/python .ci/plan_sql.py
 check-yaml:
-	@echo "==> yamllint" && .venv/bin/yamllint --strict .github compose.yaml alerts dashboards .pre-commit-config.yaml
+	@echo "==> yamllint" && .venv/bin/yamllint --strict .github compose.yaml compose.three-brokers.yaml alerts dashboards .pre-commit-config.yaml
 check-contracts:
 	@echo "==> compatibility with the released contracts" && $(python) -m insights schemas check --offline > /dev/null
 check-generated:

@@ -122,11 +122,16 @@ class Settings(BaseSettings):
     collect_port: Port = Field(19404, description="web events of real shops, and the tracker that sends them")
     collect_metrics_port: Port = Field(19405, description="metrics of the collector of web events")
 
+    kafka_quorum: str | None = Field(
+        None,
+        pattern=r"^[^\s/:,]+:\d+(,[^\s/:,]+:\d+){2,}$",
+        description="brokers of one cluster, by their controllers' host:port; this one's host is INSIGHTS_ADVERTISE",
+    )
     postgres_password: str = Field("insights", min_length=1)
     kafka_heap_mb: int = Field(512, ge=256)
     registry_heap_mb: int = Field(256, ge=128)
     jobmanager_memory_mb: int = Field(896, ge=768)
-    taskmanager_memory_mb: int = Field(2048, ge=1536)
+    taskmanager_memory_mb: int = Field(2048, ge=1344)
     quick_start: bool = Field(False, description="Java compiles less: servers start faster and run slower")
 
     min_disk_gb: float = Field(4.0, ge=0, description="free disk space that `up` requires")
@@ -196,6 +201,15 @@ class Settings(BaseSettings):
             )
         if self.external_kafka_ca_file and not self.external_kafka_user:
             raise ValueError("INSIGHTS_EXTERNAL_KAFKA_CA_FILE is set: INSIGHTS_EXTERNAL_KAFKA_USER must be, too")
+        return self
+
+    @model_validator(mode="after")
+    def _is_in_its_quorum(self) -> Settings:
+        hosts = [at.rpartition(":")[0] for at in (self.kafka_quorum or "").split(",")]
+        if self.kafka_quorum and hosts.count(self.advertise) != 1:
+            raise ValueError(
+                f"INSIGHTS_ADVERTISE={self.advertise} must be one host of INSIGHTS_KAFKA_QUORUM={self.kafka_quorum}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -185,7 +185,7 @@ class Observer:
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         """To the Postgres of this stack's home. Raises _AnotherStack when one of another home answers on its port."""
         at = self._settings.postgres
-        _knock(at.hostname, at.port or 5432)
+        _knock((at.hostname or "", at.port or 5432))
         connection = psycopg.connect(self._settings.postgres_dsn, autocommit=True, connect_timeout=POSTGRES_SECONDS)
         if self._settings.external_postgres:
             return connection
@@ -206,7 +206,7 @@ class Observer:
         return last_build(self._postgres) if self._postgres else None
 
     def _read_log(self) -> Log:
-        _knock(*self._settings.kafka.first)
+        _knock(*self._settings.kafka.addresses)
         if self._admin is None:
             self._admin = AdminClient({**self._settings.kafka.librdkafka, **QUIET})
         records = read_log(self._admin)
@@ -215,7 +215,7 @@ class Observer:
 
     def _read_jobs(self) -> tuple[JobStatus, ...]:
         at = urlsplit(self._settings.flink_url)
-        _knock(at.hostname, at.port or 80)
+        _knock((at.hostname or "", at.port or 80))
         return tuple(job_control.jobs(deployment(self._settings)))
 
 
@@ -224,9 +224,14 @@ def _job(job: JobStatus) -> dict[str, Any]:
     return {**asdict(job), "failing": trouble and {**asdict(trouble), "since": _iso(trouble.since)}}
 
 
-def _knock(host: str | None, port: int) -> None:
-    """Raises ConnectionRefusedError at once where nothing listens: the clients would try again for seconds."""
-    socket.create_connection((host or "", port), timeout=KAFKA_SECONDS).close()
+def _knock(*addresses: tuple[str, int]) -> None:
+    """Raises OSError at once where nothing listens at any: the clients would try again for seconds."""
+    *others, last = addresses
+    for address in others:
+        with suppress(OSError):
+            socket.create_connection(address, timeout=KAFKA_SECONDS).close()
+            return
+    socket.create_connection(last, timeout=KAFKA_SECONDS).close()
 
 
 def endpoints(settings: Settings) -> dict[str, Any]:

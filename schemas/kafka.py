@@ -26,10 +26,10 @@ class Kafka:
         return self.bootstrap
 
     @property
-    def first(self) -> tuple[str, int]:
-        """Host and port of the first broker."""
-        host, _, port = self.bootstrap.partition(",")[0].rpartition(":")
-        return host, int(port)
+    def addresses(self) -> list[tuple[str, int]]:
+        """Host and port of each broker."""
+        named = (at.rpartition(":") for at in self.bootstrap.split(","))
+        return [(host, int(port)) for host, _, port in named]
 
     @property
     def librdkafka(self) -> dict[str, str]:

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from flink.rest import FlinkRest
 from insights import jars
 from insights.java import java_home
-from insights.settings import Settings
+from insights.settings import HOST, Settings
 from insights.stack import elsewhere
 from insights.stack.flink_java import arguments_file, configure, flink_environment, java_environment, log4j
 from insights.stack.part import Part, ServerSetupFailed, Task, http_ok
@@ -49,7 +49,7 @@ def _java() -> str:
 
 
 def kafka(settings: Settings) -> Part:
-    """One broker, which is its own controller."""
+    """One broker, which is its own controller, or one of a cluster's."""
     conf = settings.conf_dir / "kafka"
     class_path = ":".join([str(conf), *(str(jar) for jar in jars.of_part("kafka", settings.jars))])
     heap = settings.kafka_heap_mb
@@ -73,32 +73,50 @@ def _prepare_kafka(settings: Settings, conf: Path, class_path: str) -> None:
     conf.mkdir(parents=True, exist_ok=True)
     data = settings.home / "kafka"
     (conf / "log4j2.properties").write_text(log4j("${sys:log.file}"))
-    properties = {
+    server = conf / "server.properties"
+    server.write_text("".join(f"{key}={value}\n" for key, value in kafka_options(settings, data).items()))
+    if not (data / "meta.properties").exists():
+        _format_kafka(server, class_path, cluster_id(settings))
+
+
+def kafka_options(settings: Settings, data: Path) -> Mapping[str, str | int]:
+    """A broker's server.properties. Alone it keeps one copy of everything, one of a cluster sees to three."""
+    alone = f"{HOST}:{settings.kafka_controller_port}"
+    quorum = (settings.kafka_quorum or alone).split(",")
+    named, listen = (settings.advertise, settings.listen) if settings.kafka_quorum else (HOST, HOST)
+    (own,) = (at for at in quorum if at.rpartition(":")[0] == named)
+    copies = min(len(quorum), 3)
+    in_sync = max(copies - 1, 1)  # what is acknowledged outlives a broker, and one that is away stops nobody
+    return {
         "process.roles": "broker,controller",
-        "node.id": "1",
-        "controller.quorum.voters": f"1@127.0.0.1:{settings.kafka_controller_port}",
-        "listeners": f"PLAINTEXT://{settings.listen}:{settings.kafka_port},CONTROLLER://127.0.0.1:{settings.kafka_controller_port}",
+        "node.id": 1 + quorum.index(own),
+        "controller.quorum.voters": ",".join(f"{number}@{at}" for number, at in enumerate(quorum, 1)),
+        "listeners": f"PLAINTEXT://{settings.listen}:{settings.kafka_port},CONTROLLER://{listen}:{own.rpartition(':')[2]}",
         "advertised.listeners": f"PLAINTEXT://{settings.advertise}:{settings.kafka_port}",
         "controller.listener.names": "CONTROLLER",
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
         "log.dirs": str(data),
         "auto.create.topics.enable": "false",
-        "offsets.topic.replication.factor": "1",
-        "offsets.topic.num.partitions": "4",
-        "transaction.state.log.replication.factor": "1",
-        "transaction.state.log.min.isr": "1",
-        "share.coordinator.state.topic.replication.factor": "1",
-        "share.coordinator.state.topic.min.isr": "1",
-        "group.initial.rebalance.delay.ms": "0",
+        "default.replication.factor": copies,
+        "min.insync.replicas": in_sync,
+        "offsets.topic.replication.factor": copies,
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": in_sync,
+        "share.coordinator.state.topic.replication.factor": copies,
+        "share.coordinator.state.topic.min.isr": in_sync,
+        "group.initial.rebalance.delay.ms": 0,
     }
-    server = conf / "server.properties"
-    server.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
-    if not (data / "meta.properties").exists():
-        _format_kafka(server, class_path)
 
 
-def _format_kafka(server: Path, class_path: str) -> None:
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+def cluster_id(settings: Settings) -> str:
+    """Of a cluster's brokers each makes the same."""
+    quorum = settings.kafka_quorum
+    made = uuid.uuid5(uuid.NAMESPACE_URL, f"kafka://{quorum}") if quorum else uuid.uuid4()
+    return base64.urlsafe_b64encode(made.bytes).decode().rstrip("=")
+
+
+def _format_kafka(server: Path, class_path: str, cluster: str) -> None:
     command = [
         _java(),
         "-Dlog.file=format.log",
