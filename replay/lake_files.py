@@ -151,5 +151,6 @@ def _times(file: DataFile, schema: Schema) -> dict[str, tuple[datetime, datetime
 
 def _away(error: Exception) -> InsightsError:
     return LakeUnreadable(
-        f"the lake can't be read: {type(error).__name__}: {error}. Check that Postgres is up and the disk is available"
+        f"the lake can't be read: {type(error).__name__}: {error}. Check that Postgres is up, and the lake's"
+        " disk or bucket is there"
     )
