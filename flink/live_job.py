@@ -15,7 +15,9 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from aggregates.catalogue import Aggregate, aggregates
+from schemas.avro_types import record_arrays
 from schemas.catalogue import Event, events
+from schemas.errors import Misconfigured
 from warehouse.deployment import Deployment
 
 JOB_NAME = "insights-live"
@@ -61,8 +63,28 @@ def _reading(job: LiveJob) -> LiveJob:
 
 
 def carried(e: Event) -> tuple[str, ...]:
-    """Names of a contract's fields."""
-    return tuple(each["name"] for each in e.avro_schema["fields"]) if e.format == "avro" else ()
+    """Names of a contract's fields, and of those of records in them: ``("order_id", "lines", "lines.quantity")``."""
+    if e.format != "avro":
+        return ()
+    within = record_arrays(e.avro_schema).items()
+    return (
+        *(each["name"] for each in e.avro_schema["fields"]),
+        *(f"{array}.{item['name']}" for array, items in within for item in items),
+    )
+
+
+def refuse_gained_within(deployed: Iterable[LiveJob]) -> None:
+    """Raises Misconfigured when records within a field that a deployed job keeps have gained a field since."""
+    for job in deployed:
+        for e in (e for e in events() if e.name in job.fields):
+            known = job.fields[e.name]
+            gained = [n for n in carried(e) if n not in known and n.partition(".")[0] in known and "." in n]
+            if gained and any("." in n for n in known):
+                raise Misconfigured(
+                    f"{e.name} has {gained[0]} now, and the state of {job.name} holds records without it, which no"
+                    " longer fit. Nothing was changed. Run the release before, or rebuild all tables from the log:"
+                    " `insights flink submit --from-beginning`"
+                )
 
 
 def job_of_added(deployed: Iterable[LiveJob]) -> LiveJob | None:

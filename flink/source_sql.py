@@ -15,7 +15,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from flink.columns import flink_type
-from flink.live_job import LiveJob, carried
+from flink.live_job import LiveJob
 from schemas.avro_types import place_of, record_arrays
 from schemas.binary import EPOCH
 from schemas.catalogue import MOST_AHEAD, Event
@@ -109,7 +109,7 @@ def event_statements(e: Event, deployment: Deployment, floor: datetime, job: Liv
 def _own(e: Event, job: LiveJob) -> list[str]:
     """The contract's fields that the job was deployed with."""
     known = job.fields.get(e.name)
-    return [name for name in carried(e) if known is None or name in known]
+    return [f["name"] for f in e.avro_schema["fields"] if known is None or f["name"] in known]
 
 
 def _newest(e: Event, own: list[str]) -> str:

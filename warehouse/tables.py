@@ -229,11 +229,17 @@ def open_lake(deployment: Deployment) -> Catalog:
 
 
 def archived_fields(deployment: Deployment) -> dict[str, set[str]]:
-    """By event that has a table in the lake, the columns of that. Raises Retryable when Postgres is away."""
+    """By event that has a table in the lake, its columns, and those of records in them: ``lines.quantity``.
+
+    Raises Retryable when Postgres is away.
+    """
     with connected(deployment), open_lake(deployment) as catalog:
         there = {name for _, name in catalog.list_tables(NAMESPACE)} if catalog.namespace_exists(NAMESPACE) else set()
         found = {e.name: catalog.load_table(f"{NAMESPACE}.{e.table}") for e in events() if e.table in there}
-    return {name: {column.name for column in table.schema().fields} for name, table in found.items()}
+    return {
+        name: {column.replace(".element.", ".") for column in table.schema().column_names}
+        for name, table in found.items()
+    }
 
 
 def create_lake_table(catalog: Catalog, e: Event) -> None:

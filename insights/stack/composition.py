@@ -362,6 +362,7 @@ def _create_tables(settings: Settings) -> str:
     adopt(settings.home)  # it may have been changed since this process began
     target = deployment(settings)
     live_job.note_events(target, archived_fields(target))
+    live_job.refuse_gained_within(live_job.kept_jobs(target))
     create_tables(target, live_job.written(target))
     return "Postgres and lake tables are ready"
 

@@ -22,15 +22,14 @@ import pytest
 
 from aggregates.catalogue import aggregates
 from flink import live_job
-from insights.settings import PROJECT, Settings
+from insights.settings import Settings
 from insights.wiring import deployment
 from schemas.catalogue import event
 from tests.conftest import environment_of, own_settings, wait_until
 from tests.e2e.hub import PATIENCE_SECONDS, Hub, Shop, assert_exact, connect, open_hub
 from tests.e2e.made_events import made, now
+from tests.last_release import GIT, LAST_RELEASE, check_there
 
-LAST_RELEASE = "9b94d341aa148824905542e1e7158f078adf03e8"
-"""The commit whose data folders this release must take. A release sets it to the one before, and it only moves on."""
 OF_THE_SHOP: dict[str, Any] = {"seed": 7, "rate": 2.0, "history": "5h"}
 NUMBERS = ("numeric", "bigint", "integer", "double precision")
 Sums = dict[str, tuple[str, ...]]
@@ -64,16 +63,12 @@ class OlderRelease:
 
 
 def checked_out(folder: Path) -> Iterator[Path]:
-    """Fails where the history does not have the release: a test that is left out proves nothing."""
-    git = ["git", "-C", str(PROJECT)]
-    known = subprocess.run([*git, "cat-file", "-e", f"{LAST_RELEASE}^{{commit}}"], capture_output=True, check=False)
-    if known.returncode:
-        pytest.fail(f"the history lacks {LAST_RELEASE}, the last release: run `git fetch --unshallow`, then this again")
-    subprocess.run([*git, "worktree", "add", "--detach", str(folder), LAST_RELEASE], check=True, capture_output=True)
+    check_there()
+    subprocess.run([*GIT, "worktree", "add", "--detach", str(folder), LAST_RELEASE], check=True, capture_output=True)
     try:
         yield folder
     finally:
-        subprocess.run([*git, "worktree", "remove", "--force", str(folder)], check=True, capture_output=True)
+        subprocess.run([*GIT, "worktree", "remove", "--force", str(folder)], check=True, capture_output=True)
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from aggregates.catalogue import Aggregate, Column, aggregate, aggregates
 from flink import live_job
 from flink.job_sql import JobPlan
 from flink.live_job import LiveJob
 from schemas.binary import EPOCH
 from schemas.catalogue import events
+from schemas.errors import Misconfigured
 from tests.flink.live_on_files import DEPLOYMENT, created, plan
 
 RATES = "finance.rate_published"
@@ -140,3 +143,17 @@ def test_a_folder_is_changed_in_place_when_its_version_is_live_with_other_column
     assert live_job.changed_in_place(jobs, [replace(more, version=ORDERS.version + 1)]) == []
     assert live_job.changed_in_place(jobs, [replace(ORDERS, query="select 1")]) == [], "no table is another one"
     assert live_job.changed_in_place([], [more]) == []
+
+
+def test_a_field_that_lines_gained_is_refused_with_the_way_out() -> None:
+    """A record's type is part of the state, and no column can be left out of it."""
+    live_job.refuse_gained_within([live_job.main_job(), older_job()])
+    older = older_job()
+    fewer = tuple(name for name in older.fields["sales.order_placed"] if name != "lines.discount_amount")
+    job = replace(older, fields={**older.fields, "sales.order_placed": fewer})
+    with pytest.raises(Misconfigured, match=r"sales.order_placed has lines.discount_amount now") as refused:
+        live_job.refuse_gained_within([job])
+    assert "insights flink submit --from-beginning" in str(refused.value)
+    without_lines = tuple(name for name in older.fields["sales.order_placed"] if not name.startswith("lines"))
+    job = replace(older, fields={**older.fields, "sales.order_placed": without_lines})
+    live_job.refuse_gained_within([job])

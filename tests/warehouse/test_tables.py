@@ -21,18 +21,18 @@ from pyiceberg.transforms import HourTransform
 from pyiceberg.types import StringType
 
 from aggregates.catalogue import Column, ColumnType, aggregate, aggregates
-from flink.live_job import JOB_NAME
+from flink.live_job import JOB_NAME, keep, kept, main_job, note_events
 from flink.rest import FlinkRest
 from insights.settings import Settings
 from insights.wiring import deployment as deployment_of
-from schemas.catalogue import Event, events
+from schemas.catalogue import Event, event, events
 from schemas.errors import Misconfigured, Retryable
 from tests.flink.live_on_files import DEPLOYMENT
 from tests.schemas.thing_happened import THING_HAPPENED, line_fields, of, the_field
 from warehouse.columns import lake_columns, lake_schema
 from warehouse.deployment import Deployment
 from warehouse.sinks import Sink, sink_inputs, sinks
-from warehouse.tables import check_sink, create_lake_table, create_tables, open_lake, sink_ddl
+from warehouse.tables import archived_fields, check_sink, create_lake_table, create_tables, open_lake, sink_ddl
 
 SINKS = [pytest.param(s, id=s.table) for s in sinks()]
 CONTRACTS = [pytest.param(e, id=e.name) for e in events()]
@@ -310,6 +310,31 @@ def test_lines_that_a_contract_gained_are_added_with_all_that_they_hold(lake: Ca
     schema = lake.load_table("events.thing_widened").schema()
     assert schema.find_field("gifts.element.worth").required is True
     assert [field.name for field in schema.fields] == list(lake_columns(of(contract)))
+
+
+def test_a_job_of_a_release_whose_lake_had_a_column_less_is_noted_without_it_before_the_lake_has_it(
+    deployment: Deployment, lake: Catalog, tmp_path: Path
+) -> None:
+    ours = replace(deployment, jobs_dir=tmp_path / "jobs")
+    older = replace(main_job(), events=(), fields={})
+    keep(ours, older)
+    placed = lake.load_table("events.order_placed")
+    with placed.update_schema() as update:
+        update.delete_column("charged_rate_on")
+    lake.drop_table("events.rate_published")
+    note_events(ours, archived_fields(ours))
+    create_tables(ours, ())
+    note_events(ours, archived_fields(ours))
+    noted = kept(ours)
+    assert noted is not None
+    wanted = main_job()
+    assert noted.events == tuple(name for name in wanted.events if name != "finance.rate_published")
+    fields = wanted.fields["sales.order_placed"]
+    assert noted.fields["sales.order_placed"] == tuple(name for name in fields if name != "charged_rate_on")
+    assert [f.name for f in lake.load_table("events.order_placed").schema().fields] == list(
+        lake_columns(event("sales.order_placed"))
+    ), "and the lake has it at its place"
+    assert "rate_published" in {name for _, name in lake.list_tables("events")}
 
 
 def lost(contract: dict[str, Any]) -> None:
