@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -75,10 +76,14 @@ def checked_out(folder: Path) -> Iterator[Path]:
 def older(tmp_path_factory: pytest.TempPathFactory, my_turn: None) -> Iterator[OlderRelease]:
     base = tmp_path_factory.mktemp("upgrade")
     settings = own_settings(base / "home", checkpoint_interval_seconds=2, idle_timeout_seconds=20, horizon_hours=2)
-    for folder in checked_out(base / "release"):
+    # Not in pytest's own folder, which is closed to all others: as root, Postgres is run by another user.
+    place = Path(tempfile.mkdtemp(prefix="insights-release-"))
+    place.chmod(0o755)
+    for folder in checked_out(place / "release"):
         found = OlderRelease(folder=folder, settings=settings)
         found.run(sys.executable, "bootstrap.py", "main", "flink")
         yield found
+    place.rmdir()
 
 
 def sums(settings: Settings) -> Sums:
@@ -115,8 +120,8 @@ def before(older: OlderRelease) -> Sums:
     """What the older release counted, which is stopped by now."""
     settings = older.settings
     python = older.folder / ".venv" / "bin" / "python"
-    older.insights("up", "--no-producers")
     try:
+        older.insights("up", "--no-producers")
         shop = Shop(settings, settings.home.parent / "shop", python=str(python), project=older.folder, **OF_THE_SHOP)
         shop.start()
         wait_until(lambda: shop.is_live, seconds=PATIENCE_SECONDS, what=f"the past is published: {shop.said[-500:]}")
