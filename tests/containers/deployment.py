@@ -99,7 +99,7 @@ def engine_answers() -> bool:
 
 @contextmanager
 def deployment(*files: str, **variables: str) -> Iterator[Deployment]:
-    """One made of these files of Compose, with its past counted, of two days if not said otherwise. It ends with the block, its volumes too."""
+    """One of these files of Compose, with its past counted, of two days. It and its volumes end with the block."""
     port = free_ports(2)[0]
     found = Deployment(files, port, {"INSIGHTS_HISTORY": "2d", **variables})
     try:
