@@ -1,4 +1,4 @@
-"""From one version of an aggregate to the next while events come in. Readers see no gap.
+"""From one version of an aggregate, or of several, to the next while events come in. Readers see no gap.
 
 The first version of an aggregate that no live job computes yet comes the same way: readers see no row of it before the
 swap, and ``hide`` is the way back.
@@ -7,18 +7,18 @@ In this order; each step may be done again after a kill, and each leaves what re
 
 1. ``prepare_version``  makes the new version's table
 2. ``line``             from here on windows are the new job's; what is before it is final, and a replay's
-3. ``start_version``    a second live job writes the new version's windows from the line on
+3. ``start_versions``   a second live job writes the new versions' windows, of each from its line on
 4.                      the replay writes those before it
 5. ``caught_up``        the second job has read what the main job had read
 6. ``swap``             readers see the new version; ``swap`` to the old one is the way back, as long as
-7. ``retire``           has not made the main job stop writing that
+7. ``retire``           has not made the job that wrote it stop
 """
 
 from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -47,7 +47,7 @@ from flink.live_job import (
     keep,
     kept,
     kept_jobs,
-    second_name,
+    second_job,
     snapshots_of,
     with_retired,
     written,
@@ -72,7 +72,8 @@ __all__ = [
     "line",
     "prepare_version",
     "retire",
-    "start_version",
+    "retire_unseen",
+    "start_versions",
     "swap",
     "written_versions",
 ]
@@ -98,21 +99,19 @@ def prepare_version(deployment: Deployment, aggregate: Aggregate) -> None:
         make_version(connection, aggregate)
 
 
-def line(deployment: Deployment, aggregate: Aggregate) -> datetime:
-    """The last window's edge (UTC) before which all is final. Raises NotReady when nothing is."""
-    known = known_final_until(deployment, aggregate)
-    if known is None:
-        read = {name for a in written(deployment) for name in a.inputs}
-        if unread := [event(name).topic for name in aggregate.inputs if name not in read]:
-            raise NotReady(
-                f"no live aggregate reads {', '.join(unread)}, so it is not known which windows of {aggregate.name} are"
-                " final. `insights flink submit --from-beginning` adds it: that rebuilds all tables from the log"
-            )
+def line(deployment: Deployment, aggregate: Aggregate) -> datetime | None:
+    """The last window's edge (UTC) before which all is final; None when nothing is: then all windows are the new job's.
+
+    Nothing is final where one of its topics has no event yet. Raises NotReady when no live job reads one of them.
+    """
+    read = {name for a in written(deployment) for name in a.inputs}
+    if unread := [event(name).topic for name in aggregate.inputs if name not in read]:
         raise NotReady(
-            f"no window of {aggregate.name} is final yet: that is known when its topics have been read for a horizon"
-            f" ({deployment.horizon_hours} h). `insights status` shows it under `final until`"
+            f"no live aggregate reads {', '.join(unread)}, so it is not known which windows of {aggregate.name} are"
+            " final. `insights flink submit --from-beginning` adds it: that rebuilds all tables from the log"
         )
-    return _edge(aggregate, known)
+    known = known_final_until(deployment, aggregate)
+    return _edge(aggregate, known) if known else None
 
 
 def _edge(aggregate: Aggregate, at: datetime) -> datetime:
@@ -120,28 +119,28 @@ def _edge(aggregate: Aggregate, at: datetime) -> datetime:
     return floored(at, aggregate.window or "minute", aggregate.zone)
 
 
-def start_version(deployment: Deployment, aggregate: Aggregate, from_line: datetime) -> str:
-    """Starts the job that writes this version's windows from ``from_line`` on; its id. Blocks until it runs.
+def start_versions(deployment: Deployment, new: Sequence[Aggregate], lines: Mapping[str, datetime]) -> str:
+    """Starts one job that writes these versions, windows of each from its line on; its id. Blocks until it runs.
 
-    Does nothing but answer when it runs. It is kept running like the main job from then on. Raises NotReady when the
-    windows before the line are not final, LogIncomplete when the log has lost what it must read, Misconfigured when
-    the line cuts a window or this version is live from another line, JobFailed with Flink's reason.
+    An aggregate without a line is computed from the log's beginning. Does nothing but answer when the job runs. It is
+    kept running like the main job from then on. Raises NotReady when windows before a line are not final, LogIncomplete
+    when the log has lost what it must read, Misconfigured when a line cuts a window or a version is live otherwise,
+    JobFailed with Flink's reason.
     """
-    if aggregate.window and from_line != _edge(aggregate, from_line):
-        raise Misconfigured(
-            f"{from_line.isoformat()} cuts a {aggregate.window} of {aggregate.name}: name an edge of one"
-        )
-    job = handed_over(aggregate, from_line)
+    for a in new:
+        if a.name in lines and a.window and lines[a.name] != _edge(a, lines[a.name]):
+            raise Misconfigured(f"{lines[a.name].isoformat()} cuts a {a.window} of {a.name}: name an edge of one")
+    job = handed_over(new, lines)
     with one_at_a_time(deployment), asked_for(deployment):
         _refuse_other(deployment, job)
         if newest_snapshot(deployment, job.name) is None:
-            if from_line > line(deployment, aggregate):
-                raise NotReady(f"windows of {aggregate.name} before {from_line.isoformat()} are not all final")
+            _refuse_not_final(deployment, job)
             _refuse_lost_log(deployment, job)
             if FlinkRest(deployment.flink_url).active_job(job.name) is None:
                 _forget_group(deployment, job.name)
         with connected(deployment) as connection:
-            note_deployed(connection, aggregate)
+            for a in job.aggregates:
+                note_deployed(connection, a)
         keep(deployment, kept(deployment, job.name) or job)  # its state may be of events with fewer fields
         submit_deployed(deployment)
         running = FlinkRest(deployment.flink_url).active_job(job.name)
@@ -150,50 +149,62 @@ def start_version(deployment: Deployment, aggregate: Aggregate, from_line: datet
     return running
 
 
+def _refuse_not_final(deployment: Deployment, job: LiveJob) -> None:
+    for a in job.aggregates:
+        final = line(deployment, a)
+        if a.name in job.lines and (final is None or job.lines[a.name] > final):
+            raise NotReady(f"windows of {a.name} before {job.lines[a.name].isoformat()} are not all final")
+
+
 def _refuse_other(deployment: Deployment, job: LiveJob) -> None:
-    (aggregate,) = job.aggregates
     for known in kept_jobs(deployment):
-        if known.name == job.name and replace(known, fields=job.fields) != job:
-            raise Misconfigured(
-                f"{job.name} is already live, from {known.from_line} and not {job.from_line}, or with another"
-                " definition; retire it first"
-            )
-        if known.from_line is None and known.writes(aggregate.name, aggregate.version):
-            raise Misconfigured(
-                f"version {aggregate.version} of {aggregate.name} is what {known.name} writes: only a new version is"
-                " handed over to"
-            )
+        if known.name == job.name:
+            if replace(known, fields=job.fields) != job:
+                raise Misconfigured(
+                    f"{job.name} is already live, from other lines or with another definition; retire what it writes"
+                    " first"
+                )
+            continue
+        for a in job.aggregates:
+            if known.writes(a.name, a.version):
+                raise Misconfigured(
+                    f"version {a.version} of {a.name} is what {known.name} writes: only a version that no job writes"
+                    " is handed over to"
+                )
 
 
 def caught_up(deployment: Deployment, aggregate: Aggregate) -> tuple[bool, str]:
-    """Whether this version's job has written all that the main job had read when asked, and a line on how far it is.
+    """Whether the job that writes this version has written all that the main job had read when asked, and its state.
 
     Blocks for three checkpoints at most: both jobs report their progress when a checkpoint is complete, and by then
     what they read is in their tables. Ask right before a swap.
     """
-    name = second_name(aggregate.name, aggregate.version)
-    goal = _judged(deployment, aggregate)
+    job = second_job(deployment, aggregate.name, aggregate.version)
+    if job is None:
+        return False, f"no second job writes version {aggregate.version} of {aggregate.name}"
+    goal = _judged(deployment, job)
     deadline = time.monotonic() + 3 * deployment.checkpoint_interval_seconds + 5
     while True:
-        reached = _committed(deployment, name, aggregate)
+        reached = _committed(deployment, job.name, job)
         behind = sum(max(0, offset - reached.get(place, 0)) for place, offset in goal.items())
-        if not behind and FlinkRest(deployment.flink_url).active_job(name):
-            return True, f"{name} has written what the main job had read"
+        if not behind and FlinkRest(deployment.flink_url).active_job(job.name):
+            return True, f"{job.name} has written what the main job had read"
         if time.monotonic() > deadline:
-            return (
-                False,
-                f"{name} is {counted(behind, 'record')} behind the main job" if behind else f"{name} is down",
-            )
+            says = f"is {counted(behind, 'record')} behind the main job" if behind else "is down"
+            return False, f"{job.name} {says}"
         time.sleep(0.2)
 
 
-def _judged(deployment: Deployment, aggregate: Aggregate) -> Offsets:
+def _judged(deployment: Deployment, job: LiveJob) -> Offsets:
     """Offsets up to which the jobs that judge its events have read them."""
     deployed = kept_jobs(deployment)
-    judges = {event(name).topic: judge_of(deployed, name) for name in aggregate.inputs}
-    found = {job: _committed(deployment, job, aggregate) for job in set(judges.values())}
+    judges = {event(name).topic: judge_of(deployed, name) for name in job.inputs}
+    found = {judge: _committed(deployment, judge, job) for judge in set(judges.values())}
     return {
-        place: offset for job, offsets in found.items() for place, offset in offsets.items() if judges[place[0]] == job
+        place: offset
+        for judge, offsets in found.items()
+        for place, offset in offsets.items()
+        if judges[place[0]] == judge
     }
 
 
@@ -208,7 +219,7 @@ def _of(aggregate: Aggregate) -> tuple[str, int]:
 
 
 def retire(deployment: Deployment, aggregate: Aggregate, version: int) -> None:
-    """Stops writing this version. Blocks, some seconds if a job wrote it among others: that job is restarted.
+    """Stops writing this version. Blocks, some seconds if a job that writes others too wrote it: that is restarted.
 
     Raises Misconfigured when readers see it.
     """
@@ -216,30 +227,37 @@ def retire(deployment: Deployment, aggregate: Aggregate, version: int) -> None:
         if seen_version(connection, aggregate.name) == version:
             raise Misconfigured(f"version {version} of {aggregate.name} is what readers see: swap to another first")
     with one_at_a_time(deployment), asked_for(deployment):
-        second = second_name(aggregate.name, version)
-        if kept(deployment, second):
-            forget(deployment, second)
-            cancel(deployment, second)
-            shutil.rmtree(snapshots_of(deployment, second), ignore_errors=True)
         for job in kept_jobs(deployment):
             if any((a.name, a.version) == (aggregate.name, version) for a in job.aggregates):
-                _no_longer_write(deployment, with_retired(job, aggregate.name))
+                _retire_from(deployment, with_retired(job, [aggregate.name]))
 
 
-def retire_from_main(deployment: Deployment, names: Iterable[str]) -> None:
-    """The main job stops writing what readers see other versions of. Blocks, for its one restart."""
+def retire_unseen(deployment: Deployment, names: Iterable[str]) -> list[Aggregate]:
+    """No job writes any version of these any more but what readers see; what was written until now.
+
+    Blocks: a job that writes others too is restarted, once.
+    """
+    found: list[Aggregate] = []
     with connected(deployment) as connection, one_at_a_time(deployment), asked_for(deployment):
-        main = kept(deployment)
-        written = {a.name: a.version for a in main.aggregates} if main else {}
-        for name in names:
-            if main and name in written and seen_version(connection, name) != written[name]:
-                main = with_retired(main, name)
-        if main and main.retired:
-            _no_longer_write(deployment, main)
+        seen = {name: seen_version(connection, name) for name in names}
+        for job in kept_jobs(deployment):
+            unseen = [a for a in job.aggregates if a.name in seen and a.version != seen[a.name]]
+            if unseen:
+                _retire_from(deployment, with_retired(job, [a.name for a in unseen]))
+            found += [a for a in unseen if job.writes(a.name, a.version)]
+    return found
 
 
-def _no_longer_write(deployment: Deployment, job: LiveJob) -> None:
-    """The same job, with nothing behind what it wrote: its state goes by the shape of its plan."""
+def _retire_from(deployment: Deployment, job: LiveJob) -> None:
+    """The same job, with nothing behind what it wrote: its state goes by the shape of its plan.
+
+    One of a hand-over that writes nothing any more ends.
+    """
+    if job.is_hand_over and len(job.retired) == len(job.aggregates):
+        forget(deployment, job.name)
+        cancel(deployment, job.name)
+        shutil.rmtree(snapshots_of(deployment, job.name), ignore_errors=True)
+        return
     keep(deployment, job)  # first, so that any submission from here on uses it
     running = FlinkRest(deployment.flink_url).active_job(job.name)
     if running and any(f"versions.{name}_v" in _sinks(deployment, running) for name in job.retired):
@@ -267,15 +285,15 @@ def drop_version(deployment: Deployment, aggregate: Aggregate, version: int) -> 
 # Kafka ----------------------------------------------------------------------------------------------------------------
 
 
-def _places(aggregate: Aggregate) -> list[TopicPartition]:
-    topics = [event(name) for name in aggregate.inputs]
+def _places(job: LiveJob) -> list[TopicPartition]:
+    topics = [event(name) for name in job.inputs]
     return [TopicPartition(e.topic, number) for e in topics for number in range(e.partitions)]
 
 
-def _committed(deployment: Deployment, group: str, aggregate: Aggregate) -> Offsets:
-    """Offsets that the group committed, of the aggregate's partitions that it did any for. Raises BrokerUnavailable."""
+def _committed(deployment: Deployment, group: str, job: LiveJob) -> Offsets:
+    """Offsets that the group committed, of the job's partitions that it did any for. Raises BrokerUnavailable."""
     admin = AdminClient({**deployment.kafka.librdkafka, "log_level": 0})
-    asked = ConsumerGroupTopicPartitions(group, _places(aggregate))
+    asked = ConsumerGroupTopicPartitions(group, _places(job))
     try:
         answer = admin.list_consumer_group_offsets([asked], request_timeout=KAFKA_SECONDS)[group].result()
     except KafkaException as error:
@@ -297,16 +315,17 @@ def _forget_group(deployment: Deployment, group: str) -> None:
 
 def _refuse_lost_log(deployment: Deployment, job: LiveJob) -> None:
     """Raises LogIncomplete when retention has removed records that the job would have to read."""
-    (aggregate,) = job.aggregates
-    line_at = job.from_line or EPOCH
-    since = first_published(job) or line_at - timedelta(days=1)
-    for place in _places(aggregate):
-        at = _first_published_at(deployment, place)
-        if at is not None and at > since:
-            raise LogIncomplete(
-                f"the log of {place.topic}, partition {place.partition}, begins at {at.isoformat()}: {job.name} would"
-                f" lack what was published between {since.isoformat()} and then. Nothing was changed"
-            )
+    for e in map(event, job.inputs):
+        lines = job.lines_in(e.name).values()
+        since = first_published(job, e) or (min(lines) - timedelta(days=1) if lines else EPOCH)
+        for number in range(e.partitions):
+            at = _first_published_at(deployment, TopicPartition(e.topic, number))
+            if at is not None and at > since:
+                raise LogIncomplete(
+                    f"the log of {e.topic}, partition {number}, begins at {at.isoformat()}: {job.name} would lack what"
+                    f" was published {f'between {since.isoformat()} and' if lines else 'before'} then. Nothing was"
+                    " changed"
+                )
 
 
 def _first_published_at(deployment: Deployment, place: TopicPartition) -> datetime | None:

@@ -21,6 +21,7 @@ from flink.source_sql import (
     create_table,
     dead_letter_source,
     event_statements,
+    timestamp,
     with_options,
 )
 from schemas.avro_types import is_nullable
@@ -59,7 +60,7 @@ def live_plan(
     ``floors``: by event name, a watermark (UTC) that all partitions of its topic are known to have reached.
     """
     job = job or main_job()
-    if job.from_line is not None:
+    if job.is_hand_over:
         return _hand_over_plan(deployment, job)
     known = floors or {}
     read = [e for e in events() if e.name in job.events]
@@ -85,23 +86,25 @@ def live_plan(
 
 
 def _hand_over_plan(deployment: Deployment, job: LiveJob) -> JobPlan:
-    """One aggregate's windows from the line on, and no ops tables: the main job writes those.
+    """Windows of new versions from their lines on, and no ops tables: the main job writes those.
 
-    It judges what lies behind the line as the main job does. Whatever made a later event late is more than the horizon
+    It judges what lies behind a line as the main job does. Whatever made a later event late is more than the horizon
     newer than that event, and so was read by this job too, before it.
     """
-    (aggregate,) = job.aggregates
-    line = job.from_line or EPOCH
-    floor = line + timedelta(hours=deployment.horizon_hours)
     return JobPlan(
         name=job.name,
         settings=_settings_of(deployment, job),
         statements=[
-            *(s for name in aggregate.inputs for s in event_statements(event(name), deployment, floor, job)),
-            _sink(deployment, job, aggregate),
+            *(s for n in job.inputs for s in event_statements(event(n), deployment, _floor(deployment, job, n), job)),
+            *(_sink(deployment, job, a) for a in job.aggregates),
         ],
-        inserts=[_compute(job, aggregate)],
+        inserts=[_compute(job, a) for a in job.aggregates],
     )
+
+
+def _floor(deployment: Deployment, job: LiveJob, event_name: str) -> datetime:
+    lines = job.lines_in(event_name).values()
+    return min(lines) + timedelta(hours=deployment.horizon_hours) if lines else EPOCH
 
 
 def _target(job: LiveJob, aggregate: Aggregate) -> str:
@@ -109,7 +112,12 @@ def _target(job: LiveJob, aggregate: Aggregate) -> str:
 
 
 def _compute(job: LiveJob, aggregate: Aggregate) -> str:
-    return f"insert into `{_target(job, aggregate)}`\n{render(aggregate, Engine.FLINK)}"
+    query = render(aggregate, Engine.FLINK)
+    line = job.lines.get(aggregate.name)
+    if line and any(job.lines_in(name) != {aggregate.time: line} for name in aggregate.inputs):
+        # The job reads more of its events, for others.
+        query = f"select * from (\n{query}\n)\nwhere `{aggregate.moment}` >= {timestamp(line)}"
+    return f"insert into `{_target(job, aggregate)}`\n{query}"
 
 
 def _sink(deployment: Deployment, job: LiveJob, aggregate: Aggregate) -> str:

@@ -1,12 +1,13 @@
 """The live jobs as they were deployed. A job's state fits the definitions that it was started with, so they are kept.
 
-The main job computes everything from the log's beginning. A job of a hand-over computes one aggregate's new version,
-of windows from a line on; what was before the line is a replay's. Events that a later release brought have a job of
-their own: another topic would give the main job's plan another shape, which its state does not fit.
+The main job computes everything from the log's beginning. A job of a hand-over computes new versions of aggregates,
+each of windows from a line on; what was before the line is a replay's. Events that a later release brought have a job
+of their own: another topic would give the main job's plan another shape, which its state does not fit.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -25,7 +26,7 @@ JOB_NAME = "insights-live"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveJob:
-    """One job. ``from_line`` is a hand-over's first moment (UTC), None for one that reads from the log's beginning.
+    """One job. ``lines``: by aggregate, the first moment (UTC) of its windows; without one, all windows are the job's.
 
     ``retired`` names the aggregates that it still computes and no longer writes. ``events`` names those that it judges,
     counts and archives; a hand-over's job does so with none. ``fields`` are, by event, those that what it computes may
@@ -34,7 +35,7 @@ class LiveJob:
 
     name: str
     aggregates: tuple[Aggregate, ...]
-    from_line: datetime | None = None
+    lines: dict[str, datetime] = field(default_factory=dict)
     retired: tuple[str, ...] = ()
     events: tuple[str, ...] = ()
     fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -42,6 +43,23 @@ class LiveJob:
     @property
     def is_main(self) -> bool:
         return self.name == JOB_NAME
+
+    @property
+    def is_hand_over(self) -> bool:
+        """Does it only write versions that are handed over to?"""
+        return not self.is_main and not self.events
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the events that its aggregates read."""
+        return sorted({name for a in self.aggregates for name in a.inputs})
+
+    def lines_in(self, event: str) -> dict[str, datetime]:
+        """By time column, the first line of what reads this event; empty when some of that has all windows."""
+        readers = [a for a in self.aggregates if event in a.inputs]
+        if any(a.name not in self.lines for a in readers):
+            return {}
+        return {a.time: min(self.lines[b.name] for b in readers if b.time == a.time) for a in readers}
 
     def writes(self, name: str, version: int) -> bool:
         """Does it write this version of this aggregate?"""
@@ -100,20 +118,25 @@ def job_of_added(deployed: Iterable[LiveJob]) -> LiveJob | None:
     return _reading(LiveJob(name=f"{JOB_NAME}-{added[0].table}", aggregates=own, events=tuple(e.name for e in added)))
 
 
-def handed_over(aggregate: Aggregate, from_line: datetime) -> LiveJob:
-    """The job of one aggregate's new version."""
-    name = second_name(aggregate.name, aggregate.version)
-    return _reading(LiveJob(name=name, aggregates=(aggregate,), from_line=from_line))
+def handed_over(new: Iterable[Aggregate], lines: Mapping[str, datetime]) -> LiveJob:
+    """The job of new versions; of one that has no line, from the log's beginning."""
+    among = tuple(sorted(new, key=lambda a: a.name))
+    return _reading(LiveJob(name=second_name(among), aggregates=among, lines=dict(lines)))
 
 
-def with_retired(job: LiveJob, name: str) -> LiveJob:
-    """The same job, which no longer writes this aggregate."""
-    return replace(job, retired=tuple(sorted({*job.retired, name})))
+def with_retired(job: LiveJob, names: Iterable[str]) -> LiveJob:
+    """The same job, which no longer writes these aggregates."""
+    return replace(job, retired=tuple(sorted({*job.retired, *names})))
 
 
-def second_name(name: str, version: int) -> str:
-    """``insights-live-sales_per_minute-v2``."""
-    return f"{JOB_NAME}-{name}-v{version}"
+def second_name(new: Iterable[Aggregate]) -> str:
+    """``insights-live-sales_per_minute-v2``, of several ``insights-live-sales_per_day-v2-and-3-more``.
+
+    No two jobs have one name: a version is written by one job alone.
+    """
+    first, *others = sorted(new, key=lambda a: a.name)
+    more = f"-and-{len(others)}-more" if others else ""
+    return f"{JOB_NAME}-{first.name}-v{first.version}{more}"
 
 
 def snapshots_of(deployment: Deployment, name: str) -> Path:
@@ -133,7 +156,14 @@ def keep(deployment: Deployment, job: LiveJob) -> None:
 def kept(deployment: Deployment, name: str = JOB_NAME) -> LiveJob | None:
     """The job as it was deployed; None when it never was, or before this was kept."""
     path = _path(deployment, name)
-    return JSON.validate_json(path.read_bytes()) if path.exists() else None
+    return _read(path.read_bytes()) if path.exists() else None
+
+
+def _read(text: bytes) -> LiveJob:
+    raw = json.loads(text)
+    if line := raw.pop("from_line", None):  # as it was kept when a job had one aggregate
+        raw["lines"] = {a["name"]: line for a in raw["aggregates"]}
+    return JSON.validate_json(json.dumps(raw))
 
 
 def note_events(deployment: Deployment, there: Mapping[str, Collection[str]]) -> None:
@@ -160,6 +190,12 @@ def kept_jobs(deployment: Deployment) -> list[LiveJob]:
 def written(deployment: Deployment) -> list[Aggregate]:
     """The versions that the deployed jobs write."""
     return _written_by(kept_jobs(deployment))
+
+
+def second_job(deployment: Deployment, name: str, version: int) -> LiveJob | None:
+    """The job of a hand-over that writes this version; None when none does."""
+    jobs = (job for job in kept_jobs(deployment) if job.is_hand_over)
+    return next((job for job in jobs if job.writes(name, version)), None)
 
 
 def is_new(deployment: Deployment, name: str) -> bool:

@@ -38,33 +38,32 @@ def with_options(options: dict[str, str]) -> str:
     return ",\n  ".join("'{}' = '{}'".format(key, value.replace("'", "''")) for key, value in options.items())
 
 
-def first_published(job: LiveJob) -> datetime | None:
-    """The job counts nothing that was published before this; None when that is unknown.
+def first_published(job: LiveJob, e: Event) -> datetime | None:
+    """The job counts no such event that was published before this; None when that is unknown.
 
     No event is published before its time by more than MOST_AHEAD. Nothing holds another time than its own to that.
     """
-    if job.from_line is None or any(a.time != "occurred_at" for a in job.aggregates):
-        return None
-    return job.from_line - MOST_AHEAD
+    lines = job.lines_in(e.name)
+    return lines["occurred_at"] - MOST_AHEAD if lines.keys() == {"occurred_at"} else None
 
 
-def _startup_options(job: LiveJob) -> dict[str, str]:
-    since = first_published(job)
+def _startup_options(job: LiveJob, e: Event) -> dict[str, str]:
+    since = first_published(job, e)
     if since is None or since <= EPOCH:  # Kafka knows no time before 1970
         return {"scan.startup.mode": "earliest-offset"}
     return {"scan.startup.mode": "timestamp", "scan.startup.timestamp-millis": str(int(since.timestamp() * 1000))}
 
 
-def _kafka_options(topic: str, deployment: Deployment, job: LiveJob) -> dict[str, str]:
+def _kafka_options(e: Event, deployment: Deployment, job: LiveJob) -> dict[str, str]:
     return {
         "connector": LOG_CONNECTOR,
         "silent-after": f"{deployment.idle_timeout_seconds} s",
-        "topic": topic,
+        "topic": e.topic,
         "properties.bootstrap.servers": deployment.kafka.bootstrap,
         **{f"properties.{name}": value for name, value in deployment.kafka.java_security(SHADED).items()},
         "properties.group.id": job.name,
-        "properties.client.id.prefix": f"{job.name}-{topic}",
-        **_startup_options(job),
+        "properties.client.id.prefix": f"{job.name}-{e.topic}",
+        **_startup_options(job, e),
         # A partition that appears or a topic that grows is read too.
         "scan.topic-partition-discovery.interval": "60 s",
     }
@@ -87,7 +86,7 @@ def event_statements(e: Event, deployment: Deployment, floor: datetime, job: Liv
         _judged(e, deployment, floor),
         f"create temporary view `numbered_{e.table}` as\n"
         f"select {columns_of}, count(*) over (partition by `event_id` order by `read_at`) as `copy`\n"
-        f"from `judged_{e.table}` where not `is_late`{_from_line(job)}",
+        f"from `judged_{e.table}` where not `is_late`{_from_lines(job, e)}",
         f"create temporary view `once_{e.table}` as\nselect {columns_of} from `numbered_{e.table}` where `copy` = 1",
         f"create temporary view `{e.table}` as\n{_newest(e, own)}",
     ]
@@ -124,14 +123,14 @@ def _newest(e: Event, own: list[str]) -> str:
     return newest(f"`once_{e.table}`", own, e.versions, "`{}`".format, order)
 
 
-def _from_line(job: LiveJob) -> str:
-    if job.from_line is None:
-        return ""
-    (aggregate,) = job.aggregates
-    return f" and `{aggregate.time}` >= {_timestamp(job.from_line)}"
+def _from_lines(job: LiveJob, e: Event) -> str:
+    """What is before the line of everything that reads the event is nobody's here."""
+    terms = [f"`{time}` >= {timestamp(line)}" for time, line in sorted(job.lines_in(e.name).items())]
+    return f" and ({' or '.join(terms)})" if len(terms) > 1 else "".join(f" and {term}" for term in terms)
 
 
-def _timestamp(at: datetime) -> str:
+def timestamp(at: datetime) -> str:
+    """A moment as a literal, in UTC."""
     utc = at.astimezone(UTC).replace(tzinfo=None)
     return f"timestamp '{utc.isoformat(sep=' ', timespec='milliseconds')}'"
 
@@ -146,7 +145,7 @@ def _judged(e: Event, deployment: Deployment, floor: datetime) -> str:
     """
     horizon = f"interval '{deployment.horizon_hours}' hour({len(str(deployment.horizon_hours))})"
     own = f"`occurred_at` - interval '{deployment.out_of_order_seconds}' second"
-    least = _timestamp(floor)
+    least = timestamp(floor)
     return f"""create temporary view `judged_{e.table}` as
 select *, coalesce(`occurred_at` < `watermark` - {horizon}, false) as `is_late` from (
   select *, max(`reached`) over (partition by `kafka_partition` order by `read_at`) as `watermark` from (
@@ -171,7 +170,7 @@ def _kafka_source(e: Event, deployment: Deployment, job: LiveJob) -> str:
         f"watermark for `event_time` as case when `occurred_at` <= {LATEST} then `event_time` - {wait} end",
     ]
     options = {
-        **_kafka_options(e.topic, deployment, job),
+        **_kafka_options(e, deployment, job),
         "value.format": EVENT_FORMAT,
         f"value.{EVENT_FORMAT}.url": deployment.registry,
         f"value.{EVENT_FORMAT}.schema": e.schema_text,
@@ -206,7 +205,7 @@ def _dead_because(e: Event, deployment: Deployment) -> str:
 def dead_letter_source(e: Event, deployment: Deployment, job: LiveJob) -> str:
     """The dead-letter topic as a table of raw bytes: a letter's value has no schema."""
     options = {
-        **_kafka_options(e.topic, deployment, job),
+        **_kafka_options(e, deployment, job),
         "key.format": "raw",
         "key.fields": "key",
         "value.format": "raw",

@@ -1,4 +1,4 @@
-"""A new version of an aggregate, from its replay until the version before is gone."""
+"""New versions of aggregates, from their replay until readers see them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ PATIENCE_SECONDS = 120.0
 PAUSE_SECONDS = 1.0
 
 
-def hand_over(context: Context, name: str, engine: ComputeEngine, *, reason: str | None, by: str, say: Say) -> Run:
-    """Computes an aggregate's history by its folder, and makes it what readers see, with a live job of its own.
+def hand_over(
+    context: Context, names: Iterable[str], engine: ComputeEngine, *, reason: str | None, by: str, say: Say
+) -> Run:
+    """Computes aggregates' history by their folders, and makes it what readers see, with one live job of their own.
 
     Blocks. Without a ``reason``, the history must equal what readers see. Raises what the steps of a replay raise; then
     readers see what they saw, and it can be done again.
     """
-    done = computed(context, [name], engine, by=by, say=say)
+    done = computed(context, names, engine, by=by, say=say)
     verify(context, done.run, say=say)
     return promote(context, done.run, reason=reason, by=by, say=say)
 

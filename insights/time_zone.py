@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from aggregates.catalogue import Aggregate, ShopsClock, aggregates
+from aggregates.catalogue import Aggregate, ShopsClock, aggregate, aggregates
+from aggregates.catalogue import shops_clock as current_clock
 from aggregates.zones import Zone
 from flink import handover
 from flink.live_job import kept
@@ -16,6 +17,7 @@ from replay.promote import prune
 from replay.run_history import Status
 from replay.verify import verify
 from schemas.errors import InsightsError
+from schemas.plural import counted
 from warehouse.tables import make_shop_time
 from warehouse.versions import seen_version
 
@@ -53,10 +55,10 @@ def recount(context: Context, engine: ComputeEngine, *, by: str, say: Say) -> Ru
     Blocks. What was done before it was killed is not done again. Raises NotEqual when the proof fails, and what the
     steps of a replay raise; then readers see each table by the old days or by the new ones, never a mixture.
     """
-    names = [a.name for a in aggregates() if a.window == "day" or a.zone]
-    for a in _waiting(context):
-        say(f"{a.name}: counting its history by the shop's days")
-        hand_over(context, a.name, engine, reason=REASON, by=by, say=say)
+    names = [a.name for a in aggregates() if _goes_by_clock(a)]
+    if waiting := _waiting(context, names):
+        say(f"counting the history of {counted(len(waiting), 'table')} by the shop's days: {', '.join(waiting)}")
+        hand_over(context, waiting, engine, reason=REASON, by=by, say=say)
     with context.postgres() as connection:
         make_shop_time(connection)
     _retire(context, names)
@@ -71,15 +73,19 @@ def recount(context: Context, engine: ComputeEngine, *, by: str, say: Say) -> Ru
     return prune(context, proven.run)
 
 
-def _waiting(context: Context) -> list[Aggregate]:
+def _goes_by_clock(a: Aggregate) -> bool:
+    return a.window == "day" or (a.window == "hour" and current_clock().changed_hours > 0)
+
+
+def _waiting(context: Context, names: Iterable[str]) -> list[str]:
     with context.postgres() as connection:
-        by_days = [a for a in aggregates() if a.window in ("hour", "day")]
-        return [a for a in by_days if seen_version(connection, a.name) != a.version]
+        return [name for name in names if seen_version(connection, name) != aggregate(name).version]
 
 
 def _retire(context: Context, names: Iterable[str]) -> None:
-    """The versions before are no longer written, and their tables go. The main job starts again, once."""
-    handover.retire_from_main(context.deployment, names)
+    """The versions before are no longer written, and their tables go. A job that writes others starts again, once."""
+    for a in handover.retire_unseen(context.deployment, names):
+        handover.drop_version(context.deployment, a, a.version)
     with context.postgres() as connection:
         rows = connection.execute(
             "select run from ops.replays where status = 'promoted' and reason = %s order by promoted_at", (REASON,)

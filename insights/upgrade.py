@@ -94,11 +94,11 @@ def upgrade(context: Context, engine: ComputeEngine, *, say: Say) -> bool:
         except handover.NotReady as error:
             say(f"{error}. It is tried again in some minutes")
             return False
-        hand_over(context, a.name, engine, reason=None, by=BY, say=say)
+        hand_over(context, [a.name], engine, reason=None, by=BY, say=say)
     with context.postgres() as connection:
         left = _left(connection)
     if left:
-        handover.retire_from_main(context.deployment, [name for names in left.values() for name in names])
+        handover.retire_unseen(context.deployment, [name for names in left.values() for name in names])
     for run in left:
         prune(context, run)
     return True

@@ -40,8 +40,8 @@ class NotProven(InsightsError):
 def promote(context: Context, run: str, *, reason: str | None, by: str, say: Say) -> Run:
     """Makes a verified run what readers see, and returns its record. Blocks.
 
-    A new version of an aggregate, or a new aggregate, is handed over to: its history is written next to the old one's,
-    a live job of its own takes over from there, and when that has caught up readers see it. ``reason`` is for a run
+    New versions of aggregates, or new aggregates, are handed over to: their history is written next to the old one's,
+    a live job of their own takes over from there, and when that has caught up readers see them. ``reason`` is for a run
     that differs on purpose; without one a clean certificate is needed. Raises NotProven, NotNow, ReplayBusy or
     Retryable; then readers see what they saw, and it can be done again.
     """
@@ -56,7 +56,7 @@ def promote(context: Context, run: str, *, reason: str | None, by: str, say: Say
         ]
         began = time.monotonic()
         if new:
-            changes = {new[0].name: hand_over(context, connection, record, new, say)}
+            changes = hand_over(context, connection, record, new, say)
         else:
             changes = _swap_all(context, connection, record, say)
         run_history.note(

@@ -18,7 +18,7 @@ from psycopg import sql
 from aggregates.catalogue import Aggregate, aggregate
 from aggregates.render import Engine, render
 from aggregates.windows import floored
-from flink.live_job import judge_of, kept, kept_jobs, second_name
+from flink.live_job import judge_of, kept_jobs, second_job
 from replay import archive, late_events, left_out, run_history
 from replay.context import Context, Say
 from replay.log import Log
@@ -159,9 +159,10 @@ def _writers(context: Context, plan: ReplayPlan) -> dict[str, set[str]]:
     with context.postgres() as connection:
         for planned in plan.aggregates:
             seen = seen_version(connection, planned.name)
-            second = second_name(planned.name, seen or planned.version)
-            if kept(context.deployment, second):
-                found[second] = {catalogue.event(name).topic for name in aggregate(planned.name).inputs}
+            second = second_job(context.deployment, planned.name, seen or planned.version)
+            if second:
+                topics = {catalogue.event(name).topic for name in aggregate(planned.name).inputs}
+                found[second.name] = found.get(second.name, set()) | topics
     return found
 
 

@@ -277,13 +277,15 @@ def open_hub(settings: Settings, folder: Path, resources: ExitStack, **shop: Any
 
 
 @contextmanager
-def quiet_hub(folder: Path, elsewhere: Mapping[str, str] | None = None, **shop: Any) -> Iterator[Hub]:
+def quiet_hub(
+    folder: Path, elsewhere: Mapping[str, str] | None = None, *, idle_timeout_seconds: int = 20, **shop: Any
+) -> Iterator[Hub]:
     """A stack with a shop's past and a horizon of two hours, that is quiet until a test wakes it.
 
     ``elsewhere`` are settings of what it uses and does not run itself.
     """
     # Not shorter: a partition that is not read for so long while the past comes in is judged by the others, and late.
-    times = {"checkpoint_interval_seconds": 2, "idle_timeout_seconds": 20, "horizon_hours": 2}
+    times = {"checkpoint_interval_seconds": 2, "idle_timeout_seconds": idle_timeout_seconds, "horizon_hours": 2}
     settings = own_settings(folder / "home", **times, **(elsewhere or {}))
     with ExitStack() as resources:
         found = open_hub(settings, folder, resources, **shop)

@@ -15,7 +15,7 @@ import pytest
 from aggregates.catalogue import Aggregate, aggregate, read_aggregate
 from flink import handover
 from flink.job_control import all_run, newest_snapshot
-from flink.live_job import JOB_NAME, second_name
+from flink.live_job import JOB_NAME
 from insights.settings import PROJECT
 from insights.wiring import deployment
 from replay import run_history
@@ -27,8 +27,8 @@ from tests.e2e.made_events import now
 from warehouse import versions
 
 HORIZON = timedelta(hours=2)
-SECOND = second_name("sales_per_minute", 2)
-THIRD = second_name("orders_per_minute", 1)
+SECOND = "insights-live-sales_per_minute-v2"
+THIRD = "insights-live-orders_per_minute-v1"
 LARGEST = "largest_line_amount"
 NEW_TOML = """
 description = "Orders by minute and region."

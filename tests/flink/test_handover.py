@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,15 +15,16 @@ import pytest
 from aggregates.catalogue import Aggregate, Column, aggregate, aggregates
 from aggregates.windows import LENGTH
 from flink import live_job
-from flink.handover import start_version
+from flink.handover import start_versions
 from flink.job_sql import live_plan
 from flink.source_sql import first_published
+from schemas import catalogue
 from schemas.binary import EPOCH
 from schemas.catalogue import MOST_AHEAD
 from schemas.errors import Misconfigured
 from tests.aggregates import oracle
 from tests.aggregates.any_events import any_log
-from tests.flink.live_on_files import DEPLOYMENT, Arrival, created, final_rows, on_files, plan, settings
+from tests.flink.live_on_files import DEPLOYMENT, Arrival, Row, created, final_rows, on_files, plan, settings
 from tests.flink.process import FlinkProcess, Part
 
 LINE = datetime(2026, 3, 2, tzinfo=UTC)
@@ -53,9 +55,9 @@ def published(records: Sequence[oracle.Record]) -> list[datetime]:
     return found
 
 
-def read_by(job: live_job.LiveJob, records: oracle.Dealt) -> list[Arrival]:
+def read_by(job: live_job.LiveJob, event: str, records: oracle.Dealt) -> list[Arrival]:
     """What Kafka hands to the job: of each partition, all from the first record on that was published late enough."""
-    since, begun, found = first_published(job), set(), []
+    since, begun, found = first_published(job, catalogue.event(event)), set(), []
     for number, (record, at) in enumerate(zip(records, published(records), strict=True)):
         partition, offset = oracle.place(records, number)
         if since is None or at >= since:
@@ -78,8 +80,8 @@ def test_from_the_line_on_every_cell_is_as_if_the_whole_log_had_been_read(
     log = with_true_copies(any_log(seed, events_a_topic=600))
     parts, left_out = [], 0
     for a in aggregates():
-        job = live_job.handed_over(replace(a, version=2), line_of(a))
-        arrivals = {name: read_by(job, log[name]) for name in a.inputs}
+        job = live_job.handed_over([replace(a, version=2)], {a.name: line_of(a)})
+        arrivals = {name: read_by(job, name, log[name]) for name in a.inputs}
         left_out += sum(len(log[name]) - len(read) for name, read in arrivals.items())
         parts.append(on_files(f"{a.name}_v2", arrivals, tmp_path / a.name, job.aggregates[0], job=job))
     assert left_out > 500, "the jobs must start in mid-log for this to show anything"
@@ -87,11 +89,41 @@ def test_from_the_line_on_every_cell_is_as_if_the_whole_log_had_been_read(
     for a in aggregates():
         at = "occurred_at" if a.is_fact else "window_start"
         wanted = [row for row in oracle.table(a.name, a.key, log) if row[at] >= line_of(a)]
-        found = final_rows(tmp_path / a.name, replace(a, version=2))
         assert len(wanted) > 10, a.name
-        odd = next(((f, w) for f, w in zip(found, wanted, strict=False) if f != w), None)
-        assert odd is None, f"{a.name} with the seed {seed}: found {odd and odd[0]}, wanted {odd and odd[1]}"
-        assert len(found) == len(wanted), a.name
+        assert_same(a, final_rows(tmp_path / a.name, replace(a, version=2)), wanted)
+
+
+def assert_same(a: Aggregate, found: Sequence[Row], wanted: Sequence[Row]) -> None:
+    odd = next(((f, w) for f, w in zip(found, wanted, strict=False) if f != w), None)
+    assert odd is None, f"{a.name}: found {odd and odd[0]}, wanted {odd and odd[1]}"
+    assert len(found) == len(wanted), a.name
+
+
+@pytest.mark.timeout(900)
+def test_one_job_of_several_new_versions_has_of_each_its_own_windows_alone(flink: FlinkProcess, tmp_path: Path) -> None:
+    """Those that share a topic have other lines, go by other times, or have none: then all windows are the job's."""
+    log = with_true_copies(any_log(5, events_a_topic=600))
+    windowed = [a for a in aggregates() if a.window]
+    lines = {a.name: line_of(a) for a in windowed if a.name != "product_activity_per_hour"}
+    assert len({*lines.values()}) == 3, "days, hours and minutes"
+    job = live_job.handed_over([replace(a, version=2) for a in windowed], lines)
+    arrivals = {name: read_by(job, name, log[name]) for name in job.inputs}
+    flink.run(settings(), [on_files("several", arrivals, tmp_path / "all", None, job=job)])
+    for a in windowed:
+        every = oracle.table(a.name, a.key, log)
+        wanted = [row for row in every if a.name not in lines or row["window_start"] >= lines[a.name]]
+        assert len(wanted) > 10, a.name
+        assert_same(a, final_rows(tmp_path / "all", replace(a, version=2)), wanted)
+
+
+def test_a_topic_is_read_from_what_may_be_of_the_first_line_or_all_of_it_for_one_without_a_line() -> None:
+    refunds, days = (replace(aggregate(name), version=2) for name in ("refunds_per_day", "sales_per_day"))
+    found = plan(job=live_job.handed_over([SALES, refunds, days], {SALES.name: LINE + MOST_AHEAD, days.name: LINE}))
+    assert found.name == "insights-live-refunds_per_day-v2-and-2-more"
+    orders, returned = sorted(s for s in found.statements if "'event-log'" in s)
+    since = int((LINE - MOST_AHEAD).timestamp() * 1000)
+    assert f"'scan.startup.timestamp-millis' = '{since}'" in orders
+    assert "'scan.startup.mode' = 'earliest-offset'" in returned
 
 
 def test_a_log_of_this_test_has_late_ones_and_copies_on_both_sides_of_the_line() -> None:
@@ -103,7 +135,7 @@ def test_a_log_of_this_test_has_late_ones_and_copies_on_both_sides_of_the_line()
 
 def test_a_second_job_reads_its_own_topics_alone_from_what_may_be_of_its_windows() -> None:
     """No event is published before its time by more than an hour."""
-    found = plan(job=live_job.handed_over(SALES, LINE))
+    found = plan(job=live_job.handed_over([SALES], {SALES.name: LINE}))
     assert found.name == "insights-live-sales_per_minute-v2"
     (source,) = [s for s in found.statements if "'event-log'" in s]
     assert "'topic' = 'sales.order_placed.v1'" in source
@@ -117,7 +149,9 @@ def test_a_second_job_reads_its_own_topics_alone_from_what_may_be_of_its_windows
 @pytest.mark.parametrize("line", [EPOCH - timedelta(days=400), EPOCH, EPOCH + timedelta(hours=1)])
 def test_a_line_before_the_log_can_have_begun_means_its_beginning(line: datetime) -> None:
     """Kafka knows no time before 1970, and takes none."""
-    (source,) = [s for s in plan(job=live_job.handed_over(SALES, line)).statements if "'event-log'" in s]
+    (source,) = [
+        s for s in plan(job=live_job.handed_over([SALES], {SALES.name: line})).statements if "'event-log'" in s
+    ]
     assert "'scan.startup.mode' = 'earliest-offset'" in source
     assert "'scan.startup.timestamp-millis'" not in source
 
@@ -125,12 +159,12 @@ def test_a_line_before_the_log_can_have_begun_means_its_beginning(line: datetime
 def test_a_line_that_cuts_a_window_is_refused() -> None:
     """Its job would overwrite a whole window with a part of it."""
     with pytest.raises(Misconfigured, match="cuts a minute of sales_per_minute"):
-        start_version(DEPLOYMENT, SALES, LINE + timedelta(seconds=1))
+        start_versions(DEPLOYMENT, [SALES], {SALES.name: LINE + timedelta(seconds=1)})
 
 
 def test_what_goes_by_another_time_than_the_events_own_is_read_from_the_beginning() -> None:
     """Nothing holds the time at which a session began to the clock."""
-    found = plan(job=live_job.handed_over(replace(aggregate("sessions"), version=2), LINE))
+    found = plan(job=live_job.handed_over([replace(aggregate("sessions"), version=2)], {"sessions": LINE}))
     (source,) = [s for s in found.statements if "'event-log'" in s]
     assert "'scan.startup.mode' = 'earliest-offset'" in source
     assert any(f"`session_started_at` >= timestamp '{LINE:%Y-%m-%d} 00:00:00.000'" in s for s in found.statements)
@@ -140,7 +174,7 @@ def test_a_main_job_that_no_longer_writes_an_aggregate_has_the_same_shape(flink:
     """Its state is found again by the shape of its plan."""
     main = live_job.main_job()
     shapes = []
-    for job in (main, live_job.with_retired(main, "sales_per_minute")):
+    for job in (main, live_job.with_retired(main, ["sales_per_minute"])):
         ours = [s for s in live_plan(DEPLOYMENT, job=job).statements if created(s).split(".")[-1] != "lake"]
         inserts = [i for i in live_plan(DEPLOYMENT, job=job).inserts if "`lake`" not in i]
         text = flink.explain(plan().settings, [Part(name="live", statements=ours, inserts=inserts)])
@@ -153,7 +187,7 @@ def test_a_job_is_kept_as_it_was_deployed(tmp_path: Path) -> None:
     deployment = replace(DEPLOYMENT, jobs_dir=tmp_path / "jobs")
     assert live_job.kept(deployment) is None
     assert live_job.kept_jobs(deployment) == []
-    main, second = live_job.main_job(), live_job.handed_over(SALES, LINE)
+    main, second = live_job.main_job(), live_job.handed_over([SALES], {SALES.name: LINE})
     for job in (second, main):
         live_job.keep(deployment, job)
     assert live_job.kept_jobs(deployment) == [main, second]
@@ -162,15 +196,29 @@ def test_a_job_is_kept_as_it_was_deployed(tmp_path: Path) -> None:
     assert live_job.kept_jobs(deployment) == [main]
 
 
+def test_a_job_that_was_kept_with_one_line_for_its_one_aggregate_is_still_known(tmp_path: Path) -> None:
+    deployment = replace(DEPLOYMENT, jobs_dir=tmp_path / "jobs")
+    second = live_job.handed_over([SALES], {SALES.name: LINE})
+    live_job.keep(deployment, second)
+    path = deployment.jobs_dir / f"{second.name}.json"
+    kept = json.loads(path.read_text())
+    kept["from_line"] = kept.pop("lines")[SALES.name]
+    path.write_text(json.dumps(kept))
+    assert live_job.kept_jobs(deployment) == [second]
+    assert not second.is_main
+
+
 def test_the_versions_that_are_written_are_those_of_all_jobs_but_what_is_retired(tmp_path: Path) -> None:
     deployment = replace(DEPLOYMENT, jobs_dir=tmp_path / "jobs")
     assert live_job.written(deployment) == []
-    main, second = live_job.main_job(), live_job.handed_over(SALES, LINE)
-    live_job.keep(deployment, live_job.with_retired(main, SALES.name))
+    main, second = live_job.main_job(), live_job.handed_over([SALES], {SALES.name: LINE})
+    live_job.keep(deployment, live_job.with_retired(main, [SALES.name]))
     live_job.keep(deployment, second)
     found = live_job.written(deployment)
     assert [a.version for a in found if a.name == SALES.name] == [SALES.version]
     assert sorted(a.name for a in found) == sorted(a.name for a in aggregates())
+    assert live_job.second_job(deployment, SALES.name, SALES.version) == second
+    assert live_job.second_job(deployment, SALES.name, 1) is None, "the main job wrote it"
 
 
 def test_a_difference_from_what_is_deployed_is_one_line() -> None:
@@ -180,9 +228,9 @@ def test_a_difference_from_what_is_deployed_is_one_line() -> None:
     assert live_job.differences([main], (SALES,)) == [
         "sales_per_minute: version 2 in aggregates/, version 1 is live: `insights replay` hands over"
     ]
-    second = live_job.handed_over(SALES, LINE)
+    second = live_job.handed_over([SALES], {SALES.name: LINE})
     assert live_job.differences([main, second], (SALES,)) == []
-    assert live_job.differences([live_job.with_retired(main, "sales_per_minute"), second], (SALES,)) == []
+    assert live_job.differences([live_job.with_retired(main, ["sales_per_minute"]), second], (SALES,)) == []
     edited = replace(aggregate("sessions"), query="select 1")
     (said,) = live_job.differences([main], (edited,))
     assert said.startswith("sessions: its folder was changed, and version 1 as it was is live")

@@ -261,7 +261,7 @@ def test_a_second_versions_job_has_its_own_time_to_come_up_however_long_the_stac
 
     seen(0)
     seen(1000)
-    second = handed_over(aggregates()[0], START)
+    second = handed_over([aggregates()[0]], {aggregates()[0].name: START})
     keep(deployment, second)
     seen(1010)
     seen(1300)
@@ -300,7 +300,7 @@ NEXT = replace(aggregates()[0], version=99)
 ASKS: dict[str, Callable[[Deployment], object]] = {
     "submit": job_control.submit,
     "stop": job_control.stop,
-    "a new version": lambda target: handover.start_version(target, NEXT, START.replace(hour=0)),
+    "a new version": lambda target: handover.start_versions(target, [NEXT], {NEXT.name: START.replace(hour=0)}),
     "an old version": lambda target: handover.retire(target, NEXT, 99),
 }
 

@@ -60,7 +60,7 @@ def test_later_events_have_a_job_of_their_own_with_what_is_computed_of_them_alon
     older = older_job()
     added = live_job.job_of_added([older])
     assert added is not None
-    assert (added.name, added.events, added.from_line) == ("insights-live-rate_published", (RATES,), None)
+    assert (added.name, added.events, added.is_hand_over) == ("insights-live-rate_published", (RATES,), False)
     assert [a.name for a in added.aggregates] == ["exchange_rates"]
     assert not added.is_main
     assert live_job.job_of_added([older, added]) is None
@@ -89,7 +89,7 @@ def test_an_event_is_judged_by_the_job_that_has_it() -> None:
     older = older_job()
     added = live_job.job_of_added([older])
     assert added is not None
-    second = live_job.handed_over(replace(aggregate("exchange_rates"), version=2), EPOCH)
+    second = live_job.handed_over([replace(aggregate("exchange_rates"), version=2)], {"exchange_rates": EPOCH})
     jobs = [older, added, second]
     assert live_job.judge_of(jobs, RATES) == added.name
     assert live_job.judge_of(jobs, "sales.order_placed") == live_job.JOB_NAME
@@ -98,7 +98,7 @@ def test_an_event_is_judged_by_the_job_that_has_it() -> None:
 def test_a_job_whose_release_noted_no_events_has_those_that_the_lake_had(tmp_path: Path) -> None:
     deployment = replace(DEPLOYMENT, jobs_dir=tmp_path / "jobs")
     older = older_job()
-    second = live_job.handed_over(replace(aggregate("sales_per_minute"), version=2), EPOCH)
+    second = live_job.handed_over([replace(aggregate("sales_per_minute"), version=2)], {"sales_per_minute": EPOCH})
     for job in (older, second):
         live_job.keep(deployment, replace(job, events=(), fields={}))
     there = {name: {*carried, "kafka_offset"} for name, carried in older.fields.items()}
