@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import sys
 import tarfile
 import zipfile
 from dataclasses import dataclass
@@ -173,7 +172,3 @@ def _modules(wheel: Path) -> list[str]:
                 code = file.read().decode().partition("//# sourceMappingURL")[0]
                 found[folder[1]] = found.get(folder[1], "") + code
     return list(found.values())
-
-
-if __name__ == "__main__":
-    Path(sys.argv[2]).write_text(json.dumps(schema(Path(sys.argv[1]))))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -9,6 +11,8 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+
+from schema import schema
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -19,6 +23,12 @@ CHECKOV = ROOT / ".venv-terraform" / "bin" / "checkov"
 PIP = (ROOT / ".venv-tools" / "bin" / "python", "-m", "pip", "--disable-pip-version-check")
 TFLINT_RELEASE = "github.com/terraform-linters/tflint@v0.64.0"
 PROVIDER = "6.69.1"
+LOCK = ROOT / "requirements" / "provider.txt"
+# Folder, program, package.
+GO_MODULES = (
+    (HERE / "tools", "tofu", "github.com/opentofu/opentofu/cmd/tofu"),
+    (HERE / "provider", "terraform-provider-aws", "."),
+)
 
 
 class Failed(Exception):
@@ -47,30 +57,31 @@ def make_tools() -> None:
     if not shutil.which("go"):
         raise Failed("Go is not on the path, which OpenTofu and tflint are built with: https://go.dev/dl")
     TOOLS.mkdir(exist_ok=True)
-    build("tofu", HERE / "tools", ["go.mod", "go.sum"], "github.com/opentofu/opentofu/cmd/tofu")
-    build("terraform-provider-aws", HERE / "provider", sorted(p.name for p in (HERE / "provider").iterdir()), ".")
-    if not TFLINT.exists():
-        say("building tflint")
-        run(["go", "install", TFLINT_RELEASE], ROOT, GOBIN=str(TOOLS))
-    if not (TOOLS / "aws.json").exists():
-        say("reading the provider's schema")
-        with tempfile.TemporaryDirectory() as folder:
-            locked = ["--require-hashes", "--no-deps", "-r", ROOT / "requirements" / "provider.txt"]
-            run([*PIP, "download", "--quiet", *locked, "--dest", folder], ROOT)
-            (wheel,) = Path(folder).glob("*.whl")
-            run([sys.executable, HERE / "schema.py", wheel, TOOLS / "aws.json"], ROOT)
+    for module, program, package in GO_MODULES:
+        sources = sorted(file for file in module.iterdir() if file.suffix in (".go", ".mod", ".sum"))
+        make(program, sources, ["go", "build", "-buildvcs=false", "-o", TOOLS / program, package], module)
+    make("tflint", [Path(__file__)], ["go", "install", TFLINT_RELEASE], ROOT)
+    make("aws.json", [LOCK, HERE / "schema.py"], [sys.executable, __file__], ROOT)
     mirror = TOOLS / "mirror" / "registry.opentofu.org" / "hashicorp" / "aws" / PROVIDER / platform()
     mirror.mkdir(parents=True, exist_ok=True)
     shutil.copy(TOOLS / "terraform-provider-aws", mirror / f"terraform-provider-aws_v{PROVIDER}")
 
 
-def build(name: str, module: Path, sources: list[str], package: str) -> None:
-    """Compile one of our Go modules' programs unless it is newer than its sources."""
-    program = TOOLS / name
-    newest = max((module / source).stat().st_mtime for source in sources)
-    if not program.exists() or program.stat().st_mtime < newest:
-        say(f"building {name}")
-        run(["go", "build", "-buildvcs=false", "-o", program, package], module)
+def make(name: str, sources: Sequence[Path], command: Sequence[object], folder: Path) -> None:
+    """Run the command unless it was run for these sources, which a stamp beside what it makes knows."""
+    stamp, digest = TOOLS / f"{name}.made-of", hashlib.sha256(b"".join(of.read_bytes() for of in sources)).hexdigest()
+    if not (TOOLS / name).exists() or not stamp.exists() or stamp.read_text() != digest:
+        print(f"==> making {name}", file=sys.stderr, flush=True)
+        run(command, folder, GOBIN=str(TOOLS))
+        stamp.write_text(digest)
+
+
+def read_schema() -> None:
+    """Download the wheel that is locked, and write what schema.py reads from it."""
+    with tempfile.TemporaryDirectory() as folder:
+        run([*PIP, "download", "--quiet", "--require-hashes", "--no-deps", "-r", LOCK, "--dest", folder], ROOT)
+        (wheel,) = Path(folder).glob("*.whl")
+        (TOOLS / "aws.json").write_text(json.dumps(schema(wheel)))
 
 
 def platform() -> str:
@@ -78,6 +89,5 @@ def platform() -> str:
     return "_".join(run(["go", "env", "GOOS", "GOARCH"], ROOT).split())
 
 
-def say(text: str) -> None:
-    """One step, as it begins."""
-    print(f"==> {text}", file=sys.stderr, flush=True)
+if __name__ == "__main__":
+    read_schema()
