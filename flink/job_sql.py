@@ -153,7 +153,7 @@ def settings(deployment: Deployment) -> dict[str, str]:
         "table.exec.sink.not-null-enforcer": "ERROR",
         # The lines of an order's states have other keys than the order: one subtask writes and deletes them, in order.
         "table.exec.sink.upsert-materialize": "NONE",
-        "execution.buffer-timeout.interval": "20 ms",
+        "execution.buffer-timeout.interval": f"{deployment.buffer_timeout_ms} ms",
         "pipeline.object-reuse": "true",
         "execution.checkpointing.interval": f"{deployment.checkpoint_interval_seconds} s",
         "execution.checkpointing.min-pause": "1 s",

@@ -186,12 +186,16 @@ class FlinkRest:
     def savepoint(self, job: str, folder: str, *, timeout_seconds: float = 120) -> str:
         """Takes a savepoint and returns its path. Blocks. Raises JobFailed when it fails or takes too long."""
         body = {"target-directory": folder, "cancel-job": False, "formatType": "NATIVE"}
-        return self._await_savepoint(job, f"/jobs/{job}/savepoints", body, timeout_seconds)
+        return str(self._await_snapshot(job, "savepoints", body, timeout_seconds)["location"])
+
+    def checkpoint(self, job: str, *, timeout_seconds: float = 120) -> None:
+        """Takes a checkpoint now, beside the job's own. Blocks. Raises JobFailed as ``savepoint`` does."""
+        self._await_snapshot(job, "checkpoints", {"checkpointType": "CONFIGURED"}, timeout_seconds)
 
     def stop(self, job: str, folder: str, *, timeout_seconds: float = 120) -> str:
         """Stops the job with a savepoint and returns its path. Blocks. Raises JobFailed as ``savepoint`` does."""
         body = {"targetDirectory": folder, "drain": False, "formatType": "NATIVE"}
-        return self._await_savepoint(job, f"/jobs/{job}/stop", body, timeout_seconds)
+        return str(self._await_snapshot(job, "savepoints", body, timeout_seconds, by="stop")["location"])
 
     def cancel(self, job: str) -> None:
         """Ends the job without a savepoint; its newest checkpoint stays."""
@@ -199,16 +203,19 @@ class FlinkRest:
         if response.status_code >= 400:
             raise JobFailed(f"Flink refused to cancel {job}: {response.text.strip()[:600]}")
 
-    def _await_savepoint(self, job: str, path: str, body: dict[str, Any], timeout_seconds: float) -> str:
-        request = self._call("POST", path, json=body)["request-id"]
+    def _await_snapshot(
+        self, job: str, kind: str, body: dict[str, Any], timeout_seconds: float, *, by: str | None = None
+    ) -> dict[str, Any]:
+        """Asks for one, and what Flink has to say of it once it is complete."""
+        request = self._call("POST", f"/jobs/{job}/{by or kind}", json=body)["request-id"]
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
-            answer = self._call("GET", f"/jobs/{job}/savepoints/{request}")
+            answer = self._call("GET", f"/jobs/{job}/{kind}/{request}")
             if answer["status"]["id"] == "COMPLETED":
-                operation = answer["operation"]
+                operation: dict[str, Any] = answer["operation"]
                 if "failure-cause" in operation:
                     cause = str(operation["failure-cause"].get("stack-trace", "")).splitlines()
-                    raise JobFailed(f"the savepoint of {job} failed: {(cause or ['no reason given'])[0][:600]}")
-                return str(operation["location"])
+                    raise JobFailed(f"the {kind[:-1]} of {job} failed: {(cause or ['no reason given'])[0][:600]}")
+                return operation
             time.sleep(0.1)
-        raise JobFailed(f"the savepoint of {job} was not complete after {timeout_seconds:.0f} s")
+        raise JobFailed(f"the {kind[:-1]} of {job} was not complete after {timeout_seconds:.0f} s")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from aggregates.catalogue import Aggregate, aggregate
 from aggregates.render import Engine, render
 from aggregates.windows import floored
 from flink.live_job import judge_of, kept_jobs, second_job
+from flink.rest import FlinkRest, FlinkUnavailable, JobFailed
 from replay import archive, late_events, left_out, run_history
 from replay.context import Context, Say
 from replay.log import Log
@@ -146,8 +148,18 @@ def await_live_job(context: Context, plan: ReplayPlan, say: Say, *, seconds: flo
             )
         if not is_announced:
             say("waiting for the live job's next checkpoint")
+            _ask_for_checkpoint(context, writers)
             is_announced = True
         time.sleep(POLL_SECONDS)
+
+
+def _ask_for_checkpoint(context: Context, jobs: Iterable[str]) -> None:
+    """Once, because a job that has much to read would only be held up; its own next one comes in any case."""
+    rest = FlinkRest(context.deployment.flink_url)
+    with suppress(JobFailed, FlinkUnavailable):
+        for name, job in rest.active_jobs().items():
+            if name in jobs:
+                rest.checkpoint(job)
 
 
 def _writers(context: Context, plan: ReplayPlan) -> dict[str, set[str]]:

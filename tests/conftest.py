@@ -28,6 +28,8 @@ hypothesis.settings.register_profile("default", deadline=None)
 hypothesis.settings.register_profile("fuzz", max_examples=10_000, deadline=None)
 hypothesis.settings.load_profile("default")
 POLL_SECONDS = 0.1
+# A checkpoint of a stack with nothing to do costs a third of a second of a processor; `Hub.checkpoint` has one taken.
+CHECKPOINT_SECONDS = 5
 RUN = pytest.StashKey[str]()
 TURN = pytest.StashKey[IO[str]]()
 # Below the range that the kernel hands out for outgoing connections: nobody takes one between this look and the bind.
@@ -108,7 +110,8 @@ def own_settings(home: Path, **overrides: Any) -> Settings:
     """Settings of a stack apart from all others: its own folder, its own ports. It lives for minutes."""
     names = Settings().ports().keys()
     ports = dict(zip(names, free_ports(len(names)), strict=True))
-    return Settings(home=home, **{**ports, "quick_start": True, "dbt_minutes": 0, **overrides})
+    for_tests = {"quick_start": True, "dbt_minutes": 0, "checkpoint_interval_seconds": CHECKPOINT_SECONDS}
+    return Settings(home=home, **{**ports, **for_tests, **overrides})
 
 
 def wait_until(
@@ -188,7 +191,7 @@ def running_stack(home: Path) -> Iterator[Settings]:
     from insights import stack as embedded
     from insights.stack.control import StackNotUp
 
-    settings = own_settings(home, checkpoint_interval_seconds=2, idle_timeout_seconds=20)
+    settings = own_settings(home, idle_timeout_seconds=20)
     steps: list[str] = []
     try:
         embedded.up(

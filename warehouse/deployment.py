@@ -45,6 +45,7 @@ class Deployment:
     parallelism: int
     out_of_order_seconds: int = 5
     flush_interval_ms: int = 100
+    buffer_timeout_ms: int = 20
     postgres_options: str = ""
     lake_storage: Mapping[str, str] = field(default_factory=dict, repr=False)
 

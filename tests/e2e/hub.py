@@ -163,13 +163,14 @@ class Hub:
         self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Wait for a complete checkpoint that began after now: what is down or starting again can't take one."""
+        """Have one taken that begins after now, and wait for it: what is down or starting again can't take one."""
         now_ms = int(time.time() * 1000)
 
         def taken() -> bool:
-            job = self.rest.active_job(JOB_NAME)
-            newest = self.rest.newest_checkpoint(job) if job else None
-            return newest is not None and newest.triggered_at_ms > now_ms
+            if job := self.rest.active_job(JOB_NAME):
+                self.rest.checkpoint(job)
+                newest = self.rest.newest_checkpoint(job)
+            return bool(job and newest and newest.triggered_at_ms > now_ms)
 
         self.until(taken, f"a checkpoint of the live job that began after {now_ms} ({self.job_story()})")
 
@@ -285,7 +286,7 @@ def quiet_hub(
     ``elsewhere`` are settings of what it uses and does not run itself.
     """
     # Not shorter: a partition that is not read for so long while the past comes in is judged by the others, and late.
-    times = {"checkpoint_interval_seconds": 2, "idle_timeout_seconds": idle_timeout_seconds, "horizon_hours": 2}
+    times = {"idle_timeout_seconds": idle_timeout_seconds, "horizon_hours": 2}
     settings = own_settings(folder / "home", **times, **(elsewhere or {}))
     with ExitStack() as resources:
         found = open_hub(settings, folder, resources, **shop)

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.timeout(1500)  # a dozen restarts, on a machine that ot
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory, my_turn: None) -> Iterator[Hub]:
     folder = tmp_path_factory.mktemp("hub")
-    settings = own_settings(folder / "home", checkpoint_interval_seconds=2, idle_timeout_seconds=2)
+    settings = own_settings(folder / "home", idle_timeout_seconds=2)
     with ExitStack() as resources:
         yield open_hub(settings, folder, resources, seed=11, rate=10.0, history="1h")
 

@@ -94,9 +94,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory, my_turn: None) -> Iterator[Hub
     folder = tmp_path_factory.mktemp("hand-over")
     hours = HORIZON // timedelta(hours=1)
     # Not shorter: a partition that is not read for so long while the past comes in is judged by the others.
-    settings = own_settings(
-        folder / "home", checkpoint_interval_seconds=2, idle_timeout_seconds=20, horizon_hours=hours
-    )
+    settings = own_settings(folder / "home", idle_timeout_seconds=20, horizon_hours=hours)
     with ExitStack() as resources:
         yield open_hub(settings, folder, resources, seed=12, rate=3.0, history="4h")
 

@@ -69,7 +69,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory, cdnow: Path, my_turn: Non
     settings = own_settings(
         tmp_path_factory.mktemp("history") / "home",
         # As people start it: every part's Java with both compilers, and the marts as the stack builds them.
-        **{"quick_start": False, "dbt_minutes": 5, "checkpoint_interval_seconds": 2, "currency": "USD"},
+        **{"quick_start": False, "dbt_minutes": 5, "currency": "USD"},
     )
     plan = embedded.UpPlan(history_file=cdnow, mapping=PROJECT / "producers" / "mappings" / "cdnow.toml")
     steps: list[str] = []
