@@ -19,6 +19,7 @@ from insights.cli import (
     collect_commands,
     connect_commands,
     dbt_commands,
+    dead_letters_command,
     export_commands,
     flink_commands,
     lake_commands,
@@ -47,10 +48,6 @@ app = typer.Typer(
 )
 app.add_typer(connect_commands.app, name="connect")
 app.add_typer(collect_commands.app, name="collect")
-app.command("agree")(agree_command.agree)
-app.command("serve")(serve_command.serve)
-app.command("time-zone")(time_zone_command.time_zone)
-app.command("upgrade")(upgrade_command.upgrade)
 app.add_typer(schema_commands.app, name="schemas")
 app.add_typer(flink_commands.app, name="flink")
 app.add_typer(replay_commands.app, name="replay")
@@ -105,9 +102,6 @@ PartName = Annotated[
     typer.Argument(
         metavar="PART", help="Its name in the `parts` table of `insights status`, for example kafka or page."
     ),
-]
-ForTopic = Annotated[
-    str | None, typer.Option("--topic", metavar="TOPIC", help="Only this topic's, for example sales.order_placed.")
 ]
 Follow = Annotated[bool, typer.Option("--follow", "-f", metavar="", help="Keep showing new lines, until Ctrl-C.")]
 Lines = Annotated[
@@ -321,38 +315,6 @@ def doctor() -> None:
     runtime.say("This machine can run the stack: `make up` starts it.", style="bold green")
 
 
-@app.command("dead-letters")
-def dead_letters(topic: ForTopic = None, as_json: AsJson = False) -> None:
-    """List dead letters and dead records: where each came from, and why it was rejected.
-
-    A dead letter never reached its topic. A dead record is on its topic, but the live job can't
-    read it or must not count it. Values may contain personal data; those of persons who were
-    erased, or of letters older than 90 days, can't be read any more.
-
-    Example: insights dead-letters --topic sales.order_placed
-    """
-    from insights.cli import dead_event_views
-    from insights.privacy.letters import readable
-    from reconciliation import dead_letters, dead_records
-
-    settings = load_settings()
-    letters = list(readable(settings, dead_letters.every(settings.kafka, topic), with_bytes=as_json))
-    if as_json:
-        records = dead_records.listed(settings.postgres_dsn, topic, most=None)
-        sys.stdout.write(json.dumps(dead_event_views.as_json(letters, records.newest), indent=2) + "\n")
-        return
-    if letters:
-        runtime.show(dead_event_views.letters_table(letters))
-    else:
-        runtime.say("There are no dead letters.")
-    records = dead_records.listed(settings.postgres_dsn, topic)
-    runtime.say("")
-    if records.reasons:
-        runtime.show(dead_event_views.records_tables(records))
-    else:
-        runtime.say("There are no dead records.")
-
-
 @app.command()
 def logs(part: PartName, follow: Follow = False, lines: Lines = 50) -> None:
     """Show the last lines of a part's log.
@@ -394,6 +356,14 @@ def produce(ctx: typer.Context) -> Any:
         settings.currency,
     ]
     producers_app(args=[*where, *ctx.args], prog_name="insights produce", standalone_mode=True)
+
+
+# After the commands above in `--help`.
+app.command("dead-letters")(dead_letters_command.dead_letters)
+app.command("agree")(agree_command.agree)
+app.command("upgrade")(upgrade_command.upgrade)
+app.command("time-zone")(time_zone_command.time_zone)
+app.command("serve")(serve_command.serve)
 
 
 def main() -> None:
