@@ -74,12 +74,11 @@ def _only_adds(a: Aggregate, seen: dict[str, int], live: dict[tuple[str, int], A
     return before is not None and gained_only(before, a)
 
 
-def upgrade(context: Context, engine: ComputeEngine, *, say: Say) -> bool:
-    """Hands over to all that waits, and removes the versions before. Blocks. Whether nothing waits any more.
+def upgrade(context: Context, engine: ComputeEngine, *, say: Say) -> None:
+    """Hands over to all that waits, one after the other, and removes the versions before. Blocks.
 
-    False when it is not known yet which windows are final. What was done before it was killed is not done again. Raises
-    NotProven when a version computes other numbers than the one before, and what the steps of a replay raise; then
-    readers see what they saw.
+    What was done before it was killed is not done again. Raises NotProven when a version computes other numbers than
+    the one before, and what the steps of a replay raise; then readers see what they saw.
     """
     from flink import handover
     from insights.new_versions import hand_over
@@ -89,11 +88,6 @@ def upgrade(context: Context, engine: ComputeEngine, *, say: Say) -> bool:
         found = waiting(connection, context.deployment)
     for a in found:
         say(f"{a.name}: bringing version {a.version} with its history")
-        try:
-            handover.line(context.deployment, a)
-        except handover.NotReady as error:
-            say(f"{error}. It is tried again in some minutes")
-            return False
         hand_over(context, [a.name], engine, reason=None, by=BY, say=say)
     with context.postgres() as connection:
         left = _left(connection)
@@ -101,7 +95,6 @@ def upgrade(context: Context, engine: ComputeEngine, *, say: Say) -> bool:
         handover.retire_unseen(context.deployment, [name for names in left.values() for name in names])
     for run in left:
         prune(context, run)
-    return True
 
 
 def _left(connection: Connection) -> dict[str, list[str]]:

@@ -19,5 +19,5 @@ def upgrade() -> None:
     from insights.wiring import replay_context
 
     settings = load_settings()
-    if brought(replay_context(settings), engine_of(settings, "duckdb", runtime.say), say=runtime.say):
-        runtime.say("Everything that this release added is live.", style="bold green")
+    brought(replay_context(settings), engine_of(settings, "duckdb", runtime.say), say=runtime.say)
+    runtime.say("Everything that this release added is live.", style="bold green")
