@@ -20,7 +20,7 @@ from warehouse.maintenance import maintain, rules
 from warehouse.tables import open_lake
 
 ORDER_PLACED = event("sales.order_placed")
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")

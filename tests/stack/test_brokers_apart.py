@@ -66,8 +66,14 @@ class Brokers:
             return 0
 
     def in_step(self) -> int:
-        """How many copies the partition has that has the fewest in step, of all topics; 0 before there is any."""
-        topics = self._admin.list_topics(timeout=10).topics.values()
+        """How many copies the partition has that has the fewest in step, of all topics; 0 before there is any.
+
+        Also 0 where the broker that is asked just hangs.
+        """
+        try:
+            topics = self._admin.list_topics(timeout=10).topics.values()
+        except KafkaException:
+            return 0
         return min((len(p.isrs) for t in topics for p in t.partitions.values()), default=0)
 
     def copies(self) -> set[int]:
