@@ -26,6 +26,8 @@ SIZES = "org.apache.flink.runtime.util.bash.BashJavaUtils"
 SIZES_OF = {"jobmanager": "GET_JM_RESOURCE_PARAMS", "taskmanager": "GET_TM_RESOURCE_PARAMS"}
 FOUND = "BASH_JAVA_UTILS_EXEC_RESULT:"
 SECONDS = 60
+TO_CONSOLE = {"CONSOLE_LEVEL": "INFO"}
+"""In the environment of a server whose log goes to its output, too: nobody else keeps a container's files."""
 
 
 def java_environment(**more: str) -> dict[str, str]:
@@ -132,17 +134,24 @@ def _sizes(process: str, conf: Path) -> tuple[list[str], list[str]]:
 
 
 def log4j(file: str) -> str:
-    """A log4j2 configuration: one rolling file of at most 3 times 20 MB."""
+    """A log4j2 configuration: one rolling file of at most 3 times 20 MB, and the console where TO_CONSOLE is set."""
+    pattern = "%d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %c{1} - %m%n"
     return f"""status = error
 monitorInterval = 0
 rootLogger.level = INFO
 rootLogger.appenderRef.file.ref = File
+rootLogger.appenderRef.console.ref = Console
+rootLogger.appenderRef.console.level = ${{env:CONSOLE_LEVEL:-OFF}}
+appender.console.name = Console
+appender.console.type = Console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = {pattern}
 appender.file.name = File
 appender.file.type = RollingFile
 appender.file.fileName = {file}
 appender.file.filePattern = {file}.%i
 appender.file.layout.type = PatternLayout
-appender.file.layout.pattern = %d{{yyyy-MM-dd HH:mm:ss,SSS}} %-5p %c{{1}} - %m%n
+appender.file.layout.pattern = {pattern}
 appender.file.policies.type = Policies
 appender.file.policies.size.type = SizeBasedTriggeringPolicy
 appender.file.policies.size.size = 20MB

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from insights import jars
 from insights.settings import Settings
+from insights.stack.flink_java import TO_CONSOLE
 from insights.stack.part import Part
 from insights.stack.postgres import await_databases, postgres
 from insights.stack.servers import jobmanager, kafka, registry, taskmanager
@@ -24,7 +25,9 @@ SERVERS: dict[str, Callable[[Settings], Part]] = {
 
 
 def serve(settings: Settings, name: str) -> NoReturn:
-    """Become that server, as the stack runs it. The registry first waits for Postgres.
+    """Become that server, as the stack runs it, but for its log: that is on its output, too.
+
+    The registry first waits for Postgres.
 
     Raises Misconfigured for a name that none has, and what preparing the server does.
     """
@@ -40,4 +43,4 @@ def serve(settings: Settings, name: str) -> NoReturn:
     if prepare := (jobmanager(settings) if name == "taskmanager" else part).prepare:
         prepare()  # the two halves of Flink have one configuration, which the first prepares
     os.chdir(part.cwd or settings.run_dir)
-    os.execve(part.command[0], list(part.command), dict(part.environment))  # noqa: S606
+    os.execve(part.command[0], list(part.command), {**part.environment, **TO_CONSOLE})  # noqa: S606
