@@ -1,5 +1,6 @@
 # A system to try things on. What is yours (domain, viewers, ...) is in own.auto.tfvars: docs/aws.md.
 is_protected             = false
+keeps_last_snapshot      = false
 cidr                     = "10.40.0.0/20"
 zones                    = ["a", "b"]
 endpoints                = []

@@ -21,7 +21,11 @@ resource "aws_kms_key" "this" {
         Action    = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:GenerateDataKey", "kms:DescribeKey"]
         Resource  = "*" # in a key's policy: this key
         Condition = {
-          ArnLike = { "kms:EncryptionContext:aws:logs:arn" = "arn:aws:logs:${var.region}:${local.account_id}:log-group:/insights/${local.name}/*" }
+          ArnLike = {
+            "kms:EncryptionContext:aws:logs:arn" = [
+              for of in ["/insights", "/aws/rds/instance"] : "arn:aws:logs:${var.region}:${local.account_id}:log-group:${of}/${local.name}/*"
+            ]
+          }
         }
       },
       {

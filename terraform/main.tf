@@ -51,9 +51,11 @@ module "database" {
   gigabytes                = var.database_gigabytes
   is_multi_az              = var.is_protected
   is_protected             = var.is_protected
+  keeps_last_snapshot      = var.keeps_last_snapshot
   backup_days              = var.is_protected ? 30 : 7
   authority_file           = local.authority_file
   passwords_version        = var.passwords_version
+  log_days                 = var.log_days
 }
 
 module "files" {

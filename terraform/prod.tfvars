@@ -1,5 +1,6 @@
 # The shop's system. What is yours (domain, viewers, ...) is in own.auto.tfvars: docs/aws.md.
 is_protected             = true
+keeps_last_snapshot      = true
 cidr                     = "10.41.0.0/20"
 zones                    = ["a", "b", "c"]
 endpoints                = ["ecr.api", "ecr.dkr", "logs", "secretsmanager", "ssmmessages"]

@@ -61,6 +61,11 @@ variable "is_protected" {
   type        = bool
 }
 
+variable "keeps_last_snapshot" {
+  description = "Does Postgres leave a snapshot when it is taken down?"
+  type        = bool
+}
+
 variable "cidr" {
   description = "The network's addresses."
   type        = string

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from fit import unfit
 from policies import too_much
 from tools import CHECKOV, HERE, ROOT, TFLINT, TOFU, TOOLS, Failed, make_tools, run
 
@@ -63,8 +64,10 @@ class Configuration:
     variables: tuple[str, ...] = ()
 
 
+REGION = ("-var=region=eu-central-1",)
 CONFIGURATIONS = (
-    Configuration(name="bootstrap", folder="bootstrap", variables=("-var=region=eu-central-1",)),
+    Configuration(name="bootstrap", folder="bootstrap", variables=REGION),
+    Configuration(name="github", folder="bootstrap", variables=(*REGION, "-var=github_repository=shop/insights")),
     Configuration(name="dev", variables=("-var-file=dev.tfvars",)),
     Configuration(name="prod", variables=("-var-file=prod.tfvars",)),
 )
@@ -146,7 +149,8 @@ def applied(terraform: Path, of: Configuration) -> None:
         ask("validate", "-no-color")
         ask("workspace", "new", of.name)
         ask("apply", "-input=false", "-no-color", "-auto-approve", *of.variables)
-        if found := too_much(json.loads(ask("show", "-json"))["values"]["root_module"]):
+        module = json.loads(ask("show", "-json"))["values"]["root_module"]
+        if found := too_much(module) + unfit(module):
             raise Failed("read from what was applied\n" + "\n".join(found))
 
 

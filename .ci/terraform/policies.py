@@ -10,7 +10,7 @@ from typing import Any
 A_KEYS_OWN = {"aws_kms_key"}  # whose policy says `*` for itself
 OPEN = {"0.0.0.0/0", "::/0"}
 # Actions that AWS offers for no resource in particular.
-WITHOUT_RESOURCE = re.compile(r"(ecr:GetAuthorizationToken|ssmmessages:\w+)$")
+WITHOUT_RESOURCE = re.compile(r"(ecr:GetAuthorizationToken|secretsmanager:GetRandomPassword|ssmmessages:\w+)$")
 
 
 def too_much(module: dict[str, Any]) -> list[str]:
@@ -54,6 +54,9 @@ def of_statement(statement: dict[str, Any], *, is_of_key: bool) -> Iterator[str]
     principal = statement.get("Principal", {})
     if "*" in listed(principal.get("AWS") if isinstance(principal, dict) else principal):
         yield f"everybody, for {', '.join(actions)}"
+    equals = statement.get("Condition", {}).get("StringEquals", {})
+    if "Federated" in principal and not any(claim.endswith(":sub") for claim in equals):
+        yield f"whoever {principal['Federated']} knows, for {', '.join(actions)}"
     if "NotAction" in statement or "NotResource" in statement:
         yield "all but some: name what is allowed"
 

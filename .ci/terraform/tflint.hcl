@@ -7,8 +7,3 @@ plugin "terraform" {
   enabled = true
   preset  = "all"
 }
-
-# Every module is of this repository, so the root's lock says which provider they get.
-rule "terraform_standard_module_structure" {
-  enabled = false
-}

@@ -14,3 +14,8 @@ output "repositories" {
   description = "Where the images are pushed to."
   value       = { for name, repository in aws_ecr_repository.this : name => repository.repository_url }
 }
+
+output "github_role" {
+  description = "The role that GitHub Actions assume, if a repository is named."
+  value       = one([for role in aws_iam_role.github : role.arn])
+}

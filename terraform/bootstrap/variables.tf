@@ -2,3 +2,13 @@ variable "region" {
   description = "AWS region."
   type        = string
 }
+
+variable "github_repository" {
+  description = "Whose GitHub Actions may push images and plan, as its tokens name it: owner/name, or owner@1/name@2 with GitHub's ids. Null: nobody's."
+  type        = string
+  default     = null
+  validation {
+    condition     = var.github_repository == null || can(regex("^[\\w.-]+(@\\d+)?/[\\w.-]+(@\\d+)?$", var.github_repository))
+    error_message = "github_repository should be owner/name, or owner@1/name@2."
+  }
+}

@@ -1,5 +1,9 @@
 # Postgres: what people read, the registry's versions, and the lake's catalog. The hub makes the databases in it.
 
+locals {
+  logs = toset(["postgresql", "upgrade"])
+}
+
 resource "aws_security_group" "this" {
   name        = "${var.name}-database"
   description = "Postgres"
@@ -82,14 +86,24 @@ resource "aws_db_instance" "this" {
   backup_retention_period         = var.backup_days
   copy_tags_to_snapshot           = true
   deletion_protection             = var.is_protected
-  skip_final_snapshot             = !var.is_protected
-  final_snapshot_identifier       = "${var.name}-final"
+  skip_final_snapshot             = !var.keeps_last_snapshot
+  final_snapshot_identifier       = "${var.name}-last-${substr(md5(var.key_arn), 0, 8)}" # a system of this name may end twice
   auto_minor_version_upgrade      = true
   monitoring_interval             = 60
   monitoring_role_arn             = aws_iam_role.monitoring.arn
   performance_insights_enabled    = true
   performance_insights_kms_key_id = var.key_arn
-  enabled_cloudwatch_logs_exports = ["postgresql", "upgrade"]
+  enabled_cloudwatch_logs_exports = local.logs
+
+  depends_on = [aws_cloudwatch_log_group.this]
+}
+
+# RDS writes to groups of these names, and makes those that are missing, which then keep everything for ever.
+resource "aws_cloudwatch_log_group" "this" {
+  for_each          = local.logs
+  name              = "/aws/rds/instance/${var.name}/${each.key}"
+  retention_in_days = var.log_days
+  kms_key_id        = var.key_arn
 }
 
 # Nothing keeps it: it goes from here into Postgres and into the secret, and into no state.

@@ -45,12 +45,22 @@ variable "is_multi_az" {
 }
 
 variable "is_protected" {
-  description = "Can it not be deleted, and does its end leave a snapshot?"
+  description = "Can it not be deleted?"
+  type        = bool
+}
+
+variable "keeps_last_snapshot" {
+  description = "Does its end leave a snapshot?"
   type        = bool
 }
 
 variable "backup_days" {
   description = "Days to whose every moment it can be restored."
+  type        = number
+}
+
+variable "log_days" {
+  description = "Days that logs are kept."
   type        = number
 }
 

@@ -7,11 +7,20 @@ locals {
 
   # Servers have a scratch home and /tmp of their own; the hub's home outlives the task.
   servers = ["registry", "jobmanager", "taskmanager"]
-  scratch = concat(
-    ["authorities", "tmp-hub"],
+  prepared = concat(
+    ["tmp-hub"],
     [for name in local.servers : "home-${name}"],
     [for name in local.servers : "tmp-${name}"],
   )
+  scratch = concat(["authorities"], keys(local.agent), local.prepared)
+
+  # What the agent of ECS Exec writes to. It is root, as the owner of a new volume is. Without these, a container whose
+  # root is read-only takes no command.
+  agent = {
+    agent       = "/managed-agents"
+    agent-state = "/var/lib/amazon/ssm"
+    agent-log   = "/var/log/amazon/ssm"
+  }
 
   # As user 10001 cannot write to a volume that is new, it is given to that user before anything else starts.
   prepare = join("\n", [
@@ -68,7 +77,7 @@ locals {
       environment            = [{ name = "AUTHORITY", value = var.authority }]
       mountPoints = concat(
         [{ sourceVolume = "authorities", containerPath = local.authorities }],
-        [for name in local.scratch : { sourceVolume = name, containerPath = "/volumes/${name}" } if name != "authorities"],
+        [for name in local.prepared : { sourceVolume = name, containerPath = "/volumes/${name}" }],
       )
       logConfiguration = local.logs["prepare"]
     },
@@ -111,10 +120,13 @@ locals {
       portMappings = [
         { containerPort = var.page_port, protocol = "tcp" },
       ]
-      mountPoints = concat([{ sourceVolume = "hub", containerPath = local.home }], local.shared, [
-        { sourceVolume = "tmp-hub", containerPath = "/tmp" },
-        { sourceVolume = "authorities", containerPath = local.authorities, readOnly = true },
-      ])
+      mountPoints = concat(
+        [{ sourceVolume = "hub", containerPath = local.home }],
+        local.shared,
+        [{ sourceVolume = "tmp-hub", containerPath = "/tmp" }],
+        [{ sourceVolume = "authorities", containerPath = local.authorities, readOnly = true }],
+        [for name, path in local.agent : { sourceVolume = name, containerPath = path }],
+      )
       # The servers end after it: it stops the live job with a savepoint.
       dependsOn = concat(local.of_every_container.dependsOn, [
         { containerName = "registry", condition = "START" },

@@ -40,7 +40,7 @@ resource "aws_msk_cluster" "this" {
   cluster_name           = var.name
   kafka_version          = var.kafka_version
   number_of_broker_nodes = local.brokers
-  enhanced_monitoring    = "PER_BROKER"
+  enhanced_monitoring    = "DEFAULT" # it has what the alarms read, and costs nothing
 
   broker_node_group_info {
     instance_type   = var.instance_type

@@ -6,6 +6,7 @@ output "security_group_id" {
 output "target_group_arn" {
   description = "Where the load balancer looks for the page."
   value       = aws_lb_target_group.this.arn
+  depends_on  = [aws_lb_listener.this] # ECS takes a target group only once a load balancer has it
 }
 
 output "address" {
