@@ -164,8 +164,10 @@ def test_a_hundred_thousand_signed_deliveries_shuffled_doubled_and_dropped_end_i
 
     with shop.serving():
         asyncio.run(run())
-    assert set(answers) == {200}
+    # Where Kafka does not have one within a second, as on a busy machine, it is refused, and found by the reading.
+    assert set(answers) <= {200, 503}
     assert answers.total() > 110_000
+    assert answers[200] > 100_000
     orders, refunds = published.orders(), published.refunds()
     assert days_of(orders, refunds) == shop.days()
     assert {order["order_id"] for order in standing(orders)} == {f"{name}-{order.id}" for order in shop.counted()}
