@@ -18,16 +18,21 @@ if TYPE_CHECKING:
 
 DAYS = 60
 ShopName = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="Its name in `insights connect list`. Default: the only one.")
+    str | None,
+    typer.Argument(
+        metavar="NAME", help="The shop's name in `insights connect list`. Not needed if only one shop is connected."
+    ),
 ]
 Days = Annotated[int, typer.Option("--days", metavar="N", min=1, help="Compare orders placed in the last N days.")]
 RepairIt = Annotated[
     bool,
-    typer.Option("--repair", metavar="", help="Read the orders that differ again, and publish them."),
+    typer.Option(
+        "--repair", metavar="", help="Fetch the orders that differ from the shop once more, and publish them."
+    ),
 ]
 Due = Annotated[
     bool,
-    typer.Option("--due", metavar="", help="Compare each connected shop that was not compared for a day."),
+    typer.Option("--due", metavar="", help="Compare each connected shop that has not been compared for a day."),
 ]
 
 
@@ -38,8 +43,9 @@ class NotCompared(InsightsError):
 def agree(name: ShopName = None, days: Days = DAYS, repair: RepairIt = False, due: Due = False) -> None:
     """Compare a connected shop's own orders with the tables, order by order, to the cent.
 
-    Asks the shop's API for all orders of these days, and records the result. Ends with 1 when an
-    order differs. The stack does it every day.
+    Reads all orders of these days from the shop's API, compares them, and
+    records the result. Exits with code 1 if an order differs. The stack runs
+    this comparison every day.
 
     Example: insights agree bikes --repair
     """

@@ -16,7 +16,7 @@ NewName = Annotated[
     str,
     typer.Argument(metavar="NAME", help="What the source is called; for a connected shop its name in `connect list`."),
 ]
-KeyName = Annotated[str, typer.Argument(metavar="NAME", help="Its name in `insights collect list`.")]
+KeyName = Annotated[str, typer.Argument(metavar="NAME", help="The key's name in `insights collect list`.")]
 Origins = Annotated[
     list[str],
     typer.Option("--origin", metavar="URL", help="Pages that may send, as https://bikes.example. Can be repeated."),
@@ -25,7 +25,7 @@ Origins = Annotated[
 
 @app.command()
 def add(name: NewName, origin: Origins) -> None:
-    """Make the public key with which a shop's pages send their events.
+    """Create the public key that a shop's pages send their events with.
 
     Example: insights collect add bikes --origin https://bikes.example
     """
@@ -47,7 +47,7 @@ def add(name: NewName, origin: Origins) -> None:
 
 @app.command("list")
 def list_() -> None:
-    """List the keys, and what came with each in the last seven days.
+    """List the keys, and the events received with each in the last seven days.
 
     Example: insights collect list
     """
@@ -73,7 +73,7 @@ def list_() -> None:
 
 @app.command()
 def remove(name: KeyName) -> None:
-    """Forget a key: what is sent with it is refused from then on. What was counted stays.
+    """Remove a key: events sent with it are refused from then on. What was counted stays.
 
     Example: insights collect remove bikes
     """

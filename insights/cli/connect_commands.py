@@ -34,15 +34,16 @@ CredentialsFile = Annotated[
     ),
 ]
 Since = Annotated[
-    str | None, typer.Option("--from", metavar="DATE", help="Read orders placed since then, for example 2025-01-01.")
+    str | None,
+    typer.Option("--from", metavar="DATE", help="Read orders placed since this date, for example 2025-01-01."),
 ]
 Name = Annotated[
     str | None,
-    typer.Option("--name", metavar="NAME", help="What the shop is called here. Default: made of its address."),
+    typer.Option("--name", metavar="NAME", help="Name for the shop here. Default: derived from its address."),
 ]
 Hooks = Annotated[
     str | None,
-    typer.Option("--hooks", metavar="URL", help="An https address of yours that leads to the receiver of webhooks."),
+    typer.Option("--hooks", metavar="URL", help="Your https address that forwards to the webhook receiver."),
 ]
 OrdersFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file of orders.")]
 OrdersMapping = Annotated[
@@ -51,12 +52,12 @@ OrdersMapping = Annotated[
         metavar="FILE|NAME|auto", help="A TOML column mapping, the name of a built-in one, or auto to detect it."
     ),
 ]
-ShopName = Annotated[str, typer.Argument(metavar="NAME", help="Its name in `insights connect list`.")]
+ShopName = Annotated[str, typer.Argument(metavar="NAME", help="The shop's name in `insights connect list`.")]
 
 
 @app.command()
 def woocommerce(url: Url = None, credentials: CredentialsFile = None, since: Since = None, name: Name = None) -> None:
-    """Connect a WooCommerce shop. Asks for what no option says, and checks the shop before it keeps anything.
+    """Connect a WooCommerce shop. Asks for what you leave out, and checks the shop before it saves anything.
 
     Example: insights connect woocommerce --url https://bikes.example --from 2025-01-01
     """
@@ -75,7 +76,7 @@ def woocommerce(url: Url = None, credentials: CredentialsFile = None, since: Sin
 def shopify(
     url: Url = None, credentials: CredentialsFile = None, since: Since = None, name: Name = None, hooks: Hooks = None
 ) -> None:
-    """Connect a Shopify shop. Asks for what no option says, and checks the shop before it keeps anything.
+    """Connect a Shopify shop. Asks for what you leave out, and checks the shop before it saves anything.
 
     Example: insights connect shopify --url bikes.myshopify.com --from 2026-10-01
     """
@@ -92,9 +93,9 @@ def shopify(
 
 @app.command()
 def csv(file: OrdersFile, mapping: OrdersMapping = Path("auto")) -> None:
-    """Start the stack with the orders of a file that a shop's software exported, instead of the synthetic shop's.
+    """Start the stack with the orders in your shop software's export file instead of the synthetic shop's.
 
-    Says which software's export it is, and asks whether that is right.
+    Detects which software exported the file, and asks you to confirm.
 
     Example: insights connect csv orders.csv
     """
@@ -144,7 +145,7 @@ def connect(
 
 @app.command("list")
 def list_() -> None:
-    """List the connected shops, and how far each is read.
+    """List the connected shops, and how far each has been read.
 
     Example: insights connect list
     """
@@ -165,7 +166,7 @@ def list_() -> None:
 
 @app.command()
 def remove(name: ShopName) -> None:
-    """Forget a shop: no more of its orders are read, and its credentials are destroyed. What was counted stays.
+    """Disconnect a shop: stop reading its orders, and destroy its credentials. What was counted stays.
 
     Example: insights connect remove bikes
     """

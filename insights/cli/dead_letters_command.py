@@ -13,16 +13,17 @@ from insights.settings import load_settings
 
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, in a stable format.")]
 ForTopic = Annotated[
-    str | None, typer.Option("--topic", metavar="TOPIC", help="Only this topic's, for example sales.order_placed.")
+    str | None, typer.Option("--topic", metavar="TOPIC", help="Show this topic only, for example sales.order_placed.")
 ]
 
 
 def dead_letters(topic: ForTopic = None, as_json: AsJson = False) -> None:
     """List dead letters and dead records: where each came from, and why it was rejected.
 
-    A dead letter never reached its topic. A dead record is on its topic, but the live job can't
-    read it or must not count it. Values may contain personal data; those of persons who were
-    erased, or of letters older than 90 days, can't be read any more.
+    A dead letter never reached its topic. A dead record is on its topic, but
+    the live job can't read it or must not count it. Values may contain
+    personal data. Values of people who were erased, and values in dead letters
+    older than 90 days, can't be read any more.
 
     Example: insights dead-letters --topic sales.order_placed
     """

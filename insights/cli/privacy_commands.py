@@ -21,23 +21,25 @@ if TYPE_CHECKING:
     from insights.cli.terminal_table import TerminalTable
     from insights.privacy.person import Held
 
-app = runtime.group("What is held of a person.", example="insights privacy export bikes-17")
+app = runtime.group("Export or erase what is stored about a person.", example="insights privacy export bikes-17")
 Customer = Annotated[
     str, typer.Argument(metavar="CUSTOMER", help="Their id in the tables, such as bikes-17; or their e-mail address.")
 ]
 Mentioning = Annotated[
     list[str] | None,
     typer.Option(
-        "--mentioning", metavar="TEXT", help="Also dead letters in which this stands, such as a name. Can be repeated."
+        "--mentioning",
+        metavar="TEXT",
+        help="Also dead letters that contain this text, such as a name. Can be repeated.",
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", metavar="", help="Erase without asking.")]
-To = Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Write there instead of on the terminal.")]
+To = Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Write to this file instead of the terminal.")]
 
 
 @app.command()
 def erase(customer: Customer, mentioning: Mentioning = None, yes: Yes = False) -> None:
-    """Forget a person: destroy the keys of what is sealed of theirs, and publish that it was done.
+    """Erase a person: destroy the keys that their data is encrypted with, and publish the erasure.
 
     Shows first what is held. No number changes: their orders stay, as those of a pseudonym.
     It can't be undone.
@@ -73,7 +75,7 @@ def erase(customer: Customer, mentioning: Mentioning = None, yes: Yes = False) -
 
 @app.command()
 def export(customer: Customer, mentioning: Mentioning = None, to: To = None) -> None:
-    """Write everything that is held of a person as JSON, with what each field means.
+    """Write everything that is stored about a person as JSON, and explain each field.
 
     Events are as old as the lake's newest commit. Encrypted fields and dead letters are in plain.
 

@@ -23,7 +23,7 @@ app = runtime.group(
     example="insights replay plan sales_per_minute --from 2026-11-01 --to 2026-11-08",
 )
 Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[AGGREGATE]...", help="What to recompute, for example sales_per_minute.")
+    list[str] | None, typer.Argument(metavar="AGGREGATE", help="What to recompute, for example sales_per_minute.")
 ]
 All = Annotated[bool, typer.Option("--all", metavar="", help="Every aggregate and every fact.")]
 From = Annotated[
@@ -43,13 +43,19 @@ Out = Annotated[
     typer.Option("--out", "-o", metavar="FILE", help="Where to write the plan. Default: the current folder."),
 ]
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A file that `insights replay plan` wrote.")]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="Its name in `insights replay list`, for example r7.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="The run's name in `insights replay list`, for example r7.")
+]
 EngineName = Annotated[
     str, typer.Option("--engine", metavar="NAME", help="local (Spark on this machine), duckdb, or emr.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print the certificate as stored.")]
-Restate = Annotated[bool, typer.Option("--restate", metavar="", help="Promote even though it differs, on purpose.")]
-Reason = Annotated[str | None, typer.Option(metavar="TEXT", help="With --restate: the reason, which is recorded.")]
+Restate = Annotated[
+    bool, typer.Option("--restate", metavar="", help="Promote a run that differs from the live data, on purpose.")
+]
+Reason = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="Required with --restate: why the numbers change. It is recorded.")
+]
 
 
 @app.command()

@@ -14,7 +14,7 @@ ServerName = Annotated[
 
 
 def serve(server: ServerName) -> None:
-    """Become one server of the stack, in this terminal: for a container of its own.
+    """Run one server of the stack in the foreground, for example as a container.
 
     Example: insights serve kafka
     """

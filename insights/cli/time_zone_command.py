@@ -14,16 +14,18 @@ from insights.settings import load_settings
 from schemas.plural import counted
 
 Name = Annotated[
-    str | None, typer.Argument(metavar="[NAME]", help="Its IANA name, for example Europe/Berlin. Default: show it.")
+    str | None,
+    typer.Argument(metavar="NAME", help="IANA name, for example Europe/Berlin. Without a name: show the current one."),
 ]
 
 
 def time_zone(name: Name = None, engine: EngineName = "duckdb") -> None:
-    """Show the time zone by whose days the shop counts, or choose another one.
+    """Show the time zone that days are counted in, or choose another one.
 
-    All days of all history are then counted again, next to the old ones, and
-    shown when they are whole; a certificate proves that the live job counts by
-    them. Late events wait meanwhile.
+    After you choose one, the whole history is counted again by the new days,
+    alongside the live tables, and shown once it is complete. A certificate
+    proves that the live job counts by the new days. Late events wait until
+    then.
 
     Example: insights time-zone Europe/Berlin
     """

@@ -7,10 +7,10 @@ from insights.settings import load_settings
 
 
 def upgrade() -> None:
-    """Bring the versions and aggregates that a newer release only added.
+    """Add the aggregates, facts and columns that are new in this release.
 
-    The stack does so by itself after `insights up`; this does it now.
-    Numbers stay as they are: a version that computes others is refused.
+    The stack does this by itself after `insights up`; this command does it now.
+    No number changes: a version that computes different numbers is refused.
 
     Example: insights upgrade
     """
