@@ -76,6 +76,11 @@ class ShopsClock:
     changed_hours: int = 0
 
 
+def table_of(name: str, version: int) -> str:
+    """Where the rows of a version of an aggregate are."""
+    return f"versions.{name}_v{version}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregate:
     """An aggregate or a fact. ``query`` is the template text of its query.sql.
@@ -110,7 +115,7 @@ class Aggregate:
     @property
     def table(self) -> str:
         """Where this version's rows are. ``sink`` is a view of one version's table."""
-        return f"versions.{self.name}_v{self.version}"
+        return table_of(self.name, self.version)
 
     @property
     def fingerprint(self) -> str:

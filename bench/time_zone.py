@@ -59,12 +59,11 @@ def await_final(settings: Settings, count: int) -> None:
             time.sleep(0.5)
 
 
-def timed(step: str, do: Callable[[], object]) -> float:
-    """Prints the step's seconds, and returns them."""
+def timed(step: str, do: Callable[[], object]) -> None:
+    """Prints the step's seconds."""
     began = time.monotonic()
     do()
     print(f"{time.monotonic() - began:8.1f} s  {step}", flush=True)
-    return time.monotonic() - began
 
 
 def change(settings: Settings, name: str) -> None:

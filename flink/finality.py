@@ -20,6 +20,7 @@ from flink.rest import NO_WATERMARK, FlinkRest
 from schemas.catalogue import event
 from warehouse.deployment import Deployment
 from warehouse.postgres import Connection, connected
+from warehouse.versions import seen_versions
 
 UPSERT = """
 insert into ops.finality (aggregate, final_until, watermark, checkpoint_id, recorded_at)
@@ -29,7 +30,6 @@ set final_until = excluded.final_until, watermark = excluded.watermark,
     checkpoint_id = excluded.checkpoint_id, recorded_at = excluded.recorded_at
 where excluded.final_until > ops.finality.final_until
 """
-SEEN = "select aggregate, version from ops.versions where since is not null"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class FinalityRecorder:
 
     def _record(self, deployed: list[LiveJob]) -> None:
         with connected(self._deployment) as connection:
-            for name, version in connection.execute(SEEN).fetchall():
+            for name, version in seen_versions(connection).items():
                 writer = next((job for job in deployed if job.writes(name, version)), None)
                 if writer is not None:
                     a = next(a for a in writer.aggregates if a.name == name)

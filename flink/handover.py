@@ -32,7 +32,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from aggregates.catalogue import Aggregate
+from aggregates.catalogue import Aggregate, table_of
 from aggregates.windows import floored
 from flink.final_windows import known_final_until
 from flink.intended_downtime import asked_for
@@ -61,7 +61,7 @@ from schemas.plural import counted
 from warehouse.deployment import Deployment
 from warehouse.postgres import connected
 from warehouse.tables import make_version
-from warehouse.versions import hide, note_deployed, seen_version, swap
+from warehouse.versions import hide, note_deployed, seen_version, seen_versions, swap
 
 __all__ = [
     "NotReady",
@@ -239,9 +239,9 @@ def retire_unseen(deployment: Deployment, names: Iterable[str]) -> list[Aggregat
     """
     found: list[Aggregate] = []
     with connected(deployment) as connection, one_at_a_time(deployment), asked_for(deployment):
-        seen = {name: seen_version(connection, name) for name in names}
+        of, seen = set(names), seen_versions(connection)
         for job in kept_jobs(deployment):
-            unseen = [a for a in job.aggregates if a.name in seen and a.version != seen[a.name]]
+            unseen = [a for a in job.aggregates if a.name in of and a.version != seen.get(a.name)]
             if unseen:
                 _retire_from(deployment, with_retired(job, [a.name for a in unseen]))
             found += [a for a in unseen if job.writes(a.name, a.version)]
@@ -276,7 +276,7 @@ def drop_version(deployment: Deployment, aggregate: Aggregate, version: int) -> 
     with connected(deployment) as connection:
         if seen_version(connection, aggregate.name) == version:
             raise Misconfigured(f"version {version} of {aggregate.name} is what readers see: swap to another first")
-        connection.execute(f"drop table if exists versions.{aggregate.name}_v{version}")
+        connection.execute(f"drop table if exists {table_of(aggregate.name, version)}")
         connection.execute("delete from ops.versions where aggregate = %s and version = %s", (aggregate.name, version))
         if is_new(deployment, aggregate.name):  # nobody goes on saying how far it is final
             connection.execute("delete from ops.finality where aggregate = %s", (aggregate.name,))

@@ -76,7 +76,7 @@ def main_job() -> LiveJob:
 
 def _reading(job: LiveJob) -> LiveJob:
     """With the fields that the contracts have now."""
-    read = {*job.events, *(name for a in job.aggregates for name in a.inputs)}
+    read = {*job.events, *job.inputs}
     return replace(job, fields={e.name: carried(e) for e in events() if e.name in read})
 
 

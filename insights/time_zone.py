@@ -19,7 +19,7 @@ from replay.verify import verify
 from schemas.errors import InsightsError
 from schemas.plural import counted
 from warehouse.tables import make_shop_time
-from warehouse.versions import seen_version
+from warehouse.versions import seen_versions
 
 if TYPE_CHECKING:
     from replay.context import Context, Say
@@ -79,7 +79,8 @@ def _goes_by_clock(a: Aggregate) -> bool:
 
 def _waiting(context: Context, names: Iterable[str]) -> list[str]:
     with context.postgres() as connection:
-        return [name for name in names if seen_version(connection, name) != aggregate(name).version]
+        seen = seen_versions(connection)
+    return [name for name in names if seen.get(name) != aggregate(name).version]
 
 
 def _retire(context: Context, names: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ from flink.live_job import changed_in_place, gained_only, kept_jobs, written
 from schemas.errors import Misconfigured
 from warehouse.deployment import Deployment
 from warehouse.postgres import Connection, connected
+from warehouse.versions import seen_versions
 
 if TYPE_CHECKING:
     from replay.context import Context, Say
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 BY = "insights upgrade"
 # Of a replay's last run (replay/run_history.py).
 SETTLED = ("rolled back", "differs", "pruned")
-SEEN = "select aggregate, version from ops.versions where since is not null"
 LAST_RUNS = """
 select distinct on (name, version) a ->> 'name' as name, (a ->> 'version')::int as version, status
 from ops.replays, jsonb_array_elements(plan -> 'aggregates') as a order by name, version, created_at desc
@@ -54,7 +54,7 @@ def is_needed(deployment: Deployment) -> bool:
 
 def waiting(connection: Connection, deployment: Deployment) -> list[Aggregate]:
     """What this release only adds, and readers don't see yet. Not what was given up, or would change a number."""
-    seen: dict[str, int] = dict(connection.execute(SEEN).fetchall())
+    seen = seen_versions(connection)
     runs = {(name, version): status for name, version, status in connection.execute(LAST_RUNS)}
     live = {(a.name, a.version): a for a in written(deployment)}
     return [

@@ -17,7 +17,7 @@ from typing import Any
 
 from psycopg import sql
 
-from aggregates.catalogue import Aggregate, aggregate
+from aggregates.catalogue import Aggregate, aggregate, table_of
 from flink import live_job
 from replay import run_history
 from replay.affected_rows import Cells
@@ -32,7 +32,7 @@ from replay.run_history import NotNow, Run, Status, staging
 from schemas import catalogue
 from spark.task import Slice
 from warehouse.postgres import Connection
-from warehouse.versions import seen_version, table_of
+from warehouse.versions import seen_version
 
 AFTER = "affected by events after the offsets"
 

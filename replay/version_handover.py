@@ -14,7 +14,7 @@ from typing import Any
 
 from psycopg.errors import LockNotAvailable
 
-from aggregates.catalogue import Aggregate, aggregate
+from aggregates.catalogue import Aggregate, aggregate, table_of
 from flink import handover
 from flink.live_job import kept, second_job, second_name
 from replay.compare import comparable, totals
@@ -26,7 +26,7 @@ from replay.swap import differing, final_part, swap
 from schemas.errors import Retryable
 from schemas.plural import counted
 from warehouse.postgres import Connection
-from warehouse.versions import seen_version, table_of
+from warehouse.versions import seen_version
 
 CATCH_UP_SECONDS = 600.0
 SWAP_SECONDS = 60.0

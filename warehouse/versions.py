@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from psycopg import sql
 from psycopg.errors import DependentObjectsStillExist
 
-from aggregates.catalogue import Aggregate
+from aggregates.catalogue import Aggregate, table_of
 from schemas.errors import Misconfigured
 from warehouse.columns import POSTGRES
 from warehouse.postgres import Connection
@@ -70,9 +70,10 @@ def note_deployed(connection: Connection, aggregate: Aggregate) -> None:
     )
 
 
-def table_of(name: str, version: int) -> str:
-    """Where the rows of a version are."""
-    return f"versions.{name}_v{version}"
+def seen_versions(connection: Connection) -> dict[str, int]:
+    """By aggregate, the version that readers see; without those of which they see none."""
+    rows = connection.execute("select aggregate, version from ops.versions where since is not null")
+    return dict(rows.fetchall())
 
 
 def seen_version(connection: Connection, name: str) -> int | None:

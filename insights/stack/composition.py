@@ -39,7 +39,7 @@ from schemas.plural import counted
 from warehouse.deployment import Deployment
 
 CONNECTIONS = "connections"
-UPGRADE_SECONDS = 300.0  # until it is known which windows are final, there is nothing to do
+UPGRADE_SECONDS = 300.0
 AGREEMENT_SECONDS = 3600.0  # a shop is compared once a day: one that is due and away is asked again within the hour
 # Recurring jobs whose first run may take long, or waits until the past is counted.
 NOT_AWAITED = ("marts", "agreement", "upgrade")

@@ -10,11 +10,13 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from psycopg.conninfo import conninfo_to_dict
 
 from aggregates.catalogue import Aggregate, Column, ColumnType
 from flink.columns import flink_type
@@ -58,6 +60,20 @@ DEPLOYMENT = Deployment(
     parallelism=1,
 )
 """Nothing listens there: neither planning nor running on files asks anybody."""
+
+
+def with_database(dsn: str, **others: Any) -> Deployment:
+    """That deployment with this Postgres, and whatever else is said of it."""
+    at = {name: str(value) for name, value in conninfo_to_dict(dsn).items()}
+    return replace(
+        DEPLOYMENT,
+        postgres_host=at["host"],
+        postgres_port=int(at["port"]),
+        postgres_database=at["dbname"],
+        postgres_user=at["user"],
+        postgres_password=at["password"],
+        **others,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
 
 from aggregates.catalogue import aggregates
 from flink import handover, job_control
@@ -23,7 +22,7 @@ from flink.hold import now_by_me, release, set_hold
 from flink.intended_downtime import asked_at, asked_for
 from flink.live_job import JOB_NAME, handed_over, keep, main_job
 from flink.rest import JobFailed, root_cause
-from tests.flink.live_on_files import DEPLOYMENT
+from tests.flink.live_on_files import with_database
 from warehouse.deployment import Deployment
 from warehouse.tables import make_postgres_tables
 
@@ -127,13 +126,7 @@ def dsn(new_database: Callable[[], str]) -> str:
 @pytest.fixture
 def deployment(flink: Flink, dsn: str, tmp_path: Path) -> Deployment:
     folders = {name: tmp_path / name for name in ("snapshots_dir", "jobs_dir", "work_dir")}
-    at = conninfo_to_dict(dsn)
-    where = {
-        "postgres_port": int(str(at["port"])),
-        "postgres_password": str(at["password"]),
-        "postgres_database": str(at["dbname"]),
-    }
-    found = replace(DEPLOYMENT, **folders, **where, flink_url=flink.url)
+    found = with_database(dsn, **folders, flink_url=flink.url)
     keep(found, main_job())
     return found
 

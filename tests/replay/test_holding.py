@@ -4,29 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
 
 from replay import run_history
 from replay.context import Context
 from replay.run_history import HoldLost, ReplayBusy
-from tests.flink.live_on_files import DEPLOYMENT
+from tests.flink.live_on_files import with_database
 from warehouse.tables import make_postgres_tables
 
 
 @pytest.fixture(scope="module")
 def context(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> Context:
-    where = conninfo_to_dict(new_database())
-    deployment = replace(
-        DEPLOYMENT,
-        postgres_port=int(str(where["port"])),
-        postgres_database=str(where["dbname"]),
-        postgres_user=str(where["user"]),
-        postgres_password=str(where["password"]),
-    )
+    deployment = with_database(new_database())
     context = Context(deployment=deployment, work_dir=tmp_path_factory.mktemp("holding"), code="unknown", texts=())
     with context.postgres() as connection:
         make_postgres_tables(connection)

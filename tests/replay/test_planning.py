@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from psycopg.conninfo import conninfo_to_dict
 from pyiceberg.catalog import Catalog
 
 from aggregates.catalogue import aggregate
@@ -22,7 +21,7 @@ from schemas.catalogue import Event, event
 from schemas.errors import Misconfigured
 from spark.task import Slice
 from tests.aggregates.any_events import any_log
-from tests.flink.live_on_files import DEPLOYMENT
+from tests.flink.live_on_files import with_database
 from tests.replay import own_lake
 from tests.replay.duckdb_task import PUBLISHED_AT, archived_rows, slices
 from warehouse.tables import make_postgres_tables
@@ -63,14 +62,7 @@ class OwnContext(Context):
 @pytest.fixture(scope="module")
 def quiet(new_database: Callable[[], str], tmp_path_factory: pytest.TempPathFactory) -> OwnContext:
     """Topics of which the lake has all but the newest records."""
-    where = conninfo_to_dict(new_database())
-    deployment = replace(
-        DEPLOYMENT,
-        postgres_port=int(str(where["port"])),
-        postgres_database=str(where["dbname"]),
-        postgres_user=str(where["user"]),
-        postgres_password=str(where["password"]),
-    )
+    deployment = with_database(new_database())
     made = OwnContext(deployment=deployment, work_dir=tmp_path_factory.mktemp("lake"), code="unknown", texts=())
     with made.postgres() as connection:
         make_postgres_tables(connection)

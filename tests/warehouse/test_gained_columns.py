@@ -10,13 +10,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
 
 from aggregates.catalogue import Aggregate, aggregate
 from flink import live_job
 from insights import upgrade
 from schemas.errors import Misconfigured
-from tests.flink.live_on_files import DEPLOYMENT
+from tests.flink.live_on_files import with_database
 from warehouse import versions
 from warehouse.deployment import Deployment
 from warehouse.tables import make_postgres_tables, make_version
@@ -37,9 +36,14 @@ values ('e1', '2026-03-01T10:00Z', 'r1', 'o1', 'c1', 'EU', 'EUR', 3.50, 'damaged
 
 
 @pytest.fixture
-def connection(new_database: Callable[[], str]) -> Iterator[Connection]:
+def dsn(new_database: Callable[[], str]) -> str:
+    return new_database()
+
+
+@pytest.fixture
+def connection(dsn: str) -> Iterator[Connection]:
     """The tables as the older release left them, with a refund and an analyst's view."""
-    with psycopg.connect(new_database(), autocommit=True) as connection:
+    with psycopg.connect(dsn, autocommit=True) as connection:
         make_postgres_tables(connection)
         connection.execute(f"drop view {REFUNDS.sink}; drop table {REFUNDS.table}".encode())
         connection.execute("delete from ops.versions where aggregate = %s", (REFUNDS.name,))
@@ -52,18 +56,9 @@ def connection(new_database: Callable[[], str]) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def deployment(connection: Connection, tmp_path: Path) -> Deployment:
+def deployment(connection: Connection, dsn: str, tmp_path: Path) -> Deployment:
     """With the live job of the older release."""
-    where = conninfo_to_dict(connection.info.dsn)
-    ours = replace(
-        DEPLOYMENT,
-        postgres_host=str(where["host"]),
-        postgres_port=int(str(where["port"])),
-        postgres_database=str(where["dbname"]),
-        postgres_user=str(where["user"]),
-        postgres_password=connection.info.password or "",
-        jobs_dir=tmp_path / "jobs",
-    )
+    ours = with_database(dsn, jobs_dir=tmp_path / "jobs")
     now = live_job.main_job()
     computed = tuple(OLDER if a.name == OLDER.name else a for a in now.aggregates)
     live_job.keep(ours, replace(now, aggregates=computed))

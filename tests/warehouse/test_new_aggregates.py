@@ -10,7 +10,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
 
 from aggregates.catalogue import Aggregate, aggregate, aggregates
 from flink import handover, live_job
@@ -18,7 +17,7 @@ from flink.final_windows import known_final_until
 from replay import run_history
 from replay.plan_file import Estimate, PlannedAggregate, ReplayPlan, Stretch
 from schemas.binary import EPOCH
-from tests.flink.live_on_files import DEPLOYMENT
+from tests.flink.live_on_files import with_database
 from warehouse import versions
 from warehouse.deployment import Deployment
 from warehouse.tables import make_postgres_tables, make_version
@@ -52,26 +51,21 @@ DAY = timedelta(hours=24)
 
 
 @pytest.fixture
-def connection(new_database: Callable[[], str]) -> Iterator[Connection]:
-    with psycopg.connect(new_database(), autocommit=True) as connection:
+def dsn(new_database: Callable[[], str]) -> str:
+    return new_database()
+
+
+@pytest.fixture
+def connection(dsn: str) -> Iterator[Connection]:
+    with psycopg.connect(dsn, autocommit=True) as connection:
         make_postgres_tables(connection)
         yield connection
 
 
 @pytest.fixture
-def deployment(connection: Connection, tmp_path: Path) -> Deployment:
+def deployment(connection: Connection, dsn: str, tmp_path: Path) -> Deployment:
     """Live jobs that write all that there is but NEW."""
-    where = conninfo_to_dict(connection.info.dsn)
-    ours = replace(
-        DEPLOYMENT,
-        postgres_host=str(where["host"]),
-        postgres_port=int(str(where["port"])),
-        postgres_database=str(where["dbname"]),
-        postgres_user=str(where["user"]),
-        postgres_password=connection.info.password or "",
-        jobs_dir=tmp_path / "jobs",
-        horizon_hours=24,
-    )
+    ours = with_database(dsn, jobs_dir=tmp_path / "jobs", horizon_hours=24)
     live_job.keep(ours, live_job.main_job())
     return ours
 
