@@ -115,13 +115,15 @@ class Supervisor:
         """Begin and end parts and recurring jobs, as they are composed now. What stays is not touched. Blocks."""
         assert self._compose is not None
         things = {thing.name: thing for thing in self._compose()}
-        for name in self._kept.keys() - things.keys():
-            kept = self._kept[name]
+        ending = [kept for name, kept in self._kept.items() if name not in things]
+        for kept in ending:
             kept.cancel()
             if isinstance(kept.what, Part):
                 self._end_part(kept, kept.what)
-            del self._kept[name]
-        self._kept |= {name: self._kept_of(thing, None) for name, thing in things.items() if name not in self._kept}
+        # All leave the state at once: who waits for one of them to be gone (`connect remove`) finds all gone.
+        added = {name: self._kept_of(thing, None) for name, thing in things.items() if name not in self._kept}
+        self._kept = {name: kept for name, kept in self._kept.items() if name in things} | added
+        self._write_state()
 
     def tick(self, now: float) -> None:
         """Checks everything once; never blocks."""

@@ -339,3 +339,30 @@ def test_parts_and_recurring_jobs_begin_and_end_as_things_are_composed_again(tmp
     assert not psutil.pid_exists(before["shop"] or 0)
     for record in read_state(tmp_path).values():
         kill_family(record)
+
+
+def test_what_is_no_longer_composed_leaves_the_state_in_one_write(tmp_path: Path) -> None:
+    written: list[set[str]] = []
+
+    class Watched(Supervisor):
+        def _write_state(self) -> None:
+            super()._write_state()
+            written.append(set(read_state(tmp_path)))
+
+    def part(name: str) -> Part:
+        command = [sys.executable, "-c", "import time; time.sleep(1000)"]
+        return Part(name=name, command=command, environment={}, healthy=lambda: True, endpoint="")
+
+    job = Recurring(name="agreement", step=lambda: None, says="", every_seconds=60.0)
+    things = [part("connections"), job, part("rates")]
+    supervisor = Watched(things, run_dir=tmp_path, logs_dir=tmp_path, compose=lambda: [])
+
+    def running() -> bool:
+        supervisor.tick(0.0)
+        return all(record.state == "running" for record in read_state(tmp_path).values())
+
+    wait_until(running)
+    written.clear()
+    supervisor.compose_again()
+    assert {frozenset(names) for names in written} == {frozenset(), frozenset({"connections", "agreement", "rates"})}
+    assert written[-1] == set()
