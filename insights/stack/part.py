@@ -72,7 +72,7 @@ class Recurring:
 
     Attributes:
         name: of the job, and of its log file if it has one.
-        step: one run; may block. Raises when it failed, and still runs again at its time.
+        step: one run; may block. Raises when it failed; it then runs again sooner, and less soon each time it fails.
         says: what it does, as status shows it.
         every_seconds: from the beginning of one run to that of the next.
         first_after_seconds: how long after the stack was first up the first run begins.

@@ -242,6 +242,21 @@ def test_a_failing_recurring_job_shows_why_since_when_and_how_often_until_it_suc
     assert (well.succeeded_at, well.failing_since, well.failures) == (clock.now, None, 0)
 
 
+def test_a_failed_run_is_repeated_soon_and_then_less_often_up_to_the_interval(tmp_path: Path) -> None:
+    job = Repeated(tmp_path, Clock(), every_seconds=30.0)
+    job.until_it_says("running", "kept in ops.log_counts")
+    job.problem = ValueError("another replay has its aggregates")
+    job.until_it_says("failed", "ValueError: another replay has its aggregates")
+    for later in (10.0, 20.0, 30.0, 30.0):
+        runs = len(job.began)
+        job.clock.now += later - 0.1
+        assert len(job.began) == runs == job.record.recurring.failures + 1  # type: ignore[union-attr]
+        job.clock.now += 0.1
+        wait_until(lambda runs=runs: job.record.recurring.failures == runs)  # type: ignore[union-attr]
+    job.problem = None
+    job.until_it_says("running", "kept in ops.log_counts")
+
+
 def test_a_recurring_job_whose_first_run_finds_a_server_coming_up_is_starting(tmp_path: Path) -> None:
     job = Repeated(tmp_path, Clock(), every_seconds=60.0)
     job.problem = Retryable("Postgres is away")
