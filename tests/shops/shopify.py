@@ -177,6 +177,11 @@ class Shopify(Catalog, StandIn):
         """The webhook's request, with the field that was subscribed to."""
         return self.delivery_of(product.id, topic)
 
+    def item_delivery(self, item: int, topic: str = "inventory_levels/update") -> Delivery:
+        """The webhook's request: it names the inventory item of a variant."""
+        body = json.dumps({"id" if topic == "inventory_items/update" else "inventory_item_id": item}).encode()
+        return Delivery(item, body, self.signed(body, topic))
+
     def customer_delivery(self, customer: Customer, what: str = "update") -> Delivery:
         """The webhook's request, with the field that was subscribed to."""
         return self.delivery_of(customer.id, f"customers/{what}")

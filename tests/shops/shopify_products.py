@@ -176,6 +176,12 @@ class Catalog:
         found = [self.products.get(number) for number in numbers]
         return {"nodes": [product_json(each, asked) if each else None for each in found]}
 
+    def _productsofitems(self, asked: dict[str, Any]) -> Any:
+        numbers = [int(each.rpartition("/")[2]) for each in asked["ids"]]
+        owner = {one.id: product for product in self.products.values() for one in product.variants}
+        nodes = [{"product": {"id": f"gid://shopify/Product/{owner[n].id}"}} if n in owner else None for n in numbers]
+        return {"nodes": [{"variants": {"nodes": [node]}} if node else None for node in nodes]}
+
     def _morevariants(self, asked: dict[str, Any]) -> Any:
         product = self.products.get(int(asked["id"].rpartition("/")[2]))
         start = int(asked["after"].partition("-")[2]) + 1

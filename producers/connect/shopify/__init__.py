@@ -19,6 +19,7 @@ from producers.connect.shopify.api import Api as opened
 from producers.connect.shopify.customers import read_customer
 from producers.connect.shopify.orders import customer_of, read_order, read_refund
 from producers.connect.shopify.products import read_product
+from producers.connect.shopify.resource_reading import ITEM
 
 __all__ = [
     "SAYS_AS_CHARGED",
@@ -36,8 +37,9 @@ __all__ = [
 
 SIGNATURE: Final = "X-Shopify-Hmac-SHA256"
 SAYS_AS_CHARGED: Final = False
-TOPIC: Final = re.compile(r"(orders|refunds|products|customers)/\w+")
+TOPIC: Final = re.compile(r"(orders|refunds|products|customers|inventory_items|inventory_levels)/\w+")
 OF_AN_ORDER: Final = ("orders/edited", "refunds/create")  # what they are of has a number of its own
+OF_AN_ITEM: Final = {"inventory_items": "id", "inventory_levels": "inventory_item_id"}
 
 
 def is_ping(body: bytes) -> bool:
@@ -59,6 +61,8 @@ def hear(headers: Mapping[str, str], body: bytes, connection: Connection) -> Hea
     for resource in RESOURCES:
         if topic.startswith(f"{resource}/"):
             return Heard(Kind.RESOURCE, id_of(said, "id"), resource)
+    if (field := OF_AN_ITEM.get(topic.partition("/")[0])) is not None:
+        return Heard(Kind.RESOURCE, f"{ITEM}{id_of(said, field)}")  # of which product is asked when it is read
     if topic == "orders/edited":
         said = said["order_edit"] if isinstance(said.get("order_edit"), dict) else {}
     return Heard(Kind.NAMED, id_of(said, "order_id" if topic in OF_AN_ORDER else "id"))

@@ -60,6 +60,7 @@ TOPICS: Final = {
 }
 CUSTOMER_TOPICS: Final = {f"CUSTOMERS_{what}": "id" for what in ("CREATE", "UPDATE", "DELETE")}
 PRODUCT_TOPICS: Final = {f"PRODUCTS_{what}": "id" for what in ("CREATE", "UPDATE", "DELETE")}
+STOCK_TOPICS: Final = {"INVENTORY_LEVELS_UPDATE": "inventory_item_id", "INVENTORY_ITEMS_UPDATE": "id"}
 MAKE_NEW: Final = "Its client ID and secret are in the Dev Dashboard (dev.shopify.com), under Settings of the app"
 Json = Any
 
@@ -199,8 +200,7 @@ class Api:
         """Have Shopify send there what becomes of what we read; again is harmless. Raises as ``orders``."""
         there = (await self._answer(queries.HOOKS, {}))["webhookSubscriptions"]["nodes"]
         has = {each["topic"] for each in there if each["uri"] == uri}
-        may_read = "read_products" in granted(await self._answer(queries.RIGHTS, {}))
-        for topic, field in {**TOPICS, **CUSTOMER_TOPICS, **(PRODUCT_TOPICS if may_read else {})}.items():
+        for topic, field in _topics(granted(await self._answer(queries.RIGHTS, {}))).items():
             if topic in has:
                 continue
             said = await self._answer(queries.HOOK, {"topic": topic, "uri": uri, "fields": [field]})
@@ -334,6 +334,14 @@ class Api:
 
 class _NotLetIn(ShopRefuses):
     """The token is not accepted."""
+
+
+def _topics(scopes: frozenset[str]) -> dict[str, str]:
+    """What the app may hear of, each with the field that has the number."""
+    if "read_products" not in scopes:
+        return {**TOPICS, **CUSTOMER_TOPICS}
+    of_stock = {} if lacking(scopes) else STOCK_TOPICS
+    return {**TOPICS, **CUSTOMER_TOPICS, **PRODUCT_TOPICS, **of_stock}
 
 
 def _sizes() -> dict[str, int]:

@@ -167,6 +167,11 @@ query NamedProducts($ids: [ID!]!, $variants: Int!, $levels: Int!, $stock: Boolea
 """
     + _PRODUCT
 )
+PRODUCTS_OF_ITEMS: Final = """
+query ProductsOfItems($ids: [ID!]!) {
+  nodes(ids: $ids) { ... on InventoryItem { variants(first: 5) { nodes { product { id } } } } }
+}
+"""
 MORE_VARIANTS: Final = (
     """
 query MoreVariants($id: ID!, $after: String, $variants: Int!, $levels: Int!, $stock: Boolean!) {

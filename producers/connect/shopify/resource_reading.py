@@ -27,6 +27,7 @@ HOW: Final = (
     "Add it to the scopes of a new version of the app in the Dev Dashboard, release it, and install it again; the shop"
     " need not be connected again"
 )
+ITEM: Final = "item-"  # before the number of an inventory item, which stands for its product
 STOCK_SCOPES: Final = ("read_inventory", "read_locations")
 
 
@@ -79,8 +80,12 @@ class ResourceReading:
                 after, cursor, seen = last, None, 0
 
     async def described(self, resource: Resource, numbers: list[str]) -> list[bytes]:
-        """These as they are now; of one that is gone ``{"id": …}``. Raises ShopAway or ShopRefuses."""
+        """These as they are now; of one that is gone ``{"id": …}``. Raises ShopAway or ShopRefuses.
+
+        A number that begins with ITEM stands for the product of that inventory item, if it has one.
+        """
         rights = await self._rights(resource)
+        numbers = await self._with_items(numbers)
         bodies: list[bytes] = []
         while left := numbers[len(bodies) :]:
             ids = [f"gid://shopify/{TYPE[resource]}/{number}" for number in left]
@@ -89,6 +94,14 @@ class ResourceReading:
                 gone = json.dumps({"id": int(number)}).encode()
                 bodies.append(await self._whole(found, rights) if found else gone)
         return bodies
+
+    async def _with_items(self, numbers: list[str]) -> list[str]:
+        """The products' numbers, once each, those of inventory items' products among them."""
+        items = [f"gid://shopify/InventoryItem/{number.removeprefix(ITEM)}" for number in numbers if ITEM in number]
+        found = (await self._ask(queries.PRODUCTS_OF_ITEMS, {"ids": items}))["nodes"] if items else []
+        products = [each["product"]["id"] for item in found if item for each in item["variants"]["nodes"]]
+        named = [number for number in numbers if ITEM not in number]
+        return list(dict.fromkeys([*named, *(str(product).rpartition("/")[2] for product in products)]))
 
     async def _rights(self, resource: Resource) -> Json:
         """What is asked for with each product, and the shop's currency. Raises ShopRefuses."""

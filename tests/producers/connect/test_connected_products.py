@@ -295,3 +295,28 @@ def test_products_that_cost_too_much_together_are_asked_for_in_shorter_lists(
     with shop.serving():
         asyncio.run(run())
     assert prices_of(published.observations()) == shop.prices()
+
+
+@pytest.mark.parametrize("topic", ["inventory_levels/update", "inventory_items/update"])
+def test_a_level_that_changes_at_shopify_is_on_the_log_as_soon_as_a_delivery_names_the_item(
+    topic: str, name: str, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    shop = Shopify()
+    product = shop.offer(variants=2)
+    product.variants[0].stock = {"Depot": 4}
+    published = Published(log_of, name, tmp_path)
+
+    async def run() -> None:
+        async with following(publisher, tmp_path, connected(shop, name), shop) as followed:
+            await followed.reader.catch_up()
+            product.variants[0].stock = {"Depot": 1}  # and the product's time of changing stays
+            for item in (product.variants[0].id, product.variants[1].id, 77):  # the last one is of nothing
+                delivery = shop.item_delivery(item, topic)
+                assert await followed.deliver(delivery.body, delivery.headers) == 200
+            await followed.reader.read_wanted()
+
+    with shop.serving():
+        asyncio.run(run())
+    assert levels_of(published.moves()) == levels_there(shop, name)
+    assert shop.asked["NamedProducts"] == 1
+    assert published.letters() == []

@@ -14,7 +14,7 @@ import pytest
 from producers.connect.asking import By, ShopAway, ShopRefuses
 from producers.connect.connections import Credentials
 from producers.connect.shopify import queries
-from producers.connect.shopify.api import CUSTOMER_TOPICS, PRODUCT_TOPICS, TOPICS, Api, address
+from producers.connect.shopify.api import CUSTOMER_TOPICS, PRODUCT_TOPICS, STOCK_TOPICS, TOPICS, Api, address
 from schemas.errors import Misconfigured
 from tests.shops.shopify import Shopify
 
@@ -199,11 +199,21 @@ def test_what_was_taken_back_is_read_of_an_order_and_nothing_of_one_that_is_gone
 def test_webhooks_are_subscribed_to_once(shop: Shopify) -> None:
     for _ in range(2):
         asked(shop, lambda api: api.subscribe("https://hooks.example/hooks/shopify/bikes"))
-    topics = {**TOPICS, **PRODUCT_TOPICS, **CUSTOMER_TOPICS}
+    topics = {**TOPICS, **PRODUCT_TOPICS, **CUSTOMER_TOPICS, **STOCK_TOPICS}
     assert {hook["topic"]: hook["fields"] for hook in shop.hooks} == {topic: [name] for topic, name in topics.items()}
     assert len(shop.hooks) == len(topics)
     with pytest.raises(ShopRefuses, match="http:// is not supported"):
         asked(shop, lambda api: api.subscribe("http://hooks.example"))
+
+
+@pytest.mark.parametrize(
+    ("scopes", "topics"),
+    [((), {}), (("read_products",), PRODUCT_TOPICS), (("read_products", "read_inventory"), PRODUCT_TOPICS)],
+)
+def test_an_app_subscribes_to_what_it_may_read(shop: Shopify, scopes: tuple[str, ...], topics: dict[str, str]) -> None:
+    shop.scopes = ["read_orders", "read_customers", *scopes]
+    asked(shop, lambda api: api.subscribe("https://hooks.example/hooks/shopify/bikes"))
+    assert {hook["topic"] for hook in shop.hooks} == {*TOPICS, *CUSTOMER_TOPICS, *topics}
 
 
 @pytest.mark.parametrize(
