@@ -11,10 +11,13 @@ from pathlib import Path
 import psutil
 
 from insights.stack.part import Part, Recurring, Task
-from insights.stack.process_record import Record, last_words, process_of
-from schemas.errors import InsightsError
+from insights.stack.process_record import Record, Recurrence, last_words, process_of
+from schemas.errors import InsightsError, Retryable
 
 HUNG_AFTER_SECONDS = 90.0
+# Until a recurring job runs again whose first run found a server coming up, and one that failed once.
+COMING_SECONDS = 2.0
+RETRY_SECONDS = 10.0
 
 Thing = Part | Task | Recurring
 
@@ -46,6 +49,19 @@ class Kept:
         """Ask a recurring job's run under way to end."""
         if isinstance(self.what, Recurring) and self.working is not None and self.what.cancel is not None:
             self.what.cancel()
+
+    def step_failed(self, job: Recurring, known: Recurrence, error: BaseException, now: float) -> None:
+        """Record it, and have the job run again: sooner than at its time, and less soon each time it fails."""
+        known.failing_since = known.failing_since or now
+        known.failures += 1
+        # A server that is still coming up: `insights up` waits for it.
+        is_coming = isinstance(error, Retryable) and known.succeeded_at is None and self.record.state == "starting"
+        self.record.state = "starting" if is_coming else "failed"
+        self.record.detail = " ".join(error_text(error).split())
+        wait = COMING_SECONDS if is_coming else RETRY_SECONDS * 2.0 ** min(known.failures - 1, 20)
+        if wait < job.every_seconds:
+            self.began_at = now - job.every_seconds + wait
+        known.began_at = self.began_at
 
 
 def how_it_ended(code: int | None, log: Path) -> str:

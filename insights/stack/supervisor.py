@@ -22,7 +22,14 @@ from pathlib import Path
 import psutil
 
 from insights.settings import Settings
-from insights.stack.kept import HUNG_AFTER_SECONDS, Kept, Thing, error_text, how_it_ended, why_unresponsive
+from insights.stack.kept import (
+    HUNG_AFTER_SECONDS,
+    Kept,
+    Thing,
+    error_text,
+    how_it_ended,
+    why_unresponsive,
+)
 from insights.stack.part import Part, Recurring, Task
 from insights.stack.process_record import (
     Record,
@@ -44,8 +51,6 @@ STABLE_AFTER_SECONDS = 60.0
 MAX_BACKOFF_SECONDS = 30.0
 SERVERS = ("taskmanager", "jobmanager", "registry", "kafka", "postgres")
 LOG_BYTES = 50 * 1024 * 1024
-# After a run of a recurring job that failed, twice as long each time, until it is the job's own interval.
-REPEAT_FAILED_AFTER_SECONDS = 10.0
 # Some steps run every second: the time of the newest run is only written this often.
 TIMES_WRITTEN_EVERY_SECONDS = 5.0
 
@@ -313,16 +318,7 @@ class Supervisor:
                 known.failing_since, known.failures = None, 0
             kept.record.state, kept.record.detail = "running", job.says
             return
-        known.failing_since = known.failing_since or now
-        known.failures += 1
-        # A server that is still coming up: `insights up` waits for it.
-        is_coming = isinstance(error, Retryable) and known.succeeded_at is None and kept.record.state == "starting"
-        kept.record.state = "starting" if is_coming else "failed"
-        wait = CHECK_EVERY_SECONDS if is_coming else REPEAT_FAILED_AFTER_SECONDS * 2.0 ** min(known.failures - 1, 20)
-        if wait < job.every_seconds:
-            kept.began_at = now - job.every_seconds + wait
-        known.began_at = kept.began_at
-        kept.record.detail = " ".join(error_text(error).split())
+        kept.step_failed(job, known, error, now)
 
     # The end
 

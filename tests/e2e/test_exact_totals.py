@@ -296,6 +296,7 @@ def assert_ledger_names_the_late_ones(hub: Hub, ends: dict[str, dict[int, int]])
             assert not wrong, f"ops.late_events of {e.topic}: {wrong}"
 
 
+@pytest.mark.faults
 def test_a_lake_that_is_tidied_under_load_is_whole_and_a_job_that_starts_again_after_it_commits_nothing_twice(
     hub: Hub,
 ) -> None:

@@ -187,7 +187,7 @@ def test_poison_tombstones_and_events_ahead_of_the_clock_are_dead_by_name_and_al
     assert all(at <= datetime.now(UTC) for at in final)
 
 
-@pytest.mark.parametrize("engine", ["duckdb", "local"])
+@pytest.mark.parametrize("engine", ["duckdb", pytest.param("local", marks=pytest.mark.nightly)])
 def test_a_replay_leaves_out_what_the_live_job_found_dead(
     stack: Settings, look: Look, poisoned: Poisoned, engine: str
 ) -> None:

@@ -49,7 +49,7 @@ def assert_as_if_built_whole(shop: Shop, dbt: Dbt, step: str = "") -> None:
     assert found["marts.daily_sales"]
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(n, marks=pytest.mark.nightly) for n in (2, 3, 4))])
 def test_builds_after_random_changes_are_as_one_of_everything(shop: Shop, dbt: Dbt, seed: int) -> None:
     rng = shop.rng = random.Random(seed)
     final = FIRST_DAY + 8 * DAY

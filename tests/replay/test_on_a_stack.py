@@ -557,6 +557,7 @@ def bought(path: Path) -> dict[tuple[datetime, str], tuple[int, int, Decimal]]:
     return found
 
 
+@pytest.mark.nightly
 def test_a_real_shops_old_history_imported_into_a_running_system_comes_to_count_to_the_cent(
     hub: Hub, context: Context, tmp_path: Path
 ) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from insights.stack.kept import HUNG_AFTER_SECONDS
+from insights.stack.kept import COMING_SECONDS, HUNG_AFTER_SECONDS
 from insights.stack.part import Part, Recurring, Task
 from insights.stack.process_record import Record, Recurrence, kill_family, last_words, process_of, read_state
-from insights.stack.supervisor import CHECK_EVERY_SECONDS, UNHEALTHY_AFTER_SECONDS, Supervisor
+from insights.stack.supervisor import UNHEALTHY_AFTER_SECONDS, Supervisor
 from schemas.errors import Retryable
 from tests.conftest import wait_until
 
@@ -262,7 +262,7 @@ def test_a_recurring_job_whose_first_run_finds_a_server_coming_up_is_starting(tm
     job.problem = Retryable("Postgres is away")
     job.until_it_says("starting", "Postgres is away")
     job.problem = None
-    job.clock.now += CHECK_EVERY_SECONDS  # and not a whole interval: `insights up` waits for it
+    job.clock.now += COMING_SECONDS  # and not a whole interval: `insights up` waits for it
     wait_until(lambda: job.record.state == "running")
 
 
@@ -369,7 +369,7 @@ def test_what_is_no_longer_composed_leaves_the_state_in_one_write(tmp_path: Path
         return Part(name=name, command=command, environment={}, healthy=lambda: True, endpoint="")
 
     job = Recurring(name="agreement", step=lambda: None, says="", every_seconds=60.0)
-    things = [part("connections"), job, part("rates")]
+    things: list[Part | Recurring] = [part("connections"), job, part("rates")]
     supervisor = Watched(things, run_dir=tmp_path, logs_dir=tmp_path, compose=lambda: [])
 
     def running() -> bool:

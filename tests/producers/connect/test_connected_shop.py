@@ -283,8 +283,14 @@ def test_an_order_that_changes_counts_as_it_now_stands_and_one_that_is_gone_coun
 
 
 def test_a_malformed_order_is_a_dead_letter_with_its_bytes_and_the_reader_goes_on(
-    shop: WooCommerce, name: str, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
+    shop: WooCommerce,
+    name: str,
+    publisher: Publisher,
+    log_of: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("producers.connect.reader.RATES_SECONDS", 0.2)  # nobody publishes rates here
     good = [shop.place() for _ in range(3)]
     shop.place(spoilt={"total": "much", "billing": {"email": "odd"}})
     shop.place(currency="USD")
