@@ -25,7 +25,8 @@ SALES = ("sales.order_placed", "sales.order_refunded")
 CUSTOMERS = ("customers.customer_changed",)
 CLICKS = ("web.interaction",)
 STOCK = ("inventory.stock_moved",)
-FINANCE = ("finance.cost_stated", "finance.fee_charged", "marketing.spend_stated")
+COSTS = ("finance.cost_stated", "finance.fee_charged")
+FINANCE = (*COSTS, "marketing.spend_stated")
 RATES = ("finance.rate_published",)
 CATALOG = ("catalog.product_observed",)
 SHOP = "producers.shop.source:run"
@@ -43,8 +44,8 @@ SOURCES = (
     _source(
         "connections",
         "producers.connect.source:run",
-        (*SALES, *CUSTOMERS, *CATALOG, *STOCK),
-        "orders, products, stock and customers of connected shops",
+        (*SALES, *CUSTOMERS, *CATALOG, *STOCK, *COSTS),
+        "orders, products, stock, customers, costs and payment fees of connected shops",
     ),
     _source("collect", "producers.collect.source:run", CLICKS, "what visitors do on real shops' pages, over HTTP"),
     _source("catalog", "producers.catalog:run", CATALOG, "product pages of a shop, read over HTTP"),

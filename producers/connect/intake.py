@@ -18,8 +18,10 @@ from datetime import timedelta
 from typing import Final
 
 from producers.connect.connections import Connection
+from producers.connect.fees import news_of_fees
 from producers.connect.memory import UNKNOWN, Known, KnownRefund, Memory, Named, Position, Wanted
 from producers.connect.orders import (
+    NO_FEES,
     VOID,
     BadOrder,
     OrderState,
@@ -38,7 +40,7 @@ from producers.persons.letters import Letters
 from producers.rates import book
 from producers.rates.exchange import Exchange
 from producers.runner import Run
-from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
+from producers.shop.occurrences import FEE_CHARGED, ORDER_PLACED, ORDER_REFUNDED
 from producers.withdrawn import head_of
 from schemas.catalogue import Event
 from schemas.errors import PoisonEvent, Retryable
@@ -74,6 +76,8 @@ class Intake:
             known = self.memory.order(name, order_id)
             if known is not None and known.digest != VOID:
                 self._take_back(connection, order_id, known, known.modified_ms)
+            if known is not None:
+                self._charge(connection, _gone(order_id, known), body, is_answer=True)
             return
         try:
             state = platform_of(connection).read_order(body, shop)
@@ -93,6 +97,8 @@ class Intake:
             return
         if known is None or _is_newer(state, known, is_answer=is_answer):
             known = self._follow(connection, state, known, body, is_answer=is_answer)
+            if known is not None:
+                self._charge(connection, state, body, is_answer=is_answer)
         if known is None or known.digest == VOID or state.record is None:
             return
         if state.refund_ids - known.sure_refund_ids:
@@ -143,6 +149,8 @@ class Intake:
                 self.take_refunds(connection, [(wanted, refunds)])
         elif known is not None and known.version and (doubt.order or known.digest != VOID):
             self._take_back(connection, doubt.order_id, known, known.modified_ms)
+        if body is None and known is not None:
+            self._charge(connection, _gone(doubt.order_id, known), b"", is_answer=True)
         self.memory.note_read_again(shop, request.number)
 
     def take_refunds(self, connection: Connection, read: Sequence[tuple[Wanted, Sequence[bytes]]]) -> None:
@@ -205,6 +213,33 @@ class Intake:
         known = known._replace(modified_ms=state.modified_ms)
         self.memory.keep(connection.name, state.order_id, known)
         return known
+
+    def _charge(self, connection: Connection, state: OrderState, body: bytes, *, is_answer: bool) -> None:
+        """Publish what is new of an order's payment fees. One that waits for a rate is read again with its order."""
+        name, before = connection.name, self.memory.fees(connection.name, state.order_id)
+        if not before and state.fees == NO_FEES:
+            return
+        what, whose = f"fees:{state.order_id}", (state.record or {}).get("customer_id")
+        if state.fees.awaited is not None:
+            self.memory.await_rate(name, state.order_id, state.fees.awaited)
+        if state.fees.problem:
+            self._refuse(connection, what, body, BadOrder(state.fees.problem), FEE_CHARGED, whose=whose)
+        records, after = news_of_fees(
+            connection.shop,
+            state.order_id,
+            self._exchange.own,
+            state.fees,
+            before,
+            modified_ms=state.modified_ms,
+            is_answer=is_answer,
+        )
+        try:
+            for record in records:
+                self._this.publish(FEE_CHARGED, record)
+        except PoisonEvent as error:
+            self._refuse(connection, what, body, error, FEE_CHARGED, whose=whose)
+        if records:
+            self.memory.keep_fees(name, state.order_id, after)
 
     def _take_back(self, connection: Connection, order_id: str, known: Known, modified_ms: int) -> Known:
         """Publish that an order no longer counts, nor do its refunds. They are read again when it counts again."""
@@ -276,6 +311,11 @@ class Intake:
         who = before if self._keys.erased_ms(before) is not None else ""
         who = who or self._keys.called(state.record["customer_id"])
         return state._replace(record={**state.record, "customer_id": who})
+
+
+def _gone(order_id: str, known: Known) -> OrderState:
+    """An order that the shop has no more: nobody keeps anything of it."""
+    return OrderState(order_id, known.created_ms, known.modified_ms, "deleted", None, VOID, frozenset())
 
 
 def _is_newer(state: OrderState, known: Known, *, is_answer: bool) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from producers import state
+from producers.connect.fees import KnownFee
 from producers.connect.orders import VOID
 from producers.connect.resource_memory import ResourceMemory, progress_of
 from producers.connect.resources import RESOURCES, Resource
@@ -39,6 +40,8 @@ create table if not exists positions (
     without rowid;
 create table if not exists awaiting (
     shop text, order_id text, day text not null, primary key (shop, order_id)) without rowid;
+create table if not exists order_fees (
+    shop text, order_id text, fees text not null, primary key (shop, order_id)) without rowid;
 create table if not exists read_again (shop text primary key, number integer not null) without rowid;
 """
 UNKNOWN: Final = b"unknown"
@@ -185,6 +188,18 @@ class Memory:
             self.name(shop, order_id)
             self._database.execute("delete from awaiting where shop = ? and order_id = ?", (shop, order_id))
             self._database.execute("delete from refused where shop = ? and what = ?", (shop, f"order:{order_id}"))
+
+    def fees(self, shop: str, order_id: str) -> dict[str, KnownFee]:
+        """What is on the log of an order's payment fees, by id."""
+        asked = (shop, order_id)
+        row = self._database.execute("select fees from order_fees where shop = ? and order_id = ?", asked).fetchone()
+        return {fee_id: KnownFee(*fee) for fee_id, fee in json.loads(row[0]).items()} if row else {}
+
+    def keep_fees(self, shop: str, order_id: str, fees: Mapping[str, KnownFee]) -> None:
+        """An event of one of them is being published."""
+        self._begin()
+        values = (shop, order_id, json.dumps(dict(fees)))
+        self._database.execute("insert or replace into order_fees values (?, ?, ?)", values)
 
     def want_refunds(self, shop: str, order_id: str, head: Mapping[str, str]) -> None:
         """An order has refunds that are not read yet."""

@@ -64,11 +64,32 @@ class Shop(NamedTuple):
         return self.exchange.charge(currency, day) if self.exchange else None
 
 
+class Fee(NamedTuple):
+    """What a payment provider keeps, by its id in the shop, in cents of the shop's currency."""
+
+    fee_id: str
+    at_ms: int
+    provider: str
+    cents: int
+
+
+class Fees(NamedTuple):
+    """An order's. ``awaited`` is the day of a rate that one of them waits for, ``problem`` says which can't be read."""
+
+    charged: tuple[Fee, ...] = ()
+    awaited: date | None = None
+    problem: str = ""
+
+
+NO_FEES: Final = Fees()
+
+
 class OrderState(NamedTuple):
     """An order as it was at ``modified_ms``.
 
     ``record`` is the event but for what ``stamped`` adds; None while the order does not count. ``digest`` is of all
-    that the event counts, VOID when it does not count. ``refund_ids`` are those made by then.
+    that the event counts, VOID when it does not count. ``refund_ids`` are those made by then. ``fees`` are what payment
+    providers kept, also of an order that does not count.
     """
 
     order_id: str
@@ -78,6 +99,7 @@ class OrderState(NamedTuple):
     record: dict[str, Any] | None
     digest: bytes
     refund_ids: frozenset[str]
+    fees: Fees = NO_FEES
 
 
 class Refund(NamedTuple):

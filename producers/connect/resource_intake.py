@@ -59,7 +59,8 @@ class ResourceIntake:
                 records, after = news_of_customer(connection.shop, found, before, now_ms, self._called)
             else:
                 host = urlsplit(connection.url).netloc
-                records, known = news_of(connection.shop, host, number, found, known_product(before), now_ms)
+                known = known_product(before)
+                records, known = news_of(connection.shop, host, number, found, known, now_ms, connection.since_ms)
                 after = known.written()
             memory.keep(name, resource, number, after, records, is_gone=found is None)
         except PoisonEvent as bad:

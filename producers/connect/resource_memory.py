@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from producers.connect.resources import CUSTOMER_CHANGED, PRODUCT_OBSERVED, STOCK_MOVED, Record, Resource
+from producers.shop.occurrences import COST_STATED
 from schemas.codec import Decoder, Encoder
 
-EVENTS: Final = (PRODUCT_OBSERVED, STOCK_MOVED, CUSTOMER_CHANGED)
+EVENTS: Final = (PRODUCT_OBSERVED, STOCK_MOVED, CUSTOMER_CHANGED, COST_STATED)  # a new one at the end
 SCHEMA: Final = """
 create table if not exists resources (
     shop text, resource text, number text, state text not null, is_gone integer not null, sweep integer not null,

@@ -1,4 +1,4 @@
-"""What a shop has beside orders as events: products with their stock, and customers. What is new in one. Pure.
+"""What a shop has beside orders as events: products with stock and costs, and customers. What is new in one. Pure.
 
 A product as the shop has it is one or several *units*, each of which can be bought: its variants. A unit's product id
 is the one that the lines of orders have. Of a customer nothing is published that says who it is.
@@ -13,11 +13,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from producers.connect.orders import Shop
 from producers.shop.identifiers import envelope
+from producers.shop.occurrences import COST_STATED
 from schemas import catalogue
+from schemas.binary import EPOCH, MILLISECOND
 from schemas.catalogue import Event
 
 Resource = Literal["products", "customers"]
@@ -28,6 +31,7 @@ CUSTOMER_CHANGED: Final = catalogue.event("customers.customer_changed")
 MEANT_FOR: Final[Mapping[Resource, Event]] = {"products": PRODUCT_OBSERVED, "customers": CUSTOMER_CHANGED}
 DAILY_MS: Final = timedelta(hours=20) // timedelta(milliseconds=1)  # all are read once a day, some a little earlier
 MOST_AHEAD_MS: Final = 60_000
+UNSAID: Final = ("is_public", "product_id", "cost")  # of a unit, by its observation
 LONGEST_DESCRIPTION: Final = 2_000
 TAG: Final = re.compile(r"<[^>]*>")
 SPACE: Final = re.compile(r"\s+")
@@ -35,7 +39,10 @@ Record = tuple[Event, dict[str, Any]]
 
 
 class Unit(NamedTuple):
-    """What can be bought, as an observation says it. ``is_public`` is whether visitors of the shop see it."""
+    """What can be bought, as an observation says it. ``is_public`` is whether visitors of the shop see it.
+
+    ``cost`` is what the shop pays for one; None when the shop does not say.
+    """
 
     product_id: str
     sku: str | None
@@ -51,6 +58,7 @@ class Unit(NamedTuple):
     description: str
     url: str
     is_public: bool
+    cost: Decimal | None = None
 
 
 class Product(NamedTuple):
@@ -83,17 +91,18 @@ class KnownUnit(NamedTuple):
 
 
 class KnownProduct(NamedTuple):
-    """What is on the log of a product. ``version`` grows with each change."""
+    """What is on the log of a product. ``version`` grows with each change; ``costs`` are by product id."""
 
     version: int
     at_ms: int
     units: Mapping[str, KnownUnit]
     levels: Mapping[tuple[str, str], int]
+    costs: Mapping[str, str] = MappingProxyType({})
 
     def written(self) -> str:
         """As text, for the memory."""
         levels = [(*where, level) for where, level in self.levels.items()]
-        return json.dumps((self.version, self.at_ms, self.units, levels))
+        return json.dumps((self.version, self.at_ms, self.units, levels, dict(self.costs)))
 
 
 NOTHING_KNOWN: Final = KnownProduct(0, 0, {}, {})
@@ -103,12 +112,13 @@ def known_product(text: str | None) -> KnownProduct:
     """What ``written`` wrote; of a product that was never seen, nothing."""
     if text is None:
         return NOTHING_KNOWN
-    version, at_ms, units, levels = json.loads(text)
+    version, at_ms, units, levels, *costs = json.loads(text)  # what an earlier version wrote has no costs
     return KnownProduct(
         version,
         at_ms,
         {product_id: KnownUnit(*unit) for product_id, unit in units.items()},
         {(product_id, warehouse): level for product_id, warehouse, level in levels},
+        *costs,
     )
 
 
@@ -118,12 +128,13 @@ def plain(markup: str) -> str:
 
 
 def news_of(
-    shop: Shop, host: str, number: str, product: Product | None, known: KnownProduct, now_ms: int
+    shop: Shop, host: str, number: str, product: Product | None, known: KnownProduct, now_ms: int, since_ms: int
 ) -> tuple[list[Record], KnownProduct]:
     """The events that a product's state asks for, and what is on the log with them. ``product`` None: it is gone.
 
     A unit is observed when anything of it changed, and at least once a day. One that the shop has no more, or shows
     to nobody, is observed as discontinued, once. Stock moves by what the shop's level differs from the one on the log.
+    The first cost of a unit holds from ``since_ms`` on, a later one from now on.
     """
     at_ms = _after(known.at_ms, now_ms)
     units = _by_id(product.units if product else ())
@@ -140,13 +151,18 @@ def news_of(
     fresh = {product_id: unit for product_id, unit in (observed | gone).items() if unit is not None}
     levels = {} if product is None else known.levels if product.levels is None else product.levels
     moved = _moves(known.levels, levels)
-    if not fresh and not moved:
+    costs = {i: str(unit.cost) for i, unit in units.items() if unit.cost is not None}
+    stated = {product_id: cost for product_id, cost in costs.items() if cost != known.costs.get(product_id)}
+    if not fresh and not moved and not stated:
         return [], known
     version = known.version + 1
     records = [_observation(shop, host, number, each, version, unit, known) for each, unit in fresh.items()]
     records += [_move(shop, number, where, version, delta, at_ms) for where, delta in moved.items()]
+    for product_id in stated:
+        valid_ms = at_ms if product_id in known.costs else since_ms
+        records.append(_cost(shop, number, units[product_id], version, at_ms, valid_ms))
     kept = {where: level for where, level in levels.items() if level}
-    return records, KnownProduct(version, at_ms, {**known.units, **fresh}, kept)
+    return records, KnownProduct(version, at_ms, {**known.units, **fresh}, kept, {**known.costs, **costs})
 
 
 def news_of_customer(
@@ -187,7 +203,7 @@ def _by_id(units: Sequence[Unit]) -> dict[str, Unit]:
 
 def _observed(unit: Unit, known: KnownUnit | None, at_ms: int) -> KnownUnit | None:
     """What is published of a unit; None when nothing changed and it was published today."""
-    said = {name: value for name, value in unit._asdict().items() if name not in ("is_public", "product_id")}
+    said = {name: value for name, value in unit._asdict().items() if name not in UNSAID}
     said |= {name: None if said[name] is None else str(said[name]) for name in ("price", "list_price")}
     digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
     if known and digest == known.digest and not known.is_gone and at_ms - known.at_ms < DAILY_MS:
@@ -219,6 +235,18 @@ def _observation(
         "variants": None,
     }
     return PRODUCT_OBSERVED, record
+
+
+def _cost(shop: Shop, number: str, unit: Unit, version: int, at_ms: int, valid_ms: int) -> Record:
+    record = {
+        **envelope(shop.name, f"cost:{number}:{unit.product_id}:{version}", at_ms),
+        "product_id": unit.product_id,
+        "valid_from": EPOCH + valid_ms * MILLISECOND,
+        "unit_cost": unit.cost,
+        "currency": unit.currency,
+        "is_withdrawn": None,
+    }
+    return COST_STATED, record
 
 
 def _moves(before: Mapping[tuple[str, str], int], after: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:

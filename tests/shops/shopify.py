@@ -136,6 +136,10 @@ class Shopify(Catalog, StandIn):
 
     # What is true of it
 
+    def fees(self) -> dict[int, int]:
+        """What Shopify Payments keeps of an order, in cents, where it keeps something."""
+        return {each.id: each.payment_fee for each in self.orders.values() if each.payment_fee and not each.is_test}
+
     def counted(self) -> list[Order]:
         """Orders that Shopify's sales reports have."""
         return [order for order in self.orders.values() if order.is_counted]

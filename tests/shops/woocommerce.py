@@ -149,6 +149,22 @@ class WooCommerce(StandIn):
 
     # What is true of it
 
+    def fees(self) -> dict[int, int]:
+        """What payment providers keep of an order, in cents, where they keep something."""
+        return {order.id: order.payment_fee for order in self.orders.values() if order.payment_fee}
+
+    def costs(self) -> dict[str, int]:
+        """What a unit of what is shown with a price costs the shop, where it says so, in cents; of one id as prices."""
+        found: dict[str, tuple[bool, int, int, int]] = {}
+        for product in self.products.values():
+            for place, one in enumerate(product.sold):
+                if one.price and product.status == "publish":
+                    key, cost = product_id(one, product), one.cost or product.own.cost or 0
+                    stock = product.own.stock if one.is_shared else one.stock
+                    drawn = (stock is not None and stock <= 0, one.price, place, cost)
+                    found[key] = min(found.get(key, drawn), drawn)
+        return {key: cost for key, (_, _, _, cost) in found.items() if cost}
+
     def levels(self) -> dict[str, int]:
         """How many there are by product id, where there are any or less than none."""
         found: Counter[str] = Counter()

@@ -21,6 +21,11 @@ class Variation:
     option: str = ""
     is_shared: bool = False
 
+    @property
+    def cost(self) -> int | None:
+        """What the shop pays for one, in cents; for some nobody says it."""
+        return self.price * 2 // 5 or None if self.id % 4 else None
+
 
 @dataclass
 class Product:
@@ -98,4 +103,14 @@ def _item(item: Variation, product: Product) -> dict[str, Any]:
         "stock_quantity": stock,
         "stock_status": "instock" if stock is None or stock > 0 else "outofstock",
         "backorders": "no",
+        **_cost(item),
     }
+
+
+def _cost(item: Variation) -> dict[str, Any]:
+    """As the core writes it, or as a plugin does in a shop that has it from before."""
+    cost = item.cost or 0
+    if item.id % 2:
+        return {"meta_data": [{"id": 1, "key": "_wc_cog_cost", "value": f"{cost / 100:.4f}" if cost else ""}]}
+    values = [{"defined_value": cost / 100 if cost else None, "effective_value": cost / 100}]
+    return {"cost_of_goods_sold": {"values": values, "total_value": cost / 100}, "meta_data": []}

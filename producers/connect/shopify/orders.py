@@ -24,10 +24,13 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from producers.connect.fees import Found, fees_of
 from producers.connect.orders import (
     CENT,
+    NO_FEES,
     VOID,
     BadOrder,
+    Fees,
     Json,
     OrderState,
     Refund,
@@ -143,8 +146,9 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
         if returns_of(agreement, where):
             refund_ids.add(number_of(agreement, f"agreements[{i}].id", "id"))
     lines = _lines(sold)
+    fees = NO_FEES if order.get("test") else _fees(order, shop)
     if order.get("test") or (not lines and sold):
-        return OrderState(order_id, created_ms, modified_ms, status, None, VOID, frozenset(refund_ids))
+        return OrderState(order_id, created_ms, modified_ms, status, None, VOID, frozenset(refund_ids), fees)
     if not lines:
         raise BadOrder("agreements is empty: the order has no sales")
     record = {
@@ -164,7 +168,24 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
     record |= _charged(sold, record["currency"])
     counted = {name: value for name, value in record.items() if name not in ("event_id", "lines")}
     digest = digest_of((sorted(counted.items()), sorted(tuple(line) for line in lines)))
-    return OrderState(order_id, created_ms, modified_ms, status, record, digest, frozenset(refund_ids))
+    return OrderState(order_id, created_ms, modified_ms, status, record, digest, frozenset(refund_ids), fees)
+
+
+def _fees(order: Json, shop: Shop) -> Fees:
+    """What Shopify Payments kept of the payments; other providers' fees are not known there."""
+    found = []
+    for i, charge in enumerate(list_of(order, "transactions")):
+        fees = list_of(charge, "fees")
+        if not fees or charge.get("status") != "SUCCESS" or str(charge.get("kind")) not in CHARGES:
+            continue
+        at_ms = millis_of(charge, f"transactions[{i}].processedAt", "processedAt")
+        for j, fee in enumerate(fees):
+            where = f"transactions[{i}].fees[{j}]"
+            money = fee.get("amount") if isinstance(fee.get("amount"), dict) else {}
+            currency = text_of(money, f"{where}.amount.currencyCode", "currencyCode")
+            fee_id, provider = number_of(fee, f"{where}.id", "id"), str(charge.get("gateway") or "shopify_payments")
+            found.append(Found(fee_id, at_ms, provider, money.get("amount"), currency, f"{where}.amount"))
+    return fees_of(found, shop)
 
 
 def _sales(agreement: Json, where: str) -> Iterable[tuple[Sale, bool]]:

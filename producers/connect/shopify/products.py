@@ -5,12 +5,16 @@ product's title and the variant's.
 
 **Stock** is what is *available* of a variant at each location, which is a warehouse here: what was ordered and not yet
 sent is not in it. A variant whose quantity the shop does not track has none.
+
+**Cost** is the inventory item's ``unitCost``.
 """
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, Final
 
+from producers.connect.fees import rounded
 from producers.connect.orders import (
     CENT,
     BadOrder,
@@ -73,7 +77,16 @@ def _unit(product: Json, variant: Json, where: str, stock: int | None) -> Unit:
         description=plain(str(product.get("description") or "")),
         url=str(product.get("onlineStoreUrl") or ""),
         is_public=text_of(product, "status") in PUBLIC,
+        cost=_cost(variant),
     )
+
+
+def _cost(variant: Json) -> Decimal | None:
+    """The item's cost, to the cent; None when there is none, or the app may not see it."""
+    item = variant.get("inventoryItem")
+    money = item.get("unitCost") if isinstance(item, dict) else None
+    cents = rounded(money.get("amount")) if isinstance(money, dict) else None
+    return CENT * cents if cents is not None and cents >= 0 else None
 
 
 def _levels(variant: Json, where: str) -> dict[str, int] | None:

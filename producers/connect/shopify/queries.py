@@ -40,7 +40,11 @@ fragment OrderOf on Order {
   customer { id }
   shippingAddress { countryCodeV2 }
   fulfillments(first: 20) { createdAt status }
-  transactions(first: 20) { kind status gateway processedAt amountSet { shopMoney { amount } } }
+  transactions(first: 20) {
+    kind status gateway processedAt
+    amountSet { shopMoney { amount } }
+    fees { id amount { amount currencyCode } }
+  }
   discountApplications(first: 5) {
     nodes {
       targetType
@@ -127,7 +131,10 @@ _VARIANTS: Final = (
 fragment VariantsOf on ProductVariantConnection {
   nodes {
     id title sku price compareAtPrice availableForSale
-    inventoryItem @include(if: $stock) { id tracked inventoryLevels(first: $levels) { ...LevelsOf } }
+    inventoryItem @include(if: $stock) {
+      id tracked unitCost { amount }
+      inventoryLevels(first: $levels) { ...LevelsOf }
+    }
   }
   pageInfo { hasNextPage endCursor }
 }

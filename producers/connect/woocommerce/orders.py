@@ -39,6 +39,7 @@ from producers.connect.orders import (
     units_of,
 )
 from producers.connect.woocommerce.customers import region_of
+from producers.connect.woocommerce.fees import read_fees
 from producers.order_file.records import order_lines
 from producers.order_file.rows import Line, spread
 from producers.rates.exchange import Charge, charge_of
@@ -172,8 +173,10 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
     created_ms = millis_of(order, "date_created_gmt")
     modified_ms = millis_of(order, "date_modified_gmt") if order.get("date_modified_gmt") else created_ms
     refund_ids = frozenset(id_of(item, f"refunds[{i}].id", "id") for i, item in enumerate(list_of(order, "refunds")))
+    paid_ms = millis_of(order, "date_paid_gmt") if order.get("date_paid_gmt") else created_ms
+    fees = read_fees(order, order_id, shop, paid_ms)
     if status in NOT_COUNTED:
-        return OrderState(order_id, created_ms, modified_ms, status, None, VOID, refund_ids)
+        return OrderState(order_id, created_ms, modified_ms, status, None, VOID, refund_ids, fees)
     currency = text_of(order, "currency")
     charge = shop.charge(currency, created_ms)
     cents = _cents_of(currency, charge)
@@ -213,7 +216,7 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
         "is_cancelled": None,
         **more,
     }
-    return OrderState(order_id, created_ms, modified_ms, status, record, digest_of(counted), refund_ids)
+    return OrderState(order_id, created_ms, modified_ms, status, record, digest_of(counted), refund_ids, fees)
 
 
 def _named(total: int, shipping: int, tax: int) -> tuple[tuple[str, int], ...]:

@@ -5,13 +5,18 @@ the SKU, or the number.
 
 **Stock** is ``stock_quantity`` where the shop manages it. Variations that share their product's stock have none of
 their own: it is the product's, under the product's id.
+
+**Cost** is the core's ``cost_of_goods_sold`` (WooCommerce 10, where the shop has switched it on), or what the plugins
+Cost of Goods write.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, Final
 
+from producers.connect.fees import rounded
 from producers.connect.orders import (
     CENT,
     BadOrder,
@@ -29,6 +34,7 @@ from producers.connect.resources import Product, Unit, plain
 
 AVAILABILITY: Final = {"instock": "in_stock", "outofstock": "out_of_stock", "onbackorder": "preorder"}
 PUBLIC: Final = "publish"
+COST_META: Final = ("_wc_cog_cost", "_alg_wc_cog_cost")  # of the plugins that had costs before the core
 OF_OTHERS: Final = frozenset(("variable", "variable-subscription", "grouped"))  # nobody buys these themselves
 
 
@@ -67,7 +73,16 @@ def _unit(product: Json, item: Json, where: str) -> Unit | None:
         description=plain(str(product.get("short_description") or product.get("description") or "")),
         url=str(item.get("permalink") or product.get("permalink") or ""),
         is_public=status == PUBLIC and product.get("status", PUBLIC) == PUBLIC,
+        cost=_cost(item) or _cost(product),
     )
+
+
+def _cost(item: Json) -> Decimal | None:
+    """What one costs the shop, to the cent; None when nothing says so: none and zero are the same there."""
+    core = item.get("cost_of_goods_sold")
+    said = [core.get("total_value")] if isinstance(core, dict) else []
+    said += [each.get("value") for each in list_of(item, "meta_data") if each.get("key") in COST_META]
+    return next((CENT * cents for each in said if (cents := rounded(each)) is not None and cents > 0), None)
 
 
 def _levels(holders: Iterable[tuple[Json, str]], shop: Shop) -> dict[tuple[str, str], int]:

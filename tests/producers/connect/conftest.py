@@ -29,7 +29,7 @@ from producers.connect.receiver import Receiver
 from producers.connect.resources import CUSTOMER_CHANGED, PRODUCT_OBSERVED, STOCK_MOVED
 from producers.publisher import Publisher
 from producers.runner import Options, Run, Stop
-from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
+from producers.shop.occurrences import COST_STATED, FEE_CHARGED, ORDER_PLACED, ORDER_REFUNDED
 from producers.sources import source
 from producers.writer import Writer
 from schemas import catalogue
@@ -41,6 +41,7 @@ from tests.shops.shopify import Shopify
 from tests.shops.woocommerce import WooCommerce
 
 LETTERS = catalogue.event("ops.dead_letter")
+EVENTS = (ORDER_PLACED, ORDER_REFUNDED, PRODUCT_OBSERVED, STOCK_MOVED, CUSTOMER_CHANGED, COST_STATED, FEE_CHARGED)
 
 
 async def at_once(seconds: float) -> None:
@@ -129,7 +130,7 @@ async def following(
 @pytest.fixture(scope="session")
 def publisher(stack: Any) -> Publisher:
     made = Publisher(stack.kafka, Registry(stack.registry_url), client_id="test-connections", currency="EUR")
-    made.open((ORDER_PLACED, ORDER_REFUNDED, PRODUCT_OBSERVED, STOCK_MOVED, CUSTOMER_CHANGED))
+    made.open(EVENTS)
     return made
 
 
@@ -144,7 +145,7 @@ class Published:
 
     def __init__(self, log_of: Callable[..., Any], name: str, folder: Path = Path()) -> None:
         self._folder = folder
-        self._log = log_of(ORDER_PLACED, ORDER_REFUNDED, PRODUCT_OBSERVED, STOCK_MOVED, CUSTOMER_CHANGED, LETTERS)
+        self._log = log_of(*EVENTS, LETTERS)
         self._name = name
 
     def orders(self) -> list[dict[str, Any]]:
@@ -164,6 +165,15 @@ class Published:
     def customers(self) -> list[dict[str, Any]]:
         """Each once, in the order of their time."""
         return self._once(CUSTOMER_CHANGED)
+
+    def costs(self) -> list[dict[str, Any]]:
+        """Each once, in the order of their time."""
+        return self._once(COST_STATED)
+
+    def fees(self) -> dict[int, int]:
+        """What providers keep of an order in cents, by its number, as it stands."""
+        found = standing(self._once(FEE_CHARGED))
+        return {int(each["order_id"].rpartition("-")[2]): _cents(each["amount"]) for each in found}
 
     def _once(self, event: Event) -> list[dict[str, Any]]:
         records = {r["event_id"]: r for r in self._log.records(event.topic) if r["source"] == self._name}
@@ -193,8 +203,12 @@ def standing(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Of each order's or refund's states the newest, without those that were taken back."""
     newest: dict[tuple[str, datetime], dict[str, Any]] = {}
     for record in sorted(states, key=lambda record: record["version"]):
-        newest[record.get("refund_id", record["order_id"]), record["occurred_at"]] = record
+        newest[_thing(record), record["occurred_at"]] = record
     return [record for record in newest.values() if not record.get("is_cancelled", record.get("is_deleted"))]
+
+
+def _thing(record: dict[str, Any]) -> str:
+    return str(record.get("fee_id") or record.get("refund_id") or record["order_id"])
 
 
 def days_of(orders: list[dict[str, Any]], refunds: list[dict[str, Any]]) -> dict[str, Day]:

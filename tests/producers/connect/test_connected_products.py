@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from producers.connect.memory import progress
+from producers.connect.resources import known_product
 from producers.publisher import Publisher
 from tests.producers.connect.conftest import Published, connected, connection_of, following
 from tests.shops.serving import Delivery
@@ -51,6 +52,11 @@ def prices_of(observations: list[dict[str, Any]]) -> dict[str, int]:
     """The newest price in cents of each product that is not discontinued."""
     newest = {each["product_id"]: each for each in observations}
     return {i: int(each["price"] * 100) for i, each in newest.items() if each["availability"] != "discontinued"}
+
+
+def costs_of(statements: list[dict[str, Any]]) -> dict[str, int]:
+    """The cost in cents of each product that was stated last."""
+    return {each["product_id"]: int(each["unit_cost"] * 100) for each in statements}
 
 
 def check_prices_follow_each_other(observations: list[dict[str, Any]]) -> None:
@@ -122,6 +128,7 @@ def test_any_deliveries_with_gaps_end_in_the_shops_own_prices_and_levels(
     observations, moves = published.observations(), published.moves()
     assert levels_of(moves) == levels_there(shop, name)
     assert prices_of(observations) == shop.prices()
+    assert shop.costs().items() <= costs_of(published.costs()).items()  # what is not on sale had one, too
     check_prices_follow_each_other(observations)
     assert published.letters() == []
     assert progress(tmp_path / name, name).resources["products"] == (len(shop.products), "")
@@ -320,3 +327,35 @@ def test_a_level_that_changes_at_shopify_is_on_the_log_as_soon_as_a_delivery_nam
     assert levels_of(published.moves()) == levels_there(shop, name)
     assert shop.asked["NamedProducts"] == 1
     assert published.letters() == []
+
+
+def test_the_first_cost_of_a_product_holds_from_the_beginning_and_a_later_one_from_when_it_is_read(
+    shop: WooCommerce, name: str, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    product = shop.offer(variations=0)
+    product.own.sku, product.spoilt = "BELL", {"cost_of_goods_sold": {"total_value": 7.125, "values": []}}
+    unknown = shop.offer(variations=0)
+    unknown.spoilt = {"cost_of_goods_sold": {"total_value": 0, "values": []}, "meta_data": []}
+    published, since = Published(log_of, name), shop.now - 30 * DAY
+    clock = [shop.now.timestamp()]
+
+    async def run() -> None:
+        connection = connection_of(shop, name, since)
+        async with following(publisher, tmp_path, connection, shop, lambda: clock[0]) as followed:
+            for cost in (7.125, 7.125, 8, 0, 8):  # without a cost the last one holds
+                product.spoilt = {"cost_of_goods_sold": {"total_value": cost, "values": []}, "meta_data": []}
+                shop.now += timedelta(hours=1)
+                product.modified, clock[0] = shop.now, shop.now.timestamp()
+                await followed.reader.catch_up()
+
+    asyncio.run(run())
+    first, second = published.costs()
+    assert (first["product_id"], first["unit_cost"], first["valid_from"]) == ("BELL", Decimal("7.13"), since)
+    assert (second["unit_cost"], second["valid_from"]) == (Decimal("8.00"), second["occurred_at"])
+    assert second["occurred_at"] == first["occurred_at"] + timedelta(hours=2)
+
+
+def test_what_an_earlier_version_remembered_of_a_product_is_read() -> None:
+    known = known_product(json.dumps((3, 7, {}, [("BELL", "shop", 2)])))
+    assert (known.version, known.levels, dict(known.costs)) == (3, {("BELL", "shop"): 2}, {})
+    assert known_product(known.written()) == known
