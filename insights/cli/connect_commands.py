@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -152,6 +153,7 @@ def list_() -> None:
     from insights.cli import connect_views
     from producers.connect.connections import Connections, names
     from producers.connect.memory import progress
+    from producers.persons.requests import requests
 
     folder = load_settings().producers_dir
     found = [Connections(folder).get(name) for name in names(folder)]
@@ -162,6 +164,9 @@ def list_() -> None:
     runtime.show(connect_views.connections_table(shops))
     for line in connect_views.not_read(shops):
         runtime.say(line, style="bold red")
+    if number := sum(each.answered_ms is None for each in requests(folder)):
+        asked = f"{counted(number, 'request')} about persons to answer: `insights privacy requests`."
+        runtime.say(asked, style="bold red")
 
 
 @app.command()
@@ -173,9 +178,11 @@ def remove(name: ShopName) -> None:
     from insights.stack.control import follow_connections
     from insights.stack.states import supervisor_process
     from producers.connect.connections import Connections, names
+    from producers.persons.requests import answer
 
     settings = load_settings()
     Connections(settings.producers_dir).remove(name)
+    answer(settings.producers_dir, "remove", {name}, int(time.time() * 1000))
     runtime.say(f"{name} is removed, and its credentials are destroyed. Delete its key and webhooks there, or its app.")
     if supervisor_process(settings) is None:
         return

@@ -5,21 +5,25 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from insights.cli import runtime
 from insights.settings import load_settings
+from schemas.binary import EPOCH, MILLISECOND
 from schemas.errors import Misconfigured
 from schemas.plural import counted
 
 if TYPE_CHECKING:
     from insights.cli.terminal_table import TerminalTable
     from insights.privacy.person import Held
+    from insights.settings import Settings
+    from producers.persons.requests import Request, Wish
 
 app = runtime.group("Export or erase what is stored about a person.", example="insights privacy export bikes-17")
 Customer = Annotated[
@@ -33,6 +37,15 @@ Mentioning = Annotated[
         help="Also dead letters that contain this text, such as a name. Can be repeated.",
     ),
 ]
+Close = Annotated[
+    int | None,
+    typer.Option("--close", metavar="NUMBER", help="Note that this request is answered, and list nothing."),
+]
+COMMANDS: Final[Mapping[Wish, str]] = {
+    "erase": "insights privacy erase",
+    "export": "insights privacy export",
+    "remove": "insights connect remove",
+}
 Yes = Annotated[bool, typer.Option("--yes", metavar="", help="Erase without asking.")]
 To = Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Write to this file instead of the terminal.")]
 
@@ -61,6 +74,7 @@ def erase(customer: Customer, mentioning: Mentioning = None, yes: Yes = False) -
             if not yes:
                 typer.confirm("Destroy the keys for good?", abort=True)
         erasing.erase(settings, keys, found, time.time)
+    answered(settings, "erase", {customer, *found.names})
     runtime.say(
         f"Erased: {', '.join(found.names) or customer}. {counted(len(found.letters), 'dead letter')} can't be read any"
         " more, nor any encrypted field, in no copy of the log, the lake, the tables and the checkpoints.",
@@ -90,6 +104,8 @@ def export(customer: Customer, mentioning: Mentioning = None, to: To = None) -> 
         found = held(settings, keys, customer, mentioning or ())
     if to is None:
         exporting.export(settings, found, datetime.now(UTC), sys.stdout)
+        sys.stdout.flush()
+        answered(settings, "export", {customer, *found.names}, is_said=False)
         return
     part = to.with_name(f".{to.name}.part")
     try:
@@ -101,6 +117,61 @@ def export(customer: Customer, mentioning: Mentioning = None, to: To = None) -> 
     finally:
         part.unlink(missing_ok=True)
     runtime.say(f"{counted(written, 'event')} and {counted(len(found.letters), 'dead letter')} are in {to}.")
+    answered(settings, "export", {customer, *found.names})
+
+
+@app.command()
+def requests(close: Close = None) -> None:
+    """List what the connected shops were asked about persons, and what answers it.
+
+    Shopify's privacy webhooks and deleted customers' accounts are listed. None is done by itself.
+
+    Example: insights privacy requests
+    """
+    from producers.persons import requests as asking
+
+    folder = load_settings().producers_dir
+    if close is not None:
+        if not asking.close(folder, close, int(time.time() * 1000)):
+            raise Misconfigured(f"there is no open request {close}; `insights privacy requests` lists them")
+        runtime.say(f"Request {close} is answered.")
+        return
+    found = asking.requests(folder)
+    if not found:
+        runtime.say("No connected shop was asked anything about a person.")
+        return
+    runtime.show(what_is_asked(found))
+
+
+def answered(settings: Settings, wish: Wish, whose: Collection[str], *, is_said: bool = True) -> None:
+    """Close the requests that this answers."""
+    from producers.persons import requests as asking
+
+    number = asking.answer(settings.producers_dir, wish, whose, int(time.time() * 1000))
+    if number and is_said:
+        runtime.say(f"{counted(number, 'request')} of `insights privacy requests` answered.")
+
+
+def what_is_asked(found: Sequence[Request]) -> TerminalTable:
+    """Each request, the open ones with the command that answers them."""
+    from insights.cli.terminal_table import Column, TerminalTable
+
+    sheet = TerminalTable(
+        "requests about persons",
+        *(Column(right=True), Column(name="asked, UTC"), Column(name="said by"), Column(name="answer", flows=True)),
+    )
+    for each in found:
+        if each.answered_ms is None:
+            does = f"{COMMANDS[each.wish]} {each.who}"
+        else:
+            does = f"{each.wish} {each.who}: answered {shown_at(each.answered_ms)}"
+        sheet.add(str(each.number), shown_at(each.asked_ms), each.said_by, does)
+    return sheet
+
+
+def shown_at(at_ms: int) -> str:
+    """A time to the minute."""
+    return f"{EPOCH + at_ms * MILLISECOND:%Y-%m-%d %H:%M}"
 
 
 def what_is_held(found: Held) -> TerminalTable:

@@ -19,6 +19,7 @@ from typing import Final
 
 from producers.connect.connections import Connection
 from producers.connect.fees import news_of_fees
+from producers.connect.hearing import Wished
 from producers.connect.memory import UNKNOWN, Known, KnownRefund, Memory, Named, Position, Wanted
 from producers.connect.orders import (
     NO_FEES,
@@ -35,6 +36,7 @@ from producers.connect.orders import (
 from producers.connect.platforms import platform_of
 from producers.connect.rereads import Request
 from producers.connect.resource_intake import ResourceIntake
+from producers.persons import requests
 from producers.persons.keys import PersonKeys
 from producers.persons.letters import Letters
 from producers.rates import book
@@ -120,6 +122,15 @@ class Intake:
         """Send what is no order to the dead letters, unless it was for the same reason before."""
         what = f"order:{bad.order_id}" if bad.order_id else f"bytes:{hashlib.sha256(body).hexdigest()}"
         self._refuse(connection, what, body, bad, whose=self._whose(connection, body))
+
+    def note_request(self, connection: Connection, wished: Wished) -> None:
+        """Note what a shop asks about a person, on disk at once, and say so."""
+        who = f"{connection.name}-{wished.number}" if wished.number else connection.name
+        folder, at_ms = self._this.options.state, int(self._this.clock() * 1000)
+        if requests.ask(folder, wished.wish, who, wished.said_by, at_ms):
+            self._this.log.warning(
+                "a request about a person: `insights privacy requests`", shop=connection.name, said=wished.said_by
+            )
 
     def take_page(
         self, connection: Connection, bodies: Iterable[bytes], position: Position, *, has_patience: bool = False

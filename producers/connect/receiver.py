@@ -3,6 +3,7 @@
 | answer | when |
 |---|---|
 | 200 | what it says is on the log; or the order or product that it names is noted, and read from the shop at once |
+| 200 | what it asks about a person is noted (persons/requests.py); a customer that was deleted is read as well |
 | 200 | it is a ping, or of a kind that we don't read |
 | 202 | the shop's history is still being read: the reading of changes that follows it will bring the order |
 | 401 | the signature is not this shop's, or there is no such shop |
@@ -87,6 +88,10 @@ class Receiver:
             return await self._write(reader, partial(_refuse, connection, body, bad))
         if heard.kind is Kind.FOREIGN:
             return web.Response(status=401)
+        if heard.wished:
+            noted = await self._write(reader, partial(_note, connection, heard))
+            if heard.kind is Kind.PERSON or noted.status != 200:
+                return noted
         if heard.kind is Kind.OTHER:
             return web.Response(text="not read")
         if not reader.is_live:
@@ -113,6 +118,13 @@ def _take(connection: Connection, body: bytes, heard: Heard, intake: Intake) -> 
         return True
     intake.take(connection, body)
     return intake.memory.has_wanted(connection.name)
+
+
+def _note(connection: Connection, heard: Heard, intake: Intake) -> bool:
+    """Requests about persons are noted at once, also while the history is read."""
+    for wished in heard.wished:
+        intake.note_request(connection, wished)
+    return False
 
 
 def _refuse(connection: Connection, body: bytes, bad: BadOrder, intake: Intake) -> bool:

@@ -186,6 +186,11 @@ class Shopify(Catalog, StandIn):
         body = json.dumps({"id" if topic == "inventory_items/update" else "inventory_item_id": item}).encode()
         return Delivery(item, body, self.signed(body, topic))
 
+    def compliance_delivery(self, topic: str, **said: Any) -> Delivery:
+        """One of the privacy webhooks, which are set up in the app and say everything."""
+        body = json.dumps({"shop_id": 7, "shop_domain": urlsplit(self.url).netloc, **said}).encode()
+        return Delivery(0, body, self.signed(body, topic))
+
     def customer_delivery(self, customer: Customer, what: str = "update") -> Delivery:
         """The webhook's request, with the field that was subscribed to."""
         return self.delivery_of(customer.id, f"customers/{what}")

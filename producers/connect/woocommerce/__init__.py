@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from producers.connect.connections import Connection
-from producers.connect.hearing import Heard, Kind
+from producers.connect.hearing import Heard, Kind, Wished
 from producers.connect.orders import id_of, object_of
 from producers.connect.woocommerce.agreement import said_of
 from producers.connect.woocommerce.api import Api as opened
@@ -47,9 +47,12 @@ def hear(headers: Mapping[str, str], body: bytes, connection: Connection) -> Hea
 
     Raises BadOrder when one of these has no number.
     """
-    of = headers.get("X-WC-Webhook-Topic", "").partition(".")[0]
+    topic = headers.get("X-WC-Webhook-Topic", "")
+    of = topic.partition(".")[0]
     if of == "customer":
-        return Heard(Kind.RESOURCE, id_of(object_of(body), "id"), "customers")
+        number = id_of(object_of(body), "id")
+        wished = (Wished("erase", topic, number),) if topic == "customer.deleted" else ()
+        return Heard(Kind.RESOURCE, number, "customers", wished)
     if of == "product":
         said = object_of(body)  # of a variation, what belongs to the product is read with it
         return Heard(Kind.RESOURCE, id_of(said, "parent_id" if said.get("parent_id") else "id"))
