@@ -129,7 +129,9 @@ def start_versions(deployment: Deployment, new: Sequence[Aggregate], lines: Mapp
     """
     for a in new:
         if a.name in lines and a.window and lines[a.name] != _edge(a, lines[a.name]):
-            raise Misconfigured(f"{lines[a.name].isoformat()} cuts a {a.window} of {a.name}: name an edge of one")
+            raise Misconfigured(
+                f"{lines[a.name].isoformat()} is inside a {a.window} of {a.name}: name the start of one"
+            )
     job = handed_over(new, lines)
     with one_at_a_time(deployment), asked_for(deployment):
         _refuse_other(deployment, job)
@@ -168,8 +170,8 @@ def _refuse_other(deployment: Deployment, job: LiveJob) -> None:
         for a in job.aggregates:
             if known.writes(a.name, a.version):
                 raise Misconfigured(
-                    f"version {a.version} of {a.name} is what {known.name} writes: only a version that no job writes"
-                    " is handed over to"
+                    f"{known.name} already writes version {a.version} of {a.name}: only a version that no job writes"
+                    " can be handed over to"
                 )
 
 
@@ -225,7 +227,7 @@ def retire(deployment: Deployment, aggregate: Aggregate, version: int) -> None:
     """
     with connected(deployment) as connection:
         if seen_version(connection, aggregate.name) == version:
-            raise Misconfigured(f"version {version} of {aggregate.name} is what readers see: swap to another first")
+            raise Misconfigured(f"readers see version {version} of {aggregate.name}: switch to another version first")
     with one_at_a_time(deployment), asked_for(deployment):
         for job in kept_jobs(deployment):
             if any((a.name, a.version) == (aggregate.name, version) for a in job.aggregates):
@@ -275,7 +277,7 @@ def drop_version(deployment: Deployment, aggregate: Aggregate, version: int) -> 
         raise Misconfigured(f"version {version} of {aggregate.name} is still written: retire it first")
     with connected(deployment) as connection:
         if seen_version(connection, aggregate.name) == version:
-            raise Misconfigured(f"version {version} of {aggregate.name} is what readers see: swap to another first")
+            raise Misconfigured(f"readers see version {version} of {aggregate.name}: switch to another version first")
         connection.execute(f"drop table if exists {table_of(aggregate.name, version)}")
         connection.execute("delete from ops.versions where aggregate = %s and version = %s", (aggregate.name, version))
         if is_new(deployment, aggregate.name):  # nobody goes on saying how far it is final

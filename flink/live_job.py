@@ -100,7 +100,7 @@ def refuse_gained_within(deployed: Iterable[LiveJob]) -> None:
             if gained and any("." in n for n in known):
                 raise Misconfigured(
                     f"{e.name} has {gained[0]} now, and the state of {job.name} holds records without it, which no"
-                    " longer fit. Nothing was changed. Run the release before, or rebuild all tables from the log:"
+                    " longer fit. Nothing was changed. Run the previous release, or rebuild all tables from the log:"
                     " `insights flink submit --from-beginning`"
                 )
 
@@ -255,7 +255,7 @@ def _difference(folder: Aggregate, live: dict[tuple[str, int], Aggregate]) -> st
         )
     if live[folder.name, folder.version].fingerprint != folder.fingerprint:
         return (
-            f"{folder.name}: its folder was changed, and version {folder.version} as it was is live: a changed"
-            " definition is a new version"
+            f"{folder.name}: its folder differs from version {folder.version}, which is live: give the changed"
+            " definition a new version"
         )
     return ""

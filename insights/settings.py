@@ -42,7 +42,7 @@ def _is_of_postgres(url: str | None) -> str | None:
     if not (at.scheme in ("postgresql", "postgres") and at.hostname and at.username and at.password and at.path[1:]):
         raise ValueError("should be postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
     if strange := {name for name, _ in parse_qsl(at.query)} - POSTGRES_OPTIONS:
-        raise ValueError(f"takes the parameters sslmode and sslrootcert, and not {', '.join(sorted(strange))}")
+        raise ValueError(f"supports only the parameters sslmode and sslrootcert, not {', '.join(sorted(strange))}")
     return url
 
 
@@ -75,10 +75,10 @@ class Settings(BaseSettings):
         None, pattern=r"^[^\s/:,]+:\d+(,[^\s/:,]+:\d+)*$", description="a Kafka that runs elsewhere: host:port,…"
     )
     external_kafka_user: str | None = Field(
-        None, min_length=1, description="who asks it, by SASL_SSL and SCRAM-SHA-512"
+        None, min_length=1, description="user name, for SASL_SSL with SCRAM-SHA-512"
     )
     external_kafka_password: Secret = Field(None, min_length=1)
-    external_kafka_ca_file: Path | None = Field(None, description="PEM file of who signed the brokers' certificates")
+    external_kafka_ca_file: Path | None = Field(None, description="PEM file of the brokers' certificate authority")
     external_registry: Secret = Field(
         None, pattern=r"^https?://\S+[^\s/]$", description="a registry's Confluent API: https://user:password@host/path"
     )
@@ -86,7 +86,7 @@ class Settings(BaseSettings):
         None, description="a Postgres that runs elsewhere: postgresql://user:password@host:port/insights?sslmode=…"
     )
     external_flink: str | None = Field(
-        None, pattern=r"^http://[^\s/:]+:\d+$", description="a Flink session cluster's REST interface: http://host:port"
+        None, pattern=r"^http://[^\s/:]+:\d+$", description="a Flink session cluster's REST API: http://host:port"
     )
     external_lake: str | None = Field(
         None,
@@ -94,11 +94,11 @@ class Settings(BaseSettings):
         description="the lake's files in S3: s3://bucket/prefix",
     )
     external_lake_endpoint: str | None = Field(
-        None, pattern=r"^https?://[^\s/]+$", description="an S3 that is not AWS' own: https://host:port"
+        None, pattern=r"^https?://[^\s/]+$", description="an S3 server other than AWS: https://host:port"
     )
     external_lake_region: str = Field("us-east-1", pattern=r"^[a-z0-9-]+$", description="region of the bucket")
     external_lake_key_id: str | None = Field(
-        None, min_length=1, description="who asks it; without, AWS' own ways to find out"
+        None, min_length=1, description="access key id; without it, AWS' default credential chain"
     )
     external_lake_secret: Secret = Field(None, min_length=1)
     listen: str = Field(HOST, description="address that servers, page, hooks and collector listen on")
@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     kafka_controller_port: Port = 19093
     registry_port: Port = 19081
     postgres_port: Port = 19432
-    flink_port: Port = Field(19080, description="Flink's web page and REST interface")
+    flink_port: Port = Field(19080, description="Flink's web UI and REST API")
     flink_rpc_port: Port = Field(19123, description="where the TaskManager finds the JobManager")
     page_port: Port = 19501
     shop_port: Port = 19300
@@ -125,14 +125,14 @@ class Settings(BaseSettings):
     kafka_quorum: str | None = Field(
         None,
         pattern=r"^[^\s/:,]+:\d+(,[^\s/:,]+:\d+){2,}$",
-        description="brokers of one cluster, by their controllers' host:port; this one's host is INSIGHTS_ADVERTISE",
+        description="host:port of every controller of the cluster; this broker's host is INSIGHTS_ADVERTISE",
     )
     postgres_password: str = Field("insights", min_length=1)
     kafka_heap_mb: int = Field(512, ge=256)
     registry_heap_mb: int = Field(256, ge=128)
     jobmanager_memory_mb: int = Field(896, ge=768)
     taskmanager_memory_mb: int = Field(2048, ge=1344)
-    quick_start: bool = Field(False, description="Java compiles less: servers start faster and run slower")
+    quick_start: bool = Field(False, description="the JVM compiles less: servers start faster and run slower")
 
     min_disk_gb: float = Field(4.0, ge=0, description="free disk space that `up` requires")
     min_memory_gb: float = Field(4.0, ge=0, description="available memory that `up` requires")

@@ -57,12 +57,14 @@ def recount(context: Context, engine: ComputeEngine, *, by: str, say: Say) -> Ru
     """
     names = [a.name for a in aggregates() if _goes_by_clock(a)]
     if waiting := _waiting(context, names):
-        say(f"counting the history of {counted(len(waiting), 'table')} by the shop's days: {', '.join(waiting)}")
+        say(
+            f"recomputing the history of {counted(len(waiting), 'table')} in the shop's time zone: {', '.join(waiting)}"
+        )
         hand_over(context, waiting, engine, reason=REASON, by=by, say=say)
     with context.postgres() as connection:
         make_shop_time(connection)
     _retire(context, names)
-    say("comparing what the live job counts with another replay")
+    say("comparing the live jobs' results with another replay")
     proof = computed(context, names, engine, by=by, say=say)
     proven = verify(context, proof.run, say=say)
     if proven.status is not Status.VERIFIED:

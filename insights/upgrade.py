@@ -40,9 +40,9 @@ def refuse_changed_in_place(deployment: Deployment) -> None:
     if changed:
         a = changed[0]
         raise Misconfigured(
-            f"aggregates/{a.name} has other columns than version {a.version} of it, which is live. Nothing was changed."
-            f" Give it `version = {a.version + 1}` in its aggregate.toml: the stack then brings it with its history. Or"
-            " take the change back"
+            f"aggregates/{a.name} has other columns than its live version {a.version}. Nothing was changed. Set"
+            f" `version = {a.version + 1}` in its aggregate.toml, and the stack adds that version with its history. Or"
+            " revert the change"
         )
 
 
@@ -87,7 +87,7 @@ def upgrade(context: Context, engine: ComputeEngine, *, say: Say) -> None:
     with context.postgres() as connection:
         found = waiting(connection, context.deployment)
     for a in found:
-        say(f"{a.name}: bringing version {a.version} with its history")
+        say(f"{a.name}: adding version {a.version} with its history")
         hand_over(context, [a.name], engine, reason=None, by=BY, say=say)
     with context.postgres() as connection:
         left = _left(connection)

@@ -181,7 +181,7 @@ def _read_file(this: Run, path: Path) -> None:
         said = "; ".join(refused[:REASONS_SAID])
         this.verdict = RowsRefused(
             f"{counted(len(refused), 'row')} of {path.name} refused, {stated:,} published now. {said}."
-            " `insights dead-letters` lists each; fix them and read the file again: what is known is not stated twice"
+            " `insights dead-letters` lists each; fix them and read the file again: nothing is published twice"
         )
 
 

@@ -85,7 +85,9 @@ RegistryUrl = Annotated[
 State = Annotated[
     Path, typer.Option(metavar="FOLDER", show_default="the stack's", help="Folder for cursors, keys and answer keys.")
 ]
-Listen = Annotated[str, typer.Option(metavar="ADDRESS", help="Address that hooks and collector receive on.")]
+Listen = Annotated[
+    str, typer.Option(metavar="ADDRESS", help="Address that the webhook receiver and the collector listen on.")
+]
 Rate = Annotated[
     float | None,
     typer.Option(min=0.001, metavar="NUMBER", show_default="the source's", help="Average events per second."),

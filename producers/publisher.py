@@ -212,8 +212,9 @@ class Publisher:
             raise ContractBroken(
                 event.name,
                 "occurred_at",
-                f"is {occurred_at.isoformat()}, more than {MOST_AHEAD / timedelta(hours=1):g} h ahead of the clock here"
-                f" ({now.isoformat(timespec='seconds')}): what follows would be late. Correct the one or the other",
+                f"is {occurred_at.isoformat()}, more than {MOST_AHEAD / timedelta(hours=1):g} h ahead of this machine's"
+                f" clock ({now.isoformat(timespec='seconds')}): later events would be late. Correct the time or the"
+                " clock",
             )
 
     def _open(self, event: Event) -> _Channel:

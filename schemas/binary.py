@@ -193,7 +193,7 @@ def _block(items: list[bytes]) -> bytes:
 def _problem(schema: Any, value: Any) -> str:
     if kind_of(schema) == "string" and isinstance(value, str) and (found := UNSTORABLE.search(value)):
         code, place = ord(found[0]), found.start() + 1
-        return f"has U+{code:04X} as its character {place}, which no text in Postgres may have: leave it out"
+        return f"has U+{code:04X} as its character {place}, which Postgres can't store: remove it"
     return f"is {value!r}, which is not {_described(schema)}"
 
 

@@ -508,9 +508,7 @@ def check_whole(spark, frame, slices, where, may_have_holes=False):
         return
     twice = frame.groupBy(*PLACE).count().where("count > 1").orderBy(*PLACE).first()
     if twice is not None:
-        raise Refused(
-            f"{where} holds partition {twice[0]} offset {twice[1]} {twice[2]} times; a record stands there once"
-        )
+        raise Refused(f"{where} holds partition {twice[0]} offset {twice[1]} {twice[2]} times instead of once")
     missing = offsets(spark, slices).join(frame.select(*PLACE), list(PLACE), "left_anti")
     first = missing.orderBy(*PLACE).first()
     raise Refused(

@@ -120,8 +120,8 @@ def compact(catalog: Catalog, identifier: tuple[str, ...], group: Sequence[DataF
     if wanted != found:
         _remove(table, written)
         raise LakeDamaged(
-            f"{'.'.join(identifier)}: {len(group)} files should hold {counted(wanted, 'row')}, and {found:,} were read"
-            f" of them, the first is {group[0].file_path}. Nothing was changed"
+            f"{'.'.join(identifier)}: {len(group)} files should hold {counted(wanted, 'row')}, but {found:,} were read;"
+            f" the first file is {group[0].file_path}. Nothing was changed"
         )
     if len(written) >= len(group):
         # So large in memory that they can't be one.

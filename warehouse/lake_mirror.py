@@ -77,8 +77,8 @@ def columns_of(connection: Connection, relation: str) -> list[Column]:
             _ = column.kind
         except LookupError:
             raise Misconfigured(
-                f"{relation}.{column.name} is {column.postgres}, which has no twin in the lake: give it a type that"
-                " warehouse/lake_mirror.py knows, or add one there"
+                f"{relation}.{column.name} is {column.postgres}, which has no counterpart in the lake: use a type that"
+                " warehouse/lake_mirror.py supports, or add it there"
             ) from None
     return found
 

@@ -168,9 +168,9 @@ def say_when_late_count(settings: Settings, done: Comparison) -> None:
     if late:
         by = counted_by(settings, late, datetime.now(UTC))
         runtime.say(
-            f"{counted(len(late), 'order is', 'orders are')} on the log and late: the run of late events counts"
-            f" {'it' if len(late) == 1 else 'them'} once the days are final, by {by:%Y-%m-%d %H:%M} UTC. `insights"
-            " replay late` counts what is ready now."
+            f"{counted(len(late), 'order is', 'orders are')} on the log but late: the hourly run for late events"
+            f" counts {'it' if len(late) == 1 else 'them'} once the days are final, by {by:%Y-%m-%d %H:%M} UTC."
+            " `insights replay late` counts what is ready now."
         )
 
 

@@ -81,8 +81,8 @@ def verdict(done: Comparison) -> str:
     pending = f"{counted(len(found.pending), 'order is', 'orders are')} pending"
     if found.result == "pending":
         equal = found.orders - len(found.pending)
-        return f"{done.shop} agrees as far as it is settled: {equal:,} of {compared} are equal; {pending}."
+        return f"{done.shop} agrees, except for pending orders: {equal:,} of {compared} are equal; {pending}."
     wrong = counted(len(found.different) + len(found.unread), "order")
-    also = f" {pending[0].upper()}{pending[1:]} besides." if found.pending else ""
+    also = f" Another {pending}." if found.pending else ""
     days = counted(len(days_apart(found)), "day")
     return f"{done.shop} does not agree: {wrong} of {found.orders:,} {since} differ, on {days}.{also}"

@@ -134,7 +134,7 @@ def connect(
         name=name or name_of(url), platform=platform, url=url, since=start, credentials=credentials
     )
     runtime.say(
-        f"{about.title} is connected as {connection.name}: {counted(about.orders, 'order')} of all times, in"
+        f"{about.title} is connected as {connection.name}. It has {counted(about.orders, 'order')}, in"
         f" {about.currency}; those since {start:%Y-%m-%d} are read.",
         style="bold green",
     )
@@ -225,8 +225,8 @@ def app_credentials_of(file: Path | None) -> Credentials:
     if len(words) != 2:
         raise Misconfigured(
             "give the client ID and the secret of the app, with a space or a new line between them: the Dev Dashboard"
-            " (dev.shopify.com) has both under Settings of the app. Of an app that was made in the shop's own"
-            " administration, give the access token (shpat_…) and the API secret key"
+            " (dev.shopify.com) has both under Settings of the app. For an app that was created in the shop's"
+            " own admin, give the access token (shpat_…) and the API secret key"
         )
     return Credentials(key=words[0], secret=words[1], webhook_secret=words[1])
 
@@ -274,7 +274,7 @@ def check_reaches_back(about: About, start: datetime) -> None:
     if start < oldest:
         raise Misconfigured(
             f"{about.title} lets the app read the orders of the last {about.days} days only, and {start:%Y-%m-%d} is"
-            f" before. Add the scope read_all_orders to the app and install it again, or say --from {oldest:%Y-%m-%d}"
+            f" before. Add the scope read_all_orders to the app and install it again, or use --from {oldest:%Y-%m-%d}"
             " or later"
         )
 
@@ -287,7 +287,7 @@ def check_currency(settings: Settings, about: About) -> None:
     if about.currency != here:
         raise Misconfigured(
             f"{about.title} sells in {about.currency}, and {settings.home} is for {here}: amounts in two currencies"
-            f" can't be added. Set INSIGHTS_CURRENCY={about.currency}, with a folder of its own (INSIGHTS_HOME)"
+            f" can't be added. Set INSIGHTS_CURRENCY={about.currency}, and another data folder with INSIGHTS_HOME"
         )
 
 
@@ -303,8 +303,8 @@ def say_time_zone(settings: Settings, about: About) -> None:
         return
     if (there and there.offsets) != (here and here.offsets):
         runtime.say(
-            f"Its days are those of {about.time_zone}, and here those of {here.name if here else 'UTC'}: `insights"
-            f" time-zone {about.time_zone}` makes them the shop's, so that totals by day are the same as there.",
+            f"The shop's days are in {about.time_zone}, and the tables' days in {here.name if here else 'UTC'}:"
+            f" `insights time-zone {about.time_zone}` changes the tables, so that daily totals agree with the shop's.",
             style="yellow",
         )
 
@@ -334,7 +334,7 @@ def subscribe(settings: Settings, connection: Connection, hooks: str | None) -> 
     except InsightsError as problem:
         runtime.say(f"No webhooks: {problem}. The shop is read without them.", style="bold red")
         return
-    runtime.say(f"Shopify sends what becomes of orders, products and customers to {uri}.")
+    runtime.say(f"Shopify sends changes of orders, products and customers to {uri}.")
 
 
 def say_webhooks(settings: Settings, connection: Connection) -> None:

@@ -78,7 +78,7 @@ def sources(check: CheckOnly = False) -> None:
     if check:
         for path in (found := outdated()):
             runtime.say(
-                f"{path} is not what aggregates/ and dashboards/ give: `insights dbt sources` regenerates it",
+                f"{path} does not match aggregates/ and dashboards/: `insights dbt sources` regenerates it",
                 style="red",
             )
         raise typer.Exit(1 if found else 0)

@@ -16,7 +16,7 @@ from reconciliation.dead_records import DeadRecord, DeadRecords
 LONGEST_VALUE = 60
 GET_AT = (
     "A record stays on its topic until retention removes it. The bytes of an unreadable one are in the"
-    " column `value` of ops.dead_records, and in --json as base64; any other is in the lake too, whole."
+    " column `value` of ops.dead_records, and in --json as base64; all others are also in the lake."
 )
 
 

@@ -93,7 +93,9 @@ NoProducers = Annotated[
     bool,
     typer.Option("--no-producers", metavar="", help="Start only the servers and the live job, without shop and page."),
 ]
-Foreground = Annotated[bool, typer.Option("--foreground", metavar="", help="Stay, and stop all at Ctrl-C or SIGTERM.")]
+Foreground = Annotated[
+    bool, typer.Option("--foreground", metavar="", help="Keep running; Ctrl-C or SIGTERM stops everything.")
+]
 Force = Annotated[bool, typer.Option("--force", metavar="", help="Remove without asking.")]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON, in a stable format.")]
 Watch = Annotated[bool, typer.Option("--watch", metavar="", help="Refresh every second, until Ctrl-C.")]

@@ -67,7 +67,9 @@ def erase(customer: Customer, mentioning: Mentioning = None, yes: Yes = False) -
     with closing(PersonKeys(settings.producers_dir)) as keys:
         found = held(settings, keys, customer, mentioning or ())
         if found.erased_at and not found.customers and not found.letters:
-            runtime.say(f"{found.names[0]} was erased at {found.erased_at:%Y-%m-%d %H:%M} UTC, and nothing came since.")
+            runtime.say(
+                f"{found.names[0]} was erased at {found.erased_at:%Y-%m-%d %H:%M} UTC; there is no data since then."
+            )
         else:
             runtime.show(what_is_held(found))
             runtime.say("")
@@ -76,14 +78,14 @@ def erase(customer: Customer, mentioning: Mentioning = None, yes: Yes = False) -
         erasing.erase(settings, keys, found, time.time)
     answered(settings, "erase", {customer, *found.names})
     runtime.say(
-        f"Erased: {', '.join(found.names) or customer}. {counted(len(found.letters), 'dead letter')} can't be read any"
-        " more, nor any encrypted field, in no copy of the log, the lake, the tables and the checkpoints.",
+        f"Erased: {', '.join(found.names) or customer}. {counted(len(found.letters), 'dead letter')} and all"
+        " encrypted fields can't be read any more, in any copy of the log, the lake, the tables and the checkpoints.",
         style="bold green",
     )
     runtime.say(
-        "What stays is the pseudonym with its orders and visits, which every total needs. The shop itself still knows"
-        " the person, and so do backups of the data folder: erase them there, too. What the person does from now on is"
-        " somebody new's."
+        "The pseudonym stays with its orders and visits, because every total needs them. The shop itself still has the"
+        " person's data, and so do backups of the data folder: erase it there, too. If the person orders again, they"
+        " count as a new customer."
     )
 
 
@@ -179,11 +181,11 @@ def what_is_held(found: Held) -> TerminalTable:
     from insights.cli.terminal_table import Column, TerminalTable
 
     sheet = TerminalTable(
-        f"held of {', '.join(found.names) or 'this person'}",
+        f"stored about {', '.join(found.names) or 'this person'}",
         *(Column(), Column(name="number", right=True), Column(name="when erased", flows=True)),
     )
     for table, rows in found.rows.items():
-        sheet.add(table, f"{rows:,}", "stays, as a pseudonym's; encrypted fields can't be read any more")
+        sheet.add(table, f"{rows:,}", "stays, under the pseudonym; encrypted fields can't be read any more")
     for dead, _ in found.letters.values():
         sheet.add(f"dead letter {dead.offset}", "1", f"can't be read any more: {dead.reason}")
     return sheet

@@ -22,9 +22,9 @@ Name = Annotated[
 def time_zone(name: Name = None, engine: EngineName = "duckdb") -> None:
     """Show the time zone that days are counted in, or choose another one.
 
-    After you choose one, the whole history is counted again by the new days,
+    After you choose one, the whole history is recomputed by the new days,
     alongside the live tables, and shown once it is complete. A certificate
-    proves that the live job counts by the new days. Late events wait until
+    proves that the live job's results agree. Late events stay pending until
     then.
 
     Example: insights time-zone Europe/Berlin
@@ -38,19 +38,19 @@ def time_zone(name: Name = None, engine: EngineName = "duckdb") -> None:
     settings = load_settings()
     if name is None:
         found = clock_of(settings.home).zone
-        runtime.say(f"Days are those of {found.name if found else 'UTC'}.")
+        runtime.say(f"Days are in {found.name if found else 'UTC'}.")
         return
     began = time.monotonic()
     if not choose(settings, zone(name)):
-        runtime.say(f"Days will be those of {name} from the first event on.", style="bold green")
+        runtime.say(f"Days will be in {name}, from the first event on.", style="bold green")
         return
     by = getpass.getuser()
     proof = recount(replay_context(settings), engine_of(settings, engine, runtime.say), by=by, say=runtime.say)
     _build_marts()
     rows = counted(sum(one["rows"] for one in (proof.certificate or {})["aggregates"]), "row")
     runtime.say(
-        f"Days are those of {name}: {proof.run} proves {rows} of {counted(len(proof.aggregates), 'table')} equal to"
-        f" what the live job counts, in every cell. It took {time.monotonic() - began:.0f} s.",
+        f"Days are in {name}: {proof.run} proves {rows} of {counted(len(proof.aggregates), 'table')} equal to"
+        f" the live jobs' results, in every cell. It took {time.monotonic() - began:.0f} s.",
         style="bold green",
     )
 
@@ -59,7 +59,7 @@ def _build_marts() -> None:
     from insights.dbt_run import DbtBusy, build
 
     settings = load_settings()
-    runtime.say("building the marts by the new days")
+    runtime.say("building the marts with the new days")
     try:
         build(settings, None, full_refresh=False, say=lambda line: None)
     except DbtBusy:

@@ -37,8 +37,8 @@ def export(settings: Settings, found: Held, exported_at: datetime, out: TextIO) 
     """Write what is held of a person; how many events. Blocks. Raises UnknownPerson when it was erased."""
     if not found.customers and not found.letters:
         raise UnknownPerson(
-            f"{found.names[0]} was erased at {found.erased_at:%Y-%m-%d %H:%M} UTC, and nothing came since: there is"
-            " nothing left to export"
+            f"{found.names[0]} was erased at {found.erased_at:%Y-%m-%d %H:%M} UTC; there is no data since then, so"
+            " there is nothing to export"
         )
     head = {"customers": list(found.customers), "exported_at": exported_at.isoformat()}
     out.write(json.dumps(head)[:-1] + ', "events": [')

@@ -71,8 +71,9 @@ def held(settings: Settings, keys: PersonKeys, said: str, mentioning: Sequence[s
     called = tuple(name for name in possible if name in having or name in attributed or name in erased)
     if not called and not letters:
         raise UnknownPerson(
-            f"nothing is known of {said!r}: it is no customer's id in the tables (such as events.orders), and no e-mail"
-            " address that a guest or a file of orders had. What came within the last seconds may still be in flight"
+            f"there is no data about {said!r}: it is neither a customer id in the tables (such as events.orders) nor"
+            " the e-mail address of a guest or of a customer in an order file. Data of the last seconds may still be"
+            " in flight"
         )
     return Held(
         names=called,

@@ -202,7 +202,7 @@ def _upgrade(settings: Settings, target: Deployment) -> Recurring:
     return Recurring(
         name="upgrade",
         step=step,
-        says="what a newer release adds is brought",
+        says="adds what a newer release computes",
         every_seconds=UPGRADE_SECONDS,
         after=("job",),
         cancel=command.cancel,
@@ -225,7 +225,7 @@ def _agreement(settings: Settings) -> Recurring:
     return Recurring(
         name="agreement",
         step=compare.run,
-        says="every connected shop compared once a day",
+        says="every connected shop is compared once a day",
         every_seconds=AGREEMENT_SECONDS,
         after=("tables",),
         cancel=compare.cancel,

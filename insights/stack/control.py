@@ -195,7 +195,7 @@ def _announce(name: str, record: Record, announced: dict[str, str], report: Repo
         return
     announced[name] = record.state
     if _is_up(record):
-        failed = "its newest run failed, and it runs again: " if record.state == "failed" else ""
+        failed = "its latest run failed and will be repeated: " if record.state == "failed" else ""
         report(Step(name=name, state="done", detail=f"{failed}{record.detail or record.endpoint}"))
     else:
         report(Step(name=name, state="started", detail=record.detail))
@@ -219,8 +219,8 @@ def _refuse_older_stack(settings: Settings, names: list[str], state: dict[str, R
     unknown = [name for name in names if name not in state]
     if unknown and state and supervisor_process(settings) and seconds > KNOWN_SECONDS:
         raise StackNotUp(
-            f"the stack that is running has no {unknown[0]}: another release started it, or other options. Nothing was"
-            " changed. Run `insights down`, then `insights up`"
+            f"the running stack has no {unknown[0]}: it was started by another release or with other options. Nothing"
+            " was changed. Run `insights down`, then `insights up`"
         )
 
 

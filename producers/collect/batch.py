@@ -134,7 +134,7 @@ def _problem(error: Exception) -> tuple[str, str]:
     if found := MISSING.search(text):
         return found[1], "is missing"
     if found := UNKNOWN.search(text):
-        return found[1], "is not a field of it"
+        return found[1], "is not a known field"
     if found := AT_FIELD.search(text):
         return found[1], text[: found.start()]
     return "", text

@@ -122,7 +122,7 @@ class Collector:
     async def _events(self, request: web.Request) -> web.Response:
         key = self._keys().get(request.query.get("key", ""))
         if key is None:
-            return _refused(401, "there is no such key; `insights collect list` shows those there are")
+            return _refused(401, "this key does not exist; `insights collect list` shows the keys")
         origin = request.headers.get("Origin")
         if origin is not None and origin not in key.origins:
             return _refused(403, "this key is not for pages of this origin")
@@ -133,16 +133,16 @@ class Collector:
                 body = await request.read()  # raises HTTPRequestEntityTooLarge
             batch = read(unpacked(body, request.headers.get("Content-Encoding", "identity").lower()))
         except TimeoutError:
-            return _refused(408, f"the body did not come within {BODY_SECONDS:g} s")
+            return _refused(408, f"the body did not arrive within {BODY_SECONDS:g} s")
         except _TooLong:
-            return _refused(413, f"unpacked, the body is longer than {MOST_BYTES} bytes")
+            return _refused(413, f"the uncompressed body is longer than {MOST_BYTES} bytes")
         except BadBatch as bad:
             return _refused(400, bad.reason, field=bad.field)
         return await self._take(request, key, batch, is_browser=origin is not None)
 
     async def _take(self, request: web.Request, key: Key, batch: Batch, *, is_browser: bool) -> web.Response:
         if not is_browser and batch.visitor is None:
-            return _refused(400, "is missing, and what does not come from a page needs it", field="visitor")
+            return _refused(400, "is missing; requests that do not come from a page need it", field="visitor")
         # It listens on loopback alone, so who sets this header is the proxy in front of it.
         address = request.headers.get("X-Forwarded-For", request.remote or "").rpartition(",")[2].strip()
         wait = self._of_address.wait(address, batch.size) or self._of_key.wait(key.name, batch.size)
@@ -157,7 +157,7 @@ class Collector:
             who = ("id", batch.visitor) if batch.visitor else ("from", address, agent)
             taken = await self._write(lambda intake: intake.take(key, who, batch))
         except (BrokerUnavailable, TimeoutError):
-            return _refused(503, "Kafka did not take it in time; send it again", headers={"Retry-After": "1"})
+            return _refused(503, "Kafka did not acknowledge it in time; send it again", headers={"Retry-After": "1"})
         told = {"accepted": taken.accepted, "bot": 0, "refused": [each.told() for each in taken.refused]}
         return web.json_response(told, status=200 if taken.accepted else 400)
 

@@ -145,7 +145,7 @@ class Intake:
 def check_time(at_ms: int, now_ms: int) -> None:
     """Raises BadEvent for an event of long ago, or of a time that is not yet."""
     if at_ms < now_ms - OLDEST_MS:
-        raise BadEvent("at", f"is {(now_ms - at_ms) / 3_600_000:.1f} h before it came, and events are taken for 24 h")
+        raise BadEvent("at", f"is {(now_ms - at_ms) / 3_600_000:.1f} h before it arrived; events are accepted for 24 h")
     if at_ms > now_ms + DRIFT_MS:
         raise BadEvent("at", f"is {(at_ms - now_ms) / 1000:.0f} s after it was sent")
 

@@ -76,7 +76,7 @@ def remove(folder: Path, name: str) -> None:
         if database.execute("delete from keys where name = ?", (name,)).rowcount == 0:
             known = ", ".join(key.name for key in listed(folder))
             raise Misconfigured(
-                f"there is no key of {name!r}; " + (f"there are those of {known}" if known else "there is none at all")
+                f"there is no key named {name!r}; " + (f"there are: {known}" if known else "there are no keys yet")
             )
 
 

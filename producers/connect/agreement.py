@@ -274,20 +274,20 @@ def _explained(one: Difference, said: Said | None, known: _Known, waiting: Waiti
 
     published = known.published(one.order_id)
     if published is not None and _is_late(one.order_id, published, known.shop, waiting.late_events):
-        return because("late", "late: the next run of late events that may count it does")
+        return because("late", "late: the hourly run for late events counts it once its day is final")
     if reason := known.refused(f"order:{one.order_id}"):
         return because("rejected", f"rejected: {reason}")
     changed_at = said.changed_at if said else None
     is_read = published is not None and (changed_at is None or published[0] >= changed_at.timestamp() * 1000)
     if changed_at and not is_read:
         if changed_at > waiting.unread_since:
-            return because("recent", f"changed at {changed_at:%H:%M} UTC; the next reading of the shop brings it")
+            return because("recent", f"changed at {changed_at:%H:%M} UTC; the next reading of the shop publishes it")
         return because("missed", f"not read since it was changed, at {changed_at:%Y-%m-%d %H:%M} UTC")
     for refund_id in published[4] if published else ():
         if reason := known.refused(f"refund:{refund_id}"):
             return because("rejected", f"refund {refund_id}: {reason}")
     if said is None:
-        return because("gone", "the shop lists it no more: it is in the trash, or deleted")
+        return because("gone", "the shop no longer lists it: it is in the trash, or deleted")
     return because("apart", "read as the shop has it, and the tables differ")
 
 

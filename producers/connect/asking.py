@@ -130,7 +130,7 @@ class Asker:
             if attempt + 1 < self._attempts:
                 await self.pause(wait or min(FIRST_PAUSE_SECONDS * 2**attempt, LONGEST_PAUSE_SECONDS))
         tried = counted(self._attempts, "time")
-        raise ShopAway(f"{self.url}{path} did not answer as it should ({problem}); tried {tried}")
+        raise ShopAway(f"{self.url}{path} gave an unexpected response ({problem}); tried {tried}")
 
 
 def raise_if_away(response: aiohttp.ClientResponse, url: str) -> None:
@@ -138,7 +138,7 @@ def raise_if_away(response: aiohttp.ClientResponse, url: str) -> None:
     status = response.status
     if 300 <= status < 400:
         elsewhere = response.headers.get("Location", "another address")
-        raise Misconfigured(f"{url} leads to {elsewhere}; connect that address")
+        raise Misconfigured(f"{url} redirects to {elsewhere}; connect that address")
     if status >= 500 or status == 429:
         raise Again(f"it answered {status}", retry_after(response.headers.get("Retry-After")))
 
@@ -164,7 +164,7 @@ def address(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
         raise Misconfigured(f"{text!r} is not the address of a shop; write it as https://bikes.example")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise Misconfigured(f"{url} is not encrypted, and the shop's secret would be readable on the way: use https://")
+        raise Misconfigured(f"{url} is not encrypted, and the shop's secret would be readable in transit: use https://")
     return url
 
 

@@ -165,7 +165,7 @@ class Reader:
             await self._api.newest_change()
             self._unanswered.add(order_id)
             self._log.warning(
-                "the shop fails over this order, and answers otherwise: it is left until the next reading",
+                "the shop fails on this order, but answers other requests: it is skipped until the next reading",
                 order=order_id,
                 problem=str(error),
             )

@@ -145,9 +145,7 @@ class RowReader:
             for field, at in self._single:
                 found[field] = cells[at].strip()
         except IndexError:
-            raise BadRow(
-                f"{field} should stand in column {at + 1}, and the row has {len(cells)}", field=field
-            ) from None
+            raise BadRow(f"{field} should be in column {at + 1}, but the row has {len(cells)}", field=field) from None
         for field, several in self._several:
             texts = (cells[at].strip() for at in several if at < len(cells))
             found[field] = next((text for text in texts if text), "")
@@ -160,14 +158,14 @@ class RowReader:
         for field, value in found.items():
             if len(value) > LONGEST_TEXT:
                 raise BadRow(
-                    f"{field} has {len(value):,} characters, and a text may have {LONGEST_TEXT:,}",
+                    f"{field} has {len(value):,} characters; at most {LONGEST_TEXT:,} are allowed",
                     field=field,
                     value=value[:40] + "…",
                 )
             if not value.isascii() and not is_readable(value, self._encoding):
                 bare = value.encode("utf-8", "replace").decode()
                 raise BadRow(
-                    f"the row is not {self._encoding}: {field} has bytes that are no text in it",
+                    f"the row is not valid {self._encoding}: {field} has bytes that can't be decoded",
                     field=field,
                     value=bare,
                 )

@@ -158,7 +158,7 @@ def test_a_line_before_the_log_can_have_begun_means_its_beginning(line: datetime
 
 def test_a_line_that_cuts_a_window_is_refused() -> None:
     """Its job would overwrite a whole window with a part of it."""
-    with pytest.raises(Misconfigured, match="cuts a minute of sales_per_minute"):
+    with pytest.raises(Misconfigured, match="is inside a minute of sales_per_minute"):
         start_versions(DEPLOYMENT, [SALES], {SALES.name: LINE + timedelta(seconds=1)})
 
 
@@ -233,7 +233,7 @@ def test_a_difference_from_what_is_deployed_is_one_line() -> None:
     assert live_job.differences([live_job.with_retired(main, ["sales_per_minute"]), second], (SALES,)) == []
     edited = replace(aggregate("sessions"), query="select 1")
     (said,) = live_job.differences([main], (edited,))
-    assert said.startswith("sessions: its folder was changed, and version 1 as it was is live")
+    assert said.startswith("sessions: its folder differs from version 1, which is live")
     (said,) = live_job.differences([main], (replace(SALES, name="new_ones"),))
     assert said == "new_ones: new in aggregates/, not in a live job; `insights replay` adds it with its history"
 

@@ -278,7 +278,7 @@ def exported(orders: dict[str, tuple[str, int, str, str]]) -> bytes:
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        (b"A1;C7;01.07.2024 14:30;P9;Helme;3", "unit_price should stand in column 7, and the row has 6"),
+        (b"A1;C7;01.07.2024 14:30;P9;Helme;3", "unit_price should be in column 7, but the row has 6"),
         (b"A1;;01.07.2024 14:30;P9;Helme;3;1,00", "customer_id is empty"),
         (b";C7;01.07.2024 14:30;P9;Helme;3;1,00", "order_id is empty"),
         (b"A1;C7;2024-07-01;P9;Helme;3;1,00", "occurred_at is '2024-07-01', which is not a date like"),
@@ -312,7 +312,7 @@ def test_a_bad_row_is_refused_with_its_line_and_the_reason(mapping: ColumnMappin
     [
         (b"A1;C8;01.07.2024 14:30;P9;X;1;1,00\n", "order A1 has customer_id 'C7' in an earlier row and 'C8' in this"),
         (b"A1;C7;01.07.2024 14:30;P9;X;1;free\n", "which is not an amount"),
-        (b"A1;C7;01.07.2024 14:30;P9;X\n", "should stand in column"),
+        (b"A1;C7;01.07.2024 14:30;P9;X\n", "should be in column"),
         (b'A1;C7;01.07.2024 14:30;P9;"X;1;1,00\n', "a quote is opened and not closed"),
     ],
 )

@@ -150,7 +150,7 @@ def test_a_connected_shop_is_on_the_page_and_its_deliveries_follow_within_second
     connected = RUNNER.invoke(app, [*asked, "--from", f"{begin - timedelta(days=1):%Y-%m-%d}"])
     try:
         assert connected.exit_code == 0, connected.output
-        assert f"Bikes & more is connected as {name}: 41 orders" in connected.stdout
+        assert f"Bikes & more is connected as {name}. It has 41 orders" in connected.stdout
         url, secret = re.findall(r"^ +(?:Delivery URL|Secret) +(\S+)$", connected.stdout, re.MULTILINE)
         assert url == f"{stack.hooks_url}/hooks/woocommerce/{name}"
         shop.webhook_secret = secret
@@ -247,7 +247,7 @@ def test_a_first_connection_says_what_comes_next(run: Callable[..., Result], sho
     assert connected.exit_code == 0, connected.output
     assert connected.stdout.count("?") + connected.stdout.count("]: ") + connected.stdout.count("shop: ") <= 3
     assert "`insights up` starts everything" in connected.stdout
-    assert "`insights time-zone Europe/Berlin` makes them the shop's" in " ".join(connected.stdout.split())
+    assert "`insights time-zone Europe/Berlin` changes the tables" in " ".join(connected.stdout.split())
     assert shop.consumer_secret not in connected.output
     assert names(settings.producers_dir) == [name_of(shop.url)]
     assert "being read" in run("connect", "list").stdout
@@ -263,7 +263,7 @@ def test_a_first_connection_says_what_comes_next(run: Callable[..., Result], sho
         ((), "ck_1 cs_1", "does not accept the consumer key and secret"),
         (("--from", "last year"), "", "'last year' is not a date"),
         (("--name", "My shop"), "", "'My shop' can't be a shop's name here"),
-        (("--url", "https://127.0.0.1:1"), "", "did not answer as it should"),
+        (("--url", "https://127.0.0.1:1"), "", "gave an unexpected response"),
     ],
 )
 def test_what_is_wrong_is_said_at_once_and_nothing_is_kept(

@@ -131,6 +131,6 @@ def test_a_shopify_shop_takes_three_answers_and_says_where_its_webhooks_go(
         (uri,) = {hook["uri"] for hook in shopify.hooks}
     assert uri == f"https://hooks.bikes.example/hooks/shopify/{name_of(shopify.url)}"
     said = " ".join(connected.stdout.split())
-    assert f"Shopify sends what becomes of orders, products and customers to {uri}" in said
+    assert f"Shopify sends changes of orders, products and customers to {uri}" in said
     assert shopify.client_secret not in connected.output
     assert names(settings.producers_dir) == [name_of(shopify.url)]

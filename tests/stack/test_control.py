@@ -83,6 +83,6 @@ def test_up_refuses_a_stack_that_another_release_started(tmp_path: Path, monkeyp
     write(settings, job=Record(state="done", is_task=True), books=Record(state="running"))
     monkeypatch.setattr(control, "supervisor_process", lambda settings: psutil.Process())
     monkeypatch.setattr(control, "KNOWN_SECONDS", 0.0)
-    with pytest.raises(StackNotUp, match=r"has no reconciliation: another release .* `insights down`"):
+    with pytest.raises(StackNotUp, match=r"has no reconciliation: it was started by .* `insights down`"):
         await_all(settings, ["job", "reconciliation"], lambda step: None)
     await_all(settings, ["job"], lambda step: None)

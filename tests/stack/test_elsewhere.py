@@ -136,7 +136,7 @@ def test_the_registrys_user_is_shown_nowhere() -> None:
         ),
         (
             {"EXTERNAL_POSTGRES": "postgresql://me:S0SECRET@db/shop?sslkey=/k"},
-            "INSIGHTS_EXTERNAL_POSTGRES: Value error, takes the parameters sslmode and sslrootcert, and not sslkey",
+            "INSIGHTS_EXTERNAL_POSTGRES: Value error, supports only the parameters sslmode and sslrootcert, not sslkey",
         ),
         ({"EXTERNAL_FLINK": "jobmanager:8081"}, "INSIGHTS_EXTERNAL_FLINK"),
     ],

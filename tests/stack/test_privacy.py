@@ -311,7 +311,7 @@ def test_a_person_is_exported_and_then_gone_to_the_last_byte_and_no_number_chang
         assert erased.exit_code == 0, erased.output
     assert numbers(anna) == before
     again = anna.run("erase", anna.email, "--yes")
-    assert (again.exit_code, "and nothing came since" in " ".join(again.stdout.split())) == (0, True)
+    assert (again.exit_code, "there is no data since then" in " ".join(again.stdout.split())) == (0, True)
     for said in (anna.email, anna.guest, customer_id(anna.number)):
         refused = anna.run("export", said)
         assert (refused.exit_code, "nothing left to export" in " ".join(refused.stderr.split())) == (1, True)
@@ -339,7 +339,7 @@ def test_nobody_is_not_exported_and_a_file_that_can_not_be_written_is_named(anna
     anna.orders()
     unknown = anna.run("export", "nobody-1")
     assert unknown.exit_code == 1
-    assert "nothing is known of 'nobody-1'" in " ".join(unknown.stderr.split())
+    assert "there is no data about 'nobody-1'" in " ".join(unknown.stderr.split())
     anna.visit({"page": "/", "user_id": "7"})
     wait_until(lambda: anna.run("export", f"{anna.name}-7").exit_code == 0, what="a visit is theirs", every=0.5)
     unwritten = anna.run("export", f"{anna.name}-7", "--to", str(anna.folder / "missing" / "anna.json"))

@@ -216,7 +216,7 @@ class Api:
 
     def _shrink(self) -> None:
         if self._page == 1:
-            raise ShopRefuses(f"{self._url} finds a single order too costly to be asked for")
+            raise ShopRefuses(f"{self._url} refuses a request for a single order as too costly")
         self._page = max(1, self._page // 2)
 
     async def _whole(self, order: Json) -> bytes:
@@ -276,13 +276,13 @@ class Api:
     def _judged(self, response: aiohttp.ClientResponse, body: bytes) -> Json:
         raise_if_away(response, self._url)
         if response.status in (401, 403):
-            raise _NotLetIn(f"{self._url} does not let the app in ({response.status}). {MAKE_NEW}")
+            raise _NotLetIn(f"{self._url} denies the app access ({response.status}). {MAKE_NEW}")
         if response.status == 404:
             raise Misconfigured(f"{self._url} is not a Shopify shop: it has no Admin API of {queries.VERSION}")
         if response.status != 200:
             raise ShopRefuses(f"{self._url} answered {response.status}: is the shop paused or closed?")
         said = json.loads(body)
-        errors = said.get("errors") if isinstance(said, dict) else "it is no object"
+        errors = said.get("errors") if isinstance(said, dict) else "it is not a JSON object"
         if not errors:
             return said
         codes = {each.get("extensions", {}).get("code") for each in errors} if isinstance(errors, list) else set()
@@ -295,11 +295,11 @@ class Api:
             if said.get("data") and all(value is not None for value in said["data"].values()):
                 return said
             raise ShopRefuses(
-                f"{self._url} does not let the app read what it asks for: it needs the scope read_orders, and those of"
-                " docs/connect.md for what is read beside orders"
+                f"{self._url} does not let the app read this: it needs the scope read_orders, and for other data"
+                " the scopes in docs/connect.md"
             )
         if codes and codes <= {"INTERNAL_SERVER_ERROR", "TIMEOUT"}:
-            raise Again("it had an error of its own")
+            raise Again("it had an internal error")
         raise ShopRefuses(f"{self._url} refused a query: {_said_of(errors)}")
 
     async def _valid_token(self) -> str:

@@ -125,7 +125,9 @@ class ResourceReading:
                 return await self._ask(query, {**variables, **some, **_sizes(rights)})
             except TooCostly:
                 if page == 1:
-                    raise ShopRefuses(f"{self._url} finds a single one of its {resource} too costly") from None
+                    raise ShopRefuses(
+                        f"{self._url} refuses a request for a single one of its {resource} as too costly"
+                    ) from None
                 self._pages[resource] = max(1, page // 2)
 
     async def _whole(self, product: Json, rights: Json) -> bytes:

@@ -33,7 +33,7 @@ def body(*events: Any, **more: Any) -> bytes:
         ({"at": -1}, "at", ">= 0"),
         ({"at": 1.5}, "at", "Expected `int`"),
         ({"id": "x" * 65}, "id", "length <= 64"),
-        ({"prodct_id": "P1"}, "prodct_id", "is not a field of it"),
+        ({"prodct_id": "P1"}, "prodct_id", "is not a known field"),
         ({"interaction": "product_view"}, "product_id", "is missing, and product_view needs it"),
         ({"interaction": "add_to_cart"}, "product_id", "is missing"),
         ({"interaction": "purchase"}, "order_id", "is missing"),

@@ -109,7 +109,7 @@ def test_the_good_ones_are_kept_and_each_refused_is_named_and_a_dead_letter(
         (3, "at"),
         (4, "page"),
     ]
-    assert "25.0 h before it came" in told["refused"][1]["reason"]
+    assert "25.0 h before it arrived" in told["refused"][1]["reason"]
     assert "after it was sent" in told["refused"][2]["reason"]
     assert len(interactions()) == 2
     bodies = [json.loads(unsealed(collector.folder, one).original) for one in letters.messages(LETTERS.topic)]
