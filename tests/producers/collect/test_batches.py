@@ -130,7 +130,7 @@ def test_a_key_is_its_owners_only_to_change_and_is_found_by_its_name(tmp_path: P
     assert oct((tmp_path / keys.FILE).stat().st_mode)[-3:] == "600"
     with pytest.raises(Misconfigured, match="bikes has a key already"):
         keys.add(tmp_path, "bikes", [])
-    with pytest.raises(Misconfigured, match="there is no key of 'chains'; there are those of bikes"):
+    with pytest.raises(Misconfigured, match="there is no key named 'chains'; there are: bikes"):
         keys.remove(tmp_path, "chains")
     keys.remove(tmp_path, "bikes")
     assert keys.listed(tmp_path) == []
