@@ -45,7 +45,7 @@ SOURCES = (
         "connections",
         "producers.connect.source:run",
         (*SALES, *CUSTOMERS, *CATALOG, *STOCK, *COSTS),
-        "orders, products, stock, customers, costs and payment fees of connected shops",
+        "orders, products, stock, customers and costs of connected shops",
     ),
     _source("collect", "producers.collect.source:run", CLICKS, "what visitors do on real shops' pages, over HTTP"),
     _source("catalog", "producers.catalog:run", CATALOG, "product pages of a shop, read over HTTP"),

@@ -293,7 +293,7 @@ def exported(orders: dict[str, tuple[str, int, str, str]]) -> bytes:
         (b"A1;C7;01.07.2024 14:30;P9;Helme;1;1,005", "unit_price is '1,005', which has parts of a cent"),
         (b"A1;C7;01.07.2024 14:30;P9;Helme;1;1.50", "amounts have a comma before the cents by the mapping"),
         (b"A1;C7;01.07.2024 14:30;P9;Helme;1;-1,00", "a refund is not an order"),
-        (b"A1;C7;01.07.2024 14:30;P9;H\xe9lme;1;1,00", "the row is not utf-8"),
+        (b"A1;C7;01.07.2024 14:30;P9;H\xe9lme;1;1,00", "the row is not valid utf-8"),
         (b"A1;C7;01.07.2024 14:30;P9;" + b"x" * 200_000 + b";1;1,00", "category has 200,000 characters"),
         (b'A1;C7;01.07.2024 14:30;"P9"x;Helme;1;1,00', "quotes inside a quoted cell must be doubled"),
     ],

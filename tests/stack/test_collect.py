@@ -42,7 +42,7 @@ def test_a_key_is_made_shown_and_removed(run: Callable[..., Result], settings: S
     assert re.search(rf"bikes +0 +0 +0 +{key.key} +https://bikes.example", listed)
     assert run("remove", "bikes").exit_code == 0
     gone = run("remove", "bikes")
-    assert (gone.exit_code, "there is no key of 'bikes'" in gone.stderr) == (1, True)
+    assert (gone.exit_code, "there is no key named 'bikes'" in gone.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("plan", [UpPlan(), replace(UpPlan(), connected=True)], ids=["synthetic", "connected"])

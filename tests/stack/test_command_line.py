@@ -42,7 +42,7 @@ def test_the_commands_are_those_of_the_readme() -> None:
         *("dashboards apply", "dashboards diff", "dashboards validate", "dbt build", "dbt docs", "dbt sources"),
         *("replay plan", "replay run", "replay verify", "replay promote", "replay rollback", "replay prune"),
         *("replay list", "replay show", "replay explain", "replay late", "replay cancel"),
-        *("privacy erase", "privacy export"),
+        *("privacy erase", "privacy export", "privacy requests"),
         *("alerts check", "alerts list", "alerts test", "export tableau"),
         *("collect add", "collect list", "collect remove"),
         *("connect csv", "connect shopify", "connect woocommerce", "connect list", "connect remove", "agree"),
