@@ -1,4 +1,4 @@
-"""What is computed: a folder each with query.sql, aggregate.toml and examples; what reads them, and windows of time.
+"""What is computed: one folder per aggregate with query.sql, aggregate.toml and examples; their reader; time windows.
 
 It knows the contracts. It must not know how events arrive, where rows go, or which engine runs a query.
 """

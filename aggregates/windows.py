@@ -1,7 +1,7 @@
-"""Windows of event time: minutes, hours and days, each named by the instant at which it begins.
+"""Windows of event time: minutes, hours and days, each named by the instant when it begins.
 
-Days are the shop's where it has a time zone (aggregates/zones.py), and so are hours where these aren't UTC's. A fact's
-window is its event's own millisecond.
+Days are the shop's if it has a time zone (aggregates/zones.py), and so are hours if these aren't UTC's. A fact's window
+is its event's own millisecond.
 """
 
 from __future__ import annotations

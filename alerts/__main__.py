@@ -1,6 +1,7 @@
-"""The alert daemon: ``python -m alerts --config FILE --port 19402``. The config is a DaemonConfig, as JSON.
+"""The alert daemon: ``python -m alerts --config FILE --port 19402``.
 
-It holds secrets, so it is a file that only its owner can read, and not the command line, which everybody can.
+The config is a DaemonConfig, as JSON. It contains secrets, so it is a file that only its owner can read, not part of
+the command line, which everyone can read.
 """
 
 from __future__ import annotations

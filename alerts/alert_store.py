@@ -1,7 +1,7 @@
-"""What is remembered in Postgres: alerts, the newest check of each rule, and messages with what became of each.
+"""The alerts' state in Postgres: alerts, the latest check of each rule, and messages with their delivery.
 
-An alert's new state and the messages about it are written in one transaction, before anything is sent. So a
-crash loses none, and one between sending and writing that down sends one message again, under the same id.
+An alert's new state and its messages are written in one transaction, before anything is sent. So a crash loses none; if
+it happens between sending and recording, one message is sent again, under the same id.
 """
 
 from __future__ import annotations

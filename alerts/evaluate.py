@@ -1,4 +1,4 @@
-"""What a rule's answer means: which findings there are, and what each becomes since the check before. Pure."""
+"""Evaluates a rule's result: its findings, and how each changed since the previous check. Pure."""
 
 from __future__ import annotations
 

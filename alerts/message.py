@@ -1,4 +1,4 @@
-"""Notifications: one message for all findings of a rule that fire, are reminded of, or are over at the same check."""
+"""Notifications: one message for all findings of a rule that fire, are reminded of, or are resolved at one check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules' questions to Postgres, each in a read-only transaction of its own with a limit on its time."""
+"""Runs the rules' SQL in Postgres, each in its own read-only transaction with a time limit."""
 
 from __future__ import annotations
 

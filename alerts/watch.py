@@ -1,4 +1,4 @@
-"""The daemon's work: checks the rules that are due, writes down what came of it, sends what waits."""
+"""The daemon's work: checks the rules that are due, records the results, sends pending messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers for people: a YAML a dashboard, its model, and a web page that draws any of them.
+"""Numbers for people: one YAML file per dashboard, its model, and a web page that draws any of them.
 
 It reads Postgres. It must not know what is computed and how.
 """

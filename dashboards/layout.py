@@ -1,4 +1,4 @@
-"""From places on the grid to bands of columns, which is what a page that must also fit a phone can draw. Pure."""
+"""From positions on the grid to bands of columns, which a page that must also fit a phone can draw. Pure."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What stands behind a card: the tables that it reads, their versions, certificates and builds, and so how fresh it is.
+"""What a card is based on: the tables that it reads, their versions, certificates and builds, and so its freshness.
 
-Pure, but for the SQL of two questions that hold for every dashboard.
+Pure, except for the SQL of two queries that apply to every dashboard.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Queries to Postgres and their newest results.
+"""Queries to Postgres and their latest results.
 
-``Answers`` stands between a page that asks every second or two and a database that should not suffer from it: a
-question is asked once however many readers there are, never again before it is due, and takes at most a tenth of
-the time: one that took 3 s is next asked 30 s later. Nobody waits for a slow one; they get its last answer.
+``Answers`` limits the load that a page which refreshes every second or two puts on the database: a query runs once for
+all readers, never before it is due, and for at most a tenth of the time (one that took 3 s runs again 30 s later).
+Nobody waits for a slow query; readers get its last result.
 """
 
 from __future__ import annotations

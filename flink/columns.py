@@ -1,4 +1,4 @@
-"""What a contract's or a sink's column is called in Flink."""
+"""Types of a contract's or a sink's columns in Flink."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which windows are final, by what ops.finality says of watermarks. Asks Postgres alone.
+"""Which windows are final, according to the watermarks in ops.finality.
 
-flink/finality.py is what keeps ops.finality.
+Queries only Postgres; flink/finality.py writes ops.finality.
 """
 
 from __future__ import annotations

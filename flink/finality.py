@@ -1,10 +1,9 @@
 """Up to when each aggregate's windows are final.
 
-A window is final when the watermark has passed its end by the horizon, and everything read until then is in the
-tables. So: read the watermarks, wait for a checkpoint that began after that and is complete (its sinks have flushed),
-and the watermarks are then certain.
-
-One job judges the events of a topic. Where another job writes what readers see, both must have come so far.
+A window is final when the watermark is more than the horizon past its end, and everything read until then is in the
+tables. So: read the watermarks, and wait for a completed checkpoint that began after that (its sinks have flushed);
+then the watermarks are certain. One job judges the events of a topic. If another job writes what readers see, both must
+have reached this point.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""A live job stopped on purpose stays stopped until somebody starts it: the hold records who stopped it, and when.
+"""The hold keeps a live job that was stopped on purpose stopped until someone starts it.
 
-It is a file that exists or not, written atomically. What keeps the job running reads it under the lock of those who
-submit and stop (``job_control.one_at_a_time``), so that there is no moment between a job's end and its hold.
+It records who stopped the job, and when. It is a file that exists or not, written atomically. The task that keeps the
+job running reads it under the lock of submit and stop (``job_control.one_at_a_time``), so that there is no moment
+between a job's end and its hold.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whether somebody is starting or stopping live jobs: a job that does not run then is no failure.
+"""Whether someone is starting or stopping live jobs: a job that does not run in that time is not a failure.
 
-A lock, which ends with the process that has it, and the file's time, which shows a short downtime later as well.
-The task that keeps the jobs running takes no lock: a job that it has to restart did end by itself.
+It is a lock, which ends with the process that holds it; the file's time also shows a short downtime that has passed.
+The task that keeps the jobs running takes no lock: if it has to restart a job, that job did end by itself.
 """
 
 from __future__ import annotations

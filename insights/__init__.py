@@ -1,4 +1,4 @@
-"""The front door: the `insights` command, settings, the embedded stack, status and doctor.
+"""The entry point: the `insights` command, settings, the embedded stack, status and doctor.
 
 It may know every other folder, and none of them knows it.
 """

@@ -1,4 +1,4 @@
-"""What a run of dbt made, read from the files that it leaves behind. Pure but for reading them."""
+"""Results of a dbt run, read from the files that it writes. Pure except for reading them."""
 
 from __future__ import annotations
 

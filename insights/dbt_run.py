@@ -1,4 +1,4 @@
-"""Runs dbt in its own environment, with this stack's settings, and writes down in Postgres how it went.
+"""Runs dbt in its own environment, with this stack's settings, and records the result in Postgres.
 
 dbt's folder of compiled SQL is in the stack's own (``INSIGHTS_HOME/dbt``), its log with the others.
 """

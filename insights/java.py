@@ -1,6 +1,6 @@
 """Our own Java for Flink (flink/java): compiled where it is used, by Eclipse's compiler, which needs no JDK.
 
-The jar is named after what it was made of, and made again when that is another.
+The jar is named after a hash of its inputs, and compiled again if they change.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What runs, what was counted, and how fresh it is. What is away leaves a gap, not an error."""
+"""What is running, what was counted, and how fresh it is. A server that is down leaves a gap, not an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shop's time zone is changed: what has days is computed again under a new version, proven, and shown."""
+"""Changes a shop's time zone: everything with days is recomputed as a new version, verified, and shown."""
 
 from __future__ import annotations
 

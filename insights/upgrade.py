@@ -1,7 +1,7 @@
-"""Brings what a stack of an older release computes to the definitions of this one, while it counts.
+"""Upgrades the aggregates of an older release's stack to the definitions of this one, while the stack keeps counting.
 
-That is what can only add: a version of an aggregate that gained columns, and an aggregate that is new. Each is handed
-over to; readers see null in a gained column until then. What would change a number is somebody's decision.
+This covers only additions: a version of an aggregate that gained columns, and a new aggregate. Each is handed over to;
+readers see null in a gained column until then. A change of numbers is left to people.
 """
 
 from __future__ import annotations

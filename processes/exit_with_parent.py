@@ -1,7 +1,7 @@
 """Runs a script that must not outlive its parent: ``exit_with_parent.py SCRIPT ARGUMENTS``.
 
 The parent holds the other end of its standard input. When that closes, even by kill -9, this process ends at once, and
-Spark's Java with it, because pyspark does the same for Java. The standard library only.
+Spark's Java with it, because pyspark does the same for Java. It uses only the standard library.
 """
 
 import os

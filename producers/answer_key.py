@@ -1,7 +1,7 @@
 """The expected results, computed independently by the source that published the events.
 
-The pipeline never reads it; tests hold the tables against it. It knows the aggregates by what they mean, not by their
-SQL, and adds integers only: cents and milliseconds.
+The pipeline never reads it; tests compare the tables with it. It knows the aggregates by their meaning, not by their
+SQL, and adds only integers: cents and milliseconds.
 """
 
 from __future__ import annotations

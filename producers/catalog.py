@@ -1,10 +1,11 @@
-"""The ``catalog`` source: looks at every product page of a shop, round after round, and publishes what it sees.
+"""The ``catalog`` source: reads every product page of a shop, round after round, and publishes what it sees.
 
-An observation is published at a product's first sight, whenever anything on its page changed, and at least once a
-day, so that a day's observations hold every product. ``previous_price`` is the price of this
-source's last look that was in the same currency.
-What a page can't be read for goes to the dead letters, once for each content; a page that the site does not give is
-logged, counted and asked for again in the next round.
+An observation is published when a product is first seen, whenever anything on its page changes, and at least once a
+day, so that a day's observations include every product. ``previous_price`` is the price of this source's previous
+observation in the same currency.
+
+An unreadable page is a dead letter, once for each content. A page that the site does not return is logged, counted and
+requested again in the next round.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A producer's metrics for Prometheus. These names are the whole set; dashboards and alerts may rely on them."""
+"""A producer's metrics for Prometheus. These names are the complete set; dashboards and alerts may rely on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one way onto the log: encode by contract, publish idempotently, lose nothing in silence."""
+"""The only way to publish to the log: encodes by contract, publishes idempotently, loses nothing silently."""
 
 from __future__ import annotations
 

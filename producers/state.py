@@ -1,4 +1,4 @@
-"""Where a source keeps what it knows across restarts: one SQLite file, written by its process, read by others."""
+"""Where a source keeps its state across restarts: one SQLite file, written by its process, read by others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an event says of an order or a refund that no longer counts. Nothing of it is read but whose it is, and when."""
+"""An event that withdraws an order or a refund. Only its identity and its time are used."""
 
 from __future__ import annotations
 

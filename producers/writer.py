@@ -1,4 +1,4 @@
-"""Everything that wants onto the log comes here: one thread publishes, and one wait for Kafka serves all who came."""
+"""One thread publishes everything that is to be on the log, and waits for Kafka once for all callers."""
 
 from __future__ import annotations
 

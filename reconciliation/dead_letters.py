@@ -1,4 +1,4 @@
-"""The dead-letter topic, read: what each letter was meant for, and why it is dead. What it holds is not looked at."""
+"""Reads the dead-letter topic: what each letter was meant for, and why it is dead. Does not read its contents."""
 
 from __future__ import annotations
 

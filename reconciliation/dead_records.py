@@ -1,4 +1,4 @@
-"""The dead records, read from Postgres: what stands on a topic and counts nowhere, where it stands, and why."""
+"""Reads the dead records from Postgres: records on a topic that count nowhere, with their position and reason."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The log's counts, kept in Postgres for those who can't query Kafka: each topic's sum, and every dead letter.
+"""Records the log's counts in Postgres for readers that can't query Kafka: each topic's sum, and every dead letter.
 
-It is counted as `insights status` counts (reconciliation/topic_counts.py). What a letter holds is not copied.
+The counts are the same as in `insights status` (reconciliation/topic_counts.py). A letter's contents are not copied.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What became of every topic's events: published = counted + duplicate + late + dead. Read from Postgres and Kafka."""
+"""Accounts for every topic's events: published = counted + duplicate + late + dead. Reads Postgres and Kafka."""
 
 from __future__ import annotations
 

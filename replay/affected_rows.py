@@ -1,4 +1,4 @@
-"""The cells that some events touch, and the result of these events alone: an aggregate's query over a few records.
+"""The rows that some events affect, and the result of these events alone: an aggregate's query over a few records.
 
 The query is the aggregate's own, run by DuckDB within this process.
 """

@@ -1,6 +1,6 @@
-"""The lake by offsets: which records of the log it holds, each once, and what is to be known of them.
+"""The lake by offsets: which records of the log it has, each once, and their properties.
 
-Only the columns of a record's place in the log are read, and of those only the files whose offsets matter.
+Only the columns of a record's position in the log are read, and only from the files whose offsets matter.
 """
 
 from __future__ import annotations

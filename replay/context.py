@@ -1,6 +1,6 @@
-"""What a replay talks to. Made from settings by `insights`; nothing here reads the environment.
+"""The servers and files that a replay uses. Made from settings by `insights`; nothing here reads the environment.
 
-The libraries of the lake and of the registry are loaded when they are opened: Postgres alone answers most commands.
+The libraries of the lake and of the registry are loaded when they are opened: most commands need only Postgres.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What reads a table, and what reads that: dbt's models and snapshots, and dashboards, found in their texts."""
+"""Everything that reads a table, directly or not: dbt's models and snapshots, and dashboards, found in their texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a replay will take and what it would cost, by how long others took here."""
+"""Estimates the duration and cost of a replay from earlier replays on this stack."""
 
 from __future__ import annotations
 

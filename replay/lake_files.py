@@ -1,4 +1,4 @@
-"""Which files of the lake hold a stretch of the log: pyiceberg plans, others read."""
+"""Which files of the lake hold a range of the log: pyiceberg plans, others read."""
 
 from __future__ import annotations
 

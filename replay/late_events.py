@@ -1,4 +1,4 @@
-"""The late ledger, as a replay sees it: events that are in no number, and those that a restatement has made count."""
+"""Late events for a replay: those that are in no number, and those that a restatement has counted."""
 
 from __future__ import annotations
 

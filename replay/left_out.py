@@ -1,4 +1,4 @@
-"""Late events that no restatement can make count. They are named, and hold none of the others back."""
+"""Late events that no restatement can count. They are listed, and do not hold back the others."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The log by offsets: where its partitions begin and end, what stands between, how far a consumer group has come.
+"""The log by offsets: where its partitions begin and end, what is in between, the position of a consumer group.
 
-Every call may block for some seconds and raise BrokerUnavailable. No group is joined and no offset committed, ever.
+Every call may block for some seconds and raise BrokerUnavailable. It never joins a group or commits an offset.
 """
 
 from __future__ import annotations

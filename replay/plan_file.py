@@ -1,6 +1,6 @@
-"""A plan as it is written: a YAML file that can be reviewed, committed and run as it is. Reads that file alone.
+"""A plan as a file: YAML that can be reviewed, committed and run as it is.
 
-Showing runs needs their plans, but neither log nor lake (replay/planning.py makes a plan).
+Reads only that file. Showing runs needs their plans, but neither log nor lake (replay/planning.py makes a plan).
 """
 
 from __future__ import annotations

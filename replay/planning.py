@@ -1,7 +1,7 @@
-"""Making a plan: what a replay will read, recompute and touch. Changes nothing.
+"""Makes a plan: what a replay will read, recompute and affect. Changes nothing.
 
-The end of what is read is frozen in it: offsets, one for each partition. Windows that were final before those were
-taken have all their events within them.
+The plan fixes the end offset of each partition. Windows that were final before the offsets were taken have all their
+events within them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Swaps a run's results in for the live data, and back. Each in one transaction: readers see all or nothing.
 
-Only windows that were final when the plan was made are written: the live job writes the others. Only rows that differ
-are written, so a promotion of what was proven equal changes nothing but the record.
+Only windows that were final when the plan was made are written; the live job writes the others. Only rows that differ
+are written, so promoting an equal run changes nothing but the record.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What became of every record that a replay reads: published = counted + duplicate + late + dead."""
+"""Accounts for every record that a replay reads: published = counted + duplicate + late + dead."""
 
 from __future__ import annotations
 

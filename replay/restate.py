@@ -1,4 +1,4 @@
-"""Makes late events count: plan, run, verify and promote in one go. What a schedule calls."""
+"""Counts late events: plan, run, verify and promote in one go. A schedule calls this."""
 
 from __future__ import annotations
 

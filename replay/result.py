@@ -1,4 +1,4 @@
-"""Results of an engine, Parquet files in a folder, into a Postgres table."""
+"""Loads an engine's results, Parquet files in a folder, into a Postgres table."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Runs a plan: waits until the live job has read as far, recomputes with an engine, and fills staging tables.
 
-Nothing that readers see is touched. A killed run is resumed when its plan is run again: chunks that are computed
-stay, and staging tables are filled atomically.
+It changes nothing that readers see. To resume a killed run, run its plan again: computed chunks stay, and staging
+tables are filled atomically.
 """
 
 from __future__ import annotations

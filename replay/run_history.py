@@ -1,4 +1,4 @@
-"""What was run, and how it went: ops.replays."""
+"""The record of runs and their results: ops.replays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One table's rows made those of another, within stretches of windows, writing only what differs."""
+"""Makes one table's rows equal to another's, within ranges of windows, and writes only the differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a replay reads of a topic: the lake's offsets up to where the log begins, and the log's from there."""
+"""What a replay reads of a topic: the lake up to the offset where the log begins, and the log from there."""
 
 from __future__ import annotations
 

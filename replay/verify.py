@@ -1,8 +1,8 @@
-"""Proves that a run equals what readers see, cell by cell, or shows where it does not.
+"""Verifies that a run equals what readers see, cell by cell, or shows where it differs.
 
-The live tables keep changing while they are compared. So they are read in one snapshot; the log's ends are read after
-it; and cells that events between the plan's offsets and those ends touch are left out, and counted. All else must be
-the same, to the last digit. What was found is the run's certificate.
+The live tables keep changing during the comparison. So they are read in one snapshot, and the log's ends are read after
+it; rows affected by events between the plan's offsets and those ends are excluded, and counted. Everything else must be
+equal, to the last digit. The result is the run's certificate.
 """
 
 from __future__ import annotations

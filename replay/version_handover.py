@@ -1,7 +1,7 @@
-"""Promotes new versions of aggregates: history from a replay, windows from a line on from a live job of their own.
+"""Promotes new versions of aggregates: history from a replay, windows from a line on from their own live job.
 
-Readers see the old versions until the new ones are whole, and then all the new ones, by one transaction. Of an
-aggregate that is new they see no row until then.
+Readers see the old versions until the new ones are complete, and then all the new ones, in one transaction. For a new
+aggregate, they see no rows until then.
 """
 
 from __future__ import annotations

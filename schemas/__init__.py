@@ -1,4 +1,4 @@
-"""The contracts: one Avro schema an event, the catalogue that reads them, the codec, the registry client, all errors.
+"""The contracts: one Avro schema per event, the catalogue that reads them, the codec, the registry client, all errors.
 
 It must not know any other folder.
 """

@@ -1,7 +1,7 @@
-"""Avro's binary encoding (https://avro.apache.org/docs/1.12.0/specification/), written for truth and not for speed.
+"""Avro's binary encoding (https://avro.apache.org/docs/1.12.0/specification/), written for correctness, not for speed.
 
-``written`` knows what is wrong with a value and where. The compiled encoders (schemas/compiled.py) leave to it
-whatever they do not take.
+``written`` says what is wrong with a value and where. The compiled encoders (schemas/compiled.py) pass on to it
+whatever they do not handle.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The currencies that there are: ISO 4217, upper case, as the package iso4217 lists them."""
+"""Currencies: ISO 4217 codes in upper case, as the package iso4217 lists them."""
 
 from __future__ import annotations
 

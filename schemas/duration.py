@@ -1,4 +1,4 @@
-"""Lengths of time in words, and read from words: one way of writing for the command line, the page and alerts."""
+"""Formats and parses durations: one notation for the command line, the page and alerts."""
 
 from __future__ import annotations
 

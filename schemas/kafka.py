@@ -1,4 +1,4 @@
-"""How a Kafka is reached, said once for librdkafka's clients and for Java's."""
+"""How to reach a Kafka, defined once for librdkafka's clients and for Java's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a message quotes of a record: it may be a person's, and is left out wherever the message is kept in plain."""
+"""Values that a message quotes from a record.
+
+They may be personal data, and are left out wherever the message is stored in plain text.
+"""
 
 from __future__ import annotations
 

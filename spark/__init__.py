@@ -1,4 +1,4 @@
-"""Log or lake to the same tables as the live job, for a stretch of history: the task of an engine, and PySpark.
+"""Log or lake to the same tables as the live job, for a period of history: an engine's task, and PySpark.
 
-It must not know the live job, Postgres' tables, or what becomes of its result.
+It must not know the live job, Postgres' tables, or how the result is used.
 """

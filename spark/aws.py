@@ -1,4 +1,4 @@
-"""AWS as a replay meets it: requests that are repeated while they may yet succeed, errors in words, files in S3."""
+"""AWS for a replay: requests that are retried while they may still succeed, readable errors, files in S3."""
 
 from __future__ import annotations
 

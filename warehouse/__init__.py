@@ -1,4 +1,4 @@
-"""Where rows are kept: Postgres' and the lake's tables, their versions, and the lake's upkeep.
+"""Where rows are kept: the tables of Postgres and the lake, their versions, and the lake's maintenance.
 
-It knows the contracts and the aggregates, and no engine: which versions are deployed is handed in.
+It knows the contracts and the aggregates, and no engine: the deployed versions are passed in.
 """

@@ -1,4 +1,4 @@
-"""What a contract's or a sink's column is called in Postgres and Iceberg."""
+"""Types of a contract's or a sink's columns in Postgres and Iceberg."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Compacts the small files of a lake table while the live job keeps appending.
 
-Files are added and taken away in one commit of the table, so a reader sees either the old ones or the new ones. A
-commit that another one came before is made again on what the table is then, with the files that are written already.
+Files are added and removed in one commit of the table, so a reader sees either the old ones or the new ones. If another
+commit came first, the commit is repeated on the new state, with the files that are already written.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A table of Postgres as a table of the lake: columns, types and comments, made or brought up to what Postgres has."""
+"""A copy of a Postgres table in the lake: creates its columns, types and comments, or updates them to match."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Maintenance of the lake, table by table: compacts small files, removes old snapshots and orphan files.
 
-A kill at any point leaves correct tables, and the next run does what is left. A second run changes nothing.
+A kill at any point leaves correct tables, and the next run completes the work. A second run changes nothing.
 """
 
 from __future__ import annotations

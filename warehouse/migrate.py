@@ -1,8 +1,8 @@
-"""Brings the tables of an existing stack to the shape that this release reads and writes.
+"""Brings the tables of an existing stack to the schema of this release.
 
-A migration is a file ``warehouse/migrations/NNNN_what_changes.sql``, applied once, in order of number. The tables of
-replays, alerts and the marts' builds are defined by their migrations alone. Those in ``warehouse/sinks.py`` are made
-from there; a migration changes one that exists. A released migration is never edited: the next one fixes it.
+A migration is a file ``warehouse/migrations/NNNN_what_changes.sql``, applied once, in order of number. Migrations alone
+define the tables of replays, alerts and the marts' builds. The tables in ``warehouse/sinks.py`` are created from there;
+a migration changes an existing one. A released migration is never edited: the next one fixes it.
 """
 
 from __future__ import annotations

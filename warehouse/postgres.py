@@ -1,7 +1,7 @@
-"""Connections to Postgres: with a limit on how long one may take, and an error that names the server that is away.
+"""Connections to Postgres: with a time limit, and an error that names the server that is down.
 
-Alerts and dashboards know no warehouse and have their own: a rule's statements are read-only and limited in time
-(alerts/postgres.py), and the page shares a pool between its visitors (dashboards/query.py).
+Alerts and dashboards do not import the warehouse and have their own: a rule's statements are read-only and limited in
+time (alerts/postgres.py), and the page shares a pool between its visitors (dashboards/query.py).
 """
 
 from __future__ import annotations

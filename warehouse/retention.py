@@ -1,10 +1,10 @@
-"""Which snapshots of a lake table stay, which files belong to them, and what may go.
+"""Which snapshots of a lake table stay, which files belong to them, and what may be removed.
 
-A job that is restored walks from the newest snapshot to its parent and on, to the last one that was committed by the
-job that wrote its state, and takes the checkpoint from it up to which it need not commit again (Iceberg 1.11, SinkUtil
-and IcebergFilesCommitter). When it finds none it commits again what it had committed. So the way from the newest
-snapshot to the newest one of a Flink job stays whole, however old. Nothing older is needed: what a job wrote that
-committed before another did is in no state that could still be restored.
+A restored job walks from the newest snapshot through its parents to the last one that was committed by the job that
+wrote its state, and reads from it the checkpoint up to which everything is committed (Iceberg 1.11, SinkUtil and
+IcebergFilesCommitter). If it finds none, it commits again what it had committed. So the path from the newest snapshot
+to the newest one of a Flink job stays complete, however old. Nothing older is needed: if another job has committed
+since, no state of the earlier job can still be restored.
 """
 
 from __future__ import annotations

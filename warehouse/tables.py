@@ -1,6 +1,6 @@
-"""Creates what the live job writes to: Postgres tables from the sinks, lake tables from the contracts.
+"""Creates the tables that the live job writes: Postgres tables from the sinks, lake tables from the contracts.
 
-What people read in Postgres are views (warehouse/versions.py). What is there already is compared with what is wanted
+People read views of the Postgres tables (warehouse/versions.py). Existing tables are compared with their definitions
 before anything is changed: a table that the job would write wrongly, or not at all, is refused by name.
 """
 

@@ -1,4 +1,4 @@
-"""The dashboards' YAML in Metabase: what each becomes there (pure), and a client that brings it there.
+"""The dashboards' YAML in Metabase: what each part becomes there (pure), and a client that creates it.
 
 It must not know the page.
 """

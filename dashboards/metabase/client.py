@@ -1,4 +1,4 @@
-"""Metabase's REST API, as far as it is asked here. Thin: what is sent is made elsewhere."""
+"""The part of Metabase's REST API that is used here. A thin layer: other modules make the request bodies."""
 
 from __future__ import annotations
 

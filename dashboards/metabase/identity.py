@@ -1,7 +1,7 @@
-"""How what we made in Metabase is known again, whatever it is called by now: by a sentence in its description. Pure.
+"""Recognizes our dashboards and cards in Metabase, even if they were renamed: by a sentence in their description. Pure.
 
-Metabase gives cards and dashboards ids of its own choosing, and takes none from us. A copy that somebody makes has the
-sentence, too, and a higher number; so of several with one key the eldest is ours.
+Metabase chooses the ids of cards and dashboards itself. A user's copy has the sentence, too, and a higher id; so of
+several with the same key, the oldest is ours.
 """
 
 from __future__ import annotations

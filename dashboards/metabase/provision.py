@@ -1,7 +1,7 @@
-"""Makes a Metabase match the dashboards' files, and reports what that changes. Run again, it changes nothing.
+"""Makes a Metabase match the dashboards' files, and reports the changes. A second run changes nothing.
 
-What is ours is found by marks (identity.py), never by its name alone, and what is not ours is left as it is: cards and
-dashboards of others in our collections, and cards that somebody put on one of our dashboards.
+Our dashboards and cards are found by marks (identity.py), never by name alone. Everything else is left unchanged: other
+people's cards and dashboards in our collections, and cards that someone added to one of our dashboards.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What a dashboard's file becomes in Metabase: cards, a dashboard with filters, and the bodies of requests. Pure.
+"""What a dashboard's file becomes in Metabase: cards, a dashboard with filters, and the request bodies. Pure.
 
-Numbers that only Metabase knows (of a database, a collection, a card, another dashboard) are handed in when a body is
-made.
+Ids that only Metabase knows (of a database, a collection, a card, another dashboard) are passed in when a body is made.
 """
 
 from __future__ import annotations

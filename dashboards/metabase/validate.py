@@ -1,7 +1,7 @@
-"""Every body checked without a Metabase: by the vendor's own command line, which knows Metabase's schemas.
+"""Validates every body without a Metabase, with the vendor's own command line, which knows Metabase's schemas.
 
-It reads a body, checks it, and only then asks the server. There is none at the address that it is given, so a body that
-is well ends in the error of an unreachable server, and one that is not in an error of its own before that.
+The command line reads a body, validates it, and only then contacts the server. The given address has no server, so a
+valid body ends in the error of an unreachable server, and an invalid one in a different error before that.
 """
 
 from __future__ import annotations

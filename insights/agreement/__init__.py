@@ -1,4 +1,4 @@
-"""The shop-agreement certificate: connected shops' own orders against the tables; compared, recorded and repaired.
+"""Compares connected shops' own orders with the tables, records the results and repairs differences.
 
-It must not know how things look on a terminal. What an order of a shop is worth is said in producers/connect/.
+It must not know how things look on a terminal. producers/connect/ defines an order's amounts.
 """

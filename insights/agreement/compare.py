@@ -1,4 +1,4 @@
-"""Reads both sides of a connected shop, and reads again what differs: an order may change while it is compared."""
+"""Reads both sides of a connected shop, and reads differences again: an order may change during the comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came of comparisons, in Postgres: for the page, the alerts, and to know which shop is due."""
+"""Records the results of comparisons in Postgres: for the page, the alerts, and to know which shop is due."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Makes a connected shop and the tables agree: the orders that differ are read from the shop again and published.
 
-Nothing is published here. The source that follows the shops is asked to, which alone may: it publishes what the shop
-answers then, order by order, and takes back what the shop has no more (producers/connect/rereads.py).
+Nothing is published here, because only the source that reads the shops may publish. It gets a request, publishes the
+shop's current answer, order by order, and withdraws orders that the shop no longer has (producers/connect/rereads.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""``insights agree``: a connected shop's own orders against our tables, to the cent; recorded, and repaired."""
+"""``insights agree``: compares a connected shop's own orders with our tables, to the cent; records and repairs."""
 
 from __future__ import annotations
 

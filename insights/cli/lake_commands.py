@@ -1,4 +1,4 @@
-"""``insights lake``: the lake's tables, and what keeps them tidy. The embedded stack does that by itself every hour."""
+"""``insights lake``: the lake's tables and their maintenance. The embedded stack runs it every hour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``insights replay``: history recomputed, proven equal to what is live, and swapped in."""
+"""``insights replay``: recomputes history, verifies it against the live tables, and swaps it in."""
 
 from __future__ import annotations
 

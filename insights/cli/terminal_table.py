@@ -1,7 +1,7 @@
-"""Tables for a terminal of any width: no number is cut, and no word is broken that fits on a line.
+"""Tables for a terminal of any width: no number is cut, and no word is broken if it fits on a line. rich draws them.
 
-rich draws them. Its own tables break the words, or cut the numbers, of a column that has too little room; here what has
-none next to its row goes below it.
+rich's own tables break the words, or cut the numbers, of a column that is too narrow; here, a column that does not fit
+goes below its row.
 """
 
 from __future__ import annotations

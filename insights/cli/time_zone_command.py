@@ -1,4 +1,4 @@
-"""``insights time-zone``: by which days the shop counts."""
+"""``insights time-zone``: the time zone of the shop's days."""
 
 from __future__ import annotations
 

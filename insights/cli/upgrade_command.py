@@ -1,4 +1,4 @@
-"""``insights upgrade``: what a stack of an older release lacks."""
+"""``insights upgrade``: adds what a stack of an older release lacks."""
 
 from __future__ import annotations
 

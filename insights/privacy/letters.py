@@ -1,4 +1,4 @@
-"""Dead letters as who holds the keys may read them."""
+"""Dead letters, as far as their keys allow reading them."""
 
 from __future__ import annotations
 

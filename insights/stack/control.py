@@ -1,4 +1,4 @@
-"""Brings the stack up and down from outside."""
+"""Starts and stops the stack from outside."""
 
 from __future__ import annotations
 

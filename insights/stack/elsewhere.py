@@ -1,4 +1,4 @@
-"""Servers that run elsewhere: each is asked from outside, and what is wrong with it names the setting that says so."""
+"""Servers that run elsewhere: each is checked from outside, and an error names the setting that is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a supervisor keeps of one part, task or recurring job, and how it describes what went wrong with it."""
+"""A supervisor's state of one part, task or recurring job, and descriptions of what went wrong with it."""
 
 from __future__ import annotations
 

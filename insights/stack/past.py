@@ -1,4 +1,4 @@
-"""How far the past that a stack begins with has come: published by its source, then counted by the live job."""
+"""Progress of the history that a stack begins with: published by its source, then counted by the live job."""
 
 from __future__ import annotations
 

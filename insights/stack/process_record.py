@@ -1,4 +1,4 @@
-"""What is known of a part or task of the stack, and the processes that it speaks of."""
+"""The record of a part or task of the stack, and of its processes."""
 
 from __future__ import annotations
 

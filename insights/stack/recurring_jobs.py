@@ -1,4 +1,4 @@
-"""The stack's recurring jobs: commands that it repeats, and how the runs of all of them went, for the alerts."""
+"""The stack's recurring jobs: commands that it repeats, and the results of all their runs, for the alerts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One server of the stack, in this process and in the foreground: what a container of its own runs."""
+"""Runs one server of the stack in this process, in the foreground: the command of a container."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A batch of web events as a page or a shop's server sends it, in JSON. Pure: bytes in, values out.
+"""A batch of web events from a page or a shop's server, in JSON. Pure: bytes in, values out.
 
-An event that is not right is refused by itself, with its place and the field that is wrong; the others are taken.
+An invalid event is refused individually, with its index and the wrong field; the others are accepted.
 """
 
 from __future__ import annotations

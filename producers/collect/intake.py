@@ -1,4 +1,4 @@
-"""From batches to events on the log, in the writer's thread. Every event that came is counted under what it became."""
+"""From batches to events on the log, in the writer's thread. Counts every event by its outcome."""
 
 from __future__ import annotations
 

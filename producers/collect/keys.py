@@ -1,7 +1,7 @@
 """Who may send web events: a public key for each source, in one SQLite file that only its owner can read.
 
-A key stands in the pages of a shop, so it is no secret: it names the source, and says from which pages browsers may
-send. The command line writes the file and the collector reads it, which keeps what it remembers in it, too.
+A key is in the shop's pages, so it is not a secret: it identifies the source and the sites from which browsers may
+send. The command line writes the file; the collector reads it, and also keeps its own state in it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How much each key and each address may send: a bucket that holds some seconds' worth and fills at its rate.
+"""How much each key and each address may send: a token bucket with a rate and a burst.
 
-In memory only, and no more than so many: who has sent nothing for longest is forgotten first.
+In memory only, with a maximum number of buckets: the one unused for longest is dropped first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs the collector. Keys come and go while it runs."""
+"""Runs the collector. Keys can be added and removed while it runs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The past of the demo shop's pages: what a scraper that had read them all along would have published.
+"""The history of the demo shop's pages: what a scraper that had read them all along would have published.
 
-An observation at a product's first sight, whenever its price moved, and in the last hours. Pure: the same times have
-the same observations with the same ids.
+There is an observation when a product is first seen, whenever its price changed, and in the last hours. Pure: the same
+times have the same observations with the same ids.
 """
 
 from __future__ import annotations

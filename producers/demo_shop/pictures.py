@@ -1,4 +1,4 @@
-"""Product pictures as SVG, drawn from simple shapes: what it is by category, its colours by product. Pure."""
+"""Product pictures as SVG, drawn from simple shapes: the shape by category, the colours by product. Pure."""
 
 from __future__ import annotations
 

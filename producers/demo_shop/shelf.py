@@ -1,4 +1,4 @@
-"""What a visitor of the shop's pages sees of a product: its offer now, its specs, its words. Pure but for the stock."""
+"""A product as a visitor of the shop's pages sees it: its current offer, specs and text. Pure except for the stock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file would count as, for people to look at before anything is published. Needs no Kafka."""
+"""Shows how a file would count, before anything is published. Needs no Kafka."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bytes of an order file: unpacked, and as text in the encoding that they are in. Pure: bytes in, text out."""
+"""The bytes of an order file: unpacked, and decoded from their encoding. Pure: bytes in, text out."""
 
 from __future__ import annotations
 

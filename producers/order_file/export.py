@@ -1,4 +1,4 @@
-"""Opens an export with its mapping: a file, or several in a folder or an archive. Knows the ready mappings."""
+"""Opens an export with its mapping: a file, or several in a folder or an archive. Knows the built-in mappings."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""What is known of a source's orders: what was published of each. One SQLite file a source.
+"""What was published of a source's orders, in one SQLite file per source.
 
-It is the cursor as well: what is not in it is not sure to be on the log. It is written in batches, each in one
-transaction after Kafka acknowledged all of it, so that after a kill the newest batch is published again, under the same
-ids.
+It is also the cursor: what is not in it may not be on the log. It is written in batches, each in one transaction after
+Kafka has acknowledged all of it, so that after a kill the newest batch is published again, under the same ids.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows of an order file, parsed: texts by field, then an order's head and its lines. Pure."""
+"""Parses rows of an order file: texts by field, then an order's head and its lines. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Publishes the orders of a file that are not on the log yet, once each, and reports what became of the rest.
+"""Publishes the orders of a file that are not on the log yet, each once, and reports the outcome of the others.
 
-The memory is moved only after everything before it is acknowledged, so reading a file again after a kill resumes
-where it was; events that are published twice have the same ids.
+The memory is updated only after everything before it is acknowledged. So reading a file again after a kill resumes
+where it was, and events that are published twice have the same ids.
 """
 
 from __future__ import annotations

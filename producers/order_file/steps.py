@@ -1,4 +1,4 @@
-"""What an order file results in: events to publish, rejected rows, and orders that rightly count nowhere."""
+"""Results of reading an order file: events to publish, rejected rows, and orders that correctly count nowhere."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""An order file as rows of cells, whatever it is in: CSV and its kin, JSON lines, a spreadsheet. Pure: bytes in.
+"""An order file as rows of cells, from any format: CSV and similar, JSON lines, a spreadsheet. Pure: bytes in.
 
-A record knows the line (or row of its sheet) at which it begins, so that a message can name it. CSV is read as CSV: a
-quoted cell may hold line breaks. A row that can't be read is broken by itself, and the next line is a new beginning.
+A record knows the line (or row of its sheet) where it begins, so that a message can name it. A quoted cell of a CSV
+file may contain line breaks. An unreadable row is broken by itself, and parsing restarts at the next line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is written in a cell: an amount of money, a number of units, a time. Each is exact, or refused with why."""
+"""Parses a cell: an amount of money, a number of units, a time. The result is exact, or refused with the reason."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the log may know of a person: pseudonyms for ids, sealed dead letters, and the keys that both stand on."""
+"""What the log may know about a person: pseudonyms for ids, encrypted dead letters, and the keys for both."""

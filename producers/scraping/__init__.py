@@ -1,4 +1,4 @@
-"""Reading a shop's site: what it allows, which pages it has, at which pace, and what is on a product page.
+"""Reads a shop's site: what it allows, which pages it has, at which rate, and the contents of a product page.
 
-It must not know whose site it is: the demo shop's is one of many.
+It must not know which site it reads: the demo shop's is one of many.
 """

@@ -1,7 +1,7 @@
-"""What the scraper keeps between looks, in SQLite: last price and content of each product, and the unsent observations.
+"""The scraper's state between observations, in SQLite: last price and content of each product, and unsent observations.
 
-An observation is kept here, with its event id, before it is published, and removed after Kafka acknowledged it. A
-scraper killed in between publishes it again under the same id, which counts once.
+An observation is stored here, with its event id, before it is published, and removed after Kafka has acknowledged it.
+If the scraper is killed in between, it publishes the observation again under the same id, which counts once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the pages of a shop software have what JSON-LD leaves out."""
+"""Where the pages of a shop software show what JSON-LD leaves out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shop's site, politely: robots.txt, sitemaps, a pace, conditional requests."""
+"""Reads a shop's site politely: robots.txt, sitemaps, a rate limit, conditional requests."""
 
 from __future__ import annotations
 

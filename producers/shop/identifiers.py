@@ -1,4 +1,4 @@
-"""UUIDs of version 7 (RFC 9562) that come out the same when the same event is drawn again, and what else names one."""
+"""UUIDs of version 7 (RFC 9562) that are the same when the same event is generated again, and other identifiers."""
 
 from __future__ import annotations
 

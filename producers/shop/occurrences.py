@@ -1,4 +1,4 @@
-"""What happens in the shop, as values: occurrences, and what they set off for later."""
+"""Events in the shop as values: occurrences, and what they schedule for later."""
 
 from __future__ import annotations
 

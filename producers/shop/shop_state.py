@@ -1,4 +1,4 @@
-"""Where a process of the shop got to, in one SQLite file, moved only after everything before it is acknowledged."""
+"""The position of a shop's process, in one SQLite file, updated only after everything before it is acknowledged."""
 
 from __future__ import annotations
 

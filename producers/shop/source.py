@@ -1,7 +1,7 @@
-"""The shop as a source: its past as fast as Kafka takes it, then each event when its time comes.
+"""The shop as a source: publishes its history as fast as Kafka accepts it, then each event when its time comes.
 
-One process may publish all of the shop's topics or some of them; given the same seed, rate and start, several
-processes publish one coherent shop between them.
+One process may publish all of the shop's topics or some of them; with the same seed, rate and start, several processes
+publish one coherent shop together.
 """
 
 from __future__ import annotations
