@@ -126,7 +126,7 @@ class Aggregate:
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     def by(self, clock: ShopsClock) -> Aggregate:
-        """The same, with the windows of a shop that goes by this clock."""
+        """The same, with the windows of a shop that uses this clock."""
         if self.window == "day":
             return replace(self, zone=clock.zone, version=self.version + clock.changed_days)
         if self.window == "hour":
@@ -171,12 +171,12 @@ _clock = ShopsClock()
 
 
 def shops_clock() -> ShopsClock:
-    """The one that the aggregates of this process go by."""
+    """The clock that the aggregates of this process use."""
     return _clock
 
 
 def go_by(clock: ShopsClock) -> None:
-    """From now on the aggregates of this process are those of a shop that goes by this clock."""
+    """From now on, the aggregates of this process use this shop's clock."""
     global _clock  # noqa: PLW0603 one definition for all who ask, as the folders are
     _clock = clock
     aggregates.cache_clear()

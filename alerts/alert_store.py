@@ -212,7 +212,7 @@ def note_failed(connection: Connection, failed: Waiting, problem: str, now: date
 
 
 def pause(attempts: int) -> timedelta:
-    """After so many attempts before: 10 s, 20 s, 40 s, 15 minutes at most."""
+    """Pause after this many attempts: 10 s, 20 s, 40 s, at most 15 minutes."""
     return min(FIRST_PAUSE * (1 << min(attempts, 10)), LONGEST_PAUSE)
 
 

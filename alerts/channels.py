@@ -288,7 +288,7 @@ def _smtp_words(error: Exception) -> str:
 
 
 def email_of(message: Message, sender: str, recipients: Sequence[str]) -> EmailMessage:
-    """Its Message-ID goes by the message's own id, so that one that is sent twice is the same to a mailbox."""
+    """Its Message-ID is derived from the message's id, so that a mailbox shows a repeated message once."""
     mail = EmailMessage()
     mail["Subject"] = " ".join(f"[{message.severity}] {message.head}".split())
     mail["From"], mail["To"] = sender, ", ".join(recipients)

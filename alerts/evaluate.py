@@ -119,7 +119,7 @@ def not_known(rule: Rule, answer: Answer) -> frozenset[str]:
 def transitions(
     rule: Rule, found: Sequence[Finding], now: datetime, previous: Iterable[Alert], *, unknown: Container[str] = ()
 ) -> tuple[Transition, ...]:
-    """What the rule's alerts become when this is all that it finds; those that are ``unknown`` stay as they are."""
+    """Changes of the rule's alerts if these are all its findings; alerts that are ``unknown`` stay as they are."""
     known = {alert.label: alert for alert in previous}
     there = {finding.label for finding in found}
     gone = [alert for alert in known.values() if alert.label not in there and alert.label not in unknown]

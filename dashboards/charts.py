@@ -34,12 +34,12 @@ AS_THEY_COME = alt.EncodingSortField(field="place", op="min", order="ascending")
 
 
 def has_numbers(rows: Sequence[Row], columns: Sequence[str]) -> bool:
-    """True when any of the columns holds a number other than zero: an empty chart shows a text instead of zeros."""
+    """True if any of the columns has a number other than zero: an empty chart shows a text instead of zeros."""
     return any(row.get(column) for row in rows for column in columns)
 
 
 def has_any(rows: Sequence[Row], column: str) -> bool:
-    """True when the column holds a number, zero too."""
+    """True if the column has a number, including zero."""
     return any(row.get(column) is not None for row in rows)
 
 

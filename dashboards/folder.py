@@ -33,7 +33,7 @@ class Folder:
         return _loaded(path, path.stat().st_mtime_ns if path.exists() else 0)
 
     def titles(self) -> dict[str, str]:
-        """Name to title, in order. One whose file has a mistake goes by its name; opening it shows the mistake."""
+        """Name to title, in order. If a file has a mistake, its name is listed; opening it shows the mistake."""
         return {name: self._title(name) for name in self.names}
 
     def _place(self, name: str) -> int:

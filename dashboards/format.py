@@ -17,7 +17,7 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def symbol(currency: str) -> str:
-    """``€`` for EUR; the code and a space for a currency without a sign of its own here."""
+    """``€`` for EUR; the code and a space for a currency without a sign here."""
     return SYMBOLS.get(currency, f"{currency} ")
 
 

@@ -51,7 +51,7 @@ def _heat(card: HeatmapCard, row: Row | None, largest: float, currency: str) -> 
 
 
 def funnel(card: FunnelCard, rows: Sequence[Row], currency: str) -> str:
-    """A bar a step, as wide as its share of the first one, and what share of the step before it is."""
+    """One bar per step, as wide as its share of the first step, with its share of the previous step."""
     first = float(rows[0][card.value] or 0)
     lines, before = [], 0.0
     for place, row in enumerate(rows):

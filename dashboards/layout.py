@@ -24,7 +24,7 @@ class Band:
 
     @property
     def tiles(self) -> bool:
-        """True when it holds numbers alone: they stand two by two on a phone."""
+        """True if it has only numbers: a phone shows them two by two."""
         return all(card.kind == "number" for column in self.columns for card in column.cards)
 
 

@@ -180,7 +180,7 @@ class Dashboard(FrozenModel):
         raise Misconfigured("snippets contain each other; break the cycle")
 
     def relations(self, card: Card) -> tuple[str, ...]:
-        """The tables and views that a card reads, sorted, whatever its parameters."""
+        """The tables and views that a card reads, sorted, for any parameters."""
         return tuple(sorted({name for sql in card.statements.values() for name in relations(self.expanded(sql))}))
 
 

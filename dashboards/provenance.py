@@ -124,7 +124,7 @@ class Provenance:
         self._models: dict[str, Row] = {row["relation"]: row for row in models}
 
     def behind(self, relations: Sequence[str]) -> Behind:
-        """Of a card that reads these: a mart stands on what it was built from, an aggregate on itself."""
+        """The sources of a card that reads these: a mart is based on what it was built from, an aggregate on itself."""
         marts = [r for r in relations if r.startswith(("marts.", "snapshots."))]
         upstream = {source for mart in marts for source in (self._models.get(mart) or {}).get("upstream") or ()}
         read = sorted({*relations, *upstream} - set(marts))

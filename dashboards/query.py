@@ -78,7 +78,7 @@ class Answer:
 
 
 class Postgres:
-    """A few read-only connections, each with a statement timeout. Connects when first asked, again after a fault."""
+    """A few read-only connections, each with a statement timeout. Connects at first use, again after an error."""
 
     def __init__(self, dsn: str, *, statement_timeout_seconds: float = 5.0, connections: int = 4) -> None:
         options = (
@@ -199,7 +199,7 @@ class Answers:
         self.away: DatabaseAway | None = None
 
     def newest(self, wanted: Mapping[Question, float], wait_seconds: float) -> dict[Question, Answer]:
-        """An answer for each question, asked again when older than its seconds. Blocks ``wait_seconds`` at most."""
+        """A result for each query, which runs again once older than its seconds. Blocks at most ``wait_seconds``."""
         with self._lock:
             now = self._clock()
             self._forget(now)

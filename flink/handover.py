@@ -211,7 +211,7 @@ def _judged(deployment: Deployment, job: LiveJob) -> Offsets:
 
 
 def written_versions(deployment: Deployment, aggregate: Aggregate) -> set[int]:
-    """Versions that a live job writes: those that readers may be given, forth and back."""
+    """Versions that a live job writes: readers can be switched to these, and back."""
     jobs = kept_jobs(deployment)
     return {a.version for job in jobs for a in job.aggregates if a.name == aggregate.name and job.writes(*_of(a))}
 

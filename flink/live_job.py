@@ -119,7 +119,7 @@ def job_of_added(deployed: Iterable[LiveJob]) -> LiveJob | None:
 
 
 def handed_over(new: Iterable[Aggregate], lines: Mapping[str, datetime]) -> LiveJob:
-    """The job of new versions; of one that has no line, from the log's beginning."""
+    """The job of new versions. It computes a version without a line from the log's beginning."""
     among = tuple(sorted(new, key=lambda a: a.name))
     return _reading(LiveJob(name=second_name(among), aggregates=among, lines=dict(lines)))
 
@@ -239,7 +239,7 @@ def _shape(a: Aggregate) -> object:
 
 
 def differences(deployed: list[LiveJob], folders: tuple[Aggregate, ...]) -> list[str]:
-    """A line for each aggregate whose folder is not what the live jobs compute; none when nothing is deployed."""
+    """One line per aggregate whose folder differs from what the live jobs compute; none if nothing is deployed."""
     live = {(a.name, a.version): a for a in _written_by(deployed)}
     return [line for a in folders if live and (line := _difference(a, live))]
 

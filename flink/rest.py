@@ -99,11 +99,11 @@ class FlinkRest:
         return response.json()
 
     def task_managers(self) -> frozenset[str]:
-        """Resource ids of the TaskManagers that are registered: one that died is, until its heartbeat is missed."""
+        """Resource ids of the registered TaskManagers. A dead one stays registered until its heartbeat is missed."""
         return frozenset(str(known["id"]) for known in self._call("GET", "/taskmanagers")["taskmanagers"])
 
     def configuration(self) -> dict[str, str]:
-        """The JobManager's own configuration. Raises FlinkUnavailable, and JobFailed where it is not to be told."""
+        """The JobManager's own configuration. Raises FlinkUnavailable, and JobFailed if Flink does not return it."""
         return {str(entry["key"]): str(entry["value"]) for entry in self._call("GET", "/jobmanager/config")}
 
     def jobs(self) -> list[tuple[str, str, str]]:
@@ -189,7 +189,7 @@ class FlinkRest:
         return str(self._await_snapshot(job, "savepoints", body, timeout_seconds)["location"])
 
     def checkpoint(self, job: str, *, timeout_seconds: float = 120) -> None:
-        """Takes a checkpoint now, beside the job's own. Blocks. Raises JobFailed as ``savepoint`` does."""
+        """Takes a checkpoint now, in addition to the job's own. Blocks. Raises JobFailed as ``savepoint`` does."""
         self._await_snapshot(job, "checkpoints", {"checkpointType": "CONFIGURED"}, timeout_seconds)
 
     def stop(self, job: str, folder: str, *, timeout_seconds: float = 120) -> str:

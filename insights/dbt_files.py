@@ -45,7 +45,7 @@ MORE_OPS_TABLES: dict[str, tuple[str, dict[str, str]]] = {
 
 
 def files() -> dict[Path, str]:
-    """Each file with what it should hold."""
+    """Each file with its expected contents."""
     return {MODELS / "sources.yml": sources_yaml(), MODELS / "exposures.yml": exposures_yaml()}
 
 

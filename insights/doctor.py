@@ -33,7 +33,7 @@ ASK_REGISTRY_SECONDS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at. ``advice`` is empty when all is well."""
+    """The result of one check. ``advice`` is empty if it passed."""
 
     level: Level
     what: str
@@ -45,9 +45,9 @@ class NotFit(Misconfigured):
 
 
 def check(settings: Settings) -> list[Finding]:
-    """Look at the machine, and at the servers that run elsewhere.
+    """Check the machine, and the servers that run elsewhere.
 
-    Blocks a second at most, or as long as a server that does not answer takes, or a registry of what is missing.
+    Blocks at most a second, or until a server or a package registry that does not answer times out.
     """
     return [*check_machine(settings), *(check_elsewhere(server) for server in servers_elsewhere(settings))]
 
@@ -97,7 +97,7 @@ def check_programs() -> Finding:
 
 
 def check_home(home: Path) -> Finding:
-    """Whether the data folder can be made and written."""
+    """Whether the data folder can be created and written."""
     try:
         nearest = _nearest_existing(home)
         with tempfile.TemporaryFile(dir=nearest):
@@ -129,7 +129,7 @@ def check_disk(settings: Settings) -> Finding:
 
 
 def check_memory(settings: Settings, *, in_use_mb: float = 0) -> Finding:
-    """Memory that the stack may take, with what its own parts hold already."""
+    """Memory available to the stack, including what its own parts already use."""
     available = (available_memory() + in_use_mb * 1e6) / GB
     what = f"{available:.1f} GB of memory available"
     if available >= settings.min_memory_gb:
@@ -166,7 +166,7 @@ def check_open_files() -> Finding:
 
 
 def check_ports(settings: Settings, parts: list[PartState]) -> Iterator[Finding]:
-    """Each port: free, or held by a part of this very stack; and no two settings the same one."""
+    """Each port: free, or used by a part of this stack; and no two settings with the same port."""
     ours = _families([part.pid for part in parts if part.pid])
     listeners = _listeners()
     seen: dict[int, str] = {}
@@ -193,7 +193,7 @@ def check_elsewhere(server: Server) -> Finding:
 
 
 def port_is_taken(port: int) -> bool:
-    """Whether something listens on the port, or it may not be had."""
+    """Whether something listens on the port, or it is not available."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a closed connection is no holder
         try:
@@ -240,7 +240,7 @@ def _who(pid: int | None) -> str:
 
 
 def check_downloads(settings: Settings) -> Iterator[Finding]:
-    """Only when something must still be downloaded: what, and whether its registry answers the client that will ask."""
+    """If something must still be downloaded: what, and whether the registry answers the client that downloads it."""
     jars_missing = jars.missing(settings.jars, jars.of_stack(settings))
     if jars_missing:
         megabytes = sum(jar.bytes for jar in jars_missing) / 1e6

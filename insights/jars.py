@@ -33,7 +33,7 @@ def of_stack(settings: Settings) -> tuple[str, ...]:
 
 
 def of_lake(settings: Settings) -> tuple[str, ...]:
-    """The parts that Flink and Spark need besides their own, for where the lake is."""
+    """The additional parts that Flink and Spark need, depending on where the lake is."""
     return ("s3",) if settings.external_lake else ()
 
 

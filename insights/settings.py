@@ -246,7 +246,7 @@ class Settings(BaseSettings):
 
     @property
     def postgres_address(self) -> str:
-        """Its host and port, as people are told, and Java."""
+        """Its host and port, for messages and for Java."""
         return f"{self.postgres.hostname}:{self.postgres.port or 5432}"
 
     @property
@@ -297,7 +297,7 @@ class Settings(BaseSettings):
 
     @property
     def run_dir(self) -> Path:
-        """Where the stack keeps what it knows of its processes."""
+        """Where the stack keeps the records of its processes."""
         return self.home / "run"
 
     @property
@@ -316,7 +316,7 @@ class Settings(BaseSettings):
 
     @property
     def dbt_dir(self) -> Path:
-        """What dbt compiled and wrote of its last build."""
+        """Compiled models and results of dbt's last build."""
         return self.home / "dbt"
 
     @property

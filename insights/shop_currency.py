@@ -19,7 +19,7 @@ def check_currency(settings: Settings) -> None:
 
 
 def currency_of(settings: Settings) -> str:
-    """The data folder's, or what it would be made with."""
+    """The data folder's currency, or the one that it would be created with."""
     path = settings.home / FILE
     return path.read_text().strip() if path.exists() else settings.currency
 

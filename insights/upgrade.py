@@ -47,7 +47,7 @@ def refuse_changed_in_place(deployment: Deployment) -> None:
 
 
 def is_needed(deployment: Deployment) -> bool:
-    """Whether there is something to bring, or something left over. Blocks for two questions to Postgres."""
+    """Whether there is something to add, or something left over. Blocks for two queries to Postgres."""
     with connected(deployment) as connection:
         return bool(waiting(connection, deployment) or _left(connection))
 

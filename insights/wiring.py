@@ -123,7 +123,7 @@ def producer_servers(settings: Settings) -> list[str]:
 
 
 def producer_environment(settings: Settings) -> dict[str, str]:
-    """The same for a process of its own, as variables: a command line can be read by all on the machine."""
+    """The same for a separate process, as variables: everyone on the machine can read a command line."""
     named = {f"external_{option}".replace("-", "_"): value for option, value in _servers(settings).items()}
     return {settings.variable(name): value for name, value in named.items()}
 

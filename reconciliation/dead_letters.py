@@ -61,7 +61,7 @@ class DeadLetter:
 
 
 def read(kafka: Kafka, start: int, end: int) -> Iterator[DeadLetter]:
-    """Letters from offset ``start`` up to, not with, ``end``; those that retention took are passed over. Blocks.
+    """Letters from offset ``start`` up to, not including, ``end``, without those that retention removed. Blocks.
 
     Raises KafkaException when nothing comes for a few seconds before the end.
     """
@@ -105,7 +105,7 @@ def _letter(message: Any) -> DeadLetter:
 
 
 def every(kafka: Kafka, topic: str | None = None) -> Iterator[DeadLetter]:
-    """Every letter that is kept, or those that were meant for a topic, oldest first. Blocks; BrokerUnavailable."""
+    """All letters on the topic, or those that were meant for one topic, oldest first. Blocks; BrokerUnavailable."""
     try:
         consumer = Consumer({**kafka.librdkafka, **READING})
         try:

@@ -38,7 +38,7 @@ set published = excluded.published, counted = excluded.counted, duplicate = excl
 
 
 class ReconciliationRecorder:
-    """Keeps ops.log_counts, ops.dead_letters and ops.holds. ``step`` is called every minute; it blocks."""
+    """Updates ops.log_counts, ops.dead_letters and ops.holds. ``step`` is called every minute; it blocks."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment

@@ -38,7 +38,7 @@ class TopicCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """A topic's row of ops.event_counts, over all days. ``on_time`` holds duplicates, ``counted`` does not."""
+    """A topic's row of ops.event_counts, over all days. ``on_time`` includes duplicates, ``counted`` does not."""
 
     on_time: int
     counted: int

@@ -95,7 +95,7 @@ def first_since(catalog: Catalog, event: Event, moment: datetime) -> dict[int, i
 
 
 def ends(catalog: Catalog, event: Event, partitions: Iterable[int]) -> dict[int, int]:
-    """By partition, the offset after the last that the lake holds; 0 for those of which it has nothing."""
+    """By partition, the offset after the last one in the lake; 0 for a partition without any."""
     return dict.fromkeys(partitions, 0) | _by_partition(catalog, event, "max(kafka_offset) + 1")
 
 
@@ -111,7 +111,7 @@ def behind(catalog: Catalog, event: Event, pieces: Iterable[Slice]) -> tuple[Sli
 
 
 def extents(catalog: Catalog, event: Event) -> dict[int, tuple[int, int]]:
-    """By partition, the first offset that the lake holds and the one after the last; not those without one."""
+    """By partition, the first offset in the lake and the one after the last; without partitions that have none."""
     found = _by_partition(catalog, event, "[min(kafka_offset), max(kafka_offset) + 1]")
     return {n: (first, end) for n, (first, end) in found.items()}
 
@@ -130,7 +130,7 @@ def _by_partition(catalog: Catalog, event: Event, wanted: str, condition: str | 
 
 
 def times(catalog: Catalog, event: Event, places: Iterable[Place], column: str) -> dict[Place, datetime]:
-    """A time of the records at these places; those that the lake does not hold are left out."""
+    """A time of the records at these positions, without records that are not in the lake."""
     source, wanted = table(catalog, event), set(places)
     if source is None or not wanted:
         return {}

@@ -22,7 +22,7 @@ EMR_VCPUS, EMR_GB = 12, 48
 
 
 def estimate(context: Context, records: int) -> Estimate:
-    """Of a replay that reads so many records. Raises Retryable when Postgres is away."""
+    """Estimate for a replay of this many records. Raises Retryable when Postgres is away."""
     with context.postgres() as connection:
         seconds = {name: _seconds(connection, name, records) for name in ("local", "duckdb")}
     hours = max(seconds["local"], 60.0) / 3600

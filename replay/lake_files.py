@@ -100,7 +100,7 @@ def readable(uri: str) -> str:
 
 
 def local_path(uri: str) -> str:
-    """Path of a file on this machine. Raises Misconfigured for one that is elsewhere."""
+    """Path of a file on this machine. Raises Misconfigured for a file elsewhere."""
     parts = urlsplit(uri)
     if parts.scheme == "":
         return str(Path(uri))

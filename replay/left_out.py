@@ -29,7 +29,7 @@ class Sorted:
 
 
 def not_over(touched: Iterable[Touched], now: datetime) -> Iterator[LeftOut]:
-    """Those that count in a window of the future. The clock is held against ``occurred_at`` alone."""
+    """Events that count in a future window. Only ``occurred_at`` was compared with the clock before."""
     for t in touched:
         ahead = {name: at for name, at in t.moments.items() if at > later(now, MOST_AHEAD)}
         for name, at in list(ahead.items())[:1]:

@@ -38,7 +38,7 @@ class LogRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extent:
-    """What a partition holds: the first offset, and the one after the last."""
+    """A partition's contents: the first offset, and the one after the last."""
 
     begin: int
     end: int

@@ -221,7 +221,7 @@ def prune(context: Context, run: str) -> Run:
 
 
 def tidy(context: Context, run: str) -> None:
-    """Removes what a promoted run no longer needs: all but its record and what it replaced."""
+    """Removes what a promoted run no longer needs: everything except its record and the data it replaced."""
     with context.postgres() as connection:
         _drop_tables(connection, run, but=f"{run}\\_before\\_%")
     shutil.rmtree(context.run_dir(run), ignore_errors=True)

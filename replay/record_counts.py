@@ -55,7 +55,7 @@ class Sums:
 
     @property
     def faults(self) -> dict[str, int]:
-        """What a certificate has about the lake besides the sums; empty when all is well."""
+        """Faults of the lake that a certificate lists in addition to the sums; empty if there are none."""
         if self.add_up and not self.missing and not self.doubled:
             return {}
         return {"missing_in_lake": self.missing, "twice_in_lake": self.doubled}

@@ -47,7 +47,7 @@ class ReplayBusy(Retryable):
 
 
 class HoldLost(Retryable):
-    """The server that held this replay's aggregates for it did not stay up."""
+    """The server that held the lock on this replay's aggregates restarted."""
 
 
 class NotNow(InsightsError):
@@ -146,7 +146,7 @@ def _select(connection: Connection, condition: str, values: Sequence[object]) ->
 
 
 def note(connection: Connection, run: str, **fields: Any) -> None:
-    """Writes what is now known of a run. A field ending in ``_at`` that is True becomes the time."""
+    """Updates a run's record. A field ending in ``_at`` that is True becomes the time."""
     assignments, values = [], []
     for name, value in fields.items():
         if value is True and name.endswith("_at"):
@@ -237,10 +237,10 @@ def _holder(connection: Connection, name: str) -> str:
 
 
 def staging(run: str, name: str, variant: str) -> str:
-    """Table that holds what a run computed of an aggregate."""
+    """Table with a run's results for an aggregate."""
     return f"{SCHEMA}.{run}_{name}" if variant == "counted" else f"{SCHEMA}.{run}_{variant}_{name}"
 
 
 def before(run: str, name: str) -> str:
-    """Table that holds what a promotion replaced."""
+    """Table with the rows that a promotion replaced."""
     return f"{SCHEMA}.{run}_before_{name}"

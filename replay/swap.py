@@ -67,5 +67,5 @@ def swap(connection: Connection, a: Aggregate, target: str, source: str, stretch
 
 
 def differing(was: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
-    """By how much each total changed; those that did not are left out."""
+    """Change of each total, without those that did not change."""
     return {name: str(now[name] - was[name]) for name in now if now[name] != was[name]}

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class TypeVisitor(ABC, Generic[T]):
-    """What an Avro type is somewhere else: a method a kind of type. Each visits the types within by itself."""
+    """Translates an Avro type for another system: one method per kind of type, which visits the inner types itself."""
 
     def visit(self, avro: Any) -> T:
         """The other type. Raises KeyError when there is none."""

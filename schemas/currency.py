@@ -24,13 +24,13 @@ def decimals(code: str) -> int | None:
 
 
 def decimals_shown(code: str) -> int:
-    """How many decimals people are shown of an amount: the currency's own, and no more than amounts carry."""
+    """Number of decimals that people see: the currency's own, but no more than amounts have."""
     found = decimals(code)
     return DECIMALS if found is None else min(found, DECIMALS)
 
 
 def scale(code: str) -> int:
-    """In how many decimals amounts in this currency are read: cents, and thousandths of those that have them."""
+    """Number of decimals of amounts in this currency: two, or three for currencies with thousandths."""
     return max(DECIMALS, min(decimals(code) or 0, DECIMALS + 1))
 
 
@@ -40,7 +40,7 @@ def is_currency(code: str) -> bool:
 
 
 def problem(code: str) -> str | None:
-    """What is wrong with it as the code of a currency, and what to write instead; None when nothing is."""
+    """What is wrong with it as a currency code, and what to write instead; None if it is right."""
     if is_currency(code):
         return None
     spelt = code.strip().upper()

@@ -210,7 +210,7 @@ def _literal(text: str) -> str:
 
 
 def check_sink(connection: Connection, sink: Sink) -> None:
-    """Raises Misconfigured when the table is there with other columns, in whatever order, or another key."""
+    """Raises Misconfigured when the table exists with other columns, in any order, or another key."""
     rows = connection.execute(COLUMNS_AND_KEY, (sink.table,)).fetchall()
     key = sorted((place, name) for name, _, place in rows if place is not None)
     there = Shape(columns={name: kind for name, kind, _ in rows}, key=tuple(name for _, name in key))

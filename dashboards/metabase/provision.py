@@ -80,7 +80,7 @@ class _Found:
 
 @dataclass(slots=True)
 class Outcome:
-    """What was changed, or would be; what people should know besides; and each dashboard's number by its file."""
+    """The changes, made or planned; notes for people; and each dashboard's id by its file."""
 
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -319,7 +319,7 @@ def _parent(collection: Mapping[str, Any]) -> int | None:
 
 
 def covers(found: Any, wanted: Any) -> bool:
-    """Does ``found`` hold everything in ``wanted``; Metabase adds fields of its own."""
+    """Whether ``found`` has everything in ``wanted``; Metabase adds its own fields."""
     if isinstance(wanted, Mapping):
         found = found if isinstance(found, Mapping) else {}
         return all(covers(found.get(name), value) for name, value in wanted.items())

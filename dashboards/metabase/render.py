@@ -47,7 +47,7 @@ class MetabaseCard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetabaseDashboard:
-    """A dashboard, with the cards that lie on it and those that its filters take their values from."""
+    """A dashboard, with its cards and the cards that its filters take their values from."""
 
     name: str
     title: str

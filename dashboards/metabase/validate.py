@@ -48,7 +48,7 @@ class ValidatorFailed(InsightsError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One body, and what it would make. ``name`` is for people."""
+    """One request body, and what it would create. ``name`` is for people."""
 
     kind: Literal["card", "dashboard"]
     name: str

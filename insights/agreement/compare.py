@@ -106,7 +106,7 @@ class Comparison:
 
 
 def first_day(connection: Connection, now: datetime, days: int = DAYS) -> datetime:
-    """Since when orders are compared: the shop's last so many days, of those from which orders are wanted."""
+    """First day that is compared: the last days of the shop, but not before the first day of the orders read."""
     zone = shops_clock().zone
     noon = floored(now, "day", zone) + timedelta(hours=12)  # some days last an hour more or less
     return max(connection.since, floored(noon - timedelta(days=days - 1), "day", zone))
@@ -210,7 +210,7 @@ def _known(
 
 @asynccontextmanager
 async def api_of(connection: Connection) -> AsyncIterator[Api]:
-    """The shop's API, while it is asked."""
+    """The shop's API, open while it is used."""
     async with aiohttp.ClientSession() as session:
         yield platforms.api_of(connection, session)
 

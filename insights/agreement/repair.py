@@ -33,7 +33,7 @@ class NotReadAgain(InsightsError):
 
 
 def doubts(agreement: Agreement) -> list[Doubt]:
-    """The orders that reading them again may mend. One whose event is late is on the log already."""
+    """The orders that reading them again may fix. If an order's event is late, it is on the log already."""
     unread = [Doubt(order_id, order=True, refunds=True) for order_id in agreement.unread if order_id != NAMELESS]
     return [_doubt(one) for one in agreement.differences if one.cause != "late"] + unread
 

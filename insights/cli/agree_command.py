@@ -142,7 +142,7 @@ def compare_and_note(settings: Settings, connection: Connection, since: datetime
 
 
 def repair_and_note(settings: Settings, connection: Connection, before: Comparison) -> Comparison:
-    """Repair what reading again can, compare once more, and show what is left. Raises as ``repair`` does."""
+    """Repair by reading again, compare once more, and show the remaining differences. Raises as ``repair`` does."""
     from insights.agreement.repair import repair
     from insights.cli import agree_views
 

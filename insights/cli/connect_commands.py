@@ -192,7 +192,7 @@ def remove(name: ShopName) -> None:
 
 
 def check_has_no_synthetic_past(settings: Settings) -> None:
-    """Raises Misconfigured when the data folder holds the synthetic shop's sales: a real shop's would be added."""
+    """Raises Misconfigured if the data folder has the synthetic shop's sales: a real shop's would be added to them."""
     from producers.shop.shop_state import published_until
 
     if published_until(settings.producers_dir / "shop.sqlite") is not None:
@@ -232,7 +232,7 @@ def app_credentials_of(file: Path | None) -> Credentials:
 
 
 def words_of(file: Path | None, question: str) -> list[str]:
-    """What a file says, or standard input, or who is asked. Raises Misconfigured."""
+    """The words in a file, from standard input, or entered at a prompt. Raises Misconfigured."""
     if file is None:
         return str(typer.prompt(question, hide_input=True)).split()
     if str(file) == "-":
@@ -338,7 +338,7 @@ def subscribe(settings: Settings, connection: Connection, hooks: str | None) -> 
 
 
 def say_webhooks(settings: Settings, connection: Connection) -> None:
-    """Where the shop shall send what happens. The only time that the secret is shown."""
+    """Shows where the shop should send its webhooks. This is the only time that the secret is shown."""
     runtime.say("")
     runtime.say(
         "To have orders and stock within seconds, add nine webhooks in the shop (WooCommerce > Settings > Advanced >"

@@ -11,7 +11,7 @@ POLL_SECONDS = 0.25
 
 
 def last_lines(path: Path, lines: int) -> tuple[str, int]:
-    """The last lines of a file, and where it ended. Reads no more of a large file than it must."""
+    """The last lines of a file, and the offset of its end. Reads only as much of a large file as necessary."""
     with path.open("rb") as file:
         end = file.seek(0, 2)
         start, tail = end, b""

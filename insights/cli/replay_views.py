@@ -35,7 +35,7 @@ STYLES = {
 
 
 def plan_sheets(plan: ReplayPlan) -> Iterator[TerminalTable]:
-    """What is recomputed, what is read for it, and what it touches."""
+    """What is recomputed, what is read for it, and what it affects."""
     sheet = TerminalTable("recompute", Column(), Column(name="windows"), Column(name="final until"), Column(flows=True))
     for planned in plan.aggregates:
         sheet.add(planned.name, _windows(planned), _time(planned.final_until), Text(planned.table, style="dim"))

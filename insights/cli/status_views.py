@@ -268,7 +268,7 @@ def _final(until: datetime | None) -> Text:
 
 
 def lake_table(tables: Mapping[str, Size]) -> TerminalTable:
-    """How much each table of the lake holds, by its newest snapshot."""
+    """The size of each table of the lake, by its newest snapshot."""
     columns = [Column(name=name, right=True) for name in ("files", "size", "snapshots")]
     sheet = TerminalTable("lake", Column(), *columns)
     for table, size in tables.items():

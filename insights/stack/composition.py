@@ -87,7 +87,7 @@ def plan_in(config: Path) -> UpPlan:
 
 
 def everything(settings: Settings, plan: UpPlan) -> list[Part | Task | Recurring]:
-    """Every part, task and recurring job, in an order in which each comes after what it needs."""
+    """Every part, task and recurring job, each after those that it needs."""
     started = daemons(settings, plan) if plan.daemons else []
     followed: list[Part | Recurring] = [_connections(settings), _agreement(settings)] if plan.connected else []
     if plan.connected or (plan.daemons and plan.history_file):  # orders of a real shop may be in another currency

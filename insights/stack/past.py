@@ -101,7 +101,7 @@ class AfterPast:
 
 
 def has_all(published: Mapping[str, int], recorded: Recorded) -> bool:
-    """Whether each of so many records by topic is counted, a duplicate, late or dead."""
+    """Whether this many records of each topic are counted, duplicate, late or dead."""
     topics = {event.topic for event in avro_events()}  # dead letters are not for the live job
     return all(records <= _with_fate(topic, recorded) for topic, records in published.items() if topic in topics)
 

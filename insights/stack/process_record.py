@@ -62,7 +62,7 @@ def _record(recurring: dict[str, Any] | None = None, **fields: Any) -> Record:
 
 
 def process_of(record: Record) -> psutil.Process | None:
-    """The process that the record speaks of, if that very process still runs."""
+    """The process in the record, if that same process is still running."""
     if record.pid is None or record.started is None:
         return None
     try:
@@ -74,7 +74,7 @@ def process_of(record: Record) -> psutil.Process | None:
 
 
 def kill_family(record: Record) -> None:
-    """Kills the recorded process and its children: those of one that hangs may hang too, and hold what it held."""
+    """Kills the recorded process and its children: those of a hanging process may hang, too, and keep its resources."""
     process = process_of(record)
     if process is None:
         return

@@ -33,7 +33,7 @@ class CommandFailed(InsightsError):
 
 
 class Command:
-    """Runs a command in a process of its own, so that the memory it takes is given back. Its output: logs/NAME.out."""
+    """Runs a command in a separate process, so that its memory is released. Its output: logs/NAME.out."""
 
     def __init__(self, settings: Settings, name: str, command: Sequence[str]) -> None:
         self._command = command

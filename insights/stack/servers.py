@@ -29,7 +29,7 @@ MOST_HAND_OVERS = 7
 
 
 def servers(settings: Settings) -> Iterator[Part | Task]:
-    """Postgres, Kafka, the registry, and Flink's two halves. For one that runs elsewhere, the wait for it."""
+    """Postgres, Kafka, the registry, JobManager and TaskManager. For a server elsewhere, the wait for it."""
     yield databases_elsewhere(settings) if settings.external_postgres else postgres(settings)
     yield elsewhere.kafka(settings).task() if settings.external_kafka else kafka(settings)
     yield elsewhere.registry(settings).task() if settings.external_registry else registry(settings)

@@ -56,7 +56,7 @@ class NotEnoughRoom(Retryable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Chunks of all variants that have a result, of those that there are, and what was done last."""
+    """Finished chunks of all variants, the total number of chunks, and the last step."""
 
     done: int
     total: int
@@ -206,7 +206,7 @@ def _topics(database: DuckDBPyConnection, task: Task, wanted: set[str]) -> dict[
 
 
 def united(slices: Iterable[Slice]) -> tuple[Slice, ...]:
-    """The same offsets in as few slices as can be; those that touch or overlap are one."""
+    """The same offsets in as few slices as possible; adjacent or overlapping slices are merged."""
     found: list[Slice] = []
     for s in sorted(slices, key=lambda s: (s.partition, s.from_offset)):
         last = found[-1] if found else None
