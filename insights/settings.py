@@ -151,7 +151,7 @@ class Settings(BaseSettings):
     restate_late_minutes: int = Field(60, ge=1, description="time between runs that count late events")
     dbt_minutes: int = Field(5, ge=0, description="time between builds of the marts; 0: only on request")
     parallelism: Parallelism = 1
-    connected_minutes: int = Field(60, ge=1, description="time between readings of what changed in connected shops")
+    connected_minutes: int = Field(60, ge=1, description="time between checks of connected shops for changes")
 
     alert_webhook_url: Secret = Field(None, description="alerts are posted here as JSON")
     alert_webhook_secret: Secret = Field(None, description="signs webhook messages, by HMAC-SHA256")

@@ -130,9 +130,7 @@ HOLDS = Sink(
     columns={
         "held_at": Column(type="timestamp", doc="Since when."),
         "held_by": Column(type="string", doc="Who stopped it."),
-        "why": Column(
-            type="string", doc="stopped, or starting over: a start from the beginning that was not finished."
-        ),
+        "why": Column(type="string", doc="stopped, or starting over: a rebuild from scratch that was not finished."),
     },
     key=("held_at",),
 )
@@ -156,14 +154,14 @@ LIVE_JOBS = Sink(
 )
 RECURRING_JOBS = Sink(
     table="ops.recurring_jobs",
-    description="How the runs of each recurring job of the stack went (insights/stack/recurring_jobs.py).",
+    description="Results of the runs of each recurring job of the stack (insights/stack/recurring_jobs.py).",
     columns={
         "job": Column(type="string", doc="The job."),
-        "every_seconds": Column(type="double", doc="From the beginning of one run to that of the next."),
+        "every_seconds": Column(type="double", doc="Time from the start of one run to the start of the next."),
         "succeeded_at": Column(type="timestamp", doc="When a run last succeeded.", nullable=True),
         "failing_since": Column(type="timestamp", doc="The first failed run since then.", nullable=True),
         "failures": Column(type="count", doc="How many runs have failed since then."),
-        "error": Column(type="string", doc="Why the newest run failed.", nullable=True),
+        "error": Column(type="string", doc="Why the latest run failed.", nullable=True),
         "recorded_at": Column(type="timestamp", doc="When this was written."),
     },
     key=("job",),
@@ -175,11 +173,11 @@ TOPICS = Sink(
     description="Topics whose data freshness is watched, as their contracts say (schemas/*.avsc).",
     columns={
         "topic": Column(type="string", doc="The topic."),
-        "title": Column(type="string", doc="What people call its source."),
+        "title": Column(type="string", doc="Name of its source for people."),
         "place": Column(type="int", doc="Its place in lists of sources."),
-        "fresh_seconds": Column(type="int", doc="Up to this age its newest event is live."),
-        "stale_seconds": Column(type="int", doc="From this age on it is stale; between the two it is delayed."),
-        "silent_seconds": Column(type="int", doc="From this age on an alert says that the source is silent."),
+        "fresh_seconds": Column(type="int", doc="Up to this age, its latest event is live."),
+        "stale_seconds": Column(type="int", doc="From this age on, it is stale; between the two, it is delayed."),
+        "silent_seconds": Column(type="int", doc="From this age on, an alert reports that the source is silent."),
     },
     key=("topic",),
 )

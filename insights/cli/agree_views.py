@@ -44,7 +44,7 @@ def orders_table(differences: Sequence[Difference]) -> TerminalTable:
     sheet = TerminalTable(
         "orders that differ",
         *(Column(), Column(name="differs"), Column(name="in the shop", right=True), Column(name="here", right=True)),
-        Column(name="known of it", flows=True),
+        Column(name="finding", flows=True),
         note=f"and {more:,} more" if more > 0 else "what differs of it; sales where a side is missing",
     )
     for one in differences[:SHOWN]:
