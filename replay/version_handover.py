@@ -94,7 +94,7 @@ def _write_history(context: Context, record: Run, planned: PlannedAggregate, say
     handover.prepare_version(context.deployment, a)
     old = _seen_before(context, a)
     if old is None:
-        say(f"{a.name} is new: readers see no rows of it until it is whole")
+        say(f"{a.name} is new: readers see no rows of it until it is complete")
     if line:
         say(f"writing the history of version {a.version} of {a.name} up to {line:%Y-%m-%d %H:%M}")
     with context.postgres() as writing:

@@ -280,7 +280,7 @@ def test_a_new_aggregate_comes_with_its_history_by_a_replay_and_a_job_from_there
     assert "orders_per_minute is new" in said
     assert "there is no live table to compare with" in said
     said = hub.command("replay", "promote", run, project=project)
-    assert "orders_per_minute is new: readers see no rows of it until it is whole" in said
+    assert "orders_per_minute is new: readers see no rows of it until it is complete" in said
     assert "a live job takes over version 1 from there" in said
     assert f"{THIRD} has written what the main job had read" in said
     assert hub.rest.active_job(JOB_NAME) == main, "the main job runs on, undisturbed"

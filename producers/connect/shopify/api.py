@@ -323,7 +323,7 @@ class Api:
             raise Misconfigured(f"{self._url} is not a Shopify shop")
         if response.status != 200:
             raise ShopRefuses(
-                f"{self._url} does not accept the client ID and secret ({response.status}). Are both of them whole, is"
+                f"{self._url} does not accept the client ID and secret ({response.status}). Are both complete, is"
                 f" the app installed in this shop, and does it belong to the shop's organization? {MAKE_NEW}"
             )
         said = json.loads(body)

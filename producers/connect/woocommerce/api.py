@@ -241,8 +241,8 @@ class Api:
         status = response.status
         if status in (401, 403):
             raise ShopRefuses(
-                f"{self._url} does not accept the consumer key and secret ({status}). Are both of them whole, of this"
-                " shop, and with the permission to read? WooCommerce > Settings > Advanced > REST API makes new ones"
+                f"{self._url} does not accept the consumer key and secret ({status}). Are both complete, from this"
+                " shop, and with read permission? WooCommerce > Settings > Advanced > REST API creates new ones"
             )
         if status == 404 and path == "/wp-json/":
             raise Misconfigured(f"{self._url} is not a WooCommerce shop: it has no {path}")
