@@ -152,6 +152,7 @@ class Settings(BaseSettings):
     dbt_minutes: int = Field(5, ge=0, description="time between builds of the marts; 0: only on request")
     parallelism: Parallelism = 1
     connected_minutes: int = Field(60, ge=1, description="time between checks of connected shops for changes")
+    backup_key: str | None = Field(None, description="the public key that backups are encrypted for: age1…")
 
     alert_webhook_url: Secret = Field(None, description="alerts are posted here as JSON")
     alert_webhook_secret: Secret = Field(None, description="signs webhook messages, by HMAC-SHA256")

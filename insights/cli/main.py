@@ -16,6 +16,7 @@ import typer
 from insights.cli import (
     agree_command,
     alert_commands,
+    backup_commands,
     collect_commands,
     connect_commands,
     dbt_commands,
@@ -28,6 +29,7 @@ from insights.cli import (
     runtime,
     schema_commands,
     serve_command,
+    systemd_command,
     time_zone_command,
     upgrade_command,
 )
@@ -365,6 +367,10 @@ app.command("dead-letters")(dead_letters_command.dead_letters)
 app.command("agree")(agree_command.agree)
 app.command("upgrade")(upgrade_command.upgrade)
 app.command("time-zone")(time_zone_command.time_zone)
+app.command("backup")(backup_commands.backup)
+app.command("restore")(backup_commands.restore)
+app.command("backup-key")(backup_commands.backup_key)
+app.command("systemd-unit")(systemd_command.systemd_unit)
 app.command("serve")(serve_command.serve)
 
 

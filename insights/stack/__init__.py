@@ -9,13 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from insights.stack.attended import paused, stay
     from insights.stack.composition import UpPlan
-    from insights.stack.control import Step, down, stay, up
+    from insights.stack.control import Step, down, up
     from insights.stack.states import PartState, counted_until, log_path, part_states
 
-__all__ = ["PartState", "Step", "UpPlan", "counted_until", "down", "log_path", "part_states", "stay", "up"]
+__all__ = ["PartState", "Step", "UpPlan", "counted_until", "down", "log_path", "part_states", "paused", "stay", "up"]
 _HOMES = {
-    "control": ("Step", "down", "stay", "up"),
+    "attended": ("paused", "stay"),
+    "control": ("Step", "down", "up"),
     "composition": ("UpPlan",),
     "states": ("PartState", "counted_until", "log_path", "part_states"),
 }

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -294,27 +293,6 @@ def down(settings: Settings, report: Report) -> None:
     }
     if settings.run_dir.exists():
         (settings.run_dir / "state.json").write_text(json.dumps(state))
-
-
-def stay(settings: Settings, plan: UpPlan, report: Report) -> None:
-    """Bring everything up and return when it has ended: by SIGTERM, by Ctrl-C, or by `insights down`. Blocks."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        up(settings, plan, report)
-        while supervisor_process(settings):
-            _reap()
-            time.sleep(1)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        down(settings, report)
-
-
-def _reap() -> None:
-    """The first process of a container inherits those whose parent ended."""
-    with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG) != (0, 0):
-            pass
 
 
 def _await_stopped(settings: Settings, supervisor: psutil.Process, report: Report) -> None:

@@ -98,8 +98,7 @@ def _as_unprivileged() -> list[str]:
 def _prepare_postgres(settings: Settings, data: Path) -> None:
     data.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:
-        user = pwd.getpwnam(UNPRIVILEGED)
-        os.chown(data, user.pw_uid, user.pw_gid)
+        _own(data)
     if not (data / "PG_VERSION").exists():
         _initdb(settings, data)
     _end_orphans(data)
@@ -111,6 +110,15 @@ def _prepare_postgres(settings: Settings, data: Path) -> None:
     conf = data / "postgresql.conf"
     if "insights.conf" not in conf.read_text():
         conf.write_text(conf.read_text() + "\ninclude 'insights.conf'\n")
+
+
+def _own(data: Path) -> None:
+    """As root: the folder belongs to whom Postgres runs as, and so does what was copied or restored into it."""
+    user = pwd.getpwnam(UNPRIVILEGED)
+    known = data / "PG_VERSION"
+    was_copied = known.exists() and known.stat().st_uid != user.pw_uid
+    for path in (data, *(data.rglob("*") if was_copied else ())):
+        os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
 
 def _initdb(settings: Settings, data: Path) -> None:
