@@ -46,7 +46,7 @@ RETRY_SECONDS: Final = 15.0  # after a round that the site did not allow: it may
 
 @dataclass(slots=True, kw_only=True)
 class RoundCounts:
-    """What came of one round."""
+    """Results of one round."""
 
     pages: int = 0
     unchanged: int = 0
@@ -57,7 +57,7 @@ class RoundCounts:
 
 @dataclass(slots=True, kw_only=True)
 class Scraper:
-    """Looks at pages and leaves in the memory what is to be published. ``now`` is the clock of event times."""
+    """Reads pages and stores the observations to publish in the memory. ``now`` is the clock of event times."""
 
     source: str
     memory: Memory
@@ -87,7 +87,7 @@ class Scraper:
             self.warn(f"none of the {counts.pages:,} product pages of {base} could be read; the log says why for each")
 
     def warn(self, problem: str) -> None:
-        """Log what kept a round from reading all: once, until a round comes without it."""
+        """Log what kept a round from reading everything: once, until a round succeeds."""
         self._saying.add(problem)
         if problem not in self._said:
             self.log.warning("round incomplete", problem=problem)
@@ -147,7 +147,7 @@ class Scraper:
 
 
 def send(this: Run, memory: Memory) -> None:
-    """Publish what the memory holds, and remove it once Kafka has it. Blocks until acknowledged."""
+    """Publish the observations in the memory, and remove them once Kafka has them. Blocks until acknowledged."""
     observations = memory.unsent()
     for record in observations:
         try:

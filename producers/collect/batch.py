@@ -66,7 +66,7 @@ class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """An event that is not taken: its place in the batch, its bytes as they came, and what is wrong."""
+    """A refused event: its index in the batch, its original bytes, and what is wrong."""
 
     index: int
     original: bytes

@@ -201,7 +201,7 @@ def unpacked(body: bytes, encoding: str) -> bytes:
 
 @lru_cache(maxsize=4_096)
 def is_bot(agent: str) -> bool:
-    """Whether the user agent is one of crawler-user-agents, or none at all."""
+    """Whether the user agent is one of crawler-user-agents, or is missing."""
     return not agent or bool(is_crawler(agent))
 
 

@@ -43,7 +43,7 @@ class Taken:
 
 
 class Intake:
-    """Publishes web events, and counts them. Of one thread only; the database is its own."""
+    """Publishes web events, and counts them. For one thread only, which owns the database."""
 
     def __init__(self, this: Run, database: sqlite3.Connection, clock_ms: Callable[[], int]) -> None:
         self._this = this
@@ -80,7 +80,7 @@ class Intake:
         return Taken(accepted=batch.size - len(refused), refused=sorted(refused, key=lambda each: each.index))
 
     def take_bots(self, key: Key, events: int) -> None:
-        """Count what a bot sent; nothing of it is published."""
+        """Count a bot's events; none is published."""
         self._counts[key.name, "bot"] += events
 
     def commit(self, deadline_seconds: float = COMMIT_SECONDS) -> None:

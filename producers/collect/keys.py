@@ -53,7 +53,7 @@ def _opened(folder: Path) -> Iterator[sqlite3.Connection]:
 
 
 def add(folder: Path, name: str, origins: Sequence[str]) -> Key:
-    """Make a key. Raises Misconfigured when there is one of this name, or for a name or an origin that is none."""
+    """Create a key. Raises Misconfigured if the name exists, or if the name or an origin is invalid."""
     if NAME.fullmatch(name) is None:
         raise Misconfigured(f"{name!r} can't be a source's name: use up to 40 lower-case letters, digits and hyphens")
     allowed = sorted({origin(text) for text in origins})
@@ -71,7 +71,7 @@ def add(folder: Path, name: str, origins: Sequence[str]) -> Key:
 
 
 def remove(folder: Path, name: str) -> None:
-    """Forget a key: what is sent with it is refused from then on. Raises Misconfigured naming those there are."""
+    """Remove a key: events with it are refused from then on. Raises Misconfigured naming the existing keys."""
     with _opened(folder) as database:
         if database.execute("delete from keys where name = ?", (name,)).rowcount == 0:
             known = ", ".join(key.name for key in listed(folder))
@@ -81,7 +81,7 @@ def remove(folder: Path, name: str) -> None:
 
 
 def listed(folder: Path) -> list[Key]:
-    """The keys that there are, by name."""
+    """All keys, by name."""
     database = state.to_read(folder / FILE, "keys")
     if database is None:
         return []

@@ -35,7 +35,7 @@ create table if not exists salts (day integer primary key, salt blob not null);
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """A visit so far, and ``skew_ms``: what is added to the visitor's clock to get ours."""
+    """A visit so far, and ``skew_ms``: our clock less the visitor's."""
 
     visitor: bytes
     skew_ms: int
@@ -98,7 +98,7 @@ class Visits:
         return found
 
     def forget_old(self, now_ms: int) -> None:
-        """Delete what nobody's events can belong to any more, and the salts of the days before yesterday."""
+        """Delete visits that no event can belong to any more, and the salts of the days before yesterday."""
         self._database.execute("delete from visits where last_ms < ?", (now_ms - KEEP_MS,))
         self._database.execute("delete from salts where day < ?", (now_ms // DAY_MS - 1,))
         self._salts = dict(self._database.execute("select day, salt from salts"))

@@ -82,7 +82,7 @@ class Totals(NamedTuple):
         return {"orders": Decimal(self.orders), **self.measures}
 
     def plus(self, sold: Sold) -> Totals:
-        """The same, with one order more."""
+        """The same, with one more order."""
         sums = dict(self.measures)
         for name, amount in sold.measures().items():
             sums[name] = sums.get(name, NOTHING) + amount
@@ -126,7 +126,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """What the shop has of some days, and what we have. ``unread`` are orders that could not be read, with reasons."""
+    """Some days' orders in the shop and here. ``unread`` are orders that could not be read, with reasons."""
 
     there: Mapping[str, Sold]
     here: Mapping[str, Sold]
@@ -152,7 +152,7 @@ class Agreement:
 
     @property
     def orders(self) -> int:
-        """How many orders were compared: those of either side."""
+        """Number of compared orders, from both sides."""
         return len(self.there.keys() | self.here.keys() | self.unread.keys())
 
     def days(self) -> dict[date, tuple[Totals, Totals]]:
@@ -177,7 +177,7 @@ def _totals(orders: Mapping[str, Sold]) -> dict[date, Totals]:
 
 @dataclass(slots=True)
 class ShopSide:
-    """What a shop said of its orders, the newest word about each. ``currency`` is the shop's own."""
+    """The newest state of each of a shop's orders. ``currency`` is the shop's own."""
 
     since: datetime
     currency: str
@@ -192,12 +192,12 @@ class ShopSide:
             self.said[each.order_id] = each._replace(sold=sold)
 
     def forget(self, order_ids: Iterable[str]) -> None:
-        """They are asked for again: one that is not answered is gone."""
+        """Drops these orders before they are read again: one that is not returned is gone."""
         for order_id in order_ids:
             self.said.pop(order_id, None)
 
     def sold(self) -> dict[str, Sold]:
-        """By id the orders that the shop's own reports count, of those placed since."""
+        """By id, the orders placed since then that the shop's own reports count."""
         return {i: said.sold for i, said in self.said.items() if said.sold and said.sold.day >= self.day_of(self.since)}
 
     def unread(self) -> dict[str, str]:
@@ -230,7 +230,7 @@ class Waiting:
 
 
 def explained(agreement: Agreement, shop: ShopSide, folder: Path, name: str, waiting: Waiting) -> Agreement:
-    """With what is known of each difference: refused, late, not read yet, gone from the shop. Reads the memory."""
+    """Adds the cause of each difference: refused, late, not read yet, gone from the shop. Reads the memory."""
     database = state.to_read(folder / FILE, "refused")
     if database is None:
         return agreement

@@ -36,7 +36,7 @@ class ShopRefuses(InsightsError):
 
 
 class Again(Exception):
-    """The shop asks to be asked again, after so many seconds if it said when."""
+    """The shop wants a retry, after this many seconds if it says when."""
 
     def __init__(self, problem: str, wait_seconds: float | None = None) -> None:
         super().__init__(problem)
@@ -78,10 +78,10 @@ class Api(Protocol):
         """When an order was changed last, by the shop's clock; None of a shop without orders."""
 
     def orders(self, *, by: By, after: datetime) -> AsyncIterator[Page]:
-        """All orders placed, or changed, after a time, in that order; one may come twice."""
+        """All orders placed, or changed, after a time, in the order of that time; an order may occur twice."""
 
     async def named(self, order_ids: list[str]) -> list[bytes]:
-        """These orders as they are now, in any order; of one that is gone ``{"id": …}``."""
+        """These orders in their current state, in any sequence; ``{"id": …}`` for a deleted one."""
 
     async def order(self, order_id: str) -> bytes | None:
         """One order, asked for by itself, be it in the trash; None when the shop says that there is none."""
@@ -96,14 +96,14 @@ class Api(Protocol):
         """
 
     async def described(self, resource: Resource, numbers: list[str]) -> list[bytes]:
-        """These as they are now, in any order; of one that is gone ``{"id": …}``."""
+        """These resources in their current state, in any sequence; ``{"id": …}`` for a deleted one."""
 
     async def lacks(self, resource: Resource) -> str:
-        """What of them can't be read for want of rights, and what to do; empty when all can."""
+        """What can't be read because of missing permissions, and what to do; empty if everything can."""
 
 
 class Asker:
-    """Asks one shop, at ``url``. ``pause`` waits for so many seconds."""
+    """Sends requests to one shop, at ``url``. ``pause`` waits for this many seconds."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, *, attempts: int, pause: Pause) -> None:
         self._session = session

@@ -58,7 +58,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """A connected shop. ``guest_key`` is what its guests' e-mail addresses are hashed under."""
+    """A connected shop. Its guests' e-mail addresses are hashed with ``guest_key``."""
 
     name: str
     platform: str
@@ -84,7 +84,7 @@ class Connections:
         self._folder = folder
 
     def add(self, *, name: str, platform: str, url: str, since: datetime, credentials: Credentials) -> Connection:
-        """Keep a connection. Raises Misconfigured when there is one of this name, or the name is none."""
+        """Store a connection. Raises Misconfigured if the name exists, or is invalid."""
         if NAME.fullmatch(name) is None:
             raise Misconfigured(
                 f"{name!r} can't be a shop's name here: use up to 40 lower-case letters, digits and hyphens"
@@ -105,7 +105,7 @@ class Connections:
         return self.get(name)
 
     def get(self, name: str) -> Connection:
-        """Raises Misconfigured naming those there are, or when its key is gone."""
+        """A connection. Raises Misconfigured naming the existing ones, or if its key is gone."""
         known = names(self._folder)
         if name not in known:
             listed = f"connected are {', '.join(known)}" if known else "no shop is connected"
@@ -157,7 +157,7 @@ def names(folder: Path) -> list[str]:
 
 
 def sealed(folder: Path) -> dict[str, bytes]:
-    """The connected shops' names, each with its sealed credentials: one that is connected again has others."""
+    """The connected shops' names, with their encrypted credentials, which differ if a shop is connected again."""
     database = state.to_read(folder / FILE, "connections")
     if database is None:
         return {}

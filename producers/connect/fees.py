@@ -41,7 +41,7 @@ class Found(NamedTuple):
 
 
 def fees_of(found: list[Found], shop: Shop) -> Fees:
-    """Fees in the shop's currency, without those of nothing."""
+    """Fees in the shop's currency, without those of zero."""
     charged: list[Fee] = []
     awaited, problems = None, []
     for each in found:

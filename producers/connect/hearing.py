@@ -46,6 +46,6 @@ class Heard(NamedTuple):
 
 
 def is_signed(body: bytes, signature: str, secret: str) -> bool:
-    """Whether this is the base64 of the body's HMAC-SHA256 under the secret; takes as long whatever it is."""
+    """Whether this is the base64 of the body's HMAC-SHA256 with the secret; compares in constant time."""
     expected = base64.b64encode(hmac.digest(secret.encode(), body, "sha256"))
     return hmac.compare_digest(expected, signature.encode("utf-8", "replace"))

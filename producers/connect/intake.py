@@ -56,7 +56,7 @@ class RateAwaited(Retryable):
 
 
 class Intake:
-    """Publishes, and remembers. Of one thread only."""
+    """Publishes, and updates the memory. For one thread only."""
 
     def __init__(self, this: Run, memory: Memory) -> None:
         self._this = this
@@ -112,14 +112,14 @@ class Intake:
             self.memory.name_awaiting(connection.name, known.until + timedelta(days=1))
 
     def take_named(self, connection: Connection, named: Sequence[Named], bodies: Iterable[bytes]) -> None:
-        """The same of orders that webhooks named, which are read with these."""
+        """The same for orders that webhooks named, which are read with these."""
         for body in bodies:
             self.take(connection, body, is_answer=True)
         for each in named:
             self.memory.read(connection.name, each)
 
     def refuse(self, connection: Connection, body: bytes, bad: BadOrder) -> None:
-        """Send what is no order to the dead letters, unless it was for the same reason before."""
+        """Send an invalid order to the dead letters, unless it was sent for the same reason before."""
         what = f"order:{bad.order_id}" if bad.order_id else f"bytes:{hashlib.sha256(body).hexdigest()}"
         self._refuse(connection, what, body, bad, whose=self._whose(connection, body))
 

@@ -98,7 +98,7 @@ class Known(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """An order with refunds that are still to be read. ``version`` grows when another one is made."""
+    """An order with refunds that are still to be read. ``version`` grows with each new refund."""
 
     order_id: str
     head: dict[str, str]
@@ -153,7 +153,7 @@ class Memory:
         )
 
     def doubt(self, shop: str, order_id: str, *, order: bool, refunds: bool) -> None:
-        """Forget what was published of an order: the state, the refunds, or both. What the shop says next is news."""
+        """Forget what was published of an order: the state, the refunds, or both. The next answer is published."""
         known = self.order(shop, order_id)
         if known is None or not known.version:
             return
@@ -227,7 +227,7 @@ class Memory:
         )
 
     def name(self, shop: str, order_id: str) -> None:
-        """Something became of an order, which is to be read."""
+        """Record that an order changed and must be read."""
         self._begin()
         self._database.execute(
             "insert into named values (?, ?, 1) on conflict (shop, order_id) do update set version = version + 1",
@@ -272,7 +272,7 @@ class Memory:
             self._database.execute("commit")
 
     def close(self) -> None:
-        """Close the file; what was not committed is as if it never was."""
+        """Close the file; uncommitted changes are lost."""
         self._database.close()
 
     def _begin(self) -> None:

@@ -111,7 +111,7 @@ class Refund(NamedTuple):
 
 
 def deleted_id(body: bytes) -> str | None:
-    """The order's id when the body says no more than that, as it does of one that was deleted."""
+    """The order's id if the body contains only that, as for a deleted order."""
     if len(body) > LONGEST_ID:  # most bodies are orders, and are read once
         return None
     try:
@@ -157,7 +157,7 @@ def deleted_refund(shop: Shop, refund_id: str, version: int, head: Json, at_ms: 
 
 
 def guest(email: str, order_id: str, shop: Shop) -> str:
-    """What a guest is called here: what the e-mail address becomes under the shop's key."""
+    """A guest's customer id: a keyed hash of the e-mail address, with the shop's key."""
     email = email.strip().casefold()
     if not email:
         return f"{shop.name}-guest-of-{order_id}"

@@ -45,7 +45,7 @@ class Platform(Protocol):
         """An order as the API or a webhook says it. Raises BadOrder naming the field."""
 
     def customer_of(self, body: bytes, shop: Shop) -> str | None:
-        """Whose order this is, also of one that can't be read otherwise; None when it does not say."""
+        """The customer of an order, even of one that is otherwise unreadable; None if it has none."""
 
     def read_refund(self, body: bytes, order_id: str, head: Json, shop: Shop) -> Refund:
         """A refund as ``Api.refunds`` gives it. Raises BadOrder naming the field."""

@@ -85,7 +85,7 @@ class Reader:
                 await asyncio.wait_for(self._wanted.wait(), max(0.0, due - loop.time()))
 
     def want(self) -> None:
-        """Read what is wanted, soon: orders that webhooks or somebody named, and refunds."""
+        """Read the requested orders and refunds soon: those that webhooks or a person named."""
         self._wanted.set()
 
     async def catch_up(self) -> None:

@@ -77,7 +77,7 @@ def newest(folder: Path) -> dict[str, int]:
 
 
 def read_until(folder: Path, shop: str) -> int:
-    """Up to which request the shop's orders were read again, and what came of it is on the log."""
+    """The last request whose orders were read again and are on the log."""
     database = state.to_read(folder / memory.FILE, "read_again")
     if database is None:
         return 0

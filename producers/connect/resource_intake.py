@@ -86,13 +86,13 @@ class ResourceIntake:
     def take_named(
         self, connection: Connection, resource: Resource, named: Iterable[NamedResource], bodies: Iterable[bytes]
     ) -> None:
-        """The same of those that were named, which are read with these."""
+        """The same for resources that were named, which are read with these."""
         for body in bodies:
             self.take(connection, resource, body)
         self._memory.resources.read(connection.name, resource, named)
 
     def send(self, deadline_seconds: float) -> None:
-        """Publish what is kept, and remove it. Blocks until Kafka has it. Raises as ``Intake.commit``."""
+        """Publish the stored events, and remove them. Blocks until Kafka has them. Raises as ``Intake.commit``."""
         memory = self._memory.resources
         if memory.unsent(1):
             memory.bring_to_disk()

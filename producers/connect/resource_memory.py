@@ -49,7 +49,7 @@ class ResourcePosition(NamedTuple):
 
 
 class NamedResource(NamedTuple):
-    """A product or customer that is to be read. ``version`` grows when it is named again."""
+    """A product or customer to read. ``version`` grows when it is named again."""
 
     number: str
     version: int
@@ -75,7 +75,7 @@ class ResourceMemory:
     def keep(
         self, shop: str, resource: Resource, number: str, state: str, records: Iterable[Record], *, is_gone: bool
     ) -> None:
-        """Keep what is known of one, and the events that lead to it. Raises ContractBroken or EventTooLarge."""
+        """Store a resource's new state, and the events that lead to it. Raises ContractBroken or EventTooLarge."""
         values = [(self._encoders[event.name].encode(record),) for event, record in records]
         self._begin()
         self._database.executemany("insert into unsent (value) values (?)", values)
@@ -93,7 +93,7 @@ class ResourceMemory:
         return found
 
     def bring_to_disk(self) -> None:
-        """Blocks until what was committed outlives a power failure, too: a lost commit would move stock twice."""
+        """Blocks until commits are safe from a power failure, too: a lost commit would move stock twice."""
         self._database.execute("pragma wal_checkpoint(passive)")
 
     def sent(self, until: int) -> None:
