@@ -32,6 +32,7 @@ from aggregates.zones import Zone
 from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.errors import Misconfigured
+from schemas.versions import ByPayment
 
 HERE = Path(__file__).parent
 ColumnType = Literal[
@@ -66,14 +67,23 @@ class _Toml(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShopsClock:
-    """The shop's time zone, None for UTC, and how often windows of days and of hours changed with it.
+    """By which days and by which time of an order a shop counts, and how often that changed.
 
-    Each change is a new version of what has such windows. Hours change with a zone whose hours are not UTC's.
+    ``zone`` is its time zone, None for UTC. Each change is a new version of what has windows of days; of what has hours
+    too, with a zone whose hours are not UTC's. ``payment`` is None where an order counts when it is placed. Each change
+    of that is a new version of what is computed of orders.
     """
 
     zone: Zone | None = None
     changed_days: int = 0
     changed_hours: int = 0
+    payment: ByPayment | None = None
+    changed_payment: int = 0
+
+
+def date_of_sales(clock: ShopsClock) -> str:
+    """By which date an order counts, in words."""
+    return "payment date" if clock.payment else "order date"
 
 
 def table_of(name: str, version: int) -> str:
@@ -85,7 +95,8 @@ def table_of(name: str, version: int) -> str:
 class Aggregate:
     """An aggregate or a fact. ``query`` is the template text of its query.sql.
 
-    ``zone`` is the shop's time zone where windows depend on it; None where they are UTC's.
+    ``zone`` is the shop's time zone where windows depend on it; None where they are UTC's. With ``payment``, orders
+    count when they are paid (schemas/versions.py): ``occurred_at`` in the query is that time.
     """
 
     name: str
@@ -101,6 +112,7 @@ class Aggregate:
     query: str
     folder: Path
     zone: Zone | None = None
+    payment: ByPayment | None = None
 
     @property
     def is_fact(self) -> bool:
@@ -123,16 +135,41 @@ class Aggregate:
         columns = {name: (column.type, column.nullable) for name, column in self.columns.items()}
         means = (self.query, self.inputs, self.key, columns, self.window, self.time, self.overrun_hours)
         told = (*means, self.zone.offsets) if self.zone else means
+        told = (*told, "by payment", self.payment.undated) if self.payment else told
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
+    @property
+    def has_orders(self) -> bool:
+        """Is it computed of events that may count when they are paid?"""
+        return any(_paid_field(name) for name in self.inputs)
+
+    def rule_of(self, event: str) -> ByPayment | None:
+        """How an input's events count by payment; None where they count by a field of their own, ``time``."""
+        return self.payment if _paid_field(event) else None
+
+    def time_of(self, event: str) -> str:
+        """The field that decides in which window an input's event counts; by payment, the one that mostly does."""
+        return _paid_field(event) or self.time if self.payment else self.time
+
     def by(self, clock: ShopsClock) -> Aggregate:
-        """The same, with the windows of a shop that uses this clock."""
+        """The same, with the windows of a shop that goes by this clock, and of orders by the time that it goes by."""
+        dated = self._with_windows(clock)
+        if not self.has_orders:
+            return dated
+        return replace(dated, payment=clock.payment, version=dated.version + clock.changed_payment)
+
+    def _with_windows(self, clock: ShopsClock) -> Aggregate:
         if self.window == "day":
             return replace(self, zone=clock.zone, version=self.version + clock.changed_days)
         if self.window == "hour":
             zone = None if clock.zone is None or clock.zone.has_whole_hours else clock.zone
             return replace(self, zone=zone, version=self.version + clock.changed_hours)
         return self
+
+
+def _paid_field(event: str) -> str | None:
+    versions = catalogue.event(event).versions
+    return versions.paid if versions else None
 
 
 def read_aggregate(folder: Path) -> Aggregate:

@@ -14,6 +14,7 @@ this is all of them:
 ``rate(expression)``               the same with 12: a rate between two currencies
 ``total(expression)``              sum as a 64-bit integer
 ``last_item(column)``              last element of an array, null when it is empty
+``placed_at()``                    when an order was placed, which is its ``occurred_at`` unless it counts by payment
 =================================  =================================================================
 
 A name that some engine reserves stands in backticks; DuckDB gets it in double quotes. Lines stay where they are.
@@ -32,6 +33,7 @@ from aggregates.catalogue import SCALES, Aggregate, Window
 from aggregates.zones import FIRST, Table, Zone
 from schemas.binary import EPOCH
 from schemas.errors import Misconfigured
+from schemas.versions import PLACED
 
 
 class Engine(StrEnum):
@@ -126,6 +128,7 @@ def render(aggregate: Aggregate, engine: Engine) -> str:
     """SQL text, line for line the template's. Raises Misconfigured with file and line when that is wrong."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 it renders SQL
     environment.globals.update(macros(engine, aggregate.zone))
+    environment.globals["placed_at"] = lambda: PLACED if aggregate.payment else "occurred_at"
     try:
         text = environment.from_string(aggregate.query).render().rstrip()
     except jinja2.TemplateError as error:

@@ -40,7 +40,8 @@ NOT_REFRESHED = "The numbers below are not being updated. This page retries and 
 CONNECTIONS = 4
 Choices = dict[str, dict[str, str] | None]
 VERSIONS, MODELS, PULSE, ZONE = (
-    question(sql, {}) for sql in (VERSIONS_SQL, MODELS_SQL, "select 1", "select ops.shop_zone() as zone")
+    question(sql, {})
+    for sql in (VERSIONS_SQL, MODELS_SQL, "select 1", "select ops.shop_zone() as zone, ops.sales_by() as sales_by")
 )
 
 
@@ -263,6 +264,7 @@ def _foot(scene: Scene, healthy: bool, read_at: datetime | None) -> str:
     read = f"Updated {clock(read_at)}" if read_at else "Waiting for Postgres"
     zones = {row["zone"] for row in scene.answers[ZONE].rows or ()} - {"UTC"}
     days = "".join(f", days of {escape(zone)}" for zone in zones)
+    days += "".join(f", sales by {escape(row['sales_by'])}" for row in scene.answers[ZONE].rows or ())
     every = f"refreshes every {scene.dashboard.refresh_seconds:g} s · times in UTC{days}"
     dot = f'<span class="ih-dot ih-{level}"></span>'
     return f'<div class="ih-bar"><span class="ih-clock">{dot}{read} · {every}</span></div>'

@@ -103,6 +103,8 @@ def _hand_over_plan(deployment: Deployment, job: LiveJob) -> JobPlan:
 
 
 def _floor(deployment: Deployment, job: LiveJob, event_name: str) -> datetime:
+    if job.rule_of(event_name) is not None:
+        return EPOCH  # an order of before the line may count after it, and is read from the log's beginning
     lines = job.lines_in(event_name).values()
     return min(lines) + timedelta(hours=deployment.horizon_hours) if lines else EPOCH
 

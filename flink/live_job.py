@@ -19,6 +19,7 @@ from aggregates.catalogue import Aggregate, aggregates
 from schemas.avro_types import record_arrays
 from schemas.catalogue import Event, events
 from schemas.errors import Misconfigured
+from schemas.versions import ByPayment
 from warehouse.deployment import Deployment
 
 JOB_NAME = "insights-live"
@@ -59,7 +60,18 @@ class LiveJob:
         readers = [a for a in self.aggregates if event in a.inputs]
         if any(a.name not in self.lines for a in readers):
             return {}
-        return {a.time: min(self.lines[b.name] for b in readers if b.time == a.time) for a in readers}
+        times = {a.name: a.time_of(event) for a in readers}
+        return {t: min(self.lines[a.name] for a in readers if times[a.name] == t) for t in times.values()}
+
+    def rule_of(self, event: str) -> ByPayment | None:
+        """How this event counts by payment, for all of the job's aggregates; None where it does not.
+
+        Raises Misconfigured when they differ in that.
+        """
+        rules = {a.rule_of(event) for a in self.aggregates if event in a.inputs}
+        if len(rules) > 1:
+            raise Misconfigured(f"what {self.name} computes of {event} counts by two rules: one job has one of them")
+        return next(iter(rules), None)
 
     def writes(self, name: str, version: int) -> bool:
         """Does it write this version of this aggregate?"""
@@ -224,7 +236,7 @@ def gained_only(before: Aggregate, after: Aggregate) -> bool:
         (known := after.columns.get(name)) and (known.type, known.nullable) == (column.type, column.nullable)
         for name, column in before.columns.items()
     )
-    means = [(a.inputs, a.key, a.window, a.time, a.overrun_hours, a.zone) for a in (before, after)]
+    means = [(a.inputs, a.key, a.window, a.time, a.overrun_hours, a.zone, a.payment) for a in (before, after)]
     return same and means[0] == means[1] and all(column.nullable for column in more.values())
 
 

@@ -19,7 +19,7 @@ from flink.live_job import LiveJob
 from schemas.avro_types import place_of, record_arrays
 from schemas.binary import EPOCH
 from schemas.catalogue import MOST_AHEAD, Event
-from schemas.versions import newest
+from schemas.versions import newest, when_paid
 from warehouse.deployment import Deployment
 
 # Too: what can't be read fails nothing, and comes with its bytes and the reason.
@@ -88,7 +88,7 @@ def event_statements(e: Event, deployment: Deployment, floor: datetime, job: Liv
         f"select {columns_of}, count(*) over (partition by `event_id` order by `read_at`) as `copy`\n"
         f"from `judged_{e.table}` where not `is_late`{_from_lines(job, e)}",
         f"create temporary view `once_{e.table}` as\nselect {columns_of} from `numbered_{e.table}` where `copy` = 1",
-        f"create temporary view `{e.table}` as\n{_newest(e, own)}",
+        f"create temporary view `{e.table}` as\n{_counting(job, e, own)}",
     ]
     for array, fields in record_arrays(e.avro_schema).items():
         if array not in own:
@@ -111,6 +111,16 @@ def _own(e: Event, job: LiveJob) -> list[str]:
     return [f["name"] for f in e.avro_schema["fields"] if known is None or f["name"] in known]
 
 
+def _counting(job: LiveJob, e: Event, own: list[str]) -> str:
+    """By payment, an order's newest state says when it counts: what is before a line is known after that alone."""
+    states, rule = _newest(e, own), job.rule_of(e.name)
+    if rule is None or e.versions is None:
+        return states
+    lines = job.lines_in(e.name).values()
+    since = f" and `counted at` >= {timestamp(min(lines))}" if lines else ""
+    return when_paid(states, own, e.versions, rule, "`{}`".format) + since
+
+
 def _newest(e: Event, own: list[str]) -> str:
     """Sorted by one text: with two sort keys Flink 2.2's planner takes the newest for a stream without corrections.
 
@@ -125,6 +135,8 @@ def _newest(e: Event, own: list[str]) -> str:
 
 def _from_lines(job: LiveJob, e: Event) -> str:
     """What is before the line of everything that reads the event is nobody's here."""
+    if job.rule_of(e.name) is not None:
+        return ""
     terms = [f"`{time}` >= {timestamp(line)}" for time, line in sorted(job.lines_in(e.name).items())]
     return f" and ({' or '.join(terms)})" if len(terms) > 1 else "".join(f" and {term}" for term in terms)
 

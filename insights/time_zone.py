@@ -1,11 +1,15 @@
-"""Changes a shop's time zone: everything with days is recomputed as a new version, verified, and shown."""
+"""A shop's time zone, or the date by which its sales count, is changed: what depends on it becomes a new version.
+
+That is computed again from all of history, shown in one transaction, and proven equal to what its live job counts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from aggregates.catalogue import Aggregate, ShopsClock, aggregate, aggregates
+from aggregates.catalogue import Aggregate, aggregate, aggregates
 from aggregates.catalogue import shops_clock as current_clock
 from aggregates.zones import Zone
 from flink import handover
@@ -13,11 +17,15 @@ from flink.live_job import kept
 from insights import shops_clock
 from insights.new_versions import computed, hand_over
 from insights.settings import Settings
+from producers.connect import connections
+from replay import archive
 from replay.promote import prune
 from replay.run_history import Status
 from replay.verify import verify
+from schemas import catalogue
 from schemas.errors import InsightsError
 from schemas.plural import counted
+from schemas.versions import ByPayment
 from warehouse.tables import make_shop_time
 from warehouse.versions import seen_versions
 
@@ -26,7 +34,8 @@ if TYPE_CHECKING:
     from replay.run import ComputeEngine
     from replay.run_history import Run
 
-REASON = "another time zone"
+REASON = "another time zone, or date of sales"
+REASONS = (REASON, "another time zone")  # the second as the release before wrote it
 
 
 class NotEqual(InsightsError):
@@ -38,28 +47,61 @@ def choose(settings: Settings, zone: Zone | None) -> bool:
 
     A data folder that no live job has counted in yet has nothing: its first days are this zone's.
     """
-    from insights.wiring import deployment
-
     clock = shops_clock.clock_of(settings.home)
-    if kept(deployment(settings)) is None:
-        shops_clock.keep(settings.home, ShopsClock(zone=zone))
+    if not _has_counted(settings):
+        shops_clock.keep(settings.home, replace(clock, zone=zone))
         return False
     if clock.zone != zone:
         shops_clock.keep(settings.home, shops_clock.changed(clock, zone))
     return True
 
 
+def choose_date(settings: Settings, *, by_payment: bool) -> bool:
+    """From now on sales count by payment date or by order date, once all is computed again; whether there is anything.
+
+    By payment, orders of ``undated_sources`` count by order date. Blocks while those are looked for.
+    """
+    clock = shops_clock.clock_of(settings.home)
+    if not _has_counted(settings):
+        shops_clock.keep(settings.home, replace(clock, payment=ByPayment() if by_payment else None))
+        return False
+    rule = ByPayment(undated=undated_sources(settings)) if by_payment else None
+    if clock.payment != rule:
+        shops_clock.keep(settings.home, shops_clock.counting(clock, rule))
+    return True
+
+
+def undated_sources(settings: Settings) -> tuple[str, ...]:
+    """The sources with orders in the lake that have not said of any when it was paid. A connected shop says so.
+
+    Blocks while two columns of the lake's orders are read. Raises Retryable when the lake is away.
+    """
+    from insights.wiring import replay_context
+
+    connected = set(connections.names(settings.producers_dir))
+    found: set[str] = set()
+    with replay_context(settings).lake() as lake:
+        for event in catalogue.events():
+            if event.versions and event.versions.paid:
+                found |= archive.sources_without(lake, event, event.versions.paid)
+    return tuple(sorted(found - connected))
+
+
+def _has_counted(settings: Settings) -> bool:
+    from insights.wiring import deployment
+
+    return kept(deployment(settings)) is not None
+
+
 def recount(context: Context, engine: ComputeEngine, *, by: str, say: Say) -> Run:
-    """Brings everything to the chosen zone, and returns the run that proves it.
+    """Brings everything to the chosen zone and date of sales, and returns the run that proves it.
 
     Blocks. What was done before it was killed is not done again. Raises NotEqual when the proof fails, and what the
     steps of a replay raise; then readers see each table by the old days or by the new ones, never a mixture.
     """
     names = [a.name for a in aggregates() if _goes_by_clock(a)]
     if waiting := _waiting(context, names):
-        say(
-            f"recomputing the history of {counted(len(waiting), 'table')} in the shop's time zone: {', '.join(waiting)}"
-        )
+        say(f"recomputing the history of {counted(len(waiting), 'table')} by {_by_what()}: {', '.join(waiting)}")
         hand_over(context, waiting, engine, reason=REASON, by=by, say=say)
     with context.postgres() as connection:
         make_shop_time(connection)
@@ -75,8 +117,14 @@ def recount(context: Context, engine: ComputeEngine, *, by: str, say: Say) -> Ru
     return prune(context, proven.run)
 
 
+def _by_what() -> str:
+    return "the shop's days and payment date" if current_clock().payment else "the shop's days"
+
+
 def _goes_by_clock(a: Aggregate) -> bool:
-    return a.window == "day" or (a.window == "hour" and current_clock().changed_hours > 0)
+    clock = current_clock()
+    by_zone = a.window == "day" or (a.window == "hour" and clock.changed_hours > 0)
+    return by_zone or (a.has_orders and clock.changed_payment > 0)
 
 
 def _waiting(context: Context, names: Iterable[str]) -> list[str]:
@@ -91,7 +139,8 @@ def _retire(context: Context, names: Iterable[str]) -> None:
         handover.drop_version(context.deployment, a, a.version)
     with context.postgres() as connection:
         rows = connection.execute(
-            "select run from ops.replays where status = 'promoted' and reason = %s order by promoted_at", (REASON,)
+            "select run from ops.replays where status = 'promoted' and reason = any(%s) order by promoted_at",
+            (list(REASONS),),
         ).fetchall()
     for (name,) in rows:
         prune(context, str(name))

@@ -11,7 +11,6 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.schema import Schema
 
@@ -21,11 +20,11 @@ from replay import archive
 from replay.archive import Place
 from replay.context import Context
 from replay.duckdb.views import columns, duckdb_type, quoted, result, views
-from schemas.binary import MILLISECOND
-from schemas.catalogue import Event, Versions, event
+from replay.order_states import with_states
+from schemas.catalogue import Event, event
 from schemas.codec import Decoder
 from schemas.errors import PoisonEvent
-from schemas.versions import newest
+from schemas.versions import ByPayment, newest
 from spark.task import Slice
 from warehouse.columns import lake_schema
 
@@ -80,7 +79,8 @@ class Cells:
     ) -> list[dict[str, Any]]:
         for name in a.inputs:
             e = event(name)
-            define_views(connection, e, self._tables.get(name, empty(e)), None if every_state else e.versions)
+            records = self._tables.get(name, empty(e))
+            define_views(connection, e, records, a.rule_of(name), every_state=every_state)
         kinds = {name: column.type for name, column in a.columns.items()}
         found: pa.Table = connection.sql(result(render(a, Engine.DUCKDB), kinds)).to_arrow_table()
         return list(found.to_pylist())
@@ -130,27 +130,6 @@ def from_log(context: Context, e: Event, slices: Iterable[Slice]) -> pa.Table:
     return pa.Table.from_batches(batches, schema=schema)
 
 
-def with_states(context: Context, e: Event, records: pa.Table, fresh: pa.Table | None = None) -> pa.Table:
-    """The records, and all other states of the things that they are states of: from the lake, and of ``fresh``."""
-    versions = e.versions
-    if versions is None:
-        return records
-    states = records.filter(pc.field(versions.by).is_valid())
-    if not states.num_rows:
-        return records
-    times = pc.min_max(states["occurred_at"]).as_py()
-    with context.lake() as catalog:
-        kept = archive.between(catalog, e, "occurred_at", times["min"], times["max"] + MILLISECOND)
-    others = [part.cast(records.schema) for part in (kept, fresh) if part is not None]
-    with _duckdb() as connection:
-        connection.register("others", pa.concat_tables([records.slice(0, 0), *others]))
-        connection.register("states", states.select(versions.of))
-        same: pa.Table = connection.sql(
-            f"select * from others semi join states using ({', '.join(map(quoted, versions.of))})"
-        ).to_arrow_table()
-    return pa.concat_tables([records, same.cast(records.schema)])
-
-
 def counting(e: Event, records: pa.Table) -> pa.Table:
     """Those of the records that count: of several states of one thing the newest, unless it is void."""
     if e.versions is None:
@@ -162,8 +141,15 @@ def counting(e: Event, records: pa.Table) -> pa.Table:
         return found.cast(records.schema)
 
 
-def define_views(connection: duckdb.DuckDBPyConnection, e: Event, records: pa.Table, versions: Versions | None) -> None:
-    """The relations that a query reads, over the first record of each event; without versions, over every state."""
+def define_views(
+    connection: duckdb.DuckDBPyConnection,
+    e: Event,
+    records: pa.Table,
+    rule: ByPayment | None,
+    *,
+    every_state: bool = False,
+) -> None:
+    """The relations that a query reads, over the first record of each event: those that count, or every state."""
     connection.register(f"records_{e.table}", records)
     own = ", ".join(_plain(name, avro) for name, avro in columns(e.avro_schema).items())
     arrived = quoted(f"arrived_{e.table}")
@@ -172,7 +158,7 @@ def define_views(connection: duckdb.DuckDBPyConnection, e: Event, records: pa.Ta
         f" (partition by event_id order by kafka_partition, kafka_offset) as copy from records_{e.table})"
         " where copy = 1"
     )
-    for statement in views(e.table, e.avro_schema, versions):
+    for statement in views(e.table, e.avro_schema, e.versions, rule, every_state=every_state):
         connection.execute(statement)
 
 

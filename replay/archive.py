@@ -184,6 +184,17 @@ def with_text(catalog: Catalog, event: Event, column: str, value: str) -> pa.Tab
     return source.scan(row_filter=EqualTo(term=column, value=value)).to_arrow() if source is not None else None
 
 
+def sources_without(catalog: Catalog, event: Event, column: str) -> set[str]:
+    """The sources of the event's records of which none has a value in this column."""
+    source = table(catalog, event)
+    if source is None:
+        return set()
+    with duckdb.connect() as connection:
+        connection.register("arrived", source.scan(selected_fields=("source", column)).to_arrow_batch_reader())
+        rows = connection.execute(f"select source from arrived group by source having count({column}) = 0").fetchall()
+    return {str(name) for (name,) in rows}
+
+
 def quantiles(catalog: Catalog, event: Event, column: str, pieces: int) -> list[datetime]:
     """Times that cut the table's records into about as many pieces, going by what is known of its files alone."""
     source = table(catalog, event)

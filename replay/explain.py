@@ -6,6 +6,8 @@ import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import pyarrow as pa
@@ -15,10 +17,11 @@ from psycopg import sql
 from aggregates.catalogue import Aggregate, aggregate
 from aggregates.windows import end_of, floored
 from replay import archive, late_events
-from replay.affected_rows import Cells, arrow_schema, counting, from_log, with_states
+from replay.affected_rows import Cells, arrow_schema, counting, from_log
 from replay.compare import comparable, measures, name_of
 from replay.context import Context
 from replay.log import slices
+from replay.order_states import with_states
 from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.errors import Misconfigured
@@ -138,23 +141,31 @@ def _records(context: Context, a: Aggregate, event: Event, key: Mapping[str, Any
             kept = archive.with_text(catalog, event, "event_id", key["event_id"])
         else:
             start = key["window_start"]
-            kept = archive.between(catalog, event, a.time, start, end_of(start, a.window, a.zone))
+            until = end_of(start, a.window, a.zone)
+            parts = [archive.between(catalog, event, time, start, until) for time in _times_of(a, event)]
+            kept = pa.concat_tables([part for part in parts if part is not None]) if parts[0] is not None else None
     tail = slices({n: (max(archived[n], extent.begin), extent.end) for n, extent in extents.items()})
     schema = arrow_schema(event)
     tail_records = from_log(context, event, tail)
-    fresh = _matching(tail_records, a, key)
+    fresh = _matching(tail_records, a, event, key)
     found = pa.concat_tables([*([kept.cast(schema)] if kept is not None else []), fresh.cast(schema)])
-    if event.versions and a.time in event.versions.of and not a.is_fact:
+    if event.versions and a.time_of(event.name) in event.versions.of and not a.is_fact:
         return found  # all states of a thing have one time: they are in its window
     return with_states(context, event, found, tail_records)
 
 
-def _matching(records: pa.Table, a: Aggregate, key: Mapping[str, Any]) -> pa.Table:
+def _times_of(a: Aggregate, event: Event) -> list[str]:
+    """The fields of which one says when the event counts."""
+    return sorted({a.time, a.time_of(event.name)})
+
+
+def _matching(records: pa.Table, a: Aggregate, event: Event, key: Mapping[str, Any]) -> pa.Table:
     if a.is_fact:
         return records.filter(pc.field("event_id") == key["event_id"])
     start = key["window_start"]
-    moment = pc.field(a.time)
-    return records.filter((moment >= pa.scalar(start)) & (moment < pa.scalar(end_of(start, a.window, a.zone))))
+    least, most = pa.scalar(start), pa.scalar(end_of(start, a.window, a.zone))
+    moments = [pc.field(time) for time in _times_of(a, event)]
+    return records.filter(reduce(or_, [(moment >= least) & (moment < most) for moment in moments]))
 
 
 def _without(records: pa.Table, places: set[tuple[int, int]]) -> pa.Table:

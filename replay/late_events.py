@@ -15,8 +15,10 @@ from aggregates.windows import end_of
 from replay import archive
 from replay.archive import Place
 from replay.context import Context
+from replay.order_states import counted_times
 from schemas import catalogue
 from schemas.catalogue import Event
+from schemas.versions import ByPayment
 from spark.task import Slice
 
 PENDING = """
@@ -34,13 +36,16 @@ DEAD = "select topic, kafka_partition, kafka_offset, is_unreadable from ops.dead
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Touched:
-    """A late event that does not count, and by aggregate the time that decides in which window it would."""
+    """A late event that does not count, and by aggregate the times that decide in which windows it would.
+
+    That is one, but where an order counts by payment: there it is one of each of its states, and that of the order.
+    """
 
     event: Event
     partition: int
     offset: int
     occurred_at: datetime
-    moments: dict[str, datetime]
+    moments: dict[str, tuple[datetime, ...]]
 
 
 def pending(context: Context, ends: Mapping[str, Mapping[int, int]]) -> list[Touched]:
@@ -94,20 +99,27 @@ def without(pieces: Iterable[Slice], places: Iterable[Place]) -> tuple[Slice, ..
 
 
 def _touched(context: Context, event: Event, places: Mapping[Place, datetime]) -> Iterator[Touched]:
-    """With the time that decides for each aggregate; where that isn't the event's own, the lake knows it."""
+    """With the times that decide for each aggregate; where these aren't the event's own, the lake knows them."""
     readers = [aggregate(name) for name in touched_by(event, aggregates())]
-    columns = {a.time for a in readers if a.time != "occurred_at"}
-    more: dict[str, dict[Place, datetime]] = {}
-    if columns:
-        with context.lake() as catalog:
-            more = {column: archive.times(catalog, event, places, column) for column in columns}
-    for (partition, offset), occurred_at in places.items():
-        times = {
-            "occurred_at": occurred_at,
-            **{c: at[partition, offset] for c, at in more.items() if (partition, offset) in at},
-        }
-        moments = {a.name: times[a.time] for a in readers if a.time in times}
-        yield Touched(event=event, partition=partition, offset=offset, occurred_at=occurred_at, moments=moments)
+    asked = {(a.time_of(event.name), a.rule_of(event.name)) for a in readers}
+    found = {each: _times(context, event, places, *each) for each in asked}
+    of = {a.name: found[a.time_of(event.name), a.rule_of(event.name)] for a in readers}
+    for place, occurred_at in places.items():
+        moments = {name: times[place] for name, times in of.items() if place in times}
+        yield Touched(event=event, partition=place[0], offset=place[1], occurred_at=occurred_at, moments=moments)
+
+
+def _times(
+    context: Context, event: Event, places: Mapping[Place, datetime], column: str, rule: ByPayment | None
+) -> dict[Place, tuple[datetime, ...]]:
+    if rule is None and column == "occurred_at":
+        return {place: (at,) for place, at in places.items()}
+    with context.lake() as catalog:
+        known = archive.times(catalog, event, places, "occurred_at" if rule else column)
+    if rule is None or not known:
+        return {place: (at,) for place, at in known.items()}
+    counted = counted_times(context, event, rule, set(known))
+    return {place: tuple(sorted({at, *counted[place]})) for place, at in known.items()}
 
 
 def ripe(touched: Iterable[Touched], final: Mapping[str, datetime]) -> list[Touched]:
@@ -119,7 +131,7 @@ def _is_final(name: str, touched: Touched, final: Mapping[str, datetime]) -> boo
     if name not in final or name not in touched.moments:
         return False
     a = aggregate(name)
-    return end_of(touched.moments[name], a.window, a.zone) <= final[name]
+    return all(end_of(at, a.window, a.zone) <= final[name] for at in touched.moments[name])
 
 
 def write_places(places: Iterable[Place], path: Path) -> None:

@@ -31,9 +31,10 @@ class Sorted:
 def not_over(touched: Iterable[Touched], now: datetime) -> Iterator[LeftOut]:
     """Events that count in a future window. Only ``occurred_at`` was compared with the clock before."""
     for t in touched:
-        ahead = {name: at for name, at in t.moments.items() if at > later(now, MOST_AHEAD)}
+        newest = {name: max(moments) for name, moments in t.moments.items()}
+        ahead = {name: at for name, at in newest.items() if at > later(now, MOST_AHEAD)}
         for name, at in list(ahead.items())[:1]:
-            column = aggregate(name).time
+            column = aggregate(name).time_of(t.event.name)
             yield _left_out(
                 t, f"its {column} is {at:%Y-%m-%d %H:%M:%S}, which is in the future, and {name} counts by it"
             )
@@ -73,9 +74,9 @@ def published_since(t: Touched) -> dict[str, datetime | None]:
     found: dict[str, datetime | None] = {}
     for name in touched_by(t.event, aggregates()):
         a = aggregate(name)
-        by_time = a.time == "occurred_at" and name in t.moments
-        since = later(floored(t.moments[name], a.window, a.zone), -MOST_AHEAD) if by_time else None
         for read in a.inputs:
+            by_time = a.time_of(read) == "occurred_at" and name in t.moments
+            since = later(floored(min(t.moments[name]), a.window, a.zone), -MOST_AHEAD) if by_time else None
             known = found.get(read, since)
             found[read] = None if known is None or since is None else min(known, since)
     return found

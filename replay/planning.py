@@ -244,7 +244,7 @@ def _why_nothing(touched: Sequence[Touched], final: Mapping[str, datetime]) -> s
 
 
 def _windows(a: Aggregate, chosen: Sequence[Touched]) -> tuple[Stretch, ...]:
-    starts = {floored(t.moments[a.name], a.window, a.zone) for t in chosen if a.name in t.moments}
+    starts = {floored(at, a.window, a.zone) for t in chosen for at in t.moments.get(a.name, ())}
     return merged(sorted(starts), a.window, a.zone)
 
 
@@ -279,7 +279,7 @@ def _published_since(event: Event, recomputed: Iterable[_Recomputed]) -> datetim
     for reader in (r for r in recomputed if event.name in r.aggregate.inputs):
         windows = reader.planned.windows
         # An event is published at its own time or later, less what clocks may differ by. No other time of it is bound.
-        if reader.aggregate.time != "occurred_at" or any(stretch.since is None for stretch in windows):
+        if reader.aggregate.time_of(event.name) != "occurred_at" or any(stretch.since is None for stretch in windows):
             return None
         least += [later(stretch.since, -MOST_AHEAD) for stretch in windows if stretch.since]
     return min(least)

@@ -261,11 +261,12 @@ def _is_planned(plan: ReplayPlan, touched: late_events.Touched) -> bool:
     planned = {a.name: a for a in plan.aggregates}
     return all(
         name in planned and any(_holds(stretch, moment) for stretch in planned[name].windows)
-        for name, moment in touched.moments.items()
+        for name, moments in touched.moments.items()
+        for moment in moments
     )
 
 
-def _holds(stretch: Stretch, moment: Any) -> bool:
+def _holds(stretch: Stretch, moment: datetime) -> bool:
     return (stretch.since is None or stretch.since <= moment) and (stretch.until is None or moment < stretch.until)
 
 
@@ -318,6 +319,7 @@ def computation(a: Aggregate, dialect: Engine, chunks: tuple[Chunk, ...]) -> Com
         time_column=a.time,
         columns={name: column.type for name, column in a.columns.items()},
         chunks=chunks,
+        undated=a.payment.undated if a.payment else None,
     )
 
 

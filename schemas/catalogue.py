@@ -69,11 +69,13 @@ class Versions:
         of: fields that name the thing; occurred_at is among them.
         by: the field of the version, a nullable long.
         void: the field, a nullable boolean, of a state that counts nowhere: a cancelled order.
+        paid: the field, a nullable time, of when it was paid, where it may count then; source is among its fields.
     """
 
     of: tuple[str, ...]
     by: str
     void: str
+    paid: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +171,8 @@ def _checked(versions: Versions | None, schema: dict[str, Any], origin: str) -> 
         return None
     types = {field["name"]: field["type"] for field in schema["fields"]}
     wanted = {**dict.fromkeys(versions.of), versions.by: ["null", "long"], versions.void: ["null", "boolean"]}
+    if versions.paid:
+        wanted |= {versions.paid: ["null", {"type": "long", "logicalType": "timestamp-millis"}], "source": "string"}
     for name, kind in wanted.items():
         if name not in types or (kind and types[name] != kind):
             raise Misconfigured(f"{origin}: 'versions' needs a field {name}{f' of the type {kind}' if kind else ''}")

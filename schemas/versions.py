@@ -1,10 +1,26 @@
-"""Which of several states of one thing counts, as SQL for Flink and DuckDB; spark/job.py has the same for Spark."""
+"""Which of several states of one thing counts, and when, as SQL for Flink and DuckDB; spark/job.py has it for Spark.
+
+An order counts at the time at which it was placed, its event's own. By payment it counts when it was paid in full, and
+nowhere before. Two kinds of orders count when they were placed all the same: those of a source that never says when
+an order is paid, and those that have one state for ever and do not say so in it. One that was paid before it was
+placed counts when it was placed: so no order ever counts before its event's own time, by which events are late.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from schemas.catalogue import Versions
+
+PLACED = "placed_at"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ByPayment:
+    """That orders count when they are paid. ``undated`` are the sources that never say when one is."""
+
+    undated: tuple[str, ...] = ()
 
 
 def newest(
@@ -30,4 +46,32 @@ def newest(
         f") where newness = 1 and {counts}\n"
         f"union all\n"
         f"select {selected} from {relation} where {by} is null and {counts}"
+    )
+
+
+def paid_at(versions: Versions, rule: ByPayment, quoted: Callable[[str], str]) -> str:
+    """When a record counts by payment, as an expression; null while it counts nowhere."""
+    assert versions.paid is not None
+    paid, placed = quoted(versions.paid), quoted("occurred_at")
+    undated = ", ".join("'" + name.replace("'", "''") + "'" for name in rule.undated)
+    of_undated = f" or {quoted('source')} in ({undated})" if undated else ""
+    return (
+        f"case when {paid} > {placed} then {paid} when {paid} is not null then {placed}"
+        f" when {quoted(versions.by)} is null{of_undated} then {placed} end"
+    )
+
+
+def when_paid(
+    query: str, columns: Sequence[str], versions: Versions, rule: ByPayment, quoted: Callable[[str], str]
+) -> str:
+    """A query for those of another's records that count by payment.
+
+    ``occurred_at`` is when each does, and PLACED, a column more, its event's own time.
+    """
+    at = quoted("counted at")
+    selected = ", ".join(f"{at} as {quoted(name)}" if name == "occurred_at" else quoted(name) for name in columns)
+    return (
+        f"select {selected}, {quoted('occurred_at')} as {quoted(PLACED)} from (\n"
+        f"  select *, {paid_at(versions, rule, quoted)} as {at} from (\n{query}\n)\n"
+        f") where {at} is not null"
     )

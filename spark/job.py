@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import reduce
 from itertools import pairwise
 from operator import or_
@@ -167,7 +168,8 @@ class Topic:
         self.input = i
         refuse_overlap(i)
         times, queries = {c.time_column for c in computations}, [c.sql for c in computations]
-        self.reader = needed(json.loads(i.schema), i.table, times | fields_of(i.versions), queries)
+        by_payment = any(is_by_payment(c, i) for c in computations)
+        self.reader = needed(json.loads(i.schema), i.table, times | fields_of(i.versions, by_payment), queries)
         self.columns = schema_of(spark, self.reader)
         self.left_out = {}
         self.parts = []
@@ -189,7 +191,10 @@ class Topic:
         """Makes the views that a query reads: what counts in the variant, in the time of the chunk."""
         if variant not in self.left_out:
             self.left_out[variant] = self._left_out(variant)
-        parts = [during(self._counted(part, variant), computation.time_column, chunk) for part in self.parts]
+        by_payment = is_by_payment(computation, self.input)
+        # All states of an order have one time, and it counts at that time or later.
+        near = replace(chunk, from_time=None) if by_payment else chunk
+        parts = [during(self._counted(part, variant), computation.time_column, near) for part in self.parts]
         parts = parts or [
             self.spark.range(0).select(*(f.lit(None).cast(c.dataType).alias(c.name) for c in self.columns))
         ]
@@ -197,6 +202,9 @@ class Topic:
         records = reduce(lambda a, b: a.unionByName(b), whole)
         if self.input.versions:
             records = newest(records, self.input.versions)
+            if by_payment:
+                counting = when_paid(records, self.input.versions, computation.undated)
+                records = during(counting, "occurred_at", chunk)
             parts = [records]
         records.createOrReplaceTempView(self.input.table)
         for array in record_arrays(self.columns):
@@ -270,9 +278,24 @@ def newest(records, versions):
     return states.where("newness = 1").drop("newness").unionByName(single).where(counts)
 
 
-def fields_of(versions):
-    """Names of the fields that say which state is the newest."""
-    return {*versions["of"], versions["by"], versions["void"]} if versions else set()
+def is_by_payment(computation, i):
+    """Does the computation count the input's events when they are paid?"""
+    return computation.undated is not None and bool((i.versions or {}).get("paid"))
+
+
+def when_paid(records, versions, undated):
+    """Those that count by payment, with when each does as occurred_at. schemas/versions.py says it in SQL."""
+    paid, placed = f.col(versions["paid"]), f.col("occurred_at")
+    at = f.when(paid > placed, paid).when(paid.isNotNull(), placed)
+    at = at.when(f.col(versions["by"]).isNull() | f.col("source").isin(*undated), placed)
+    dated = records.withColumns({"placed_at": placed, "occurred_at": at})
+    return dated.where("occurred_at is not null")
+
+
+def fields_of(versions, by_payment):
+    """Names of the fields that say which state is the newest, and when it counts."""
+    found = {*versions["of"], versions["by"], versions["void"]} if versions else set()
+    return found | {versions["paid"], "source"} if by_payment else found
 
 
 def place(partition="kafka_partition", offset="kafka_offset"):

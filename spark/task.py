@@ -30,9 +30,9 @@ class Slice:
 class Input:
     """One topic. ``schemas`` has the writer's schema for each id met in it; ``schema`` is the contract's own.
 
-    ``versions`` is the contract's (schemas/catalogue.py: of, by, void), or None. ``late`` is, by variant, the path of a
-    Parquet file (``partition`` int, ``offset`` long) of records that do not count in it, or an empty text when all do.
-    The lake of a ``compacted`` topic may lack what was compacted away before anybody read it.
+    ``versions`` is the contract's (schemas/catalogue.py: of, by, void, paid), or None. ``late`` is, by variant, the
+    path of a Parquet file (``partition`` int, ``offset`` long) of records that do not count in it, or an empty text
+    when all do. The lake of a ``compacted`` topic may lack what was compacted away before anybody read it.
     """
 
     event: str
@@ -60,7 +60,9 @@ class Chunk:
 class Computation:
     """One aggregate or fact. ``sql`` is rendered for the engine; ``columns`` gives logical types, in order.
 
-    An event belongs to a chunk by its ``time_column``.
+    An event belongs to a chunk by its ``time_column``. With ``undated`` (not None), events that can be paid count by
+    payment: their ``occurred_at`` is then when they do (schemas/versions.py), and decides of which chunk they are. It
+    names the sources that never say when an order is paid.
     """
 
     aggregate: str
@@ -69,6 +71,7 @@ class Computation:
     time_column: str
     columns: dict[str, str]
     chunks: tuple[Chunk, ...]
+    undated: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,4 +124,12 @@ def _input(raw: dict[str, Any]) -> Input:
 
 
 def _computation(raw: dict[str, Any]) -> Computation:
-    return Computation(**{**raw, "inputs": tuple(raw["inputs"]), "chunks": tuple(Chunk(**c) for c in raw["chunks"])})
+    undated = raw.get("undated")
+    return Computation(
+        **{
+            **raw,
+            "inputs": tuple(raw["inputs"]),
+            "chunks": tuple(Chunk(**c) for c in raw["chunks"]),
+            "undated": None if undated is None else tuple(undated),
+        }
+    )

@@ -18,7 +18,7 @@ from pyiceberg.table import Table
 from pyiceberg.transforms import DayTransform
 from pyiceberg.types import IcebergType, ListType, MapType, NestedField, StructType
 
-from aggregates.catalogue import Aggregate, aggregates, shops_clock
+from aggregates.catalogue import Aggregate, aggregates, date_of_sales, shops_clock
 from aggregates.render import shop_time
 from schemas.catalogue import Event, events
 from schemas.errors import Misconfigured
@@ -134,15 +134,24 @@ create or replace function ops.shop_time(moment timestamptz) returns timestamp
 language sql immutable parallel safe as $$ select {time} $$;
 create or replace function ops.shop_zone() returns text
 language sql immutable parallel safe as $$ select '{name}' $$;
+create or replace function ops.sales_by() returns text
+language sql immutable parallel safe as $$ select '{sales_by}' $$;
 comment on function ops.shop_time is 'What the clock of the shop shows at a time.';
-comment on function ops.shop_zone is 'The time zone of the shop.'
+comment on function ops.shop_zone is 'The time zone of the shop.';
+comment on function ops.sales_by is 'Whether sales count by order date or by payment date.'
 """
 
 
 def make_shop_time(connection: Connection) -> None:
-    """``ops.shop_time(moment)``: what the shop's clock shows. Marts and dashboards know the shop's days by it."""
-    zone = shops_clock().zone
-    statements = SHOP_TIME.format(time=shop_time(zone, "moment"), name=zone.name if zone else "UTC")
+    """``ops.shop_time(moment)``: what the shop's clock shows. Marts and dashboards know the shop's days by it.
+
+    ``ops.sales_by()`` says by which date an order counts in what readers see.
+    """
+    clock = shops_clock()
+    zone = clock.zone
+    statements = SHOP_TIME.format(
+        time=shop_time(zone, "moment"), name=zone.name if zone else "UTC", sales_by=date_of_sales(clock)
+    )
     connection.execute(statements.encode())
 
 

@@ -23,5 +23,6 @@ select
     taxes_included,
     paid_at,
     fulfilled_at,
-    cancelled_at
+    cancelled_at,
+    {{ placed_at() }} as placed_at
 from order_placed

@@ -19,6 +19,7 @@ from insights.settings import Settings
 from producers.connect import platforms
 from producers.connect.agreement import (
     Agreement,
+    Said,
     ShopSide,
     Sold,
     Waiting,
@@ -49,7 +50,7 @@ charges as (
     select
         *,
         {as_charged} and charged_currency is not null as is_foreign
-    from events.orders where {asked} and occurred_at >= %(since)s
+    from events.orders where {asked} and coalesce(placed_at, occurred_at) >= %(since)s
 ),
 
 paid_back as (
@@ -162,11 +163,16 @@ def compare_orders(
     return _known(settings, shop, sold_here(settings, connection, since, order_ids), connection, clock)
 
 
+def _said_of(connection: Connection) -> Callable[[bytes], Said]:
+    """How the shop's answers are read: by the days, and the date of sales, that the tables go by."""
+    return partial(platform_of(connection).said_of, day_of=shops_day, by_payment=shops_clock().payment is not None)
+
+
 async def _both_sides(
     settings: Settings, connection: Connection, since: datetime, pause: Callable[[float], Awaitable[None]]
 ) -> tuple[ShopSide, dict[str, Sold]]:
     """The shop's side and ours, without what was only read at different times."""
-    said_of = partial(platform_of(connection).said_of, day_of=shops_day)
+    said_of = _said_of(connection)
     shop = ShopSide(since, settings.currency, shops_day)
     async with api_of(connection) as api:
         async for page in api.orders(by="date", after=since - SECOND):
@@ -185,7 +191,7 @@ async def _both_sides(
 
 async def _ask_again(api: Api, connection: Connection, shop: ShopSide, order_ids: list[str]) -> None:
     """One that the shop lists no more is forgotten."""
-    said_of = partial(platform_of(connection).said_of, day_of=shops_day)
+    said_of = _said_of(connection)
     shop.forget(order_ids)
     shop.take(said_of(body) for body in await api.named(order_ids) if deleted_id(body) is None)
 

@@ -62,8 +62,11 @@ class Platform(Protocol):
     def hear(self, headers: Mapping[str, str], body: bytes, connection: Connection) -> Heard:
         """What a signed delivery says. Raises BadOrder when it says nothing that can be read."""
 
-    def said_of(self, body: bytes, day_of: DayOf = utc_day) -> Said:
-        """What an order of the API says by itself, for the comparison: its measures, if the shop's reports count it."""
+    def said_of(self, body: bytes, day_of: DayOf = utc_day, *, by_payment: bool = False) -> Said:
+        """What an order of the API says by itself, for the comparison: its measures, if the shop's reports count it.
+
+        By payment, its day is that on which it was paid, and one that is not paid has no measures.
+        """
 
 
 PLATFORMS: Final[Mapping[str, Platform]] = {

@@ -7,6 +7,8 @@ here before anything is computed.
 Records that no number counts are found once for a topic, as places in the log: late records, which the task names, and
 all but the first record of an event_id. Copies have one key and so one partition, where the lowest offset is the first;
 of records with one id in several partitions, it is the one that was published first.
+
+Longer than 400 lines, because it is one way from a task to its results, step by step.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ from schemas import catalogue
 from schemas.catalogue import Versions, versions_of
 from schemas.errors import InsightsError, Retryable
 from schemas.plural import counted
+from schemas.versions import ByPayment
 from spark.task import Chunk, Computation, Input, Slice, Task
 
 if TYPE_CHECKING:
@@ -358,9 +361,13 @@ def _leave_out(database: DuckDBPyConnection, topic: _Topic, variant: str) -> Non
 
 def _compute(database: DuckDBPyConnection, job: _Job, topics: list[_Topic]) -> None:
     for topic in topics:
-        selected = _arrived(topic, job.computation.time_column, job.chunk)
+        rule = _rule(topic, job.computation)
+        # All states of an order have one time, and it counts at that time or later.
+        near = replace(job.chunk, from_time=None) if rule else job.chunk
+        selected = _arrived(topic, job.computation.time_column, near)
         database.execute(f"create or replace temporary view {quoted(f'arrived_{topic.input.table}')} as {selected}")
-        for view in views(topic.input.table, topic.schema, topic.versions):
+        within_chunk = " and ".join(_in_time("occurred_at", job.chunk, "timestamp")) if rule else ""
+        for view in views(topic.input.table, topic.schema, topic.versions, rule, within=within_chunk):
             database.execute(view)
     if job.folder.exists():
         shutil.rmtree(job.folder)  # of a run that ended in the middle
@@ -370,6 +377,13 @@ def _compute(database: DuckDBPyConnection, job: _Job, topics: list[_Topic]) -> N
     database.execute(f"copy ({query}) to {text(str(unfinished))} (format parquet, compression zstd)")
     unfinished.rename(finished)
     (job.folder / SUCCESS).touch()
+
+
+def _rule(topic: _Topic, computation: Computation) -> ByPayment | None:
+    """How the topic's events count by payment; None where they count by a field of their own."""
+    if computation.undated is None or topic.versions is None or topic.versions.paid is None:
+        return None
+    return ByPayment(undated=computation.undated)
 
 
 def _arrived(topic: _Topic, time_column: str, chunk: Chunk) -> str:
@@ -382,12 +396,18 @@ def _arrived(topic: _Topic, time_column: str, chunk: Chunk) -> str:
             f"cast(null as {duckdb_type(avro)}) as {quoted(name)}" for name, avro in columns(topic.schema).items()
         )
         return f"select {nothing} where false"
-    ends = [(">=", since), ("<", until)]
-    in_time = [f"{quoted(time_column)} {sign} timestamptz '{at.isoformat()}'" for sign, at in ends if at]
+    in_time = _in_time(time_column, chunk, "timestamptz")
     return (
         f"select {fields} from {_read(files)} anti join {topic.left_out} using (kafka_partition, kafka_offset)"
         f" where {' and '.join([within(topic.slices), *in_time])}"
     )
+
+
+def _in_time(column: str, chunk: Chunk, kind: str) -> list[str]:
+    """Conditions: a time, in UTC where it is a plain ``timestamp``, is within the chunk."""
+    ends = [(">=", _time(chunk.from_time)), ("<", _time(chunk.until_time))]
+    plain = [(sign, at.astimezone(UTC).replace(tzinfo=None) if kind == "timestamp" else at) for sign, at in ends if at]
+    return [f"{quoted(column)} {sign} {kind} '{at.isoformat()}'" for sign, at in plain]
 
 
 def _time(iso: str | None) -> datetime | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from schemas.avro_types import TypeVisitor, is_nullable, place_of, record_arrays
 from schemas.catalogue import Versions
-from schemas.versions import newest
+from schemas.versions import PLACED, ByPayment, newest, when_paid
 
 Schema = Mapping[str, Any]
 
@@ -82,12 +82,30 @@ def columns(schema: Schema) -> dict[str, Any]:
     return {f["name"]: f["type"] for f in schema["fields"]}
 
 
-def views(table: str, schema: Schema, versions: Versions | None) -> list[str]:
-    """Statements that make the views of an event over ``arrived_<table>``."""
+def views(
+    table: str,
+    schema: Schema,
+    versions: Versions | None,
+    rule: ByPayment | None = None,
+    *,
+    every_state: bool = False,
+    within: str = "",
+) -> list[str]:
+    """Statements that make the views of an event over ``arrived_<table>``.
+
+    With a ``rule``, ``occurred_at`` is when an order counts by payment. ``within`` is a condition on the records that
+    count, and ``every_state`` makes them all count, not the newest of several alone.
+    """
     own = columns(schema)
-    carried = ",\n  ".join(_wide(quoted(name), name, avro) for name, avro in own.items())
+    wide = [_wide(quoted(name), name, avro) for name, avro in own.items()]
     counting = quoted(f"counting_{table}")
-    chosen = newest(quoted(f"arrived_{table}"), list(own), versions, quoted)
+    chosen = newest(quoted(f"arrived_{table}"), list(own), None if every_state else versions, quoted)
+    if rule is not None and versions is not None:
+        chosen = when_paid(chosen, list(own), versions, rule, quoted)
+        wide.append(quoted(PLACED))
+    if within:
+        chosen = f"select * from (\n{chosen}\n) where {within}"
+    carried = ",\n  ".join(wide)
     statements = [
         f"create or replace temporary view {counting} as\n{chosen}",
         f"create or replace temporary view {quoted(table)} as\nselect\n  {carried}\nfrom {counting}",

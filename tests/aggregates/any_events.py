@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from random import Random
 from typing import Any
 
+from aggregates.catalogue import Aggregate, ShopsClock, aggregates
 from schemas.binary import kind_of
 from schemas.catalogue import Event, Versions, avro_events
-from tests.aggregates.oracle import HORIZON, OUT_OF_ORDER, Dealt, place
+from schemas.versions import ByPayment
+from spark.task import Chunk
+from tests.aggregates.oracle import HORIZON, OUT_OF_ORDER, Dealt, day, place
 
 MILLISECOND = timedelta(milliseconds=1)
 BEGINNING = datetime(2026, 2, 28, 22, 59, 58, tzinfo=UTC)
@@ -57,6 +61,19 @@ def any_log(seed: int, *, events_a_topic: int) -> dict[str, Dealt]:
     The partitions of a topic drift apart by days, as they do when a job reads one faster than another.
     """
     return {e.name: _topic(e, Random(f"{seed} {e.name}"), events_a_topic) for e in avro_events()}
+
+
+def paying(*undated: str) -> list[Aggregate]:
+    """All that is computed of orders, of a shop whose sales are by payment date."""
+    clock = ShopsClock(payment=ByPayment(undated=undated), changed_payment=1)
+    return [a.by(clock) for a in aggregates() if a.has_orders]
+
+
+def chunks_of(records: Sequence[Mapping[str, Any]], every: int) -> tuple[Chunk, ...]:
+    """All of time, cut before each so many-th day on which something happened."""
+    days = sorted({day(r["occurred_at"]) for r in records})[1::every]
+    ends = [None, *(at.isoformat() for at in days), None]
+    return tuple(Chunk(name=str(n), from_time=a, until_time=b) for n, (a, b) in enumerate(pairwise(ends)))
 
 
 def _topic(e: Event, rng: Random, size: int) -> Dealt:
@@ -147,7 +164,8 @@ def _value(schema: Any, name: str, rng: Random, at: datetime) -> Any:
             return rng.choice((date(1969, 12, 31), date(2026, 3, 1), date(2028, 2, 29)))
         case "timestamp-millis":
             back = rng.choice((0, 1, 3_600_000, 86_399_999, 86_400_000, 86_400_001, -5_000, rng.randrange(90_000_000)))
-            return at - timedelta(milliseconds=back)
+            # Mostly an order is paid after it was placed.
+            return at - timedelta(milliseconds=-back if name == "paid_at" and rng.random() < 0.8 else back)
         case kind:
             raise AssertionError(f"a contract uses {kind}, which this test does not know")
 

@@ -15,7 +15,8 @@ the table must then hold, all of them and in any order::
 What does not matter is left out: ``event_id`` is then ``event 1`` for a topic's first and so on, text is the field's
 own name (``some region``), a currency EUR, an amount 0.00, a count 1, a time that of the event, and all that may be
 null is null. An expected row, too, may leave out a column that is a field of the event. Times are UTC. ``zone`` is
-the shop's time zone, where that is another.
+the shop's time zone, where that is another. ``undated`` is there where orders count when they are paid: it lists the
+sources that never say when.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from aggregates.zones import zone
 from schemas.avro_types import record_arrays
 from schemas.binary import kind_of
 from schemas.catalogue import Event, event
+from schemas.versions import ByPayment
 
 
 class BadExample(Exception):
@@ -82,9 +84,10 @@ def read_example(path: Path, aggregate: Aggregate) -> Example:
         content = yaml.load(path.read_text(), Loader=_Plain)  # noqa: S506 it derives from the safe one
         if missing := {"why", "expect"} - set(content):
             raise BadExample(f"lacks {', '.join(sorted(missing))}")
-        if foreign := set(content) - {"why", "zone", "expect", *aggregate.inputs}:
+        if foreign := set(content) - {"why", "zone", "undated", "expect", *aggregate.inputs}:
             raise BadExample(f"has {min(foreign)!r}, which is no input of {aggregate.name}")
-        aggregate = aggregate.by(ShopsClock(zone=zone(content.get("zone", "UTC"))))
+        payment = ByPayment(undated=tuple(content["undated"])) if "undated" in content else None
+        aggregate = aggregate.by(ShopsClock(zone=zone(content.get("zone", "UTC")), payment=payment))
         inputs = {name: tuple(_events(event(name), content.get(name) or [])) for name in aggregate.inputs}
         expected = tuple(_expected(aggregate, row, f"expect[{n}]") for n, row in enumerate(content["expect"] or []))
     except (BadExample, yaml.YAMLError, TypeError) as error:

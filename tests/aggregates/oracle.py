@@ -123,8 +123,34 @@ def shop_in(zone: str) -> Iterator[None]:
         SHOPS.pop()
 
 
+UNDATED: list[frozenset[str] | None] = [None]
+"""Last, for a shop whose sales are by payment date, the sources that never say it; None for one by order date."""
+
+
+@contextmanager
+def by_payment(*undated: str) -> Iterator[None]:
+    """Within it orders count when they are paid."""
+    UNDATED.append(frozenset(undated))
+    try:
+        yield
+    finally:
+        UNDATED.pop()
+
+
 def _counted(log: Log, name: str) -> list[Record]:
-    return newest_states(name, Judged(log.get(name, ())).counted)
+    found = newest_states(name, Judged(log.get(name, ())).counted)
+    if name != "sales.order_placed" or UNDATED[-1] is None:
+        return found
+    dated = ({**r, "placed_at": r["occurred_at"], "occurred_at": _paid(r, UNDATED[-1])} for r in found)
+    return [r for r in dated if r["occurred_at"] is not None]
+
+
+def _paid(order: Record, undated: frozenset[str]) -> datetime | None:
+    """When it counts by payment: never before it was placed; None while it counts nowhere."""
+    if order["paid_at"] is not None:
+        return max(order["paid_at"], order["occurred_at"])
+    has_one_state = order.get("version") is None
+    return order["occurred_at"] if has_one_state or order["source"] in undated else None
 
 
 STATES_OF = {
@@ -406,7 +432,9 @@ def order_lines(log: Log) -> list[Row]:
 @listed
 def orders(log: Log) -> list[Row]:
     kept = _all_but("lines", "discounts", "session_id", "version", "is_cancelled")
-    return [{**kept(e), "source": e["source"]} for e in _counted(log, "sales.order_placed")]
+    return [
+        {"placed_at": e["occurred_at"], **kept(e), "source": e["source"]} for e in _counted(log, "sales.order_placed")
+    ]
 
 
 @listed

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -14,11 +15,13 @@ from hypothesis import Phase, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from aggregates.catalogue import aggregate, aggregates, touched_by
+from aggregates.catalogue import Aggregate, aggregate, aggregates, touched_by
+from flink.live_job import JOB_NAME, LiveJob
 from schemas.catalogue import avro_events, event
 from schemas.codec import Encoder
+from spark.task import Chunk
 from tests.aggregates import oracle
-from tests.aggregates.any_events import any_log
+from tests.aggregates.any_events import TEXTS, any_log, chunks_of, paying
 from tests.flink.live_on_files import (
     Arrival,
     archived,
@@ -45,7 +48,12 @@ Log = Mapping[str, Sequence[Mapping[str, Any]]]
 def run_live_job(flink: FlinkProcess, log: Log, folder: Path) -> None:
     newest = max(record["occurred_at"] for records in log.values() for record in records)
     assert newest < AFTER_ALL, "such a long log runs ahead of the clock, and the oracle knows no such records"
-    arrivals = {
+    arrivals = arrivals_of({**log, "ops.dead_letter": DEAD_LETTERS})
+    flink.run(settings(), [on_files("live", arrivals, folder, None)])
+
+
+def arrivals_of(log: Log) -> dict[str, list[Arrival]]:
+    return {
         name: [
             Arrival(
                 record=record,
@@ -55,13 +63,19 @@ def run_live_job(flink: FlinkProcess, log: Log, folder: Path) -> None:
             )
             for n, record in enumerate(records)
         ]
-        for name, records in {**log, "ops.dead_letter": DEAD_LETTERS}.items()
+        for name, records in log.items()
     }
-    flink.run(settings(), [on_files("live", arrivals, folder, None)])
 
 
-def replay(spark: SparkProcess, log: Log, ledger: list[dict[str, Any]], folder: Path) -> None:
-    """Every table from the log's bytes, of many versions of each contract, and from what Flink's ledger calls late."""
+def replay(
+    spark: SparkProcess,
+    log: Log,
+    ledger: list[dict[str, Any]],
+    folder: Path,
+    found: Sequence[Aggregate],
+    chunks: tuple[Chunk, ...] = replay_on_files.EVER,
+) -> None:
+    """Tables from the log's bytes, of many versions of each contract, and from what Flink's ledger calls late."""
     inputs = [
         replay_on_files.with_late(
             replay_on_files.write_log(folder / "raw", name, records, AFTER_ALL),
@@ -70,9 +84,9 @@ def replay(spark: SparkProcess, log: Log, ledger: list[dict[str, Any]], folder: 
         )
         for name, records in log.items()
     ]
-    used = {name for a in aggregates() for name in a.inputs}
+    used = {name for a in found for name in a.inputs}
     task = replay_on_files.task(
-        folder, (i for i in inputs if i.event in used), (replay_on_files.computation(a) for a in aggregates())
+        folder, (i for i in inputs if i.event in used), (replay_on_files.computation(a, chunks) for a in found)
     )
     spark.recompute(task, folder / "raw")
 
@@ -118,7 +132,7 @@ def test_flink_spark_and_the_oracle_agree_on_every_cell(
     folder = tmp_path_factory.mktemp("any-events")
     run_live_job(flink, log, folder)
     counts, late = event_counts(folder), late_events(folder)
-    replay(spark, log, late, folder / "replay")
+    replay(spark, log, late, folder / "replay", aggregates())
     for a in aggregates():
         expected = oracle.table(a.name, a.key, log)
         assert_same(final_rows(folder, a), expected, f"{a.name} by Flink with the seed {seed}")
@@ -127,6 +141,28 @@ def test_flink_spark_and_the_oracle_agree_on_every_cell(
     assert_same(late, oracle.late_events(TOPICS, TOUCHED, log), f"ops.late_events by Flink with the seed {seed}")
     assert_published_is_accounted_for(log, counts, late)
     assert_archive_is_the_log(log, folder)
+
+
+@examples(max_examples=1, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(seed=st.integers(0, (1 << 32) - 1))
+@pytest.mark.timeout(900)
+def test_by_payment_flink_spark_and_the_oracle_agree_on_every_cell_of_orders(
+    seed: int, flink: FlinkProcess, spark: SparkProcess, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    undated = Random(seed).choice(TEXTS)
+    found = paying(undated)
+    used = {name for a in found for name in a.inputs}
+    log = {name: records for name, records in any_log(seed, events_a_topic=2_000).items() if name in used}
+    folder = tmp_path_factory.mktemp("by-payment")
+    job = LiveJob(name=JOB_NAME, aggregates=tuple(found), events=tuple(used))
+    flink.run(settings(), [on_files("by_payment", arrivals_of(log), folder, None, job=job)])
+    replay(spark, log, late_events(folder), folder / "replay", found, chunks_of(log["sales.order_placed"], 3))
+    for a in found:
+        with oracle.by_payment(undated):
+            expected = oracle.table(a.name, a.key, log)
+        assert_same(final_rows(folder, a), expected, f"{a.name} by payment by Flink with the seed {seed}")
+        replayed = replay_on_files.rows(folder / "replay", a)
+        assert_same(replayed, expected, f"{a.name} by payment by Spark with the seed {seed}")
 
 
 def test_the_logs_of_this_test_hold_what_is_hard() -> None:

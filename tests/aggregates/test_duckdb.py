@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,11 +16,12 @@ from aggregates.render import Engine, render
 from replay.duckdb.engine import compute
 from schemas.catalogue import event
 from tests.aggregates import oracle
-from tests.aggregates.any_events import any_log
+from tests.aggregates.any_events import TEXTS, any_log, chunks_of, paying
 from tests.aggregates.examples import Example, examples
 from tests.replay import own_lake
 from tests.replay.duckdb_task import Log, archived_rows, computation, input_of, rows_of, task_of
 
+OF_ORDERS = ("sales.order_placed", "web.interaction")
 EXAMPLES = [pytest.param(example, id=str(example)) for example in examples()]
 
 
@@ -49,6 +51,27 @@ def test_duckdb_and_the_oracle_agree_on_every_cell(seed: int, tmp_path_factory: 
     compute(task, lambda progress: None)
     for a in aggregates():
         assert_same(rows_of(task, a), oracle.table(a.name, a.key, log), f"{a.name} with the seed {seed}")
+
+
+@runs(max_examples=4, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(seed=st.integers(0, (1 << 32) - 1))
+def test_by_payment_duckdb_and_the_oracle_agree_on_every_cell_however_the_days_are_cut(
+    seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """An order is placed before a cut and paid after it; its states are paid on either side."""
+    log = {name: records for name, records in any_log(seed, events_a_topic=600).items() if name in OF_ORDERS}
+    undated = Random(seed).choice(TEXTS)
+    folder = tmp_path_factory.mktemp("by-payment")
+    archive_log(folder, log)
+    inputs = [input_of(name, records, folder) for name, records in log.items()]
+    found = paying(undated)
+    chunks = chunks_of(log["sales.order_placed"], 2)
+    task = task_of(folder, inputs, [computation(a, chunks) for a in found])
+    compute(task, lambda progress: None)
+    for a in found:
+        with oracle.by_payment(undated):
+            expected = oracle.table(a.name, a.key, log)
+        assert_same(rows_of(task, a), expected, f"{a.name} by payment with the seed {seed}")
 
 
 def assert_same(found: list[dict[str, Any]], expected: list[dict[str, Any]], what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,9 @@ def test_spark_gives_the_expected_rows(replayed: Example, spark: SparkProcess, t
 @pytest.mark.parametrize("worked", EXAMPLES)
 def test_the_oracle_gives_the_expected_rows(worked: Example) -> None:
     of_aggregate = worked.aggregate
-    with oracle.shop_in(of_aggregate.zone.name if of_aggregate.zone else "UTC"):
+    rule = of_aggregate.payment
+    paid = oracle.by_payment(*rule.undated) if rule else nullcontext()
+    with oracle.shop_in(of_aggregate.zone.name if of_aggregate.zone else "UTC"), paid:
         assert oracle.table(of_aggregate.name, of_aggregate.key, worked.events) == list(worked.expected)
 
 

@@ -23,7 +23,7 @@ from schemas.binary import EPOCH
 from schemas.catalogue import MOST_AHEAD
 from schemas.errors import Misconfigured
 from tests.aggregates import oracle
-from tests.aggregates.any_events import any_log
+from tests.aggregates.any_events import any_log, paying
 from tests.flink.live_on_files import DEPLOYMENT, Arrival, Row, created, final_rows, on_files, plan, settings
 from tests.flink.process import FlinkProcess, Part
 
@@ -114,6 +114,32 @@ def test_one_job_of_several_new_versions_has_of_each_its_own_windows_alone(flink
         wanted = [row for row in every if a.name not in lines or row["window_start"] >= lines[a.name]]
         assert len(wanted) > 10, a.name
         assert_same(a, final_rows(tmp_path / "all", replace(a, version=2)), wanted)
+
+
+@pytest.mark.timeout(900)
+def test_by_payment_a_second_job_has_the_orders_that_are_paid_from_the_line_on_whenever_they_were_placed(
+    flink: FlinkProcess, tmp_path: Path
+) -> None:
+    log = with_true_copies(any_log(5, events_a_topic=600))
+    new = paying("a")
+    lines = {a.name: line_of(a) for a in new}
+    job = live_job.handed_over(new, lines)
+    assert first_published(job, catalogue.event("sales.order_placed")) is None
+    assert first_published(job, catalogue.event("web.interaction")) is not None, "of what it counts nothing is paid"
+    arrivals = {name: read_by(job, name, log[name]) for name in job.inputs}
+    flink.run(settings(), [on_files("by_payment", arrivals, tmp_path / "all", None, job=job)])
+    for a in new:
+        at = "occurred_at" if a.is_fact else "window_start"
+        with oracle.by_payment("a"):
+            wanted = [row for row in oracle.table(a.name, a.key, log) if row[at] >= lines[a.name]]
+        assert len(wanted) > 10, a.name
+        assert_same(a, final_rows(tmp_path / "all", a), wanted)
+
+
+def test_one_job_has_one_rule_of_when_orders_count() -> None:
+    mixed = live_job.handed_over([aggregate("sales_per_minute"), *paying("a")[:1]], {})
+    with pytest.raises(Misconfigured, match=r"computes of sales.order_placed counts by two rules"):
+        plan(job=mixed)
 
 
 def test_a_topic_is_read_from_what_may_be_of_the_first_line_or_all_of_it_for_one_without_a_line() -> None:

@@ -27,7 +27,7 @@ def touched(offset: int, at: datetime, *, began: datetime | None = None) -> Touc
     """A late order; with ``began`` a late step of a session that began then."""
     e = VISIT if began else ORDER
     readers = [aggregate(name) for name in touched_by(e, aggregates())]
-    moments = {a.name: at if a.time == "occurred_at" else began or at for a in readers}
+    moments = {a.name: (at if a.time == "occurred_at" else began or at,) for a in readers}
     return Touched(event=e, partition=0, offset=offset, occurred_at=at, moments=moments)
 
 

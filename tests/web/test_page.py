@@ -182,6 +182,7 @@ def test_the_numbers_on_the_page_are_those_of_the_events(page: str, sold: Any, b
     best = sold.execute(f"{ranked} limit 1").fetchone()
     name = sold.execute("select name from events.product_observations where product_id = %s", best).fetchone()[0]
     assert name in browser.text()
+    assert "sales by order date" in browser.text()
     assert browser.console() == []
 
 

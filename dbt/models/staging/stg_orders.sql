@@ -15,5 +15,6 @@ select
     total_amount,
     paid_at,
     fulfilled_at,
-    cancelled_at
+    cancelled_at,
+    coalesce(placed_at, occurred_at) as placed_at
 from {{ source('events', 'orders') }}

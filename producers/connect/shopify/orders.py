@@ -329,11 +329,13 @@ def _life(order: Json) -> dict[str, Any]:
     charges = [each for each in charges if str(each.get("kind")) in CHARGES]
     by_card = sum(_money(each, "transactions", "amountSet") for each in charges if each.get("gateway") == "gift_card")
     sent = [each for each in list_of(order, "fulfillments") if each.get("status") == "SUCCESS"]
+    # One that costs nothing is paid without a charge.
+    is_paid = str(order.get("displayFinancialStatus")) in PAID
     is_sent = order.get("displayFulfillmentStatus") == "FULFILLED"
     return {
         "gift_card_amount": CENT * by_card if by_card else None,
         "taxes_included": bool(order["taxesIncluded"]) if "taxesIncluded" in order else None,
-        "paid_at": _latest(charges, "processedAt") if str(order.get("displayFinancialStatus")) in PAID else None,
+        "paid_at": (_latest(charges, "processedAt") or time_of(order, "processedAt")) if is_paid else None,
         "fulfilled_at": _latest(sent, "createdAt") if is_sent else None,
         "cancelled_at": time_of(order, "cancelledAt"),
     }

@@ -12,24 +12,26 @@ from producers.connect.agreement import NAMELESS, NOTHING, DayOf, Said, Sold, ut
 from producers.connect.woocommerce.orders import NOT_COUNTED
 
 
-def said_of(body: bytes, day_of: DayOf = utc_day) -> Said:
-    """What an order of the API says: its measures, if the shop's own reports count it."""
+def said_of(body: bytes, day_of: DayOf = utc_day, *, by_payment: bool = False) -> Said:
+    """What an order of the API says: its measures, if the shop's own reports count it; by payment, once it is paid."""
     order = json.loads(body, parse_float=Decimal)
     order_id = str(order.get("id")) if isinstance(order, dict) else NAMELESS
     try:
         changed_at = _utc(order.get("date_modified_gmt") or order["date_created_gmt"])
-        return Said(order_id, None if order["status"] in NOT_COUNTED else _sold(order, day_of), changed_at)
+        counts = order["status"] not in NOT_COUNTED and (order["date_paid_gmt"] or not by_payment)
+        return Said(order_id, _sold(order, day_of, by_payment=by_payment) if counts else None, changed_at)
     except KeyError as missing:
         return Said(order_id, None, unread=f"it has no {missing}")
     except (TypeError, ValueError, InvalidOperation, AttributeError) as error:
         return Said(order_id, None, unread=f"{type(error).__name__}: {error}"[:200])
 
 
-def _sold(order: Mapping[str, Any], day_of: DayOf) -> Sold:
+def _sold(order: Mapping[str, Any], day_of: DayOf, *, by_payment: bool) -> Sold:
     total, tax, shipping = (Decimal(order[name]) for name in ("total", "total_tax", "shipping_total"))
     paid_back = sum((abs(Decimal(refund["total"])) for refund in order.get("refunds", ())), NOTHING)
-    placed = day_of(_utc(order["date_created_gmt"]))
-    return Sold(placed, total - tax - shipping, shipping, tax, paid_back, order["currency"])
+    placed = _utc(order["date_created_gmt"])
+    day = day_of(max(placed, _utc(order["date_paid_gmt"])) if by_payment else placed)
+    return Sold(day, total - tax - shipping, shipping, tax, paid_back, order["currency"])
 
 
 def _utc(text: str) -> datetime:

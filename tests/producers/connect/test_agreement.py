@@ -77,6 +77,24 @@ def test_a_shop_agrees_with_the_events_of_its_orders() -> None:
     assert sum(there.orders for there, _ in found.days().values()) == len(shop.counted())
 
 
+def test_by_payment_an_orders_day_is_that_of_its_payment_on_both_sides_and_an_unpaid_one_counts_on_neither() -> None:
+    days = 0
+    for n, order in enumerate(shop_of(60).orders.values()):
+        body = order_json(order)
+        placed = datetime.fromisoformat(body["date_created_gmt"])
+        paid = (None, placed + timedelta(days=n), placed - timedelta(days=2))[n % 3]
+        body["date_paid_gmt"] = paid and paid.isoformat()
+        text = json.dumps(body).encode()
+        record, said = read_order(text, BIKES).record, said_of(text, by_payment=True)
+        assert said.unread == ""
+        assert (said.sold is None) == (record is None or record["paid_at"] is None)
+        if record and said.sold:
+            assert said.sold.day == max(record["paid_at"], record["occurred_at"]).date()
+            assert said.sold[1:] == (said_of(text).sold or said.sold)[1:]
+            days += said.sold.day != placed.date()
+    assert days > 10
+
+
 def test_a_thousand_disagreements_are_all_found_and_each_is_led_to_its_order() -> None:
     shop, chance = shop_of(3_000), Random(7)
     theirs, here = theirs_of(shop), ours_of(shop)

@@ -237,6 +237,34 @@ def live(shop: Shopify, chance: Random) -> None:
             shop.send(chance.choice(placed))
 
 
+def test_by_payment_an_orders_day_is_that_of_its_payment_for_the_event_and_for_what_the_shop_says() -> None:
+    paid = unpaid = 0
+    for n, placed in enumerate(orders_of_some_shops(30)):
+        found = whole(placed)
+        for charge in found["transactions"]:
+            charge["processedAt"] = (datetime.fromisoformat(found["processedAt"]) + timedelta(days=n)).isoformat()
+        found["transactions"] = found["transactions"][: n % 4]  # one in four costs nothing: it has no charge
+        body = json.dumps(found).encode()
+        record, said = read_order(body, SHOP).record, said_of(body, by_payment=True)
+        assert said.unread == ""
+        assert (said.sold is None) == (record is None or record["paid_at"] is None)
+        if record and said.sold:
+            assert said.sold.day == max(record["paid_at"], record["occurred_at"]).date()
+            paid += 1
+        else:
+            unpaid += said_of(body).sold is not None
+    assert min(paid, unpaid) > 5
+
+
+def orders_of_some_shops(seeds: int) -> list[Any]:
+    found = []
+    for seed in range(seeds):
+        shop = Shopify(seed=seed)
+        live(shop, Random(seed))
+        found += shop.orders.values()
+    return found
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_any_shops_events_add_up_to_its_own_days_and_to_what_it_says_of_each_order(seed: int) -> None:
     shop = Shopify(seed=seed)
