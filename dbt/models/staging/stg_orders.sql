@@ -16,5 +16,9 @@ select
     paid_at,
     fulfilled_at,
     cancelled_at,
-    coalesce(placed_at, occurred_at) as placed_at
+    coalesce(placed_at, occurred_at) as placed_at,
+    charged_currency,
+    charged_total_amount,
+    charged_shipping_amount,
+    charged_tax_amount
 from {{ source('events', 'orders') }}

@@ -66,6 +66,7 @@ class Order:
     currency: str
     session_id: str | None
     lines: tuple[Line, ...]
+    charged: Record
 
     @property
     def day(self) -> date:
@@ -230,6 +231,9 @@ def category_seen(look: Record) -> str | None:
     return look["category_path"][-1] if look["category_path"] else None
 
 
+CHARGED = ("charged_currency", "charged_total_amount", "charged_shipping_amount", "charged_tax_amount")
+
+
 def _order(event: Record) -> Order:
     return Order(
         order_id=event["order_id"],
@@ -251,4 +255,5 @@ def _order(event: Record) -> Order:
             )
             for number, line in enumerate(event["lines"], start=1)
         ),
+        charged={name: event.get(name) for name in CHARGED},
     )

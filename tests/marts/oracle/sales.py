@@ -62,6 +62,8 @@ def fct_orders(h: History) -> list[Row]:
             "net_amount": money(order.sales - h.paid_back.get(order.order_id, 0)),
             "order_number": number,
             "is_first_order": number == 1,
+            "placed_at": order.at,
+            **order.charged,
         }
         for orders in h.orders_of.values()
         for number, order in enumerate(orders, start=1)
