@@ -56,7 +56,7 @@ def changing(hub: Hub, zone: str, folder: Path) -> tuple[subprocess.Popen[bytes]
 def change(hub: Hub, zone: str, folder: Path) -> None:
     done, log = changing(hub, zone, folder)
     assert done.wait(1200) == 0, log.read_text()[-3000:]
-    assert "equal to what the live job counts, in every cell" in " ".join(log.read_text().split())
+    assert "equal to the live jobs' results, in every cell" in " ".join(log.read_text().split())
 
 
 def day_in(zone: str, moment: datetime) -> datetime:
