@@ -247,10 +247,7 @@ def _late_files(context: Context, record: Run, dead: late_events.Dead) -> dict[t
         waiting = {(t.partition, t.offset) for t in touched if t.event.name == name}
         out = {(n, offset) for n, offset in dead.places[name] if offset < ends[name].get(n, 0)}
         kept = {(t.partition, t.offset) for t in chosen if t.event.name == name}
-        for variant, places in (
-            (COUNTED, waiting | out),
-            (RESTATED, (waiting - kept) | out),
-        ):
+        for variant, places in ((COUNTED, waiting | out), (RESTATED, (waiting - kept) | out)):
             path = context.run_dir(record.run) / "late" / f"{variant}.{name}.parquet"
             late_events.write_places(places, path)
             files[name, variant] = str(path) if places else ""
