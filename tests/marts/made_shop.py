@@ -166,7 +166,7 @@ class Shop:
         yen = ("JPY", Decimal(self.number), Decimal(0), Decimal(0), Decimal("158.23"), "ecb", at.date())
         charged = yen if self.number % 5 == 0 else (None,) * len(yen)
         placed = (f"e{order}", at, "made", order, customer, region, "EUR", "web")
-        insert(connection, "orders", (*placed, *beside, *charged, None, at, None, None))
+        insert(connection, "orders", (*placed, *beside, *charged, None, at, None, None, at))
         insert(
             connection, "payment_fees", (f"f{order}", at, "made", f"F{order}", order, "card", Decimal("0.35"), "EUR")
         )
