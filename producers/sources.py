@@ -22,6 +22,7 @@ def _source(
 
 
 SALES = ("sales.order_placed", "sales.order_refunded")
+CANCELLATIONS = ("sales.order_cancelled",)
 CUSTOMERS = ("customers.customer_changed",)
 CLICKS = ("web.interaction",)
 STOCK = ("inventory.stock_moved",)
@@ -44,7 +45,7 @@ SOURCES = (
     _source(
         "connections",
         "producers.connect.source:run",
-        (*SALES, *CUSTOMERS, *CATALOG, *STOCK, *COSTS),
+        (*SALES, *CANCELLATIONS, *CUSTOMERS, *CATALOG, *STOCK, *COSTS),
         "orders, products, stock, customers and costs of connected shops",
     ),
     _source("collect", "producers.collect.source:run", CLICKS, "what visitors do on real shops' pages, over HTTP"),

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Final
 
+from producers.connect.cancellations import news_of_cancellation
 from producers.connect.connections import Connection
 from producers.connect.fees import news_of_fees
 from producers.connect.hearing import Wished
@@ -42,7 +43,7 @@ from producers.persons.letters import Letters
 from producers.rates import book
 from producers.rates.exchange import Exchange
 from producers.runner import Run
-from producers.shop.occurrences import FEE_CHARGED, ORDER_PLACED, ORDER_REFUNDED
+from producers.shop.occurrences import FEE_CHARGED, ORDER_CANCELLED, ORDER_PLACED, ORDER_REFUNDED
 from producers.withdrawn import head_of
 from schemas.catalogue import Event
 from schemas.errors import PoisonEvent, Retryable
@@ -80,6 +81,7 @@ class Intake:
                 self._take_back(connection, order_id, known, known.modified_ms)
             if known is not None:
                 self._charge(connection, _gone(order_id, known), body, is_answer=True)
+                self._cancel(connection, _gone(order_id, known))
             return
         try:
             state = platform_of(connection).read_order(body, shop)
@@ -101,6 +103,7 @@ class Intake:
             known = self._follow(connection, state, known, body, is_answer=is_answer)
             if known is not None:
                 self._charge(connection, state, body, is_answer=is_answer)
+                self._cancel(connection, state)
         if known is None or known.digest == VOID or state.record is None:
             return
         if state.refund_ids - known.sure_refund_ids:
@@ -162,6 +165,7 @@ class Intake:
             self._take_back(connection, doubt.order_id, known, known.modified_ms)
         if body is None and known is not None:
             self._charge(connection, _gone(doubt.order_id, known), b"", is_answer=True)
+            self._cancel(connection, _gone(doubt.order_id, known))
         self.memory.note_read_again(shop, request.number)
 
     def take_refunds(self, connection: Connection, read: Sequence[tuple[Wanted, Sequence[bytes]]]) -> None:
@@ -251,6 +255,15 @@ class Intake:
             self._refuse(connection, what, body, error, FEE_CHARGED, whose=whose)
         if records:
             self.memory.keep_fees(name, state.order_id, after)
+
+    def _cancel(self, connection: Connection, state: OrderState) -> None:
+        """Publish that an order is cancelled, or is no more, when that is news."""
+        before = self.memory.cancellation(connection.name, state.order_id)
+        records, after = news_of_cancellation(connection.shop, state, before)
+        for record in records:
+            self._this.publish(ORDER_CANCELLED, record)
+        if records and after is not None:
+            self.memory.keep_cancellation(connection.name, state.order_id, after)
 
     def _take_back(self, connection: Connection, order_id: str, known: Known, modified_ms: int) -> Known:
         """Publish that an order no longer counts, nor do its refunds. They are read again when it counts again."""

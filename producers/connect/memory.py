@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from producers import state
+from producers.connect.cancellations import KnownCancellation
 from producers.connect.fees import KnownFee
 from producers.connect.orders import VOID
 from producers.connect.resource_memory import ResourceMemory, progress_of
@@ -42,6 +43,8 @@ create table if not exists awaiting (
     shop text, order_id text, day text not null, primary key (shop, order_id)) without rowid;
 create table if not exists order_fees (
     shop text, order_id text, fees text not null, primary key (shop, order_id)) without rowid;
+create table if not exists cancellations (
+    shop text, order_id text, said text not null, primary key (shop, order_id)) without rowid;
 create table if not exists read_again (shop text primary key, number integer not null) without rowid;
 """
 UNKNOWN: Final = b"unknown"
@@ -200,6 +203,19 @@ class Memory:
         self._begin()
         values = (shop, order_id, json.dumps(dict(fees)))
         self._database.execute("insert or replace into order_fees values (?, ?, ?)", values)
+
+    def cancellation(self, shop: str, order_id: str) -> KnownCancellation | None:
+        """What is on the log of an order's newest cancellation."""
+        asked = (shop, order_id)
+        row = self._database.execute("select said from cancellations where shop = ? and order_id = ?", asked).fetchone()
+        return KnownCancellation(*json.loads(row[0])) if row else None
+
+    def keep_cancellation(self, shop: str, order_id: str, said: KnownCancellation) -> None:
+        """An event of it is being published."""
+        self._begin()
+        self._database.execute(
+            "insert or replace into cancellations values (?, ?, ?)", (shop, order_id, json.dumps(said))
+        )
 
     def want_refunds(self, shop: str, order_id: str, head: Mapping[str, str]) -> None:
         """An order has refunds that are not read yet."""

@@ -84,12 +84,20 @@ class Fees(NamedTuple):
 NO_FEES: Final = Fees()
 
 
+class Cancelled(NamedTuple):
+    """Since when an order is cancelled, and where it was to ship to. ``is_sure``: the shop itself says when."""
+
+    at_ms: int
+    region: str
+    is_sure: bool = False
+
+
 class OrderState(NamedTuple):
     """An order as it was at ``modified_ms``.
 
     ``record`` is the event but for what ``stamped`` adds; None while the order does not count. ``digest`` is of all
     that the event counts, VOID when it does not count. ``refund_ids`` are those made by then. ``fees`` are what payment
-    providers kept, also of an order that does not count.
+    providers kept, and ``cancelled`` says since when it is, also of an order that does not count.
     """
 
     order_id: str
@@ -100,6 +108,7 @@ class OrderState(NamedTuple):
     digest: bytes
     refund_ids: frozenset[str]
     fees: Fees = NO_FEES
+    cancelled: Cancelled | None = None
 
 
 class Refund(NamedTuple):

@@ -9,6 +9,7 @@ from schemas.catalogue import Event
 
 ORDER_PLACED = catalogue.event("sales.order_placed")
 ORDER_REFUNDED = catalogue.event("sales.order_refunded")
+ORDER_CANCELLED = catalogue.event("sales.order_cancelled")
 CUSTOMER_CHANGED = catalogue.event("customers.customer_changed")
 INTERACTION = catalogue.event("web.interaction")
 STOCK_MOVED = catalogue.event("inventory.stock_moved")

@@ -157,6 +157,7 @@ STATES_OF = {
     "sales.order_placed": ("order_id", "is_cancelled"),
     "sales.order_refunded": ("refund_id", "is_deleted"),
     "finance.fee_charged": ("fee_id", "is_deleted"),
+    "sales.order_cancelled": ("order_id", "is_withdrawn"),
 }
 """Event name to the field that says of what its records are states, and the one that a state counts nowhere."""
 
@@ -500,6 +501,12 @@ def exchange_rates(log: Log) -> list[Row]:
 def payment_fees(log: Log) -> list[Row]:
     kept = _all_but("version", "is_deleted")
     return [kept(e) | {"source": e["source"]} for e in _counted(log, "finance.fee_charged")]
+
+
+@listed
+def cancellations(log: Log) -> list[Row]:
+    kept = _all_but("version", "is_withdrawn")
+    return [kept(e) | {"source": e["source"]} for e in _counted(log, "sales.order_cancelled")]
 
 
 @listed

@@ -136,6 +136,10 @@ class Shopify(Catalog, StandIn):
 
     # What is true of it
 
+    def cancelled(self) -> set[int]:
+        """The orders that are cancelled."""
+        return {each.id for each in self.orders.values() if each.cancelled and not each.is_test}
+
     def fees(self) -> dict[int, int]:
         """What Shopify Payments keeps of an order, in cents, where it keeps something."""
         return {each.id: each.payment_fee for each in self.orders.values() if each.payment_fee and not each.is_test}

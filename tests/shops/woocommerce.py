@@ -3,6 +3,8 @@
 It answers what a reader asks: the index, the currency's setting, orders, refunds, products and variations, with Basic
 authentication, pages and their headers, and the filters by time. It keeps the truth apart from what it answers, in
 whole cents and never from the JSON, and misbehaves when it is told to.
+
+Longer than 400 lines, because what a shop answers and what is true of it belong together.
 """
 
 from __future__ import annotations
@@ -148,6 +150,10 @@ class WooCommerce(StandIn):
             del self.products[product.id]
 
     # What is true of it
+
+    def cancelled(self) -> set[int]:
+        """The orders that are cancelled."""
+        return {each.id for each in self.orders.values() if each.status == "cancelled" and each.id not in self.trashed}
 
     def fees(self) -> dict[int, int]:
         """What payment providers keep of an order, in cents, where they keep something."""

@@ -30,6 +30,7 @@ from producers.connect.orders import (
     NO_FEES,
     VOID,
     BadOrder,
+    Cancelled,
     Fees,
     Json,
     OrderState,
@@ -50,6 +51,7 @@ from producers.order_file.rows import Line, spread
 from producers.rates.exchange import Charge, cross
 from producers.shop.identifiers import digest_of, envelope
 from producers.withdrawn import whose
+from schemas.binary import since_epoch
 from schemas.currency import scale
 
 GID: Final = re.compile(r"gid://shopify/\w+/(\d{1,19})")
@@ -147,8 +149,10 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
             refund_ids.add(number_of(agreement, f"agreements[{i}].id", "id"))
     lines = _lines(sold)
     fees = NO_FEES if order.get("test") else _fees(order, shop)
+    cancelled_at = None if order.get("test") else time_of(order, "cancelledAt")
+    cancelled = Cancelled(since_epoch(cancelled_at), _region(order), is_sure=True) if cancelled_at else None
     if order.get("test") or (not lines and sold):
-        return OrderState(order_id, created_ms, modified_ms, status, None, VOID, frozenset(refund_ids), fees)
+        return OrderState(order_id, created_ms, modified_ms, status, None, VOID, frozenset(refund_ids), fees, cancelled)
     if not lines:
         raise BadOrder("agreements is empty: the order has no sales")
     record = {
@@ -168,7 +172,7 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
     record |= _charged(sold, record["currency"])
     counted = {name: value for name, value in record.items() if name not in ("event_id", "lines")}
     digest = digest_of((sorted(counted.items()), sorted(tuple(line) for line in lines)))
-    return OrderState(order_id, created_ms, modified_ms, status, record, digest, frozenset(refund_ids), fees)
+    return OrderState(order_id, created_ms, modified_ms, status, record, digest, frozenset(refund_ids), fees, cancelled)
 
 
 def _fees(order: Json, shop: Shop) -> Fees:

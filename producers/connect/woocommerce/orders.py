@@ -23,6 +23,7 @@ from producers.connect.orders import (
     CENT,
     VOID,
     BadOrder,
+    Cancelled,
     Json,
     OrderState,
     Refund,
@@ -176,7 +177,8 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
     paid_ms = millis_of(order, "date_paid_gmt") if order.get("date_paid_gmt") else created_ms
     fees = read_fees(order, order_id, shop, paid_ms)
     if status in NOT_COUNTED:
-        return OrderState(order_id, created_ms, modified_ms, status, None, VOID, refund_ids, fees)
+        cancelled = Cancelled(modified_ms, region_of(order)) if status == "cancelled" else None
+        return OrderState(order_id, created_ms, modified_ms, status, None, VOID, refund_ids, fees, cancelled)
     currency = text_of(order, "currency")
     charge = shop.charge(currency, created_ms)
     cents = _cents_of(currency, charge)

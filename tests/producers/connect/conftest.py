@@ -29,7 +29,7 @@ from producers.connect.receiver import Receiver
 from producers.connect.resources import CUSTOMER_CHANGED, PRODUCT_OBSERVED, STOCK_MOVED
 from producers.publisher import Publisher
 from producers.runner import Options, Run, Stop
-from producers.shop.occurrences import COST_STATED, FEE_CHARGED, ORDER_PLACED, ORDER_REFUNDED
+from producers.shop.occurrences import COST_STATED, FEE_CHARGED, ORDER_CANCELLED, ORDER_PLACED, ORDER_REFUNDED
 from producers.sources import source
 from producers.writer import Writer
 from schemas import catalogue
@@ -40,8 +40,18 @@ from tests.shops.serving import Day
 from tests.shops.shopify import Shopify
 from tests.shops.woocommerce import WooCommerce
 
+VOID = ("is_cancelled", "is_deleted", "is_withdrawn")
 LETTERS = catalogue.event("ops.dead_letter")
-EVENTS = (ORDER_PLACED, ORDER_REFUNDED, PRODUCT_OBSERVED, STOCK_MOVED, CUSTOMER_CHANGED, COST_STATED, FEE_CHARGED)
+EVENTS = (
+    ORDER_PLACED,
+    ORDER_REFUNDED,
+    PRODUCT_OBSERVED,
+    STOCK_MOVED,
+    CUSTOMER_CHANGED,
+    COST_STATED,
+    FEE_CHARGED,
+    ORDER_CANCELLED,
+)
 
 
 async def at_once(seconds: float) -> None:
@@ -175,6 +185,11 @@ class Published:
         found = standing(self._once(FEE_CHARGED))
         return {int(each["order_id"].rpartition("-")[2]): _cents(each["amount"]) for each in found}
 
+    def cancelled(self) -> dict[int, datetime]:
+        """Since when an order is cancelled, by its number."""
+        found = standing(self._once(ORDER_CANCELLED))
+        return {int(each["order_id"].rpartition("-")[2]): each["occurred_at"] for each in found}
+
     def _once(self, event: Event) -> list[dict[str, Any]]:
         records = {r["event_id"]: r for r in self._log.records(event.topic) if r["source"] == self._name}
         return sorted(records.values(), key=lambda record: record["occurred_at"])
@@ -204,7 +219,11 @@ def standing(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
     newest: dict[tuple[str, datetime], dict[str, Any]] = {}
     for record in sorted(states, key=lambda record: record["version"]):
         newest[_thing(record), record["occurred_at"]] = record
-    return [record for record in newest.values() if not record.get("is_cancelled", record.get("is_deleted"))]
+    return [
+        record
+        for record in newest.values()
+        if not record.get("is_cancelled", record.get("is_deleted", record.get("is_withdrawn")))
+    ]
 
 
 def _thing(record: dict[str, Any]) -> str:

@@ -96,6 +96,7 @@ def test_any_order_of_deliveries_doubled_and_with_gaps_ends_in_the_shops_own_tot
     assert {order["order_id"] for order in standing(orders)} == {f"{name}-{order.id}" for order in shop.counted()}
     assert len({record["event_id"] for record in orders + refunds}) == len(orders + refunds)
     assert published.fees() == shop.fees()
+    assert published.cancelled().keys() == shop.cancelled()
     assert published.letters() == []
     done = progress(tmp_path / name, name)
     assert (done.orders, done.refunds, done.refused) == (len(standing(orders)), len(standing(refunds)), 0)
