@@ -67,6 +67,7 @@ class _Channel:
     topic: str
     key: str
     headers: list[tuple[str, bytes]]
+    times: tuple[str, ...]
     encode: Callable[[Record], bytes]
     counts: TopicCounts
 
@@ -117,14 +118,16 @@ class Publisher:
     def publish(self, event: Event, record: Record) -> None:
         """Encode and queue one event; blocks while the queue is full.
 
-        Raises ContractBroken naming the field, also for an event more than MOST_AHEAD of the clock, EventTooLarge, or
-        DeliveryFailed for an earlier event that Kafka refused. A refused event leaves nothing behind.
+        Raises ContractBroken naming the field, also for a time at which the event may count that is more than
+        MOST_AHEAD of the clock, EventTooLarge, or DeliveryFailed for an earlier event that Kafka refused. A refused
+        event leaves nothing behind.
         """
         channel = self._channels.get(event.name) or self._open(event)
         try:
             value = channel.encode(record)
-            if record["occurred_at"] > self._latest:
-                self._refuse_if_ahead(event, record["occurred_at"])
+            for name in channel.times:
+                if (at := record.get(name)) is not None and at > self._latest:
+                    self._refuse_if_ahead(event, name, at)
         except ContractBroken:
             channel.counts.refused += 1
             raise
@@ -205,23 +208,23 @@ class Publisher:
         self._latest = now + MOST_AHEAD
         return now
 
-    def _refuse_if_ahead(self, event: Event, occurred_at: datetime) -> None:
+    def _refuse_if_ahead(self, event: Event, name: str, at: datetime) -> None:
         """Raises ContractBroken when the time is past the limit by the clock as it is now, too."""
         now = self._look_at_clock()
-        if occurred_at > self._latest:
+        if at > self._latest:
+            harm = "later events would be late" if name == "occurred_at" else "it would count in the future"
             raise ContractBroken(
                 event.name,
-                "occurred_at",
-                f"is {occurred_at.isoformat()}, more than {MOST_AHEAD / timedelta(hours=1):g} h ahead of this machine's"
-                f" clock ({now.isoformat(timespec='seconds')}): later events would be late. Correct the time or the"
-                " clock",
+                name,
+                f"is {at.isoformat()}, more than {MOST_AHEAD / timedelta(hours=1):g} h ahead of this machine's"
+                f" clock ({now.isoformat(timespec='seconds')}): {harm}. Correct the time or the clock",
             )
 
     def _open(self, event: Event) -> _Channel:
         encoder = Encoder(event, self._schema_ids.register(event), self._currency)
         counts = self.counts.setdefault(event.topic, TopicCounts())
         headers = [(SCHEMA_ID_HEADER, str(encoder.schema_id).encode())]
-        channel = _Channel(event.topic, event.key, headers, encoder.encode, counts)
+        channel = _Channel(event.topic, event.key, headers, event.times, encoder.encode, counts)
         self._channels[event.name] = channel
         return channel
 

@@ -99,6 +99,12 @@ class Event:
         """Name of the event's table in the lake and of its view in SQL: ``order_placed``."""
         return self.name.split(".")[1]
 
+    @cached_property
+    def times(self) -> tuple[str, ...]:
+        """The fields with a time at which the event may count: none is ahead of the clock by more than MOST_AHEAD."""
+        paid = self.versions.paid if self.versions else None
+        return ("occurred_at", paid) if paid else ("occurred_at",)
+
     @property
     def subject(self) -> str:
         return f"{self.topic}-value"

@@ -20,8 +20,8 @@ from producers.order_file.source import Work, remaining
 from producers.order_file.steps import EVENTS, ORDER, Refusal, Step, Withdrawal
 from producers.rates.exchange import Exchange
 from schemas.binary import EPOCH, MILLISECOND, since_epoch
-from schemas.catalogue import MOST_AHEAD
-from schemas.codec import Encoder
+from schemas.catalogue import MOST_AHEAD, Event
+from schemas.codec import Encoder, Record
 from schemas.currency import decimals, scale
 from schemas.errors import PoisonEvent
 from schemas.plural import counted
@@ -72,8 +72,7 @@ def found(file: OrderFile, state: Path, now: datetime, currency: str) -> Finding
         try:
             record = file.record(step, exchange)
             encoders[step.kind].encode(record)
-            if record["occurred_at"] > now + MOST_AHEAD:
-                raise PoisonEvent(f"occurred_at is {record['occurred_at'].isoformat()}, which is in the future")
+            _refuse_the_future(EVENTS[step.kind], record, now)
         except PoisonEvent as error:
             if isinstance(step, Step):
                 refused.append(step.refused(str(error)))
@@ -92,6 +91,13 @@ def found(file: OrderFile, state: Path, now: datetime, currency: str) -> Finding
         corrections=corrections,
         months=dict(sorted(months.items())),
     )
+
+
+def _refuse_the_future(event: Event, record: Record, now: datetime) -> None:
+    """Raises PoisonEvent for what the publisher would refuse now."""
+    for name in event.times:
+        if (at := record.get(name)) and at > now + MOST_AHEAD:
+            raise PoisonEvent(f"{name} is {at.isoformat()}, which is in the future")
 
 
 def _remaining(file: OrderFile, state: Path, now_ms: int) -> Work:

@@ -458,6 +458,15 @@ def test_what_would_be_counted_adds_up_to_the_files_rows(
     assert (month.orders, month.gross, month.discount, month.refunded) == (3, 17000, 800, 6000)
 
 
+def test_an_order_that_is_paid_in_the_future_is_shown_as_refused(
+    saved: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    paid = SHOPIFY.replace("paid,2026-11-01 10:00:00", "paid,2099-11-01 10:00:00")
+    finding = found(export.opened(saved("orders.csv", paid), export.ready()["shopify"]), tmp_path / "state", NOW, "EUR")
+    (refused,) = finding.refused
+    assert refused.reason == "paid_at is 2099-11-01T09:00:00+00:00, which is in the future"
+
+
 def test_orders_in_another_currency_are_shown_as_refused_while_their_rates_are_not_known(
     saved: Callable[[str, str], Path], tmp_path: Path
 ) -> None:

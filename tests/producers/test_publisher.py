@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from producers import withdrawn
 from producers.metrics import PublisherMetrics
 from producers.publisher import DeliveryFailed, Publisher
 from schemas import catalogue
@@ -22,6 +23,7 @@ from schemas.errors import BrokerUnavailable, ContractBroken, EventTooLarge
 from schemas.kafka import Kafka
 from schemas.registry import Registry
 
+ORDER_PLACED = catalogue.event("sales.order_placed")
 MOVED = catalogue.event("inventory.stock_moved")
 LETTERS = catalogue.event("ops.dead_letter")
 # A year before everything else in the tests: no table of theirs shows it.
@@ -130,8 +132,9 @@ def test_an_event_more_than_an_hour_ahead_of_the_clock_is_refused_and_counted_as
     publisher = timed_publisher(Clock(AT))
     publisher.publish(MOVED, move(occurred_at=AT + timedelta(hours=1)))
     says = (
-        r"inventory\.stock_moved: field occurred_at is 2025-03-01T13:00:00\.001000\+00:00, more than 1 h ahead of the"
-        r" clock here \(2025-03-01T12:00:00\+00:00\): .* Correct the one or the other; the event was not published"
+        r"inventory\.stock_moved: field occurred_at is 2025-03-01T13:00:00\.001000\+00:00, more than 1 h ahead of"
+        r" this machine's clock \(2025-03-01T12:00:00\+00:00\): .* Correct the time or the clock; the event was not"
+        r" published"
     )
     with pytest.raises(ContractBroken, match=says) as refused:
         publisher.publish(MOVED, move(occurred_at=AT + timedelta(hours=1, milliseconds=1)))
@@ -140,6 +143,21 @@ def test_an_event_more_than_an_hour_ahead_of_the_clock_is_refused_and_counted_as
     labels = f'{{source="test",topic="{MOVED.topic}"}}'
     assert found[f"insights_producer_published_total{labels}"] == 1
     assert found[f"insights_producer_refused_total{labels}"] == 1
+
+
+def test_an_order_that_is_paid_more_than_an_hour_ahead_of_the_clock_is_refused_by_that_field() -> None:
+    """By payment date, it would count then."""
+    publisher = timed_publisher(Clock(AT))
+    placed = {"event_id": "E", "occurred_at": AT, "source": "test", "trace": None, "version": 1}
+    order = {**placed, **withdrawn.order(dict.fromkeys(withdrawn.HEAD, "EUR")), "is_cancelled": False}
+    for paid_at in (None, AT, AT + timedelta(hours=1)):
+        publisher.publish(ORDER_PLACED, {**order, "paid_at": paid_at})
+    says = r"field paid_at is 2099-03-01T12:00:00\+00:00, more than 1 h ahead of .*: it would count in the future"
+    with pytest.raises(ContractBroken, match=says) as refused:
+        publisher.publish(ORDER_PLACED, {**order, "paid_at": AT.replace(year=2099)})
+    assert refused.value.field == "paid_at"
+    counts = publisher.counts[ORDER_PLACED.topic]
+    assert (counts.accepted, counts.refused) == (3, 1)
 
 
 @pytest.mark.parametrize("years", [1, 7973])
