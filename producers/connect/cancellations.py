@@ -26,8 +26,8 @@ class KnownCancellation(NamedTuple):
 
 def news_of_cancellation(
     shop: Shop, state: OrderState, known: KnownCancellation | None
-) -> tuple[list[Record], KnownCancellation | None]:
-    """The events that an order's state asks for, and what is on the log with them."""
+) -> list[tuple[Record, KnownCancellation]]:
+    """The events that an order's state asks for, in order, each with what is on the log once it is there."""
     standing = known if known and not known.is_withdrawn else None
     version = max(state.modified_ms, known.version + 1) if known else state.modified_ms
     now = None
@@ -36,16 +36,15 @@ def news_of_cancellation(
         at_ms = state.cancelled.at_ms if is_moved or standing is None else standing.at_ms
         now = KnownCancellation(at_ms, version, state.created_ms, state.cancelled.region)
         if standing is not None and standing._replace(version=version) == now:
-            return [], known
+            return []
     found = []
     if standing is not None and (now is None or now.at_ms != standing.at_ms):
         # All states of a cancellation have one time: one of another time is another.
         withdrawn = standing._replace(version=version, is_withdrawn=True)
-        found.append(_event(shop, state.order_id, withdrawn))
-        known = withdrawn
+        found.append((_event(shop, state.order_id, withdrawn), withdrawn))
     if now is not None:
-        found.append(_event(shop, state.order_id, now))
-    return found, now or known
+        found.append((_event(shop, state.order_id, now), now))
+    return found
 
 
 def _event(shop: Shop, order_id: str, said: KnownCancellation) -> Record:

@@ -80,8 +80,11 @@ def news_of_fees(
     *,
     modified_ms: int,
     is_answer: bool,
-) -> tuple[list[Record], dict[str, KnownFee]]:
-    """The events that an order's fees ask for, and what is on the log with them. ``currency`` is the shop's."""
+) -> list[tuple[Record, str, KnownFee]]:
+    """The events that an order's fees ask for, each with its fee and what is on the log of that once it is there.
+
+    ``currency`` is the shop's.
+    """
     after = dict(known)
     for fee in fees.charged:
         before = known.get(fee.fee_id)
@@ -96,7 +99,7 @@ def news_of_fees(
             version = max(modified_ms, known[gone].version + 1)
             after[gone] = known[gone]._replace(version=version, is_deleted=True)
     fresh = {fee_id: fee for fee_id, fee in after.items() if known.get(fee_id) != fee}
-    return [_event(shop, order_id, currency, fee_id, fee) for fee_id, fee in sorted(fresh.items())], after
+    return [(_event(shop, order_id, currency, fee_id, fee), fee_id, fee) for fee_id, fee in sorted(fresh.items())]
 
 
 def _event(shop: Shop, order_id: str, currency: str, fee_id: str, fee: KnownFee) -> Record:

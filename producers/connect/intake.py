@@ -13,13 +13,14 @@ and what the shop says when it is asked is the newer.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Final
 
 from producers.connect.cancellations import news_of_cancellation
 from producers.connect.connections import Connection
-from producers.connect.fees import news_of_fees
+from producers.connect.fees import Record, news_of_fees
 from producers.connect.hearing import Wished
 from producers.connect.memory import UNKNOWN, Known, KnownRefund, Memory, Named, Position, Wanted
 from producers.connect.orders import (
@@ -78,10 +79,10 @@ class Intake:
         if order_id := deleted_id(body):
             known = self.memory.order(name, order_id)
             if known is not None and known.digest != VOID:
-                self._take_back(connection, order_id, known, known.modified_ms)
+                self._take_back(connection, order_id, known, known.modified_ms, body)
             if known is not None:
                 self._charge(connection, _gone(order_id, known), body, is_answer=True)
-                self._cancel(connection, _gone(order_id, known))
+                self._cancel(connection, _gone(order_id, known), body)
             return
         try:
             state = platform_of(connection).read_order(body, shop)
@@ -97,13 +98,13 @@ class Intake:
         if state.created_ms < connection.since_ms:
             # Not wanted; when it was moved there, it is not wanted any more.
             if known is not None and known.digest != VOID and _is_newer(state, known, is_answer=is_answer):
-                self._take_back(connection, state.order_id, known, state.modified_ms)
+                self._take_back(connection, state.order_id, known, state.modified_ms, body)
             return
         if known is None or _is_newer(state, known, is_answer=is_answer):
             known = self._follow(connection, state, known, body, is_answer=is_answer)
             if known is not None:
                 self._charge(connection, state, body, is_answer=is_answer)
-                self._cancel(connection, state)
+                self._cancel(connection, state, body)
         if known is None or known.digest == VOID or state.record is None:
             return
         if state.refund_ids - known.sure_refund_ids:
@@ -117,13 +118,14 @@ class Intake:
     def take_named(self, connection: Connection, named: Sequence[Named], bodies: Iterable[bytes]) -> None:
         """The same for orders that webhooks named, which are read with these."""
         for body in bodies:
-            self.take(connection, body, is_answer=True)
+            self._take_or_refuse(connection, body)
         for each in named:
             self.memory.read(connection.name, each)
 
-    def refuse(self, connection: Connection, body: bytes, bad: BadOrder) -> None:
+    def refuse(self, connection: Connection, body: bytes, bad: PoisonEvent) -> None:
         """Send an invalid order to the dead letters, unless it was sent for the same reason before."""
-        what = f"order:{bad.order_id}" if bad.order_id else f"bytes:{hashlib.sha256(body).hexdigest()}"
+        order_id = bad.order_id if isinstance(bad, BadOrder) else ""
+        what = f"order:{order_id}" if order_id else f"bytes:{hashlib.sha256(body).hexdigest()}"
         self._refuse(connection, what, body, bad, whose=self._whose(connection, body))
 
     def note_request(self, connection: Connection, wished: Wished) -> None:
@@ -140,7 +142,7 @@ class Intake:
     ) -> None:
         """The same of a page of orders, with which the shop is read as far as this. Raises as ``take`` does."""
         for body in bodies:
-            self.take(connection, body, is_answer=True, has_patience=has_patience)
+            self._take_or_refuse(connection, body, has_patience=has_patience)
         self.memory.move(connection.name, position)
 
     def take_again(
@@ -162,10 +164,10 @@ class Intake:
             if wanted is not None:
                 self.take_refunds(connection, [(wanted, refunds)])
         elif known is not None and known.version and (doubt.order or known.digest != VOID):
-            self._take_back(connection, doubt.order_id, known, known.modified_ms)
+            self._take_back(connection, doubt.order_id, known, known.modified_ms, _deleted(doubt.order_id))
         if body is None and known is not None:
-            self._charge(connection, _gone(doubt.order_id, known), b"", is_answer=True)
-            self._cancel(connection, _gone(doubt.order_id, known))
+            self._charge(connection, _gone(doubt.order_id, known), _deleted(doubt.order_id), is_answer=True)
+            self._cancel(connection, _gone(doubt.order_id, known), _deleted(doubt.order_id))
         self.memory.note_read_again(shop, request.number)
 
     def take_refunds(self, connection: Connection, read: Sequence[tuple[Wanted, Sequence[bytes]]]) -> None:
@@ -197,34 +199,51 @@ class Intake:
         """Close the memory."""
         self.memory.close()
 
+    def _take_or_refuse(self, connection: Connection, body: bytes, *, has_patience: bool = False) -> None:
+        """Take an answer. Whatever is wrong with one does not hold up the others. Raises as ``take`` does."""
+        try:
+            self.take(connection, body, is_answer=True, has_patience=has_patience)
+        except PoisonEvent as error:
+            self.refuse(connection, body, error)
+
+    def _publish_or_refuse(
+        self, connection: Connection, event: Event, record: Record, what: str, body: bytes, whose: str | None = None
+    ) -> bool:
+        """Publish an event; one that is refused is a dead letter with these bytes. Returns whether it is published.
+
+        ``whose`` the letter is, is read from the bytes when it is not given.
+        """
+        try:
+            self._this.publish(event, record)
+        except PoisonEvent as error:
+            self._refuse(connection, what, body, error, event, whose=whose or self._whose(connection, body))
+            return False
+        return True
+
     def _follow(
         self, connection: Connection, state: OrderState, known: Known | None, body: bytes, *, is_answer: bool
     ) -> Known | None:
         """Publish a newer state of an order when it changes what counts. None when the order's first one is refused."""
         known = known or Known(state.modified_ms, 0, VOID, {}, state.created_ms, {})
         if known.digest != VOID and state.record is None:
-            known = self._take_back(connection, state.order_id, known, state.modified_ms)
+            known = self._take_back(connection, state.order_id, known, state.modified_ms, body)
         elif known.digest != VOID and state.created_ms != known.created_ms:
             # All states of an order have one time: one that was moved to another day is taken back there.
-            known = self._void(connection, state.order_id, known, state.modified_ms)
-        if state.record is not None and state.digest != known.digest:
+            known = self._void(connection, state.order_id, known, state.modified_ms, body)
+        is_at_one_time = known.digest == VOID or state.created_ms == known.created_ms
+        if state.record is not None and state.digest != known.digest and is_at_one_time:
             version = known.next_version(state.modified_ms)
-            try:
-                self._this.publish(
-                    ORDER_PLACED,
-                    stamped(state.record, connection.shop, state.order_id, version, state.digest),
-                )
-            except PoisonEvent as error:
-                self._refuse(connection, f"order:{state.order_id}", body, error, whose=state.record["customer_id"])
-                if not known.version:
-                    return None
-            else:
+            record = stamped(state.record, connection.shop, state.order_id, version, state.digest)
+            what, whose = f"order:{state.order_id}", record["customer_id"]
+            if self._publish_or_refuse(connection, ORDER_PLACED, record, what, body, whose):
                 known = known._replace(
                     version=version, digest=state.digest, head=head_of(state.record), created_ms=state.created_ms
                 )
+            elif not known.version:
+                return None
         # Refunds are read as they are by now, so a delivery that took long may have fewer.
         for gone in sorted(known.refund_ids - state.refund_ids) if is_answer else ():
-            known = self._delete_refund(connection, known, gone)
+            known = self._delete_refund(connection, known, gone, body)
         known = known._replace(modified_ms=state.modified_ms)
         self.memory.keep(connection.name, state.order_id, known)
         return known
@@ -234,12 +253,13 @@ class Intake:
         name, before = connection.name, self.memory.fees(connection.name, state.order_id)
         if not before and state.fees == NO_FEES:
             return
-        what, whose = f"fees:{state.order_id}", (state.record or {}).get("customer_id")
+        whose = (state.record or {}).get("customer_id") or None
         if state.fees.awaited is not None:
             self.memory.await_rate(name, state.order_id, state.fees.awaited)
         if state.fees.problem:
-            self._refuse(connection, what, body, BadOrder(state.fees.problem), FEE_CHARGED, whose=whose)
-        records, after = news_of_fees(
+            problem, of_whom = BadOrder(state.fees.problem), whose or self._whose(connection, body)
+            self._refuse(connection, f"fees:{state.order_id}", body, problem, FEE_CHARGED, whose=of_whom)
+        news = news_of_fees(
             connection.shop,
             state.order_id,
             self._exchange.own,
@@ -248,42 +268,46 @@ class Intake:
             modified_ms=state.modified_ms,
             is_answer=is_answer,
         )
-        try:
-            for record in records:
-                self._this.publish(FEE_CHARGED, record)
-        except PoisonEvent as error:
-            self._refuse(connection, what, body, error, FEE_CHARGED, whose=whose)
-        if records:
-            self.memory.keep_fees(name, state.order_id, after)
+        published = {
+            fee_id: fee
+            for record, fee_id, fee in news
+            if self._publish_or_refuse(connection, FEE_CHARGED, record, f"fee:{fee_id}", body, whose)
+        }
+        if published:
+            self.memory.keep_fees(name, state.order_id, before | published)
 
-    def _cancel(self, connection: Connection, state: OrderState) -> None:
+    def _cancel(self, connection: Connection, state: OrderState, body: bytes) -> None:
         """Publish that an order is cancelled, or is no more, when that is news."""
         before = self.memory.cancellation(connection.name, state.order_id)
-        records, after = news_of_cancellation(connection.shop, state, before)
-        for record in records:
-            self._this.publish(ORDER_CANCELLED, record)
-        if records and after is not None:
+        what, whose = f"cancellation:{state.order_id}", (state.record or {}).get("customer_id") or None
+        for record, after in news_of_cancellation(connection.shop, state, before):
+            if not self._publish_or_refuse(connection, ORDER_CANCELLED, record, what, body, whose):
+                return  # a second one would stand beside the first
             self.memory.keep_cancellation(connection.name, state.order_id, after)
 
-    def _take_back(self, connection: Connection, order_id: str, known: Known, modified_ms: int) -> Known:
+    def _take_back(self, connection: Connection, order_id: str, known: Known, modified_ms: int, body: bytes) -> Known:
         """Publish that an order no longer counts, nor do its refunds. They are read again when it counts again."""
-        known = self._void(connection, order_id, known, modified_ms)
-        for refund_id in sorted(known.refund_ids):
-            known = self._delete_refund(connection, known, refund_id)
+        known = self._void(connection, order_id, known, modified_ms, body)
+        for refund_id in sorted(known.refund_ids) if known.digest == VOID else ():
+            known = self._delete_refund(connection, known, refund_id, body)
         self.memory.keep(connection.name, order_id, known)
         return known
 
-    def _void(self, connection: Connection, order_id: str, known: Known, modified_ms: int) -> Known:
-        version = known.next_version(modified_ms)
+    def _void(self, connection: Connection, order_id: str, known: Known, modified_ms: int, body: bytes) -> Known:
+        """Publish that an order no longer counts. When that is refused it stays what it is."""
+        version, whose = known.next_version(modified_ms), known.head.get("customer_id")
         record = taken_back(connection.shop, order_id, version, known.head, known.created_ms)
-        self._this.publish(ORDER_PLACED, record)
+        if not self._publish_or_refuse(connection, ORDER_PLACED, record, f"order:{order_id}", body, whose):
+            return known
         return known._replace(version=version, digest=VOID, modified_ms=modified_ms)
 
-    def _delete_refund(self, connection: Connection, known: Known, refund_id: str) -> Known:
-        """Publish that a refund no longer counts."""
-        version = known.refunds[refund_id].version + 1
+    def _delete_refund(self, connection: Connection, known: Known, refund_id: str, body: bytes) -> Known:
+        """Publish that a refund no longer counts. When that is refused it stays what it is."""
+        version, whose = known.refunds[refund_id].version + 1, known.head.get("customer_id")
         at_ms = known.refunds[refund_id].at_ms
-        self._this.publish(ORDER_REFUNDED, deleted_refund(connection.shop, refund_id, version, known.head, at_ms))
+        record = deleted_refund(connection.shop, refund_id, version, known.head, at_ms)
+        if not self._publish_or_refuse(connection, ORDER_REFUNDED, record, f"refund:{refund_id}", body, whose):
+            return known
         return known.with_refund(refund_id, KnownRefund(at_ms, version, is_deleted=True))
 
     def _refund(self, connection: Connection, refund: Refund, order_id: str, body: bytes) -> None:
@@ -292,17 +316,11 @@ class Intake:
             return
         before = known.refunds.get(refund.refund_id)
         version = before.version + 1 if before else 1
-        try:
-            self._this.publish(
-                ORDER_REFUNDED,
-                stamped_refund(refund.record, connection.shop, refund.refund_id, version),
-            )
-        except PoisonEvent as error:
-            whose = known.head.get("customer_id")
-            self._refuse(connection, f"refund:{refund.refund_id}", body, error, ORDER_REFUNDED, whose=whose)
-        # A refused one is known as well: else each look at its order would read it again.
-        kept = KnownRefund(refund.at_ms, version)
-        self.memory.keep(connection.name, order_id, known.with_refund(refund.refund_id, kept))
+        record = stamped_refund(refund.record, connection.shop, refund.refund_id, version)
+        what, whose = f"refund:{refund.refund_id}", known.head.get("customer_id")
+        if self._publish_or_refuse(connection, ORDER_REFUNDED, record, what, body, whose):
+            kept = KnownRefund(refund.at_ms, version)
+            self.memory.keep(connection.name, order_id, known.with_refund(refund.refund_id, kept))
 
     def _refuse(
         self,
@@ -340,6 +358,11 @@ class Intake:
 def _gone(order_id: str, known: Known) -> OrderState:
     """An order that the shop has no more: nobody keeps anything of it."""
     return OrderState(order_id, known.created_ms, known.modified_ms, "deleted", None, VOID, frozenset())
+
+
+def _deleted(order_id: str) -> bytes:
+    """What stands for an order that the shop has no more, where its bytes are asked for."""
+    return json.dumps({"id": order_id}).encode()
 
 
 def _is_newer(state: OrderState, known: Known, *, is_answer: bool) -> bool:

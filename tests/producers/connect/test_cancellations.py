@@ -15,7 +15,8 @@ SHOP = Shop("bikes", b"g" * 32)
 def news(known: Any, modified_ms: int, cancelled: Cancelled | None) -> tuple[list[tuple[int, int, bool]], Any]:
     """Time, version and whether it is withdrawn, of each event; and what is known after it."""
     state = OrderState("7", 500, modified_ms, "", None, VOID, frozenset(), cancelled=cancelled)
-    records, after = news_of_cancellation(SHOP, state, known)
+    found = news_of_cancellation(SHOP, state, known)
+    records, after = [record for record, _ in found], found[-1][1] if found else known
     for record in records:
         Encoder(ORDER_CANCELLED, 1, "EUR").encode(record)
     said = [(round(r["occurred_at"].timestamp() * 1000), r["version"], bool(r["is_withdrawn"])) for r in records]

@@ -87,7 +87,8 @@ def test_a_fee_in_another_currency_is_converted_and_one_without_a_rate_waits_for
 
 
 def news(said: Fees, known: dict[str, KnownFee], modified_ms: int, *, is_answer: bool = True) -> tuple[Any, Any]:
-    records, after = news_of_fees(SHOP, "7", "EUR", said, known, modified_ms=modified_ms, is_answer=is_answer)
+    found = news_of_fees(SHOP, "7", "EUR", said, known, modified_ms=modified_ms, is_answer=is_answer)
+    records, after = [record for record, _, _ in found], known | {fee_id: fee for _, fee_id, fee in found}
     for record in records:
         Encoder(FEE_CHARGED, 1, "EUR").encode(record)
     return [(each["amount"], each["version"], each["is_deleted"]) for each in records], after

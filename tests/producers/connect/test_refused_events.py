@@ -1,0 +1,167 @@
+"""What an event's contract refuses is a dead letter, and holds up nothing else: the real intake and reader."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from producers.connect.intake import Intake
+from producers.persons.keys import PersonKeys
+from producers.shop.occurrences import FEE_CHARGED
+from schemas.errors import PoisonEvent
+from tests.producers.connect.conftest import Followed, Published, connected, following
+from tests.producers.connect.kept import Kept
+from tests.shops.shopify import Shopify
+from tests.shops.woocommerce import WooCommerce
+
+HOUR = timedelta(hours=1)
+
+
+class Following:
+    """Follows a shop, of which ``published`` has what it comes to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = 0.0
+        self.kept = Kept(lambda: self.now)
+        self.published = Published(self.kept.log_of, "bikes", folder)
+        self._folder = folder
+
+    def __call__(self, shop: WooCommerce | Shopify, *steps: Callable[[Followed], Awaitable[Any]]) -> None:
+        """Take the steps, one after the other."""
+        self.now = self.now or shop.now.timestamp()
+        self.kept.poll()  # looks at the clock, which a test may have set back
+
+        async def run() -> None:
+            connection = connected(shop, "bikes")
+            async with following(self.kept, self._folder, connection, shop, lambda: self.now) as followed:
+                for step in steps:
+                    await step(followed)
+
+        asyncio.run(run())
+
+    def letters_of(self, customer: str) -> int:
+        """How many dead letters are somebody's."""
+        with closing(PersonKeys(self._folder)) as keys:
+            return len(keys.letters_of([customer]))
+
+
+@pytest.fixture
+def follow(tmp_path: Path) -> Following:
+    return Following(tmp_path)
+
+
+async def catch_up(followed: Followed) -> None:
+    await followed.reader.catch_up()
+
+
+def test_a_cancellation_ahead_of_the_clock_is_a_dead_letter_and_published_when_its_time_has_come(
+    shop: WooCommerce, follow: Following
+) -> None:
+    ahead = shop.place(status="pending")
+    shop.change(ahead, at=shop.now + 2 * HOUR, status="cancelled")
+    good = shop.place()
+    follow(shop, catch_up, catch_up)
+    published = follow.published
+    ((reason, body),) = published.letters()
+    assert "ahead of this machine's clock" in reason
+    assert json.loads(body)["id"] == ahead.id
+    assert published.cancelled() == {}
+    assert [record["order_id"] for record in published.orders()] == [f"bikes-{good.id}"]
+    follow.now += (3 * HOUR).total_seconds()
+    shop.change(ahead, at=shop.now + 2 * HOUR)
+    follow(shop, catch_up)
+    assert published.cancelled() == {ahead.id: ahead.modified}
+
+
+def test_what_cannot_be_taken_back_stands_and_is_taken_back_when_the_clock_is_right(
+    shop: WooCommerce, follow: Following
+) -> None:
+    order = shop.place()
+    refund = shop.refund(order)
+    follow(shop, catch_up)
+    right = follow.now
+    follow.now -= (3 * HOUR).total_seconds()
+    shop.now += timedelta(minutes=1)
+    shop.change(order, status="cancelled")
+    follow(shop, catch_up)
+    assert [record["is_cancelled"] for record in follow.published.orders()] == [None]
+    assert [record["refund_id"] for record in follow.published.refunds()] == [f"bikes-{refund.id}"]
+    follow.now = right
+    follow(shop, catch_up)
+    assert [record["is_cancelled"] for record in follow.published.orders()] == [None, True]
+    assert [record["is_deleted"] for record in follow.published.refunds()] == [None, True]
+
+
+def test_a_refund_that_is_refused_is_read_again_and_published_once_it_is_right(
+    shop: WooCommerce, follow: Following
+) -> None:
+    order = shop.place()
+    refund = shop.refund(order, at=shop.now + 2 * HOUR)
+    follow(shop, catch_up)
+    ((reason, body),) = follow.published.letters()
+    assert "ahead of this machine's clock" in reason
+    assert json.loads(body)["id"] == refund.id
+    assert follow.published.refunds() == []
+    follow.now += (2 * HOUR).total_seconds()
+    follow(shop, catch_up)
+    assert [record["refund_id"] for record in follow.published.refunds()] == [f"bikes-{refund.id}"]
+
+
+def test_a_refused_fee_holds_up_no_other_fee_of_its_order(shop: WooCommerce, follow: Following) -> None:
+    meta = [{"key": key, "value": "0.50"} for key in ("_stripe_fee", "_wcpay_transaction_fee")]
+    order = shop.place(spoilt={"meta_data": meta})
+
+    async def while_one_is_refused(followed: Followed) -> None:
+        real = follow.kept.publish
+
+        def publish(event: Any, record: dict[str, Any]) -> None:
+            if record.get("provider") == "stripe":
+                record = {**record, "amount": "much"}
+            real(event, record)
+
+        follow.kept.publish = publish  # type: ignore[method-assign]
+        await followed.reader.catch_up()
+        follow.kept.publish = real  # type: ignore[method-assign]
+
+    follow(shop, while_one_is_refused)
+    assert follow.published.fees() == {order.id: 50}
+    assert [json.loads(body)["id"] for _, body in follow.published.letters()] == [order.id]
+    shop.now += timedelta(minutes=1)
+    shop.change(order)
+    follow(shop, catch_up)
+    fee_ids = [record["fee_id"] for record in follow.kept.records(FEE_CHARGED.topic)]
+    assert fee_ids == [f"bikes-{order.id}-{who}" for who in ("woopayments", "stripe")]
+
+
+def test_the_letter_of_a_fee_is_its_customers_also_when_the_order_does_not_count(
+    shop: WooCommerce, follow: Following
+) -> None:
+    shop.place(status="pending", spoilt={"customer_id": 4711, "meta_data": [{"key": "_stripe_fee", "value": "free"}]})
+    follow(shop, catch_up)
+    assert len(follow.published.letters()) == 1
+    assert follow.letters_of("bikes-4711") == 1
+
+
+def test_one_answer_that_cannot_be_taken_holds_up_no_other(
+    shop: WooCommerce, follow: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = shop.place(), shop.place()
+    real = Intake._charge
+
+    def charge(self: Intake, connection: Any, state: Any, body: bytes, **more: Any) -> None:
+        if state.order_id == str(bad.id):
+            raise PoisonEvent("nobody expected this")
+        real(self, connection, state, body, **more)
+
+    monkeypatch.setattr(Intake, "_charge", charge)
+    follow(shop, catch_up)
+    assert follow.published.fees().keys() == {good.id} & shop.fees().keys()
+    ((reason, body),) = follow.published.letters()
+    assert (reason, json.loads(body)["id"]) == ("nobody expected this", bad.id)
