@@ -15,6 +15,10 @@ from insights.settings import Settings, load_settings
 from schemas.plural import counted
 
 DateName = Literal["order-date", "payment-date"]
+UNPAID_RETURNS = (
+    "Known limit: a refund counts although its order was never paid and counts nowhere, as one of an order cancelled"
+    " before payment; net sales are too low by it."
+)
 
 Name = Annotated[
     str | None,
@@ -73,6 +77,8 @@ def sales_by(date: SalesBy = None, engine: EngineName = "duckdb") -> None:
     by_payment = date == "payment-date"
     words = date.replace("-", " ")
     _change(settings, lambda: choose_date(settings, by_payment=by_payment), "Sales", f"by {words}", engine)
+    if by_payment:
+        runtime.say(UNPAID_RETURNS, style="yellow")
     _show_undated(settings)
 
 
