@@ -6,8 +6,8 @@ shop does not have any more is taken back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, NamedTuple
 
 from producers.connect.orders import CENT, Fee, Fees, Shop
@@ -40,10 +40,10 @@ class Found(NamedTuple):
     where: str
 
 
-def fees_of(found: list[Found], shop: Shop) -> Fees:
-    """Fees in the shop's currency, without those of zero."""
+def fees_of(found: list[Found], shop: Shop, unread: Sequence[str] = ()) -> Fees:
+    """Fees in the shop's currency, without those of zero; ``unread`` says what is wrong with others."""
     charged: list[Fee] = []
-    awaited, problems = None, []
+    awaited, problems = None, list(unread)
     for each in found:
         try:
             charge = shop.charge(each.currency, each.at_ms)
@@ -64,7 +64,7 @@ def rounded(said: Any, decimals: int = 2) -> int | None:
     """An amount that may have parts of its smallest unit, to the nearest one, in these; None when it is no amount."""
     try:
         exact = Decimal(str(said).strip()).scaleb(decimals)
-    except InvalidOperation:
+    except ArithmeticError:
         return None
     if not exact.is_finite() or abs(exact) > MOST_CENTS:
         return None

@@ -178,7 +178,7 @@ def object_of(body: bytes) -> dict[str, Any]:
     """Raises BadOrder when it is no JSON object."""
     try:
         found = json.loads(body, parse_float=Decimal)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, ArithmeticError, RecursionError) as error:  # a number may have too long an exponent
         raise BadOrder(f"it is not JSON: {error}") from None
     if not isinstance(found, dict):
         raise BadOrder("it is JSON, but not an object with names and values")
@@ -239,11 +239,12 @@ def millis_of(source: Json, where: str, name: str = "") -> int:
     found = source.get(name or where)
     try:
         at = datetime.fromisoformat(found) if isinstance(found, str) else None
-    except ValueError:
+        # In UTC it may be of a year that there is not.
+        at = at and (at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC))
+    except (ValueError, OverflowError):
         at = None
     if at is None:
         raise BadOrder(f"{where} is {shown(found)}, and should be a time such as 2026-11-28T10:00:00")
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
     return since_epoch(at)
 
 

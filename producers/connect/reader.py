@@ -195,7 +195,7 @@ class Reader:
     async def _read_changes(self, position: Position) -> None:
         assert position.changes_ms is not None
         newest, orders = position.changes_ms, 0
-        async for page in self._api.orders(by="modified", after=since_1970(newest) - OVERLAP):
+        async for page in self._api.orders(by="modified", after=since_1970(max(newest, 0)) - OVERLAP):
             newest = max(newest, since_epoch(page.until))
             await self._take_page(page.bodies, position._replace(changes_ms=newest))
             orders += len(page.bodies)

@@ -177,19 +177,30 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
 
 def _fees(order: Json, shop: Shop) -> Fees:
     """What Shopify Payments kept of the payments; other providers' fees are not known there."""
-    found = []
+    found: list[Found] = []
+    unread: list[str] = []
     for i, charge in enumerate(list_of(order, "transactions")):
-        fees = list_of(charge, "fees")
+        fees = charge.get("fees") or []
         if not fees or charge.get("status") != "SUCCESS" or str(charge.get("kind")) not in CHARGES:
             continue
-        at_ms = millis_of(charge, f"transactions[{i}].processedAt", "processedAt")
-        for j, fee in enumerate(fees):
-            where = f"transactions[{i}].fees[{j}]"
-            money = fee.get("amount") if isinstance(fee.get("amount"), dict) else {}
-            currency = text_of(money, f"{where}.amount.currencyCode", "currencyCode")
-            fee_id, provider = number_of(fee, f"{where}.id", "id"), str(charge.get("gateway") or "shopify_payments")
-            found.append(Found(fee_id, at_ms, provider, money.get("amount"), currency, f"{where}.amount"))
-    return fees_of(found, shop)
+        for j, fee in enumerate(fees if isinstance(fees, list) else [fees]):
+            try:
+                found.append(_fee(charge, fee, f"transactions[{i}]", f"fees[{j}]"))
+            except BadOrder as bad:  # the order does not wait for it
+                unread.append(str(bad))
+    return fees_of(found, shop, unread)
+
+
+def _fee(charge: Json, fee: Any, where: str, which: str) -> Found:
+    """A fee of a payment. Raises BadOrder."""
+    at_ms = millis_of(charge, f"{where}.processedAt", "processedAt")
+    where = f"{where}.{which}"
+    money = fee.get("amount") if isinstance(fee, dict) else None
+    if not isinstance(money, dict):
+        raise BadOrder(f"{where}.amount is {shown(money)}, and should be an amount of money")
+    currency = text_of(money, f"{where}.amount.currencyCode", "currencyCode")
+    fee_id, provider = number_of(fee, f"{where}.id", "id"), str(charge.get("gateway") or "shopify_payments")
+    return Found(fee_id, at_ms, provider, money.get("amount"), currency, f"{where}.amount")
 
 
 def _sales(agreement: Json, where: str) -> Iterable[tuple[Sale, bool]]:

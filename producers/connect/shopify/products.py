@@ -82,11 +82,14 @@ def _unit(product: Json, variant: Json, where: str, stock: int | None) -> Unit:
 
 
 def _cost(variant: Json) -> Decimal | None:
-    """The item's cost, to the cent; None when there is none, or the app may not see it."""
+    """The item's cost, to the cent; None when there is none, the app may not see it, or it is less than that."""
     item = variant.get("inventoryItem")
     money = item.get("unitCost") if isinstance(item, dict) else None
-    cents = rounded(money.get("amount")) if isinstance(money, dict) else None
-    return CENT * cents if cents is not None and cents >= 0 else None
+    said = money.get("amount") if isinstance(money, dict) else None
+    cents = rounded(said)
+    if cents is None or cents < 0:
+        return None
+    return CENT * cents if cents or not Decimal(str(said)) else None
 
 
 def _levels(variant: Json, where: str) -> dict[str, int] | None:

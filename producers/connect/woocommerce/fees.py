@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from producers.connect.fees import Found, fees_of
-from producers.connect.orders import NO_FEES, Fees, Json, Shop, list_of
+from producers.connect.orders import NO_FEES, BadOrder, Fees, Json, Shop, list_of
 
 PROVIDERS: Final[Mapping[str, str]] = {  # of two keys of one provider the first counts
     "_stripe_fee": "stripe",
@@ -25,10 +25,20 @@ PROVIDERS: Final[Mapping[str, str]] = {  # of two keys of one provider the first
 }
 
 
+def meta_of(source: Json) -> dict[str, Any]:
+    """What plugins wrote, by key. PHP writes a list of which something was filtered as an object. Raises BadOrder."""
+    found = source.get("meta_data")
+    items = list(found.values()) if isinstance(found, dict) else found or []
+    return {str(each.get("key")): each.get("value") for each in list_of({"meta_data": items}, "meta_data")}
+
+
 def read_fees(order: Json, order_id: str, shop: Shop, paid_ms: int) -> Fees:
-    """Raises BadOrder when ``meta_data`` is no list of objects."""
+    """What can't be read is a problem of the fees alone."""
     currency = str(order.get("currency") or "")
-    said = {str(each.get("key")): each.get("value") for each in list_of(order, "meta_data")}
+    try:
+        said = meta_of(order)
+    except BadOrder as bad:
+        return Fees(problem=str(bad))
     found: dict[str, Found] = {}
     for key, provider in PROVIDERS.items() if said else ():
         if key not in said or provider in found:

@@ -13,6 +13,7 @@ Cost of Goods write.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from producers.connect.orders import (
     units_of,
 )
 from producers.connect.resources import Product, Unit, plain
+from producers.connect.woocommerce.fees import meta_of
 
 AVAILABILITY: Final = {"instock": "in_stock", "outofstock": "out_of_stock", "onbackorder": "preorder"}
 PUBLIC: Final = "publish"
@@ -78,10 +80,14 @@ def _unit(product: Json, item: Json, where: str) -> Unit | None:
 
 
 def _cost(item: Json) -> Decimal | None:
-    """What one costs the shop, to the cent; None when nothing says so: none and zero are the same there."""
+    """What one costs the shop, to the cent; None when nothing says so: none and zero are the same there.
+
+    What can't be read says nothing: the product does not wait for it.
+    """
     core = item.get("cost_of_goods_sold")
     said = [core.get("total_value")] if isinstance(core, dict) else []
-    said += [each.get("value") for each in list_of(item, "meta_data") if each.get("key") in COST_META]
+    with suppress(BadOrder):
+        said += [value for key, value in meta_of(item).items() if key in COST_META]
     return next((CENT * cents for each in said if (cents := rounded(each)) is not None and cents > 0), None)
 
 

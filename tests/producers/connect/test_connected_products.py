@@ -18,7 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from producers.connect.memory import progress
+from producers.connect.orders import Shop
 from producers.connect.resources import known_product
+from producers.connect.shopify.products import read_product as read_shopify_product
 from producers.publisher import Publisher
 from tests.producers.connect.conftest import Published, connected, connection_of, following
 from tests.shops.serving import Delivery
@@ -354,6 +356,17 @@ def test_the_first_cost_of_a_product_holds_from_the_beginning_and_a_later_one_fr
     assert (first["product_id"], first["unit_cost"], first["valid_from"]) == ("BELL", Decimal("7.13"), since)
     assert (second["unit_cost"], second["valid_from"]) == (Decimal("8.00"), second["occurred_at"])
     assert second["occurred_at"] == first["occurred_at"] + timedelta(hours=2)
+
+
+@pytest.mark.parametrize(
+    ("said", "cost"), [("0.00", "0.00"), (0, "0.00"), ("0.004", None), ("0.005", "0.01"), ("1e999999", None)]
+)
+def test_a_shopify_cost_of_less_than_a_cent_is_unknown_and_not_nothing(said: Any, cost: str | None) -> None:
+    item = {"tracked": False, "unitCost": {"amount": said}, "inventoryLevels": []}
+    product = {"id": "gid://shopify/Product/7", "title": "Bell", "status": "ACTIVE", "currency": "EUR"}
+    body = json.dumps({**product, "variants": [{"price": "9.00", "inventoryItem": item}]}).encode()
+    (unit,) = read_shopify_product(body, Shop("bikes", b"g" * 32)).units
+    assert (None if unit.cost is None else str(unit.cost)) == cost
 
 
 def test_what_an_earlier_version_remembered_of_a_product_is_read() -> None:

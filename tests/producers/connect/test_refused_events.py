@@ -149,6 +149,103 @@ def test_the_letter_of_a_fee_is_its_customers_also_when_the_order_does_not_count
     assert follow.letters_of("bikes-4711") == 1
 
 
+@pytest.mark.parametrize(
+    "meta",
+    [
+        [{"key": "_stripe_fee", "value": "1e999999"}],
+        [{"key": "_stripe_fee", "value": {"of": "much"}}],
+        ["_stripe_fee"],
+        "none",
+    ],
+)
+def test_a_woocommerce_fee_that_cannot_be_read_does_not_hold_up_its_order(
+    meta: Any, shop: WooCommerce, follow: Following
+) -> None:
+    order = shop.place(spoilt={"meta_data": meta})
+    follow(shop, catch_up)
+    assert [record["order_id"] for record in follow.published.orders()] == [f"bikes-{order.id}"]
+    assert follow.published.fees() == {}
+    ((reason, body),) = follow.published.letters()
+    assert reason.startswith("meta_data")
+    assert json.loads(body)["id"] == order.id
+
+
+@pytest.mark.parametrize(("meta", "fee"), [({"3": {"key": "_stripe_fee", "value": "0.59"}}, 59), (None, None)])
+def test_what_php_makes_of_a_list_that_a_plugin_filtered_is_read(
+    meta: Any, fee: int | None, shop: WooCommerce, follow: Following
+) -> None:
+    order = shop.place(spoilt={"meta_data": meta})
+    follow(shop, catch_up)
+    assert len(follow.published.orders()) == 1
+    assert follow.published.fees() == ({order.id: fee} if fee else {})
+    assert follow.published.letters() == []
+
+
+@pytest.mark.parametrize(
+    "fee",
+    [
+        {"id": "gid://shopify/TransactionFee/x", "amount": {"amount": "0.5", "currencyCode": "EUR"}},
+        {"id": "gid://shopify/TransactionFee/7", "amount": None},
+        {"id": "gid://shopify/TransactionFee/7", "amount": {"amount": "1e999999", "currencyCode": "EUR"}},
+        "free",
+    ],
+)
+def test_a_shopify_fee_that_cannot_be_read_holds_up_neither_its_order_nor_other_fees(
+    fee: Any, follow: Following
+) -> None:
+    with Shopify().serving() as shop:
+        order = shop.place(is_test=False, lines=2)
+        good = {"id": "gid://shopify/TransactionFee/8", "amount": {"amount": "0.59", "currencyCode": "EUR"}}
+        money = {"shopMoney": {"amount": "10.00", "currencyCode": "EUR"}}
+        charge = {"kind": "SALE", "status": "SUCCESS", "processedAt": "2026-11-03T10:00:00Z"}
+        order.spoilt = {"transactions": [{**charge, "amountSet": money, "fees": [fee, good]}]}
+        follow(shop, catch_up)
+    assert [record["order_id"] for record in follow.published.orders()] == [f"bikes-{order.id}"]
+    assert follow.published.fees() == {order.id: 59}
+    ((reason, _),) = follow.published.letters()
+    assert reason.startswith("transactions[0].fees[0]")
+
+
+@pytest.mark.parametrize(
+    ("meta", "cost"),
+    [
+        ({"2": {"key": "_wc_cog_cost", "value": "7.50"}}, ["7.50"]),
+        ([{"key": "_wc_cog_cost", "value": "1e999999"}], []),
+        (None, []),
+        ("none", []),
+    ],
+)
+def test_a_cost_that_cannot_be_read_does_not_hold_up_its_product(
+    meta: Any, cost: list[str], shop: WooCommerce, follow: Following
+) -> None:
+    product = shop.offer(variations=0)
+    product.spoilt = {"cost_of_goods_sold": None, "meta_data": meta}
+    follow(shop, catch_up)
+    assert len(follow.published.observations()) == 1
+    assert [str(record["unit_cost"]) for record in follow.published.costs()] == cost
+    assert follow.published.letters() == []
+
+
+@pytest.mark.parametrize("field", ["date_created_gmt", "date_modified_gmt", "date_paid_gmt"])
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
+def test_a_time_of_a_year_that_there_is_not_is_a_dead_letter(
+    field: str, time: str, shop: WooCommerce, follow: Following
+) -> None:
+    good, bad = shop.place(), shop.place()
+    bad.spoilt = {"status": "cancelled", field: time}
+    follow(shop, catch_up)
+    assert [record["order_id"] for record in follow.published.orders()] == [f"bikes-{good.id}"]
+    ((reason, _),) = follow.published.letters()
+    assert reason.startswith(f"{field} is ")
+
+
+def test_a_number_with_an_exponent_that_there_is_not_is_a_dead_letter(shop: WooCommerce, follow: Following) -> None:
+    body = b'{"id": 7, "total": 1e9999999999999999999}'
+    follow(shop, catch_up, lambda followed: followed.take(body))
+    ((_, said),) = follow.published.letters()
+    assert said == body
+
+
 def test_one_answer_that_cannot_be_taken_holds_up_no_other(
     shop: WooCommerce, follow: Following, monkeypatch: pytest.MonkeyPatch
 ) -> None:
