@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, Protocol, TypeVar
 
 from producers.publisher import DeliveryFailed
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BrokerUnavailable, InsightsError
 
 
 class Intake(Protocol):
@@ -36,20 +36,25 @@ class Writer(Generic[I]):
         self._intake: I | None = None
         self._waiting: list[tuple[Callable[[I], Any], asyncio.Future[Any]]] = []
         self._came = asyncio.Event()
+        self._end: Exception | None = None
 
     async def write(self, work: Callable[[I], T]) -> T:
         """What the work returns, once all that it took is on the log and remembered.
 
-        Raises BrokerUnavailable when Kafka did not acknowledge it in time (it may yet), and what the work raises.
+        Raises BrokerUnavailable when Kafka did not acknowledge it in time (it may yet), what the work raises, and what
+        ``run`` ended by.
         """
+        if self._end is not None:
+            raise self._end
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((work, done))
         self._came.set()
         return await done
 
     async def run(self) -> None:
-        """Serve until cancelled. Raises DeliveryFailed when Kafka refused events for good."""
+        """Serve until cancelled. Raises DeliveryFailed when Kafka refused events for good, and any defect."""
         loop = asyncio.get_running_loop()
+        batch: list[tuple[Callable[[I], Any], asyncio.Future[Any]]] = []
         try:
             while True:
                 await self._came.wait()
@@ -61,9 +66,13 @@ class Writer(Generic[I]):
                 fatal = next((each for each in outcomes if isinstance(each, DeliveryFailed)), None)
                 if fatal is not None:
                     raise fatal
+        except Exception as error:
+            self._end = error
+            raise
         finally:
-            for _, done in self._waiting:
-                done.cancel()
+            self._end = self._end or InsightsError("nothing more is published: the source stops")
+            for _, done in (*batch, *self._waiting):
+                _settle(done, self._end)  # nobody may wait for ever
             await loop.run_in_executor(self._thread, self._close)
             self._thread.shutdown(wait=False)
 

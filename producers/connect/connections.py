@@ -76,6 +76,11 @@ class Connection:
         """What the reading of its orders needs."""
         return Shop(self.name, self.guest_key)
 
+    @property
+    def origin(self) -> dict[str, str]:
+        """Where a dead letter of it comes from."""
+        return {"shop": self.name, "url": self.url}
+
 
 class Connections:
     """The connections kept in a folder, which is made when it is missing."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -66,7 +66,7 @@ class Intake:
         self._keys = PersonKeys(this.options.state)
         self._letters = Letters(this.publisher, self._keys, this.clock)
         self._exchange = Exchange(this.options.state, this.options.currency)
-        self.resources = ResourceIntake(this, memory, self._refuse, self._keys.called)
+        self.resources = ResourceIntake(this, memory, self._send_letter, self._keys.called)
 
     def take(self, connection: Connection, body: bytes, *, is_answer: bool = False, has_patience: bool = False) -> None:
         """Queue what an order's JSON asks for. Nothing is sure to be on the log before ``commit``.
@@ -332,13 +332,24 @@ class Intake:
         *,
         whose: str | None,
     ) -> None:
+        self._send_letter(connection.origin, what, body, error, meant_for, whose=whose)
+
+    def _send_letter(
+        self,
+        origin: Mapping[str, str],
+        what: str,
+        body: bytes,
+        error: PoisonEvent,
+        meant_for: Event,
+        *,
+        whose: str | None,
+    ) -> None:
         """Send the bytes to the dead letters, sealed, unless they were for the same reason before."""
-        reason = without_texts(str(error))
-        if not self.memory.refuse(connection.name, what, reason):
+        reason, shop = without_texts(str(error)), origin["shop"]
+        if not self.memory.refuse(shop, what, reason):
             return
-        origin = {"shop": connection.name, "url": connection.url, "what": what}
-        self._letters.send(meant_for, body, error=error, origin=origin, whose=whose)
-        self._this.log.warning("not counted, a dead letter", shop=connection.name, what=what, problem=reason)
+        self._letters.send(meant_for, body, error=error, origin={**origin, "what": what}, whose=whose)
+        self._this.log.warning("not counted, a dead letter", shop=shop, what=what, problem=reason)
 
     def _whose(self, connection: Connection, body: bytes) -> str | None:
         """Whose order this is that can't be read; None when nobody can say."""

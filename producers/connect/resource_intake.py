@@ -7,8 +7,9 @@ came, once for each reason.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from producers.connect.connections import Connection
@@ -28,7 +29,14 @@ class Refuse(Protocol):
     """Sends to the dead letters. ``whose`` is a pseudonym, where it is of a person who is known."""
 
     def __call__(  # noqa: D102
-        self, connection: Connection, what: str, body: bytes, error: PoisonEvent, meant_for: Event, *, whose: str | None
+        self,
+        origin: Mapping[str, str],
+        what: str,
+        body: bytes,
+        error: PoisonEvent,
+        meant_for: Event,
+        *,
+        whose: str | None,
     ) -> None: ...
 
 
@@ -68,7 +76,7 @@ class ResourceIntake:
             what = f"{resource}:{number or hashlib.sha256(body).hexdigest()}"
             is_person = resource == "customers" and number
             whose = self._called(f"{connection.name}-{number}") if is_person else None
-            self._refuse(connection, what, body, bad, MEANT_FOR[resource], whose=whose)
+            self._refuse(connection.origin, what, body, bad, MEANT_FOR[resource], whose=whose)
 
     def _read(self, connection: Connection, resource: Resource, body: bytes) -> Product | Customer:
         platform = platform_of(connection)
@@ -92,13 +100,27 @@ class ResourceIntake:
         self._memory.resources.read(connection.name, resource, named)
 
     def send(self, deadline_seconds: float) -> None:
-        """Publish the stored events, and remove them. Blocks until Kafka has them. Raises as ``Intake.commit``."""
+        """Publish the stored events, and remove them. Blocks until Kafka has them. Raises as ``Intake.commit``.
+
+        One that is refused by now, after a clock was set back or a contract changed, is a dead letter.
+        """
         memory = self._memory.resources
         if memory.unsent(1):
             memory.bring_to_disk()
         while unsent := memory.unsent(TOGETHER):
-            for _, (event, record) in unsent:
-                self._this.publish(event, record)
+            for _, value in unsent:
+                self._publish(value)
             self._this.publisher.flush(deadline_seconds)
             memory.sent(unsent[-1][0])
             self._memory.commit()
+
+    def _publish(self, value: bytes) -> None:
+        event, record = self._memory.resources.event_of(value), dict[str, Any]()
+        try:
+            record = self._memory.resources.record_of(value)
+            self._this.publish(event, record)
+        except PoisonEvent as error:
+            what = f"{event.name}:{record.get('event_id') or hashlib.sha256(value).hexdigest()}"
+            body = json.dumps(record, default=str).encode() if record else value
+            origin = {"shop": record.get("source", "")}
+            self._refuse(origin, what, body, error, event, whose=record.get("customer_id"))

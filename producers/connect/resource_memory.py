@@ -13,7 +13,9 @@ from typing import Any, Final, NamedTuple
 
 from producers.connect.resources import CUSTOMER_CHANGED, PRODUCT_OBSERVED, STOCK_MOVED, Record, Resource
 from producers.shop.occurrences import COST_STATED
+from schemas.catalogue import Event
 from schemas.codec import Decoder, Encoder
+from schemas.errors import PoisonEvent
 
 EVENTS: Final = (PRODUCT_OBSERVED, STOCK_MOVED, CUSTOMER_CHANGED, COST_STATED)  # a new one at the end
 SCHEMA: Final = """
@@ -83,14 +85,18 @@ class ResourceMemory:
         row = (shop, resource, number, state, is_gone, sweep)
         self._database.execute("insert or replace into resources values (?, ?, ?, ?, ?, ?)", row)
 
-    def unsent(self, most: int) -> list[tuple[int, Record]]:
-        """The first of the events that may not be on the log, in order, each with its place."""
-        rows = self._database.execute("select place, value from unsent order by place limit ?", (most,)).fetchall()
-        found = []
-        for place, value in rows:
-            index, record = self._decoder.decode(value)
-            found.append((place, (EVENTS[index], record)))
-        return found
+    def unsent(self, most: int) -> list[tuple[int, bytes]]:
+        """The first of the events that may not be on the log, in order, as they are stored, each with its place."""
+        return self._database.execute("select place, value from unsent order by place limit ?", (most,)).fetchall()
+
+    def event_of(self, value: bytes) -> Event:
+        """The contract of a stored event; the first one where it says none."""
+        index = int.from_bytes(value[1:5], "big")
+        return EVENTS[index if index < len(EVENTS) else 0]
+
+    def record_of(self, value: bytes) -> dict[str, Any]:
+        """A stored event's record. Raises PoisonEvent when it is not of its contract (any more)."""
+        return self._decoder.decode(value)[1]
 
     def bring_to_disk(self) -> None:
         """Blocks until commits are safe from a power failure, too: a lost commit would move stock twice."""
@@ -154,6 +160,8 @@ class _Contracts:
     """By their places in EVENTS."""
 
     def schema_text(self, schema_id: int) -> str:
+        if schema_id >= len(EVENTS):
+            raise PoisonEvent(f"it is of contract {schema_id}, which this version does not store")
         return EVENTS[schema_id].schema_text
 
 

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from producers.connect.intake import Intake
+from producers.connect.resources import STOCK_MOVED
 from producers.persons.keys import PersonKeys
+from producers.shop.identifiers import envelope
 from producers.shop.occurrences import FEE_CHARGED
+from schemas.binary import since_epoch
 from schemas.errors import PoisonEvent
 from tests.producers.connect.conftest import Followed, Published, connected, following
 from tests.producers.connect.kept import Kept
@@ -244,6 +247,31 @@ def test_a_number_with_an_exponent_that_there_is_not_is_a_dead_letter(shop: WooC
     follow(shop, catch_up, lambda followed: followed.take(body))
     ((_, said),) = follow.published.letters()
     assert said == body
+
+
+def test_a_stored_event_that_is_refused_by_now_is_a_dead_letter_and_those_after_it_are_published(
+    shop: WooCommerce, follow: Following
+) -> None:
+    def store(intake: Intake) -> None:
+        memory = intake.memory.resources
+        intake.memory._begin()
+        memory._database.execute("insert into unsent (value) values (?)", (b"\0\0\0\0\1\xff",))
+        for at in (shop.now + 3 * HOUR, shop.now):
+            record = {**envelope("bikes", f"stock:{at}", since_epoch(at)), "product_id": "BELL", "delta": 1}
+            record |= {"reason": "adjustment", "warehouse": "bikes", "order_id": None}
+            memory.keep("bikes", "products", "7", "[]", [(STOCK_MOVED, record)], is_gone=False)
+
+    async def twice(followed: Followed) -> None:
+        await followed.writer.write(store)
+        await followed.writer.write(lambda intake: None)
+
+    follow(shop, twice)
+    assert [record["occurred_at"] for record in follow.published.moves()] == [shop.now]
+    letters = follow.published.letters()
+    assert "ahead of this machine's clock" in letters[0][0]
+    assert json.loads(letters[0][1])["product_id"] == "BELL"
+    unreadable = [each for each in follow.kept.messages("ops.dead_letter.v1") if b"schema 1" in str(each.said).encode()]
+    assert len(unreadable) == 1
 
 
 def test_one_answer_that_cannot_be_taken_holds_up_no_other(
