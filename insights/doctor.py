@@ -18,10 +18,11 @@ import psutil
 
 from insights import jars
 from insights.settings import PROJECT, Settings
+from insights.shops_clock import clock_of
 from insights.stack import PartState, part_states
 from insights.stack.elsewhere import Server, ServerAway, servers_elsewhere
 from insights.wiring import FLINK_ENVIRONMENT
-from schemas.errors import Misconfigured
+from schemas.errors import Misconfigured, Retryable
 
 Level = Literal["ok", "warning", "error"]
 PYTHONS = ((3, 11), (3, 12))
@@ -45,11 +46,13 @@ class NotFit(Misconfigured):
 
 
 def check(settings: Settings) -> list[Finding]:
-    """Check the machine, and the servers that run elsewhere.
+    """Check the machine, the servers that run elsewhere, and whether an imported file's orders count.
 
-    Blocks at most a second, or until a server or a package registry that does not answer times out.
+    Blocks at most a second, or until a server or a package registry that does not answer times out. By payment date,
+    also while two columns of the lake's orders are read.
     """
-    return [*check_machine(settings), *(check_elsewhere(server) for server in servers_elsewhere(settings))]
+    elsewhere = (check_elsewhere(server) for server in servers_elsewhere(settings))
+    return [*check_machine(settings), *elsewhere, *check_sales_date(settings)]
 
 
 def check_machine(settings: Settings) -> list[Finding]:
@@ -182,6 +185,26 @@ def check_ports(settings: Settings, parts: list[PartState]) -> Iterator[Finding]
         seen[port] = name
     if fine:
         yield Finding(level="ok", what=f"ports {', '.join(map(str, fine))} are free or used by this stack")
+
+
+def check_sales_date(settings: Settings) -> list[Finding]:
+    """By payment date, the sources that count nowhere. None by order date, nor while the lake is away."""
+    if clock_of(settings.home).payment is None:
+        return []
+    from insights.time_zone import uncounted_sources  # loads what reads a lake
+
+    try:
+        names = uncounted_sources(settings)
+    except (Retryable, Misconfigured):  # before `make up`
+        return []
+    return [
+        Finding(
+            level="warning",
+            what=f"sales are by payment date, and orders of {name} count nowhere: none says when it was paid",
+            advice="`insights sales-by payment-date`, given again, counts them by order date",
+        )
+        for name in names
+    ]
 
 
 def check_elsewhere(server: Server) -> Finding:

@@ -87,6 +87,15 @@ def undated_sources(settings: Settings) -> tuple[str, ...]:
     return tuple(sorted(found - connected))
 
 
+def uncounted_sources(settings: Settings) -> tuple[str, ...]:
+    """The sources whose orders count nowhere by payment date, because they do not say of any when it was paid.
+
+    None by order date. Blocks and raises as ``undated_sources``.
+    """
+    rule = shops_clock.clock_of(settings.home).payment
+    return tuple(name for name in undated_sources(settings) if name not in rule.undated) if rule else ()
+
+
 def _has_counted(settings: Settings) -> bool:
     from insights.wiring import deployment
 

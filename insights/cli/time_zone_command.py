@@ -85,14 +85,14 @@ def sales_by(date: SalesBy = None, engine: EngineName = "duckdb") -> None:
 def _show_date(settings: Settings) -> None:
     from aggregates.catalogue import date_of_sales
     from insights.shops_clock import clock_of
-    from insights.time_zone import undated_sources
+    from insights.time_zone import uncounted_sources
 
     clock = clock_of(settings.home)
     runtime.say(f"Sales are by {date_of_sales(clock)}.")
     _show_undated(settings)
-    if clock.payment and (unknown := sorted(set(undated_sources(settings)) - set(clock.payment.undated))):
+    if uncounted := uncounted_sources(settings):
         runtime.say(
-            f"Orders of {', '.join(unknown)} count nowhere, because they don't say when they were paid."
+            f"Orders of {', '.join(uncounted)} count nowhere, because they don't say when they were paid."
             " `insights sales-by payment-date`, given again, counts them by order date.",
             style="yellow",
         )

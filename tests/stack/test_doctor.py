@@ -3,14 +3,25 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from aggregates.catalogue import ShopsClock
 from insights import doctor
 from insights.doctor import Finding
-from insights.settings import Settings
+from insights.settings import TIME_ZONE_FILE, Settings
+from insights.shops_clock import JSON
+from schemas.catalogue import event
+from schemas.versions import ByPayment
+from tests.e2e.made_events import made
+from tests.replay import own_lake
+from tests.replay.duckdb_task import archived_rows
+from warehouse.deployment import Deployment
 
+ORDER_PLACED = event("sales.order_placed")
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 Apart = Callable[..., Settings]
 
 
@@ -112,3 +123,31 @@ def test_all_problems_are_reported_at_once(settings: Settings) -> None:
 
 def test_the_ports_of_a_running_stack_are_its_own(stack: Settings) -> None:
     assert errors(doctor.check(stack)) == []
+
+
+def test_by_payment_date_a_source_is_named_whose_orders_count_nowhere(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that was imported after the date was chosen, without a column of when orders were paid."""
+    of_file = made(ORDER_PLACED, NOON) | {"source": "wholesale", "version": 1, "paid_at": None}
+    of_shop = made(ORDER_PLACED, NOON, 1) | {"source": "web", "version": 1, "paid_at": NOON}
+    own_lake.archive(tmp_path, ORDER_PLACED, archived_rows([of_file, of_shop]))
+    monkeypatch.setattr(Deployment, "lake_properties", own_lake.properties(tmp_path))
+    assert warned(settings) == []
+    settings.home.mkdir()
+    (settings.home / TIME_ZONE_FILE).write_bytes(JSON.dump_json(ShopsClock(payment=ByPayment())))
+    (what,) = warned(settings)
+    assert what == "sales are by payment date, and orders of wholesale count nowhere: none says when it was paid"
+    rule = ByPayment(undated=("wholesale",))
+    (settings.home / TIME_ZONE_FILE).write_bytes(JSON.dump_json(ShopsClock(payment=rule)))
+    assert warned(settings) == []
+
+
+def test_by_payment_date_the_machine_is_checked_while_the_lake_is_away(settings: Settings) -> None:
+    settings.home.mkdir()
+    (settings.home / TIME_ZONE_FILE).write_bytes(JSON.dump_json(ShopsClock(payment=ByPayment())))
+    assert errors(doctor.check(settings)) == []
+
+
+def warned(settings: Settings) -> list[str]:
+    return [finding.what for finding in doctor.check(settings) if "payment date" in finding.what]
