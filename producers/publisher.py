@@ -139,6 +139,14 @@ class Publisher:
         counts.bytes += len(value)
         self._send(channel.topic, record[channel.key], value, channel.headers)
 
+    def check(self, event: Event, record: Record) -> None:
+        """Raises ContractBroken or EventTooLarge as ``publish`` would now, and publishes nothing."""
+        channel = self._channels.get(event.name) or self._open(event)
+        channel.encode(record)
+        for name in channel.times:
+            if (at := record.get(name)) is not None:
+                self._refuse_if_ahead(event, name, at)
+
     def dead_letter(
         self,
         meant_for: Event,

@@ -51,6 +51,7 @@ from schemas.errors import PoisonEvent, Retryable
 from schemas.quoted import without_texts
 
 COMMIT_SECONDS: Final = 0.9
+OF_OWN_TIME: Final = (FEE_CHARGED, ORDER_CANCELLED)
 
 
 class RateAwaited(Retryable):
@@ -144,6 +145,8 @@ class Intake:
         for body in bodies:
             self._take_or_refuse(connection, body, has_patience=has_patience)
         self.memory.move(connection.name, position)
+        if position.is_history_done:
+            self.memory.resources.release(connection.name)
 
     def take_again(
         self, connection: Connection, request: Request, body: bytes | None, refunds: Sequence[bytes] = ()
@@ -211,10 +214,15 @@ class Intake:
     ) -> bool:
         """Publish an event; one that is refused is a dead letter with these bytes. Returns whether it is published.
 
-        ``whose`` the letter is, is read from the bytes when it is not given.
+        ``whose`` the letter is, is read from the bytes when it is not given. What has another time than its order
+        waits for the end of the history, which is read by the time of orders: else much of it would be late.
         """
         try:
-            self._this.publish(event, record)
+            if event in OF_OWN_TIME and not self.memory.position(connection.name).is_history_done:
+                self._this.publisher.check(event, record)
+                self.memory.resources.set_aside(connection.name, event, record)
+            else:
+                self._this.publish(event, record)
         except PoisonEvent as error:
             self._refuse(connection, what, body, error, event, whose=whose or self._whose(connection, body))
             return False

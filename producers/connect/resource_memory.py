@@ -1,4 +1,5 @@
-"""What is known of a shop's products and customers, and the events about them that may not be on the log yet.
+"""What is known of a shop's products and customers, and the events that may not be on the log yet: those about them,
+and those of its orders that wait for the end of their history.
 
 Tables of the connected shops' memory (memory.py). Stock is published as moves from the level that is on the log, so an
 event must not be made twice: it is kept here, with what is known after it, before it is published, and removed when
@@ -12,12 +13,14 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from producers.connect.resources import CUSTOMER_CHANGED, PRODUCT_OBSERVED, STOCK_MOVED, Record, Resource
-from producers.shop.occurrences import COST_STATED
+from producers.shop.occurrences import COST_STATED, FEE_CHARGED, ORDER_CANCELLED
+from schemas.binary import since_epoch
 from schemas.catalogue import Event
 from schemas.codec import Decoder, Encoder
 from schemas.errors import PoisonEvent
 
-EVENTS: Final = (PRODUCT_OBSERVED, STOCK_MOVED, CUSTOMER_CHANGED, COST_STATED)  # a new one at the end
+# A new one at the end.
+EVENTS: Final = (PRODUCT_OBSERVED, STOCK_MOVED, CUSTOMER_CHANGED, COST_STATED, FEE_CHARGED, ORDER_CANCELLED)
 SCHEMA: Final = """
 create table if not exists resources (
     shop text, resource text, number text, state text not null, is_gone integer not null, sweep integer not null,
@@ -29,6 +32,8 @@ create table if not exists resource_positions (
     shop text, resource text, changes_ms integer, sweep integer not null, sweep_ms integer, swept_ms integer,
     problem text not null, primary key (shop, resource)) without rowid;
 create table if not exists unsent (place integer primary key autoincrement, value blob not null);
+create table if not exists aside (
+    place integer primary key autoincrement, shop text not null, at_ms integer not null, value blob not null);
 """
 
 
@@ -84,6 +89,21 @@ class ResourceMemory:
         sweep = self.position(shop, resource).sweep
         row = (shop, resource, number, state, is_gone, sweep)
         self._database.execute("insert or replace into resources values (?, ?, ?, ?, ?, ?)", row)
+
+    def set_aside(self, shop: str, event: Event, record: dict[str, Any]) -> None:
+        """Store an event that waits for ``release``. Raises ContractBroken or EventTooLarge."""
+        value = self._encoders[event.name].encode(record)
+        self._begin()
+        values = (shop, since_epoch(record["occurred_at"]), value)
+        self._database.execute("insert into aside (shop, at_ms, value) values (?, ?, ?)", values)
+
+    def release(self, shop: str) -> None:
+        """The shop's events that wait are to be published, in the order of their time."""
+        self._begin()
+        self._database.execute(
+            "insert into unsent (value) select value from aside where shop = ? order by at_ms, place", (shop,)
+        )
+        self._database.execute("delete from aside where shop = ?", (shop,))
 
     def unsent(self, most: int) -> list[tuple[int, bytes]]:
         """The first of the events that may not be on the log, in order, as they are stored, each with its place."""

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from producers.connect.memory import progress
 from producers.publisher import Publisher
-from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
+from producers.shop.occurrences import FEE_CHARGED, ORDER_CANCELLED, ORDER_PLACED, ORDER_REFUNDED
 from tests.producers.connect.conftest import Published, changed, connection_of, days_of, following, standing
 from tests.shops.woocommerce import Delivery, WooCommerce
 from tests.shops.woocommerce_orders import Order
@@ -181,9 +181,15 @@ def test_history_comes_in_the_order_of_time_so_that_none_of_it_is_late(
 ) -> None:
     begin = shop.now - 300 * DAY
     placed = [shop.place(at=begin + timedelta(hours=29 * i)) for i in range(240)]
-    shop.place(at=begin - DAY)  # before the day from which orders are wanted
+    early = shop.place(at=begin - DAY)  # before the day from which orders are wanted
     for order in placed[::7]:
         shop.refund(order, at=min(shop.now, order.created + timedelta(days=shop.random.randint(1, 60))))
+    for order in placed[1::7]:
+        later = min(shop.now, order.created + timedelta(days=shop.random.randint(1, 60)))
+        order.spoilt = {"date_paid_gmt": later.strftime("%Y-%m-%dT%H:%M:%S")}
+    for order in placed[2::7]:
+        later = min(shop.now, order.created + timedelta(days=shop.random.randint(1, 60)))
+        shop.change(order, at=later, status="cancelled")
     published = Published(log_of, name, tmp_path)
 
     async def run() -> None:
@@ -192,9 +198,11 @@ def test_history_comes_in_the_order_of_time_so_that_none_of_it_is_late(
 
     asyncio.run(run())
     orders, refunds = published.orders(), published.refunds()
-    assert len(orders) == 240
+    assert len(orders) == 240 - 34
     assert len(refunds) == 35
-    for event in (ORDER_PLACED, ORDER_REFUNDED):
+    assert published.fees() == {order_id: fee for order_id, fee in shop.fees().items() if order_id != early.id}
+    assert published.cancelled().keys() == shop.cancelled()
+    for event in (ORDER_PLACED, ORDER_REFUNDED, FEE_CHARGED, ORDER_CANCELLED):
         for times in published.times_by_partition(event).values():
             assert times == sorted(times)
 

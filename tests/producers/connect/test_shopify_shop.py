@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from producers.connect.memory import progress
 from producers.publisher import Publisher
-from producers.shop.occurrences import ORDER_PLACED, ORDER_REFUNDED
+from producers.shop.occurrences import FEE_CHARGED, ORDER_CANCELLED, ORDER_PLACED, ORDER_REFUNDED
 from tests.producers.connect.conftest import Published, days_of, following, shopify_connection, standing
 from tests.shops.serving import Delivery
 from tests.shops.shopify import Shopify
@@ -117,6 +117,10 @@ def test_history_comes_in_the_order_of_time_so_that_none_of_it_is_late(
     for order in placed[::7]:
         when = min(shopify.now, order.created + timedelta(days=shopify.random.randint(1, 60)))
         shopify.refund(order, at=when)
+    for order in placed[1::3]:
+        order.paid = min(shopify.now, order.created + timedelta(days=shopify.random.randint(1, 60)))
+    for order in placed[2::7]:
+        order.cancelled = min(shopify.now, order.created + timedelta(days=shopify.random.randint(1, 60)))
     published = Published(log_of, name, tmp_path)
 
     async def run() -> None:
@@ -125,7 +129,9 @@ def test_history_comes_in_the_order_of_time_so_that_none_of_it_is_late(
 
     asyncio.run(run())
     assert len(published.orders()) == sum(order.is_counted for order in placed)
-    for event in (ORDER_PLACED, ORDER_REFUNDED):
+    assert published.fees() == shopify.fees()
+    assert published.cancelled().keys() == shopify.cancelled()
+    for event in (ORDER_PLACED, ORDER_REFUNDED, FEE_CHARGED, ORDER_CANCELLED):
         for times in published.times_by_partition(event).values():
             assert times == sorted(times)
 
