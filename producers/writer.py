@@ -71,10 +71,12 @@ class Writer(Generic[I]):
             raise
         finally:
             self._end = self._end or InsightsError("nothing more is published: the source stops")
-            for _, done in (*batch, *self._waiting):
-                _settle(done, self._end)  # nobody may wait for ever
-            await loop.run_in_executor(self._thread, self._close)
-            self._thread.shutdown(wait=False)
+            try:
+                await loop.run_in_executor(self._thread, self._close)
+                self._thread.shutdown(wait=False)
+            finally:
+                for _, done in (*batch, *self._waiting):
+                    _settle(done, self._end)  # nobody may wait for ever
 
     def _do(self, works: list[Callable[[I], Any]]) -> list[Any]:
         """What each work came to: its result, or an exception."""

@@ -50,6 +50,9 @@ class Kept:
     records: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     letters: list[str] = field(default_factory=list)
 
+    def check(self, event: Event, record: Mapping[str, Any]) -> None:
+        Encoder(event, 1, "EUR").encode(record)
+
     def publish(self, event: Event, record: Mapping[str, Any]) -> None:
         Encoder(event, 1, "EUR").encode(record)
         self.records[event.name].append(dict(record))
