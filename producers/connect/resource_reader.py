@@ -73,7 +73,12 @@ class ResourceReader:
     async def _read_named(self, resource: Resource) -> None:
         name = self._connection.name
         while named := await self._writer.write(lambda intake: intake.memory.resources.named(name, resource, NAMED)):
-            bodies = await self._api.described(resource, [each.number for each in named])
+            try:
+                bodies = await self._api.described(resource, [each.number for each in named])
+            except ShopRefuses:
+                # Else they would be refused for ever: what becomes of them is found when all are read.
+                await self._writer.write(partial(_named, self._connection, resource, named, []))
+                raise
             await self._writer.write(partial(_named, self._connection, resource, named, bodies))
             await self._meanwhile()
 

@@ -51,6 +51,7 @@ class Shopify(Catalog, StandIn):
         self.points = 1e9
         self.order_cost = 30
         self.product_cost = 30
+        self.item_cost = 30
         self.hides_addresses = False
         self.time_zone = "Europe/Berlin"
         self.url = ""
@@ -244,7 +245,7 @@ class Shopify(Catalog, StandIn):
             return web.json_response({"errors": "[API] Invalid API key or access token"}, status=401)
         if fault == "internal":
             return self._error("INTERNAL_SERVER_ERROR", 0)
-        each = self.product_cost if "Products" in name else 2 if "Customers" in name else self.order_cost
+        each = self.item_cost if "OfItems" in name else self.product_cost if "Products" in name else 2 if "Customers" in name else self.order_cost
         cost = 10 + each * (variables.get("first") or len(variables.get("ids", ())))
         if cost > MOST_COST:
             return self._error("MAX_COST_EXCEEDED", cost)

@@ -19,6 +19,7 @@ Json = Any
 Ask = Callable[[str, Mapping[str, Any]], Awaitable[Json]]
 PAGE: Final = 25
 MOST_CUSTOMERS: Final = 200
+MOST_ITEMS: Final = 50
 TYPE: Final[Mapping[Resource, str]] = {"products": "Product", "customers": "Customer"}
 LISTED: Final[Mapping[Resource, str]] = {"products": queries.PRODUCTS, "customers": queries.CUSTOMERS}
 NAMED: Final[Mapping[Resource, str]] = {"products": queries.NAMED_PRODUCTS, "customers": queries.NAMED_CUSTOMERS}
@@ -56,6 +57,7 @@ class ResourceReading:
         self._url = url
         self._ask = ask
         self._pages: dict[Resource, int] = {"products": PAGE, "customers": MOST_CUSTOMERS}
+        self._items = MOST_ITEMS
 
     async def lacks(self, resource: Resource) -> str:
         """Which scopes the app lacks, see ``lacking``; without that for customers no shop is connected."""
@@ -98,10 +100,24 @@ class ResourceReading:
     async def _with_items(self, numbers: list[str]) -> list[str]:
         """The products' numbers, once each, those of inventory items' products among them."""
         items = [f"gid://shopify/InventoryItem/{number.removeprefix(ITEM)}" for number in numbers if ITEM in number]
-        found = (await self._ask(queries.PRODUCTS_OF_ITEMS, {"ids": items}))["nodes"] if items else []
+        found: list[Json] = []
+        while left := items[len(found) :]:
+            found += (await self._of_items(left))["nodes"]
         products = [each["product"]["id"] for item in found if item for each in item["variants"]["nodes"]]
         named = [number for number in numbers if ITEM not in number]
         return list(dict.fromkeys([*named, *(str(product).rpartition("/")[2] for product in products)]))
+
+    async def _of_items(self, items: Sequence[str]) -> Json:
+        """The answer for as many of these as one request may ask for."""
+        while True:
+            try:
+                return await self._ask(queries.PRODUCTS_OF_ITEMS, {"ids": items[: self._items]})
+            except TooCostly:
+                if self._items == 1:
+                    raise ShopRefuses(
+                        f"{self._url} refuses a request for the product of a single inventory item as too costly"
+                    ) from None
+                self._items = max(1, min(self._items, len(items)) // 2)
 
     async def _rights(self, resource: Resource) -> Json:
         """What is asked for with each product, and the shop's currency. Raises ShopRefuses."""

@@ -331,6 +331,53 @@ def test_a_level_that_changes_at_shopify_is_on_the_log_as_soon_as_a_delivery_nam
     assert published.letters() == []
 
 
+def test_items_whose_products_cost_too_much_together_are_asked_for_in_shorter_lists(
+    name: str, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    shop = Shopify()
+    shop.item_cost = 400
+    products = [shop.offer(variants=2) for _ in range(6)]
+    published = Published(log_of, name, tmp_path)
+
+    async def run() -> None:
+        async with following(publisher, tmp_path, connected(shop, name), shop) as followed:
+            await followed.reader.catch_up()
+            for product in products:
+                product.variants[0].stock = {"Depot": 77}
+                assert await followed.deliver(*shop.item_delivery(product.variants[0].id)[1:]) == 200
+            await followed.reader.read_wanted()
+
+    with shop.serving():
+        asyncio.run(run())
+    assert levels_of(published.moves()) == levels_there(shop, name)
+
+
+def test_what_a_shop_refuses_to_describe_is_named_no_more_and_found_when_all_is_read(
+    name: str, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    shop = Shopify()
+    shop.now -= 2 * DAY
+    product = shop.offer(variants=2)
+    published, clock = Published(log_of, name, tmp_path), [shop.now.timestamp()]
+
+    async def run() -> None:
+        async with following(publisher, tmp_path, connected(shop, name), shop, lambda: clock[0]) as followed:
+            await followed.reader.catch_up()
+            shop.item_cost = 10_000
+            product.variants[0].stock = {"Depot": 77}  # and the product's time of changing stays
+            assert await followed.deliver(*shop.item_delivery(product.variants[0].id)[1:]) == 200
+            await followed.reader.read_wanted()
+            asked = shop.asked["ProductsOfItems"]
+            await followed.reader.read_wanted()
+            assert shop.asked["ProductsOfItems"] == asked
+            clock[0] += DAY.total_seconds()
+            await followed.reader.catch_up()
+
+    with shop.serving():
+        asyncio.run(run())
+    assert levels_of(published.moves()) == levels_there(shop, name)
+
+
 def test_the_first_cost_of_a_product_holds_from_the_beginning_and_a_later_one_from_when_it_is_read(
     shop: WooCommerce, name: str, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path
 ) -> None:
