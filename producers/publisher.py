@@ -220,12 +220,13 @@ class Publisher:
         """Raises ContractBroken when the time is past the limit by the clock as it is now, too."""
         now = self._look_at_clock()
         if at > self._latest:
+            # The clock's time is quoted, as what is no part of the reason: it is the same one a minute later.
             harm = "later events would be late" if name == "occurred_at" else "it would count in the future"
             raise ContractBroken(
                 event.name,
                 name,
                 f"is {at.isoformat()}, more than {MOST_AHEAD / timedelta(hours=1):g} h ahead of this machine's"
-                f" clock ({now.isoformat(timespec='seconds')}): {harm}. Correct the time or the clock",
+                f" clock ('{now.isoformat(timespec='seconds')}'): {harm}. Correct the time or the clock",
             )
 
     def _open(self, event: Event) -> _Channel:
