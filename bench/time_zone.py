@@ -78,7 +78,8 @@ def change(settings: Settings, name: str) -> None:
         last, said = now, line
 
     choose(settings, zone(name))
-    proof = recount(replay_context(settings), engine_of(settings, "duckdb", say), by="bench", say=say)
+    engine = engine_of(settings, "duckdb", say)
+    proof = recount(replay_context(settings), engine, change="another time zone", by="bench", say=say)
     say("building the marts")
     build(settings, None, full_refresh=False, say=lambda line: None)
     say("done")

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
-from aggregates.catalogue import Aggregate, aggregate, aggregates
+from aggregates.catalogue import Aggregate, ShopsClock, aggregate, aggregates, date_of_sales
 from aggregates.catalogue import shops_clock as current_clock
 from aggregates.zones import Zone
 from flink import handover
@@ -26,6 +26,7 @@ from schemas import catalogue
 from schemas.errors import InsightsError
 from schemas.plural import counted
 from schemas.versions import ByPayment
+from warehouse.postgres import Connection
 from warehouse.tables import make_shop_time
 from warehouse.versions import seen_versions
 
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from replay.run import ComputeEngine
     from replay.run_history import Run
 
-REASON = "another time zone, or date of sales"
-REASONS = (REASON, "another time zone")  # the second as the release before wrote it
+Change = Literal["another time zone", "another date of sales"]
+"""What a person changed; a run's reason begins with it."""
 
 
 class NotEqual(InsightsError):
@@ -102,16 +103,19 @@ def _has_counted(settings: Settings) -> bool:
     return kept(deployment(settings)) is not None
 
 
-def recount(context: Context, engine: ComputeEngine, *, by: str, say: Say) -> Run:
+def recount(context: Context, engine: ComputeEngine, *, change: Change, by: str, say: Say) -> Run:
     """Brings everything to the chosen zone and date of sales, and returns the run that proves it.
+
+    ``change`` is what of the two is another: it is kept with the run, and what both are now.
 
     Blocks. What was done before it was killed is not done again. Raises NotEqual when the proof fails, and what the
     steps of a replay raise; then readers see each table by the old days or by the new ones, never a mixture.
     """
     names = [a.name for a in aggregates() if _goes_by_clock(a)]
     if waiting := _waiting(context, names):
-        say(f"recomputing the history of {counted(len(waiting), 'table')} by {_by_what()}: {', '.join(waiting)}")
-        hand_over(context, waiting, engine, reason=REASON, by=by, say=say)
+        how = by_what(current_clock())
+        say(f"recomputing the history of {counted(len(waiting), 'table')} by {how}: {', '.join(waiting)}")
+        hand_over(context, waiting, engine, reason=f"{change}: by {how}", by=by, say=say)
     with context.postgres() as connection:
         make_shop_time(connection)
     _retire(context, names)
@@ -126,8 +130,9 @@ def recount(context: Context, engine: ComputeEngine, *, by: str, say: Say) -> Ru
     return prune(context, proven.run)
 
 
-def _by_what() -> str:
-    return "the shop's days and payment date" if current_clock().payment else "the shop's days"
+def by_what(clock: ShopsClock) -> str:
+    """What is counted by, in words: ``order date, in days of Europe/Berlin``."""
+    return f"{date_of_sales(clock)}, in days of {clock.zone.name if clock.zone else 'UTC'}"
 
 
 def _goes_by_clock(a: Aggregate) -> bool:
@@ -147,9 +152,15 @@ def _retire(context: Context, names: Iterable[str]) -> None:
     for a in handover.retire_unseen(context.deployment, names):
         handover.drop_version(context.deployment, a, a.version)
     with context.postgres() as connection:
-        rows = connection.execute(
-            "select run from ops.replays where status = 'promoted' and reason = any(%s) order by promoted_at",
-            (list(REASONS),),
-        ).fetchall()
-    for (name,) in rows:
-        prune(context, str(name))
+        runs = runs_of_changes(connection)
+    for name in runs:
+        prune(context, name)
+
+
+def runs_of_changes(connection: Connection) -> list[str]:
+    """The promoted runs of changes of the zone or the date of sales, the earliest first."""
+    rows = connection.execute(
+        "select run from ops.replays where status = 'promoted' and reason ^@ any(%s) order by promoted_at",
+        (list(get_args(Change)),),
+    )
+    return [str(run) for (run,) in rows]

@@ -106,18 +106,21 @@ def _show_undated(settings: Settings) -> None:
         runtime.say(f"Orders of {', '.join(payment.undated)} count by order date: they never say when they were paid.")
 
 
-def _change(settings: Settings, choose: Callable[[], bool], what: str, how: str, engine: EngineName) -> None:
+def _change(
+    settings: Settings, choose: Callable[[], bool], what: Literal["Days", "Sales"], how: str, engine: EngineName
+) -> None:
     """Chooses, counts everything again by it, and says what proves it. Blocks."""
     from insights.engines import engine_of
-    from insights.time_zone import recount
+    from insights.time_zone import Change, recount
     from insights.wiring import replay_context
 
     began = time.monotonic()
     if not choose():
         runtime.say(f"{what} will be {how} from the first event on.", style="bold green")
         return
-    by = getpass.getuser()
-    proof = recount(replay_context(settings), engine_of(settings, engine, runtime.say), by=by, say=runtime.say)
+    change: Change = "another time zone" if what == "Days" else "another date of sales"
+    by, context = getpass.getuser(), replay_context(settings)
+    proof = recount(context, engine_of(settings, engine, runtime.say), change=change, by=by, say=runtime.say)
     _build_marts()
     rows = counted(sum(one["rows"] for one in (proof.certificate or {})["aggregates"]), "row")
     runtime.say(

@@ -167,3 +167,9 @@ def test_orders_count_when_they_are_paid_and_then_when_they_are_placed_again(hub
     assert_sales_are_by(ORDER, hub, marts=True)
     assert sold_on(hub, long_ago["occurred_at"])
     assert sold_on(hub, paid) is None
+    with connect(hub.settings) as connection:
+        reasons = "select reason from ops.replays where reason like 'another%' order by promoted_at"
+        assert [reason for (reason,) in connection.execute(reasons)] == [
+            "another date of sales: by payment date, in days of UTC",
+            "another date of sales: by order date, in days of UTC",
+        ]
