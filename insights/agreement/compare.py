@@ -154,7 +154,7 @@ def compare_orders(
     """The same of some orders, at once and as they are. Raises as ``compare`` does."""
 
     async def ask() -> ShopSide:
-        shop = ShopSide(since, settings.currency, shops_day)
+        shop = ShopSide(since, settings.currency)
         async with api_of(connection) as api:
             await _ask_again(api, connection, shop, order_ids)
         return shop
@@ -173,7 +173,7 @@ async def _both_sides(
 ) -> tuple[ShopSide, dict[str, Sold]]:
     """The shop's side and ours, without what was only read at different times."""
     said_of = _said_of(connection)
-    shop = ShopSide(since, settings.currency, shops_day)
+    shop = ShopSide(since, settings.currency)
     async with api_of(connection) as api:
         async for page in api.orders(by="date", after=since - SECOND):
             shop.take(map(said_of, page.bodies))

@@ -68,6 +68,7 @@ class Said(NamedTuple):
     order_id: str
     sold: Sold | None
     changed_at: datetime | None = None
+    placed_at: datetime | None = None
     unread: str = ""
 
 
@@ -181,7 +182,6 @@ class ShopSide:
 
     since: datetime
     currency: str
-    day_of: DayOf = utc_day
     said: dict[str, Said] = field(default_factory=dict)
 
     def take(self, answers: Iterable[Said]) -> None:
@@ -198,7 +198,11 @@ class ShopSide:
 
     def sold(self) -> dict[str, Sold]:
         """By id, the orders placed since then that the shop's own reports count."""
-        return {i: said.sold for i, said in self.said.items() if said.sold and said.sold.day >= self.day_of(self.since)}
+        return {i: each.sold for i, each in self.said.items() if each.sold and self._is_asked(each)}
+
+    def _is_asked(self, said: Said) -> bool:
+        """By the time of placing, not the day: by payment date, that is another."""
+        return said.placed_at is not None and said.placed_at >= self.since
 
     def unread(self) -> dict[str, str]:
         """The orders that could not be read, with reasons."""

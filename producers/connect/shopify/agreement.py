@@ -17,15 +17,15 @@ def said_of(body: bytes, day_of: DayOf = utc_day, *, by_payment: bool = False) -
     order_id = str(order.get("id")).rpartition("/")[2] if isinstance(order, dict) else NAMELESS
     try:
         changed_at = datetime.fromisoformat(order["updatedAt"])
-        at = _counted_at(order, by_payment=by_payment)
-        return Said(order_id, None if order["test"] or at is None else _sold(order, day_of(at)), changed_at)
+        placed = datetime.fromisoformat(order["processedAt"])
+        at = _counted_at(order, placed, by_payment=by_payment)
+        return Said(order_id, None if order["test"] or at is None else _sold(order, day_of(at)), changed_at, placed)
     except (KeyError, TypeError, ValueError, InvalidOperation, AttributeError) as error:
         return Said(order_id, None, unread=f"{type(error).__name__}: {error}"[:200])
 
 
-def _counted_at(order: Mapping[str, Any], *, by_payment: bool) -> datetime | None:
+def _counted_at(order: Mapping[str, Any], placed: datetime, *, by_payment: bool) -> datetime | None:
     """When it was placed, or, by payment, when the last of it was charged if that is later; None if it is not paid."""
-    placed = datetime.fromisoformat(order["processedAt"])
     if not by_payment:
         return placed
     if order["displayFinancialStatus"] not in ("PAID", "PARTIALLY_REFUNDED", "REFUNDED"):

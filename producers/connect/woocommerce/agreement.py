@@ -19,7 +19,10 @@ def said_of(body: bytes, day_of: DayOf = utc_day, *, by_payment: bool = False) -
     try:
         changed_at = _utc(order.get("date_modified_gmt") or order["date_created_gmt"])
         counts = order["status"] not in NOT_COUNTED and (order["date_paid_gmt"] or not by_payment)
-        return Said(order_id, _sold(order, day_of, by_payment=by_payment) if counts else None, changed_at)
+        if not counts:
+            return Said(order_id, None, changed_at)
+        sold = _sold(order, day_of, by_payment=by_payment)
+        return Said(order_id, sold, changed_at, placed_at=_utc(order["date_created_gmt"]))
     except KeyError as missing:
         return Said(order_id, None, unread=f"it has no {missing}")
     except (TypeError, ValueError, InvalidOperation, AttributeError) as error:

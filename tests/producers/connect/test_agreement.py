@@ -9,6 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from producers.connect.agreement import (
     MEASURES,
     ShopSide,
@@ -93,6 +95,20 @@ def test_by_payment_an_orders_day_is_that_of_its_payment_on_both_sides_and_an_un
             assert said.sold[1:] == (said_of(text).sold or said.sold)[1:]
             days += said.sold.day != placed.date()
     assert days > 10
+
+
+@pytest.mark.parametrize("by_payment", [False, True])
+def test_an_order_placed_before_the_days_compared_is_not_of_them_whenever_it_was_paid(by_payment: bool) -> None:
+    """A shop is asked from a second before, because it may leave out what is of the very second."""
+    body = order_json(next(iter(shop_of(1).orders.values())))
+    since = datetime(2026, 11, 1, tzinfo=UTC)
+    side = ShopSide(since, "EUR")
+    for n, placed in enumerate((since - timedelta(seconds=1), since)):
+        times = {"date_created_gmt": placed, "date_paid_gmt": since + timedelta(hours=8)}
+        text = json.dumps({**body, "id": n, **{name: f"{at:%Y-%m-%dT%H:%M:%S}" for name, at in times.items()}})
+        side.take([said_of(text.encode(), by_payment=by_payment)])
+    assert side.unread() == {}
+    assert side.sold().keys() == {"1"}
 
 
 def test_a_thousand_disagreements_are_all_found_and_each_is_led_to_its_order() -> None:
