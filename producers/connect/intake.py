@@ -159,7 +159,7 @@ class Intake:
         known = self.memory.order(shop, doubt.order_id)
         self.memory.doubt(shop, doubt.order_id, order=doubt.order, refunds=doubt.refunds)
         if body is not None:
-            self.take(connection, body, is_answer=True)
+            self._take_or_refuse(connection, body)
             after = self.memory.order(shop, doubt.order_id)
             if known is not None and after is not None and after.digest == UNKNOWN:
                 self.memory.keep(shop, doubt.order_id, known)  # it was refused: what is on the log stands

@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -58,6 +58,7 @@ class Reader:
         self._writer = writer
         self._folder = folder
         self._every = every_seconds
+        self._clock = clock
         self._pause = pause
         self._log = log.bind(shop=connection.name)
         self._wanted = asyncio.Event()
@@ -179,7 +180,7 @@ class Reader:
         since = self._connection.since - timedelta(seconds=1)
         if position.changes_ms is None:
             newest = await self._api.newest_change()
-            position = position._replace(changes_ms=since_epoch(newest or since))
+            position = position._replace(changes_ms=self._by_now(newest or since))
         after = since if position.history_ms is None else since_1970(position.history_ms) - timedelta(seconds=1)
         orders, patience = 0, RATES_SECONDS
         async for page in self._api.orders(by="date", after=after):
@@ -194,12 +195,16 @@ class Reader:
 
     async def _read_changes(self, position: Position) -> None:
         assert position.changes_ms is not None
-        newest, orders = position.changes_ms, 0
+        newest, orders = self._by_now(since_1970(position.changes_ms)), 0
         async for page in self._api.orders(by="modified", after=since_1970(max(newest, 0)) - OVERLAP):
-            newest = max(newest, since_epoch(page.until))
+            newest = max(newest, self._by_now(page.until))
             await self._take_page(page.bodies, position._replace(changes_ms=newest))
             orders += len(page.bodies)
         self._log.info("changes read", orders=orders)
+
+    def _by_now(self, at: datetime) -> int:
+        """A time of changing, or now: one ahead of the clock would hide all changes until then."""
+        return min(since_epoch(at), int(self._clock() * 1000))
 
     async def _take_with_rates(self, bodies: list[bytes], position: Position, patience: float) -> float:
         """Take a page of the history, as soon as the rates of its orders are known: what waits would come late.

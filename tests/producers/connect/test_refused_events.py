@@ -85,6 +85,19 @@ def test_a_cancellation_ahead_of_the_clock_is_a_dead_letter_and_published_when_i
     assert published.cancelled() == {ahead.id: ahead.modified}
 
 
+def test_a_change_ahead_of_the_clock_hides_no_other(shop: WooCommerce, follow: Following) -> None:
+    shop.change(shop.place(), at=shop.now + timedelta(days=400))
+    order = shop.place()
+    follow(shop, catch_up, catch_up)
+    follow.now += HOUR.total_seconds()
+    shop.now += HOUR
+    shop.change(order, status="cancelled")
+    late = shop.place()
+    follow(shop, catch_up)
+    assert follow.published.cancelled().keys() == {order.id}
+    assert f"bikes-{late.id}" in [record["order_id"] for record in follow.published.orders()]
+
+
 def test_what_cannot_be_taken_back_stands_and_is_taken_back_when_the_clock_is_right(
     shop: WooCommerce, follow: Following
 ) -> None:
