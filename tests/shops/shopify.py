@@ -245,7 +245,8 @@ class Shopify(Catalog, StandIn):
             return web.json_response({"errors": "[API] Invalid API key or access token"}, status=401)
         if fault == "internal":
             return self._error("INTERNAL_SERVER_ERROR", 0)
-        each = self.item_cost if "OfItems" in name else self.product_cost if "Products" in name else 2 if "Customers" in name else self.order_cost
+        costs = {"OfItems": self.item_cost, "Products": self.product_cost, "Customers": 2, "": self.order_cost}
+        each = next(cost for part, cost in costs.items() if part in name)
         cost = 10 + each * (variables.get("first") or len(variables.get("ids", ())))
         if cost > MOST_COST:
             return self._error("MAX_COST_EXCEEDED", cost)

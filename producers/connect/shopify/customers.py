@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from producers.connect.orders import Shop, millis_of, object_of, of_order
 from producers.connect.resources import Customer
-from producers.connect.shopify.orders import number_of
+from producers.connect.shopify.ids import number_of
 
 
 def read_customer(body: bytes, shop: Shop) -> Customer:

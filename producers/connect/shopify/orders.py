@@ -17,21 +17,18 @@ All amounts are the shop's own currency's (``shopMoney``), whatever the customer
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from producers.connect.fees import Found, fees_of
 from producers.connect.orders import (
     CENT,
     NO_FEES,
     VOID,
     BadOrder,
     Cancelled,
-    Fees,
     Json,
     OrderState,
     Refund,
@@ -46,6 +43,8 @@ from producers.connect.orders import (
     time_of,
     units_of,
 )
+from producers.connect.shopify.fees import CHARGES, read_fees
+from producers.connect.shopify.ids import number_of
 from producers.order_file.records import order_lines
 from producers.order_file.rows import Line, spread
 from producers.rates.exchange import Charge, cross
@@ -54,12 +53,10 @@ from producers.withdrawn import whose
 from schemas.binary import since_epoch
 from schemas.currency import scale
 
-GID: Final = re.compile(r"gid://shopify/\w+/(\d{1,19})")
 NO_SALE: Final = frozenset(("GIFT_CARD", "TIP"))
 BESIDE: Final = frozenset(("SHIPPING", "DUTY", "FEE", "ADDITIONAL_FEE"))  # of the total, and no goods
 KINDS: Final = frozenset(("PRODUCT", "ADJUSTMENT")) | NO_SALE | BESIDE
 PAID: Final = frozenset(("PAID", "PARTIALLY_REFUNDED", "REFUNDED"))
-CHARGES: Final = frozenset(("SALE", "CAPTURE"))
 
 
 class Presented(NamedTuple):
@@ -148,7 +145,7 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
         if returns_of(agreement, where):
             refund_ids.add(number_of(agreement, f"agreements[{i}].id", "id"))
     lines = _lines(sold)
-    fees = NO_FEES if order.get("test") else _fees(order, shop)
+    fees = NO_FEES if order.get("test") else read_fees(order, shop)
     cancelled_at = None if order.get("test") else time_of(order, "cancelledAt")
     cancelled = Cancelled(since_epoch(cancelled_at), _region(order), is_sure=True) if cancelled_at else None
     if order.get("test") or (not lines and sold):
@@ -173,34 +170,6 @@ def _state(order: Json, order_id: str, shop: Shop) -> OrderState:
     counted = {name: value for name, value in record.items() if name not in ("event_id", "lines")}
     digest = digest_of((sorted(counted.items()), sorted(tuple(line) for line in lines)))
     return OrderState(order_id, created_ms, modified_ms, status, record, digest, frozenset(refund_ids), fees, cancelled)
-
-
-def _fees(order: Json, shop: Shop) -> Fees:
-    """What Shopify Payments kept of the payments; other providers' fees are not known there."""
-    found: list[Found] = []
-    unread: list[str] = []
-    for i, charge in enumerate(list_of(order, "transactions")):
-        fees = charge.get("fees") or []
-        if not fees or charge.get("status") != "SUCCESS" or str(charge.get("kind")) not in CHARGES:
-            continue
-        for j, fee in enumerate(fees if isinstance(fees, list) else [fees]):
-            try:
-                found.append(_fee(charge, fee, f"transactions[{i}]", f"fees[{j}]"))
-            except BadOrder as bad:  # the order does not wait for it
-                unread.append(str(bad))
-    return fees_of(found, shop, unread)
-
-
-def _fee(charge: Json, fee: Any, where: str, which: str) -> Found:
-    """A fee of a payment. Raises BadOrder."""
-    at_ms = millis_of(charge, f"{where}.processedAt", "processedAt")
-    where = f"{where}.{which}"
-    money = fee.get("amount") if isinstance(fee, dict) else None
-    if not isinstance(money, dict):
-        raise BadOrder(f"{where}.amount is {shown(money)}, and should be an amount of money")
-    currency = text_of(money, f"{where}.amount.currencyCode", "currencyCode")
-    fee_id, provider = number_of(fee, f"{where}.id", "id"), str(charge.get("gateway") or "shopify_payments")
-    return Found(fee_id, at_ms, provider, money.get("amount"), currency, f"{where}.amount")
 
 
 def _sales(agreement: Json, where: str) -> Iterable[tuple[Sale, bool]]:
@@ -392,12 +361,3 @@ def _money(item: Json, where: str, name: str) -> int:
     if not isinstance(money, dict):
         raise BadOrder(f"{where} is {shown(bag)}, and should have the shop's money")
     return cents_of(money, where, "amount")
-
-
-def number_of(source: Json, where: str, name: str = "") -> str:
-    """The number in a global id, a text: ``gid://shopify/Order/7``. Raises BadOrder."""
-    found = source.get(name or where)
-    match = GID.fullmatch(found) if isinstance(found, str) else None
-    if match is None:
-        raise BadOrder(f"{where} is {shown(found)}, and should be an id such as gid://shopify/Order/7")
-    return match[1]

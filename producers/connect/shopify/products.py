@@ -29,7 +29,7 @@ from producers.connect.orders import (
     units_of,
 )
 from producers.connect.resources import Product, Unit, plain
-from producers.connect.shopify.orders import number_of
+from producers.connect.shopify.ids import number_of
 
 PUBLIC: Final = frozenset(("ACTIVE", "UNLISTED"))  # the latter by its link
 ONLY_ONE: Final = "Default Title"  # what the variant of a product without variants is called
