@@ -121,6 +121,7 @@ class Settings(BaseSettings):
     hooks_port: Port = Field(19403, description="webhooks of connected shops")
     collect_port: Port = Field(19404, description="web events of real shops, and the tracker that sends them")
     collect_metrics_port: Port = Field(19405, description="metrics of the collector of web events")
+    stack_metrics_port: Port = Field(19407, description="metrics of the stack: its parts, topics, jobs and tables")
 
     kafka_quorum: str | None = Field(
         None,
@@ -291,6 +292,11 @@ class Settings(BaseSettings):
     @property
     def collect_url(self) -> str:
         return f"http://{HOST}:{self.collect_port}"
+
+    @property
+    def stack_metrics_url(self) -> str:
+        """Prometheus metrics of the stack."""
+        return f"http://{HOST}:{self.stack_metrics_port}/metrics"
 
     @property
     def alerts_url(self) -> str:

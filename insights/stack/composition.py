@@ -113,6 +113,7 @@ def tasks(settings: Settings) -> list[Task]:
             # Not the TaskManager: it comes up while the job is planned, which takes as long.
             after=("topics", "contracts", "tables", "jobmanager"),
         ),
+        Task(name="metrics", run=partial(_serve_metrics, settings)),
     ]
 
 
@@ -154,6 +155,12 @@ def recurring_jobs(settings: Settings, plan: UpPlan) -> list[Recurring]:
         _upgrade(settings, target),
         *([_marts(settings, plan)] if settings.dbt_minutes else []),
     ]
+
+
+def _serve_metrics(settings: Settings) -> str:
+    from insights.metrics import serve  # only the supervisor needs it
+
+    return serve(settings)
 
 
 class LiveJobs:

@@ -1,0 +1,167 @@
+"""The stack's metrics: what status shows, under names that docs/metrics.md lists and Grafana's dashboard uses."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from alerts.alert_store import Summary
+from flink.health import Failing
+from flink.job_control import JobStatus
+from insights.dbt_run import LastBuild
+from insights.metrics import MetricsPortTaken, StackMetrics, families, serve
+from insights.settings import PROJECT, Settings
+from insights.stack.process_record import Recurrence
+from insights.stack.states import PartState
+from insights.status import Status
+from producers.metrics import PublisherMetrics
+from reconciliation.topic_counts import TopicCounts
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DOCS = PROJECT / "docs" / "metrics.md"
+DASHBOARD = PROJECT / "docker" / "grafana" / "insights-hub.json"
+ORDERS = "sales.order_placed.v1"
+
+
+def part(name: str, **more: Any) -> PartState:
+    known: dict[str, Any] = {"state": "running", "healthy": True, "endpoint": "", "detail": "", "pid": 7}
+    other: dict[str, Any] = {"memory_mb": 12.5, "uptime_seconds": 60.0, "restarts": 2, "is_task": False}
+    return PartState(name=name, **{**known, **other, **more})
+
+
+JOB = Recurrence(every_seconds=60.0, began_at=0.0, succeeded_at=AT.timestamp(), failures=3)
+WHOLE = Status(
+    endpoints={},
+    topics={ORDERS: TopicCounts(published=10, counted=6, duplicate=1, late=1, dead=0)},
+    jobs=(
+        JobStatus(
+            name="insights-live",
+            state="RUNNING",
+            last_checkpoint_age_seconds=4.5,
+            lag=17,
+            failing=Failing(since=AT, failures=2, is_more=False, why="a disk is full"),
+        ),
+    ),
+    freshness_seconds={"live.sales_per_day": 3.25, "live.sessions": None},
+    final_until={"sales_per_day": AT, "sessions": None},
+    parts=(
+        part("kafka"),
+        part("page", healthy=False),
+        part("topics", is_task=True),
+        part("late", is_task=True, recurring=JOB),
+    ),
+    away=(),
+    marts=LastBuild(outcome="ok", ended_at=AT, seconds=9.0, models=60, tests=200, failures=0, message=""),
+    alerts=Summary(critical=1, warning=2, info=0, broken=0, untold=0, checked_at=AT),
+)
+
+
+def samples(status: Status) -> dict[tuple[str, str], float]:
+    """By the sample's name and its label's value."""
+    return {
+        (sample.name, "".join(sample.labels.values())): sample.value
+        for family in families(status)
+        for sample in family.samples
+    }
+
+
+def test_every_number_of_status_is_a_sample() -> None:
+    assert samples(WHOLE) == {
+        ("insights_part_up", "kafka"): 1,
+        ("insights_part_up", "page"): 0,
+        ("insights_part_up", "topics"): 1,
+        ("insights_part_restarts_total", "kafka"): 2,
+        ("insights_part_restarts_total", "page"): 2,
+        ("insights_part_memory_bytes", "kafka"): 12.5e6,
+        ("insights_part_memory_bytes", "page"): 12.5e6,
+        ("insights_recurring_job_success_timestamp_seconds", "late"): AT.timestamp(),
+        ("insights_recurring_job_failures", "late"): 3,
+        ("insights_topic_published_total", ORDERS): 10,
+        ("insights_topic_counted_total", ORDERS): 6,
+        ("insights_topic_duplicate_total", ORDERS): 1,
+        ("insights_topic_late_total", ORDERS): 1,
+        ("insights_topic_dead_total", ORDERS): 0,
+        ("insights_topic_unaccounted", ORDERS): 2,
+        ("insights_job_up", "insights-live"): 1,
+        ("insights_job_lag", "insights-live"): 17,
+        ("insights_job_checkpoint_age_seconds", "insights-live"): 4.5,
+        ("insights_job_failures", "insights-live"): 2,
+        ("insights_job_held", ""): 0,
+        ("insights_table_freshness_seconds", "live.sales_per_day"): 3.25,
+        ("insights_final_until_timestamp_seconds", "sales_per_day"): AT.timestamp(),
+        ("insights_marts_built_timestamp_seconds", ""): AT.timestamp(),
+        ("insights_marts_ok", ""): 1,
+        ("insights_alerts_firing", "critical"): 1,
+        ("insights_alerts_firing", "warning"): 2,
+        ("insights_alerts_firing", "info"): 0,
+    }
+
+
+def test_what_is_not_known_has_no_sample_and_a_job_that_nobody_can_ask_is_not_up() -> None:
+    unknown = TopicCounts(published=None, counted=None, duplicate=None, late=None, dead=None)
+    away = replace(
+        WHOLE, topics={ORDERS: unknown}, jobs=(JobStatus(name="insights-live"),), marts=None, alerts=None, parts=()
+    )
+    found = samples(away)
+    assert {name for name, label in found if label in (ORDERS, "insights-live")} == {"insights_job_up"}
+    assert found["insights_job_up", "insights-live"] == 0
+    assert not any(name.startswith(("insights_marts", "insights_alerts", "insights_part")) for name, _ in found)
+
+
+def names() -> set[str]:
+    """Of everything that the stack and the producers can say."""
+    stack = {sample.name for family in families(WHOLE) for sample in family.samples}
+
+    class Nobody:
+        counts: dict[str, Any] = {}  # noqa: RUF012
+        queued = 0
+
+    producers = PublisherMetrics(Nobody(), "shop").collect()  # type: ignore[arg-type]
+    totals = {f"{family.name}_total" if family.type == "counter" else family.name for family in producers}
+    return stack | totals | {"insights_look_seconds"}
+
+
+def test_the_page_of_names_lists_each_and_no_other() -> None:
+    assert set(re.findall(r"^\| `(insights_\w+)` \|", DOCS.read_text(), re.MULTILINE)) == names()
+
+
+def test_the_dashboard_asks_for_names_that_there_are() -> None:
+    board = json.loads(DASHBOARD.read_text())
+    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    assert len(asked) >= 8
+    used = {name for expression in asked for name in re.findall(r"insights_\w+", expression)}
+    assert used <= names()
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in board["panels"]]
+    assert len(set(places)) == len(places), "two panels are in one place"
+
+
+def test_a_port_that_is_taken_is_named_with_its_setting() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(MetricsPortTaken, match=f"can't listen on port {port}: .*INSIGHTS_STACK_METRICS_PORT"):
+            serve(Settings(stack_metrics_port=port))
+
+
+def test_a_stack_that_is_down_is_said_to_be_down(tmp_path: Any) -> None:
+    families = {family.name: family for family in StackMetrics(Settings(home=tmp_path / "none")).collect()}
+    assert [sample.value for sample in families["insights_part_up"].samples] == [0]
+
+
+def test_a_running_stack_answers_a_scrape(stack: Settings) -> None:
+    with urlopen(stack.stack_metrics_url) as answer:
+        found = {family.name: family for family in text_string_to_metric_families(answer.read().decode())}
+    up = {sample.labels["part"]: sample.value for sample in found["insights_part_up"].samples}
+    assert up.keys() >= {"supervisor", "kafka", "postgres", "taskmanager", "metrics"}
+    assert set(up.values()) == {1}
+    assert [sample.value for sample in found["insights_job_up"].samples] == [1]
+    assert {sample.labels["topic"] for sample in found["insights_topic_published"].samples} >= {ORDERS}
