@@ -15,7 +15,7 @@ from insights.settings import Settings, load_settings
 from schemas.errors import Misconfigured
 
 if TYPE_CHECKING:
-    from insights.backup import Report
+    from insights.backup.about import About, Report
     from insights.stack.control import Report as Steps
 
 Target = Annotated[Path, typer.Argument(metavar="FILE", help="File to write; it must not exist.")]
@@ -43,7 +43,7 @@ def backup(target: Target, to: To = None) -> None:
     Example: insights backup /mnt/backups/monday.age --to age1...
     """
     from insights import stack
-    from insights.backup import check_target, write
+    from insights.backup.write import Target as BackupFile
     from insights.cli import progress
 
     settings = load_settings()
@@ -53,18 +53,24 @@ def backup(target: Target, to: To = None) -> None:
             "name the public key to encrypt for, with --to or INSIGHTS_BACKUP_KEY; `insights backup-key FILE` makes"
             " a pair of keys"
         )
-    target = target.expanduser().absolute()
-    check_target(settings, target, recipient)
-    with progress.steps(runtime.out) as report, stack.paused(settings, report):
-        began = time.monotonic()
-        with _shown(report, "backup") as said:
-            about = write(settings, target, recipient, said)
-        seconds = time.monotonic() - began
-    size = target.stat().st_size
+    file = BackupFile(settings, target.expanduser().absolute(), recipient)
+    about, seconds = None, 0.0
+    try:
+        with progress.steps(runtime.out) as report, stack.paused(settings, report) as own:
+            began = time.monotonic()
+            with _shown(report, "backup") as said:
+                about = file.write(own, said)
+            seconds = time.monotonic() - began
+    finally:  # also where the stack does not come up again
+        if about:
+            _say_what_was_written(file.path, about, seconds)
+
+
+def _say_what_was_written(path: Path, about: About, seconds: float) -> None:
     runtime.say("")
     runtime.say(
-        f"{target} has {about.files:,} files of {about.home}, {about.bytes / 1e6:,.0f} MB in {size / 1e6:,.0f} MB,"
-        f" written in {seconds:.0f} s.",
+        f"{path} has {about.files:,} files of {about.home}, {about.bytes / 1e6:,.0f} MB in"
+        f" {path.stat().st_size / 1e6:,.0f} MB, written in {seconds:.0f} s.",
         style="bold green",
     )
     if about.elsewhere:
@@ -73,7 +79,7 @@ def backup(target: Target, to: To = None) -> None:
             " after this.",
             style="yellow",
         )
-    runtime.say(f"`insights restore {target} --key KEYFILE --check` reads it back without writing anything.")
+    runtime.say(f"`insights restore {path} --key KEYFILE --check` reads it back without writing anything.")
 
 
 def restore(source: Source, key: Key, check: Check = False) -> None:
@@ -87,9 +93,12 @@ def restore(source: Source, key: Key, check: Check = False) -> None:
     from insights.backup import read
     from insights.cli import progress
 
-    settings = load_settings()
+    source, key = source.expanduser(), key.expanduser()
     with progress.steps(runtime.out) as report, _shown(report, "check" if check else "restore") as said:
-        about = read(source.expanduser(), key.expanduser(), said, into=None if check else settings)
+        if check:
+            about = read.check(source, key, said)
+        else:
+            about = read.restore(source, key, load_settings().home, said)
     runtime.say("")
     whole = f"{about.files:,} files of {about.home}, as of {about.made_at}"
     if check:
@@ -108,7 +117,7 @@ def backup_key(key_file: KeyFile) -> None:
 
     Example: insights backup-key ~/insights-backup.key
     """
-    from insights.backup import new_key
+    from insights.backup.keys import new_key
 
     public = new_key(key_file.expanduser().absolute())
     runtime.say(f"{key_file} has the private key. Keep it off this machine: without it no backup can be read.")

@@ -143,7 +143,7 @@ def up(
     plan = with_connections(settings, plan)
     check_shops_currency(settings, plan)
     was_stopped = flink_commands.end_stop(settings)
-    if is_up(settings):
+    if is_up(settings) and not foreground:
         if was_stopped:
             flink_commands.start_again(settings)
         else:

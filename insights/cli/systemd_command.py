@@ -13,11 +13,10 @@ UNIT = """\
 #   insights systemd-unit > ~/.config/systemd/user/insights-hub.service
 #   systemctl --user daemon-reload && systemctl --user enable --now insights-hub
 #   loginctl enable-linger    (so that it runs while you are not logged in)
-# Other settings: lines of INSIGHTS_...=... in {environment}.
+# Settings, also those of the first start (INSIGHTS_RATE, INSIGHTS_SEED, INSIGHTS_HISTORY): lines in
+#   {environment}
 [Unit]
 Description=Insights Hub ({home})
-Wants=network-online.target
-After=network-online.target
 
 [Service]
 Type=exec

@@ -157,6 +157,15 @@ def recurring_jobs(settings: Settings, plan: UpPlan) -> list[Recurring]:
     ]
 
 
+def savepoint(settings: Settings) -> Task:
+    """Stops the live jobs, before their servers are stopped."""
+
+    def run() -> str:
+        return f"the job's state is in {', '.join(job_control.stop(deployment(settings), hold=False))}"
+
+    return Task(name="savepoint", run=run)
+
+
 def _serve_metrics(settings: Settings) -> str:
     from insights.metrics import serve  # only the supervisor needs it
 

@@ -22,7 +22,7 @@ from insights.shop_currency import keep_currency
 from insights.stack.composition import CONNECTIONS, NOT_AWAITED, UpPlan, everything
 from insights.stack.past import PAST_SECONDS, Past
 from insights.stack.process_record import Record, end_process, process_of, read_state
-from insights.stack.states import log_path, supervisor_process
+from insights.stack.states import is_paused, log_path, supervisor_process
 from insights.upgrade import refuse_changed_in_place
 from insights.wiring import deployment, flink_home
 from schemas.errors import InsightsError, Misconfigured
@@ -128,6 +128,8 @@ def _start_supervisor(settings: Settings, plan: UpPlan) -> None:
                 " `insights up`"
             )
         return
+    if is_paused(settings):
+        raise Misconfigured(f"{settings.home} is being backed up; the stack starts again by itself where it ran before")
     _write_config(config, wanted)
     _forget_tasks(settings)
     subprocess.Popen(  # noqa: S603

@@ -58,7 +58,8 @@ class Kept:
         is_coming = isinstance(error, Retryable) and known.succeeded_at is None and self.record.state == "starting"
         self.record.state = "starting" if is_coming else "failed"
         self.record.detail = " ".join(error_text(error).split())
-        wait = COMING_SECONDS if is_coming else RETRY_SECONDS * 2.0 ** min(known.failures - 1, 20)
+        self.failures += not is_coming
+        wait = COMING_SECONDS if is_coming else RETRY_SECONDS * 2.0 ** min(self.failures - 1, 20)
         if wait < job.every_seconds:
             self.began_at = now - job.every_seconds + wait
         known.began_at = self.began_at

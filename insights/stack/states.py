@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
 from collections import defaultdict
@@ -18,6 +19,8 @@ from insights.settings import Settings
 from insights.stack.process_record import Record, Recurrence, process_of, read_state
 from schemas.errors import Misconfigured
 from warehouse.postgres import PostgresAway, opened
+
+PAUSE = "pause.lock"  # held while a backup is written (insights/stack/attended.py)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +47,18 @@ def supervisor_process(settings: Settings) -> psutil.Process | None:
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     return process_of(record)
+
+
+def is_paused(settings: Settings) -> bool:
+    """Whether it stands still for a backup."""
+    if not settings.run_dir.is_dir():
+        return False
+    with (settings.run_dir / PAUSE).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def part_states(settings: Settings) -> list[PartState]:

@@ -3,10 +3,13 @@
 One process, started by `insights up` in a session of its own. It writes its state to ``run/state.json`` after every
 change, so that the supervisor that replaces a killed one adopts the running parts. It only signals processes whose
 number and start time are recorded there.
+
+Longer than 400 lines, because parts, tasks and recurring jobs share one loop and one written state.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -51,6 +54,7 @@ STABLE_AFTER_SECONDS = 60.0
 MAX_BACKOFF_SECONDS = 30.0
 SERVERS = ("taskmanager", "jobmanager", "registry", "kafka", "postgres")
 LOG_BYTES = 50 * 1024 * 1024
+RUNS_LOCK = "supervisor.lock"  # held for as long as a supervisor runs
 # Some steps run every second: the time of the newest run is only written this often.
 TIMES_WRITTEN_EVERY_SECONDS = 5.0
 
@@ -312,6 +316,7 @@ class Supervisor:
         assert kept.working is not None
         error, kept.working = kept.working.exception(), None
         if error is None:
+            kept.failures = 0
             is_old = not 0 <= now - (known.succeeded_at or 0) < TIMES_WRITTEN_EVERY_SECONDS
             if kept.record.state != "running" or is_old:
                 known.began_at, known.succeeded_at = kept.began_at, now
@@ -371,29 +376,29 @@ class Supervisor:
 def main(config: Path) -> None:
     """The supervisor's process: `python -m insights.stack.supervisor CONFIG`, where CONFIG is what `up` wrote."""
     # Imported here: `insights down` and status need none of it.
-    from flink import job_control
-    from insights.stack.composition import everything, plan_in
-    from insights.wiring import deployment
+    from insights.stack.composition import everything, plan_in, savepoint
 
     settings = Settings.model_validate(json.loads(config.read_text())["settings"])
-    savepoint = Task(
-        name="savepoint",
-        run=lambda: f"the job's state is in {', '.join(job_control.stop(deployment(settings), hold=False))}",
-    )
 
     def compose() -> list[Thing]:
         return [*everything(settings, plan_in(config))]
 
-    supervisor = Supervisor(
-        compose(), run_dir=settings.run_dir, logs_dir=settings.logs_dir, before_stop=savepoint, compose=compose
-    )
-    signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())
-    signal.signal(signal.SIGINT, lambda *_: supervisor.request_stop())
-    signal.signal(signal.SIGHUP, lambda *_: supervisor.request_compose())
-    me = Record(pid=os.getpid(), started=psutil.Process().create_time(), state="running")
-    (settings.run_dir / "supervisor.json").write_text(json.dumps(asdict(me)))
-    supervisor.run()
-    (settings.run_dir / "supervisor.json").unlink(missing_ok=True)
+    with (settings.run_dir / RUNS_LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)  # waits for a backup to end, which must not be written while anything runs
+        supervisor = Supervisor(
+            compose(),
+            run_dir=settings.run_dir,
+            logs_dir=settings.logs_dir,
+            before_stop=savepoint(settings),
+            compose=compose,
+        )
+        signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())
+        signal.signal(signal.SIGINT, lambda *_: supervisor.request_stop())
+        signal.signal(signal.SIGHUP, lambda *_: supervisor.request_compose())
+        me = Record(pid=os.getpid(), started=psutil.Process().create_time(), state="running")
+        (settings.run_dir / "supervisor.json").write_text(json.dumps(asdict(me)))
+        supervisor.run()
+        (settings.run_dir / "supervisor.json").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -356,6 +356,9 @@ def test_a_stack_that_is_backed_up_under_load_runs_again_after_it_and_loses_noth
     printed = hub.command("backup", str(tmp_path / "file"), "--to", public)
     assert re.search(r"file has [\d,]+ files of", " ".join(printed.split()))
     assert all(part.healthy for part in part_states(hub.settings))
+    assert "The backup is whole" in hub.command(
+        "restore", str(tmp_path / "file"), "--key", str(tmp_path / "key"), "--check"
+    )
     flows(hub, 10)
     hub.shop.stop()
     assert_exact(hub)

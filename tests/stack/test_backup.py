@@ -20,7 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from insights.backup import ABOUT, FILES, FORMAT, BackupBroken, check_target, new_key, read, write
+from insights.backup.about import ABOUT, FILES, FORMAT, BackupBroken
+from insights.backup.keys import new_key
+from insights.backup.read import check, restore
+from insights.backup.write import Target
 from insights.cli.main import app
 from insights.settings import PROJECT, Settings
 from schemas.errors import InsightsError, Misconfigured
@@ -51,7 +54,16 @@ def tree(folder: Path) -> Tree:
 def stack(tmp_path: Path) -> Settings:
     """A folder with a bit of what a stack has."""
     made = own_settings(tmp_path / "home")
-    for inside in ("run", "logs", "conf", "flink/tmp", "flink/snapshots/x", "postgres/pg_notify", "lake/events"):
+    for inside in (
+        "run",
+        "logs",
+        "conf",
+        "flink/tmp",
+        "flink/client",
+        "flink/snapshots/x",
+        "postgres/pg_notify",
+        "lake/events",
+    ):
         (made.home / inside).mkdir(parents=True)
     (made.home / "postgres").chmod(0o700)
     (made.home / "postgres" / "PG_VERSION").write_text("18\n")
@@ -60,6 +72,7 @@ def stack(tmp_path: Path) -> Settings:
     (made.home / "logs" / "kafka.out").write_text("long")
     (made.home / "conf" / "secret").write_text("made again at each start")
     (made.home / "time-zone.json").write_text("{}")
+    (made.home / "flink" / "client" / "held").write_text("starting over")  # without which half a rebuild would resume
     return made
 
 
@@ -72,7 +85,7 @@ def key(tmp_path: Path) -> tuple[Path, str]:
 @pytest.fixture
 def made(stack: Settings, key: tuple[Path, str], tmp_path: Path) -> Path:
     file = tmp_path / "backup.age"
-    write(stack, file, key[1], quiet)
+    Target(stack, file, key[1]).write(stack, quiet)
     return file
 
 
@@ -87,9 +100,9 @@ def test_what_is_restored_is_what_was_backed_up_without_logs_and_what_each_start
         name: kept for name, kept in tree(stack.home).items() if not name.startswith(("logs", "conf", "flink/tmp"))
     }
     gone(stack)
-    about = read(made, key[0], quiet, into=stack)
+    about = restore(made, key[0], stack.home, quiet)
     assert tree(stack.home) == before
-    assert (about.files, about.home, about.elsewhere) == (4, str(stack.home), [])
+    assert (about.files, about.home, about.elsewhere) == (5, str(stack.home), [])
     assert about.bytes == sum(len(content or b"") for _, content in before.values())
     assert sorted(path.name for path in stack.home.parent.iterdir()) == ["backup.age", "backup.key", "before", "home"]
 
@@ -109,9 +122,9 @@ def test_any_folder_comes_back(files: Mapping[str, bytes], tmp_path_factory: pyt
             path.write_bytes(content)
     before = tree(here.home)
     public = new_key(folder / "key")
-    write(here, folder / "file", public, quiet)
+    Target(here, folder / "file", public).write(here, quiet)
     gone(here)
-    read(folder / "file", folder / "key", quiet, into=here)
+    restore(folder / "file", folder / "key", here.home, quiet)
     assert tree(here.home) == before
 
 
@@ -120,8 +133,8 @@ def test_a_backup_says_nothing_to_who_lacks_the_key(made: Path, stack: Settings,
     other = tmp_path / "other.key"
     new_key(other)
     gone(stack)
-    with pytest.raises(BackupBroken, match="can't be read with this key, or is not whole"):
-        read(made, other, quiet, into=stack)
+    with pytest.raises(BackupBroken, match="can't be decrypted with this key"):
+        restore(made, other, stack.home, quiet)
     assert not stack.home.exists()
     assert (tmp_path / "backup.key").stat().st_mode & 0o777 == 0o600
 
@@ -133,21 +146,21 @@ def test_a_backup_that_was_cut_is_refused_and_leaves_nothing(
     whole = made.read_bytes()
     made.write_bytes(whole[: int(len(whole) * share)])
     gone(stack)
-    with pytest.raises(BackupBroken, match="not whole"):
-        read(made, key[0], quiet, into=stack)
+    with pytest.raises(BackupBroken, match="not whole|failed to fill whole buffer"):
+        restore(made, key[0], stack.home, quiet)
     assert sorted(path.name for path in stack.home.parent.iterdir()) == ["backup.age", "backup.key", "before"]
 
 
 def test_a_byte_that_changed_is_found_also_by_a_check_which_writes_nothing(
     made: Path, stack: Settings, key: tuple[Path, str]
 ) -> None:
-    assert read(made, key[0], quiet, into=None).files == 4
+    assert check(made, key[0], quiet).files == 5
     content = bytearray(made.read_bytes())
     content[len(content) // 2] ^= 1
     made.write_bytes(content)
     before = tree(stack.home.parent)
     with pytest.raises(BackupBroken, match="not whole"):
-        read(made, key[0], quiet, into=None)
+        check(made, key[0], quiet)
     assert tree(stack.home.parent) == before
 
 
@@ -167,12 +180,25 @@ def test_what_does_not_hold_what_it_lists_or_leads_elsewhere_is_refused(
     stack: Settings, key: tuple[Path, str], tmp_path: Path
 ) -> None:
     gone(stack)
-    about = {"format": FORMAT, "home": str(stack.home), "made_at": "", "files": 1, "bytes": 2, "elsewhere": []}
+    about = {
+        "format": FORMAT,
+        "home": str(stack.home),
+        "mode": 0o755,
+        "made_at": "",
+        "files": 1,
+        "bytes": 2,
+        "elsewhere": [],
+    }
     listed = json.dumps({"a": hashlib.sha256(b"ab").hexdigest()}).encode()
     cases: dict[str, tuple[Mapping[str, Any], Mapping[str, bytes]]] = {
         "are not those that were put in": (about, {"data/a": b"ax", FILES: listed}),
         "is not whole": (about, {"data/a": b"ab"}),
-        "leads out of the folder": (about, {"data/../../a": b"ab", FILES: listed}),
+        "'data/../../a', which is not a file or folder of": (about, {"data/../../a": b"ab", FILES: listed}),
+        f"{stack.home}/.restoring-.*{tmp_path}/a can't be written": (
+            about,
+            {f"data/{tmp_path}/a": b"ab", FILES: listed},
+        ),
+        "'b/a', which is not": (about, {"b/a": b"ab", FILES: listed}),
         "has format 7; this release reads format 1": (about | {"format": 7}, {}),
         "is not a backup of a data folder": (about, {}),
         "restore it there: INSIGHTS_HOME=/elsewhere": (about | {"home": "/elsewhere"}, {}),
@@ -187,7 +213,7 @@ def test_what_does_not_hold_what_it_lists_or_leads_elsewhere_is_refused(
             compressed = zstandard.ZstdCompressor().compress(packed.getvalue())
             file.write_bytes(pyrage.encrypt(compressed, [pyrage.x25519.Recipient.from_str(key[1])]))
         with pytest.raises(InsightsError, match=text):
-            read(file, key[0], quiet, into=stack)
+            restore(file, key[0], stack.home, quiet)
         assert not stack.home.exists()
     assert not (tmp_path / "a").exists()
 
@@ -195,7 +221,7 @@ def test_what_does_not_hold_what_it_lists_or_leads_elsewhere_is_refused(
 def test_a_folder_that_holds_something_is_left_as_it_is(stack: Settings, made: Path, key: tuple[Path, str]) -> None:
     before = tree(stack.home)
     with pytest.raises(Misconfigured, match="is not empty: a backup is only restored into an empty folder"):
-        read(made, key[0], quiet, into=stack)
+        restore(made, key[0], stack.home, quiet)
     assert tree(stack.home) == before
 
 
@@ -204,7 +230,7 @@ def test_a_folder_that_holds_something_is_left_as_it_is(stack: Settings, made: P
     [
         ("backup.key", None, "exists; name a new file"),
         ("home/lake/backup.age", None, "lies in the data folder"),
-        ("nowhere/backup.age", None, "is not a folder"),
+        ("nowhere/backup.age", None, "can't be written: No such file or directory"),
         ("new.age", "age1nonsense", "is not a public key"),
     ],
 )
@@ -212,7 +238,65 @@ def test_a_backup_that_could_not_be_written_is_refused_before_anything_stops(
     stack: Settings, key: tuple[Path, str], tmp_path: Path, target: str, to: str | None, text: str
 ) -> None:
     with pytest.raises(Misconfigured, match=text):
-        check_target(stack, tmp_path / target, to or key[1])
+        Target(stack, tmp_path / target, to or key[1])
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_a_backup_could_not_be_restored_with_is_named_before_anything_stops(
+    stack: Settings, key: tuple[Path, str], tmp_path: Path, kind: str
+) -> None:
+    odd = stack.home / "lake" / "odd"
+    odd.symlink_to("/elsewhere") if kind == "link" else os.mkfifo(odd)
+    with pytest.raises(Misconfigured, match=f"{odd} is neither a file nor a folder"):
+        Target(stack, tmp_path / "b.age", key[1])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backup.key", "home"]
+
+
+def test_what_another_backup_or_restore_writes_is_left_alone(
+    stack: Settings, made: Path, key: tuple[Path, str], tmp_path: Path
+) -> None:
+    (tmp_path / "b.age.part").write_text("half")
+    with pytest.raises(Misconfigured, match=r"b.age.part exists: another backup writes it"):
+        Target(stack, tmp_path / "b.age", key[1])
+    assert (tmp_path / "b.age.part").read_text() == "half"
+    gone(stack)
+    (stack.home / ".restoring-1").mkdir(parents=True)
+    with pytest.raises(Misconfigured, match="is not empty"):
+        restore(made, key[0], stack.home, quiet)
+    assert (stack.home / ".restoring-1").exists()
+
+
+def test_a_file_that_changes_while_it_is_copied_ends_the_backup(
+    stack: Settings, key: tuple[Path, str], tmp_path: Path
+) -> None:
+    """Something still writes: what was copied may be torn, and its checksum would be that of the torn bytes."""
+    growing = stack.home / "lake" / "events" / "a.parquet"
+
+    def writes(done: int, of: int) -> None:
+        with growing.open("ab") as file:
+            file.write(b"more")
+
+    target = Target(stack, tmp_path / "b.age", key[1])
+    with pytest.raises(Misconfigured, match="changed while it was copied: something still writes"):
+        target.write(stack, writes)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backup.key", "home"]
+
+
+def test_a_private_key_is_not_taken_for_the_public_one_nor_repeated(
+    stack: Settings, key: tuple[Path, str], tmp_path: Path
+) -> None:
+    private = key[0].read_text().split()[-1]
+    with pytest.raises(Misconfigured, match="that is a private key") as refusal:
+        Target(stack, tmp_path / "b.age", private)
+    assert private not in str(refusal.value)
+
+
+def test_an_older_key_in_the_file_still_opens_its_backups(
+    stack: Settings, made: Path, key: tuple[Path, str], tmp_path: Path
+) -> None:
+    new_key(tmp_path / "new.key")
+    (tmp_path / "both.key").write_text((tmp_path / "new.key").read_text() + key[0].read_text())
+    assert check(made, tmp_path / "both.key", quiet).home == str(stack.home)
 
 
 def test_a_full_disk_leaves_nothing_of_the_backup(stack: Settings, key: tuple[Path, str], tmp_path: Path) -> None:
@@ -235,8 +319,9 @@ def test_a_key_is_never_overwritten_and_a_wrong_one_is_named(stack: Settings, ma
         new_key(tmp_path / "backup.key")
     assert (tmp_path / "backup.key").read_text() == kept
     (tmp_path / "wrong.key").write_text("# nothing\n")
-    with pytest.raises(Misconfigured, match="wrong.key is not a private key"):
-        read(made, tmp_path / "wrong.key", quiet, into=stack)
+    gone(stack)
+    with pytest.raises(Misconfigured, match="wrong.key is not a file of private keys"):
+        restore(made, tmp_path / "wrong.key", stack.home, quiet)
 
 
 def test_the_commands_say_what_was_written_and_how_it_is_read_again(
@@ -250,12 +335,12 @@ def test_the_commands_say_what_was_written_and_how_it_is_read_again(
     public = invoke(app, ["backup-key", str(tmp_path / "k")]).stdout.split()[-1]
     written = invoke(app, ["backup", str(tmp_path / "b.age"), "--to", public])
     assert written.exit_code == 0, written.output
-    assert "b.age has 4 files of" in " ".join(written.stdout.split())
+    assert "b.age has 5 files of" in " ".join(written.stdout.split())
     checked = invoke(app, ["restore", str(tmp_path / "b.age"), "--key", str(tmp_path / "k"), "--check"])
-    assert "The backup is whole: 4 files" in checked.stdout
+    assert "The backup is whole: 5 files" in checked.stdout
     gone(stack)
     restored = invoke(app, ["restore", str(tmp_path / "b.age"), "--key", str(tmp_path / "k")])
-    assert "Restored: 4 files" in restored.stdout, restored.output
+    assert "Restored: 5 files" in restored.stdout, restored.output
 
 
 def test_the_unit_is_one_that_systemd_accepts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
