@@ -13,6 +13,7 @@ import typer
 from insights.cli import runtime
 from insights.settings import Settings, load_settings
 from schemas.errors import Misconfigured
+from schemas.plural import counted
 
 if TYPE_CHECKING:
     from insights.backup.about import About, Report
@@ -69,7 +70,7 @@ def backup(target: Target, to: To = None) -> None:
 def _say_what_was_written(path: Path, about: About, seconds: float) -> None:
     runtime.say("")
     runtime.say(
-        f"{path} has {about.files:,} files of {about.home}, {about.bytes / 1e6:,.0f} MB in"
+        f"{path} has {counted(about.files, 'file')} of {about.home}, {about.bytes / 1e6:,.0f} MB in"
         f" {path.stat().st_size / 1e6:,.0f} MB, written in {seconds:.0f} s.",
         style="bold green",
     )
@@ -100,7 +101,7 @@ def restore(source: Source, key: Key, check: Check = False) -> None:
         else:
             about = read.restore(source, key, load_settings().home, said)
     runtime.say("")
-    whole = f"{about.files:,} files of {about.home}, as of {about.made_at}"
+    whole = f"{counted(about.files, 'file')} of {about.home}, as of {about.made_at}"
     if check:
         runtime.say(f"The backup is whole: {whole}.", style="bold green")
         return

@@ -314,7 +314,7 @@ def test_a_person_is_exported_and_then_gone_to_the_last_byte_and_no_number_chang
     assert (again.exit_code, "there is no data since then" in " ".join(again.stdout.split())) == (0, True)
     for said in (anna.email, anna.guest, customer_id(anna.number)):
         refused = anna.run("export", said)
-        assert (refused.exit_code, "nothing left to export" in " ".join(refused.stderr.split())) == (1, True)
+        assert (refused.exit_code, "there is nothing to export" in " ".join(refused.stderr.split())) == (1, True)
     listed = RUNNER.invoke(app, ["dead-letters", "--json"]).stdout
     assert not any(json.dumps(marker)[1:-1] in listed for marker in anna.markers)
     assert "erased, or older than dead letters are kept" in listed
