@@ -18,12 +18,12 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
 
 from dashboards import launch
-from flink import job_control, live_job
+from flink import live_job
 from flink.finality import FinalityRecorder
 from flink.health import EVERY_SECONDS, HealthRecorder
-from flink.hold import Hold, held
 from insights import upgrade
 from insights.settings import PROJECT, Settings
+from insights.stack.live_jobs import LiveJobs
 from insights.stack.part import SYSTEM_PATH, Part, Recurring, Task, http_ok
 from insights.stack.past import AfterPast, Past
 from insights.stack.recurring_jobs import INSIGHTS, Command, RecurringJobsRecorder
@@ -157,38 +157,10 @@ def recurring_jobs(settings: Settings, plan: UpPlan) -> list[Recurring]:
     ]
 
 
-def savepoint(settings: Settings) -> Task:
-    """Stops the live jobs, before their servers are stopped."""
-
-    def run() -> str:
-        return f"the job's state is in {', '.join(job_control.stop(deployment(settings), hold=False))}"
-
-    return Task(name="savepoint", run=run)
-
-
 def _serve_metrics(settings: Settings) -> str:
     from insights.metrics import serve  # only the supervisor needs it
 
     return serve(settings)
-
-
-class LiveJobs:
-    """The live jobs run, or somebody stopped them and the task's detail names who."""
-
-    def __init__(self, target: Deployment) -> None:
-        self._target = target
-        self._known_hold: Hold | None = None
-
-    def run(self) -> str:
-        """Blocks until they run. Raises what ``job_control.submit`` does, but does not end a hold."""
-        line = job_control.keep_running(self._target)
-        self._known_hold = held(self._target)
-        return line
-
-    def still_done(self) -> bool:
-        """May raise FlinkUnavailable."""
-        hold = held(self._target)
-        return hold == self._known_hold and (hold is not None or job_control.all_run(self._target))
 
 
 def _command(settings: Settings, name: str, *arguments: str) -> Command:

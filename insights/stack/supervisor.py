@@ -376,7 +376,8 @@ class Supervisor:
 def main(config: Path) -> None:
     """The supervisor's process: `python -m insights.stack.supervisor CONFIG`, where CONFIG is what `up` wrote."""
     # Imported here: `insights down` and status need none of it.
-    from insights.stack.composition import everything, plan_in, savepoint
+    from insights.stack.composition import everything, plan_in
+    from insights.stack.live_jobs import savepoint
 
     settings = Settings.model_validate(json.loads(config.read_text())["settings"])
 

@@ -21,7 +21,7 @@ from flink.hold import Hold, held, now_by_me, release, set_hold
 from flink.intended_downtime import asked_at
 from flink.live_job import JOB_NAME
 from flink.rest import FlinkUnavailable, JobFailed
-from insights.stack.composition import LiveJobs
+from insights.stack.live_jobs import LiveJobs
 from schemas.errors import Retryable
 from tests.flink.live_on_files import DEPLOYMENT
 from warehouse.deployment import Deployment
