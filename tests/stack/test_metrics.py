@@ -24,6 +24,7 @@ from insights.stack.states import PartState
 from insights.status import Status
 from producers.metrics import PublisherMetrics
 from reconciliation.topic_counts import TopicCounts
+from tests.conftest import wait_until
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DOCS = PROJECT / "docs" / "metrics.md"
@@ -158,10 +159,18 @@ def test_a_stack_that_is_down_is_said_to_be_down(tmp_path: Any) -> None:
 
 
 def test_a_running_stack_answers_a_scrape(stack: Settings) -> None:
-    with urlopen(stack.stack_metrics_url) as answer:
-        found = {family.name: family for family in text_string_to_metric_families(answer.read().decode())}
-    up = {sample.labels["part"]: sample.value for sample in found["insights_part_up"].samples}
-    assert up.keys() >= {"supervisor", "kafka", "postgres", "taskmanager", "metrics"}
-    assert set(up.values()) == {1}
+    def scraped() -> dict[str, Any]:
+        with urlopen(stack.stack_metrics_url) as answer:
+            return {family.name: family for family in text_string_to_metric_families(answer.read().decode())}
+
+    def up(found: dict[str, Any]) -> dict[str, float]:
+        return {sample.labels["part"]: sample.value for sample in found["insights_part_up"].samples}
+
+    def whole() -> dict[str, Any] | None:
+        found = scraped()
+        return found if set(up(found).values()) == {1} else None
+
+    found = wait_until(whole, what="every part is up")
+    assert up(found).keys() >= {"supervisor", "kafka", "postgres", "taskmanager", "metrics"}
     assert [sample.value for sample in found["insights_job_up"].samples] == [1]
     assert {sample.labels["topic"] for sample in found["insights_topic_published"].samples} >= {ORDERS}
