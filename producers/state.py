@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 BUSY_SECONDS: Final = 60.0
 AGAIN_SECONDS: Final = 0.01
@@ -56,6 +57,15 @@ def only_for_its_owner(path: Path) -> Path:
     path.touch(mode=0o600)
     path.chmod(0o600)
     return path
+
+
+def rows(path: Path, table: str, query: str, parameters: Sequence[str | int] = ()) -> list[Any]:
+    """What a query finds in the file, as tuples; nothing before its owner has created ``table`` in it."""
+    database = to_read(path, table)
+    if database is None:
+        return []
+    with closing(database):
+        return database.execute(query, parameters).fetchall()
 
 
 def to_read(path: Path, table: str) -> sqlite3.Connection | None:

@@ -82,24 +82,15 @@ def remove(folder: Path, name: str) -> None:
 
 def listed(folder: Path) -> list[Key]:
     """All keys, by name."""
-    database = state.to_read(folder / FILE, "keys")
-    if database is None:
-        return []
-    with closing(database):
-        rows = database.execute("select name, key, origins from keys order by name").fetchall()
+    rows = state.rows(folder / FILE, "keys", "select name, key, origins from keys order by name")
     return [Key(name=name, key=key, origins=frozenset(origins.split())) for name, key, origins in rows]
 
 
 def tallies(folder: Path, since_day: int) -> dict[tuple[str, str], int]:
     """By source and outcome (``published``, ``bot`` or ``refused``) the events since a day, in days since 1970."""
-    database = state.to_read(folder / FILE, "tallies")
-    if database is None:
-        return {}
-    with closing(database):
-        rows = database.execute(
-            "select name, outcome, sum(events) from tallies where day >= ? group by 1, 2", (since_day,)
-        )
-        return {(name, outcome): events for name, outcome, events in rows}
+    query = "select name, outcome, sum(events) from tallies where day >= ? group by 1, 2"
+    rows = state.rows(folder / FILE, "tallies", query, (since_day,))
+    return {(name, outcome): events for name, outcome, events in rows}
 
 
 def origin(text: str) -> str:

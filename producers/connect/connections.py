@@ -163,30 +163,18 @@ def names(folder: Path) -> list[str]:
 
 def sealed(folder: Path) -> dict[str, bytes]:
     """The connected shops' names, with their encrypted credentials, which differ if a shop is connected again."""
-    database = state.to_read(folder / FILE, "connections")
-    if database is None:
-        return {}
-    with closing(database):
-        return dict(database.execute("select name, sealed from connections order by name"))
+    return dict(state.rows(folder / FILE, "connections", "select name, sealed from connections order by name"))
 
 
 def addresses(folder: Path) -> dict[str, str]:
     """The connected shops' names, each with its address. Opens no key."""
-    database = state.to_read(folder / FILE, "connections")
-    if database is None:
-        return {}
-    with closing(database):
-        return dict(database.execute("select name, url from connections order by name"))
+    return dict(state.rows(folder / FILE, "connections", "select name, url from connections order by name"))
 
 
 def shops(folder: Path) -> list[Shop]:
     """Every shop that was ever connected, with the key of its guests."""
-    database = state.to_read(folder / KEYS_FILE, "connection_keys")
-    if database is None:
-        return []
-    with closing(database):
-        rows = database.execute("select name, key from connection_keys where purpose = ? order by name", (GUESTS,))
-        return [Shop(name, key) for name, key in rows]
+    query = "select name, key from connection_keys where purpose = ? order by name"
+    return [Shop(name, key) for name, key in state.rows(folder / KEYS_FILE, "connection_keys", query, (GUESTS,))]
 
 
 def name_of(url: str) -> str:

@@ -67,7 +67,7 @@ class Intake:
         self._keys = PersonKeys(this.options.state)
         self._letters = Letters(this.publisher, self._keys, this.clock)
         self._exchange = Exchange(this.options.state, this.options.currency)
-        self.resources = ResourceIntake(this, memory, self._send_letter, self._keys.called)
+        self.resources = ResourceIntake(this, memory, self._refuse, self._keys.called)
 
     def take(self, connection: Connection, body: bytes, *, is_answer: bool = False, has_patience: bool = False) -> None:
         """Queue what an order's JSON asks for. Nothing is sure to be on the log before ``commit``.
@@ -82,8 +82,7 @@ class Intake:
             if known is not None and known.digest != VOID:
                 self._take_back(connection, order_id, known, known.modified_ms, body)
             if known is not None:
-                self._charge(connection, _gone(order_id, known), body, is_answer=True)
-                self._cancel(connection, _gone(order_id, known), body)
+                self._follow_beside(connection, _gone(order_id, known), body, is_answer=True)
             return
         try:
             state = platform_of(connection).read_order(body, shop)
@@ -104,8 +103,7 @@ class Intake:
         if known is None or _is_newer(state, known, is_answer=is_answer):
             known = self._follow(connection, state, known, body, is_answer=is_answer)
             if known is not None:
-                self._charge(connection, state, body, is_answer=is_answer)
-                self._cancel(connection, state, body)
+                self._follow_beside(connection, state, body, is_answer=is_answer)
         if known is None or known.digest == VOID or state.record is None:
             return
         if state.refund_ids - known.sure_refund_ids:
@@ -127,7 +125,7 @@ class Intake:
         """Send an invalid order to the dead letters, unless it was sent for the same reason before."""
         order_id = bad.order_id if isinstance(bad, BadOrder) else ""
         what = f"order:{order_id}" if order_id else f"bytes:{hashlib.sha256(body).hexdigest()}"
-        self._refuse(connection, what, body, bad, whose=self._whose(connection, body))
+        self._refuse(connection.origin, what, body, bad, whose=self._whose(connection, body))
 
     def note_request(self, connection: Connection, wished: Wished) -> None:
         """Note what a shop asks about a person, on disk at once, and say so."""
@@ -169,8 +167,7 @@ class Intake:
         elif known is not None and known.version and (doubt.order or known.digest != VOID):
             self._take_back(connection, doubt.order_id, known, known.modified_ms, _deleted(doubt.order_id))
         if body is None and known is not None:
-            self._charge(connection, _gone(doubt.order_id, known), _deleted(doubt.order_id), is_answer=True)
-            self._cancel(connection, _gone(doubt.order_id, known), _deleted(doubt.order_id))
+            self._follow_beside(connection, _gone(doubt.order_id, known), _deleted(doubt.order_id), is_answer=True)
         self.memory.note_read_again(shop, request.number)
 
     def take_refunds(self, connection: Connection, read: Sequence[tuple[Wanted, Sequence[bytes]]]) -> None:
@@ -184,7 +181,7 @@ class Intake:
                     found.append((refund, wanted.order_id, body))
                 except BadOrder as bad:
                     what = f"refund of {wanted.order_id}:{hashlib.sha256(body).hexdigest()}"
-                    self._refuse(connection, what, body, bad, ORDER_REFUNDED, whose=wanted.head["customer_id"])
+                    self._refuse(connection.origin, what, body, bad, ORDER_REFUNDED, whose=wanted.head["customer_id"])
             self.memory.done(connection.name, wanted)
         for refund, order_id, body in sorted(found, key=lambda each: (each[0].at_ms, each[0].refund_id)):
             self._refund(connection, refund, order_id, body)
@@ -224,7 +221,7 @@ class Intake:
             else:
                 self._this.publish(event, record)
         except PoisonEvent as error:
-            self._refuse(connection, what, body, error, event, whose=whose or self._whose(connection, body))
+            self._refuse(connection.origin, what, body, error, event, whose=whose or self._whose(connection, body))
             return False
         return True
 
@@ -256,6 +253,11 @@ class Intake:
         self.memory.keep(connection.name, state.order_id, known)
         return known
 
+    def _follow_beside(self, connection: Connection, state: OrderState, body: bytes, *, is_answer: bool) -> None:
+        """Publish what is new beside an order: its payment fees, and whether it is cancelled."""
+        self._charge(connection, state, body, is_answer=is_answer)
+        self._cancel(connection, state, body)
+
     def _charge(self, connection: Connection, state: OrderState, body: bytes, *, is_answer: bool) -> None:
         """Publish what is new of an order's payment fees. One that waits for a rate is read again with its order."""
         name, before = connection.name, self.memory.fees(connection.name, state.order_id)
@@ -266,7 +268,7 @@ class Intake:
             self.memory.await_rate(name, state.order_id, state.fees.awaited)
         if state.fees.problem:
             problem, of_whom = BadOrder(state.fees.problem), whose or self._whose(connection, body)
-            self._refuse(connection, f"fees:{state.order_id}", body, problem, FEE_CHARGED, whose=of_whom)
+            self._refuse(connection.origin, f"fees:{state.order_id}", body, problem, FEE_CHARGED, whose=of_whom)
         news = news_of_fees(
             connection.shop,
             state.order_id,
@@ -332,23 +334,11 @@ class Intake:
 
     def _refuse(
         self,
-        connection: Connection,
-        what: str,
-        body: bytes,
-        error: PoisonEvent,
-        meant_for: Event = ORDER_PLACED,
-        *,
-        whose: str | None,
-    ) -> None:
-        self._send_letter(connection.origin, what, body, error, meant_for, whose=whose)
-
-    def _send_letter(
-        self,
         origin: Mapping[str, str],
         what: str,
         body: bytes,
         error: PoisonEvent,
-        meant_for: Event,
+        meant_for: Event = ORDER_PLACED,
         *,
         whose: str | None,
     ) -> None:

@@ -55,32 +55,21 @@ def ask(folder: Path, shop: str, doubts: Iterable[Doubt]) -> int:
 
 def asked(folder: Path, shop: str, after: int) -> list[Request]:
     """The requests for a shop's orders after that number, the oldest first."""
-    database = state.to_read(folder / FILE, "rereads")
-    if database is None:
-        return []
-    with closing(database):
-        rows = database.execute(
-            "select number, order_id, doubts_order, doubts_refunds from rereads where shop = ? and number > ?"
-            " order by number",
-            (shop, after),
-        ).fetchall()
+    query = (
+        "select number, order_id, doubts_order, doubts_refunds from rereads"
+        " where shop = ? and number > ? order by number"
+    )
+    rows = state.rows(folder / FILE, "rereads", query, (shop, after))
     return [Request(number, Doubt(order_id, bool(order), bool(refunds))) for number, order_id, order, refunds in rows]
 
 
 def newest(folder: Path) -> dict[str, int]:
     """The last request's number by shop."""
-    database = state.to_read(folder / FILE, "rereads")
-    if database is None:
-        return {}
-    with closing(database):
-        return dict(database.execute("select shop, max(number) from rereads group by shop"))
+    return dict(state.rows(folder / FILE, "rereads", "select shop, max(number) from rereads group by shop"))
 
 
 def read_until(folder: Path, shop: str) -> int:
     """The last request whose orders were read again and are on the log."""
-    database = state.to_read(folder / memory.FILE, "read_again")
-    if database is None:
-        return 0
-    with closing(database):
-        row = database.execute("select number from read_again where shop = ?", (shop,)).fetchone()
-    return int(row[0]) if row else 0
+    query = "select number from read_again where shop = ?"
+    found = state.rows(folder / memory.FILE, "read_again", query, (shop,))
+    return int(found[0][0]) if found else 0

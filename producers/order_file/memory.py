@@ -124,11 +124,5 @@ class Memory:
 
 def published(path: Path) -> int:
     """How many events and dead letters are in the memory at ``path``; 0 when there is none."""
-    database = state.to_read(path, "known")
-    if database is None:
-        return 0
-    try:
-        (count,) = database.execute("select count(*) from known").fetchone()
-    finally:
-        database.close()
-    return int(count)
+    found = state.rows(path, "known", "select count(*) from known")
+    return int(found[0][0]) if found else 0

@@ -51,14 +51,8 @@ def ask(folder: Path, wish: Wish, who: str, said_by: str, at_ms: int) -> bool:
 
 def requests(folder: Path) -> list[Request]:
     """All of them, the oldest first."""
-    database = state.to_read(folder / FILE, "privacy_requests")
-    if database is None:
-        return []
-    with closing(database):
-        rows = database.execute(
-            "select number, asked_ms, wish, who, said_by, answered_ms from privacy_requests order by number"
-        )
-        return [Request(*row) for row in rows]
+    query = "select number, asked_ms, wish, who, said_by, answered_ms from privacy_requests order by number"
+    return [Request(*row) for row in state.rows(folder / FILE, "privacy_requests", query)]
 
 
 def answer(folder: Path, wish: Wish, whose: Collection[str], at_ms: int) -> int:

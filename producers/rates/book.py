@@ -100,9 +100,5 @@ def want(folder: Path, since: date) -> None:
 
 def wanted(folder: Path) -> date | None:
     """From which day on rates are wanted; None when nobody wants any."""
-    database = state.to_read(folder / WANTED_FILE, "wanted")
-    if database is None:
-        return None
-    with closing(database):
-        row = database.execute("select since from wanted").fetchone()
-    return date.fromisoformat(row[0]) if row else None
+    found = state.rows(folder / WANTED_FILE, "wanted", "select since from wanted")
+    return date.fromisoformat(found[0][0]) if found else None

@@ -7,7 +7,7 @@ import io
 import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +20,7 @@ import pytest
 import structlog
 from aiohttp import web
 
+from producers.connect.agreement import Said, Sold
 from producers.connect.connections import Connection, Credentials
 from producers.connect.intake import Intake
 from producers.connect.memory import FILE, Memory
@@ -228,6 +229,16 @@ def standing(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _thing(record: dict[str, Any]) -> str:
     return str(record.get("fee_id") or record.get("refund_id") or record["order_id"])
+
+
+def sold_by_payment(record: Mapping[str, Any] | None, said: Said) -> Sold | None:
+    """What a shop says is sold of an order, by payment: nothing of an unpaid one, else on the day of our event's."""
+    assert said.unread == ""
+    assert (said.sold is None) == (record is None or record["paid_at"] is None)
+    if record and said.sold:
+        assert said.sold.day == max(record["paid_at"], record["occurred_at"]).date()
+        return said.sold
+    return None
 
 
 def days_of(orders: list[dict[str, Any]], refunds: list[dict[str, Any]]) -> dict[str, Day]:
