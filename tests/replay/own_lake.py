@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from pyiceberg.io.pyarrow import write_file
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import Table, WriteTask
 
+from replay.context import Context
+from replay.lake_files import open_catalog
 from schemas.catalogue import Event
 from warehouse.tables import NAMESPACE, create_lake_table
 
@@ -28,6 +32,16 @@ def properties(folder: Path) -> dict[str, str]:
         "warehouse": (folder / "warehouse").as_uri(),
         "init_catalog_tables": "true",
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnContext(Context):
+    """A replay's context whose lake is in its folder; its log may be given."""
+
+    @contextmanager
+    def lake(self) -> Iterator[Catalog]:
+        with open_catalog(properties(self.work_dir)) as catalog:
+            yield catalog
 
 
 def archive(folder: Path, e: Event, rows: Sequence[Row]) -> None:

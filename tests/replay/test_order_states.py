@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pyiceberg.catalog import Catalog
-
 from aggregates.catalogue import ShopsClock, aggregates, go_by, shops_clock
-from replay.context import Context
-from replay.lake_files import open_catalog
 from replay.late_events import Touched, _touched, ripe
 from replay.order_states import counted_times
 from replay.planning import _windows
@@ -23,20 +19,11 @@ from tests.e2e.made_events import made
 from tests.flink.live_on_files import DEPLOYMENT
 from tests.replay import own_lake
 from tests.replay.duckdb_task import archived_rows
+from tests.replay.own_lake import OwnContext
 
 ORDERS = event("sales.order_placed")
 PLACED = datetime(2026, 3, 2, 10, 15, tzinfo=UTC)
 DAY = timedelta(days=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class OwnContext(Context):
-    """A lake in a folder."""
-
-    @contextmanager
-    def lake(self) -> Iterator[Catalog]:
-        with open_catalog(own_lake.properties(self.work_dir)) as catalog:
-            yield catalog
 
 
 @contextmanager

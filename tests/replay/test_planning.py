@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from pyiceberg.catalog import Catalog
 
 from aggregates.catalogue import aggregate
-from replay.context import Context
-from replay.lake_files import open_catalog
 from replay.log import Extent
 from replay.plan_file import ReplayPlan, Stretch
 from replay.planning import NothingToDo, Wish, make_plan
@@ -24,6 +20,7 @@ from tests.aggregates.any_events import any_log
 from tests.flink.live_on_files import with_database
 from tests.replay import own_lake
 from tests.replay.duckdb_task import PUBLISHED_AT, archived_rows, slices
+from tests.replay.own_lake import OwnContext
 from warehouse.tables import make_postgres_tables
 
 ORDERS, MOVES = event("sales.order_placed"), event("inventory.stock_moved")
@@ -47,16 +44,6 @@ class FakeLog:
 
     def records(self, e: Event, pieces: Iterable[Slice]) -> Iterator[object]:
         return iter(())
-
-
-@dataclass(frozen=True, kw_only=True)
-class OwnContext(Context):
-    """A log with given contents, and a lake in a folder."""
-
-    @contextmanager
-    def lake(self) -> Iterator[Catalog]:
-        with open_catalog(own_lake.properties(self.work_dir)) as catalog:
-            yield catalog
 
 
 @pytest.fixture(scope="module")
