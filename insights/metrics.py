@@ -16,7 +16,13 @@ from insights.status import Status, watching
 from schemas.errors import InsightsError
 
 Sample = tuple[tuple[str, ...], float | int | bool | datetime | None]
-FATES = ("published", "counted", "duplicate", "late", "dead")
+FATES = {
+    "published": "Events on the log since its beginning",
+    "counted": "Events that count in the tables",
+    "duplicate": "Events that were on the log already",
+    "late": "Events that came too late to count at once",
+    "dead": "Records that could not be read, and events that were refused",
+}
 
 
 class MetricsPortTaken(InsightsError):
@@ -113,20 +119,11 @@ def _of_parts(status: Status) -> Iterator[Metric]:
 
 
 def _of_topics(status: Status) -> Iterator[Metric]:
-    for fate in FATES:
+    for fate, doc in FATES.items():
         samples = [((topic,), getattr(counts, fate)) for topic, counts in status.topics.items()]
-        yield _counter(f"insights_topic_{fate}", DOCS[fate], ("topic",), samples)
+        yield _counter(f"insights_topic_{fate}", doc, ("topic",), samples)
     left = [((topic,), counts.unaccounted) for topic, counts in status.topics.items()]
     yield _gauge("insights_topic_unaccounted", "Events whose fate is not known yet: 0 at rest", ("topic",), left)
-
-
-DOCS = {
-    "published": "Events on the log since its beginning",
-    "counted": "Events that count in the tables",
-    "duplicate": "Events that were on the log already",
-    "late": "Events that came too late to count at once",
-    "dead": "Records that could not be read, and events that were refused",
-}
 
 
 def _of_live_jobs(status: Status) -> Iterator[Metric]:

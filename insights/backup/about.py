@@ -17,6 +17,18 @@ Report = Callable[[int, int], None]
 """Called with the bytes done, and of how many."""
 
 
+class Progress:
+    """Reports the bytes done so far, of how many."""
+
+    def __init__(self, report: Report, of: int) -> None:
+        self._report, self._of, self._done = report, of, 0
+
+    def add(self, size: int) -> None:
+        """So many more are done."""
+        self._done += size
+        self._report(self._done, self._of)
+
+
 class BackupBroken(InsightsError):
     """The file is not a backup, was cut, or holds something else than was put in."""
 

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import pyrage
 import zstandard
 
-from insights.backup.about import ABOUT, FILES, FORMAT, INSIDE, OF_A_DISK, About, BackupBroken, Report
+from insights.backup.about import ABOUT, FILES, FORMAT, INSIDE, OF_A_DISK, About, BackupBroken, Progress, Report
 from insights.backup.envelope import CHUNK, decrypted
 from insights.backup.keys import private_keys
 from schemas.errors import Misconfigured
@@ -129,7 +129,7 @@ def _unpack(archive: tarfile.TarFile, source: Path, about: About, to: Path | Non
     hashes: dict[str, str] = {}
     folders: list[tuple[Path, tarfile.TarInfo]] = []
     wanted: dict[str, str] | None = None
-    done = 0
+    progress = Progress(report, about.bytes)
     for member in archive:
         vars(archive)["members"] = []
         if member.name == ABOUT:
@@ -143,8 +143,7 @@ def _unpack(archive: tarfile.TarFile, source: Path, about: About, to: Path | Non
             _make_folder(to and to / inside)
             continue
         hashes[inside] = _take(archive, member, to and to / inside)
-        done += member.size
-        report(done, about.bytes)
+        progress.add(member.size)
     if wanted is None or hashes != wanted:
         raise BackupBroken(f"{source} is not whole: its files are not those that were put in")
     for path, member in reversed(folders):  # a folder's mode may forbid to write into it

@@ -8,15 +8,14 @@ import json
 import os
 import stat
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import IO
 
-from insights.backup.about import ABOUT, FILES, FORMAT, INSIDE, OF_A_DISK, About, Report
+from insights.backup.about import ABOUT, FILES, FORMAT, INSIDE, OF_A_DISK, About, Progress, Report
 from insights.backup.envelope import encrypted
 from insights.backup.keys import created, public_key
 from insights.settings import Settings
@@ -95,13 +94,9 @@ def _about(settings: Settings, files: list[Path]) -> About:
     )
 
 
-def _walk(home: Path) -> Iterator[Path]:
+def _walk(home: Path, inside: Path = Path()) -> Iterator[Path]:
     """Files and folders, empty ones too, each before what is in it. Raises Misconfigured where one can't be."""
-    yield from _of_folder(home, home)
-
-
-def _of_folder(home: Path, folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
+    for path in sorted((home / inside).iterdir()):
         try:
             mode = path.lstat().st_mode
         except FileNotFoundError:  # of a stack that still runs
@@ -118,12 +113,12 @@ def _of_folder(home: Path, folder: Path) -> Iterator[Path]:
         yield path
         if stat.S_ISDIR(mode):
             with suppress(FileNotFoundError):
-                yield from _of_folder(home, path)
+                yield from _walk(home, path.relative_to(home))
 
 
 def _pack(stream: IO[bytes], home: Path, paths: list[Path], about: About, report: Report) -> None:
     hashes: dict[str, str] = {}
-    done = 0
+    progress = Progress(report, about.bytes)
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         _add_json(archive, ABOUT, asdict(about))
         for path in paths:
@@ -134,22 +129,17 @@ def _pack(stream: IO[bytes], home: Path, paths: list[Path], about: About, report
                 archive.addfile(info)
                 continue
             info.type, info.linkname = tarfile.REGTYPE, ""  # also of a second name for one file
-            hashes[name] = _add_file(archive, info, path, partial(_report, report, done, about.bytes))
-            done += info.size
+            hashes[name] = _add_file(archive, info, path, progress)
         _add_json(archive, FILES, hashes)
 
 
-def _report(report: Report, done: int, of: int, more: int) -> None:
-    report(done + more, of)
-
-
-def _add_file(archive: tarfile.TarFile, info: tarfile.TarInfo, path: Path, report: Callable[[int], None]) -> str:
+def _add_file(archive: tarfile.TarFile, info: tarfile.TarInfo, path: Path, progress: Progress) -> str:
     """Its SHA-256. Raises Misconfigured when it can't be read, or changes meanwhile."""
     try:
         with path.open("rb") as file:
             before = os.fstat(file.fileno())
             info.size = before.st_size
-            hashed = _Hashed(file, report)
+            hashed = _Hashed(file, progress)
             try:
                 archive.addfile(info, hashed)
             except OSError as error:
@@ -167,14 +157,13 @@ def _add_file(archive: tarfile.TarFile, info: tarfile.TarInfo, path: Path, repor
 class _Hashed:
     """A file whose SHA-256 is known once it was read."""
 
-    def __init__(self, file: IO[bytes], report: Callable[[int], None]) -> None:
-        self._file, self._report, self._size, self.digest = file, report, 0, hashlib.sha256()
+    def __init__(self, file: IO[bytes], progress: Progress) -> None:
+        self._file, self._progress, self.digest = file, progress, hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
         data = self._file.read(size)
         self.digest.update(data)
-        self._size += len(data)
-        self._report(self._size)
+        self._progress.add(len(data))
         return data
 
 

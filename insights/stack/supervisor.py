@@ -3,8 +3,6 @@
 One process, started by `insights up` in a session of its own. It writes its state to ``run/state.json`` after every
 change, so that the supervisor that replaces a killed one adopts the running parts. It only signals processes whose
 number and start time are recorded there.
-
-Longer than 400 lines, because parts, tasks and recurring jobs share one loop and one written state.
 """
 
 from __future__ import annotations
@@ -25,14 +23,7 @@ from pathlib import Path
 import psutil
 
 from insights.settings import Settings
-from insights.stack.kept import (
-    HUNG_AFTER_SECONDS,
-    Kept,
-    Thing,
-    error_text,
-    how_it_ended,
-    why_unresponsive,
-)
+from insights.stack.kept import HUNG_AFTER_SECONDS, Kept, Thing, error_text, how_it_ended, why_unresponsive
 from insights.stack.part import Part, Recurring, Task
 from insights.stack.process_record import (
     Record,
@@ -386,13 +377,8 @@ def main(config: Path) -> None:
 
     with (settings.run_dir / RUNS_LOCK).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)  # waits for a backup to end, which must not be written while anything runs
-        supervisor = Supervisor(
-            compose(),
-            run_dir=settings.run_dir,
-            logs_dir=settings.logs_dir,
-            before_stop=savepoint(settings),
-            compose=compose,
-        )
+        run_dir, logs_dir, before_stop = settings.run_dir, settings.logs_dir, savepoint(settings)
+        supervisor = Supervisor(compose(), run_dir=run_dir, logs_dir=logs_dir, before_stop=before_stop, compose=compose)
         signal.signal(signal.SIGTERM, lambda *_: supervisor.request_stop())
         signal.signal(signal.SIGINT, lambda *_: supervisor.request_stop())
         signal.signal(signal.SIGHUP, lambda *_: supervisor.request_compose())
