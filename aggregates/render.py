@@ -23,7 +23,7 @@ A name that some engine reserves stands in backticks; DuckDB gets it in double q
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import StrEnum
 
@@ -76,6 +76,21 @@ def shop_time(zone: Zone | None, moment: str) -> str:
         return f"{moment} at time zone 'UTC'"
     offset = _case(zone.offsets, moment, str, "timestamptz '{}+00'")
     return f"{moment} at time zone 'UTC' + make_interval(secs => {offset})"
+
+
+def of_each_shop(zones: Mapping[str, Zone | None]) -> tuple[str, str]:
+    """What one shop's clock shows at ``moment``, and its zone's name, as queries of Postgres by ``shop``."""
+    shops: dict[Zone | None, list[str]] = {}
+    for shop, zone in zones.items():
+        shops.setdefault(zone, []).append(f"'{shop}'")
+    whose = {zone: f"when shop in ({', '.join(names)}) then" for zone, names in shops.items()}
+    times = [f"{when} {shop_time(zone, 'moment')}" for zone, when in whose.items()]
+    names = [f"{when} '{zone.name if zone else 'UTC'}'" for zone, when in whose.items()]
+    return _by_shop(times, "ops.shop_time(moment)"), _by_shop(names, "ops.shop_zone()")
+
+
+def _by_shop(cases: list[str], of_others: str) -> str:
+    return f"select case {' '.join(cases)} else {of_others} end" if cases else f"select {of_others}"
 
 
 TIMESTAMP = "timestamp '{}'"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.resources
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -123,7 +124,13 @@ def _value(table: Table, seconds: int) -> int:
 
 @cache
 def zone(name: str) -> Zone | None:
-    """The zone with this IANA name; None for UTC. Raises Misconfigured naming the closest ones when there is none."""
+    """The zone with this IANA name; None for UTC. Raises Misconfigured naming the closest ones when there is none.
+
+    ``+05:45`` is a clock that is always so many hours and minutes ahead of UTC.
+    """
+    if ahead := re.fullmatch(r"([+-])([01]\d):([0-5]\d)", name):
+        seconds = int(f"{ahead[1]}1") * (int(ahead[2]) * HOUR + int(ahead[3]) * 60)
+        return Zone(name=name, offsets=((LONG_AGO, seconds),)) if seconds else None
     if name not in names():
         known = sorted(names())
         cities = [each for each in known if name and name.casefold() in each.casefold()]

@@ -9,11 +9,12 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -22,6 +23,7 @@ import psycopg
 from aggregates.zones import Zone
 from insights.dbt_results import Built, DbtFailed, read_results
 from insights.settings import PROJECT, Settings
+from insights.shop_zones import publish, zones_of_shops
 from insights.shops_clock import clock_of
 from processes import EXIT_WITH_PARENT
 from schemas.errors import InsightsError, Misconfigured, Retryable
@@ -38,6 +40,7 @@ DBT_CODES = (0, 1)  # all is well; a model or test failed. Any other is no end t
 SESSION = "-c work_mem=48MB -c jit=off -c synchronous_commit=off"
 LOCK = "select pg_try_advisory_lock(hashtextextended('insights.dbt', 0))"
 KEPT_DAYS = 30
+NO_SHOPS: Mapping[str, Zone | None] = MappingProxyType({})
 Connection = psycopg.Connection[tuple[Any, ...]]
 Say = Callable[[str], None]
 """Called with each line of progress."""
@@ -97,6 +100,7 @@ def build(settings: Settings, select: str | None, *, full_refresh: bool, say: Sa
     arguments += ["--select", *select.split()] if select else []
     arguments += ["--full-refresh"] if full_refresh else []
     with _alone(settings) as connection:
+        publish(connection, settings)
         number = _begin(connection, " ".join([select or "", "--full-refresh" if full_refresh else ""]).strip())
         results = settings.dbt_dir / "target" / "run_results.json"
         results.unlink(missing_ok=True)
@@ -144,8 +148,10 @@ def code_of_macros(project: Path, zone: Zone | None = None) -> str:
     return hashlib.sha256(b"\0".join(texts)).hexdigest()
 
 
-def project_environment(target: str, *, compiled: Path, logs: Path, zone: Zone | None = None) -> dict[str, str]:
-    """The environment of dbt for a target of our project: where things are, the shop's time zone, no telemetry."""
+def project_environment(
+    target: str, *, compiled: Path, logs: Path, zone: Zone | None = None, shops: Mapping[str, Zone | None] = NO_SHOPS
+) -> dict[str, str]:
+    """The environment of dbt for a target of our project: where things are, the time zones of days, no telemetry."""
     return {
         **os.environ,
         "DBT_PROJECT_DIR": str(PROJECT / "dbt"),
@@ -157,6 +163,8 @@ def project_environment(target: str, *, compiled: Path, logs: Path, zone: Zone |
         "INSIGHTS_DBT_TARGET": target,
         "INSIGHTS_DBT_MACROS": code_of_macros(PROJECT / "dbt", zone),
         "INSIGHTS_DBT_TIME_ZONE": zone.name if zone else "UTC",
+        "INSIGHTS_DBT_SHOP_ZONES": " ".join(f"{shop}={each.name if each else 'UTC'}" for shop, each in shops.items()),
+        "INSIGHTS_DBT_SHOP_DAYS": hashlib.sha256(repr((zone, shops)).encode()).hexdigest() if shops else "",
     }
 
 
@@ -165,7 +173,11 @@ def environment(settings: Settings) -> dict[str, str]:
     at = settings.postgres
     return {
         **project_environment(
-            "dev", compiled=settings.dbt_dir / "target", logs=settings.logs_dir, zone=clock_of(settings.home).zone
+            "dev",
+            compiled=settings.dbt_dir / "target",
+            logs=settings.logs_dir,
+            zone=clock_of(settings.home).zone,
+            shops=zones_of_shops(settings),
         ),
         "INSIGHTS_DBT_SEVERITY": "warn",  # models after a failed test are still built
         "PGOPTIONS": SESSION,

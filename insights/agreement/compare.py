@@ -15,7 +15,9 @@ import aiohttp
 
 from aggregates.catalogue import shops_clock
 from aggregates.windows import floored
+from aggregates.zones import Zone
 from insights.settings import Settings
+from insights.shop_zones import publish, zone_of
 from producers.connect import platforms
 from producers.connect.agreement import (
     Agreement,
@@ -28,15 +30,17 @@ from producers.connect.agreement import (
     explained,
     utc_day,
 )
-from producers.connect.asking import SECOND, Api
+from producers.connect.asking import SECOND, Api, ShopAway, ShopRefuses
 from producers.connect.connections import Connection
 from producers.connect.memory import progress
 from producers.connect.orders import deleted_id
 from producers.connect.platforms import platform_of
-from schemas.errors import Retryable
+from producers.connect.zones import note_said, zones
+from schemas.errors import Misconfigured, Retryable
 from warehouse.postgres import opened
 
 DAYS: Final = 60
+ATTEMPTS: Final = 2  # to learn a zone, before the shop is asked for its orders
 OVERLAP: Final = timedelta(minutes=5)  # a reading that is due may take so long
 PAUSES_SECONDS: Final = (1.0, 3.0, 9.0)
 SALES: Final = """
@@ -60,7 +64,7 @@ paid_back as (
 
 select
     order_id,
-    ops.shop_time(occurred_at)::date,
+    ops.shop_time(occurred_at, %(shop)s)::date,
     case when is_foreign then charged_total_amount - charged_shipping_amount - charged_tax_amount else sales end,
     case when is_foreign then charged_shipping_amount else shipping_amount end,
     case when is_foreign then charged_tax_amount else tax_amount end,
@@ -92,31 +96,50 @@ class Comparison:
     shop: str
     at: datetime
     since: datetime
+    zone: Zone | None
     agreement: Agreement
 
     @property
     def first_day(self) -> date:
         """The shop's day from which on orders are compared."""
-        return shops_day(self.since)
+        return day_in(self.zone, self.since)
 
     @property
-    def zone(self) -> str:
+    def zone_name(self) -> str:
         """The time zone of the days."""
-        zone = shops_clock().zone
-        return zone.name if zone else "UTC"
+        return self.zone.name if self.zone else "UTC"
 
 
-def first_day(connection: Connection, now: datetime, days: int = DAYS) -> datetime:
+def first_day(connection: Connection, now: datetime, zone: Zone | None, days: int = DAYS) -> datetime:
     """First day that is compared: the last days of the shop, but not before the first day of the orders read."""
-    zone = shops_clock().zone
     noon = floored(now, "day", zone) + timedelta(hours=12)  # some days last an hour more or less
     return max(connection.since, floored(noon - timedelta(days=days - 1), "day", zone))
 
 
-def shops_day(at: datetime) -> date:
-    """The day of the shop's time zone."""
-    zone = shops_clock().zone
+def day_in(zone: Zone | None, at: datetime) -> date:
+    """The day of the time zone."""
     return zone.wall_clock(at).date() if zone else utc_day(at)
+
+
+def learn_zone(settings: Settings, connection: Connection) -> str | None:
+    """Ask a shop for the zone of its days, and keep that: its name, if it is another than the shop said before.
+
+    Blocks for some seconds. A shop that doesn't answer keeps the zone that is known.
+    """
+
+    async def ask() -> str:
+        async with aiohttp.ClientSession() as session:
+            return (await platforms.api_of(connection, session, attempts=ATTEMPTS).about()).time_zone
+
+    try:
+        said = asyncio.run(ask())
+    except (ShopAway, ShopRefuses, Misconfigured):
+        return None
+    known = zones(settings.producers_dir).get(connection.name)
+    if known is not None and known.said == said:
+        return None
+    note_said(settings.producers_dir, connection.name, said)
+    return said or None
 
 
 def compare(
@@ -138,8 +161,9 @@ def compare(
             " connect list` shows how far it is, and `insights status` whether the stack runs"
         )
     shop, here = asyncio.run(_both_sides(settings, connection, since, pause))
+    found = _known(settings, shop, here, connection, clock)
     return Comparison(
-        shop=connection.name, at=clock(), since=since, agreement=_known(settings, shop, here, connection, clock)
+        shop=connection.name, at=clock(), since=since, zone=zone_of(settings, connection.name), agreement=found
     )
 
 
@@ -156,23 +180,24 @@ def compare_orders(
     async def ask() -> ShopSide:
         shop = ShopSide(since, settings.currency)
         async with api_of(connection) as api:
-            await _ask_again(api, connection, shop, order_ids)
+            await _ask_again(settings, api, connection, shop, order_ids)
         return shop
 
     shop = asyncio.run(ask())
     return _known(settings, shop, sold_here(settings, connection, since, order_ids), connection, clock)
 
 
-def _said_of(connection: Connection) -> Callable[[bytes], Said]:
-    """How the shop's answers are read: by the days, and the date of sales, that the tables go by."""
-    return partial(platform_of(connection).said_of, day_of=shops_day, by_payment=shops_clock().payment is not None)
+def _said_of(settings: Settings, connection: Connection) -> Callable[[bytes], Said]:
+    """How the shop's answers are read: by its own days, and by the date of sales that the tables go by."""
+    day_of = partial(day_in, zone_of(settings, connection.name))
+    return partial(platform_of(connection).said_of, day_of=day_of, by_payment=shops_clock().payment is not None)
 
 
 async def _both_sides(
     settings: Settings, connection: Connection, since: datetime, pause: Callable[[float], Awaitable[None]]
 ) -> tuple[ShopSide, dict[str, Sold]]:
     """The shop's side and ours, without what was only read at different times."""
-    said_of = _said_of(connection)
+    said_of = _said_of(settings, connection)
     shop = ShopSide(since, settings.currency)
     async with api_of(connection) as api:
         async for page in api.orders(by="date", after=since - SECOND):
@@ -183,15 +208,17 @@ async def _both_sides(
             if not apart:
                 break
             await pause(seconds)
-            await _ask_again(api, connection, shop, apart)
+            await _ask_again(settings, api, connection, shop, apart)
             now = sold_here(settings, connection, since, apart)
             here = {i: sold for i, sold in here.items() if i not in set(apart)} | now
     return shop, here
 
 
-async def _ask_again(api: Api, connection: Connection, shop: ShopSide, order_ids: list[str]) -> None:
+async def _ask_again(
+    settings: Settings, api: Api, connection: Connection, shop: ShopSide, order_ids: list[str]
+) -> None:
     """One that the shop lists no more is forgotten."""
-    said_of = _said_of(connection)
+    said_of = _said_of(settings, connection)
     shop.forget(order_ids)
     shop.take(said_of(body) for body in await api.named(order_ids) if deleted_id(body) is None)
 
@@ -229,6 +256,7 @@ def sold_here(
     asked = OF_A_SHOP if order_ids is None else OF_ORDERS
     ids = f"^{re.escape(prefix)}[0-9]+$" if order_ids is None else [prefix + each for each in order_ids]
     with opened(settings.postgres_dsn) as postgres:
+        publish(postgres, settings)  # both sides go by the same days
         query = SALES.format(asked=asked, as_charged=platform_of(connection).SAYS_AS_CHARGED)
-        rows = postgres.execute(query.encode(), {"ids": ids, "since": since}).fetchall()
+        rows = postgres.execute(query.encode(), {"ids": ids, "since": since, "shop": connection.name}).fetchall()
     return {order_id.removeprefix(prefix): Sold(*sold) for order_id, *sold in rows}

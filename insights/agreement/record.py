@@ -44,7 +44,7 @@ def note(postgres: Connection, done: Comparison) -> None:
     # Two comparisons may end at once: the second replaces what the first has written.
     postgres.execute("select pg_advisory_xact_lock(hashtextextended('insights.agreement', 0))")
     counts = (found.orders, len(found.different), len(found.pending), len(found.unread), found.result)
-    postgres.execute(RUN, (done.shop, done.at, done.since.date(), *counts, None))
+    postgres.execute(RUN, (done.shop, done.at, done.first_day, *counts, None))
     postgres.execute("delete from ops.agreement_days where shop = %s", (done.shop,))
     postgres.execute("delete from ops.agreement_orders where shop = %s", (done.shop,))
     with postgres.cursor() as cursor:

@@ -50,6 +50,7 @@ def agree(name: ShopName = None, days: Days = DAYS, repair: RepairIt = False, du
     Example: insights agree bikes --repair
     """
     from insights.agreement.compare import first_day
+    from insights.shop_zones import zone_of
     from producers.connect.connections import Connections
 
     settings = load_settings()
@@ -59,8 +60,8 @@ def agree(name: ShopName = None, days: Days = DAYS, repair: RepairIt = False, du
         agree_due(settings)
         return
     connection = Connections(settings.producers_dir).get(name or the_only_one(settings))
-    since = first_day(connection, datetime.now(UTC), days)
-    note_shops(settings)
+    learn_zone(settings, connection)
+    since = first_day(connection, datetime.now(UTC), zone_of(settings, connection.name), days)
     done = compare_and_note(settings, connection, since)
     show(done)
     if repair and done.agreement.result != "equal":
@@ -90,6 +91,7 @@ def agree_due(settings: Settings) -> None:
     """
     from insights.agreement import record
     from insights.agreement.compare import HistoryUnread, first_day
+    from insights.shop_zones import zone_of
     from producers.connect.connections import Connections, names
     from warehouse.postgres import opened
 
@@ -100,7 +102,9 @@ def agree_due(settings: Settings) -> None:
     for name in due:
         try:
             connection = Connections(folder).get(name)
-            done = compare_and_note(settings, connection, first_day(connection, now))
+            learn_zone(settings, connection)
+            zone = zone_of(settings, name)
+            done = compare_and_note(settings, connection, first_day(connection, now, zone))
         except HistoryUnread as unread:
             runtime.say(str(unread))
         except InsightsError as error:
@@ -111,14 +115,25 @@ def agree_due(settings: Settings) -> None:
         raise NotCompared("; ".join(problems))
 
 
+def learn_zone(settings: Settings, connection: Connection) -> None:
+    """Ask the shop for the time zone of its days, and have the tables know it. Raises PostgresAway."""
+    from insights.agreement.compare import learn_zone
+
+    if zone := learn_zone(settings, connection):
+        runtime.say(f"{connection.name} says that its days are those of {zone}.")
+    note_shops(settings)
+
+
 def note_shops(settings: Settings) -> None:
-    """Write down for the page and the alerts which shops are connected. Raises PostgresAway."""
+    """Write down for the page and the alerts which shops are connected, and their days. Raises PostgresAway."""
     from insights.agreement import record
+    from insights.shop_zones import publish
     from producers.connect.connections import addresses
     from warehouse.postgres import opened
 
     with opened(settings.postgres_dsn, autocommit=False) as postgres:
         record.note_shops(postgres, addresses(settings.producers_dir))
+        publish(postgres, settings)
 
 
 def compare_and_note(settings: Settings, connection: Connection, since: datetime) -> Comparison:

@@ -72,7 +72,7 @@ def tally(found: Agreement) -> str:
 def verdict(done: Comparison) -> str:
     """What the comparison says, over how many orders."""
     found = done.agreement
-    since = f"placed since {done.first_day:%Y-%m-%d} ({done.zone})"
+    since = f"placed since {done.first_day:%Y-%m-%d} ({done.zone_name})"
     compared = f"{counted(found.orders, 'order')} {since}"
     if found.result == "equal":
         sums = reduce(Totals.plus, found.there.values(), NO_TOTALS)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from insights.cli import agree_command, runtime
+from insights.cli import agree_command, runtime, shop_zone_command
 from insights.settings import Settings, load_settings
 from schemas.errors import InsightsError, Misconfigured
 from schemas.plural import counted
@@ -121,6 +121,7 @@ def connect(
     """Look at the shop, keep the connection, and say so. Raises Misconfigured, ShopRefuses or ShopAway."""
     from insights.shop_currency import keep_currency
     from producers.connect.connections import Connections, name_of
+    from producers.connect.zones import note_said
 
     start = day(
         since or typer.prompt("Orders from when on", default=f"{date.today() - timedelta(days=FROM[platform])}")
@@ -140,7 +141,8 @@ def connect(
     )
     if about.lacks:
         runtime.say(f"Its orders are read; {about.lacks}.", style="bold red")
-    say_time_zone(settings, about)
+    note_said(settings.producers_dir, connection.name, about.time_zone)
+    say_time_zone(settings, connection)
     return connection
 
 
@@ -153,6 +155,7 @@ def list_() -> None:
     from insights.cli import connect_views
     from producers.connect.connections import Connections, names
     from producers.connect.memory import progress
+    from producers.connect.zones import zones
     from producers.persons.requests import requests
 
     folder = load_settings().producers_dir
@@ -161,12 +164,15 @@ def list_() -> None:
         runtime.say("No shop is connected; `insights connect shopify` or `insights connect woocommerce` connects one.")
         return
     shops = [(each, progress(folder, each.name)) for each in found]
-    runtime.show(connect_views.connections_table(shops))
+    runtime.show(connect_views.connections_table(shops, {name: each.name for name, each in zones(folder).items()}))
     for line in connect_views.not_read(shops):
         runtime.say(line, style="bold red")
     if number := sum(each.answered_ms is None for each in requests(folder)):
         asked = f"{counted(number, 'request')} about persons to answer: `insights privacy requests`."
         runtime.say(asked, style="bold red")
+
+
+app.command("zone")(shop_zone_command.zone)
 
 
 @app.command()
@@ -291,22 +297,20 @@ def check_currency(settings: Settings, about: About) -> None:
         )
 
 
-def say_time_zone(settings: Settings, about: About) -> None:
-    """Which command makes days the shop's, where they are not."""
-    from aggregates.zones import zone
+def say_time_zone(settings: Settings, connection: Connection) -> None:
+    """In which days the shop's own numbers are, and which command has all shops together in them."""
+    from insights.shop_zones import zone_of
     from insights.shops_clock import clock_of
 
-    here = clock_of(settings.home).zone
-    try:
-        there = zone(about.time_zone) if about.time_zone else here
-    except Misconfigured:  # made since the database of time zones was
+    here, there = clock_of(settings.home).zone, zone_of(settings, connection.name)
+    if (there and there.offsets) == (here and here.offsets):
         return
-    if (there and there.offsets) != (here and here.offsets):
-        runtime.say(
-            f"The shop's days are in {about.time_zone}, and the tables' days in {here.name if here else 'UTC'}:"
-            f" `insights time-zone {about.time_zone}` changes the tables, so that daily totals agree with the shop's.",
-            style="yellow",
-        )
+    name = there.name if there else "UTC"
+    runtime.say(
+        f"The shop's own daily totals, and the comparison with the shop, are in days of {name}. The tables, over all"
+        f" shops, are in days of {here.name if here else 'UTC'}: `insights time-zone {name}` changes that.",
+        style="yellow",
+    )
 
 
 def subscribe(settings: Settings, connection: Connection, hooks: str | None) -> None:

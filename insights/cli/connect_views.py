@@ -18,14 +18,15 @@ PAGES: Final[Mapping[Resource, str]] = {
 }
 
 
-def connections_table(shops: Sequence[tuple[Connection, Progress]]) -> TerminalTable:
-    """Each connected shop, with what was published of it."""
+def connections_table(shops: Sequence[tuple[Connection, Progress]], zones: Mapping[str, str]) -> TerminalTable:
+    """Each connected shop, with the time zone of its days, and what was published of it."""
     sheet = TerminalTable(
         "connected shops",
         *(Column(), Column(name="since"), Column(name="orders", right=True), Column(name="refunds", right=True)),
         Column(name="products", right=True),
         Column(name="customers", right=True),
-        *(Column(name="rejected", right=True), Column(name="history"), Column(name="address", flows=True)),
+        *(Column(name="rejected", right=True), Column(name="history"), Column(name="days")),
+        Column(name="address", flows=True),
     )
     for shop, done in shops:
         sheet.add(
@@ -35,6 +36,7 @@ def connections_table(shops: Sequence[tuple[Connection, Progress]]) -> TerminalT
             *(f"{done.count(resource):,}" for resource in PAGES),
             f"{done.refused:,}",
             "complete" if done.is_history_done else "being read",
+            zones.get(shop.name) or "–",
             shop.url,
         )
     return sheet

@@ -23,34 +23,21 @@ from insights.agreement.compare import Comparison, HistoryUnread, compare, first
 from insights.agreement.repair import counted_by, doubts, repair
 from insights.cli import agree_command
 from insights.cli.agree_views import days_apart, verdict
-from insights.settings import PROJECT, Settings
+from insights.settings import PROJECT
 from producers.connect.agreement import MEASURES, Agreement, Difference, Sold
 from producers.connect.asking import ShopAway
-from producers.connect.connections import Connection, Connections, Credentials
-from producers.connect.memory import FILE, Known, Memory, Position
+from producers.connect.connections import Connection, Connections
+from producers.connect.memory import FILE, Known, Memory
 from producers.connect.orders import event_id_of_state
 from producers.connect.rereads import Doubt
 from schemas.errors import InsightsError, Misconfigured
 from tests.alerts.made_stack import make_stack
 from tests.shops.woocommerce import WooCommerce
 from tests.shops.woocommerce_orders import Order
+from tests.stack.compared_shop import Here, at_once, connected, count, history_is_read
 
 DAY = timedelta(days=1)
 NAME = "bikes"
-
-
-class Here(Settings):
-    """Settings whose Postgres is the database of a test."""
-
-    database: str = ""
-
-    @property
-    def postgres_dsn(self) -> str:
-        return self.database
-
-
-async def at_once(seconds: float) -> None:
-    """A pause that does not last."""
 
 
 @pytest.fixture
@@ -70,8 +57,9 @@ def database(new_database: Callable[[], str]) -> str:
 def postgres(database: str) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(
-            "truncate versions.order_lines_v1, versions.orders_v2, versions.refunds_v2, ops.late_events,"
-            " ops.connected_shops, ops.agreement_runs, ops.agreement_days, ops.agreement_orders"
+            "truncate ops.late_events, ops.connected_shops, ops.agreement_runs, ops.agreement_days,"
+            " ops.agreement_orders; delete from events.orders; delete from events.order_lines;"
+            " delete from events.refunds"
         )
         yield connection
 
@@ -86,45 +74,8 @@ def here(database: str, tmp_path: Path, postgres: psycopg.Connection[Any]) -> He
 @pytest.fixture
 def connection(here: Here, shop: WooCommerce) -> Connection:
     """Of the shop, whose history is read."""
-    memory = Memory(here.producers_dir / FILE)
-    memory.move(NAME, Position(0, True, 0))
-    memory.commit()
-    memory.close()
+    history_is_read(here, NAME)
     return connected(here, shop, NAME)
-
-
-def connected(here: Here, shop: WooCommerce, name: str) -> Connection:
-    opens = Credentials(key=shop.consumer_key, secret=shop.consumer_secret, webhook_secret="hook")
-    return Connections(here.producers_dir).add(
-        name=name, platform="woocommerce", url=shop.url, since=shop.now - 90 * DAY, credentials=opens
-    )
-
-
-def count(postgres: psycopg.Connection[Any], order: Order) -> None:
-    """An order in the tables, as it is now."""
-    order_id = f"{NAME}-{order.id}"
-    sale = Decimal(order.goods) / 100
-    postgres.execute("delete from versions.order_lines_v1 where order_id = %s", (order_id,))
-    postgres.execute("delete from versions.orders_v2 where order_id = %s", (order_id,))
-    postgres.execute("delete from versions.refunds_v2 where order_id = %s", (order_id,))
-    charges = (Decimal(order.shipping) / 100, Decimal(order.tax) / 100)
-    postgres.execute(
-        "insert into versions.orders_v2 (event_id, occurred_at, source, order_id, customer_id, region, currency,"
-        " channel, shipping_amount, tax_amount) values (%s, %s, %s, %s, 'c', 'DE', 'EUR', 'web', %s, %s)",
-        (order_id, order.created, NAME, order_id, *charges),
-    )
-    postgres.execute(
-        "insert into versions.order_lines_v1 (event_id, line, occurred_at, order_id, customer_id, region, currency,"
-        " channel, product_id, category, quantity, unit_price, discount_amount, sales_amount)"
-        " values (%s, 1, %s, %s, 'c', 'DE', 'EUR', 'web', 'p', 'b', 1, %s, 0, %s)",
-        (order_id, order.created, order_id, sale, sale),
-    )
-    for refund in order.refunds:
-        postgres.execute(
-            "insert into versions.refunds_v2 (event_id, occurred_at, refund_id, order_id, customer_id, region,"
-            " currency, amount, reason) values (%s, %s, %s, %s, 'c', 'DE', 'EUR', %s, 'other')",
-            (str(refund.id), refund.at, str(refund.id), order_id, Decimal(refund.amount) / 100),
-        )
 
 
 def past(shop: WooCommerce, postgres: psycopg.Connection[Any], orders: int = 230) -> list[Order]:
@@ -132,12 +83,12 @@ def past(shop: WooCommerce, postgres: psycopg.Connection[Any], orders: int = 230
     for order in placed:
         if order.id % 3 == 0:
             shop.refund(order)
-        count(postgres, order)
+        count(postgres, NAME, order)
     return placed
 
 
 def compared(here: Here, connection: Connection, **more: Any) -> Comparison:
-    return compare(here, connection, first_day(connection, datetime.now(UTC)), pause=at_once, **more)
+    return compare(here, connection, first_day(connection, datetime.now(UTC), None), pause=at_once, **more)
 
 
 def noted(postgres: psycopg.Connection[Any], columns: str = "result, orders, different, pending, unread") -> Any:
@@ -187,7 +138,7 @@ def test_a_newer_comparison_replaces_days_and_orders_and_old_runs_go(
     assert days_apart(done.agreement).keys() == {edited.created.date(), trashed.created.date()}
     shop.trashed.clear()
     shop.orders = {order.id: order for order in shop.orders.values() if not order.spoilt}
-    count(postgres, edited)
+    count(postgres, NAME, edited)
     record.note(postgres, compared(here, connection))
     assert [row[0] for row in noted(postgres)] == ["different", "equal"]
     assert postgres.execute("select count(*) from ops.agreement_orders").fetchone() == (0,)
@@ -206,17 +157,17 @@ def test_orders_that_change_while_they_are_compared_are_looked_at_again(
         asked.append(1)
         if len(asked) == 2:
             placed[-1].fee += 100
-            count(postgres, shop.change(placed[-1]))
+            count(postgres, NAME, shop.change(placed[-1]))
             shop.trash(placed[-2])
-            postgres.execute("delete from versions.order_lines_v1 where order_id = %s", (f"{NAME}-{placed[-2].id}",))
+            postgres.execute("delete from events.order_lines where order_id = %s", (f"{NAME}-{placed[-2].id}",))
             new.append(shop.place(at=shop.now - 30 * DAY))
 
     async def counts_new(seconds: float) -> None:
-        count(postgres, new[0])
+        count(postgres, NAME, new[0])
 
     shop.before_list = meanwhile
-    count(postgres, shop.place(at=shop.now - 20 * DAY))
-    done = compare(here, connection, first_day(connection, datetime.now(UTC)), pause=counts_new)
+    count(postgres, NAME, shop.place(at=shop.now - 20 * DAY))
+    done = compare(here, connection, first_day(connection, datetime.now(UTC), None), pause=counts_new)
     assert (done.agreement.result, done.agreement.orders) == ("equal", 150)
     assert len(asked) == 3  # two pages, and once what differed
 
@@ -337,7 +288,7 @@ def test_a_shop_that_gives_up_in_the_middle_is_no_comparison(
     monkeypatch.setattr("producers.connect.asking.FIRST_PAUSE_SECONDS", 0.0)
     shop.before_list = lambda: shop.faults.extend(["500"] * 10)
     with pytest.raises(ShopAway):
-        agree_command.compare_and_note(here, connection, first_day(connection, datetime.now(UTC)))
+        agree_command.compare_and_note(here, connection, first_day(connection, datetime.now(UTC), None))
     assert noted(postgres)[-1] == ("failed", None, None, None, None)
 
 
@@ -365,7 +316,7 @@ def test_the_page_shows_the_newest_comparison_of_each_shop_and_what_to_do(
     edited.fee += 100
     for order in (edited, lost):
         order.modified = shop.now - timedelta(hours=3)
-    postgres.execute("delete from versions.order_lines_v1 where order_id = %s", (f"{NAME}-{lost.id}",))
+    postgres.execute("delete from events.order_lines where order_id = %s", (f"{NAME}-{lost.id}",))
     connected(here, shop, "accessories")
     agree_command.agree_due(here)
     shown = on_the_page(postgres)
@@ -398,17 +349,17 @@ def test_an_order_in_another_currency_is_compared_as_it_was_charged_and_added_to
     euros, dollars = shop.place(at=then), shop.place(at=then, currency="USD")
     refund = shop.refund(dollars, at=then)
     for order in (euros, dollars):
-        count(postgres, order)
+        count(postgres, NAME, order)
     charged = [Decimal(units) / 100 for units in (dollars.total, dollars.shipping, dollars.tax)]
     for amounts, result in ((charged, "equal"), ([charged[0] + 1, *charged[1:]], "different")):
         # In euros it is something else, which the shop says nowhere.
         postgres.execute(
-            "update versions.orders_v2 set shipping_amount = 1, tax_amount = 1, charged_currency = 'USD',"
+            "update events.orders set shipping_amount = 1, tax_amount = 1, charged_currency = 'USD',"
             " charged_total_amount = %s, charged_shipping_amount = %s, charged_tax_amount = %s where order_id = %s",
             (*amounts, f"{NAME}-{dollars.id}"),
         )
         postgres.execute(
-            "update versions.refunds_v2 set amount = 1, charged_amount = %s where refund_id = %s",
+            "update events.refunds set amount = 1, charged_amount = %s where refund_id = %s",
             (Decimal(refund.amount) / 100, str(refund.id)),
         )
         found = compared(here, connection).agreement

@@ -45,7 +45,8 @@ def test_the_commands_are_those_of_the_readme() -> None:
         *("privacy erase", "privacy export", "privacy requests"),
         *("alerts check", "alerts list", "alerts test", "export tableau"),
         *("collect add", "collect list", "collect remove"),
-        *("connect csv", "connect shopify", "connect woocommerce", "connect list", "connect remove", "agree"),
+        *("connect csv", "connect shopify", "connect woocommerce", "connect list", "connect remove", "connect zone"),
+        "agree",
         *("time-zone", "sales-by", "upgrade", "backup", "restore", "backup-key", "systemd-unit"),
         *("flink submit", "flink list", "flink stop", "flink savepoint"),
     }

@@ -247,12 +247,32 @@ def test_a_first_connection_says_what_comes_next(run: Callable[..., Result], sho
     assert connected.exit_code == 0, connected.output
     assert connected.stdout.count("?") + connected.stdout.count("]: ") + connected.stdout.count("shop: ") <= 3
     assert "`insights up` starts everything" in connected.stdout
-    assert "`insights time-zone Europe/Berlin` changes the tables" in " ".join(connected.stdout.split())
+    assert "comparison with the shop, are in days of Europe/Berlin" in " ".join(connected.stdout.split())
+    assert "`insights time-zone Europe/Berlin` changes that" in " ".join(connected.stdout.split())
     assert shop.consumer_secret not in connected.output
     assert names(settings.producers_dir) == [name_of(shop.url)]
-    assert "being read" in run("connect", "list").stdout
+    listed = run("connect", "list").stdout
+    assert "being read" in listed
+    assert "Europe/Berlin" in listed
     assert run("connect", "remove", name_of(shop.url)).exit_code == 0
     assert "No shop is connected" in run("connect", "list").stdout
+
+
+def test_the_days_of_a_shop_are_those_that_it_says_or_that_a_person_chose(
+    run: Callable[..., Result], shop: WooCommerce, settings: Settings, tmp_path: Path
+) -> None:
+    asked = ("--url", shop.url, "--credentials", key_file(shop, tmp_path), "--from", "2026-01-01", "--name", "bikes")
+    assert run("connect", "woocommerce", *asked).exit_code == 0
+    assert "Days of bikes are in Europe/Berlin, as the shop says." in run("connect", "zone", "bikes").stdout
+    chosen = run("connect", "zone", "bikes", "Asia/Kathmandu").stdout
+    assert "Days of bikes are in Asia/Kathmandu, chosen here." in chosen
+    unknown = run("connect", "zone", "bikes", "Kathmandu")
+    assert unknown.exit_code == 1
+    assert "did you mean Asia/Kathmandu" in " ".join(unknown.stderr.split())
+    assert "there is no connection 'cars'" in " ".join(run("connect", "zone", "cars", "Asia/Tokyo").stderr.split())
+    assert "Asia/Kathmandu, chosen here" in run("connect", "zone", "bikes").stdout
+    assert run("time-zone").stdout == "Days are in UTC.\n"  # those over all shops are not changed by it
+    assert "Europe/Berlin, as the shop says" in run("connect", "zone", "bikes", "auto").stdout
 
 
 @pytest.mark.parametrize(

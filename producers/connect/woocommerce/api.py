@@ -269,7 +269,7 @@ def _is_last(page: int, headers: Mapping[str, str], found: list[Any]) -> bool:
 
 
 def _zone_of(index: Mapping[str, Any]) -> str:
-    """A shop whose clock is set to hours from UTC has no zone's name, but there is one for whole hours."""
+    """A shop whose clock is set to hours from UTC has no zone's name. There is one for whole hours; else ``+05:45``."""
     if name := str(index.get("timezone_string") or ""):
         return name
     try:
@@ -277,7 +277,8 @@ def _zone_of(index: Mapping[str, Any]) -> str:
     except (KeyError, InvalidOperation):
         return ""
     if hours % 1:
-        return ""
+        minutes = int(abs(hours) * 60)
+        return f"{'-' if hours < 0 else '+'}{minutes // 60:02}:{minutes % 60:02}"
     return f"Etc/GMT{-int(hours):+d}" if hours else "Etc/UTC"
 
 
