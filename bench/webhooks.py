@@ -63,6 +63,16 @@ async def send(url: str, deliveries: list[Delivery], rate: float) -> tuple[list[
     return waits, answers
 
 
+def shop_of(platform: str, seed: int) -> tuple[WooCommerce | Shopify, Credentials]:
+    """A stand-in shop, and its credentials."""
+    if platform == "woocommerce":
+        woo = WooCommerce(seed=seed)
+        return woo, Credentials(key=woo.consumer_key, secret=woo.consumer_secret, webhook_secret=woo.webhook_secret)
+    shopify = Shopify(seed=seed)
+    secret = shopify.client_secret
+    return shopify, Credentials(key=shopify.client_id, secret=secret, webhook_secret=secret)
+
+
 def deliveries_of(shop: WooCommerce | Shopify, number: int) -> list[Delivery]:
     """So many, of as many orders as a fifth sent twice leaves."""
     found: list[Delivery] = []
@@ -97,18 +107,14 @@ def receiving(settings: Settings, folder: Path, shop: str, core: int | None) -> 
 
 def turn(platform: str, settings: Settings, folder: Path, options: argparse.Namespace, seed: int) -> list[float]:
     """The waits of one turn; prints them."""
-    shop: WooCommerce | Shopify = WooCommerce(seed=seed) if platform == "woocommerce" else Shopify(seed=seed)
+    shop, credentials = shop_of(platform, seed)
     name = f"{platform}-{seed}"
     folder /= name
     folder.mkdir()
     cores = sorted(os.sched_getaffinity(0))
     with shop.serving():
-        if isinstance(shop, WooCommerce):
-            keys = Credentials(key=shop.consumer_key, secret=shop.consumer_secret, webhook_secret=shop.webhook_secret)
-        else:
-            keys = Credentials(key=shop.client_id, secret=shop.client_secret, webhook_secret=shop.client_secret)
         since = shop.now - timedelta(days=1)
-        Connections(folder).add(name=name, platform=platform, url=shop.url, since=since, credentials=keys)
+        Connections(folder).add(name=name, platform=platform, url=shop.url, since=since, credentials=credentials)
         deliveries = deliveries_of(shop, int(options.rate * options.seconds))
         url = f"{settings.hooks_url}/hooks/{platform}/{name}"
         shop.orders.clear()  # none of them is history, and the stand-in has little to do
