@@ -5,6 +5,7 @@ That is computed again from all of history, shown in one transaction, and proven
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
@@ -73,19 +74,20 @@ def choose_date(settings: Settings, *, by_payment: bool) -> bool:
 
 
 def undated_sources(settings: Settings) -> tuple[str, ...]:
-    """The sources with orders in the lake that have not said of any when it was paid. A connected shop says so.
+    """The sources with orders or refunds in the lake that have not said of any when the order was paid.
 
-    Blocks while two columns of the lake's orders are read. Raises Retryable when the lake is away.
+    A connected shop says so. Blocks while two columns of the lake's orders and refunds are read. Raises Retryable when
+    the lake is away.
     """
     from insights.wiring import replay_context
 
     connected = set(connections.names(settings.producers_dir))
-    found: set[str] = set()
+    said: Counter[str] = Counter()
     with replay_context(settings).lake() as lake:
         for event in catalogue.events():
             if event.versions and event.versions.paid:
-                found |= archive.sources_without(lake, event, event.versions.paid)
-    return tuple(sorted(found - connected))
+                said.update(archive.values_by_source(lake, event, event.versions.paid))
+    return tuple(sorted(name for name, times in said.items() if not times and name not in connected))
 
 
 def uncounted_sources(settings: Settings) -> tuple[str, ...]:

@@ -184,15 +184,16 @@ def with_text(catalog: Catalog, event: Event, column: str, value: str) -> pa.Tab
     return source.scan(row_filter=EqualTo(term=column, value=value)).to_arrow() if source is not None else None
 
 
-def sources_without(catalog: Catalog, event: Event, column: str) -> set[str]:
-    """The sources of the event's records of which none has a value in this column."""
+def values_by_source(catalog: Catalog, event: Event, column: str) -> dict[str, int]:
+    """By source of the event's records, how many of them have a value in this column; an older lake may lack it."""
     source = table(catalog, event)
     if source is None:
-        return set()
+        return {}
+    there = ("source", column) if column in source.schema().column_names else ("source",)
     with duckdb.connect() as connection:
-        connection.register("arrived", source.scan(selected_fields=("source", column)).to_arrow_batch_reader())
-        rows = connection.execute(f"select source from arrived group by source having count({column}) = 0").fetchall()
-    return {str(name) for (name,) in rows}
+        connection.register("arrived", source.scan(selected_fields=there).to_arrow_batch_reader())
+        counted = f"count({column})" if column in there else "0"
+        return dict(connection.execute(f"select source, {counted} from arrived group by source").fetchall())
 
 
 def quantiles(catalog: Catalog, event: Event, column: str, pieces: int) -> list[datetime]:

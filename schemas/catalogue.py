@@ -69,7 +69,8 @@ class Versions:
         of: fields that name the thing; occurred_at is among them.
         by: the field of the version, a nullable long.
         void: the field, a nullable boolean, of a state that counts nowhere: a cancelled order.
-        paid: the field, a nullable time, of when it was paid, where it may count then; source is among its fields.
+        paid: the field, a nullable time, of when the order was paid: by payment date an order or refund counts nowhere
+            without it; source is among its fields.
     """
 
     of: tuple[str, ...]

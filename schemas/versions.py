@@ -4,6 +4,9 @@ An order counts at the time at which it was placed, its event's own. By payment 
 nowhere before. Two kinds of orders count when they were placed all the same: those of a source that never says when
 an order is paid, and those that have one state for ever and do not say so in it. One that was paid before it was
 placed counts when it was placed: so no order ever counts before its event's own time, by which events are late.
+
+A refund counts by the same rule, of its own time and its order's payment: on its own day, or on that of the payment if
+the order was paid after it, and nowhere while the order is not paid.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ PLACED = "placed_at"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ByPayment:
-    """That orders count when they are paid. ``undated`` are the sources that never say when one is."""
+    """That orders and their refunds count once they are paid. ``undated`` are the sources that never say so."""
 
     undated: tuple[str, ...] = ()
 

@@ -15,10 +15,6 @@ from insights.settings import Settings, load_settings
 from schemas.plural import counted
 
 DateName = Literal["order-date", "payment-date"]
-UNPAID_RETURNS = (
-    "Known limit: a refund counts although its order was never paid and counts nowhere, as one of an order cancelled"
-    " before payment; net sales are too low by it."
-)
 
 Name = Annotated[
     str | None,
@@ -60,8 +56,8 @@ SalesBy = Annotated[
 def sales_by(date: SalesBy = None, engine: EngineName = "duckdb") -> None:
     """Show by which date sales count, or choose the other: when an order is placed, or paid.
 
-    By payment date an order that is not paid counts nowhere. Refunds keep
-    their own date. After you choose, the whole history of orders is counted
+    By payment date an order that is not paid counts nowhere, nor do its
+    refunds. Other refunds keep their own date. After you choose, the whole history of orders is counted
     again, alongside the live tables, and shown once it is complete. A
     certificate proves that the live job counts by the new date. Late events
     wait until then.
@@ -77,8 +73,6 @@ def sales_by(date: SalesBy = None, engine: EngineName = "duckdb") -> None:
     by_payment = date == "payment-date"
     words = date.replace("-", " ")
     _change(settings, lambda: choose_date(settings, by_payment=by_payment), "Sales", f"by {words}", engine)
-    if by_payment:
-        runtime.say(UNPAID_RETURNS, style="yellow")
     _show_undated(settings)
 
 

@@ -299,6 +299,6 @@ def _is_late(order_id: str, published: _Published, shop: str, late_events: Colle
     """Does the event of its newest state wait, or that of a refund?"""
     _, version, digest, created_ms, refunds = published
     return event_id_of_state(shop, order_id, version, digest, created_ms) in late_events or any(
-        event_id_of_refund(shop, refund_id, refund.version, refund.at_ms) in late_events
+        event_id_of_refund(shop, refund_id, refund.version, refund.at_ms, refund.paid_ms) in late_events
         for refund_id, refund in refunds.items()
     )

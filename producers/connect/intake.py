@@ -5,9 +5,11 @@ counted is a dead letter with the bytes as they came, once for each reason: JSON
 contract refuses.
 
 An order that was counted and has changed is published again with a higher version, and one that no longer counts is
-taken back by such an event, with its refunds, as is a refund that the shop has deleted. A state that is older than one
-seen says nothing new. Of two of one second, which is as fine as the shop tells the time, the one that counts is taken;
-and what the shop says when it is asked is the newer.
+taken back by such an event, with its refunds, as is a refund that the shop has deleted. When it becomes known that an
+order is paid, or is not, its refunds are read and published again: each says when its order was paid.
+
+A state that is older than one seen says nothing new. Of two of one second, which is as fine as the shop tells the time,
+the one that counts is taken; and what the shop says when it is asked is the newer.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from producers.connect.orders import (
     Refund,
     deleted_id,
     deleted_refund,
+    paid_ms_of,
     stamped,
     stamped_refund,
     taken_back,
@@ -246,6 +249,8 @@ class Intake:
                 )
             elif not known.version:
                 return None
+        if state.record is not None and state.digest == known.digest:
+            known = known._replace(paid_ms=paid_ms_of(state.record))
         # Refunds are read as they are by now, so a delivery that took long may have fewer.
         for gone in sorted(known.refund_ids - state.refund_ids) if is_answer else ():
             known = self._delete_refund(connection, known, gone, body)
@@ -326,10 +331,10 @@ class Intake:
             return
         before = known.refunds.get(refund.refund_id)
         version = before.version + 1 if before else 1
-        record = stamped_refund(refund.record, connection.shop, refund.refund_id, version)
+        record = stamped_refund(refund.record, connection.shop, refund.refund_id, version, known.paid_ms)
         what, whose = f"refund:{refund.refund_id}", known.head.get("customer_id")
         if self._publish_or_refuse(connection, ORDER_REFUNDED, record, what, body, whose):
-            kept = KnownRefund(refund.at_ms, version)
+            kept = KnownRefund(refund.at_ms, version, paid_ms=known.paid_ms)
             self.memory.keep(connection.name, order_id, known.with_refund(refund.refund_id, kept))
 
     def _refuse(

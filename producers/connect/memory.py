@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
+from sqlite3 import Connection
 from typing import Final, NamedTuple
 
 from producers import state
@@ -25,7 +26,7 @@ FILE: Final = "connected-orders.sqlite"
 SCHEMA: Final = """
 create table if not exists order_states (
     shop text, order_id text, modified_ms integer not null, version integer not null, digest blob not null,
-    head text not null, created_ms integer not null, refunds text not null,
+    head text not null, created_ms integer not null, refunds text not null, paid_ms integer,
     primary key (shop, order_id)) without rowid;
 create table if not exists refused (
     shop text, what text, reason text not null,
@@ -54,13 +55,15 @@ PAGES_AHEAD: Final = 16_384  # 64 MiB
 class KnownRefund(NamedTuple):
     """A refund on the log: when it was made, its newest version there, and whether that says that it was deleted.
 
-    One that is doubted is published again when the shop has it, and as deleted when it has not.
+    One that is doubted is published again when the shop has it, and as deleted when it has not; one that says another
+    time of its order's payment (None: not paid) than the order does is published again too.
     """
 
     at_ms: int
     version: int
     is_deleted: bool = False
     is_doubted: bool = False
+    paid_ms: int | None = None
 
 
 def refunds_of(text: str) -> dict[str, KnownRefund]:
@@ -71,7 +74,8 @@ def refunds_of(text: str) -> dict[str, KnownRefund]:
 class Known(NamedTuple):
     """An order that was seen: its newest state, the version that this has on the log, and its refunds there by id.
 
-    ``version`` is 0 while no state of it was published, and ``head`` is empty then.
+    ``version`` is 0 while no state of it was published, and ``head`` is empty then. ``paid_ms`` is when that state says
+    that it was paid in full.
     """
 
     modified_ms: int
@@ -80,6 +84,7 @@ class Known(NamedTuple):
     head: dict[str, str]
     created_ms: int
     refunds: Mapping[str, KnownRefund]
+    paid_ms: int | None = None
 
     @property
     def refund_ids(self) -> frozenset[str]:
@@ -88,8 +93,9 @@ class Known(NamedTuple):
 
     @property
     def sure_refund_ids(self) -> frozenset[str]:
-        """Those of them that nobody doubts."""
-        return frozenset(refund_id for refund_id in self.refund_ids if not self.refunds[refund_id].is_doubted)
+        """Those of them that nobody doubts, and that know when the order was paid."""
+        refunds = ((refund_id, self.refunds[refund_id]) for refund_id in self.refund_ids)
+        return frozenset(i for i, refund in refunds if not refund.is_doubted and refund.paid_ms == self.paid_ms)
 
     def with_refund(self, refund_id: str, refund: KnownRefund) -> Known:
         """With this as the newest of a refund."""
@@ -132,27 +138,28 @@ class Memory:
         # Who follows shops checkpoints beside the writer (state.checkpoint), well before it would have to itself.
         self._database.execute(f"pragma wal_autocheckpoint={PAGES_AHEAD}")
         self._database.executescript(SCHEMA)
+        _learn_payments(self._database)
         self.resources = ResourceMemory(self._database, self._begin, currency)
 
     def order(self, shop: str, order_id: str) -> Known | None:
         """What is known of an order; None when it was never seen."""
         row = self._database.execute(
-            "select modified_ms, version, digest, head, created_ms, refunds from order_states"
+            "select modified_ms, version, digest, head, created_ms, refunds, paid_ms from order_states"
             " where shop = ? and order_id = ?",
             (shop, order_id),
         ).fetchone()
         if row is None:
             return None
-        modified_ms, version, digest, head, created_ms, refunds = row
-        return Known(modified_ms, version, digest, json.loads(head), created_ms, refunds_of(refunds))
+        modified_ms, version, digest, head, created_ms, refunds, paid_ms = row
+        return Known(modified_ms, version, digest, json.loads(head), created_ms, refunds_of(refunds), paid_ms)
 
     def keep(self, shop: str, order_id: str, known: Known) -> None:
         """An order's event, or a refund's, is being published; or a newer state of the order was seen."""
         self._begin()
         head, refunds = json.dumps(known.head), json.dumps(known.refunds)
-        values = (known.modified_ms, known.version, known.digest, head, known.created_ms, refunds)
+        values = (known.modified_ms, known.version, known.digest, head, known.created_ms, refunds, known.paid_ms)
         self._database.execute(
-            "insert or replace into order_states values (?, ?, ?, ?, ?, ?, ?, ?)", (shop, order_id, *values)
+            "insert or replace into order_states values (?, ?, ?, ?, ?, ?, ?, ?, ?)", (shop, order_id, *values)
         )
 
     def doubt(self, shop: str, order_id: str, *, order: bool, refunds: bool) -> None:
@@ -294,6 +301,17 @@ class Memory:
     def _begin(self) -> None:
         if not self._database.in_transaction:
             self._database.execute("begin")
+
+
+def _learn_payments(database: Connection) -> None:
+    """In a file of a release whose refunds did not say when their orders were paid, those are to be read again."""
+    columns = [name for _, name, *_ in database.execute("pragma table_info(order_states)")]
+    if "paid_ms" in columns:
+        return
+    database.execute("begin immediate")
+    database.execute("alter table order_states add column paid_ms integer")
+    database.execute("insert or ignore into named select shop, order_id, 1 from order_states where refunds <> '{}'")
+    database.execute("commit")
 
 
 class Progress(NamedTuple):

@@ -147,15 +147,28 @@ def taken_back(shop: Shop, order_id: str, version: int, head: Json, created_ms: 
     return stamped(record, shop, order_id, version, VOID)
 
 
-def stamped_refund(record: Json, shop: Shop, refund_id: str, version: int) -> dict[str, Any]:
-    """The event of a state of a refund: of two states the one with the higher version counts."""
-    event_id = event_id_of_refund(shop.name, refund_id, version, since_epoch(record["occurred_at"]))
-    return {**record, "event_id": event_id, "version": version}
+def stamped_refund(
+    record: Json, shop: Shop, refund_id: str, version: int, paid_ms: int | None = None
+) -> dict[str, Any]:
+    """The event of a state of a refund: of two states the one with the higher version counts.
+
+    ``paid_ms`` is when its order was paid, None while that is not paid.
+    """
+    event_id = event_id_of_refund(shop.name, refund_id, version, since_epoch(record["occurred_at"]), paid_ms)
+    paid_at = None if paid_ms is None else EPOCH + paid_ms * MILLISECOND
+    return {**record, "event_id": event_id, "version": version, "order_paid_at": paid_at}
 
 
-def event_id_of_refund(shop: str, refund_id: str, version: int, at_ms: int) -> str:
+def event_id_of_refund(shop: str, refund_id: str, version: int, at_ms: int, paid_ms: int | None) -> str:
     """The id of the event of that state of a refund."""
-    return event_id_of(shop, f"refund:{refund_id}:{version}", at_ms)
+    state = f"{version}" if paid_ms is None else f"{version}:paid {paid_ms}"
+    return event_id_of(shop, f"refund:{refund_id}:{state}", at_ms)
+
+
+def paid_ms_of(record: Json) -> int | None:
+    """When an order's event says that it was paid in full."""
+    paid_at = record.get("paid_at")
+    return None if paid_at is None else since_epoch(paid_at)
 
 
 def deleted_refund(shop: Shop, refund_id: str, version: int, head: Json, at_ms: int) -> dict[str, Any]:

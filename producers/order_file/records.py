@@ -119,6 +119,7 @@ def _of_refund(step: Step) -> dict[str, Any]:
         "lines": lines,
         "amount": _amount(step.amount),
         "reason": "other",
+        "order_paid_at": _time(step.head.paid_at_ms),
     }
 
 

@@ -40,9 +40,12 @@ class Step(NamedTuple):
 
     @property
     def state(self) -> bytes:
-        """A digest of all that its event says: what it counts, and of an order when it was paid and sent."""
-        life = (self.head.paid_at_ms, self.head.fulfilled_at_ms, self.head.discount_code)
-        if self.kind == REFUND or not any(life):
+        """A digest of all that its event says: what it counts, when its order was paid, and when that was sent."""
+        head = self.head
+        life = (
+            (head.paid_at_ms,) if self.kind == REFUND else (head.paid_at_ms, head.fulfilled_at_ms, head.discount_code)
+        )
+        if not any(life):
             return self.digest
         return digest_of((self.digest, life))
 

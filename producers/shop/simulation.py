@@ -202,6 +202,8 @@ class Simulation:
             "shipping_amount": Decimal(payload.get("shipping", ZERO)),
             "tax_amount": ZERO,
             "reason": payload["reason"],
+            # Nor when its order was paid.
+            "order_paid_at": EPOCH + timedelta(milliseconds=payload["paid_ms"]) if "paid_ms" in payload else None,
         }
         found = [Occurrence(item.due_ms, this, ORDER_REFUNDED, record)]
         if payload["reason"] in RETURNED_TO_STOCK:

@@ -407,6 +407,7 @@ class _Visit:
                 }
                 for line in lines
             ],
+            "paid_ms": self._at_ms,
             "other": str(other),
             "shipping": str(other if other == order["shipping_amount"] else ZERO),
         }

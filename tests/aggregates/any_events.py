@@ -64,7 +64,7 @@ def any_log(seed: int, *, events_a_topic: int) -> dict[str, Dealt]:
 
 
 def paying(*undated: str) -> list[Aggregate]:
-    """All that is computed of orders, of a shop whose sales are by payment date."""
+    """All that is computed of orders and refunds, of a shop whose sales are by payment date."""
     clock = ShopsClock(payment=ByPayment(undated=undated), changed_payment=1)
     return [a.by(clock) for a in aggregates() if a.has_orders]
 

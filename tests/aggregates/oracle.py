@@ -139,18 +139,22 @@ def by_payment(*undated: str) -> Iterator[None]:
 
 def _counted(log: Log, name: str) -> list[Record]:
     found = newest_states(name, Judged(log.get(name, ())).counted)
-    if name != "sales.order_placed" or UNDATED[-1] is None:
+    if name not in PAID or UNDATED[-1] is None:
         return found
-    dated = ({**r, "placed_at": r["occurred_at"], "occurred_at": _paid(r, UNDATED[-1])} for r in found)
+    dated = ({**r, "placed_at": r["occurred_at"], "occurred_at": _paid(r, r[PAID[name]], UNDATED[-1])} for r in found)
     return [r for r in dated if r["occurred_at"] is not None]
 
 
-def _paid(order: Record, undated: frozenset[str]) -> datetime | None:
-    """When it counts by payment: never before it was placed; None while it counts nowhere."""
-    if order["paid_at"] is not None:
-        return max(order["paid_at"], order["occurred_at"])
-    has_one_state = order.get("version") is None
-    return order["occurred_at"] if has_one_state or order["source"] in undated else None
+def _paid(record: Record, paid_at: datetime | None, undated: frozenset[str]) -> datetime | None:
+    """When it counts by payment: never before its own time; None while it counts nowhere."""
+    if paid_at is not None:
+        return max(paid_at, record["occurred_at"])
+    has_one_state = record.get("version") is None
+    return record["occurred_at"] if has_one_state or record["source"] in undated else None
+
+
+PAID = {"sales.order_placed": "paid_at", "sales.order_refunded": "order_paid_at"}
+"""Event name to the field that says when the order was paid."""
 
 
 STATES_OF = {
@@ -450,7 +454,7 @@ def order_discounts(log: Log) -> list[Row]:
 
 @listed
 def refunds(log: Log) -> list[Row]:
-    kept = _all_but("lines", "version", "is_deleted")
+    kept = _all_but("lines", "version", "is_deleted", "order_paid_at", "placed_at")
     return [kept(e) for e in _counted(log, "sales.order_refunded")]
 
 

@@ -21,7 +21,7 @@ from tests.aggregates.examples import Example, examples
 from tests.replay import own_lake
 from tests.replay.duckdb_task import Log, archived_rows, computation, input_of, rows_of, task_of
 
-OF_ORDERS = ("sales.order_placed", "web.interaction")
+OF_ORDERS = ("sales.order_placed", "sales.order_refunded", "web.interaction")
 EXAMPLES = [pytest.param(example, id=str(example)) for example in examples()]
 
 

@@ -420,6 +420,20 @@ def test_shopifys_later_rows_are_lines_of_their_order_and_refunds_come_when_they
     assert guests == ["guest-#2004"] * 2
 
 
+def test_a_refund_of_a_file_says_when_its_order_was_paid_and_is_another_state_once_that_is_known(
+    saved: Callable[[str, str | bytes], Path],
+) -> None:
+    paid = SHOPIFY.replace("refunded,,EUR,50.00", "refunded,2026-11-02 10:00:00 +0100,EUR,50.00")
+    files = [
+        export.opened(saved(f"{n}.csv", text), export.ready()["shopify"]) for n, text in enumerate((SHOPIFY, paid))
+    ]
+    steps = [next(step for step in file.steps if step.key == "refund:#2002") for file in files]
+    records = [file.record(step) for file, step in zip(files, steps, strict=True)]
+    assert [record["order_paid_at"] for record in records] == [None, datetime(2026, 11, 2, 9, tzinfo=UTC)]
+    assert len({step.state for step in steps}) == 2
+    assert len({record["event_id"] for record in records}) == 2
+
+
 def test_olists_files_are_joined_in_a_folder_as_in_an_archive(tmp_path: Path) -> None:
     for name, text in OLIST.items():
         (tmp_path / name).write_text(text)

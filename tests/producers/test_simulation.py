@@ -153,6 +153,7 @@ def test_refunds_pay_back_what_was_ordered_and_not_before() -> None:
     for refund in refunds:
         order = orders[refund["order_id"]]
         assert refund["occurred_at"] >= order["occurred_at"] + timedelta(hours=1)
+        assert refund["order_paid_at"] == order["paid_at"]
         paid = {
             line["product_id"]: line["quantity"] * line["unit_price"] - line["discount_amount"]
             for line in order["lines"]

@@ -39,11 +39,9 @@ def sales_by(home: Path, date: str) -> str:
     return " ".join(done.stdout.split())
 
 
-def test_who_chooses_payment_date_is_told_that_refunds_of_unpaid_orders_count(tmp_path: Path) -> None:
-    said = sales_by(tmp_path, "payment-date")
-    assert "Sales will be by payment date from the first event on." in said
-    assert "Known limit: a refund counts although its order was never paid" in said
-    assert "refund" not in sales_by(tmp_path, "order-date")
+def test_before_the_first_event_a_date_is_chosen_at_once(tmp_path: Path) -> None:
+    assert "Sales will be by payment date from the first event on." in sales_by(tmp_path, "payment-date")
+    assert "Sales will be by order date from the first event on." in sales_by(tmp_path, "order-date")
 
 
 def test_a_change_is_told_by_the_date_and_the_days_that_are_counted_by_now() -> None:

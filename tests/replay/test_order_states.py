@@ -98,6 +98,10 @@ def test_a_change_of_the_date_of_sales_is_a_new_version_of_what_is_computed_of_o
         "order_lines",
         "orders",
         "product_activity_per_hour",
+        "refund_lines",
+        "refunded_goods_per_day",
+        "refunds",
+        "refunds_per_day",
         "sales_per_day",
         "sales_per_minute",
     }

@@ -1,6 +1,7 @@
 """By which date sales count is changed on a stack that runs: orders are counted anew, proven, and shown.
 
-Some orders are paid when they are placed, some later, some not; one is so late that only a restatement counts it.
+Some orders are paid when they are placed, some later, some not; one is so late that only a restatement counts it. An
+order that is paid later and one that never is are refunded before.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tests.e2e.made_events import made, now
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
-ORDER_PLACED = event("sales.order_placed")
+ORDER_PLACED, ORDER_REFUNDED = event("sales.order_placed"), event("sales.order_refunded")
 PAYMENT, ORDER = "payment-date", "order-date"
 # The orders of this file, in days ago: of a shop that says when they are paid, and of a file that never does.
 SHOP, FILE = "made-shop", "made-file"
@@ -54,9 +55,14 @@ def later_state(of: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return of | {"event_id": str(uuid.uuid4()), "version": of["version"] + 1, **changes}
 
 
+def refund(of: dict[str, Any], refund_id: str) -> dict[str, Any]:
+    own = {"region": REGION, "source": of["source"], "order_id": of["order_id"], "refund_id": refund_id}
+    return made(ORDER_REFUNDED, of["occurred_at"] + timedelta(minutes=1)) | own | {"version": 1, "order_paid_at": None}
+
+
 def publish(hub: Hub, *records: dict[str, Any], late: bool = False) -> None:
     for record in records:
-        hub.publish(ORDER_PLACED, record, "late" if late else "counted")
+        hub.publish(ORDER_REFUNDED if "refund_id" in record else ORDER_PLACED, record, "late" if late else "counted")
     hub.flush()
     hub.come_to_rest()
 
@@ -139,23 +145,39 @@ def sold_on(hub: Hub, at: datetime) -> Decimal | None:
     return row[0] if row else None
 
 
+def refunds_counted(hub: Hub) -> dict[str, datetime]:
+    """The refunds that were made here, by their id: when each counts. The days' sums are of the same."""
+    with connect(hub.settings) as connection:
+        rows = connection.execute("select refund_id, occurred_at from events.refunds where region = %s", (REGION,))
+        found = dict(rows.fetchall())
+        sums = "select coalesce(sum(refunds), 0) from live.refunds_per_day where region = %s"
+        assert connection.execute(sums, (REGION,)).fetchone() == (len(found),)
+    return found
+
+
 def test_orders_count_when_they_are_paid_and_then_when_they_are_placed_again(hub: Hub) -> None:
     at = now()
     midnight = day(at) - timedelta(days=2)
     long_ago, paid = order(midnight - timedelta(hours=1)), midnight + timedelta(hours=10)
     paid_later, unpaid = order(at - timedelta(minutes=50)), order(at - timedelta(minutes=40))
     publish(hub, paid_later, unpaid, order(at - timedelta(minutes=30), FILE), order(at, version=None))
+    never, later, of_file = refund(unpaid, "R-never"), refund(paid_later, "R-later"), refund(order(at, FILE), "R-file")
+    publish(hub, never, later, of_file)
     publish(hub, long_ago, later_state(long_ago, paid_at=paid), late=True)
     assert_sales_are_by(ORDER, hub)
+    assert refunds_counted(hub).keys() == {"R-never", "R-later", "R-file"}
 
     assert f"Orders of {FILE} count by order date" in change(hub, PAYMENT)
     assert_sales_are_by(PAYMENT, hub, marts=True)
     with connect(hub.settings) as connection:
         assert connection.execute("select ops.sales_by()").fetchone() == ("payment date",)
 
-    before = sold_on(hub, at)
-    publish(hub, later_state(paid_later, paid_at=now()))
+    assert refunds_counted(hub).keys() == {"R-file"}
+
+    before, paid_now = sold_on(hub, at), now()
+    publish(hub, later_state(paid_later, paid_at=paid_now), later_state(later, order_paid_at=paid_now))
     assert_sales_are_by(PAYMENT, hub)
+    assert refunds_counted(hub) == {"R-file": of_file["occurred_at"], "R-later": paid_now}
     assert sold_on(hub, at) != before, "it was paid after the change, and counts at once"
 
     hub.command("replay", "late")  # a process that knows the new date
@@ -165,6 +187,8 @@ def test_orders_count_when_they_are_paid_and_then_when_they_are_placed_again(hub
 
     change(hub, ORDER)
     assert_sales_are_by(ORDER, hub, marts=True)
+    assert refunds_counted(hub)["R-later"] == later["occurred_at"]
+    assert refunds_counted(hub).keys() == {"R-never", "R-later", "R-file"}
     assert sold_on(hub, long_ago["occurred_at"])
     assert sold_on(hub, paid) is None
     with connect(hub.settings) as connection:

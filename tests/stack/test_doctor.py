@@ -20,7 +20,7 @@ from tests.replay import own_lake
 from tests.replay.duckdb_task import archived_rows
 from warehouse.deployment import Deployment
 
-ORDER_PLACED = event("sales.order_placed")
+ORDER_PLACED, ORDER_REFUNDED = event("sales.order_placed"), event("sales.order_refunded")
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 Apart = Callable[..., Settings]
 
@@ -131,7 +131,10 @@ def test_by_payment_date_a_source_is_named_whose_orders_count_nowhere(
     """A file that was imported after the date was chosen, without a column of when orders were paid."""
     of_file = made(ORDER_PLACED, NOON) | {"source": "wholesale", "version": 1, "paid_at": None}
     of_shop = made(ORDER_PLACED, NOON, 1) | {"source": "web", "version": 1, "paid_at": NOON}
+    # A source that says of orders when they are paid is none of these, although no refund of its says it yet.
+    paid_back = made(ORDER_REFUNDED, NOON) | {"source": "web", "version": 1, "order_paid_at": None}
     own_lake.archive(tmp_path, ORDER_PLACED, archived_rows([of_file, of_shop]))
+    own_lake.archive(tmp_path, ORDER_REFUNDED, archived_rows([paid_back]))
     monkeypatch.setattr(Deployment, "lake_properties", own_lake.properties(tmp_path))
     assert warned(settings) == []
     settings.home.mkdir()

@@ -227,6 +227,18 @@ def standing(states: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def times_of_payment(orders: list[dict[str, Any]]) -> dict[str, datetime | None]:
+    """By order that counts, when it was paid."""
+    return {order["order_id"]: order["paid_at"] for order in standing(orders)}
+
+
+def payments_in_refunds(refunds: list[dict[str, Any]]) -> dict[str, datetime | None]:
+    """By order with refunds that count, when these say that it was paid: all the same."""
+    found = {refund["order_id"]: refund["order_paid_at"] for refund in standing(refunds)}
+    assert all(found[refund["order_id"]] == refund["order_paid_at"] for refund in standing(refunds))
+    return found
+
+
 def _thing(record: dict[str, Any]) -> str:
     return str(record.get("fee_id") or record.get("refund_id") or record["order_id"])
 

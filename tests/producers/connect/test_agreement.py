@@ -169,7 +169,7 @@ def test_only_what_ends_by_itself_is_pending_and_everything_else_has_its_reason(
     memory.commit()
     late_ids = {
         event_id_of_state("bikes", str(orders["late"].id), 5, digest, int(orders["late"].created.timestamp() * 1000)),
-        event_id_of_refund("bikes", "78", 2, 1_790_000_000_123),
+        event_id_of_refund("bikes", "78", 2, 1_790_000_000_123, 1_780_000_000_456),
     }
     waiting = Waiting(late_events=late_ids, unread_since=now - timedelta(minutes=65))
     here = {str(orders["gone"].id): ours_of(shop)[str(orders["gone"].id)]}
@@ -181,7 +181,7 @@ def test_only_what_ends_by_itself_is_pending_and_everything_else_has_its_reason(
     }
     assert (len(before.pending), before.result) == (2, "different")
     memory.refuse("bikes", "refund:77", "amount is below zero")
-    refund = KnownRefund(1_790_000_000_123, 2)
+    refund = KnownRefund(1_790_000_000_123, 2, paid_ms=1_780_000_000_456)
     memory.keep("bikes", str(orders["late_refund"].id), Known(2**62, 5, digest, {}, 5, {"78": refund}))
     memory.commit()
     memory.close()

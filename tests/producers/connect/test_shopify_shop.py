@@ -18,7 +18,15 @@ from hypothesis import strategies as st
 from producers.connect.memory import progress
 from producers.publisher import Publisher
 from producers.shop.occurrences import FEE_CHARGED, ORDER_CANCELLED, ORDER_PLACED, ORDER_REFUNDED
-from tests.producers.connect.conftest import Published, days_of, following, shopify_connection, standing
+from tests.producers.connect.conftest import (
+    Published,
+    days_of,
+    following,
+    payments_in_refunds,
+    shopify_connection,
+    standing,
+    times_of_payment,
+)
 from tests.shops.serving import Delivery
 from tests.shops.shopify import Shopify
 
@@ -99,6 +107,7 @@ def test_any_order_of_deliveries_doubled_and_with_gaps_ends_in_the_shops_own_tot
         asyncio.run(run())
     orders, refunds = published.orders(), published.refunds()
     assert days_of(orders, refunds) == shop.days()
+    assert payments_in_refunds(refunds).items() <= times_of_payment(orders).items()
     assert {order["order_id"] for order in standing(orders)} == {f"{name}-{order.id}" for order in shop.counted()}
     assert len({record["event_id"] for record in orders + refunds}) == len(orders + refunds)
     assert published.fees() == shop.fees()
