@@ -125,8 +125,12 @@ def learn_zone(settings: Settings, connection: Connection) -> None:
 
 
 def note_shops(settings: Settings) -> None:
-    """Write down for the page and the alerts which shops are connected, and their days. Raises PostgresAway."""
+    """Write down for the page and the alerts which shops are connected, their days, and what they asked about persons.
+
+    Raises PostgresAway.
+    """
     from insights.agreement import record
+    from insights.privacy.waiting import note_waiting
     from insights.shop_zones import publish
     from producers.connect.connections import addresses
     from warehouse.postgres import opened
@@ -134,6 +138,7 @@ def note_shops(settings: Settings) -> None:
     with opened(settings.postgres_dsn, autocommit=False) as postgres:
         record.note_shops(postgres, addresses(settings.producers_dir))
         publish(postgres, settings)
+        note_waiting(postgres, settings.producers_dir)
 
 
 def compare_and_note(settings: Settings, connection: Connection, since: datetime) -> Comparison:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -41,11 +41,6 @@ Close = Annotated[
     int | None,
     typer.Option("--close", metavar="NUMBER", help="Note that this request is answered, and list nothing."),
 ]
-COMMANDS: Final[Mapping[Wish, str]] = {
-    "erase": "insights privacy erase",
-    "export": "insights privacy export",
-    "remove": "insights connect remove",
-}
 Yes = Annotated[bool, typer.Option("--yes", metavar="", help="Erase without asking.")]
 To = Annotated[Path | None, typer.Option("--to", metavar="FILE", help="Write to this file instead of the terminal.")]
 
@@ -132,10 +127,12 @@ def requests(close: Close = None) -> None:
     """
     from producers.persons import requests as asking
 
-    folder = load_settings().producers_dir
+    settings = load_settings()
+    folder = settings.producers_dir
     if close is not None:
         if not asking.close(folder, close, int(time.time() * 1000)):
             raise Misconfigured(f"there is no open request {close}; `insights privacy requests` lists them")
+        note_waiting(settings)
         runtime.say(f"Request {close} is answered.")
         return
     found = asking.requests(folder)
@@ -150,13 +147,27 @@ def answered(settings: Settings, wish: Wish, whose: Collection[str], *, is_said:
     from producers.persons import requests as asking
 
     number = asking.answer(settings.producers_dir, wish, whose, int(time.time() * 1000))
+    if number:
+        note_waiting(settings)
     if number and is_said:
         runtime.say(f"{counted(number, 'request')} of `insights privacy requests` answered.")
+
+
+def note_waiting(settings: Settings) -> None:
+    """Tell the alerts of a running stack which requests are still open."""
+    from insights.privacy import waiting
+    from insights.stack.states import supervisor_process
+    from warehouse.postgres import opened
+
+    if supervisor_process(settings) is not None:
+        with opened(settings.postgres_dsn, autocommit=False) as postgres:
+            waiting.note_waiting(postgres, settings.producers_dir)
 
 
 def what_is_asked(found: Sequence[Request]) -> TerminalTable:
     """Each request, the open ones with the command that answers them."""
     from insights.cli.terminal_table import Column, TerminalTable
+    from insights.privacy.waiting import answer_of
 
     sheet = TerminalTable(
         "requests about persons",
@@ -164,7 +175,7 @@ def what_is_asked(found: Sequence[Request]) -> TerminalTable:
     )
     for each in found:
         if each.answered_ms is None:
-            does = f"{COMMANDS[each.wish]} {each.who}"
+            does = answer_of(each)
         else:
             does = f"{each.wish} {each.who}: answered {shown_at(each.answered_ms)}"
         sheet.add(str(each.number), shown_at(each.asked_ms), each.said_by, does)

@@ -662,6 +662,18 @@ def test_a_shop_that_nobody_compares_is_found(shop: Shop, found: Callable[[str],
     assert found("shop_not_compared") == []
 
 
+def test_a_request_about_a_person_that_nobody_answers_is_found_well_before_the_shops_30_days_are_over(
+    shop: Shop, found: Callable[[str], list[str]]
+) -> None:
+    answer = "insights privacy erase bikes-17"
+    shop.insert("ops.privacy_requests", number=3, asked_at=ago(days=20, minutes=1), answer=answer)
+    shop.insert("ops.privacy_requests", number=4, asked_at=ago(days=19), answer="insights privacy export bikes-18")
+    assert found("privacy_request_waits") == [
+        "request 3 came at 2026-11-04 12:29 UTC, 20 d ago, and is not answered (alert after 20 d):"
+        " `insights privacy erase bikes-17` answers it"
+    ]
+
+
 def test_every_rule_fires_in_one_of_these_tests() -> None:
     """A rule that is added gets a test here in which it finds something."""
     text = (RULES.parent.parent / "tests" / "alerts" / "test_shipped_rules.py").read_text()

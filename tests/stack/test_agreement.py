@@ -30,6 +30,8 @@ from producers.connect.connections import Connection, Connections
 from producers.connect.memory import FILE, Known, Memory
 from producers.connect.orders import event_id_of_state
 from producers.connect.rereads import Doubt
+from producers.persons import requests
+from schemas.binary import EPOCH, MILLISECOND
 from schemas.errors import InsightsError, Misconfigured
 from tests.alerts.made_stack import make_stack
 from tests.shops.woocommerce import WooCommerce
@@ -240,6 +242,28 @@ def test_a_shop_whose_history_is_being_read_is_not_compared_and_keeps_no_other(
     agree_command.agree_due(here)
     assert postgres.execute(shops).fetchall() == [("accessories",)]
     assert noted(postgres) == []
+
+
+def test_the_open_requests_about_persons_are_recorded_for_the_alert_until_they_are_answered(
+    postgres: psycopg.Connection[Any], here: Here
+) -> None:
+    asked_ms = 1_790_000_000_123
+    for wish, who in (("erase", "bikes-17"), ("export", "bikes-18"), ("remove", "bikes")):
+        assert requests.ask(here.producers_dir, wish, who, "customers/redact", asked_ms)
+    recorded = "select answer from ops.privacy_requests order by number"
+    for _ in range(2):
+        agree_command.agree_due(here)
+        assert postgres.execute(recorded).fetchall() == [
+            ("insights privacy erase bikes-17",),
+            ("insights privacy export bikes-18",),
+            ("insights connect remove bikes",),
+        ]
+    (asked_at,) = postgres.execute("select distinct asked_at from ops.privacy_requests").fetchall()
+    assert asked_at == (EPOCH + asked_ms * MILLISECOND,)
+    requests.answer(here.producers_dir, "erase", {"bikes-17"}, asked_ms + 1)
+    assert requests.close(here.producers_dir, 3, asked_ms + 1)
+    agree_command.agree_due(here)
+    assert postgres.execute(recorded).fetchall() == [("insights privacy export bikes-18",)]
 
 
 def test_only_what_differs_of_an_order_is_read_again_and_not_what_is_late() -> None:
