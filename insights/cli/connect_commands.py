@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from insights.cli import agree_command, runtime, shop_zone_command
+from insights.cli import agree_command, connect_webhooks, runtime, shop_zone_command
 from insights.settings import Settings, load_settings
-from schemas.errors import InsightsError, Misconfigured
+from schemas.errors import Misconfigured
 from schemas.plural import counted
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def woocommerce(url: Url = None, credentials: CredentialsFile = None, since: Sin
     where = address(url or typer.prompt("Address of the shop"))
     secrets = credentials_of(credentials)
     connection = connect(settings, "woocommerce", where, secrets, since, name)
-    say_webhooks(settings, connection)
+    connect_webhooks.say_webhooks(settings, connection)
     follow(settings)
 
 
@@ -88,7 +88,7 @@ def shopify(
     where = address(url or typer.prompt("Address of the shop, which ends with .myshopify.com"))
     secrets = app_credentials_of(credentials)
     connection = connect(settings, "shopify", where, secrets, since, name)
-    subscribe(settings, connection, hooks)
+    connect_webhooks.subscribe(settings, connection, hooks)
     follow(settings)
 
 
@@ -179,6 +179,8 @@ app.command("zone")(shop_zone_command.zone)
 def remove(name: ShopName) -> None:
     """Disconnect a shop: stop reading its orders, and destroy its credentials. What was counted stays.
 
+    Deletes the webhooks that `insights connect shopify --hooks` made.
+
     Example: insights connect remove bikes
     """
     from insights.stack.control import follow_connections
@@ -187,9 +189,13 @@ def remove(name: ShopName) -> None:
     from producers.persons.requests import answer
 
     settings = load_settings()
+    connect_webhooks.unsubscribe(settings, name)
     Connections(settings.producers_dir).remove(name)
     answer(settings.producers_dir, "remove", {name}, int(time.time() * 1000))
-    runtime.say(f"{name} is removed, and its credentials are destroyed. Delete its key and webhooks there, or its app.")
+    runtime.say(
+        f"{name} is removed, and its credentials are destroyed. Delete its key and the webhooks that you made there, or"
+        " its app."
+    )
     if supervisor_process(settings) is None:
         return
     agree_command.note_shops(settings)
@@ -311,52 +317,6 @@ def say_time_zone(settings: Settings, connection: Connection) -> None:
         f" shops, are in days of {here.name if here else 'UTC'}: `insights time-zone {name}` changes that.",
         style="yellow",
     )
-
-
-def subscribe(settings: Settings, connection: Connection, hooks: str | None) -> None:
-    """Have Shopify send what happens, or say why not, or how to have it. Blocks for some seconds."""
-    import asyncio
-
-    import aiohttp
-
-    from producers.connect.shopify.api import Api
-
-    if hooks is None:
-        runtime.say(
-            f"The shop is read every {counted(settings.connected_minutes, 'minute')}. To have orders within seconds,"
-            f" connect it again with --hooks and an https address of yours that leads to {settings.hooks_url}."
-        )
-        return
-    uri = f"{hooks.rstrip('/')}/hooks/shopify/{connection.name}"
-
-    async def ask() -> None:
-        async with aiohttp.ClientSession() as session:
-            await Api(session, connection.url, connection.credentials, attempts=2).subscribe(uri)
-
-    try:
-        asyncio.run(ask())
-    except InsightsError as problem:
-        runtime.say(f"No webhooks: {problem}. The shop is read without them.", style="bold red")
-        return
-    runtime.say(f"Shopify sends changes of orders, products and customers to {uri}.")
-
-
-def say_webhooks(settings: Settings, connection: Connection) -> None:
-    """Shows where the shop should send its webhooks. This is the only time that the secret is shown."""
-    runtime.say("")
-    runtime.say(
-        "To have orders and stock within seconds, add nine webhooks in the shop (WooCommerce > Settings > Advanced >"
-        " Webhooks), for the topics created, updated and deleted, of Order, Product and Customer, each with"
-    )
-    runtime.say(f"  Delivery URL  {settings.hooks_url}/hooks/woocommerce/{connection.name}")
-    runtime.say(f"  Secret        {connection.credentials.webhook_secret}")
-    runtime.say("  API version   WP REST API Integration v3")
-    runtime.say(
-        "A shop on another machine needs an https address of yours that leads to that port in place of"
-        f" {settings.hooks_url}. The secret is not shown again. Without webhooks the shop is read every"
-        f" {counted(settings.connected_minutes, 'minute')}."
-    )
-    runtime.say("")
 
 
 def follow(settings: Settings) -> None:

@@ -34,6 +34,7 @@ OVERLAP: Final = timedelta(minutes=5)
 NAMED: Final = 100  # orders that are read together
 RATES_SECONDS: Final = 60.0  # that a history waits for the rates of its orders
 LOOK_SECONDS: Final = 1.0
+SUBSCRIBE_SECONDS: Final = 86_400.0
 AGAIN_SECONDS: Final = 60.0  # after a shop or Kafka was away
 T = TypeVar("T")
 
@@ -66,6 +67,7 @@ class Reader:
         self._resources = ResourceReader(
             connection, api, writer, clock=clock, meanwhile=self._read_wanted_orders, log=self._log
         )
+        self._subscribe_at = 0.0
         self.is_live = False
 
     async def run(self) -> None:
@@ -102,6 +104,18 @@ class Reader:
         await self._read_changes(position)
         await self.read_wanted()
         await self._resources.catch_up()
+        await self._keep_subscribed()
+
+    async def _keep_subscribed(self) -> None:
+        """Once a day: a later release, or a new right of the app, may bring topics. Without them the shop is read."""
+        if self._clock() < self._subscribe_at:
+            return
+        self._subscribe_at = self._clock() + SUBSCRIBE_SECONDS
+        try:
+            if topics := await self._api.keep_subscribed(self._connection.name):
+                self._log.info("more webhooks", topics=topics)
+        except (Retryable, ShopRefuses, Misconfigured) as error:
+            self._log.warning("no more webhooks; trying again in a day", problem=str(error))
 
     async def read_wanted(self) -> None:
         """Read the orders that webhooks named, the refunds of every order that has new ones, what somebody wants

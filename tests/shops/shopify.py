@@ -361,8 +361,14 @@ class Shopify(Catalog, StandIn):
             [] if asked["uri"].startswith("https://") else [{"message": "Address protocol http:// is not supported"}]
         )
         if not problems:
-            self.hooks.append({"id": f"gid://shopify/WebhookSubscription/{len(self.hooks)}", **asked})
+            self.hooks.append({"id": f"gid://shopify/WebhookSubscription/{self._number()}", **asked})
         return {"webhookSubscriptionCreate": {"userErrors": problems}}
+
+    def _unhook(self, asked: dict[str, Any]) -> Any:
+        left = [each for each in self.hooks if each["id"] != asked["id"]]
+        problems = [] if len(left) < len(self.hooks) else [{"message": "Webhook subscription does not exist"}]
+        self.hooks = left
+        return {"webhookSubscriptionDelete": {"userErrors": problems}}
 
     def _number(self) -> int:
         self._next += self.random.randint(1, 3)

@@ -134,3 +134,23 @@ def test_a_shopify_shop_takes_three_answers_and_says_where_its_webhooks_go(
     assert f"Shopify sends changes of orders, products and customers to {uri}" in said
     assert shopify.client_secret not in connected.output
     assert names(settings.producers_dir) == [name_of(shopify.url)]
+
+
+def test_a_shopify_shop_that_is_removed_sends_no_more_webhooks_and_one_that_is_away_is_removed_all_the_same(
+    run: Callable[..., Result], settings: Settings
+) -> None:
+    with Shopify().serving() as shopify:
+        name = name_of(shopify.url)
+        answers = f"{shopify.url}\n{shopify.client_id} {shopify.client_secret}\n\n"
+        assert run("connect", "shopify", "--hooks", "https://hooks.bikes.example", input=answers).exit_code == 0
+        number = len(shopify.hooks)
+        assert number > 5
+        removed = run("connect", "remove", name)
+        assert removed.exit_code == 0, removed.output
+        assert f"{number} webhooks of the shop deleted." in removed.stdout
+        assert shopify.hooks == []
+        assert run("connect", "shopify", input=answers).exit_code == 0
+    away = run("connect", "remove", name)
+    assert away.exit_code == 0, away.output
+    assert "Webhooks may be left in the shop:" in " ".join(away.stdout.split())
+    assert names(settings.producers_dir) == []

@@ -40,6 +40,7 @@ from producers.connect.resources import Resource
 from producers.connect.shopify import queries
 from producers.connect.shopify.orders import returns_of
 from producers.connect.shopify.resource_reading import ResourceReading, TooCostly, granted, lacking
+from producers.connect.shopify.subscriptions import Subscriptions
 from schemas.binary import EPOCH
 from schemas.errors import Misconfigured
 
@@ -53,14 +54,6 @@ HOST: Final = ".myshopify.com"
 FIELD: Final[Mapping[By, str]] = {"date": "processedAt", "modified": "updatedAt"}
 FILTER: Final[Mapping[By, str]] = {"date": "processed_at", "modified": "updated_at"}
 SORT: Final[Mapping[By, str]] = {"date": "PROCESSED_AT", "modified": "UPDATED_AT"}
-TOPICS: Final = {
-    **{f"ORDERS_{what}": "id" for what in ("CREATE", "UPDATED", "CANCELLED", "PAID", "FULFILLED", "DELETE")},
-    "ORDERS_EDITED": "order_edit",
-    "REFUNDS_CREATE": "order_id",
-}
-CUSTOMER_TOPICS: Final = {f"CUSTOMERS_{what}": "id" for what in ("CREATE", "UPDATE", "DELETE")}
-PRODUCT_TOPICS: Final = {f"PRODUCTS_{what}": "id" for what in ("CREATE", "UPDATE", "DELETE")}
-STOCK_TOPICS: Final = {"INVENTORY_LEVELS_UPDATE": "inventory_item_id", "INVENTORY_ITEMS_UPDATE": "id"}
 MAKE_NEW: Final = "Its client ID and secret are in the Dev Dashboard (dev.shopify.com), under Settings of the app"
 Json = Any
 
@@ -109,6 +102,7 @@ class Api:
         self._ready_at = 0.0
         self._page = PAGE
         self._resources = ResourceReading(url, self._answer)
+        self._subscriptions = Subscriptions(url, self._answer)
 
     async def about(self) -> About:
         """Raises Misconfigured when there is no shop at the address, ShopRefuses, or ShopAway."""
@@ -196,16 +190,17 @@ class Api:
         """Which scopes the app lacks for them, and what to do; empty when none. Raises as ``orders``."""
         return await self._resources.lacks(resource)
 
-    async def subscribe(self, uri: str) -> None:
-        """Have Shopify send there what becomes of what we read; again is harmless. Raises as ``orders``."""
-        there = (await self._answer(queries.HOOKS, {}))["webhookSubscriptions"]["nodes"]
-        has = {each["topic"] for each in there if each["uri"] == uri}
-        for topic, field in _topics(granted(await self._answer(queries.RIGHTS, {}))).items():
-            if topic in has:
-                continue
-            said = await self._answer(queries.HOOK, {"topic": topic, "uri": uri, "fields": [field]})
-            if problems := said["webhookSubscriptionCreate"]["userErrors"]:
-                raise ShopRefuses(f"{self._url} sends no webhooks to {uri}: {problems[0]['message']}")
+    async def subscribe(self, uri: str) -> list[str]:
+        """Have Shopify send there what becomes of what we read: the topics that are new. Raises as ``orders``."""
+        return await self._subscriptions.add(uri)
+
+    async def keep_subscribed(self, name: str) -> list[str]:
+        """Subscribe to what lacks where Shopify sends webhooks of the connection already; as ``subscribe``."""
+        return await self._subscriptions.keep(name)
+
+    async def unsubscribe(self, name: str) -> int:
+        """Have Shopify send the connection no more webhooks: how many were deleted. Raises as ``orders``."""
+        return await self._subscriptions.delete(name)
 
     async def _listed(self, variables: Mapping[str, Any]) -> Json:
         while True:
@@ -334,14 +329,6 @@ class Api:
 
 class _NotLetIn(ShopRefuses):
     """The token is not accepted."""
-
-
-def _topics(scopes: frozenset[str]) -> dict[str, str]:
-    """What the app may hear of, each with the field that has the number."""
-    if "read_products" not in scopes:
-        return {**TOPICS, **CUSTOMER_TOPICS}
-    of_stock = {} if lacking(scopes) else STOCK_TOPICS
-    return {**TOPICS, **CUSTOMER_TOPICS, **PRODUCT_TOPICS, **of_stock}
 
 
 def _sizes() -> dict[str, int]:

@@ -115,6 +115,11 @@ mutation Hook($topic: WebhookSubscriptionTopic!, $uri: String!, $fields: [String
   ) { userErrors { message } }
 }
 """
+UNHOOK: Final = """
+mutation Unhook($id: ID!) {
+  webhookSubscriptionDelete(id: $id) { userErrors { message } }
+}
+"""
 RIGHTS: Final = """
 query Rights { shop { currencyCode } currentAppInstallation { accessScopes { handle } } }
 """

@@ -124,6 +124,14 @@ class Api:
         """Nothing: who may read orders here may read all."""
         return ""
 
+    async def keep_subscribed(self, name: str) -> list[str]:
+        """Nothing: a key that only reads can make no webhook."""
+        return []
+
+    async def unsubscribe(self, name: str) -> int:
+        """Nothing: a key that only reads can delete no webhook."""
+        return 0
+
     async def _currency(self) -> str:
         said, _, _ = await self._answer(f"{ROOT}/settings/general/woocommerce_currency", {})
         return str(said.get("value") if isinstance(said, dict) else said)
