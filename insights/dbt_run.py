@@ -28,6 +28,7 @@ from insights.shops_clock import clock_of
 from processes import EXIT_WITH_PARENT
 from schemas.errors import InsightsError, Misconfigured, Retryable
 from warehouse.postgres import opened
+from warehouse.roles import Role, login
 
 PYTHON = PROJECT / ".venv-dbt" / "bin" / "python"
 DBT = PYTHON.parent / "dbt"
@@ -171,6 +172,7 @@ def project_environment(
 def environment(settings: Settings) -> dict[str, str]:
     """The environment of dbt for building this stack's marts."""
     at = settings.postgres
+    found = login(Role.DBT, at.path[1:], unquote(at.password or ""))
     return {
         **project_environment(
             "dev",
@@ -183,8 +185,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "PGOPTIONS": SESSION,
         "INSIGHTS_POSTGRES_HOST": at.hostname or "",
         "INSIGHTS_POSTGRES_PORT": str(at.port or 5432),
-        "INSIGHTS_POSTGRES_USER": unquote(at.username or ""),
-        "INSIGHTS_POSTGRES_PASSWORD": unquote(at.password or ""),
+        "INSIGHTS_POSTGRES_USER": found.user,
+        "INSIGHTS_POSTGRES_PASSWORD": found.password,
         "INSIGHTS_POSTGRES_DATABASE": at.path[1:],
         **{f"PG{name.upper()}": value for name, value in parse_qsl(at.query)},  # as libpq calls them: PGSSLMODE
     }

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from insights.java import java_home
 from insights.settings import PROJECT, Settings
 from schemas.errors import Misconfigured
 from spark.local import SparkRuntime
 from warehouse.deployment import Deployment
+from warehouse.roles import Login, Role, login
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
@@ -68,6 +69,20 @@ def deployment(settings: Settings) -> Deployment:
         # A thread of each of a hundred tasks wakes up so often, also where nothing happens.
         buffer_timeout_ms=100 if settings.quick_start else 20,
     )
+
+
+def login_of(settings: Settings, role: Role) -> Login:
+    """As whom a program of that role logs in to Postgres."""
+    at = settings.postgres
+    return login(role, at.path[1:], unquote(at.password or ""))
+
+
+def dsn_as(settings: Settings, role: Role, *, with_password: bool = True) -> str:
+    """Postgres, as that role. A command line, which all on this machine may read, gets it without the password."""
+    found = login_of(settings, role)
+    user = quote(found.user, safe="") + (f":{found.password}" if with_password else "")
+    at = settings.postgres
+    return at._replace(netloc=f"{user}@{at.netloc.rpartition('@')[2]}").geturl()
 
 
 @contextmanager
@@ -145,7 +160,7 @@ def alert_config(settings: Settings) -> DaemonConfig:
     from alerts.config import DaemonConfig
 
     channels = {name: getattr(settings, f"alert_{name}") for name in ChannelSettings.model_fields}
-    config = DaemonConfig(dsn=settings.postgres_dsn, channels=ChannelSettings(**channels))
+    config = DaemonConfig(dsn=dsn_as(settings, Role.ALERTS), channels=ChannelSettings(**channels))
     config.open_channels()
     return config
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from schemas.kafka import Kafka
+from warehouse.roles import Login, Role, login
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,11 @@ class Deployment:
     @property
     def postgres_dsn(self) -> str:
         return self._dsn(self.postgres_database)
+
+    @property
+    def flink_login(self) -> Login:
+        """What live jobs log in as, in both databases."""
+        return login(Role.FLINK, self.postgres_database, self.postgres_password)
 
     @property
     def lake_dsn(self) -> str:

@@ -26,7 +26,8 @@ from schemas.errors import Misconfigured
 from warehouse.columns import lake_schema, postgres_type
 from warehouse.deployment import Deployment
 from warehouse.migrate import migrate
-from warehouse.postgres import Connection, connected
+from warehouse.postgres import Connection, connected, opened
+from warehouse.roles import let_flink_use_lake, provide_roles
 from warehouse.sinks import OF_THE_LOG, OPS_TABLES, TOPICS, VERSIONS, Sink, sink_of, sinks
 from warehouse.versions import (
     drop_others,
@@ -102,6 +103,8 @@ def create_tables(deployment: Deployment, deployed: Iterable[Aggregate]) -> None
         connection.commit()
         for e, table in there:
             _make_or_bring_up(catalog, e, table)
+    with opened(deployment.lake_dsn, autocommit=False) as connection:
+        let_flink_use_lake(connection, deployment.flink_login)
 
 
 def empty_tables(deployment: Deployment) -> None:
@@ -125,7 +128,7 @@ def empty_tables(deployment: Deployment) -> None:
 
 
 def make_postgres_tables(connection: Connection) -> None:
-    """What is missing: schemas, migrations, the ops tables, tables of the folders' versions, views. Comments follow."""
+    """What is missing: schemas, migrations, tables, those of the folders' versions, views, roles. Comments follow."""
     _make_state_tables(connection)
     _make_sinks(connection)
 
@@ -193,6 +196,7 @@ def _make_sinks(connection: Connection, live: Collection[str] = ()) -> None:
             show_nothing_where_nothing_is_shown(connection, aggregate)
         else:
             show_where_nothing_is_shown(connection, aggregate)
+    provide_roles(connection)
 
 
 def _make_state_tables(connection: Connection) -> None:

@@ -194,7 +194,7 @@ def _make_view(connection: Connection, a: Aggregate, table: str, grants: list[tu
     _comment(connection, view, table)
     for name, column in gained.items():
         _say(connection, f'column {view}."{name}"', column.doc)
-    for privilege, grantee in grants:
+    for privilege, grantee in () if stays else grants:  # a view that is replaced in place keeps them
         connection.execute(f"grant {privilege} on {view} to {grantee}")
 
 

@@ -12,10 +12,10 @@ from itertools import count
 from typing import Any
 
 from dashboards.metabase.client import SITE_NAME, Metabase, MetabaseRefused
-from dashboards.metabase.database_user import READER, SCHEMAS
 from dashboards.metabase.identity import COLLECTION_NOTE, key_of
 from dashboards.metabase.render import Body, MetabaseCard, MetabaseDashboard, merged
 from schemas.errors import InsightsError
+from warehouse.roles import METABASE, SHOWN
 
 COLLECTION = "Insights Hub"
 CARDS_COLLECTION = "Cards"
@@ -27,8 +27,8 @@ class DatabaseUnreachable(InsightsError):
 
     def __init__(self, database: Database, said: str) -> None:
         super().__init__(
-            f"Metabase can't reach Postgres at {database.host}:{database.port} as {READER} ({said}). This is to be its"
-            " address as Metabase sees it, which in a container is not 127.0.0.1; set"
+            f"Metabase can't reach Postgres at {database.host}:{database.port} as {METABASE} ({said}). This is to be"
+            " its address as Metabase sees it, which in a container is not 127.0.0.1; set"
             " INSIGHTS_METABASE_POSTGRES=host:port"
         )
 
@@ -48,10 +48,10 @@ class Database:
             "host": self.host,
             "port": self.port,
             "dbname": self.dbname,
-            "user": READER,
+            "user": METABASE,
             "ssl": False,
             "schema-filters-type": "inclusion",
-            "schema-filters-patterns": ",".join(SCHEMAS),
+            "schema-filters-patterns": ",".join(SHOWN),
         }
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from dashboards.card_sql import relations
-from dashboards.metabase.database_user import SCHEMAS
 from dashboards.metabase.render import Body, MetabaseDashboard, missing_targets
 from schemas.errors import InsightsError, Misconfigured
+from warehouse.roles import SHOWN
 
 NOWHERE = "http://127.0.0.1:9"
 VALIDATE_EACH = Path(__file__).with_name("validate_each.mjs")
@@ -72,11 +72,11 @@ def own_problems(dashboards: Iterable[MetabaseDashboard]) -> list[str]:
     """What the vendor can't know: links that lead nowhere, and tables that Metabase's user may not read."""
     known = list(dashboards)
     return missing_targets(known) + [
-        f"card {card.key} reads {relation}, and Metabase's user may read {', '.join(SCHEMAS)} only"
+        f"card {card.key} reads {relation}, and Metabase's user may read {', '.join(SHOWN)} only"
         for dashboard in known
         for card in dashboard.all_cards
         for relation in relations(card.query.sql)
-        if relation.partition(".")[0] not in SCHEMAS
+        if relation.partition(".")[0] not in SHOWN
     ]
 
 

@@ -154,11 +154,11 @@ def _database(settings: Settings) -> Database:
 
 
 def _provide_reader(settings: Settings) -> None:
-    from dashboards.metabase.database_user import provide_reader
     from warehouse.postgres import opened
+    from warehouse.roles import provide_metabase
 
     with opened(settings.postgres_dsn) as connection:
-        provide_reader(connection, str(settings.metabase_reader_password))
+        provide_metabase(connection, str(settings.metabase_reader_password))
 
 
 def _tell(outcome: Outcome) -> None:

@@ -28,12 +28,15 @@ def tableau(out: OutFolder = None, mart: MartNames = None) -> None:
     """
     from insights.cli.status_views import megabytes
     from insights.tableau import chosen, ensure_hyper, export, marts
+    from insights.wiring import dsn_as
     from warehouse.postgres import opened
+    from warehouse.roles import Role
 
     settings = load_settings()
     folder = (out or settings.home / "tableau").expanduser().absolute()
-    options = "-c default_transaction_read_only=on -c timezone=UTC"
-    with opened(settings.postgres_dsn, options=options) as connection:
+    # A page waits a minute at most for an answer; a mart may be large.
+    options = "-c default_transaction_read_only=on -c timezone=UTC -c statement_timeout=0"
+    with opened(dsn_as(settings, Role.READER), options=options) as connection:
         wanted = chosen(marts(connection), mart or [])
         ensure_hyper()
         for each in wanted:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from urllib.parse import unquote
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
@@ -28,7 +27,7 @@ from insights.stack.part import SYSTEM_PATH, Part, Recurring, Task, http_ok
 from insights.stack.past import AfterPast, Past
 from insights.stack.recurring_jobs import INSIGHTS, Command, RecurringJobsRecorder
 from insights.stack.servers import servers
-from insights.wiring import alert_config, deployment, producer_environment
+from insights.wiring import alert_config, deployment, dsn_as, login_of, producer_environment
 from producers.runner import Source
 from producers.sources import SOURCES
 from reconciliation.recorder import ReconciliationRecorder
@@ -37,6 +36,7 @@ from schemas.errors import BrokerUnavailable, RowsRefused
 from schemas.kafka import Kafka
 from schemas.plural import counted
 from warehouse.deployment import Deployment
+from warehouse.roles import Role
 
 CONNECTIONS = "connections"
 UPGRADE_SECONDS = 300.0
@@ -231,9 +231,12 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
         Part(
             name="page",
             command=launch.command(
-                port=settings.page_port, dsn=_named(settings), currency=settings.currency, listen=settings.listen
+                port=settings.page_port,
+                dsn=dsn_as(settings, Role.READER, with_password=False),
+                currency=settings.currency,
+                listen=settings.listen,
             ),
-            environment={**python, "PGPASSWORD": unquote(settings.postgres.password or "")},
+            environment={**python, "PGPASSWORD": login_of(settings, Role.READER).password},
             healthy=partial(http_ok, f"{settings.page_url}/_stcore/health"),
             endpoint=settings.page_url,
             after=("tables",),
@@ -325,12 +328,6 @@ def _connections(settings: Settings) -> Part:
     part = _producer(settings, CONNECTIONS, settings.metrics_port, every, ("job",))
     health = f"{settings.hooks_url}/health"
     return replace(part, healthy=partial(http_ok, health), endpoint=health)
-
-
-def _named(settings: Settings) -> str:
-    """The address without the password, for a command line that all on this machine may read."""
-    at = settings.postgres
-    return at._replace(netloc=f"{at.username}@{at.netloc.rpartition('@')[2]}").geturl()
 
 
 def _python_environment() -> dict[str, str]:

@@ -118,15 +118,18 @@ def _ask_postgres(settings: Settings) -> str:
         with psycopg.connect(at._replace(path="/postgres").geturl(), connect_timeout=SECONDS) as connection:
             row = connection.execute(
                 "select current_setting('server_version_num')::int / 10000,"
-                " (select rolcreatedb or rolsuper from pg_roles where rolname = current_user),"
+                " (select array[rolcreatedb or rolsuper, rolcreaterole or rolsuper] from pg_roles where rolname ="
+                " current_user),"
                 " (select ssl from pg_stat_ssl where pid = pg_backend_pid())"
             ).fetchone()
     except psycopg.Error as error:
         raise _away(f"Postgres at {where} does not answer", "INSIGHTS_EXTERNAL_POSTGRES", error) from error
     assert row is not None
     version, may_create, is_encrypted = row
-    if not may_create:
-        problem = f"the user {at.username} may create no databases; `alter role … createdb` lets it"
+    rights = {"databases": "createdb", "roles": "createrole"}
+    if missing := [what for what, may in zip(rights, may_create, strict=True) if not may]:
+        lets = " ".join(rights[what] for what in missing)
+        problem = f"the user {at.username} may create no {' and no '.join(missing)}; `alter role … {lets}` lets it"
         raise _away(f"Postgres at {where} is not enough", "INSIGHTS_EXTERNAL_POSTGRES", problem)
     return f"PostgreSQL {version} at {where}{', encrypted' if is_encrypted else ''}"
 

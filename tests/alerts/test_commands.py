@@ -22,11 +22,12 @@ from insights.cli.status_views import alerts_line
 from insights.settings import Settings, load_settings
 from insights.stack.composition import UpPlan, daemons
 from insights.status import Observer
-from insights.wiring import alert_config
+from insights.wiring import alert_config, login_of
 from schemas.errors import Misconfigured
 from tests.alerts.made_rules import write
 from tests.alerts.made_stack import make_stack
 from tests.alerts.receivers import Inbox
+from warehouse.roles import Role
 
 RUNNER = CliRunner()
 
@@ -190,7 +191,8 @@ def test_the_stack_runs_the_daemon_with_its_secrets_in_a_file_and_on_no_command_
     part.prepare()
     written = (settings.run_dir / "alerts.json").read_text()
     assert "T0SECRET" in written
-    assert "P0SECRET" in written
+    assert login_of(settings, Role.ALERTS).password in written
+    assert "P0SECRET" not in written  # the daemon is not the owner
 
 
 def test_no_message_about_settings_contains_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,9 +141,14 @@ def test_a_topic_is_read_from_its_beginning_with_the_contracts_own_schema(contra
     assert json.loads(schema.replace("''", "'")) == contract.avro_schema
 
 
-def test_a_secret_with_a_quote_in_it_stays_within_its_option() -> None:
-    (sink,) = [text for text in plan().statements if created(text) == "versions.sessions_v1"]
-    assert "'password' = 'it''s secret'" in sink
+def test_a_name_with_a_quote_in_it_stays_within_its_option() -> None:
+    shop = replace(DEPLOYMENT, postgres_database="anna's")
+    (sink,) = [text for text in live_plan(shop).statements if created(text) == "versions.sessions_v1"]
+    assert "'username' = 'anna''s_flink'" in sink
+
+
+def test_the_owners_password_is_in_no_statement() -> None:
+    assert not [text for text in plan().statements if "it''s secret" in text or DEPLOYMENT.postgres_password in text]
 
 
 def test_checkpoints_are_aligned_and_kept_on_cancel() -> None:

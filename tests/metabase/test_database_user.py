@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from dashboards.metabase.database_user import READER, provide_reader
+from warehouse.roles import METABASE, provide_metabase
 
 PASSWORD = 'it\'s "quoted"'
 
@@ -15,14 +15,14 @@ PASSWORD = 'it\'s "quoted"'
 @pytest.fixture
 def owner(bare_postgres: str) -> Iterator[psycopg.Connection]:
     with psycopg.connect(bare_postgres, autocommit=True) as connection:
-        provide_reader(connection, PASSWORD)
-        provide_reader(connection, PASSWORD)  # again is as once
+        provide_metabase(connection, PASSWORD)
+        provide_metabase(connection, PASSWORD)  # again is as once
         yield connection
 
 
 @pytest.fixture
 def reader(owner: psycopg.Connection) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(owner.info.dsn, user=READER, password=PASSWORD, autocommit=True) as connection:
+    with psycopg.connect(owner.info.dsn, user=METABASE, password=PASSWORD, autocommit=True) as connection:
         yield connection
 
 
@@ -84,7 +84,7 @@ def test_a_view_that_has_encrypted_columns_by_now_is_read_without_them(
     owner.execute("create table live.hidden as select 'x' as secret_encrypted")
     try:
         reader.execute("select * from live.seen")
-        provide_reader(owner, PASSWORD)
+        provide_metabase(owner, PASSWORD)
         assert reader.execute("select a from live.seen").fetchone() == (1,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             reader.execute("select secret_encrypted from live.seen")

@@ -11,7 +11,6 @@ import pytest
 from psycopg.rows import DictRow, dict_row
 
 from dashboards.cards import Card, HeatmapCard, NumberCard
-from dashboards.metabase.database_user import provide_reader
 from dashboards.metabase.render import render
 from dashboards.model import Dashboard, load
 from dashboards.query import question
@@ -19,6 +18,7 @@ from tests.metabase.as_metabase import run
 from tests.metabase.folders import READER_PASSWORD, Command
 from tests.metabase.stand_in import API_KEY, StandIn
 from tests.web.marts_shop import marts_shop
+from warehouse.roles import provide_metabase
 
 FOLDER = Path(__file__).parents[2] / "dashboards"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -56,7 +56,7 @@ pytestmark = [pytest.mark.timeout(600), pytest.mark.engine]
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The DSN of a shop of some months with awkward names, its marts as dbt builds them, and runs of replays."""
     with marts_shop(tmp_path_factory.mktemp("shop"), seed=3, size=150, trouble=TROUBLE) as found:
-        provide_reader(found.postgres, READER_PASSWORD)
+        provide_metabase(found.postgres, READER_PASSWORD)
         yield found.dsn
 
 

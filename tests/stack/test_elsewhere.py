@@ -21,11 +21,12 @@ from insights.stack.composition import UpPlan, everything
 from insights.stack.elsewhere import servers_elsewhere
 from insights.stack.part import Part, Task
 from insights.status import status
-from insights.wiring import deployment, producer_environment
+from insights.wiring import deployment, dsn_as, producer_environment
 from schemas.errors import Misconfigured
 from schemas.kafka import Kafka
 from schemas.registry import Registry
 from tests.conftest import environment_of, own_settings
+from warehouse.roles import Role
 
 POSTGRES = "postgresql://me:s%2Fcret@db.example:6432/shop?sslmode=verify-full&sslrootcert=/etc/db-ca.pem"
 SECURE = {
@@ -71,7 +72,8 @@ def test_postgres_elsewhere_is_reached_by_all_with_its_tls(apart_of: Callable[..
     assert (target.postgres_user, target.postgres_password) == ("me", "s/cret")
     dbt = environment(settings)
     assert (dbt["PGSSLMODE"], dbt["PGSSLROOTCERT"]) == ("verify-full", "/etc/db-ca.pem")
-    assert (dbt["INSIGHTS_POSTGRES_HOST"], dbt["INSIGHTS_POSTGRES_PASSWORD"]) == ("db.example", "s/cret")
+    assert (dbt["INSIGHTS_POSTGRES_HOST"], dbt["INSIGHTS_POSTGRES_USER"]) == ("db.example", "shop_dbt")
+    assert dsn_as(settings, Role.READER, with_password=False) == POSTGRES.replace("me:s%2Fcret", "shop_reader")
 
 
 @given(user=TEXTS, password=TEXTS)

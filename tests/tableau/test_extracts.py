@@ -19,6 +19,7 @@ from insights.cli.main import app
 from insights.settings import Settings
 from insights.tableau import ExtractFailed, chosen, ensure_hyper, export, marts
 from schemas.errors import Misconfigured
+from warehouse.tables import make_postgres_tables
 
 pytestmark = pytest.mark.engine
 
@@ -195,6 +196,7 @@ def test_what_dbt_is_building_is_no_mart_and_an_unknown_name_is_reported(connect
 def test_the_command_writes_what_is_asked_for_and_holds_no_build_up(
     connection: Connection, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    make_postgres_tables(connection)
     for name in ("rfm", "cohorts", "funnel"):
         connection.execute(f"create table marts.{name} as select 1::bigint as a".encode())
     monkeypatch.setattr(Settings, "postgres_dsn", dsn)
