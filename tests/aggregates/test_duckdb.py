@@ -65,7 +65,7 @@ def test_by_payment_duckdb_and_the_oracle_agree_on_every_cell_however_the_days_a
     archive_log(folder, log)
     inputs = [input_of(name, records, folder) for name, records in log.items()]
     found = paying(undated)
-    chunks = chunks_of(log["sales.order_placed"], 2)
+    chunks = chunks_of(log["sales.order_placed"], 3)
     task = task_of(folder, inputs, [computation(a, chunks) for a in found])
     compute(task, lambda progress: None)
     for a in found:
