@@ -2,7 +2,7 @@
 # Needs Python 3.11 or 3.12 and a package registry; everything else comes from there, locked in requirements/.
 
 .DEFAULT_GOAL := help
-.PHONY: images sbom compose-up compose-down test-containers help up down clean status test test-quick test-faults test-nightly fuzz check format audit lock check-lint check-format check-types check-imports \
+.PHONY: images sbom dbt-docs check-actions check-workflows compose-up compose-down test-containers help up down clean status test test-quick test-faults test-nightly fuzz check format audit lock check-lint check-format check-types check-imports \
 	check-dependencies check-sql check-marts check-plans check-yaml check-contracts check-generated check-sizes check-images check-terraform
 
 # The first Python on the path that fits; `make up PYTHON=python3.12` names one.
@@ -66,6 +66,10 @@ sbom:  ## what the images hold, from the locks: a CycloneDX file for each in bui
 	$(bootstrap) dev
 	@$(python) .ci/sbom.py build/sbom
 
+dbt-docs:  ## the marts' documentation as one page, in build/dbt-docs
+	$(bootstrap) dev dbt
+	@$(python) .ci/dbt_docs.py build/dbt-docs
+
 images:  ## the images of docker/Dockerfile
 	@for each in postgres kafka flink hub; do \
 		$(DOCKER) build $(BUILD_ARGS) --target $$each --tag insights-$$each --file docker/Dockerfile . || exit 1; \
@@ -85,7 +89,7 @@ check:  ## lint, types, imports, dependencies, SQL, and the contracts
 	$(bootstrap) dev flink spark dbt
 	@$(MAKE) --no-print-directory --keep-going --jobs=2 --output-sync=target \
 		check-plans check-types check-lint check-format check-imports check-dependencies check-sql check-marts \
-		check-yaml check-contracts check-generated check-sizes check-images
+		check-yaml check-contracts check-generated check-sizes check-images check-workflows
 
 # Each of these is quiet when all is well, and they all run even when one finds something.
 check-lint:
@@ -112,8 +116,14 @@ check-generated:
 	@echo "==> dbt's sources and exposures" && $(python) -m insights dbt sources --check
 check-images:
 	@echo "==> hadolint" && .venv/bin/hadolint docker/Dockerfile
+check-workflows:
+	@echo "==> zizmor" && { found=$$(.venv/bin/zizmor --offline --quiet --no-progress .github/workflows) \
+		|| { echo "$$found"; exit 1; }; }
 check-sizes:
 	@echo "==> files over 400 lines state why" && $(python) .ci/check_sizes.py
+
+check-actions:  ## GitHub's workflows by actionlint; needs Go
+	@echo "==> actionlint" && go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 check-terraform:  ## terraform/ against the AWS provider's schema and rules, without AWS (ARGS=--prove tries the checks)
 	$(bootstrap) dev terraform
