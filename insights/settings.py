@@ -101,7 +101,7 @@ class Settings(BaseSettings):
         None, min_length=1, description="access key id; without it, AWS' default credential chain"
     )
     external_lake_secret: Secret = Field(None, min_length=1)
-    listen: str = Field(HOST, description="address that servers, page, hooks and collector listen on")
+    listen: str = Field(HOST, description="address that servers, page, hooks, collector and metrics listen on")
     advertise: str = Field(HOST, description="host name or address by which other machines reach servers started here")
 
     kafka_port: Port = 19092

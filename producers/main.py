@@ -86,7 +86,8 @@ State = Annotated[
     Path, typer.Option(metavar="FOLDER", show_default="the stack's", help="Folder for cursors, keys and answer keys.")
 ]
 Listen = Annotated[
-    str, typer.Option(metavar="ADDRESS", help="Address that the webhook receiver and the collector listen on.")
+    str,
+    typer.Option(metavar="ADDRESS", help="Address that the webhook receiver, the collector and the metrics listen on."),
 ]
 Rate = Annotated[
     float | None,

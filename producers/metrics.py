@@ -49,12 +49,12 @@ class PublisherMetrics(Collector):
         return (published, failed, refused, large, size, dead, queue)
 
 
-def serve(publisher: Publisher, source: str, port: int) -> int:
-    """Answer http://127.0.0.1:port/metrics from a daemon thread; returns the port, also when asked for any by 0.
+def serve(publisher: Publisher, source: str, port: int, listen: str) -> int:
+    """Answer http://listen:port/metrics from a daemon thread; returns the port, also when asked for any by 0.
 
     Raises OSError when the port is taken.
     """
     registry = CollectorRegistry()
     registry.register(PublisherMetrics(publisher, source))
-    server, _ = start_http_server(port, addr="127.0.0.1", registry=registry)
+    server, _ = start_http_server(port, addr=listen, registry=registry)
     return int(server.server_port)

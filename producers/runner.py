@@ -30,7 +30,7 @@ class Options:
     Attributes:
         kafka: how it is reached.
         registry_url: the schema registry's Confluent API.
-        listen: address that hooks and collector receive on.
+        listen: address that hooks and collector receive on, and that metrics are served on.
         state: folder where sources keep their cursors, keys and answer keys; made when it is missing.
         rate: mean events a second, over all topics of the source; None leaves it to the source.
         max_events: stop after so many; None never stops.
@@ -169,7 +169,7 @@ def run(
         options.kafka, schema_ids, client_id=f"insights-{source.name}", currency=options.currency, clock=clock
     )
     publisher.open(catalogue.event(name) for name in source.events)
-    _serve_metrics(publisher, source, options.metrics_port, log)
+    _serve_metrics(publisher, source, options, log)
     this = Run(source=source, options=options, publisher=publisher, stop=stop, log=log, clock=clock)
     log.info("started", topics=list(source.events), kafka=str(options.kafka), seed=options.seed, rate=options.rate)
     began = time.monotonic()
@@ -181,13 +181,14 @@ def run(
     return this.published
 
 
-def _serve_metrics(publisher: Publisher, source: Source, port: int | None, log: structlog.stdlib.BoundLogger) -> None:
+def _serve_metrics(publisher: Publisher, source: Source, options: Options, log: structlog.stdlib.BoundLogger) -> None:
+    port = options.metrics_port
     if port is None:
         return
     from producers import metrics  # a fifth of a second to load
 
     try:
-        log.info("metrics", port=metrics.serve(publisher, source.name, port))
+        log.info("metrics", port=metrics.serve(publisher, source.name, port, options.listen))
     except OSError as error:
         raise Misconfigured(f"port {port} for the metrics of {source.name} is not available: {error}") from error
 

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from alerts.alert_store import Summary
@@ -174,3 +175,17 @@ def test_a_running_stack_answers_a_scrape(stack: Settings) -> None:
     assert up(found).keys() >= {"supervisor", "kafka", "postgres", "taskmanager", "metrics"}
     assert [sample.value for sample in found["insights_job_up"].samples] == [1]
     assert {sample.labels["topic"] for sample in found["insights_topic_published"].samples} >= {ORDERS}
+
+
+def test_prometheus_in_containers_asks_the_ports_that_the_page_of_names_has() -> None:
+    """And Grafana finds that Prometheus, and our dashboard."""
+    asked = yaml.safe_load((PROJECT / "docker" / "prometheus.yml").read_text())["scrape_configs"][0]["static_configs"]
+    ports = {target.partition(":")[2] for target in asked[0]["targets"]}
+    named = set(re.findall(r"\b194\d\d\b", "".join(re.findall(r"^## .*$", DOCS.read_text(), re.MULTILINE))))
+    assert ports == named - {"19410"}  # and those after it, one for each further source
+    services = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]
+    source = yaml.safe_load((DASHBOARD.parent / "provisioning" / "datasources" / "prometheus.yaml").read_text())
+    assert source["datasources"][0]["url"] == "http://prometheus:9090"
+    provider = yaml.safe_load((DASHBOARD.parent / "provisioning" / "dashboards" / "insights-hub.yaml").read_text())
+    folder = provider["providers"][0]["options"]["path"]
+    assert f"./docker/grafana/{DASHBOARD.name}:{folder}/{DASHBOARD.name}:ro" in services["grafana"]["volumes"]
