@@ -32,8 +32,8 @@ PLAIN = set(
         r"\w+",
         """
         a after alert all and average before best build built by change changed code column compute day definition
-        detail differ difference different duration equal error failure first firing from history id in input
-        intended latest model new now of old one only or order outcome over page partition per plan product
+        detail differ difference different duration equal error example failure first firing fix from history how id in
+        input intended latest model new now of old one only or order outcome over page partition per plan product
         promotion read reason record result row schema sha since source started state status step table test that
         this time to today top total under unit until utc verify version vs
         """,

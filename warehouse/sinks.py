@@ -124,6 +124,27 @@ DEAD_LETTERS = Sink(
     },
     key=("kafka_partition", "kafka_offset"),
 )
+REDRIVES = Sink(
+    table="ops.redrives",
+    description="What became of the dead letters that somebody redrove: one row per letter, its latest attempt.",
+    columns={
+        "kafka_partition": Column(type="int", doc="The letter's partition of the dead-letter topic."),
+        "kafka_offset": Column(type="count", doc="Its offset there."),
+        "dead_at": Column(type="timestamp", doc="When the letter was written, which tells letters of two logs apart."),
+        "topic": Column(type="string", doc="The topic of the event."),
+        "state": Column(
+            type="string",
+            doc="sending; redriven: on the log; failed: refused again; asked: to be read again in its shop.",
+        ),
+        "event_id": Column(type="string", doc="The event's id, once it has one.", nullable=True),
+        "recipe": Column(type="string", doc="Name of the recipe; null if there was none.", nullable=True),
+        "recipe_sha256": Column(type="string", doc="SHA-256 of the recipe's file.", nullable=True),
+        "reason": Column(type="string", doc="Why it failed, with an ellipsis for each value.", nullable=True),
+        "redriven_by": Column(type="string", doc="Who did it."),
+        "redriven_at": Column(type="timestamp", doc="When."),
+    },
+    key=("kafka_partition", "kafka_offset"),
+)
 HOLDS = Sink(
     table="ops.holds",
     description="One row while the live job is deliberately stopped; it stays stopped until someone starts it.",
@@ -167,7 +188,7 @@ RECURRING_JOBS = Sink(
     key=("job",),
 )
 # What is on the log, no matter what a job has read of it (reconciliation/recorder.py).
-OF_THE_LOG = (LOG_COUNTS, DEAD_LETTERS)
+OF_THE_LOG = (LOG_COUNTS, DEAD_LETTERS, REDRIVES)
 TOPICS = Sink(
     table="ops.topics",
     description="Topics whose data freshness is watched, as their contracts say (schemas/*.avsc).",

@@ -3,28 +3,50 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.text import Text
 
 from insights.cli.terminal_table import Column, TerminalTable
+from insights.letters.ways import ADVICE, way_of
 from reconciliation.dead_letters import DeadLetter
 from reconciliation.dead_records import DeadRecord, DeadRecords
+from reconciliation.redrives import Done, Redrive, state_of
+
+if TYPE_CHECKING:
+    from insights.letters.causes import Cause
+    from insights.letters.redrive import Report
 
 LONGEST_VALUE = 60
+MOST_HEX = 4_096
+MOST_REASONS = 10
+STATES = {"sending": "being redriven", "redriven": "redriven", "failed": "failed again", "asked": "asked for again"}
+OUTCOMES = {
+    "redriven": "{would}published",
+    "before": "redriven before; skipped",
+    "failed": "rejected again: ",
+    "unfinished": "skipped: ",
+    "asked": "of a connected shop: the order {would}read again from the shop, where it has to be correct",
+    "shop": "of a shop, which alone publishes them: correct them there; the next reading brings them",
+    "file": "rows of an order file: correct the file, and import it again",
+    "page": "pages: correct the page; the scraper publishes it once it can be read",
+    "gone": "erased, or older than dead letters are kept: they can't be redriven",
+}
 GET_AT = (
     "A record stays on its topic until retention removes it. The bytes of an unreadable one are in the"
     " column `value` of ops.dead_records, and in --json as base64; all others are also in the lake."
 )
 
 
-def letters_table(letters: Sequence[DeadLetter]) -> TerminalTable:
-    """Each dead letter, with the values needed to fix it."""
+def letters_table(letters: Sequence[DeadLetter], done: Done) -> TerminalTable:
+    """Each dead letter, with the values needed to fix it, and whether it is open."""
     sheet = TerminalTable(
         "dead letters",
-        *(Column(), Column(name="since"), Column(name="intended topic"), Column(name="column"), Column(name="value")),
+        *(Column(), Column(name="since"), Column(name="state"), Column(name="intended topic")),
+        *(Column(name="column"), Column(name="value")),
         Column(name="position and reason", flows=True),
     )
     for letter in letters:
@@ -33,6 +55,7 @@ def letters_table(letters: Sequence[DeadLetter]) -> TerminalTable:
         sheet.add(
             f"{letter.offset:,}",
             f"{letter.dead_at:%Y-%m-%d %H:%M:%S}",
+            STATES[row.state] if (row := state_of(letter, done)) else "open",
             letter.topic,
             headers.get("column", ""),
             _line(headers.get("value", ""))[:LONGEST_VALUE],
@@ -62,14 +85,94 @@ def records_tables(records: DeadRecords) -> Group:
     return Group(reasons, Text(), one_by_one)
 
 
-def as_json(letters: Sequence[DeadLetter], records: Sequence[DeadRecord]) -> list[dict[str, Any]]:
-    """Letters with all their headers, then records; ``dead`` is which of the two."""
+def letter_whole(letter: DeadLetter, row: Redrive | None) -> Group:
+    """One letter: what it says of itself, its bytes, what was done, and what to do."""
+    said = [("offset", f"{letter.offset:,}"), ("since", f"{letter.dead_at:%Y-%m-%d %H:%M:%S} UTC")]
+    said += [("position", letter.place)] if letter.place else []
+    said += [(name, _line(text)) for name, text in sorted(letter.headers.items())]
+    if row is not None:
+        recipe = f" with the recipe {row.recipe}" if row.recipe else ""
+        said.append(("state", f"{STATES[row.state]}, {row.at:%Y-%m-%d %H:%M:%S} UTC, by {row.by}{recipe}"))
+        said += [(name, text) for name, text in (("event id", row.event_id), ("refused again", row.reason)) if text]
+    else:
+        said.append(("state", "open"))
+    sheet = TerminalTable("dead letter", Column(), Column(flows=True))
+    for name, text in said:
+        sheet.add(name, text)
+    return Group(
+        sheet,
+        Text(),
+        Text(f"{len(letter.value):,} bytes", style="bold"),
+        Text(readable_bytes(letter.value)),
+        Text(),
+        Text.assemble(("how to fix: ", "bold"), ADVICE[way_of(letter)]),
+    )
+
+
+def readable_bytes(value: bytes) -> str:
+    """JSON on lines of its own; another text as it is, without what would steer a terminal; else hexadecimal."""
+    try:
+        return json.dumps(json.loads(value), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return "\n".join(
+            f"{at:08x}  {value[at : at + 16].hex(' ')}" for at in range(0, min(len(value), MOST_HEX), 16)
+        ) + ("\n… (--json prints all of it)" if len(value) > MOST_HEX else "")
+    return "".join(each if each.isprintable() or each in "\n\t" else f"\\x{ord(each):02x}" for each in text)
+
+
+def causes_table(causes: Sequence[Cause]) -> TerminalTable:
+    """A row per cause, those with most open letters first."""
+    sheet = TerminalTable(
+        "dead letters by cause",
+        Column(),
+        *(Column(name=name, right=True) for name in ("letters", "open", "redriven", "failed again", "of published")),
+        *(Column(name="first"), Column(name="latest, UTC"), Column(name="example", right=True)),
+        Column(name="intended topic"),
+        Column(name="source"),
+        Column(name="reason and how to fix", flows=True),
+        note="`insights dead-letters show EXAMPLE` prints one letter with its bytes.",
+    )
+    for each in causes:
+        sheet.add(
+            "",
+            *(f"{number:,}" for number in (each.letters, each.open, each.redriven, each.failed)),
+            "" if each.share is None else f"{each.share:.2%}",
+            *(f"{each.first:%Y-%m-%d %H:%M}", f"{each.last:%Y-%m-%d %H:%M}", str(each.example)),
+            *(each.topic, each.source),
+            f"{_line(each.reason).rstrip('.')}. Fix: {each.advice}.",
+        )
+    return sheet
+
+
+def report_table(report: Report, *, is_dry: bool) -> TerminalTable:
+    """What a run did, and an example of each reason."""
+    sheet = TerminalTable(
+        "a dry run: nothing was published" if is_dry else "redriven",
+        Column(),
+        *(Column(name="letters", right=True), Column(name="example", right=True), Column(name="outcome", flows=True)),
+    )
+    for what, number in report.counts.most_common():
+        reasons = [each for (of, _), each in report.examples.items() if of == what]
+        for n, each in enumerate(reasons[:MOST_REASONS]):
+            said = OUTCOMES[what].format(would="would be " if is_dry else "")
+            sheet.add("", f"{number:,}" if n == 0 else "", str(each.offset), f"{said}{_line(each.reason)}")
+    return sheet
+
+
+def as_json(letters: Sequence[DeadLetter], records: Sequence[DeadRecord], done: Done) -> list[dict[str, Any]]:
+    """Letters with all their headers, then records; ``dead`` is which of the two, ``state`` a letter's."""
     return [
         *(
             {
                 "dead": "letter",
                 "offset": each.offset,
                 "dead_at": each.dead_at.isoformat(),
+                "state": row.state if (row := state_of(each, done)) else "open",
+                "redriven_as": row.event_id if row else None,
                 **each.headers,
                 "value_base64": base64.b64encode(each.value).decode(),
             }

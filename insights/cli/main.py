@@ -54,6 +54,7 @@ app.add_typer(schema_commands.app, name="schemas")
 app.add_typer(flink_commands.app, name="flink")
 app.add_typer(replay_commands.app, name="replay")
 app.add_typer(lake_commands.app, name="lake")
+app.add_typer(dead_letters_command.app, name="dead-letters")
 app.add_typer(privacy_commands.app, name="privacy")
 app.add_typer(alert_commands.app, name="alerts")
 app.add_typer(export_commands.app, name="export")
@@ -363,7 +364,6 @@ def produce(ctx: typer.Context) -> Any:
 
 
 # After the commands above in `--help`.
-app.command("dead-letters")(dead_letters_command.dead_letters)
 app.command("agree")(agree_command.agree)
 app.command("upgrade")(upgrade_command.upgrade)
 app.command("time-zone")(time_zone_command.time_zone)

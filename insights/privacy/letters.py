@@ -27,3 +27,8 @@ def readable(settings: Settings, letters: Iterable[DeadLetter], *, with_bytes: b
                 headers |= letter.headers if letter else {"value": GONE}
                 value = letter.original if letter else b""
             yield replace(each, headers=headers, value=value if with_bytes else b"")
+
+
+def is_gone(letter: DeadLetter) -> bool:
+    """Whether a letter that ``readable`` gave can't be read any more."""
+    return letter.headers.get("value") == GONE

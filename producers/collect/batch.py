@@ -107,13 +107,14 @@ def read(body: bytes) -> Batch:
     refused: list[Refusal] = []
     for index, raw in enumerate(found.events):
         try:
-            events.append((index, bytes(raw), _event(raw)))
+            events.append((index, bytes(raw), sent(raw)))
         except BadEvent as error:
             refused.append(Refusal(index=index, original=bytes(raw), error=error))
     return Batch(sent_at=found.sent_at, visitor=found.visitor, events=events, refused=refused)
 
 
-def _event(raw: msgspec.Raw) -> Sent:
+def sent(raw: msgspec.Raw | bytes) -> Sent:
+    """One event of a batch. Raises BadEvent."""
     try:
         event = _EVENTS.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

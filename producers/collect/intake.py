@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -67,14 +67,15 @@ class Intake:
         with self._transaction():
             self._tidy(now_ms)
             placed = self._visits.place(key.name, who, [event for _, _, event in events], batch.sent_at, now_ms)
-        for (index, original, event), (at_ms, visit) in zip(events, placed, strict=True):
+        for (index, original, event), (at_ms, visit_then) in zip(events, placed, strict=True):
             try:
                 check_time(at_ms, now_ms)
-                self._this.publish(INTERACTION, self._named(record(key.name, event, at_ms, visit)))
+                self._this.publish(INTERACTION, self._named(record(key.name, event, at_ms, visit_then)))
             except PoisonEvent as error:
                 refused.append(Refusal(index=index, original=original, error=error))
+        visit = placed[-1][1] if placed else None
         for each in refused:
-            self._dead_letter(key, each)
+            self._dead_letter(key, each, visit)
         self._counts[key.name, "published"] += batch.size - len(refused)
         self._counts[key.name, "refused"] += len(refused)
         return Taken(accepted=batch.size - len(refused), refused=sorted(refused, key=lambda each: each.index))
@@ -115,12 +116,15 @@ class Intake:
             self._tidied_ms = now_ms
             self._visits.forget_old(now_ms)
 
-    def _dead_letter(self, key: Key, refusal: Refusal) -> None:
+    def _dead_letter(self, key: Key, refusal: Refusal, visit: Visit | None) -> None:
+        """``visit`` is the one that its batch was of: once the event is fixed, it belongs there."""
+        said = {} if visit is None else _of_visit(visit)
         self._letters.send(
             INTERACTION,
             refusal.original,
             error=refusal.error,
             origin={"source": key.name},
+            quoting=said,
             whose=self._whose(key, refusal.original),
         )
 
@@ -150,7 +154,43 @@ def check_time(at_ms: int, now_ms: int) -> None:
         raise BadEvent("at", f"is {(at_ms - now_ms) / 1000:.0f} s after it was sent")
 
 
-def record(source: str, event: Sent, at_ms: int, visit: Visit) -> dict[str, Any]:
+def _of_visit(visit: Visit) -> dict[str, str]:
+    """What a letter says of the visit that its event belongs to."""
+    said = {
+        "session_id": visit.session_id,
+        "session_started_ms": str(visit.started_ms),
+        "session_referrer": visit.referrer or "",
+        "session_campaign": visit.campaign or "",
+        "skew_ms": str(visit.skew_ms),
+    }
+    return {name: text for name, text in said.items() if text}
+
+
+class Session(Protocol):
+    """What an event says of its visit: visits.Visit."""
+
+    @property
+    def session_id(self) -> str:
+        """Its id."""
+        ...
+
+    @property
+    def started_ms(self) -> int:
+        """When it began, in milliseconds since 1970."""
+        ...
+
+    @property
+    def referrer(self) -> str | None:
+        """The host that it came from."""
+        ...
+
+    @property
+    def campaign(self) -> str | None:
+        """The campaign that it came from."""
+        ...
+
+
+def record(source: str, event: Sent, at_ms: int, visit: Session) -> dict[str, Any]:
     """The event as its contract has it. Numbers of customers and orders have the source's name before them."""
     return {
         "event_id": event_id_of(source, f"web:{event.id}", at_ms),

@@ -31,6 +31,9 @@ TROUBLE = """
 insert into ops.dead_letters (kafka_partition, kafka_offset, dead_at, topic, error, reason)
 select 0, n, timestamptz '2026-03-01 10:00Z' + n * interval '9 hours', 'sales.order_placed.v1', 'Broken', 'no id'
 from generate_series(1, 7) as n;
+insert into ops.redrives values
+    (0, 1, '2026-03-01 19:00Z', 'sales.order_placed.v1', 'redriven', 'e', 'r', 'x', null, 'anna', now()),
+    (0, 2, '2026-03-02 04:00Z', 'sales.order_placed.v1', 'failed', null, 'r', 'x', 'no', 'anna', now());
 insert into ops.dead_records values
     ('sales.order_placed.v1', 0, 7, '2026-03-01 10:00Z', 'the registry has no Avro schema 9', true, '\\x00'),
     ('sales.order_placed.v1', 1, 3, '2026-03-02 10:00Z', 'currency is USD; the shop has EUR', false, null);

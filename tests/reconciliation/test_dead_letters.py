@@ -130,7 +130,7 @@ def test_an_unavailable_postgres_is_reported() -> None:
 
 def test_programs_get_the_bytes_of_a_record_that_can_not_be_read(dsn: str, dead: Callable[..., None]) -> None:
     dead(*RECORDS)
-    rows = json.loads(json.dumps(dead_event_views.as_json([], listed(dsn, most=None).newest)))
+    rows = json.loads(json.dumps(dead_event_views.as_json([], listed(dsn, most=None).newest, {})))
     values = {row["offset"]: row["value_base64"] for row in rows}
     assert base64.b64decode(values[9]) == b"\1\2"
     assert values[2] is None

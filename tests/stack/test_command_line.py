@@ -36,7 +36,9 @@ GROUPS = sorted({path[:1] for path in ALL if len(path) > 1})
 
 def test_the_commands_are_those_of_the_readme() -> None:
     assert {" ".join(path) for path in ALL} == {
-        *("up", "down", "clean", "status", "doctor", "serve", "logs", "produce", "dead-letters"),
+        *("up", "down", "clean", "status", "doctor", "serve", "logs", "produce"),
+        *("dead-letters list", "dead-letters show", "dead-letters stats"),
+        *("dead-letters redrive", "dead-letters check-recipe"),
         *("schemas check", "schemas register", "schemas list"),
         *("lake maintain", "lake list", "lake publish"),
         *("dashboards apply", "dashboards diff", "dashboards validate", "dbt build", "dbt docs", "dbt sources"),

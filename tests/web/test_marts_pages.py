@@ -448,3 +448,38 @@ def test_dead_records_are_counted_by_topic_and_reason_and_the_newest_stand_with_
         assert newest[2] == "currency is USD; the shop has EUR"
     finally:
         shop.postgres.execute("delete from ops.dead_records")
+
+
+def test_open_dead_letters_stand_by_cause_with_an_example_and_how_to_fix_them(
+    page: str, shop: Shop, browse: Any
+) -> None:
+    web, order = "'web.interaction.v1', 'producers.collect.batch.BadEvent'", "'sales.order_placed.v1'"
+    shop.postgres.execute(
+        "insert into ops.dead_letters values"
+        f" (0, 1, '2026-03-01 10:00Z', {web}, 'product_id: Expected …', null, null),"
+        f" (0, 2, '2026-03-01 11:00Z', {web}, 'product_id: Expected …', null, null),"
+        f" (0, 3, '2026-03-01 12:00Z', {web}, 'product_id: Expected …', null, null),"
+        f" (0, 4, '2026-03-01 13:00Z', {order}, 'producers.connect.orders.BadOrder', 'no lines', null, null),"
+        f" (0, 5, '2026-03-01 14:00Z', {order}, 'producers.order_file.values.BadValue', 'no date', null, null);"
+        "insert into ops.redrives values"
+        " (0, 1, '2026-03-01 10:00Z', 'web.interaction.v1', 'redriven', 'e', 'r', 'x', null, 'anna', now()),"
+        " (0, 2, '2026-03-01 11:00Z', 'web.interaction.v1', 'failed', null, 'r', 'x', 'no', 'anna', now()),"
+        # Of another log: another letter had this offset there.
+        " (0, 3, '2025-01-01 00:00Z', 'web.interaction.v1', 'redriven', 'e', 'r', 'x', null, 'anna', now())"
+    )
+    table = "[...document.querySelectorAll('table[data-card=open_dead_letters] tbody tr')]"
+    browser = browse()
+    try:
+        browser.show(f"{page}?dashboard=operations")
+        rows = f"return {table}.map(r => [...r.cells].map(c => c.innerText))"
+        wait_until(lambda: len(browser.run(rows)) == 3, seconds=20, what="the open letters")
+        first, *others = browser.run(rows)
+        assert first[0] == "2"
+        assert first[1].split("\n") == ["web.interaction.v1", "product_id: Expected …"]
+        assert (first[2], first[3], first[4]) == ("Redrive it with a recipe, as the example says", "1", "3")
+        assert sorted(line[2] for line in others) == [
+            "Correct it in the shop, and redrive: the order is read again",
+            "Correct the file, and import it again",
+        ]
+    finally:
+        shop.postgres.execute("delete from ops.dead_letters; delete from ops.redrives")

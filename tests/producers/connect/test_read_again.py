@@ -14,12 +14,17 @@ from typing import Any
 
 from insights.agreement.compare import api_of
 from insights.agreement.repair import doubts as doubts_of
+from insights.letters.redrive import Servers, Wish, redrive
+from insights.settings import Settings
 from producers.connect import rereads
 from producers.connect.agreement import Agreement, ShopSide, Sold, compared
 from producers.connect.memory import FILE, Memory
 from producers.connect.rereads import Doubt
 from producers.connect.woocommerce import said_of
 from producers.publisher import Publisher
+from producers.redrive.event import Anybody
+from reconciliation import dead_letters
+from reconciliation.redrives import Redrive
 from tests.producers.connect.conftest import Published, connection_of, days_of, following, standing
 from tests.shops.woocommerce import WooCommerce
 from tests.shops.woocommerce_orders import Order
@@ -211,3 +216,34 @@ def disagree(shop: WooCommerce, order: Order, how: int) -> None:
         case 6:
             order.spoilt = {"line_items": []}
             order.fee += 100
+
+
+def test_a_dead_letter_is_redriven_by_having_its_order_read_again_once_the_shop_has_it_right(
+    shop: WooCommerce, publisher: Publisher, log_of: Callable[..., Any], tmp_path: Path, stack: Settings
+) -> None:
+    name = f"shop-{uuid.uuid4().hex[:12]}"
+    wrong = shop.place(spoilt={"total": "much"})
+    published, rows = Published(log_of, name, tmp_path), list[Redrive]()
+    servers = Servers(
+        publisher=publisher,
+        persons=Anybody(),
+        done={},
+        note=rows.extend,
+        ask=lambda of, doubted: rereads.ask(tmp_path, of, doubted),
+        shops=frozenset({name}),
+    )
+
+    async def run() -> None:
+        async with following(publisher, tmp_path, connection_of(shop, name, shop.now - DAY), shop) as followed:
+            await followed.reader.catch_up()
+            letters = dead_letters.every(stack.kafka, "sales.order_placed")
+            wish = Wish(where=f"headers.shop == '{name}'", by="anna")
+            (outcome,) = redrive(letters, wish, servers)
+            assert outcome.what == "asked"
+            assert published.orders() == []
+            wrong.spoilt = {}
+            await followed.reader.read_again()
+
+    asyncio.run(run())
+    assert [record["order_id"] for record in published.orders()] == [f"{name}-{wrong.id}"]
+    assert [row.state for row in rows] == ["asked"]

@@ -1,0 +1,351 @@
+"""Redriving with a log in memory: what is published, what is noted, and when it stops."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from insights.cli import dead_event_views as views
+from insights.cli.runtime import endless
+from insights.letters.causes import by_cause
+from insights.letters.redrive import Breaker, Outcome, Report, Servers, StillFailing, Wish, redrive
+from insights.letters.ways import Way, order_of, source_of, way_of
+from insights.privacy.letters import GONE
+from producers.connect.rereads import Doubt
+from producers.redrive.event import Anybody
+from producers.redrive.recipe import Recipe
+from reconciliation.dead_letters import DeadLetter
+from reconciliation.redrives import Redrive, state_of
+from schemas.catalogue import Event, event
+from schemas.codec import Encoder
+from schemas.errors import PoisonEvent
+
+DEAD_AT = datetime(2026, 11, 27, 9, 0, tzinfo=UTC)
+WEB, SPEND = "web.interaction.v1", "marketing.spend_stated.v1"
+AT = 1795770901500
+
+
+@cache
+def encoder_of(name: str) -> Encoder:
+    return Encoder(event(name), 1)
+
+
+@dataclass
+class World:
+    """Kafka, the record and the shops, in memory. ``dies_at`` ends a run when so many events were published."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    rows: dict[int, Redrive] = field(default_factory=dict)
+    asked: list[tuple[str, tuple[Doubt, ...]]] = field(default_factory=list)
+    dies_at: int | None = None
+
+    def check(self, contract: Event, record: Mapping[str, Any]) -> None:
+        encoder_of(contract.name).encode(record)
+
+    def publish(self, contract: Event, record: Mapping[str, Any]) -> None:
+        self.check(contract, record)
+        self.events.append(dict(record))
+
+    def flush(self) -> None:
+        if self.dies_at is not None and len(self.events) >= self.dies_at:
+            raise KeyboardInterrupt
+
+    def note(self, rows: Sequence[Redrive]) -> None:
+        self.rows |= {row.offset: row for row in rows}
+
+    def run(self, letters: Sequence[DeadLetter], **wished: Any) -> list[Outcome]:
+        servers = Servers(
+            publisher=self,
+            persons=Anybody(),
+            done=dict(self.rows),
+            note=self.note,
+            ask=lambda shop, doubts: self.asked.append((shop, tuple(doubts))),
+            shops=frozenset({"bikes"}),
+            clock=lambda: DEAD_AT.timestamp() + 60,
+        )
+        return list(redrive(letters, Wish(by="anna", **wished), servers))
+
+    @property
+    def ids(self) -> list[str]:
+        return [each["event_id"] for each in self.events]
+
+
+def web(offset: int, **said: Any) -> DeadLetter:
+    sent = {"id": f"e{offset}", "at": AT, "interaction": "product_view", "page": "/p", "product_id": offset, **said}
+    return letter(offset, WEB, {name: what for name, what in sent.items() if what is not ...}, source="bikes")
+
+
+def letter(
+    offset: int, topic: str, value: Any, error: str = "producers.collect.batch.BadEvent", **headers: str
+) -> DeadLetter:
+    return DeadLetter(
+        offset=offset,
+        dead_at=DEAD_AT + timedelta(milliseconds=offset),
+        topic=topic,
+        error=error,
+        reason="product_id: Expected …, got …",
+        source_partition=None,
+        source_offset=None,
+        headers=headers,
+        value=value if isinstance(value, bytes) else json.dumps(value).encode(),
+    )
+
+
+def recipe(*steps: dict[str, Any], digest: str = "0", **more: Any) -> Recipe:
+    fields = {"name": "texts", "sha256": digest, "title": "texts", "event": "web.interaction", "steps": steps}
+    return Recipe.model_validate({"examples": [{"given": {}, "expected": {}}], **fields, **more})
+
+
+TEXTS = recipe({"cast": {"product_id": "text"}})
+
+
+def test_fixed_letters_are_published_once_and_a_second_run_changes_nothing() -> None:
+    world, letters = World(), [web(1), web(2)]
+    first = world.run(letters, recipe=TEXTS)
+    assert [(each.offset, each.what, each.event_id) for each in first] == [
+        (1, "redriven", world.ids[0]),
+        (2, "redriven", world.ids[1]),
+    ]
+    noted = dict(world.rows)
+    assert {(row.state, row.recipe, row.by) for row in noted.values()} == {("redriven", "texts", "anna")}
+    assert [each.what for each in world.run(letters, recipe=TEXTS)] == ["before", "before"]
+    assert (len(world.events), world.rows) == (2, noted)
+
+
+@given(fails=st.sets(st.integers(0, 29), max_size=10), dies_at=st.none() | st.integers(1, 20))
+def test_however_often_and_wherever_a_run_is_killed_each_letter_makes_one_event(
+    fails: set[int], dies_at: int | None
+) -> None:
+    letters = [web(n, interaction="bought" if n in fails else "product_view") for n in range(30)]
+    world = World(dies_at=dies_at)
+    if dies_at is not None:
+        with pytest.raises(KeyboardInterrupt):
+            world.run(letters, recipe=TEXTS)
+        world.dies_at = None
+    world.run(letters, recipe=TEXTS)
+    whats = [each.what for each in world.run(letters, recipe=TEXTS)]
+    assert len(set(world.ids)) == 30 - len(fails)
+    assert {n for n, what in enumerate(whats) if what == "failed"} == fails
+    assert {n for n, row in world.rows.items() if row.state == "failed"} == fails
+    # What Kafka had when the run was killed is published again under its ids: duplicates, and no further event.
+    assert len(world.ids) == (2 if dies_at is not None else 1) * (30 - len(fails))
+
+
+def test_a_dry_run_says_what_would_be_and_publishes_notes_and_asks_nothing() -> None:
+    world = World()
+    shop = letter(3, "sales.order_placed.v1", {}, shop="bikes", what="order:17")
+    said = world.run([web(1), web(2, page=...)], recipe=TEXTS, is_dry=True)
+    said += world.run([shop], topic="sales.order_placed", is_dry=True)
+    assert [each.what for each in said] == ["failed", "redriven", "asked"]
+    assert world == World()
+
+
+def test_what_is_rejected_again_stays_open_with_its_reason_and_can_be_redriven_later() -> None:
+    world = World()
+    (one,) = world.run([web(1)], where="value.product_id == `1`")
+    assert (one.what, "product_id: Expected" in one.reason) == ("failed", True)
+    assert world.rows[1].state == "failed"
+    assert "product_id" in (world.rows[1].reason or "")
+    assert [each.what for each in world.run([web(1)], recipe=TEXTS)] == ["redriven"]
+    assert world.rows[1].state == "redriven"
+
+
+def test_a_run_that_was_killed_goes_on_with_its_recipe_alone() -> None:
+    world = World(dies_at=1)
+    with pytest.raises(KeyboardInterrupt):
+        world.run([web(1)], recipe=TEXTS)
+    assert world.rows[1].state == "sending"
+    world.dies_at = None
+    other = recipe({"set": {"product_id": "x"}}, digest="1")
+    (one,) = world.run([web(1)], recipe=other)
+    assert (one.what, "the recipe texts" in one.reason) == ("unfinished", True)
+    assert [each.what for each in world.run([web(1)], recipe=TEXTS)] == ["redriven"]
+    assert len(set(world.ids)) == 1
+
+
+def test_the_same_offset_on_another_log_is_another_letter() -> None:
+    world = World()
+    world.run([web(1)], recipe=TEXTS)
+    new = replace(web(1), dead_at=DEAD_AT + timedelta(days=1))
+    assert state_of(new, world.rows) is None
+    assert [each.what for each in world.run([new], recipe=TEXTS)] == ["redriven"]
+
+
+def test_twenty_in_a_row_stop_it_and_what_passed_with_them_is_kept_back() -> None:
+    world = World()
+    letters = [web(n) for n in range(150)] + [web(n, page=...) for n in range(150, 400)]
+    done: list[Outcome] = []
+    with pytest.raises(
+        StillFailing, match=r"20 in a row were refused again.*50 letters that passed were kept back"
+    ) as stopped:
+        done += world.run(letters, recipe=TEXTS)
+    assert "169, because page: is missing" in str(stopped.value)
+    assert len(world.events) == 100
+    assert sum(row.state == "failed" for row in world.rows.values()) == 20
+
+
+def test_more_than_ten_of_the_first_hundred_stop_it() -> None:
+    world = World()
+    letters = [web(n, page=... if n % 5 == 0 else "/p") for n in range(400)]
+    with pytest.raises(StillFailing, match="11 of the first 51 were refused again"):
+        world.run(letters, recipe=TEXTS)
+    assert world.events == []
+
+
+@given(st.lists(st.booleans(), max_size=300))
+def test_the_breaker_opens_for_these_two_reasons_and_no_other(fails: list[bool]) -> None:
+    breaker = Breaker()
+    for number, is_failed in enumerate(fails, 1):
+        breaker.note(is_failed)
+        many = sum(fails[: min(number, 100)]) > 10 and number <= 100
+        row = number >= 20 and all(fails[number - 20 : number])
+        assert bool(breaker.reason) == (many or row)
+        if breaker.reason:
+            return
+
+
+def test_a_condition_picks_letters_by_what_they_say_and_no_other_is_touched() -> None:
+    world = World()
+    letters = [web(1, page="/a"), web(2, page="/b"), letter(3, SPEND, {"page": "/a"})]
+    assert [each.offset for each in world.run(letters, where="value.page == '/a'", recipe=TEXTS)] == [1]
+    assert world.run(letters, where="contains(value.nothing, 'a')", recipe=TEXTS) == []
+    with pytest.raises(PoisonEvent, match="can't be evaluated"):
+        world.run(letters, where="nothing(value)")
+
+
+def test_letters_of_others_are_not_published_and_each_says_who_mends_it() -> None:
+    world = World()
+    orders = "sales.order_placed.v1"
+    letters = [
+        letter(1, orders, {}, shop="bikes", what="order:17"),
+        letter(2, orders, {}, shop="bikes", what="fees:17"),
+        letter(3, orders, {}, shop="sold-long-ago", what="order:1"),
+        letter(4, "catalog.product_observed.v1", {}, shop="bikes", what="product:9"),
+        letter(5, orders, b"a;b", **{"file": "/home/a/orders.csv", "file.sha256": "x", "line": "3"}),
+        letter(
+            6,
+            "catalog.product_observed.v1",
+            b"<html>",
+            error="producers.scraping.page.UnreadablePage",
+            url="https://x.example/p",
+        ),
+        replace(letter(7, WEB, b""), headers={"value": GONE}),
+    ]
+    said = world.run(letters, where="offset > `0`")
+    assert [each.what for each in said] == ["asked", "asked", "shop", "shop", "file", "page", "gone"]
+    assert world.asked == [("bikes", (Doubt("17", order=True, refunds=True),))]
+    assert world.events == []
+    assert {offset: row.state for offset, row in world.rows.items()} == {1: "asked", 2: "asked"}
+
+
+def test_a_letter_that_was_cut_off_is_not_taken_for_the_whole() -> None:
+    cut = letter(
+        1, WEB, {"id": "e1", "at": AT, "interaction": "page_view", "page": "/"}, **{"truncated.from": "2000000"}
+    )
+    (one,) = World().run([cut], topic="web.interaction")
+    assert "was cut off: of 2000000 bytes" in one.reason
+
+
+@pytest.mark.parametrize(
+    ("what", "order_id"),
+    [
+        ("order:gid://shopify/Order/1", "gid://shopify/Order/1"),
+        ("cancellation:17", "17"),
+        ("refund of 17:ab12", "17"),
+        ("fees:17", "17"),
+        ("refund:5", None),
+        ("order:", None),
+        ("products:5", None),
+    ],
+)
+def test_the_order_that_a_shops_letter_is_about(what: str, order_id: str | None) -> None:
+    assert order_of(letter(1, WEB, {}, shop="bikes", what=what)) == order_id
+
+
+def test_letters_count_by_cause_and_what_was_redriven_is_not_open() -> None:
+    world = World()
+    letters = [web(1), web(2), web(3, page=...), letter(9, SPEND, {}, source="ads")]
+    world.run(letters[:3], recipe=TEXTS)
+    first, second = by_cause(letters, world.rows, {WEB: 300})
+    if first.topic != WEB:
+        first, second = second, first
+    assert (first.letters, first.open, first.redriven, first.failed, first.example) == (3, 1, 2, 1, 3)
+    assert (first.share, second.share, second.open) == (0.01, None, 1)
+    assert (first.first, first.last) == (letters[0].dead_at, letters[2].dead_at)
+    assert (first.source, first.ways) == ("bikes", {Way.RECIPE})
+    assert "recipe" in first.advice
+    assert first.as_json()["open"] == 1
+
+
+def test_where_a_letter_comes_from_is_what_its_producer_says() -> None:
+    assert source_of(letter(1, WEB, {}, file="/home/a/orders.csv")) == "orders.csv"
+    assert source_of(letter(1, WEB, {}, url="https://shop.example/p?x")) == "shop.example"
+    assert source_of(letter(1, WEB, {})) == ""
+    assert way_of(letter(1, WEB, {}, shop="bikes")) is Way.SHOP
+
+
+def test_an_event_keeps_the_id_that_it_had() -> None:
+    kept = "0199d5a0-0000-7000-8000-000000000001"
+    value = {
+        **{"event_id": kept, "occurred_at": "2026-11-27T08:00:00Z", "channel": "ads", "campaign": "autumn"},
+        **{"day": "2026-11-26", "amount": "7.50", "currency": "EUR"},
+    }
+    world = World()
+    world.run([letter(1, SPEND, value)], topic="marketing.spend_stated")
+    assert world.ids == [kept]
+
+
+def shown(what: Any) -> str:
+    with endless.capture() as text:
+        endless.print(what)
+    return " ".join(text.get().split())
+
+
+def test_what_a_run_did_is_shown_with_an_example_of_each_reason() -> None:
+    world, report = World(), Report()
+    for outcome in world.run([web(1), web(2), web(7, page=...), web(8, interaction="bought")], recipe=TEXTS):
+        report.take(outcome)
+    said = shown(views.report_table(report, is_dry=False))
+    assert "2 1 published" in said
+    assert "2 7 rejected again: page: is missing" in said
+    assert "8 rejected again: interaction: Invalid enum value 'bought'" in said
+    assert "1 would be published" in shown(views.report_table(report, is_dry=True))
+
+
+def test_causes_and_a_whole_letter_are_shown_with_how_to_fix_them() -> None:
+    world = World()
+    letters = [web(1), letter(2, SPEND, {"a": 1}, error="x.BadValue", source="ads")]
+    world.run(letters, recipe=TEXTS)
+    said = shown(views.causes_table(by_cause(letters, world.rows, {WEB: 4})))
+    assert "1 0 1 0 25.00%" in said
+    assert "write a recipe" in said
+    whole = shown(views.letter_whole(letters[0], world.rows[1]))
+    for part in ("redriven, 2026-11-27 09:01:00 UTC, by anna with the recipe texts", world.ids[0], '"page": "/p"'):
+        assert part in whole
+    assert "how to fix: write a recipe" in whole
+    assert "state open" in shown(views.letter_whole(letters[1], None))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (b'{"a":"\xc3\xbc"}', '{\n  "a": "ü"\n}'),
+        (b"a\tb\x1b[31m", "a\tb\\x1b[31m"),
+        (b"\xff\x00", "00000000  ff 00"),
+        (b"", ""),
+    ],
+)
+def test_bytes_are_shown_so_that_a_person_can_read_them_and_none_steers_the_terminal(value: bytes, text: str) -> None:
+    assert views.readable_bytes(value) == text
+
+
+def test_of_many_bytes_that_are_no_text_the_first_are_shown() -> None:
+    assert views.readable_bytes(b"\xff" * 5_000).endswith("ff ff\n… (--json prints all of it)")
