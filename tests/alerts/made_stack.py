@@ -19,7 +19,7 @@ def make_stack(dsn: str) -> None:
 
 def make_marts(connection: psycopg.Connection[Any], *names: str) -> None:
     """Marts as tables, empty, with the columns that their contracts promise."""
-    connection.execute("create schema marts")
+    connection.execute("create schema if not exists marts")
     for name in names:
         (file,) = (PROJECT / "dbt" / "models" / "marts").rglob(f"{name}.yml")
         (model,) = yaml.safe_load(file.read_text())["models"]
