@@ -1,35 +1,35 @@
 """The ``catalog`` source: reads every product page of a shop, round after round, and publishes what it sees.
 
 An observation is published when a product is first seen, whenever anything on its page changes, and at least once a
-day, so that a day's observations include every product. ``previous_price`` is the price of this source's previous
-observation in the same currency.
+day, so that a day's observations include every product; once more, as discontinued, when the shop no longer has it.
+``previous_price`` is the price of this source's previous observation in the same currency.
 
 An unreadable page is a dead letter, once for each content. A page that the site does not return is logged, counted and
-requested again in the next round.
+requested again in the next round. docs/sources.md says how a shop is read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from random import Random
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import aiohttp
-import structlog
-
 from producers.runner import Run
-from producers.scraping.memory import Broken, Memory
-from producers.scraping.page import UnreadablePage, parse_product, unreadable
-from producers.scraping.profiles import WOOCOMMERCE, Profile
-from producers.scraping.site import Fetch, Fetched, FetchFailed, HttpFetch, Pace, rules_of
-from producers.scraping.sitemaps import BadSitemap, Sitemaps
-from producers.shop.identifiers import event_id, tail_prefix
+from producers.scraping import addresses, profiles
+from producers.scraping.drift import Drifted
+from producers.scraping.feed import BadFeed
+from producers.scraping.fetching import TRIES, FetchFailed, HttpFetch, Pace
+from producers.scraping.memory import Memory
+from producers.scraping.page import UnreadablePage
+from producers.scraping.rounds import BLOCK_PAGES, DEAD_HEAD_BYTES, RoundCounts, Scraper
+from producers.scraping.sitemaps import BadSitemap
 from schemas import catalogue
 from schemas.errors import Misconfigured, PoisonEvent
 
@@ -37,113 +37,9 @@ PRODUCT_OBSERVED = catalogue.event("catalog.product_observed")
 DEFAULT_URL: Final = "http://127.0.0.1:19300"
 REQUESTS_A_SECOND: Final = 10.0
 ROUND_EVERY: Final = timedelta(minutes=5)
-SNAPSHOT_EVERY: Final = timedelta(days=1)
-SEND_EVERY: Final = 25
-DEAD_HEAD_BYTES: Final = 65_536
 HERE: Final = ("127.0.0.1", "localhost")
 RETRY_SECONDS: Final = 15.0  # after a round that the site did not allow: it may just be starting
-
-
-@dataclass(slots=True, kw_only=True)
-class RoundCounts:
-    """Results of one round."""
-
-    pages: int = 0
-    unchanged: int = 0
-    observed: int = 0
-    unreadable: int = 0
-    failed: int = 0
-
-
-@dataclass(slots=True, kw_only=True)
-class Scraper:
-    """Reads pages and stores the observations to publish in the memory. ``now`` is the clock of event times."""
-
-    source: str
-    memory: Memory
-    fetch: Fetch
-    now: Callable[[], datetime]
-    log: structlog.stdlib.BoundLogger
-    profile: Profile = WOOCOMMERCE
-    _said: set[str] = field(default_factory=set)  # in the last round
-    _saying: set[str] = field(default_factory=set)  # in this one
-
-    async def round(self, base: str) -> AsyncIterator[RoundCounts]:
-        """Look at every product page once; gives the counts so far after each.
-
-        Raises FetchFailed when the site can't be asked, BadSitemap when it has no sitemap that can be read.
-        """
-        counts = RoundCounts()
-        self._said, self._saying = self._saying, set()
-        rules = await rules_of(base, self.fetch)
-        if isinstance(self.fetch, HttpFetch):
-            self.fetch.pace.slow_down_to(rules.crawl_delay_seconds)
-        sitemaps = Sitemaps(base, rules, self.profile.product_path, self.fetch, self.warn)
-        async for url in sitemaps.products():
-            counts.pages += 1
-            await self._look(url, counts)
-            yield counts
-        if counts.pages and counts.failed == counts.pages:
-            self.warn(f"none of the {counts.pages:,} product pages of {base} could be read; the log says why for each")
-
-    def warn(self, problem: str) -> None:
-        """Log what kept a round from reading everything: once, until a round succeeds."""
-        self._saying.add(problem)
-        if problem not in self._said:
-            self.log.warning("round incomplete", problem=problem)
-
-    def given_up(self, problem: str) -> None:
-        """Log, once, that a round read nothing."""
-        self._saying.add(problem)
-        if problem not in self._said:
-            self.log.warning("round given up", problem=problem)
-
-    async def _look(self, url: str, counts: RoundCounts) -> None:
-        now = self.now()
-        try:
-            fetched = await self.fetch(url, self.memory.etag(url, not_before=now - SNAPSHOT_EVERY))
-        except FetchFailed as error:
-            counts.failed += 1
-            self.log.warning("page not read", problem=str(error))
-            return
-        if fetched.body is None:
-            counts.unchanged += 1
-            return
-        try:
-            seen = parse_product(fetched.text, url, now, self.profile)
-        except UnreadablePage as error:
-            self._broke(fetched, error, counts)
-            return
-        except Exception as error:  # a defect of ours ends no round: the page is kept, and others are read
-            self.log.exception("page not read for a defect of the scraper", url=url)
-            kind = type(error).__name__
-            self._broke(fetched, unreadable(url, f"the scraper failed on it ({kind}: {error}); report this"), counts)
-            return
-        observation = self._observation(seen)
-        if observation:
-            counts.observed += 1
-        else:
-            counts.unchanged += 1
-        self.memory.looked(url, fetched.etag, now, observation)
-
-    def _broke(self, fetched: Fetched, error: UnreadablePage, counts: RoundCounts) -> None:
-        counts.unreadable += 1
-        self.log.warning("page not understood", problem=str(error))
-        self.memory.broke(Broken(url=fetched.url, body=(fetched.body or b"")[:DEAD_HEAD_BYTES], reason=str(error)))
-
-    def _observation(self, seen: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The event to publish, or None when nothing changed since the last one of these 24 hours."""
-        known = self.memory.known(seen["shop"], seen["product_id"])
-        at: datetime = seen["occurred_at"]
-        if known and known.content_hash == seen["content_hash"] and at - known.published_at < SNAPSHOT_EVERY:
-            return None
-        micros = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-        return {
-            **seen,
-            "event_id": event_id(micros, tail_prefix(secrets.randbits(58)), 0),
-            "source": self.source,
-            "previous_price": self.memory.price(seen["shop"], seen["product_id"], seen["currency"]),
-        }
+LONGEST_RETRY_SECONDS: Final = 3_600.0
 
 
 def send(this: Run, memory: Memory) -> None:
@@ -204,26 +100,43 @@ def run(this: Run) -> None:
 async def _rounds(this: Run) -> None:
     base = (this.options.url or DEFAULT_URL).rstrip("/")
     every = this.options.every or ROUND_EVERY
-    pace = Pace(1 / (this.options.rate or REQUESTS_A_SECOND), time.monotonic)
     memory = Memory(this.options.state / "catalog.sqlite")
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_reader(this.stop.fileno(), stopped.set)
     try:
-        async with aiohttp.ClientSession() as session:
-            fetch = HttpFetch(session, pace)
-            profile = replace(WOOCOMMERCE, product_path=this.options.product_path or WOOCOMMERCE.product_path)
-            scraper = Scraper(
-                source=this.source.name, memory=memory, fetch=fetch, now=_now, log=this.log, profile=profile
-            )
+        async with addresses.session(_reach(this.options.url, private=this.options.private)) as session:
+            pace = Pace(1 / (this.options.rate or REQUESTS_A_SECOND), time.monotonic, partial(_sleep, stopped))
+            fetch = HttpFetch(session, pace, contact=this.options.contact or "", tries=TRIES)
+            scraper = _scraper(this, memory, fetch)
             send(this, memory)  # what a killed run left behind
             if this.options.history and memory.is_new():
                 publish_past(this, memory, base)
+            away = 0
             while not this.stop.requested:
                 began = time.monotonic()
-                wait = await _round(this, scraper, base, every)
+                wait, away = await _round(this, scraper, base, every, away)
                 await _idle(this, stopped, wait - (time.monotonic() - began))
     finally:
         memory.close()
+
+
+def _reach(url: str | None, *, private: bool) -> Callable[[addresses.Address], bool]:
+    """Which addresses may be read; the demo shop, which is read without a URL, is on this machine."""
+    return addresses.public_or_private if private or url is None else addresses.public
+
+
+def _scraper(this: Run, memory: Memory, fetch: HttpFetch) -> Scraper:
+    options = this.options
+    return Scraper(
+        source=this.source.name,
+        memory=memory,
+        fetch=fetch,
+        now=_now,
+        log=this.log,
+        profile=profiles.named(options.profile) if options.profile else None,
+        product_path=options.product_path,
+        at_once=options.at_once,
+    )
 
 
 def _now() -> datetime:
@@ -232,25 +145,51 @@ def _now() -> datetime:
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
-async def _round(this: Run, scraper: Scraper, base: str, every: timedelta) -> float:
-    """One round and its log line. Returns seconds from its start to the next one's."""
-    counts = RoundCounts()
+async def _round(this: Run, scraper: Scraper, base: str, every: timedelta, away: int) -> tuple[float, int]:
+    """One round and its log line. ``away`` counts the rounds before it in which the site was away.
+
+    Returns seconds from its start to the next one's, and the new count.
+    """
+    counts, sent = RoundCounts(), 0
     try:
-        async for counts in scraper.round(base):
-            if counts.pages % SEND_EVERY == 0:
-                send(this, scraper.memory)
-            if this.stop.requested:
-                break
+        async with aclosing(scraper.round(base)) as looks:
+            async for counts in looks:
+                if counts.pages - sent >= BLOCK_PAGES:
+                    send(this, scraper.memory)
+                    sent = counts.pages
+                if this.stop.requested:
+                    break
     except FetchFailed as error:
+        if not this.stop.requested:
+            scraper.given_up(str(error))
+        return _retry_seconds(away, every, error.after_seconds), away + 1
+    except (BadSitemap, BadFeed, Drifted) as error:
         scraper.given_up(str(error))
-        return min(every.total_seconds(), RETRY_SECONDS)
-    except BadSitemap as error:
-        scraper.given_up(str(error))
-        return every.total_seconds()
+        return every.total_seconds(), 0
     finally:
         send(this, scraper.memory)
     this.log.info("round done", **{name: getattr(counts, name) for name in RoundCounts.__slots__})
-    return every.total_seconds()
+    return every.total_seconds(), 0
+
+
+def _retry_seconds(away: int, every: timedelta, wanted: float) -> float:
+    """When to ask a site again that was away: soon at first, then ever later, and not all scrapers at once."""
+    longest = max(every.total_seconds(), LONGEST_RETRY_SECONDS)
+    seconds = min(min(every.total_seconds(), RETRY_SECONDS) * 2.0 ** min(away, 16), longest)
+    return max(seconds * (1 - Random().random() / 2), min(wanted, 24 * LONGEST_RETRY_SECONDS))  # noqa: S311
+
+
+async def _sleep(stopped: asyncio.Event, seconds: float) -> None:
+    """Wait for so long. Raises FetchFailed at a stop, for what would have been asked for then."""
+    await _until(stopped, seconds)
+    if stopped.is_set():
+        raise FetchFailed("the scraper was asked to stop")
+
+
+async def _until(stopped: asyncio.Event, seconds: float) -> None:
+    """Wait for so long, or for a stop."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stopped.wait(), seconds)
 
 
 async def _idle(this: Run, stopped: asyncio.Event, seconds: float) -> None:
@@ -258,7 +197,4 @@ async def _idle(this: Run, stopped: asyncio.Event, seconds: float) -> None:
     until = time.monotonic() + seconds
     while not this.stop.requested and (left := until - time.monotonic()) > 0:
         this.publisher.poll()
-        try:
-            await asyncio.wait_for(stopped.wait(), min(left, 5.0))
-        except TimeoutError:
-            continue
+        await _until(stopped, min(left, 5.0))

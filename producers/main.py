@@ -13,6 +13,7 @@ import typer
 
 from producers import runner
 from producers.runner import Options
+from producers.scraping import profiles
 from producers.sources import SOURCES, source
 from schemas.currency import problem_as_shops
 from schemas.duration import length_of_time
@@ -124,7 +125,7 @@ MappingFile = Annotated[
 ]
 Check = Annotated[
     bool,
-    typer.Option("--check", metavar="", help="With --from-file: show what would be counted, and publish nothing."),
+    typer.Option("--check", metavar="", help="Show what --from-file or --url would publish, and publish nothing."),
 ]
 Yes = Annotated[
     bool, typer.Option("--yes", metavar="", help="With --mapping auto: use the detected mapping without asking.")
@@ -133,6 +134,27 @@ Url = Annotated[str | None, typer.Option(metavar="URL", help="For catalog: the s
 ProductPath = Annotated[
     str | None,
     typer.Option(metavar="PATTERN", help="For catalog: pattern of product page paths, for example ^/shop/[^/]+/$."),
+]
+ShopProfile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        show_default="found on its front page",
+        help=f"For catalog: the shop's software: {', '.join(profiles.NAMES)}.",
+    ),
+]
+Private = Annotated[
+    bool,
+    typer.Option("--private", metavar="", help="For catalog: also read addresses of this machine and its network."),
+]
+AtOnce = Annotated[
+    int | None,
+    typer.Option(min=1, max=8, metavar="NUMBER", show_default="1", help="For catalog: pages asked for at once."),
+]
+Contact = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="For catalog: web or e-mail address to send with each request."),
 ]
 Every = Annotated[
     str | None,
@@ -146,9 +168,10 @@ CollectPort = Annotated[int | None, typer.Option(metavar="PORT", help="For colle
 # What only one source takes.
 ONLY_FOR = {
     "--from-file": ("orders", "finance"),
-    **dict.fromkeys(("--mapping", "--check", "--yes"), ("orders",)),
+    **dict.fromkeys(("--mapping", "--yes"), ("orders",)),
+    "--check": ("orders", "catalog"),
     "--url": ("catalog", "rates"),
-    "--product-path": ("catalog",),
+    **dict.fromkeys(("--product-path", "--profile", "--private", "--at-once", "--contact"), ("catalog",)),
     "--every": ("catalog", "connections"),
     "--hooks-port": ("connections",),
     "--collect-port": ("collect",),
@@ -215,11 +238,32 @@ def check_orders(options: Options) -> int:
     return RowsRefused.exit_code if finding.refused else 0
 
 
+def check_pages(options: Options) -> int:
+    """Show what would be read of a shop or of one of its pages; publishes nothing. Returns the exit code."""
+    from producers.scraping.check import show
+
+    if options.url is None:
+        raise Misconfigured("--check previews a shop, or one product page: give --url URL")
+    return show(options)
+
+
 def _pattern(text: str | None) -> str | None:
     try:
         re.compile(text or "")
     except re.error as error:
         raise Misconfigured(f"--product-path {text!r} is not a regular expression: {error}") from error
+    return text
+
+
+def _profile(name: str | None) -> str | None:
+    if name is not None and name not in profiles.NAMES:
+        raise Misconfigured(f"--profile {name!r} is unknown; the profiles are {', '.join(profiles.NAMES)}")
+    return name
+
+
+def _contact(text: str | None) -> str | None:
+    if text is not None and not (text.isascii() and text.isprintable() and len(text) <= 200):  # noqa: PLR2004
+        raise Misconfigured("--contact is sent in a header: use up to 200 letters, digits and signs of ASCII")
     return text
 
 
@@ -246,6 +290,10 @@ def main(
     yes: Yes = False,
     url: Url = None,
     product_path: ProductPath = None,
+    profile: ShopProfile = None,
+    private: Private = False,
+    at_once: AtOnce = None,
+    contact: Contact = None,
     every: Every = None,
     hooks_port: HooksPort = None,
     collect_port: CollectPort = None,
@@ -259,7 +307,8 @@ def main(
             "--yes": yes or None,
         }
         given |= {"--url": url, "--product-path": product_path, "--every": every, "--hooks-port": hooks_port}
-        given |= {"--collect-port": collect_port}
+        given |= {"--collect-port": collect_port, "--profile": profile, "--private": private or None}
+        given |= {"--at-once": at_once, "--contact": contact}
         _refuse_misplaced(name, given)
         mapping = ready_mapping(from_file, mapping, confirmed=yes or check)
         options = Options(
@@ -278,12 +327,16 @@ def main(
             mapping=mapping,
             url=url,
             product_path=_pattern(product_path),
+            profile=_profile(profile),
+            private=private,
+            at_once=at_once or 1,
+            contact=_contact(contact),
             every=read_length(every) if every else None,
             hooks_port=hooks_port,
             collect_port=collect_port,
         )
         if check:
-            raise typer.Exit(check_orders(options))
+            raise typer.Exit(check_pages(options) if name == "catalog" else check_orders(options))
         produce(name, options)
     except InsightsError as error:
         typer.echo(f"insights produce: {error}", err=True)

@@ -43,6 +43,10 @@ class Options:
         mapping: the TOML file that describes its columns.
         url: the site to read, for a source that reads the web, and
         product_path: the pattern of its product pages' paths, and
+        profile: the name of its shop software's profile; None finds it out, and
+        private: also read addresses of this machine and its network, and
+        at_once: how many pages are asked for at the same time, and
+        contact: who the site's people can ask, an address that is sent with each request, and
         every: how long from one round over it to the next, or from one reading of connected shops to the next; None
             leaves it to the source.
         hooks_port: receive connected shops' webhooks there; None does not.
@@ -64,6 +68,10 @@ class Options:
     mapping: Path | None = None
     url: str | None = None
     product_path: str | None = None
+    profile: str | None = None
+    private: bool = False
+    at_once: int = 1
+    contact: str | None = None
     every: timedelta | None = None
     hooks_port: int | None = None
     collect_port: int | None = None

@@ -258,7 +258,7 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
             cwd=PROJECT,
         )
     )
-    pages = ["--url", settings.shop_url, "--seed", str(seed)]
+    pages = ["--url", settings.shop_url, "--private", "--seed", str(seed)]
     past = [] if plan.history_file else ["--history", plan.history or settings.history]
     catalog = _producer(settings, "catalog", settings.catalog_metrics_port, [*pages, *past], ("job", "shop"))
     found.append(catalog)

@@ -12,13 +12,12 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-import aiohttp
-
 from producers.rates import book, ecb
 from producers.rates.book import Known
 from producers.rates.ecb import BASE, RECENT, BadRates, File, Rate
 from producers.runner import Run
-from producers.scraping.site import Fetch, FetchFailed, HttpFetch, Pace
+from producers.scraping import addresses
+from producers.scraping.fetching import NOTHING, Fetch, FetchFailed, HttpFetch, Pace, Validators
 from producers.shop.identifiers import envelope
 from schemas import catalogue
 from schemas.binary import since_epoch
@@ -48,7 +47,7 @@ def run(this: Run) -> None:
 async def _follow(this: Run) -> None:
     stopped, loop = asyncio.Event(), asyncio.get_running_loop()
     loop.add_reader(this.stop.fileno(), stopped.set)
-    async with aiohttp.ClientSession() as session:
+    async with addresses.session(lambda _address: True) as session:  # copies of the files may be anywhere
         rates = Rates(this, HttpFetch(session, Pace(SECONDS_APART, loop.time)))
         while not this.stop.requested:
             await rates.look()
@@ -63,7 +62,7 @@ class Rates:
         self._this = this
         self._fetch = fetch
         self._url = (this.options.url or ecb.URL).rstrip("/")
-        self._etags: dict[File, str | None] = {}
+        self._held: dict[File, Validators] = {}
         self._pause = FIRST_PAUSE
         self._not_before = ALWAYS
 
@@ -75,9 +74,9 @@ class Rates:
             return
         file, since = missing
         try:
-            got = await self._fetch(f"{self._url}/{file}", self._etags.get(file), LARGEST_BYTES)
+            got = await self._fetch(f"{self._url}/{file}", self._held.get(file, NOTHING), LARGEST_BYTES)
             self._publish(file, since, ecb.read(got.body) if got.body is not None else [], now)
-            self._etags[file] = got.etag
+            self._held[file] = got.validators
         except (FetchFailed, BadRates) as error:
             self._this.log.warning("no rates", file=file, problem=str(error))
         if self._missing(now) is None:

@@ -1,4 +1,4 @@
-"""The scraper's state between observations, in SQLite: last price and content of each product, and unsent observations.
+"""The scraper's state between observations, in SQLite: what was last seen of each page and product, and what is unsent.
 
 An observation is stored here, with its event id, before it is published, and removed after Kafka has acknowledged it.
 If the scraper is killed in between, it publishes the observation again under the same id, which counts once.
@@ -7,7 +7,8 @@ If the scraper is killed in between, it publishes the observation again under th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from producers import state
+from producers.scraping.fetching import NOTHING, Validators
 
 SCHEMA: Final = """
 create table if not exists products (
@@ -28,8 +30,19 @@ create table if not exists prices (
     primary key (shop, product_id, currency)) without rowid;
 create table if not exists unsent (place integer primary key, event_id text not null unique, record text not null);
 """
+# Columns that a file of an earlier version lacks.
+ADDED: Final = {
+    "pages": {
+        "last_modified": "text",
+        "shop": "text",
+        "product_id": "text",
+        "is_readable": "integer not null default 1",
+    },
+    "products": {"record": "blob", "is_gone": "integer not null default 0", "missing_since": "real"},
+}
 PAGE: Final = "page"  # in a kept record: the address that was read, which need not be the canonical one
 PAGE_OF: Final = f"select json_extract(record, '$.{PAGE}') from unsent where event_id = ?"  # noqa: S608 a constant
+OF_PAGE: Final = "(shop, product_id) = (select p.shop, p.product_id from pages p where p.url = ?)"
 MONEY: Final = ("price", "list_price", "previous_price")
 
 
@@ -40,6 +53,7 @@ class Known:
     price: Decimal
     content_hash: str
     published_at: datetime
+    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,16 +72,22 @@ class Memory:
         """Opens or makes the file."""
         self._database = state.opened(path)
         self._database.executescript(SCHEMA)
+        for table, columns in ADDED.items():
+            has = {row[1] for row in self._database.execute(f"pragma table_info({table})")}
+            for name, kind in columns.items():
+                if name not in has:
+                    self._database.execute(f"alter table {table} add column {name} {kind}")
 
     def known(self, shop: str, product_id: str) -> Known | None:
         """The last publication of a product, or None at its first sight."""
         row = self._database.execute(
-            "select price, content_hash, published_at from products where shop = ? and product_id = ?",
+            "select price, content_hash, published_at, is_gone from products where shop = ? and product_id = ?",
             (shop, product_id),
         ).fetchone()
         if row is None:
             return None
-        return Known(price=Decimal(row[0]), content_hash=row[1], published_at=datetime.fromtimestamp(row[2], UTC))
+        at = datetime.fromtimestamp(row[2], UTC)
+        return Known(price=Decimal(row[0]), content_hash=row[1], published_at=at, is_gone=bool(row[3]))
 
     def price(self, shop: str, product_id: str, currency: str) -> Decimal | None:
         """The price at the last look that was in this currency; None at the first."""
@@ -80,26 +100,99 @@ class Memory:
         known = self.known(shop, product_id)  # by a scraper that did not note currencies yet
         return known.price if known else None
 
-    def etag(self, url: str, not_before: datetime) -> str | None:
-        """The page's ETag at the last look, unless that was before ``not_before``."""
-        asked = "select etag from pages where url = ? and read_at >= ?"
+    def validators(self, url: str, not_before: datetime) -> Validators:
+        """What to ask with whether the page has changed; nothing when it was read last before ``not_before``."""
+        asked = "select etag, last_modified from pages where url = ? and read_at >= ?"
         row = self._database.execute(asked, (url, not_before.timestamp())).fetchone()
-        return row[0] if row else None
+        return Validators(*row) if row else NOTHING
 
-    def looked(self, url: str, etag: str | None, at: datetime, observation: Mapping[str, Any] | None) -> None:
-        """Keep the page's ETag and, when something is to be published, the observation.
+    def had_product(self, url: str) -> bool:
+        """Whether a product was read from the page when it was looked at last."""
+        row = self._database.execute("select is_readable from pages where url = ?", (url,)).fetchone()
+        return bool(row and row[0])
+
+    def has_products_of(self, base: str) -> bool:
+        """Whether a product was read from any page of this site."""
+        asked = "select 1 from pages where is_readable and substr(url, 1, ?) = ? limit 1"
+        return self._database.execute(asked, (len(base) + 1, f"{base}/")).fetchone() is not None
+
+    def unlisted(self, base: str, listed: Collection[str]) -> list[str]:
+        """Pages of the site with a product that is not gone, which are not among ``listed``."""
+        asked = (
+            "select url from pages left join products using (shop, product_id)"
+            " where not coalesce(is_gone, 0) and substr(url, 1, ?) = ? order by url"
+        )
+        rows = self._database.execute(asked, (len(base) + 1, f"{base}/")).fetchall()
+        return [url for (url,) in rows if url not in listed]
+
+    def unchanged(self, url: str) -> None:
+        """The page is still what it was, and has its product."""
+        self._database.execute(f"update products set missing_since = null where {OF_PAGE}", (url,))  # noqa: S608 a constant
+
+    def missing(self, url: str, at: datetime) -> None:
+        """The site no longer has the page, or no product on it. It is asked for in full from now on."""
+        self._database.execute("begin")
+        self._missed(url, at)
+        self._database.execute("update pages set etag = null, last_modified = null where url = ?", (url,))
+        self._database.execute("commit")
+
+    def _missed(self, url: str, at: datetime) -> None:
+        asked = f"update products set missing_since = coalesce(missing_since, ?) where {OF_PAGE}"  # noqa: S608
+        self._database.execute(asked, (at.timestamp(), url))
+
+    def vanished(self, shop: str, before: datetime) -> list[dict[str, Any]]:
+        """The last observation of each product that is missing since ``before`` or longer, and not yet gone."""
+        rows = self._database.execute(
+            "select record from products where shop = ? and not is_gone and missing_since < ? and record is not null"
+            " order by product_id",
+            (shop, before.timestamp()),
+        )
+        return [_read(zlib.decompress(blob).decode()) for (blob,) in rows.fetchall()]
+
+    def live(self, shop: str) -> int:
+        """How many products of the shop are not gone."""
+        asked = "select count(*) from products where shop = ? and not is_gone"
+        return int(self._database.execute(asked, (shop,)).fetchone()[0])
+
+    def looked(
+        self,
+        url: str,
+        validators: Validators,
+        at: datetime,
+        seen: Mapping[str, Any],
+        observation: Mapping[str, Any] | None,
+    ) -> None:
+        """Keep what was ``seen`` on the page, and the observation when there is something to publish.
 
         A page that could not be read before is removed: at once, or when its observation is sent.
         """
         self._database.execute("begin")
-        self._database.execute("insert or replace into pages values (?, ?, ?)", (url, etag, at.timestamp()))
+        self._missed(url, at)  # unless what is seen there is the same product
+        product = (seen["shop"], seen["product_id"])
+        self._database.execute("update products set missing_since = null where shop = ? and product_id = ?", product)
+        self._database.execute(
+            "insert or replace into pages (url, etag, last_modified, read_at, shop, product_id)"
+            " values (?, ?, ?, ?, ?, ?)",
+            (url, *validators, at.timestamp(), *product),
+        )
         if observation is None:
             self._database.execute("delete from broken where url = ?", (url,))
         else:
-            self._note(observation, at)
-            values = (observation["event_id"], _written({**observation, PAGE: url}))
-            self._database.execute("insert into unsent (event_id, record) values (?, ?)", values)
+            self._publish(url, observation, at)
         self._database.execute("commit")
+
+    def gone(self, observation: Mapping[str, Any], at: datetime) -> None:
+        """Keep the observation of a product that the shop no longer has."""
+        self._database.execute("begin")
+        self._publish(observation["url"], observation, at)
+        product = (observation["shop"], observation["product_id"])
+        self._database.execute("update products set is_gone = 1 where shop = ? and product_id = ?", product)
+        self._database.execute("commit")
+
+    def _publish(self, url: str, observation: Mapping[str, Any], at: datetime) -> None:
+        self._note(observation, at)
+        values = (observation["event_id"], _written({**observation, PAGE: url}))
+        self._database.execute("insert into unsent (event_id, record) values (?, ?)", values)
 
     def is_new(self) -> bool:
         """Whether no product was ever published."""
@@ -113,14 +206,35 @@ class Memory:
         self._database.execute("commit")
 
     def _note(self, o: Mapping[str, Any], at: datetime) -> None:
-        values = (o["shop"], o["product_id"], str(o["price"]), o["content_hash"], at.timestamp())
-        self._database.execute("insert or replace into products values (?, ?, ?, ?, ?)", values)
+        record = zlib.compress(_written(o).encode())
+        values = (o["shop"], o["product_id"], str(o["price"]), o["content_hash"], at.timestamp(), record)
+        self._database.execute(
+            "insert or replace into products (shop, product_id, price, content_hash, published_at, record)"
+            " values (?, ?, ?, ?, ?, ?)",
+            values,
+        )
         priced = (o["shop"], o["product_id"], o["currency"], str(o["price"]))
         self._database.execute("insert or replace into prices values (?, ?, ?, ?)", priced)
 
     def broke(self, page: Broken) -> None:
         """Keep a page that could not be read for the dead letters, unless its last content was the same."""
+        self._database.execute("begin")
+        self._database.execute(
+            "update pages set is_readable = 0, etag = null, last_modified = null where url = ?",
+            (page.url,),
+        )
         self._broke(page)
+        self._database.execute("commit")
+
+    def drifted(self, page: Broken, mark: str) -> None:
+        """Keep a page as the example of why a site is not published, unless one with this ``mark`` is kept of it.
+
+        What is known of the page stays, so that it is judged again in the next round.
+        """
+        site = "/".join(page.url.split("/")[:3]) + "/"
+        asked = "select 1 from broken where substr(url, 1, ?) = ? and instr(reason, ?)"
+        if self._database.execute(asked, (len(site), site, mark)).fetchone() is None:
+            self._broke(page)
 
     def _broke(self, page: Broken) -> None:
         self._database.execute(

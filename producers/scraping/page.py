@@ -1,8 +1,8 @@
 """A product page as a record of the contract ``catalog.product_observed``. Pure.
 
 Structured data (schema.org's Product, Offer, BreadcrumbList) first, since it is made to be read by machines: JSON-LD,
-then microdata, then OpenGraph; the profile's selectors for what it lacks. https://schema.org/Product,
-https://developers.google.com/search/docs/appearance/structured-data/product
+then microdata, then OpenGraph, then the data from which a script draws the page. The profile's selectors for what it
+lacks. https://schema.org/Product, https://developers.google.com/search/docs/appearance/structured-data/product
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from bs4 import BeautifulSoup, Tag
 
+from producers.scraping.embedded import next_data
 from producers.scraping.offers import Variant, offered, together, variants_of, with_currency
 from producers.scraping.price import parse_price
 from producers.scraping.profiles import WOOCOMMERCE, Profile
@@ -29,6 +30,10 @@ from schemas.errors import PoisonEvent
 
 Record = dict[str, Any]
 LONGEST_DESCRIPTION: Final = 20_000
+# What is nested without end takes the parser a time that grows with its square.
+MOST_TAGS: Final = 60_000
+MOST_DECLARATIONS: Final = 5_000
+MOST_UNCLOSED: Final = 1_000
 LONGEST_REASON: Final = 2_000
 PRODUCTS: Final = frozenset(
     {"Product", "ProductGroup", "IndividualProduct", "ProductModel", "SomeProducts", "Book", "Car"}
@@ -37,20 +42,33 @@ MOST_UNITS: Final = 2**31 - 1
 
 
 class UnreadablePage(PoisonEvent):
-    """A page without a product, or without what every product has. The message names the page and what is missing."""
+    """A page without a product, or without what every product has. The message names the page and what is missing.
+
+    ``lacks`` is the field that can't be read, for example ``price``.
+    """
+
+    def __init__(self, problem: str, lacks: str = "product") -> None:
+        super().__init__(problem)
+        self.lacks = lacks
 
 
-def unreadable(url: str, problem: str) -> UnreadablePage:
+class OtherPage(Exception):
+    """A page that says of itself that it is no product's: a category, a text. The message says by what."""
+
+
+def unreadable(url: str, problem: str, lacks: str = "product") -> UnreadablePage:
     """The error for a page at ``url``, its text cut to LONGEST_REASON."""
-    return UnreadablePage(f"{url}: {problem}"[:LONGEST_REASON])
+    return UnreadablePage(f"{url}: {problem}"[:LONGEST_REASON], lacks)
 
 
 def parse_product(html: str, url: str, seen_at: datetime, profile: Profile = WOOCOMMERCE) -> Record:
     """All fields of the contract that are on the page.
 
     The scraper adds ``event_id``, ``source`` and ``previous_price``. ``seen_at`` becomes ``occurred_at``. Raises
-    UnreadablePage when there is no id, name, price or currency, or one that can't be read, and nothing else.
+    UnreadablePage when there is no id, name, price or currency, or one that can't be read, OtherPage when the page is
+    no product's by its own account, and nothing else.
     """
+    _refuse_slow(html, url)
     try:
         record = {name: _storable(value) for name, value in _read(html, url, profile).items()}
     except RecursionError as error:
@@ -58,8 +76,17 @@ def parse_product(html: str, url: str, seen_at: datetime, profile: Profile = WOO
     return record | {"occurred_at": seen_at, "trace": None, "content_hash": content_hash(record)}
 
 
+def _refuse_slow(html: str, url: str) -> None:
+    """Raises UnreadablePage for what would take the parser minutes."""
+    if html.count("<") > MOST_TAGS or html.count("<!") > MOST_DECLARATIONS:
+        raise unreadable(url, f"the page has more than {MOST_TAGS:,} tags, or {MOST_DECLARATIONS:,} comments")
+    if max(part.count("<") for part in html.split(">")) > MOST_UNCLOSED:
+        raise unreadable(url, f"the page has more than {MOST_UNCLOSED:,} tags that are not closed")
+
+
 def _read(html: str, url: str, profile: Profile) -> Record:
     page = _Page(html, url, profile)
+    page.refuse_other()
     one, variants = page.offer()
     return {
         "shop": urlsplit(url).netloc,
@@ -108,7 +135,7 @@ class _Page:
         self._profile = profile
         html_tag = self._soup.select_one("html[lang]")
         self._locale = str(html_tag["lang"]).strip() if html_tag else ""
-        layers = (self._data.json_ld, self._data.microdata, self._data.open_graph)
+        layers = (self._data.json_ld, self._data.microdata, self._data.open_graph, next_data(self._soup))
         self._products = [found for layer in layers if (found := self._own(layer))]
         crumbs = [t for t in (*layers[0], *layers[1]) if "BreadcrumbList" in t["@type"]]
         self._crumbs: Thing = crumbs[0] if crumbs else {}
@@ -116,11 +143,18 @@ class _Page:
     def needed(self, what: str, value: str | None) -> str:
         """``value``, or UnreadablePage when it is not on the page."""
         if not value:
-            raise self._lacks(f"the page has no {what}")
+            raise self._lacks(f"the page has no {what}", what)
         return value
 
-    def _lacks(self, problem: str) -> UnreadablePage:
-        return unreadable(self._url, f"{problem}; {self._data.summary()}; check the page profile against the page")
+    def _lacks(self, problem: str, field: str) -> UnreadablePage:
+        hint = f"check the page against the profile {self._profile.name}"
+        return unreadable(self._url, f"{problem}; {self._data.summary()}; {hint}", field)
+
+    def refuse_other(self) -> None:
+        """Raises OtherPage when the page says that it is no product's: it may list products, and have prices."""
+        if found := self._soup.select_one(self._profile.other_page):
+            mark = f"{found.name} {found.get('id') or ''} {' '.join(found.get_attribute_list('class')[:6])}"
+            raise OtherPage(f"{self._url}: is no product's page by its <{_clean(mark)[:200]}>")
 
     def _own(self, things: list[Thing]) -> Thing | None:
         """The page's own product among all that it mentions: by address, else by the page's heading."""
@@ -163,9 +197,8 @@ class _Page:
         return None
 
     def text(self, selector: str) -> str | None:
-        """Text of the first element that fits, without surplus white space."""
-        found = self._soup.select_one(selector)
-        return (_clean(found.get_text(" ")) or None) if found else None
+        """Text of the first element that fits, without surplus white space; of a picture, what stands for it."""
+        return _shown_text(self._soup.select_one(selector))
 
     def product_id(self) -> str | None:
         """The shop's own id: productID, the page's form, the group's id, the SKU; else the end of its address."""
@@ -173,8 +206,8 @@ class _Page:
             return given
         for selector in self._profile.product_id:
             if found := self._soup.select_one(selector):
-                value = found.get("value") or str(found.get("id")).removeprefix("product-")
-                return str(value)
+                value = found.get("value") or found.get("data-product-id")
+                return str(value or str(found.get("id")).removeprefix("product-"))
         given = self.linked("productGroupID") or self.linked("sku") or self.text(self._profile.sku)
         return given or _last_part(self.canonical())
 
@@ -187,7 +220,7 @@ class _Page:
                     return self._completed(one), with_currency(variants, one.currency or self._shown_currency())
             return self._shown(), []
         except ValueError as error:
-            raise self._lacks(f"the price can't be read: {error}") from error
+            raise self._lacks(f"the price can't be read: {error}", "price") from error
 
     def _completed(self, given: Variant) -> Variant:
         """With what the page shows and the offer leaves out."""
@@ -224,9 +257,9 @@ class _Page:
             return None
 
     def _shown_availability(self) -> str:
-        stock = self._soup.select_one(self._profile.stock)
-        classes = stock.get_attribute_list("class") if stock else []
-        return "out_of_stock" if "out-of-stock" in classes else "in_stock" if "in-stock" in classes else "unknown"
+        if self._soup.select_one(self._profile.out_of_stock):
+            return "out_of_stock"
+        return "in_stock" if self._soup.select_one(self._profile.in_stock) else "unknown"
 
     def category_path(self) -> list[str]:
         """From the widest to the narrowest, without the shop's front page and the product itself."""
@@ -248,7 +281,7 @@ class _Page:
         """Absolute addresses, the main one first, each once."""
         images = [image for product in self._products[:1] for image in listed(product.get("image"))]
         given = [i.get("url") if isinstance(i, dict) else i for i in map(self._data.resolved, images)]
-        shown = [str(a["href"]) for a in self._soup.select(self._profile.images)]
+        shown = [str(tag.get("href") or tag.get("src") or "") for tag in self._soup.select(self._profile.images)]
         found = (joined(self._url, url) for url in [*given, *shown] if isinstance(url, str) and url)
         return list(dict.fromkeys(url for url in found if url))
 
@@ -264,7 +297,7 @@ class _Page:
         """The specification table, then the structured product's additional properties that it lacks."""
         found: dict[str, str] = {}
         for row in self._soup.select(self._profile.specs_rows):
-            name, value = row.find("th"), row.find("td")
+            name, value = (row, row.find_next_sibling("dd")) if row.name == "dt" else (row.find("th"), row.find("td"))
             if isinstance(name, Tag) and isinstance(value, Tag):
                 found[_clean(name.get_text(" "))] = _clean(value.get_text(" "))
         extras = [extra for product in self._products[:1] for extra in listed(product.get("additionalProperty"))]
@@ -293,6 +326,12 @@ def _last_part(url: str) -> str:
         return urlsplit(url).path.rstrip("/").rpartition("/")[2]
     except ValueError:
         return ""
+
+
+def _shown_text(found: Tag | None) -> str | None:
+    if found is None:
+        return None
+    return _clean(found.get_text(" ")) or _clean(str(found.get("alt") or found.get("content") or "")) or None
 
 
 def _clean(text: str) -> str:

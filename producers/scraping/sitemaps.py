@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from producers.scraping.site import Fetch, Fetched, FetchFailed, Rules
+from producers.scraping.fetching import Fetch, Fetched, FetchFailed
+from producers.scraping.site import Rules
 from producers.scraping.structured import joined
 from schemas.errors import InsightsError
 from schemas.plural import counted

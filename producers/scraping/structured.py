@@ -19,11 +19,13 @@ from urllib.parse import urljoin
 
 import pyjson5
 from bs4 import BeautifulSoup, Tag
+from bs4.element import NavigableString
 
 Thing = dict[str, Any]
 DEEPEST: Final = 50  # levels of things in things; no product has a tenth of it
 LONGEST_LENIENT: Final = 1_000_000  # characters of a block that is tried once more as JSON5
 MOST_WRAPPERS: Final = 5  # around one script
+MOST_STEPS: Final = 500_000  # from tag to tag, for all microdata of a page
 MOST_PROPERTIES: Final = 500  # of one microdata item
 # What people wrap a script in so that it hides from old browsers and from XML, and a semicolon as after a statement.
 OPENINGS: Final = ("\ufeff", "<!--", "<![CDATA[", "//<![CDATA[", "// <![CDATA[", "/*<![CDATA[*/", "/* <![CDATA[ */")
@@ -86,7 +88,8 @@ class Structured:
     @cached_property
     def microdata(self) -> list[Thing]:
         """The items at the top, as JSON-LD would have them."""
-        return [_item(tag, self.url, 0) for tag in self.soup.select("[itemscope]:not([itemprop])")]
+        steps = iter(range(MOST_STEPS))
+        return [_item(tag, self.url, 0, steps) for tag in self.soup.select("[itemscope]:not([itemprop])")]
 
     @cached_property
     def open_graph(self) -> list[Thing]:
@@ -206,22 +209,22 @@ def _things(document: Any) -> Iterator[Thing]:
                 yield from _things(thing.get(inside))
 
 
-def _item(tag: Tag, url: str, depth: int) -> Thing:
-    """One microdata item with the items in it. What is nested too deep is left out."""
+def _item(tag: Tag, url: str, depth: int, steps: Iterator[int]) -> Thing:
+    """One microdata item with the items in it. What is nested too deep, or beyond all ``steps``, is left out."""
     thing: Thing = {"@type": [bare(kind) for kind in str(tag.get("itemtype") or "").split()]}
     if depth > DEEPEST:
         return thing
-    for prop in islice(_properties(tag), MOST_PROPERTIES):
-        value = _item(prop, url, depth + 1) if prop.has_attr("itemscope") else _value(prop, url)
+    for prop in islice(_properties(tag, steps), MOST_PROPERTIES):
+        value = _item(prop, url, depth + 1, steps) if prop.has_attr("itemscope") else _value(prop, url, steps)
         for name in {bare(name) for name in str(prop["itemprop"]).split()} - {"@type", "@id"}:
             thing[name] = [*listed(thing[name]), value] if name in thing else value
     return thing
 
 
-def _properties(tag: Tag) -> Iterator[Tag]:
+def _properties(tag: Tag, steps: Iterator[int]) -> Iterator[Tag]:
     """Tags with an itemprop that belong to this item and to none within."""
     waiting = [child for child in reversed(tag.contents) if isinstance(child, Tag)]
-    while waiting:
+    while waiting and next(steps, None) is not None:
         child = waiting.pop()
         if child.has_attr("itemprop"):
             yield child
@@ -229,12 +232,13 @@ def _properties(tag: Tag) -> Iterator[Tag]:
             waiting += [inner for inner in reversed(child.contents) if isinstance(inner, Tag)]
 
 
-def _value(tag: Tag, url: str) -> str:
+def _value(tag: Tag, url: str, steps: Iterator[int]) -> str:
     for attribute in ("content", "href", "src", "datetime", "value"):
         if tag.has_attr(attribute):
             given = str(tag[attribute])
             return joined(url, given) or given if attribute in ("href", "src") else given
-    return " ".join(tag.get_text(" ").split())
+    texts = (node for node, _ in zip(tag.descendants, steps, strict=False) if type(node) is NavigableString)
+    return " ".join(" ".join(texts).split())
 
 
 def joined(base: str, address: str) -> str | None:

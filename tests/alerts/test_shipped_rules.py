@@ -19,6 +19,7 @@ from alerts.postgres import connect
 from alerts.rule import RULES, read_rules
 from alerts.watch import Looked, look
 from flink.health import EVERY_SECONDS
+from producers.scraping.drift import MARK
 from tests.alerts.made_stack import make_marts, make_stack
 
 Connection = psycopg.Connection[Any]
@@ -555,6 +556,24 @@ def test_records_on_a_topic_that_are_dead_are_found_as_dead_letters_are(
         "11 events for sales.order_placed.v1 were rejected in the last hour, 0 is normal; the latest:"
         " it is a tombstone: a record without a value"
     ]
+
+
+def test_a_shop_whose_pages_can_no_longer_be_read_is_found_until_they_can(
+    shop: Shop, found: Callable[[str], list[str]]
+) -> None:
+    topic = "catalog.product_observed.v1"
+    reason = f"https://shop.example/product/a/: 6 of 12 pages lack the price; {MARK}: look at the page"
+    row = {"kafka_partition": 0, "kafka_offset": 900, "dead_at": ago(hours=30), "topic": topic}
+    shop.insert("ops.dead_letters", **row, error="UnreadablePage", reason=reason)
+    shop.dead(3, ago(minutes=30), topic)
+    assert found("catalog_unreadable") == [f"Nothing of shop.example is published since 2026-11-23 06:30 UTC: {reason}"]
+    shop.insert(
+        "versions.product_observations_v1",
+        **{"event_id": "e", "occurred_at": ago(hours=1), "shop": "shop.example", "product_id": "a", "name": "Bell"},
+        **{"category": "Parts", "price": 1, "currency": "EUR", "availability": "in_stock", "url": "u"},
+        content_hash="h",
+    )
+    assert found("catalog_unreadable") == []
 
 
 def test_late_events_that_could_be_counted_are_found(shop: Shop, found: Callable[[str], list[str]]) -> None:

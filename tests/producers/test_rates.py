@@ -12,7 +12,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
-import aiohttp
 import pytest
 import structlog
 from hypothesis import given
@@ -26,7 +25,8 @@ from producers.rates.ecb import BadRates, Rate
 from producers.rates.exchange import Charge, Exchange, NoRate, cross
 from producers.rates.source import Rates
 from producers.runner import Options, Run, Stop
-from producers.scraping.site import HttpFetch, Pace
+from producers.scraping import addresses
+from producers.scraping.fetching import HttpFetch, Pace
 from producers.sources import source
 from schemas.catalogue import Event
 from schemas.codec import Encoder
@@ -60,7 +60,7 @@ def following(bank: CentralBank, folder: Path, kept: Kept, times: list[datetime]
     """The source looks at each of these times."""
 
     async def run() -> None:
-        async with aiohttp.ClientSession() as session:
+        async with addresses.session(addresses.public_or_private) as session:
             this = Run(
                 source=source("rates"),
                 options=Options(state=folder, url=bank.url),

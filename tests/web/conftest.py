@@ -44,7 +44,7 @@ class RunningSite:
 
 
 @contextmanager
-def _serving(application: web.Application, port: int) -> Iterator[None]:
+def serving(application: web.Application, port: int) -> Iterator[None]:
     loop = asyncio.new_event_loop()
     runner = web.AppRunner(application, access_log=None)
 
@@ -87,7 +87,7 @@ def shop(moment: Moment) -> Iterator[RunningSite]:
     assert site.shelf
     application = Site(site.shelf, site.base, moment, crawl_delay_seconds=0).application()
     application.middlewares.append(_noting(site.asked))
-    with _serving(application, port):
+    with serving(application, port):
         yield site
 
 
@@ -112,8 +112,23 @@ def site_of() -> Iterator[Any]:
 
             application = web.Application(middlewares=[_noting(site.asked)])
             application.router.add_get("/{path:.*}", answer)
-            stack.enter_context(_serving(application, port))
+            stack.enter_context(serving(application, port))
             return site
+
+        yield serve
+
+
+@pytest.fixture
+def serving_of() -> Iterator[Any]:
+    """Serves whatever a handler answers, on a free port; gives the address."""
+    with ExitStack() as stack:
+
+        def serve(handler: Any) -> str:
+            port = unused_port()
+            application = web.Application()
+            application.router.add_get("/{path:.*}", handler)
+            stack.enter_context(serving(application, port))
+            return f"http://127.0.0.1:{port}"
 
         yield serve
 

@@ -1,12 +1,10 @@
 import asyncio
 import gzip
 import re
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import structlog
 from hypothesis import given
@@ -14,10 +12,11 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from producers import catalog
-from producers.catalog import RoundCounts, Scraper
+from producers.scraping import addresses, rounds
+from producers.scraping.fetching import Fetched, FetchFailed, HttpFetch, Pace
 from producers.scraping.memory import Memory
-from producers.scraping.profiles import WOOCOMMERCE
-from producers.scraping.site import Fetched, FetchFailed, HttpFetch, Pace, Rules
+from producers.scraping.rounds import DEAD_HEAD_BYTES, RoundCounts, Scraper
+from producers.scraping.site import Rules
 from producers.scraping.sitemaps import BadSitemap, read_sitemap
 from schemas import catalogue
 from schemas.codec import Encoder
@@ -28,26 +27,31 @@ PRODUCT = """<html><body><div id="product-{id}" class="product"><div class="summ
 </div></div></body></html>"""
 
 
-async def _no_wait(_seconds: float) -> None:
-    return None
+def hurried() -> Pace:
+    """A pace on a clock that waiting moves at once."""
+    now = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    return Pace(0.0, lambda: now[0], sleep)
 
 
 def scrape(
     base: str,
     memory: Memory,
     moment: Any,
-    product_path: str = WOOCOMMERCE.product_path,
+    product_path: str | None = None,
     scraper: Scraper | None = None,
 ) -> RoundCounts:
     """One round over a site by real HTTP, by a scraper that is new or was there in the round before."""
-    profile = replace(WOOCOMMERCE, product_path=product_path)
 
     async def go() -> RoundCounts:
         counts = [RoundCounts()]
-        async with aiohttp.ClientSession() as session:
-            fetch = HttpFetch(session, Pace(0.0, lambda: 0.0, _no_wait))
+        async with addresses.session(addresses.public_or_private) as session:
+            fetch = HttpFetch(session, hurried(), tries=3)
             log = structlog.get_logger()
-            new = Scraper(source="catalog", memory=memory, fetch=fetch, now=moment, log=log, profile=profile)
+            new = Scraper(source="catalog", memory=memory, fetch=fetch, now=moment, log=log, product_path=product_path)
             if scraper is not None:
                 scraper.fetch = fetch
             counts += [so_far async for so_far in (scraper or new).round(base)]
@@ -289,12 +293,12 @@ def test_rules_behind_a_byte_order_mark_are_kept(site_of: Any, moment: Any, memo
 def test_a_page_that_nobody_foresaw_is_a_dead_letter_and_the_round_goes_on(
     site_of: Any, moment: Any, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = catalog.parse_product
+    read = rounds.parse_product
 
     def defective(html: str, url: str, *more: Any) -> dict[str, Any]:
         return read(html, url, *more) if "/b/" in url else {}["defect"]
 
-    monkeypatch.setattr(catalog, "parse_product", defective)
+    monkeypatch.setattr(rounds, "parse_product", defective)
     counts = scrape(site_of(small_site({"a": "10", "b": "20"})).base, memory, moment)
     assert (counts.observed, counts.unreadable) == (1, 1)
     assert "KeyError" in memory.letters()[0].reason
@@ -341,7 +345,7 @@ def test_an_event_past_its_limit_is_a_dead_letter_once_and_the_memory_does_not_t
         scrape(site.base, memory, moment)
         catalog.send(this, memory)  # type: ignore[arg-type]
     ((body, error),) = this.letters
-    assert len(body) == catalog.DEAD_HEAD_BYTES
+    assert len(body) == DEAD_HEAD_BYTES
     assert "its topic takes 524,288" in str(error)
     assert memory.unsent() == []
     assert memory.known(f"{site.base.removeprefix('http://')}", "a") is None
@@ -367,7 +371,7 @@ XML = SITEMAP.replace("BASE", "https://shop.example").encode()
 def test_any_sitemap_is_addresses_or_refused(body: bytes, packed: bool, cut: int) -> None:
     body = gzip.compress(body)[: -cut or None] if packed else body
     try:
-        kind, found = read_sitemap(Fetched(url="https://shop.example/sitemap.xml", body=body, etag=None))
+        kind, found = read_sitemap(Fetched(url="https://shop.example/sitemap.xml", body=body))
     except BadSitemap as refused:
         assert "sitemap" in str(refused)  # noqa: PT017
         return

@@ -120,7 +120,9 @@ def look(stack: Any, state: Path, until: Callable[..., Any]) -> int:
     try:
         url = f"http://127.0.0.1:{port}"
         until(lambda: answers(f"{url}/robots.txt"), seconds=60, what="the demo shop answers")
-        command_line = producer(stack, state, "catalog", "--url", url, "--max-events", "300", "--rate", "500")
+        command_line = producer(
+            stack, state, "catalog", "--url", url, "--private", "--max-events", "300", "--rate", "500"
+        )
         done = subprocess.run(command_line, cwd=PROJECT, env=ENVIRONMENT, capture_output=True, timeout=300, check=True)
     finally:
         stop(running)

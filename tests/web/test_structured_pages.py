@@ -12,9 +12,9 @@ from bs4 import BeautifulSoup, Tag
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.scraping.fetching import Fetched
 from producers.scraping.page import UnreadablePage, parse_product
 from producers.scraping.price import structured_currency, structured_price
-from producers.scraping.site import Fetched
 
 URL = "https://shop.example/product/bell/"
 AT = datetime(2026, 3, 4, 10, 30, tzinfo=UTC)
@@ -285,13 +285,13 @@ def test_a_line_and_column_are_those_of_the_page() -> None:
     ],
 )
 def test_a_page_is_read_in_its_encoding(body: bytes, content_type: str | None) -> None:
-    assert "<p>Müsli</p>" in Fetched(url=URL, body=body, etag=None, content_type=content_type).text
+    assert "<p>Müsli</p>" in Fetched(url=URL, body=body, content_type=content_type).text
 
 
 @pytest.mark.parametrize("head", ['<html lang="ja">', '<html><meta charset="shift_jis">'])
 def test_a_page_in_shift_jis_is_read(head: str) -> None:
     body = f"{head}<p>自転車</p>".encode("cp932")
-    assert "自転車" in Fetched(url=URL, body=body, etag=None).text
+    assert "自転車" in Fetched(url=URL, body=body).text
 
 
 JSON = st.recursive(
@@ -391,4 +391,4 @@ PIECES = [
 @given(pieces=st.lists(st.sampled_from(PIECES) | st.text(max_size=6), max_size=20), body=st.binary(max_size=40))
 def test_any_page_is_an_observation_or_refused(pieces: list[str], body: bytes) -> None:
     whole = "".join(pieces).encode(errors="replace") + body
-    _counted_or_refused(Fetched(url=URL, body=whole, etag=None, content_type="text/html").text)
+    _counted_or_refused(Fetched(url=URL, body=whole, content_type="text/html").text)

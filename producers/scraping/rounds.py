@@ -1,0 +1,355 @@
+"""A round over a shop: every product page is looked at once, and what is to be published goes to the memory.
+
+What was seen is kept in blocks of pages. Before a block is kept, the round's pages are judged (drift.py): when too many
+lost their price or name, the block is dropped and the round ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import structlog
+
+from producers.scraping import feed
+from producers.scraping.drift import MARK, Drift, Drifted
+from producers.scraping.fetching import Fetch, Fetched, FetchFailed, HttpFetch
+from producers.scraping.listings import Listings
+from producers.scraping.memory import Broken, Memory
+from producers.scraping.page import OtherPage, UnreadablePage, content_hash, parse_product, unreadable
+from producers.scraping.profiles import WOOCOMMERCE, Profile, profile_of
+from producers.scraping.site import Rules, rules_of
+from producers.scraping.sitemaps import BadSitemap, Sitemaps
+from producers.shop.identifiers import event_id, tail_prefix
+
+SNAPSHOT_EVERY: Final = timedelta(days=1)
+BLOCK_PAGES: Final = 25
+DEAD_HEAD_BYTES: Final = 65_536
+GONE: Final = frozenset({404, 410})
+MOST_FAILURES: Final = 5  # in a row: the site is away, and the round ends
+MOST_GONE_SHARE: Final = 0.3
+FEWEST_GONE: Final = 5  # so many may always be
+ENVELOPE: Final = ("event_id", "occurred_at", "source", "trace", "previous_price", "content_hash")
+DOUBTFUL_FOR: Final = timedelta(days=1)
+
+
+@dataclass(slots=True, kw_only=True)
+class RoundCounts:
+    """Results of one round. Each page is one of ``unchanged`` to ``failed``; ``gone`` are products."""
+
+    pages: int = 0
+    unchanged: int = 0
+    observed: int = 0
+    unreadable: int = 0
+    others: int = 0
+    missing: int = 0
+    failed: int = 0
+    gone: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What one look at a page gave: a record, a problem, or neither when nothing has changed."""
+
+    url: str
+    at: datetime
+    fetched: Fetched | None = None
+    record: Mapping[str, Any] | None = None
+    problem: UnreadablePage | OtherPage | FetchFailed | None = None
+
+
+Looks = AsyncGenerator[Look, None]
+
+
+@dataclass(slots=True, kw_only=True)
+class Scraper:
+    """Reads pages and stores the observations to publish in the memory. ``now`` is the clock of event times.
+
+    Attributes:
+        profile: of the shop's software; None looks for its marks on the front page.
+        product_path: a pattern of product pages' paths, instead of the profile's.
+        at_once: how many pages are asked for at the same time; all keep one pace.
+    """
+
+    source: str
+    memory: Memory
+    fetch: Fetch
+    now: Callable[[], datetime]
+    log: structlog.stdlib.BoundLogger
+    profile: Profile | None = None
+    product_path: str | None = None
+    at_once: int = 1
+    _in_use: Profile = WOOCOMMERCE
+    _said: set[str] = field(default_factory=set)  # in the last round
+    _saying: set[str] = field(default_factory=set)  # in this one
+
+    async def round(self, base: str) -> AsyncGenerator[RoundCounts, None]:
+        """Look at every product page once; gives the counts so far after each. ``base`` may be a Shopify feed's.
+
+        Raises FetchFailed when the site can't be asked, BadSitemap or BadFeed when it lists nothing that can be read,
+        and Drifted when its pages can't be read as they could before.
+        """
+        base, is_feed = base.removesuffix(feed.PATH), base.endswith(feed.PATH)
+        self._said, self._saying = self._saying, set()
+        began, counts, listed = self.now(), RoundCounts(), set[str]()
+        judged = Drift(is_new=not self.memory.has_products_of(base))
+        rules = await self._rules(base)
+        front = await self._front(base, rules)
+        if is_feed:
+            looks = self._feed(base, rules, feed.currency_of(front), listed)
+        else:
+            self._use(profile_of(front, base))
+            looks = self._looks(base, self._listed(base, rules, listed))
+        async for _ in self._kept(looks, judged, counts):
+            yield counts
+        unlisted = self.memory.unlisted(base, listed)
+        if is_feed:
+            for url in unlisted:
+                self.memory.missing(url, began)
+        else:
+            async for _ in self._kept(self._looks(base, _each(unlisted)), judged, counts):
+                yield counts
+        counts.gone = self._vanished(urlsplit(base).netloc, began)
+        yield counts
+        if counts.pages and counts.failed == counts.pages:
+            self.warn(f"none of the {counts.pages:,} product pages of {base} could be read; the log says why for each")
+
+    def warn(self, problem: str) -> None:
+        """Log what kept a round from reading everything: once, until a round succeeds."""
+        self._saying.add(problem)
+        if problem not in self._said:
+            self.log.warning("round incomplete", problem=problem)
+
+    def given_up(self, problem: str) -> None:
+        """Log, once, that a round ended early."""
+        self._saying.add(problem)
+        if problem not in self._said:
+            self.log.warning("round given up", problem=problem)
+
+    async def _rules(self, base: str) -> Rules:
+        rules = await rules_of(base, self.fetch)
+        if isinstance(self.fetch, HttpFetch):
+            self.fetch.pace.slow_down_to(rules.crawl_delay_seconds)
+            self.fetch.allows = rules.allows
+        return rules
+
+    async def _front(self, base: str, rules: Rules) -> str:
+        """The shop's front page, which tells its software; nothing when it can't be read."""
+        try:
+            return (await self.fetch(f"{base}/")).text if rules.allows(f"{base}/") else ""
+        except FetchFailed:
+            return ""
+
+    def _use(self, found: Profile | None) -> None:
+        """The profile asked for, else the one found, else that of the round before."""
+        profile = self.profile or found or self._in_use
+        self._in_use = replace(profile, product_path=self.product_path) if self.product_path else profile
+
+    async def _listed(self, base: str, rules: Rules, listed: set[str]) -> AsyncIterator[str]:
+        """The product pages of the shop's sitemaps; without one, of its lists."""
+        profile = self._in_use
+        try:
+            async for url in Sitemaps(base, rules, profile.product_path, self.fetch, self.warn).products():
+                listed.add(url)
+                yield url
+        except BadSitemap:
+            async for url in Listings(base, rules, profile, self.fetch, self.warn).products():
+                listed.add(url)
+                yield url
+            if not listed:
+                raise
+
+    async def _looks(self, base: str, urls: AsyncIterator[str]) -> Looks:
+        """A look at each page. Raises FetchFailed when one after the other says that the site is away."""
+        running, in_a_row = set[asyncio.Task[Look]](), 0
+        try:
+            async for look in self._done(urls, running):
+                error = look.problem
+                in_a_row = in_a_row + 1 if isinstance(error, FetchFailed) and error.is_passing else 0
+                yield look
+                if in_a_row >= MOST_FAILURES and isinstance(error, FetchFailed):
+                    problem = f"{base}: {in_a_row} pages in a row could not be read, the last because of: {error}"
+                    raise FetchFailed(problem, error.status, after_seconds=error.after_seconds)
+        finally:
+            for task in running:
+                task.cancel()
+
+    async def _done(self, urls: AsyncIterator[str], running: set[asyncio.Task[Look]]) -> Looks:
+        async for url in urls:
+            running.add(asyncio.create_task(self._look(url)))
+            while len(running) >= self.at_once:
+                yield await _first(running)
+        while running:
+            yield await _first(running)
+
+    async def _look(self, url: str) -> Look:
+        now = self.now()
+        try:
+            fetched = await self.fetch(url, self.memory.validators(url, not_before=now - SNAPSHOT_EVERY))
+        except FetchFailed as error:
+            return Look(url=url, at=now, problem=error)
+        if fetched.body is None:
+            return Look(url=url, at=now, fetched=fetched)
+        return self._parsed(fetched, fetched.text, fetched.at or url, now)
+
+    async def _feed(self, base: str, rules: Rules, currency: str | None, listed: set[str]) -> Looks:
+        for number in range(1, feed.MOST_PAGES + 1):
+            url = base + feed.PAGE_OF.format(number)
+            if not rules.allows(url):
+                raise feed.BadFeed(f"{url}: robots.txt forbids it; {feed.INSTEAD}")
+            body = (await self.fetch(url, most_bytes=feed.LARGEST_BYTES)).body or b""
+            fresh = {feed.address_of(p, base): p for p in feed.products(body, url)}
+            if not fresh.keys() - listed:
+                return
+            for address, product in fresh.items():
+                listed.add(address)
+                page = feed.page_of(product, address, currency)
+                fetched = Fetched(url=address, body=page.encode(errors="replace"))
+                yield self._parsed(fetched, page, address, self.now())
+
+    def _parsed(self, fetched: Fetched, text: str, at: str, now: datetime) -> Look:
+        url = fetched.url
+        try:
+            record = parse_product(text, at, now, self._in_use)
+        except (UnreadablePage, OtherPage) as error:
+            return Look(url=url, at=now, fetched=fetched, problem=error)
+        except Exception as error:  # a defect of ours ends no round: the page is kept, and others are read
+            self.log.exception("page not read for a defect of the scraper", url=url)
+            problem = f"the scraper failed on it ({type(error).__name__}: {error}); report this"
+            return Look(url=url, at=now, fetched=fetched, problem=unreadable(url, problem))
+        return Look(url=url, at=now, fetched=fetched, record=record)
+
+    async def _kept(self, looks: Looks, judged: Drift, counts: RoundCounts) -> AsyncGenerator[None, None]:
+        """Keep the looks, block by block, and give one turn for each. Raises Drifted instead of keeping a block."""
+        block: list[Look] = []
+        try:
+            async with aclosing(looks):
+                async for look in looks:
+                    counts.pages += 1
+                    block.append(look)
+                    _judge(judged, look, had_product=self.memory.had_product(look.url))
+                    if len(block) % BLOCK_PAGES == 0 and self._keep(block, judged, counts):
+                        block = []
+                    yield
+        except (FetchFailed, BadSitemap, feed.BadFeed):
+            self._keep(block, judged, counts, is_last=True)
+            raise
+        self._keep(block, judged, counts, is_last=True)
+
+    def _keep(self, block: list[Look], judged: Drift, counts: RoundCounts, *, is_last: bool = False) -> bool:
+        """Keep a block of looks, when they can be trusted; returns whether."""
+        try:
+            if not judged.judge(is_last=is_last):
+                return False
+        except Drifted as drift:
+            lost = [look for look in block if isinstance(look.problem, UnreadablePage | OtherPage)]
+            example = next((look for look in lost if look.url == drift.url), lost[0])
+            self.memory.drifted(_broken(example, str(drift)), MARK)
+            raise
+        for look in block:
+            self._keep_one(look, counts)
+        return True
+
+    def _keep_one(self, look: Look, counts: RoundCounts) -> None:
+        match look.problem:
+            case FetchFailed() as error if error.status in GONE:
+                counts.missing += 1
+                self.memory.missing(look.url, look.at)
+            case FetchFailed() as error:
+                counts.failed += 1
+                self.log.warning("page not read", problem=str(error))
+            case OtherPage():
+                counts.others += 1
+                self.memory.missing(look.url, look.at)
+            case UnreadablePage() as error:
+                counts.unreadable += 1
+                self.log.warning("page not understood", problem=str(error))
+                self.memory.broke(_broken(look, str(error)))
+            case _:
+                self._keep_product(look, counts)
+
+    def _keep_product(self, look: Look, counts: RoundCounts) -> None:
+        observation = self._observation(look.record) if look.record else None
+        counts.observed += observation is not None
+        counts.unchanged += observation is None
+        if look.record is None:
+            self.memory.unchanged(look.url)
+        elif look.fetched:
+            self.memory.looked(look.url, look.fetched.validators, look.at, look.record, observation)
+
+    def _observation(self, seen: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The event to publish, or None when nothing changed since the last one of these 24 hours."""
+        known = self.memory.known(seen["shop"], seen["product_id"])
+        at: datetime = seen["occurred_at"]
+        is_same = known and not known.is_gone and known.content_hash == seen["content_hash"]
+        if known and is_same and at - known.published_at < SNAPSHOT_EVERY:
+            return None
+        return self._enveloped(seen, at)
+
+    def _enveloped(self, seen: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+        micros = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+        return {
+            **seen,
+            "event_id": event_id(micros, tail_prefix(secrets.randbits(58)), 0),
+            "source": self.source,
+            "previous_price": self.memory.price(seen["shop"], seen["product_id"], seen["currency"]),
+        }
+
+    def _vanished(self, shop: str, began: datetime) -> int:
+        """Keep an observation for each product that the shop no longer has; returns how many.
+
+        A product is gone when its page was missing in an earlier round and still is. Where many are missing at once,
+        which may be a mistake of the shop's, after a day.
+        """
+        gone, live = self.memory.vanished(shop, began), self.memory.live(shop)
+        if len(gone) > max(FEWEST_GONE, MOST_GONE_SHARE * live):
+            self.warn(
+                f"{len(gone):,} of the {live:,} products of {shop} have no page any more, for example"
+                f" {gone[0]['url']}; each is published as discontinued once it has been missing for a day"
+            )
+            gone = self.memory.vanished(shop, began - DOUBTFUL_FOR)
+        now = self.now()
+        for last in gone:
+            self.memory.gone(self._enveloped(discontinued(last, now), now), now)
+        return len(gone)
+
+
+def discontinued(last: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """The last observation of a product as one of now, when the shop no longer has it."""
+    read = {name: value for name, value in last.items() if name not in ENVELOPE}
+    variants = [{**v, "availability": "discontinued"} for v in last.get("variants") or ()] or None
+    read |= {"availability": "discontinued", "stock_quantity": None, "variants": variants}
+    return read | {"occurred_at": now, "trace": None, "content_hash": content_hash(read)}
+
+
+def _broken(look: Look, reason: str) -> Broken:
+    body = (look.fetched.body if look.fetched else None) or b""
+    return Broken(url=look.url, body=body[:DEAD_HEAD_BYTES], reason=reason)
+
+
+def _judge(judged: Drift, look: Look, *, had_product: bool) -> None:
+    if look.problem is None:
+        judged.readable(had_product=had_product)
+    elif isinstance(look.problem, UnreadablePage):
+        judged.lost(look.url, look.problem.lacks, had_product=had_product)
+    elif isinstance(look.problem, OtherPage) and had_product:
+        judged.lost(look.url, "product", had_product=True)
+
+
+async def _each(urls: list[str]) -> AsyncIterator[str]:
+    for url in urls:
+        yield url
+
+
+async def _first(running: set[asyncio.Task[Look]]) -> Look:
+    """The result of one that is done, which is taken out."""
+    done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+    task = done.pop()
+    running.discard(task)
+    return task.result()
