@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,17 +12,11 @@ import pytest
 import structlog
 from aiohttp import web
 from structlog.testing import capture_logs
-from typer.testing import CliRunner
 
-from producers import catalog
-from producers.main import app
-from producers.runner import Options, Stop
 from producers.scraping.drift import MARK, Drifted
 from producers.scraping.fetching import FetchFailed
 from producers.scraping.memory import Memory
 from producers.scraping.rounds import Scraper
-from producers.sources import source
-from schemas.codec import Encoder
 from tests.web.test_catalog_source import PRODUCT, drain, scrape, small_site
 
 MINUTES = timedelta(minutes=5)
@@ -318,37 +310,6 @@ def test_a_shopify_list_is_read_to_its_end_and_a_product_that_left_it_is_gone(
     assert found[3:] == [("1", "11.50", "unknown"), ("2", "12.00", "discontinued")]
 
 
-def checked(url: str, *more: str) -> Any:
-    return CliRunner().invoke(app, ["catalog", "--check", "--url", url, "--private", *more])
-
-
-def test_check_shows_what_would_be_read_of_a_page_and_of_a_shop(site_of: Any) -> None:
-    site = site_of(small_site({"a": "10", "b": "20"}))
-    page = checked(f"{site.base}/product/a/")
-    assert page.exit_code == 0, page.output
-    assert "price           10.00" in page.output
-    assert "woocommerce (no marks were found; this is the default)" in page.output
-    shop = checked(site.base, "--profile", "woocommerce")
-    assert shop.exit_code == 1, shop.output  # no front page
-    assert "returned 404" in shop.output
-
-
-def test_check_says_why_a_page_would_be_refused(site_of: Any) -> None:
-    site = site_of(small_site({"a": "10"}) | {"/": linked(), "/product/a/": "<h1>Sorry</h1>"})
-    shop = checked(site.base)
-    assert (shop.exit_code, "would be a dead letter" in shop.output) == (1, True), shop.output
-    assert "the page has no price" in shop.output
-    assert "forbids" in checked(f"{site.base}/product/secret/").output
-    assert "is no address" in checked("shop.example").output
-
-
-def test_check_reads_no_private_address_unless_told_to(site_of: Any) -> None:
-    site = site_of(small_site({"a": "10"}))
-    refused = CliRunner().invoke(app, ["catalog", "--check", "--url", f"{site.base}/product/a/"])
-    assert (refused.exit_code != 0, site.asked) == (True, [])
-    assert "127.0.0.1 is inside a network" in refused.output
-
-
 def test_one_after_the_other_or_several_at_once_a_round_sees_the_same(
     site_of: Any, moment: Any, memory: Memory
 ) -> None:
@@ -356,56 +317,3 @@ def test_one_after_the_other_or_several_at_once_a_round_sees_the_same(
     site = site_of(pages)
     assert scrape(site.base, memory, moment, scraper=scraper_of(memory, moment, at_once=4)).observed == 40
     assert len(drain(memory)) == 40
-
-
-class Kafkaless:
-    """What a source runs with, but for Kafka: it encodes each event, keeps it, and stops after so many."""
-
-    def __init__(self, state: Path, stop_after: int, **options: Any) -> None:
-        self.options = Options(state=state, **options)
-        self.source = source("catalog")
-        self.stop = Stop()
-        self.log = structlog.get_logger()
-        self.publisher = self
-        self.published: list[dict[str, Any]] = []
-        self._stop_after = stop_after
-
-    def publish(self, event: Any, record: dict[str, Any]) -> None:
-        Encoder(event, 1).encode(record)
-        self.published.append(record)
-        if len(self.published) >= self._stop_after:
-            self.stop.request()
-
-    def flush(self) -> None:
-        return None
-
-    def poll(self) -> None:
-        return None
-
-
-def test_the_source_reads_round_after_round_until_it_is_stopped(site_of: Any, tmp_path: Path) -> None:
-    pages = small_site({"a": "10", "b": "20"})
-    site = site_of(pages)
-    options = {"url": site.base, "private": True, "rate": 1000.0, "every": timedelta(milliseconds=50)}
-    first = Kafkaless(tmp_path, 2, **options)
-    catalog.run(first)  # type: ignore[arg-type]
-    assert [r["product_id"] for r in first.published] == ["a", "b"]
-    del pages["/product/b/"]
-    after_restart = Kafkaless(tmp_path, 1, **options)
-    catalog.run(after_restart)  # type: ignore[arg-type]
-    assert [(r["product_id"], r["availability"]) for r in after_restart.published] == [("b", "discontinued")]
-
-
-def test_a_stop_ends_a_long_wait_between_two_pages(site_of: Any, tmp_path: Path) -> None:
-    pages = small_site({"a": "10", "b": "20"})
-    pages["/robots.txt"] = "User-agent: *\nCrawl-delay: 3600\nSitemap: BASE/products.xml\n"
-    site = site_of(pages)
-    this = Kafkaless(tmp_path, 1, url=site.base, private=True)
-    asking = threading.Thread(target=catalog.run, args=(this,))
-    asking.start()
-    deadline = time.monotonic() + 20
-    while "/robots.txt" not in site.asked and time.monotonic() < deadline:
-        asking.join(0.01)
-    this.stop.request()
-    asking.join(20)
-    assert not asking.is_alive()
