@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from aggregates.catalogue import Aggregate, ShopsClock, aggregate, aggregates, date_of_sales
 from aggregates.catalogue import shops_clock as current_clock
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from replay.run import ComputeEngine
     from replay.run_history import Run
 
+REFUNDED: Final = "sales.order_refunded"
 Change = Literal["another time zone", "another date of sales"]
 """What a person changed; a run's reason begins with it."""
 
@@ -79,15 +80,10 @@ def undated_sources(settings: Settings) -> tuple[str, ...]:
     A connected shop says so. Blocks while two columns of the lake's orders and refunds are read. Raises Retryable when
     the lake is away.
     """
-    from insights.wiring import replay_context
-
-    connected = set(connections.names(settings.producers_dir))
     said: Counter[str] = Counter()
-    with replay_context(settings).lake() as lake:
-        for event in catalogue.events():
-            if event.versions and event.versions.paid:
-                said.update(archive.values_by_source(lake, event, event.versions.paid))
-    return tuple(sorted(name for name, times in said.items() if not times and name not in connected))
+    for times in _payments_said(settings).values():
+        said.update(times)
+    return tuple(sorted(name for name, times in said.items() if not times))
 
 
 def uncounted_sources(settings: Settings) -> tuple[str, ...]:
@@ -97,6 +93,33 @@ def uncounted_sources(settings: Settings) -> tuple[str, ...]:
     """
     rule = shops_clock.clock_of(settings.home).payment
     return tuple(name for name in undated_sources(settings) if name not in rule.undated) if rule else ()
+
+
+def unpaid_refunds(settings: Settings) -> tuple[str, ...]:
+    """The sources whose refunds count nowhere by payment date, because none says when its order was paid.
+
+    Their orders say it. None by order date. Blocks and raises as ``undated_sources``.
+    """
+    rule = shops_clock.clock_of(settings.home).payment
+    if rule is None:
+        return ()
+    said = _payments_said(settings)
+    dated = {name for times in said.values() for name, number in times.items() if number} - set(rule.undated)
+    return tuple(sorted(name for name, times in said[REFUNDED].items() if not times and name in dated))
+
+
+def _payments_said(settings: Settings) -> dict[str, dict[str, int]]:
+    """By event that counts by payment and by source, how often it says when the order was paid; no connected shop."""
+    from insights.wiring import replay_context
+
+    connected = set(connections.names(settings.producers_dir))
+    found: dict[str, dict[str, int]] = {}
+    with replay_context(settings).lake() as lake:
+        for event in catalogue.events():
+            if event.versions and event.versions.paid:
+                said = archive.values_by_source(lake, event, event.versions.paid)
+                found[event.name] = {name: times for name, times in said.items() if name not in connected}
+    return found
 
 
 def _has_counted(settings: Settings) -> bool:

@@ -79,7 +79,7 @@ def sales_by(date: SalesBy = None, engine: EngineName = "duckdb") -> None:
 def _show_date(settings: Settings) -> None:
     from aggregates.catalogue import date_of_sales
     from insights.shops_clock import clock_of
-    from insights.time_zone import uncounted_sources
+    from insights.time_zone import uncounted_sources, unpaid_refunds
 
     clock = clock_of(settings.home)
     runtime.say(f"Sales are by {date_of_sales(clock)}.")
@@ -88,6 +88,12 @@ def _show_date(settings: Settings) -> None:
         runtime.say(
             f"Orders of {', '.join(uncounted)} count nowhere, because they don't say when they were paid."
             " `insights sales-by payment-date`, given again, counts them by order date.",
+            style="yellow",
+        )
+    if silent := unpaid_refunds(settings):
+        runtime.say(
+            f"Refunds of {', '.join(silent)} count nowhere, because none says when its order was paid, as orders do."
+            " Those of an earlier release say it once their file is imported again.",
             style="yellow",
         )
 

@@ -13,6 +13,7 @@ from insights import doctor
 from insights.doctor import Finding
 from insights.settings import TIME_ZONE_FILE, Settings
 from insights.shops_clock import JSON
+from insights.time_zone import unpaid_refunds
 from schemas.catalogue import event
 from schemas.versions import ByPayment
 from tests.e2e.made_events import made
@@ -137,10 +138,12 @@ def test_by_payment_date_a_source_is_named_whose_orders_count_nowhere(
     own_lake.archive(tmp_path, ORDER_REFUNDED, archived_rows([paid_back]))
     monkeypatch.setattr(Deployment, "lake_properties", own_lake.properties(tmp_path))
     assert warned(settings) == []
+    assert unpaid_refunds(settings) == ()
     settings.home.mkdir()
     (settings.home / TIME_ZONE_FILE).write_bytes(JSON.dump_json(ShopsClock(payment=ByPayment())))
     (what,) = warned(settings)
     assert what == "sales are by payment date, and orders of wholesale count nowhere: none says when it was paid"
+    assert unpaid_refunds(settings) == ("web",)
     rule = ByPayment(undated=("wholesale",))
     (settings.home / TIME_ZONE_FILE).write_bytes(JSON.dump_json(ShopsClock(payment=rule)))
     assert warned(settings) == []
