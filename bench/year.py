@@ -37,7 +37,7 @@ select
 from orders cross join generate_series(1, 1 + n % 4) as line
 """,
     """
-insert into versions.refunds_v2
+insert into versions.refunds_v3
 select
     'r' || n, at + interval '3 days', 'R' || n, order_id, customer_id, region, 'EUR', 10 + n % 24 / 12 * 4.90,
     'damaged'
@@ -103,7 +103,7 @@ from versions.refund_lines_v1 group by 1, 2, 3 on conflict (window_start, region
 insert into versions.refunds_per_day_v1 (window_start, region, refunds, goods_amount, other_amount, refund_amount)
 select date_trunc('day', occurred_at), region, count(*), sum(lines.amount), sum(refunds.amount - lines.amount),
     sum(refunds.amount)
-from versions.refunds_v2 as refunds join versions.refund_lines_v1 as lines using (event_id, occurred_at, region)
+from versions.refunds_v3 as refunds join versions.refund_lines_v1 as lines using (event_id, occurred_at, region)
 group by 1, 2 on conflict (window_start, region) do nothing
 """,
     """

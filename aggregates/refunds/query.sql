@@ -14,5 +14,6 @@ select
     {{ charge('charged_amount') }} as charged_amount,
     {{ rate('charged_rate') }} as charged_rate,
     charged_rate_source,
-    charged_rate_on
+    charged_rate_on,
+    source
 from order_refunded

@@ -14,9 +14,12 @@ the second waits. What changes while a build reads is not in what it records: th
 For that to hold, such a model reads sources alone, by way of views (staging), and no table that a build made before.
 -#}
 
-{#- True for rows whose time is in a touched day, or so many days before or after one. -#}
-{% macro touched(moment, before=0, after=0) -%}
-    /* touched {{ moment }} {{ before }} {{ after }} */ true
+{#-
+True for rows whose time is in a touched day, or so many days before or after one. ``shop`` is the column that names a
+row's shop, in a model with `shops=true`, whose days are each shop's own.
+-#}
+{% macro touched(moment, before=0, after=0, shop=none) -%}
+    /* touched {{ moment }} {{ before }} {{ after }}{{ ' ' ~ shop if shop }} */ true
 {%- endmacro %}
 
 {% materialization by_day, default %}
@@ -187,9 +190,9 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
 
 {#- The model's SQL with the conditions in the place of each touched(...). -#}
 {% macro day_filled(sql, ranges) %}
-    {%- set filled, pattern = [sql], '(/\* touched (\S+) (\d+) (\d+) \*/ true)' -%}
-    {%- for text, column, before, after in modules.re.findall(pattern, sql) -%}
-        {%- set condition = day_condition('time', column, ranges, before | int, after | int) -%}
+    {%- set filled, pattern = [sql], '(/\* touched (\S+) (\d+) (\d+)(?: (\S+))? \*/ true)' -%}
+    {%- for text, column, before, after, shop in modules.re.findall(pattern, sql) -%}
+        {%- set condition = day_condition('time', column, ranges, before | int, after | int, shop) -%}
         {%- do filled.append(filled[-1].replace(text, condition)) -%}
     {%- endfor -%}
     {{ return(filled[-1]) }}
@@ -197,27 +200,27 @@ For that to hold, such a model reads sources alone, by way of views (staging), a
 
 {#- A time of UTC's day is in the same day of the shop, or at most one before or after. -#}
 {% macro day_margin() %}
-    {{ return(0 if shop_zone() == 'UTC' else 1) }}
+    {{ return(0 if shop_zone() == 'UTC' and not model.config.get('shops') else 1) }}
 {% endmacro %}
 
 {#-
 A condition: the time, or day, in the column is within the ranges, or so many days before or after one. Times are first
 looked for by UTC's days, for which there are indexes, and then by the shop's.
 -#}
-{% macro day_condition(kind, column, ranges, before=0, after=0) %}
+{% macro day_condition(kind, column, ranges, before=0, after=0, shop=none) %}
     {%- set found, margin = [], day_margin() if kind == 'time' else 0 -%}
     {%- for first, last in ranges -%}
         {%- set ends = [] -%}
         {%- if first -%}
             {%- do ends.append(column ~ ' >= ' ~ day_literal(kind, day_add(first, -before - margin))) -%}
             {%- if margin -%}
-                {%- do ends.append(shop_day(column) ~ ' >= ' ~ day_literal('day', day_add(first, -before))) -%}
+                {%- do ends.append(shop_day(column, shop) ~ ' >= ' ~ day_literal('day', day_add(first, -before))) -%}
             {%- endif -%}
         {%- endif -%}
         {%- if last < '9999' -%}
             {%- do ends.append(column ~ ' < ' ~ day_literal(kind, day_add(last, after + margin))) -%}
             {%- if margin -%}
-                {%- do ends.append(shop_day(column) ~ ' < ' ~ day_literal('day', day_add(last, after))) -%}
+                {%- do ends.append(shop_day(column, shop) ~ ' < ' ~ day_literal('day', day_add(last, after))) -%}
             {%- endif -%}
         {%- endif -%}
         {%- do found.append('(' ~ (ends | join(' and ') or 'true') ~ ')') -%}
@@ -245,6 +248,7 @@ looked for by UTC's days, for which there are indexes, and then by the shop's.
 {#- What a model's numbers depend on besides the sources: its own SQL, that of the views it reads them by, and macros. -#}
 {% macro day_code() %}
     {%- set texts = [code_of_macros(), model.raw_code, model.config.get('reach', {}), model.config.get('onwards', '')] -%}
+    {%- if model.config.get('shops') -%}{%- do texts.append(env_var('INSIGHTS_DBT_SHOP_DAYS', '')) -%}{%- endif -%}
     {%- for id in day_upstream(model).views -%}{%- do texts.append(graph.nodes[id].raw_code) -%}{%- endfor -%}
     {{ return(local_md5(texts | join('\n'))) }}
 {% endmacro %}

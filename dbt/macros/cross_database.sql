@@ -17,28 +17,51 @@ filter (where ...), grouping sets, row_number(), coalesce, interval '30' day, ex
 {%- endmacro %}
 
 {#-
-The shop's day of a time. On Postgres by ops.shop_time, which the stack makes of the definitions' own time zone; Athena
-is told its name, and knows the zone by itself.
+The day of a time by the clock of all shops together, or of the shop that a column names. On Postgres by ops.shop_time,
+which the stack makes of the definitions' own time zones; Athena is told their names, and knows the zones by itself.
 -#}
-{% macro shop_day(moment) -%}
-    {{ adapter.dispatch('shop_day')(moment) }}
+{% macro shop_day(moment, shop=none) -%}
+    {{ adapter.dispatch('shop_day')(moment, shop) }}
 {%- endmacro %}
 
-{% macro postgres__shop_day(moment) -%}
-    cast(ops.shop_time({{ moment }}) as date)
+{% macro postgres__shop_day(moment, shop) -%}
+    cast(ops.shop_time({{ moment }}{{ ', ' ~ shop if shop }}) as date)
 {%- endmacro %}
 
-{% macro athena__shop_day(moment) -%}
-    {%- if shop_zone() == 'UTC' -%}
-    cast({{ moment }} as date)
+{% macro athena__shop_day(moment, shop) -%}
+    {%- if shop and shop_zones() -%}
+    case {{ shop }}
+        {% for name, zone in shop_zones().items() -%}
+        when '{{ name }}' then {{ day_in(moment, zone) }}
+        {% endfor -%}
+        else {{ day_in(moment, shop_zone()) }}
+    end
     {%- else -%}
-    cast(at_timezone(with_timezone({{ moment }}, 'UTC'), '{{ shop_zone() }}') as date)
+    {{ day_in(moment, shop_zone()) }}
     {%- endif -%}
 {%- endmacro %}
 
-{#- The shop's time zone, by its IANA name. -#}
+{#- On Athena, the day of a time in a time zone. -#}
+{% macro day_in(moment, zone) -%}
+    {%- if zone == 'UTC' -%}
+    cast({{ moment }} as date)
+    {%- else -%}
+    cast(at_timezone(with_timezone({{ moment }}, 'UTC'), '{{ zone }}') as date)
+    {%- endif -%}
+{%- endmacro %}
+
+{#- The time zone of all shops together, by its IANA name. -#}
 {% macro shop_zone() %}
     {{ return(env_var('INSIGHTS_DBT_TIME_ZONE', 'UTC')) }}
+{% endmacro %}
+
+{#- The time zones of shops that have their own, by the shop's name; as text, bikes=Europe/Berlin cars=Asia/Tokyo. -#}
+{% macro shop_zones() %}
+    {%- set found = {} -%}
+    {%- for each in env_var('INSIGHTS_DBT_SHOP_ZONES', '').split() -%}
+        {%- do found.update({each.split('=')[0]: each.split('=')[1]}) -%}
+    {%- endfor -%}
+    {{ return(found) }}
 {% endmacro %}
 
 {#- The first of the month of a day. -#}

@@ -292,9 +292,12 @@ def check_reaches_back(about: About, start: datetime) -> None:
 
 
 def check_currency(settings: Settings, about: About) -> None:
-    """Raises Misconfigured when the shop sells in another currency than the data folder's."""
+    """Raises Misconfigured when the shop sells in another currency than the data folder's, or in one of thousandths."""
     from insights.shop_currency import currency_of
+    from schemas.currency import problem_as_shops
 
+    if why := problem_as_shops(about.currency):
+        raise Misconfigured(f"{about.title} sells in {about.currency}, which can't be connected: it {why}")
     here = currency_of(settings)
     if about.currency != here:
         raise Misconfigured(

@@ -64,5 +64,5 @@ def follow(settings: Settings) -> None:
         return
     agree_command.note_shops(settings)
     runtime.say(
-        "The next build of the marts has it: `insights dbt build` does that now. `insights agree` compares anew."
+        "The next build of the marts has it: `insights dbt build` does that now. `insights agree` compares again."
     )

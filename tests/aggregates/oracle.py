@@ -455,7 +455,7 @@ def order_discounts(log: Log) -> list[Row]:
 @listed
 def refunds(log: Log) -> list[Row]:
     kept = _all_but("lines", "version", "is_deleted", "order_paid_at", "placed_at")
-    return [kept(e) for e in _counted(log, "sales.order_refunded")]
+    return [kept(e) | {"source": e["source"]} for e in _counted(log, "sales.order_refunded")]
 
 
 @listed

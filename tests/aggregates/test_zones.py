@@ -147,3 +147,13 @@ def test_the_first_and_the_last_time_there_is_have_a_window() -> None:
     there = of("Pacific/Auckland")
     for moment in (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)):
         assert floored(moment, "day", there) <= moment <= end_of(moment, "day", there)
+
+
+def test_a_clock_that_is_set_to_hours_and_minutes_from_utc_is_a_zone() -> None:
+    there, moment = of("-03:30"), datetime(2026, 3, 1, 3, 29, tzinfo=UTC)
+    assert there.wall_clock(moment) == datetime(2026, 2, 28, 23, 59)
+    assert end_of(moment, "day", there) == datetime(2026, 3, 1, 3, 30, tzinfo=UTC)
+    assert of("+05:45").wall_clock(moment) == datetime(2026, 3, 1, 9, 14)
+    assert zone("+00:00") is None
+    with pytest.raises(Misconfigured, match="'\\+5:45' is no time zone's IANA name"):
+        zone("+5:45")

@@ -17,6 +17,7 @@ from typing import Any
 from aggregates.catalogue import aggregates
 from schemas.catalogue import Event, avro_events
 from tests.aggregates.any_events import any_record
+from tests.marts.oracle.exact import OF_SHOPS
 
 Record = dict[str, Any]
 Log = dict[str, list[Record]]
@@ -35,6 +36,7 @@ PRODUCTS = tuple(f"P-{n}" for n in range(7)) + ("p-1", "P-１")
 UNSEEN = PRODUCTS[4:7]
 CAMPAIGNS = (None, None, None, "spring", "été 🚲", "brand", "", "(none)")
 CURRENCIES = ("EUR", "EUR", "EUR", "USD")
+OF_ORDERS = ("any", *OF_SHOPS)
 SHOPS = ("shop.example", "zweites.example")
 STEPS = ("page_view", "product_view", "add_to_cart", "checkout", "purchase")
 REASONS = ("damaged", "wrong_item", "changed_mind")
@@ -60,7 +62,8 @@ def any_shop(seed: int, *, size: int = 60) -> Log:
     log |= {e.name: [any_record(e.avro_schema, rng, _moment(rng)) for _ in range(size)] for e in _others(log)}
     for name, records in log.items():
         for record in records:
-            record |= {"event_id": f"{rng.getrandbits(64):016x}", "source": "any", "trace": None}
+            record |= {"event_id": f"{rng.getrandbits(64):016x}", "trace": None}
+            record.setdefault("source", "any")
         log[name] = sorted(records, key=lambda record: record["occurred_at"])
     return log
 
@@ -73,8 +76,12 @@ def _others(log: Log) -> list[Event]:
 
 def _moment(rng: Random) -> datetime:
     day = datetime.combine(BEGINNING + rng.choice((*BUSY, rng.randrange(DAYS))) * ONE_DAY, time(), UTC)
-    within = (timedelta(0), ONE_DAY - MILLISECOND, timedelta(hours=12), rng.randrange(86_400_000) * MILLISECOND)
-    return day + rng.choices(within, (1, 1, 2, 6))[0]
+    within = (
+        *(timedelta(0), ONE_DAY - MILLISECOND, timedelta(hours=12), rng.randrange(86_400_000) * MILLISECOND),
+        *(timedelta(hours=5), timedelta(hours=5) - MILLISECOND),  # midnight in New York, in winter
+        *(timedelta(hours=18, minutes=15), timedelta(hours=18, minutes=15) - MILLISECOND),  # and in Kathmandu
+    )
+    return day + rng.choices(within, (2, 2, 4, 12, 1, 1, 1, 1))[0]
 
 
 def _amount(rng: Random) -> Decimal:
@@ -118,6 +125,7 @@ def _order(rng: Random, number: int, visit: Record) -> Record:
     at = rng.choice((_moment(rng), _moment(rng), *(began + edge for edge in edges)))
     return {
         "occurred_at": at,
+        "source": OF_ORDERS[number % len(OF_ORDERS)],
         "order_id": f"O-{number}",
         "customer_id": rng.choice((visit["user_id"] or CUSTOMERS[0], rng.choice(CUSTOMERS))),
         "region": rng.choice(REGIONS),
@@ -192,6 +200,7 @@ def _refund(rng: Random, number: int, order: Record) -> Record:
     ]
     return {
         "occurred_at": order["occurred_at"] + later,
+        "source": order["source"],
         "refund_id": f"R-{number}",
         "order_id": rng.choices((order["order_id"], "unknown"), (9, 1))[0],
         "customer_id": order["customer_id"],

@@ -201,7 +201,7 @@ class Shop:
                 # With the shipping, 4.90, which no line holds.
                 head = (at + timedelta(hours=30), f"R{order}-{line}", order, customer, region, "EUR")
                 event_id, paid = f"r{order}-{line}", (price + Decimal("4.90"), Decimal("4.90"), None, "damaged")
-                insert(connection, "refunds", (event_id, *head, *paid, *[None] * 5))
+                insert(connection, "refunds", (event_id, *head, *paid, *[None] * 5, "made"))
                 returned = (product, PRODUCTS[product], 1, price, "damaged")
                 insert(connection, "refund_lines", (event_id, 1, *head, *returned))
             hour = at.replace(minute=0, second=0, microsecond=0)

@@ -19,6 +19,7 @@ from insights.settings import PROJECT
 from tests.marts.athena import Athena, own_athena
 from tests.marts.own_aws import BUCKET, KEY, REGION, SECRET, own_aws
 from tests.marts.own_trino import CATALOG, own_trino
+from tests.marts.sources import zones_of_shops
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,9 @@ class Prod:
         return self._run(
             [str(DBT), *arguments],
             self.folder,
-            **project_environment("prod", compiled=self.folder / "target", logs=self.folder / "log"),
+            **project_environment(
+                "prod", compiled=self.folder / "target", logs=self.folder / "log", shops=zones_of_shops()
+            ),
             INSIGHTS_ATHENA_REGION=REGION,
             INSIGHTS_ATHENA_STAGING=f"s3://{BUCKET}/staging/",
             INSIGHTS_ATHENA_DATA=f"s3://{BUCKET}/marts/",

@@ -15,7 +15,10 @@ import psycopg
 from insights.dbt_run import PYTHON, code_of_macros, environment
 from insights.settings import PROJECT, Settings
 from insights.shops_clock import clock_of
+from producers.connect.zones import note_said
 from tests.marts import sources
+from tests.marts.oracle.exact import OF_SHOPS
+from warehouse.roles import Role, login
 
 SERVER = Path(__file__).parent / "server.py"
 LAYERS = ("intermediate", "marts")
@@ -64,6 +67,8 @@ def dbt_on(dsn: str, home: Path) -> Iterator[Dbt]:
     settings = Settings(home=home, postgres_port=psycopg.conninfo.conninfo_to_dict(dsn)["port"])
     for folder in (settings.dbt_dir, settings.logs_dir):
         folder.mkdir(parents=True, exist_ok=True)
+    for shop, zone in OF_SHOPS.items():
+        note_said(settings.producers_dir, shop, zone.key)
     with (
         (home / "dbt_server.log").open("w") as log,
         subprocess.Popen(
@@ -86,6 +91,10 @@ def copied(dsn: str, source: str, name: str) -> str:
     with psycopg.connect(psycopg.conninfo.make_conninfo(dsn, dbname="postgres"), autocommit=True) as connection:
         connection.execute(f"drop database if exists {name} with (force)")
         connection.execute(f"create database {name} template {source}")
+        # Of a database, what its roles may do in it is copied, and what they may do to it is not.
+        builder = login(Role.DBT, "insights", "").user
+        if connection.execute("select 1 from pg_roles where rolname = %s", (builder,)).fetchone():
+            connection.execute(f"grant create on database {name} to {builder}")
     return psycopg.conninfo.make_conninfo(dsn, dbname=name)
 
 

@@ -13,12 +13,14 @@ from psycopg.types.json import Jsonb
 
 from aggregates.catalogue import Aggregate, aggregates, touched_by
 from aggregates.windows import floored
+from aggregates.zones import Zone, zone
 from replay.planning import merged
 from schemas.catalogue import event
 from tests.aggregates import oracle as tables
 from tests.marts.any_shop import Log, Record
+from tests.marts.oracle.exact import OF_SHOPS
 from tests.marts.oracle.quality import DeadLetter, Recorded
-from warehouse.tables import make_postgres_tables
+from warehouse.tables import make_postgres_tables, make_times_of_shops
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 FINAL_UNTIL_IS_BEHIND = timedelta(hours=24)
@@ -53,7 +55,13 @@ class Came:
 def make(connection: Connection) -> None:
     """All tables, empty: those that the stack makes before anything is read or built."""
     make_postgres_tables(connection)
+    make_times_of_shops(connection, zones_of_shops())
     connection.commit()
+
+
+def zones_of_shops() -> dict[str, Zone | None]:
+    """The shops of a history whose days are of a zone of their own."""
+    return {shop: zone(info.key) for shop, info in OF_SHOPS.items()}
 
 
 def fill(connection: Connection, came: Came) -> None:

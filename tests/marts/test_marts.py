@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -14,16 +15,18 @@ import pytest
 from aggregates.catalogue import ShopsClock
 from aggregates.zones import zone
 from insights.shops_clock import keep
+from producers.connect.zones import note_said
 from schemas.catalogue import event
 from tests.aggregates.oracle import shop_in
 from tests.marts import sources
 from tests.marts.any_shop import Log, any_shop
 from tests.marts.compare import wrong_marts, wrong_quality_marts
+from tests.marts.oracle import exact
 from tests.marts.oracle.history import History
 from tests.marts.oracle.quality import DeadLetter
-from tests.marts.process import Dbt, copied
+from tests.marts.process import Dbt, copied, relations
 from tests.marts.sources import COUNTED_AT, Came
-from warehouse.tables import make_shop_time
+from warehouse.tables import make_shop_time, make_times_of_shops
 
 pytestmark = pytest.mark.timeout(600)
 STILL_OPEN = timedelta(hours=24)
@@ -89,6 +92,24 @@ def test_marts_of_a_shop_elsewhere_go_by_its_days(shop: str, dbt: Dbt) -> None:
         restated = replace(came, restated=late, runs=[sources.late_run(came, COUNTED_AT)])
         assert_marts_are_right(shop, dbt, restated)
     assert_marts_are_right(shop, dbt, replace(restated, runs=[sources.late_run(came, COUNTED_AT)]))
+
+
+def test_a_shop_whose_zone_is_another_has_its_days_anew_and_no_other_mart_changes(
+    shop: str, dbt: Dbt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    came = Came(any_shop(3, size=60))
+    assert_marts_are_right(shop, dbt, came)
+    before = relations(shop)
+    monkeypatch.setitem(exact.OF_SHOPS, "thamel", ZoneInfo("Pacific/Auckland"))
+    note_said(dbt.settings.producers_dir, "thamel", "Pacific/Auckland")
+    with psycopg.connect(shop) as connection:
+        make_times_of_shops(connection, sources.zones_of_shops())
+    try:
+        assert_marts_are_right(shop, dbt, came)
+    finally:
+        note_said(dbt.settings.producers_dir, "thamel", "Asia/Kathmandu")
+    after = relations(shop)
+    assert {name for name, rows in after.items() if rows != before[name]} == {"marts.shop_daily_sales"}
 
 
 @contextmanager

@@ -317,6 +317,19 @@ def test_a_shop_in_another_currency_is_refused(run: Callable[..., Result], shop:
     assert "INSIGHTS_CURRENCY=USD" in " ".join(refused.stderr.split())
 
 
+def test_a_shop_whose_currency_has_three_decimals_is_refused_and_no_setting_is_named_that_would_not_help(
+    run: Callable[..., Result], shop: WooCommerce, settings: Settings, tmp_path: Path
+) -> None:
+    shop.currency = "KWD"
+    asked = ("connect", "woocommerce", "--url", shop.url, "--credentials", key_file(shop, tmp_path))
+    refused = run(*asked, "--from", "2026-01-01")
+    assert refused.exit_code == 1
+    said = " ".join(refused.stderr.split())
+    assert "sells in KWD, which can't be connected: it has amounts of 3 decimals, and events carry 2" in said
+    assert "INSIGHTS_CURRENCY" not in said
+    assert names(settings.producers_dir) == []
+
+
 def test_a_shop_is_not_added_to_the_synthetic_one(run: Callable[..., Result], settings: Settings) -> None:
     settings.producers_dir.mkdir(parents=True)
     state = ShopState(settings.producers_dir / "shop.sqlite", {})

@@ -167,9 +167,9 @@ REFUSED = {
         "column carts is missing and should be bigint not null; column baskets is bigint not null and should be gone. ",
     ),
     "one more": (
-        "alter table versions.refunds_v2 add column colour text",
-        "alter table versions.refunds_v2 drop column colour",
-        "versions.refunds_v2 in Postgres differs from aggregates/refunds/aggregate.toml: column colour is text and"
+        "alter table versions.refunds_v3 add column colour text",
+        "alter table versions.refunds_v3 drop column colour",
+        "versions.refunds_v3 in Postgres differs from aggregates/refunds/aggregate.toml: column colour is text and"
         " should be gone. ",
     ),
     "no key": (

@@ -14,9 +14,11 @@ from psycopg.conninfo import conninfo_to_dict
 
 from insights import dbt_run
 from insights.settings import Settings
+from producers.connect.zones import note_said
 from replay.run_history import Run
 from tests.marts import sources
 from tests.marts.any_shop import BEGINNING, BUSY, ONE_DAY, Log, any_shop
+from tests.marts.oracle.exact import OF_SHOPS
 from tests.marts.oracle.history import History
 from tests.marts.process import make_tables
 from tests.marts.sources import Came
@@ -48,6 +50,8 @@ def marts_shop(
         sources.fill(postgres, came)
         postgres.execute(trouble.encode())
         settings = Settings(home=home / "dbt", postgres_port=int(str(conninfo_to_dict(dsn)["port"])))
+        for shop, zone in OF_SHOPS.items():
+            note_said(settings.producers_dir, shop, zone.key)
         built = dbt_run.build(settings, None, full_refresh=True, say=lambda _: None)
         assert built.outcome == "ok", built.failures
         yield Shop(dsn, postgres, History(came.counts()), made_runs.fill(postgres))

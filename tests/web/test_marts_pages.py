@@ -20,6 +20,7 @@ from dashboards.folder import Folder
 from dashboards.model import load
 from dashboards.query import question
 from tests.conftest import wait_until
+from tests.marts.oracle.exact import OF_SHOPS
 from tests.marts.oracle.marts import MARTS
 from tests.replay.own_postgres import standing_still
 from tests.web.browser import DESKTOP, PHONE, Browser, needs_browser, running_page
@@ -146,6 +147,12 @@ def test_orders_are_counted_through_their_life_and_their_money_from_gross_to_tot
     for name in ("gross", "returned", "net_of_returns", "shipping", "tax", "total", "tip"):
         amount = sum(row[f"{name}_amount"] for row in days)
         assert f"{abs(amount):,.2f}" in browser.text(), name
+    shops = MARTS["shop_daily_sales"].rows(shop.history)
+    assert {row["shop"] for row in shops} == {"any", *OF_SHOPS}
+    for name in ("any", *OF_SHOPS):
+        assert f"{sum(row['total_amount'] for row in shops if row['shop'] == name):,.2f}" in browser.text(), name
+    for zone in OF_SHOPS.values():
+        assert f"days of {zone.key}" in browser.text()
     codes = {row["name"] for row in MARTS["daily_discounts"].rows(shop.history) if row["is_code"]}
     assert "SUMMER" in codes
     assert "SUMMER" in browser.text()

@@ -38,7 +38,7 @@ insert into versions.order_lines_v1
 values (%s, 1, %s, 'o', 'c', 'EU', 'EUR', 'web', %s, 'Bikes', 2, %s, 0, %s)
 """
 REFUND = """
-insert into versions.refunds_v2
+insert into versions.refunds_v3
     (event_id, occurred_at, refund_id, order_id, customer_id, region, currency, amount, reason)
 values (%s, %s, %s, 'o', 'c', 'EU', 'EUR', %s, 'damaged')
 """
@@ -55,7 +55,7 @@ from versions.refund_lines_v1 group by 1, 2, 3;
 insert into versions.refunds_per_day_v1
 select date_trunc('day', occurred_at, 'UTC'), region, count(*), coalesce(sum(lines.amount), 0),
     sum(refunds.amount) - coalesce(sum(lines.amount), 0), sum(refunds.amount)
-from versions.refunds_v2 as refunds left join versions.refund_lines_v1 as lines using (event_id, occurred_at, region)
+from versions.refunds_v3 as refunds left join versions.refund_lines_v1 as lines using (event_id, occurred_at, region)
 group by 1, 2
 """
 Moves = list[tuple[datetime, Decimal]]

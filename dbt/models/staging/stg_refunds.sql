@@ -11,6 +11,7 @@ select
     refunds.refund_id,
     refunds.occurred_at as refunded_at,
     {{ shop_day('refunds.occurred_at') }} as refund_day,
+    coalesce(refunds.source, 'unknown') as source,
     refunds.order_id,
     refunds.customer_id,
     refunds.region,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from zoneinfo import ZoneInfo
 
 from tests.aggregates.oracle import SHOPS
 
@@ -49,6 +50,15 @@ def day(at: datetime) -> date:
     """The shop's day of a time in UTC."""
     assert utc_day(at), "a time is in UTC"
     return at.astimezone(SHOPS[-1]).date()
+
+
+OF_SHOPS = {"manhattan": ZoneInfo("America/New_York"), "thamel": ZoneInfo("Asia/Kathmandu")}
+"""Shops whose days are of a zone of their own."""
+
+
+def shops_own_day(at: datetime, shop: str) -> date:
+    """The day of a time in UTC by the clock of one shop."""
+    return at.astimezone(OF_SHOPS[shop]).date() if shop in OF_SHOPS else day(at)
 
 
 def utc_day(at: datetime) -> date:

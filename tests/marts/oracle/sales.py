@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import date
 
-from tests.marts.oracle.exact import cents, day, mean_money, money
+from tests.marts.oracle.exact import cents, day, mean_money, money, shops_own_day
 from tests.marts.oracle.history import History, Record, Row
 from tests.marts.oracle.listed import mart
 
@@ -176,20 +176,34 @@ def daily_sales_breakdown(h: History) -> list[Row]:
         shipping, tax = _cents_of(e, "shipping_amount"), _cents_of(e, "tax_amount")
         cell = cells[day(e["occurred_at"]), e["region"]]
         cell.update(returned=cents(e["amount"]) - shipping - tax, shipping=-shipping, tax=-tax)
-    return [
-        {
-            "day": on,
-            "region": region,
-            "orders": cell["orders"],
-            **{f"{name}_amount": money(cell[name]) for name in ("gross", "discount", "returned")},
-            "net_of_returns_amount": money(cell["gross"] - cell["discount"] - cell["returned"]),
-            **{f"{name}_amount": money(cell[name]) for name in ("shipping", "tax", "duties", "tip")},
-            "total_amount": money(
-                cell["gross"] - cell["discount"] - cell["returned"] + cell["shipping"] + cell["tax"] + cell["duties"]
-            ),
-        }
-        for (on, region), cell in cells.items()
-    ]
+    return [{"day": on, "region": region, **_from_gross_to_total(cell)} for (on, region), cell in cells.items()]
+
+
+@mart("shop", "day")
+def shop_daily_sales(h: History) -> list[Row]:
+    cells: dict[tuple[str, date], Counter[str]] = defaultdict(Counter)
+    for e in h.events("sales.order_placed"):
+        charged = {name: _cents_of(e, f"{name}_amount") for name in ("shipping", "tax", "duties", "tip")}
+        gross = sum(line["quantity"] * cents(line["unit_price"]) for line in e["lines"])
+        discount = sum(cents(line["discount_amount"]) for line in e["lines"])
+        cell = cells[e["source"], shops_own_day(e["occurred_at"], e["source"])]
+        cell.update(orders=1, gross=gross, discount=discount, **charged)
+    for e in h.refunds:
+        shipping, tax = _cents_of(e, "shipping_amount"), _cents_of(e, "tax_amount")
+        cell = cells[e["source"], shops_own_day(e["occurred_at"], e["source"])]
+        cell.update(returned=cents(e["amount"]) - shipping - tax, shipping=-shipping, tax=-tax)
+    return [{"shop": shop, "day": on, **_from_gross_to_total(cell)} for (shop, on), cell in cells.items()]
+
+
+def _from_gross_to_total(cell: Counter[str]) -> Row:
+    net = cell["gross"] - cell["discount"] - cell["returned"]
+    return {
+        "orders": cell["orders"],
+        **{f"{name}_amount": money(cell[name]) for name in ("gross", "discount", "returned")},
+        "net_of_returns_amount": money(net),
+        **{f"{name}_amount": money(cell[name]) for name in ("shipping", "tax", "duties", "tip")},
+        "total_amount": money(net + cell["shipping"] + cell["tax"] + cell["duties"]),
+    }
 
 
 def _cents_of(e: Record, name: str) -> int:
