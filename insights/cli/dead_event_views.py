@@ -29,7 +29,7 @@ OUTCOMES = {
     "before": "redriven before; skipped",
     "failed": "rejected again: ",
     "unfinished": "skipped: ",
-    "asked": "of a connected shop: the order {would}read again from the shop, where it has to be correct",
+    "asked": "of a connected shop: the order {will} read again from the shop, where it has to be correct",
     "shop": "of a shop, which alone publishes them: correct them there; the next reading brings them",
     "file": "rows of an order file: correct the file, and import it again",
     "page": "pages: correct the page; the scraper publishes it once it can be read",
@@ -128,22 +128,19 @@ def causes_table(causes: Sequence[Cause]) -> TerminalTable:
     """A row per cause, those with most open letters first."""
     sheet = TerminalTable(
         "dead letters by cause",
-        Column(),
-        *(Column(name=name, right=True) for name in ("letters", "open", "redriven", "failed again", "of published")),
-        *(Column(name="first"), Column(name="latest, UTC"), Column(name="example", right=True)),
-        Column(name="intended topic"),
-        Column(name="source"),
-        Column(name="reason and how to fix", flows=True),
-        note="`insights dead-letters show EXAMPLE` prints one letter with its bytes.",
+        *(Column(), Column(name="open", right=True), Column(name="all", right=True)),
+        *(Column(name="redriven", right=True), Column(name="failed again", right=True)),
+        *(Column(name="of published", right=True), Column(name="reason and how to fix", flows=True)),
+        note="`insights dead-letters show 12` prints letter 12 with its bytes.",
     )
     for each in causes:
+        source = f"{each.source}: " if each.source else ""
+        times = f"From {each.first:%Y-%m-%d %H:%M} to {each.last:%Y-%m-%d %H:%M} UTC, for example letter {each.example}"
         sheet.add(
-            "",
-            *(f"{number:,}" for number in (each.letters, each.open, each.redriven, each.failed)),
+            each.topic or "unknown",
+            *(f"{number:,}" for number in (each.open, each.letters, each.redriven, each.failed)),
             "" if each.share is None else f"{each.share:.2%}",
-            *(f"{each.first:%Y-%m-%d %H:%M}", f"{each.last:%Y-%m-%d %H:%M}", str(each.example)),
-            *(each.topic, each.source),
-            f"{_line(each.reason).rstrip('.')}. Fix: {each.advice}.",
+            f"{source}{_line(each.reason).rstrip('.')}. {times}. Fix: {each.advice}.",
         )
     return sheet
 
@@ -158,7 +155,7 @@ def report_table(report: Report, *, is_dry: bool) -> TerminalTable:
     for what, number in report.counts.most_common():
         reasons = [each for (of, _), each in report.examples.items() if of == what]
         for n, each in enumerate(reasons[:MOST_REASONS]):
-            said = OUTCOMES[what].format(would="would be " if is_dry else "")
+            said = OUTCOMES[what].format(would="would be " if is_dry else "", will="would be" if is_dry else "is")
             sheet.add("", f"{number:,}" if n == 0 else "", str(each.offset), f"{said}{_line(each.reason)}")
     return sheet
 

@@ -325,8 +325,8 @@ def test_causes_and_a_whole_letter_are_shown_with_how_to_fix_them() -> None:
     letters = [web(1), letter(2, SPEND, {"a": 1}, error="x.BadValue", source="ads")]
     world.run(letters, recipe=TEXTS)
     said = shown(views.causes_table(by_cause(letters, world.rows, {WEB: 4})))
-    assert "1 0 1 0 25.00%" in said
-    assert "write a recipe" in said
+    assert "web.interaction.v1 0 1 1 0 25.00% bikes: product_id: Expected …, got …. From 2026-11-27 09:00" in said
+    assert "for example letter 1. Fix: write a recipe" in said
     whole = shown(views.letter_whole(letters[0], world.rows[1]))
     for part in ("redriven, 2026-11-27 09:01:00 UTC, by anna with the recipe texts", world.ids[0], '"page": "/p"'):
         assert part in whole
