@@ -111,19 +111,18 @@ class Memory:
         row = self._database.execute("select is_readable from pages where url = ?", (url,)).fetchone()
         return bool(row and row[0])
 
-    def has_products_of(self, base: str) -> bool:
-        """Whether a product was read from any page of this site."""
-        asked = "select 1 from pages where is_readable and substr(url, 1, ?) = ? limit 1"
-        return self._database.execute(asked, (len(base) + 1, f"{base}/")).fetchone() is not None
+    def has_products_of(self, shop: str) -> bool:
+        """Whether a product was read from any page of this shop."""
+        asked = "select 1 from pages where shop = ? and is_readable limit 1"
+        return self._database.execute(asked, (shop,)).fetchone() is not None
 
-    def unlisted(self, base: str, listed: Collection[str]) -> list[str]:
-        """Pages of the site with a product that is not gone, which are not among ``listed``."""
-        asked = (
-            "select url from pages left join products using (shop, product_id)"
-            " where not coalesce(is_gone, 0) and substr(url, 1, ?) = ? order by url"
+    def unlisted(self, shop: str, listed: Collection[str]) -> list[str]:
+        """Pages of the shop with a product that is not gone, which are not among ``listed``."""
+        rows = self._database.execute(
+            "select url from pages join products using (shop, product_id) where shop = ? and not is_gone order by url",
+            (shop,),
         )
-        rows = self._database.execute(asked, (len(base) + 1, f"{base}/")).fetchall()
-        return [url for (url,) in rows if url not in listed]
+        return [url for (url,) in rows.fetchall() if url not in listed]
 
     def unchanged(self, url: str) -> None:
         """The page is still what it was, and has its product."""

@@ -98,7 +98,8 @@ class Scraper:
         base, is_feed = base.removesuffix(feed.PATH), base.endswith(feed.PATH)
         self._said, self._saying = self._saying, set()
         began, counts, listed = self.now(), RoundCounts(), set[str]()
-        judged = Drift(is_new=not self.memory.has_products_of(base))
+        shop = urlsplit(base).netloc
+        judged = Drift(is_new=not self.memory.has_products_of(shop))
         rules = await self._rules(base)
         front = await self._front(base, rules)
         if is_feed:
@@ -108,14 +109,14 @@ class Scraper:
             looks = self._looks(base, self._listed(base, rules, listed))
         async for _ in self._kept(looks, judged, counts):
             yield counts
-        unlisted = self.memory.unlisted(base, listed)
+        unlisted = self.memory.unlisted(shop, listed)
         if is_feed:
             for url in unlisted:
                 self.memory.missing(url, began)
         else:
             async for _ in self._kept(self._looks(base, _each(unlisted)), judged, counts):
                 yield counts
-        counts.gone = self._vanished(urlsplit(base).netloc, began)
+        counts.gone = self._vanished(shop, began)
         yield counts
         if counts.pages and counts.failed == counts.pages:
             self.warn(f"none of the {counts.pages:,} product pages of {base} could be read; the log says why for each")
@@ -133,6 +134,8 @@ class Scraper:
             self.log.warning("round given up", problem=problem)
 
     async def _rules(self, base: str) -> Rules:
+        if isinstance(self.fetch, HttpFetch):
+            self.fetch.allows = lambda _url: True  # the rules of the round before may be old
         rules = await rules_of(base, self.fetch)
         if isinstance(self.fetch, HttpFetch):
             self.fetch.pace.slow_down_to(rules.crawl_delay_seconds)

@@ -322,6 +322,7 @@ ENDLESS = """
 import asyncio, resource, sys
 from producers.scraping import addresses
 from producers.scraping.fetching import LARGEST_PAGE_BYTES, FetchFailed, HttpFetch, Pace
+from producers.scraping.sitemaps import LARGEST_SITEMAP_BYTES
 
 async def main():
     async with addresses.session(addresses.public_or_private) as session:
@@ -335,6 +336,7 @@ async def main():
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for path in ("/plain", "/packed"):
             print(await one(path, LARGEST_PAGE_BYTES))
+        print(await one("/plain", LARGEST_SITEMAP_BYTES))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 asyncio.run(main())
@@ -357,8 +359,9 @@ def test_an_endless_answer_costs_less_than_fifty_megabytes_of_memory(site: Any) 
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-c", ENDLESS, site(handler)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
-    plain, bomb, kilobytes = done.stdout.splitlines()
+    plain, bomb, sitemap, kilobytes = done.stdout.splitlines()
     assert "is larger than 4,000,000 bytes" in plain
     assert "is larger than 4,000,000 bytes" in bomb
+    assert "is larger than 40,000,000 bytes" in sitemap
     print(f"endless answers cost {kilobytes} kB")
     assert int(kilobytes) < 50_000

@@ -14,7 +14,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from producers.scraping.drift import MARK, Drifted
-from producers.scraping.fetching import FetchFailed
+from producers.scraping.fetching import NOTHING, FetchFailed
 from producers.scraping.memory import Memory
 from producers.scraping.rounds import Scraper
 from tests.web.test_catalog_source import PRODUCT, drain, scrape, small_site
@@ -47,6 +47,15 @@ def test_a_product_that_vanishes_is_published_as_discontinued_once(site_of: Any,
     (gone,) = drain(memory)
     assert (gone["product_id"], gone["availability"], gone["stock_quantity"]) == ("b", "discontinued", None)
     assert (gone["price"], gone["previous_price"], gone["name"]) == (20, 20, "Bell b")
+
+
+def test_a_shop_given_without_encryption_is_known_by_its_host(memory: Memory, moment: Any) -> None:
+    seen = {"shop": "shop.example", "product_id": "a", "price": 1, "currency": "EUR", "content_hash": "h"}
+    memory.looked(
+        "https://shop.example/product/a/", NOTHING, moment(), seen, seen | {"event_id": "e", "occurred_at": moment()}
+    )
+    assert memory.has_products_of("shop.example")
+    assert memory.unlisted("shop.example", []) == ["https://shop.example/product/a/"]
 
 
 def test_a_product_that_comes_back_is_observed_again(site_of: Any, moment: Any, memory: Memory) -> None:
