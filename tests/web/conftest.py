@@ -44,7 +44,7 @@ class RunningSite:
 
 
 @contextmanager
-def serving(application: web.Application, port: int) -> Iterator[None]:
+def running(application: web.Application, port: int) -> Iterator[None]:
     loop = asyncio.new_event_loop()
     runner = web.AppRunner(application, access_log=None)
 
@@ -87,7 +87,7 @@ def shop(moment: Moment) -> Iterator[RunningSite]:
     assert site.shelf
     application = Site(site.shelf, site.base, moment, crawl_delay_seconds=0).application()
     application.middlewares.append(_noting(site.asked))
-    with serving(application, port):
+    with running(application, port):
         yield site
 
 
@@ -112,7 +112,7 @@ def site_of() -> Iterator[Any]:
 
             application = web.Application(middlewares=[_noting(site.asked)])
             application.router.add_get("/{path:.*}", answer)
-            stack.enter_context(serving(application, port))
+            stack.enter_context(running(application, port))
             return site
 
         yield serve
@@ -127,7 +127,7 @@ def serving_of() -> Iterator[Any]:
             port = unused_port()
             application = web.Application()
             application.router.add_get("/{path:.*}", handler)
-            stack.enter_context(serving(application, port))
+            stack.enter_context(running(application, port))
             return f"http://127.0.0.1:{port}"
 
         yield serve

@@ -24,7 +24,7 @@ from aiohttp.test_utils import unused_port
 from producers.scraping import addresses
 from producers.scraping.fetching import NOTHING, Fetched, FetchFailed, HttpFetch, Pace, Validators
 from producers.scraping.site import rules_of
-from tests.web.conftest import serving
+from tests.web.conftest import running
 
 NOW = datetime(2026, 3, 4, 10, 30, tzinfo=UTC)
 Handler = Callable[[web.Request], Any]
@@ -251,7 +251,7 @@ def test_a_name_that_resolves_to_the_inside_a_moment_later_is_refused() -> None:
     port = unused_port()
     application = web.Application()
     application.router.add_get("/{path:.*}", outside)
-    with serving(application, port), socket.create_server(("127.0.0.2", port)) as inside:
+    with running(application, port), socket.create_server(("127.0.0.2", port)) as inside:
         inside.settimeout(0)
         asyncio.run(go())
         with pytest.raises(BlockingIOError):

@@ -13,7 +13,7 @@ from aiohttp.test_utils import unused_port
 
 from producers.collect.collector import TRACKER
 from tests.web.browser import Browse, needs_browser
-from tests.web.conftest import _serving
+from tests.web.conftest import running
 
 pytestmark = needs_browser
 PAGE = """<!doctype html><title>{title}</title>
@@ -53,7 +53,7 @@ def serving() -> Iterator[Shop]:
 
     app = web.Application()
     app.add_routes([web.post("/v1/events", take), web.get("/v1/tracker.js", tracker), web.get("/{path:.*}", page)])
-    with _serving(app, port):
+    with running(app, port):
         yield shop
 
 
