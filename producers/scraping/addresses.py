@@ -45,7 +45,8 @@ def session(may_reach: Callable[[Address], bool], resolver: AbstractResolver | N
         family, kind, protocol, _, place = info
         address = ip_address(str(place[0]).partition("%")[0])
         if not all(may_reach(each) for each in _reached(address)):
-            raise ForbiddenAddress(errno.EACCES, f"{address} is inside a network, not on the public internet")
+            hint = "; --private allows it" if all(map(public_or_private, _reached(address))) else ""
+            raise ForbiddenAddress(errno.EACCES, f"{address} is inside a network, not on the public internet{hint}")
         return socket.socket(family, kind, protocol)
 
     connector = aiohttp.TCPConnector(resolver=resolver, socket_factory=connected)

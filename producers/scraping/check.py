@@ -126,9 +126,9 @@ def _shown(html: str, url: str, profile: Profile) -> int:
 
 
 def _text(value: Any) -> str:
+    if value in (None, "", [], {}):
+        return "-"
     match value:
-        case None | [] | {} | "":
-            return "-"
         case Mapping():
             text = "; ".join(f"{name}: {inner}" for name, inner in value.items())
         case [{**_keys}, *_]:

@@ -1,7 +1,9 @@
-"""The data from which a script draws a page, as schema.org's things: the ``__NEXT_DATA__`` of Next.js. Pure.
+"""The data that a page holds for its own script, as schema.org's things. Pure.
 
-Its shape is each shop's own. What is read: an object with a name or title, and a price or variants with one, in the
-words that Shopify's, commercetools' and similar storefront APIs use. https://nextjs.org/docs/pages/building-your-application
+The ``__NEXT_DATA__`` of Next.js, from which a page is drawn, and the variants in WooCommerce's form.
+
+The shape of the first is each shop's own. What is read: an object with a name or title, and a price or variants with
+one, in the words that Shopify's, commercetools' and similar storefront APIs use.
 """
 
 from __future__ import annotations
@@ -38,6 +40,35 @@ def next_data(soup: BeautifulSoup) -> list[Thing]:
     except (ValueError, RecursionError):
         return []
     return list(_products(data))
+
+
+def woocommerce_variations(soup: BeautifulSoup) -> Thing | None:
+    """The variants in WooCommerce's form for choosing one, whose JSON-LD has only the lowest and the highest price.
+
+    A shop leaves them out of the page when there are many (30 unless it says otherwise).
+    """
+    form = soup.select_one("form.variations_form[data-product_variations]")
+    try:
+        given = json.loads(str(form["data-product_variations"]), parse_float=Decimal) if form else None
+    except (ValueError, RecursionError):
+        return None
+    offers = [_variation(each) for each in listed(given)[:MOST_PRODUCTS] if isinstance(each, dict)]
+    offers = [offer for offer in offers if offer["price"] not in (None, "")]
+    return {"@type": ["Product"], "offers": offers} if offers else None
+
+
+def _variation(node: Mapping[str, Any]) -> Thing:
+    chosen = node.get("attributes")
+    words = [str(value) for value in chosen.values() if value] if isinstance(chosen, dict) else []
+    has = node.get("is_in_stock")
+    return {
+        "@type": ["Offer"],
+        "price": node.get("display_price"),
+        "priceSpecification": [{"priceType": "ListPrice", "price": node.get("display_regular_price")}],
+        "availability": ("InStock" if has else "OutOfStock") if isinstance(has, bool) else "",
+        "sku": _first(node, ("sku",), str | int),
+        "name": " / ".join(words) or None,
+    }
 
 
 def _products(data: Any) -> Iterator[Thing]:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from bs4 import BeautifulSoup, Tag
 
-from producers.scraping.embedded import next_data
+from producers.scraping.embedded import next_data, woocommerce_variations
 from producers.scraping.offers import Variant, offered, together, variants_of, with_currency
 from producers.scraping.price import parse_price
 from producers.scraping.profiles import WOOCOMMERCE, Profile
@@ -214,7 +214,8 @@ class _Page:
     def offer(self) -> tuple[Variant, list[Variant]]:
         """What the product is sold from, and all its variants. Raises UnreadablePage when there is no price to read."""
         try:
-            for product in self._products:
+            chosen = woocommerce_variations(self._soup)
+            for product in [chosen, *self._products] if chosen else self._products:
                 variants = variants_of(product, self._data, self._locale)
                 if one := offered(variants):
                     return self._completed(one), with_currency(variants, one.currency or self._shown_currency())

@@ -25,11 +25,16 @@ def checked(url: str, *more: str) -> Any:
 
 
 def test_check_shows_what_would_be_read_of_a_page_and_of_a_shop(site_of: Any) -> None:
-    site = site_of(small_site({"a": "10", "b": "20"}))
+    pages = small_site({"a": "10", "b": "20"})
+    row = '<table class="woocommerce-product-attributes"><tr><th>Colour</th><td>Red</td></tr></table>'
+    pages["/product/a/"] = f"{pages['/product/a/']}{row}"
+    site = site_of(pages)
     page = checked(f"{site.base}/product/a/")
     assert page.exit_code == 0, page.output
     assert "price           10.00" in page.output
-    assert "woocommerce (no marks were found; this is the default)" in page.output
+    assert "specs           Colour: Red" in page.output
+    assert "woocommerce (by its marks)" in page.output
+    assert "no marks were found; this is the default" in checked(f"{site.base}/product/b/").output
     shop = checked(site.base, "--profile", "woocommerce")
     assert shop.exit_code == 1, shop.output  # no front page
     assert "returned 404" in shop.output
@@ -48,7 +53,7 @@ def test_check_reads_no_private_address_unless_told_to(site_of: Any) -> None:
     site = site_of(small_site({"a": "10"}))
     refused = CliRunner().invoke(app, ["catalog", "--check", "--url", f"{site.base}/product/a/"])
     assert (refused.exit_code != 0, site.asked) == (True, [])
-    assert "127.0.0.1 is inside a network" in refused.output
+    assert "127.0.0.1 is inside a network, not on the public internet; --private allows it" in refused.output
 
 
 class Kafkaless:

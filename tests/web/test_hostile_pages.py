@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -24,11 +25,13 @@ from producers.scraping.profiles import PROFILES, profile_of
 from schemas import catalogue
 from schemas.codec import Encoder
 from schemas.errors import PoisonEvent
-from tests.web.test_shop_software import CLASSIC, DAWN, LUMA, NODE, OTHER, WOO, script_drawn
+from tests.web.test_shop_software import CLASSIC, DAWN, LUMA, NODE, OTHER, VARIATIONS, WOO, script_drawn
 
 AT = datetime(2026, 3, 4, 10, 30, tzinfo=UTC)
 URL = "https://shop.example/products/bell"
-PAGES = [page.encode() for page in (WOO, DAWN, CLASSIC, LUMA, script_drawn(NODE, OTHER))]
+FORM = f"<form class='variations_form' data-product_variations='{json.dumps(VARIATIONS)}'>"
+CHOICE = WOO.replace('<form class="cart">', FORM)
+PAGES = [page.encode() for page in (WOO, DAWN, CLASSIC, LUMA, script_drawn(NODE, OTHER), CHOICE)]
 PIECES = [
     *(b"<", b">", b'"', b"'", b"</script>", b"<!--", b"<![CDATA[", b"&#x0;", b"&#xD800;", b"\x00", b"\xff\xfe"),
     *(b"\xed\xa0\x80", b"<script>", b"<table>", b"<p class=price>", b"{", b"}", b"[", b"]", b":null", b"1.234,5"),
@@ -87,7 +90,7 @@ def test_any_spoiled_page_of_a_shop_is_accounted_for(seed: int) -> None:
 
 def test_spoiled_pages_end_in_each_of_the_three_ways() -> None:
     """Else the test above would show little."""
-    outcomes = {accounted(spoiled(PAGES[n % 5], Random(n))) for n in range(150)}
+    outcomes = {accounted(spoiled(PAGES[n % 6], Random(n))) for n in range(150)}
     outcomes.add(accounted(CLASSIC.replace('<body id="product"', '<body id="category"').encode()))
     assert outcomes == {"product", "dead letter", "left out"}
 

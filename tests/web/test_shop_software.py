@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from datetime import UTC, datetime
@@ -107,13 +108,13 @@ SHOPS = [
 ]
 
 
-@pytest.mark.parametrize(("html", "path", "profile", "differs"), SHOPS)
+@pytest.mark.parametrize(("text", "path", "profile", "differs"), SHOPS)
 def test_a_page_without_structured_data_is_read_by_its_softwares_profile(
-    html: str, path: str, profile: Profile, differs: dict[str, Any]
+    text: str, path: str, profile: Profile, differs: dict[str, Any]
 ) -> None:
     url = f"https://shop.example{path}"
-    assert found(html, url) == profile
-    record = parse_product(html, url, AT, profile)
+    assert found(text, url) == profile
+    record = parse_product(text, url, AT, profile)
     expected = {
         "product_id": "41",
         "sku": "B-41",
@@ -132,15 +133,15 @@ def test_a_page_without_structured_data_is_read_by_its_softwares_profile(
     assert len(record["image_urls"]) == 1
 
 
-@pytest.mark.parametrize(("html", "path", "profile", "differs"), SHOPS)
-def test_a_shops_own_marks_name_it_and_no_other(html: str, path: str, profile: Profile, differs: Any) -> None:
-    marked = {p.name for p in PROFILES if re.search(p.marks, html, re.IGNORECASE)} - {PANDAPODIUM.name}
+@pytest.mark.parametrize(("text", "path", "profile", "differs"), SHOPS)
+def test_a_shops_own_marks_name_it_and_no_other(text: str, path: str, profile: Profile, differs: Any) -> None:
+    marked = {p.name for p in PROFILES if re.search(p.marks, text, re.IGNORECASE)} - {PANDAPODIUM.name}
     assert marked == {profile.name}
     assert re.match(profile.product_path, path)
 
 
 @pytest.mark.parametrize(
-    ("html", "sold_out"),
+    ("text", "sold_out"),
     [
         (WOO.replace("stock in-stock", "stock out-of-stock").replace("12 vorrätig", "Nicht vorrätig"), WOOCOMMERCE),
         (DAWN.replace("price--on-sale", "price--on-sale price--sold-out"), SHOPIFY),
@@ -148,8 +149,8 @@ def test_a_shops_own_marks_name_it_and_no_other(html: str, path: str, profile: P
         (LUMA.replace("stock available", "stock unavailable").replace("<strong>12</strong>", ""), MAGENTO),
     ],
 )
-def test_a_product_that_is_sold_out_says_so(html: str, sold_out: Profile) -> None:
-    record = parse_product(html, "https://shop.example/products/bell", AT, sold_out)
+def test_a_product_that_is_sold_out_says_so(text: str, sold_out: Profile) -> None:
+    record = parse_product(text, "https://shop.example/products/bell", AT, sold_out)
     assert (record["availability"], record["stock_quantity"]) == ("out_of_stock", 0)
 
 
@@ -164,15 +165,47 @@ def test_a_product_that_is_sold_out_says_so(html: str, sold_out: Profile) -> Non
 )
 def test_a_page_that_lists_products_is_no_product(profile: Profile, body: str) -> None:
     thing = {"@type": "Product", "name": "Bell", "offers": {"price": "1", "priceCurrency": "EUR"}}
-    html = f"<body {body}><script type='application/ld+json'>{json.dumps(thing)}</script></body>"
+    text = f"<body {body}><script type='application/ld+json'>{json.dumps(thing)}</script></body>"
     with pytest.raises(OtherPage, match="no product's page by its <body"):
-        parse_product(html, "https://shop.example/parts.html", AT, profile)
+        parse_product(text, "https://shop.example/parts.html", AT, profile)
 
 
 def test_profiles_are_found_by_name_and_pandapodium_by_its_host() -> None:
     assert [named(name).name for name in NAMES] == list(NAMES)
     assert found(WOO, "https://pandapodium.cc/product/bell/") == PANDAPODIUM
     assert found("<html></html>", "https://shop.example/") is None
+
+
+VARIATIONS = [
+    {
+        "variation_id": n,
+        "sku": f"B-41-{n}",
+        "attributes": {"attribute_pa_colour": colour, "attribute_size": ""},
+        "display_price": price,
+        "display_regular_price": 24.9,
+        "is_in_stock": has,
+    }
+    for n, colour, price, has in ((1, "red", 19.9, True), (2, "blue", 24.9, True), (3, "green", 17.5, False))
+]
+
+
+def test_the_variants_of_woocommerces_form_are_the_products() -> None:
+    given = html.escape(json.dumps(VARIATIONS))
+    aggregate = {"@type": "AggregateOffer", "lowPrice": "17.50", "highPrice": "24.90", "priceCurrency": "EUR"}
+    thing = {"@type": "Product", "name": "Bell", "sku": 41, "offers": [aggregate]}
+    block = f"<script type='application/ld+json'>{json.dumps(thing)}</script>"
+    form = f'<form class="variations_form cart" data-product_variations="{given}">'
+    record = parse_product(WOO.replace('<form class="cart">', block + form), "https://shop.example/product/bell/", AT)
+    assert (record["price"], record["list_price"], record["currency"]) == (Decimal("19.90"), Decimal("24.90"), "EUR")
+    assert [(v["name"], v["sku"], v["price"], v["availability"]) for v in record["variants"]] == [
+        ("red", "B-41-1", Decimal("19.90"), "in_stock"),
+        ("blue", "B-41-2", Decimal("24.90"), "in_stock"),
+        ("green", "B-41-3", Decimal("17.50"), "out_of_stock"),
+    ]
+    many = parse_product(
+        WOO.replace('<form class="cart">', block + form.replace(given, "false")), "https://s.example/", AT
+    )
+    assert (many["price"], many["variants"]) == (Decimal("17.50"), None)
 
 
 NODE = {
