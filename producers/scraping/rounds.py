@@ -217,7 +217,7 @@ class Scraper:
                 yield self._parsed(fetched, page, address, self.now())
 
     def _parsed(self, fetched: Fetched, text: str, at: str, now: datetime) -> Look:
-        url = fetched.url
+        url, fetched = fetched.url, replace(fetched, body=(fetched.body or b"")[:DEAD_HEAD_BYTES])  # blocks are kept
         try:
             record = parse_product(text, at, now, self._in_use)
         except (UnreadablePage, OtherPage) as error:
@@ -332,8 +332,7 @@ def discontinued(last: Mapping[str, Any], now: datetime) -> dict[str, Any]:
 
 
 def _broken(look: Look, reason: str) -> Broken:
-    body = (look.fetched.body if look.fetched else None) or b""
-    return Broken(url=look.url, body=body[:DEAD_HEAD_BYTES], reason=reason)
+    return Broken(url=look.url, body=(look.fetched.body if look.fetched else None) or b"", reason=reason)
 
 
 def _judge(judged: Drift, look: Look, *, had_product: bool) -> None:
