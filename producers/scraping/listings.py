@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import SplitResult, parse_qsl, urldefrag, urlsplit, urlunsplit
 
 from bs4 import BeautifulSoup, Tag
+from bs4.exceptions import ParserRejectedMarkup
 
 from producers.scraping.fetching import Fetch, FetchFailed, is_same_site
 from producers.scraping.profiles import Profile
@@ -42,10 +43,11 @@ class Listings:
             url, asked = waiting.popleft(), asked + 1
             try:
                 fetched = await self.fetch(url)
-            except FetchFailed as error:
-                self.warn(str(error))
+                links = list(self._links(fetched.text, fetched.at or url))
+            except (FetchFailed, ParserRejectedMarkup, RecursionError) as error:
+                self.warn(f"{url}: can't be read for its links: {error}")
                 continue
-            for link, is_list in self._links(fetched.text, fetched.at or url):
+            for link, is_list in links:
                 if is_list and link not in known:
                     known.add(link)
                     waiting.append(link)

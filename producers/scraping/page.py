@@ -19,6 +19,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from bs4 import BeautifulSoup, Tag
+from bs4.exceptions import ParserRejectedMarkup
 
 from producers.scraping.embedded import next_data, woocommerce_variations
 from producers.scraping.offers import Variant, offered, together, variants_of, with_currency
@@ -73,6 +74,8 @@ def parse_product(html: str, url: str, seen_at: datetime, profile: Profile = WOO
         record = {name: _storable(value) for name, value in _read(html, url, profile).items()}
     except RecursionError as error:
         raise unreadable(url, "the page is nested too deep to be read") from error
+    except ParserRejectedMarkup as error:
+        raise unreadable(url, f"the page is no HTML that can be read: {str(error).splitlines()[-1].strip()}") from error
     return record | {"occurred_at": seen_at, "trace": None, "content_hash": content_hash(record)}
 
 

@@ -95,6 +95,11 @@ def test_spoiled_pages_end_in_each_of_the_three_ways() -> None:
     assert outcomes == {"product", "dead letter", "left out"}
 
 
+def test_a_page_that_the_parser_rejects_is_a_dead_letter_with_the_reason() -> None:
+    with pytest.raises(UnreadablePage, match="no HTML that can be read: .*marked section"):
+        parse_product(f"{WOO[:400]}<![C[ x", URL, AT, PROFILES[0])
+
+
 SLOW = {
     "items": b"<p itemscope><p itemprop=b>",
     "divs": b"<div>",

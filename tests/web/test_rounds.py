@@ -252,7 +252,10 @@ def test_a_shop_without_a_sitemap_is_read_from_its_lists(site_of: Any, moment: A
             "?orderby=price",
             "/product-category/parts/page/2/",
         ),
-        "/product-category/parts/page/2/": linked("/product/b/?utm=1", "/product-category/parts/", "http://[bad"),
+        "/product-category/parts/page/2/": linked(
+            "/product/b/?utm=1", "/product-category/parts/", "http://[bad", "/product-category/broken/"
+        ),
+        "/product-category/broken/": "<a href='/product/a/'>x</a><![C[ x",
         **{f"/product/{name}/": PRODUCT.format(id=name, price="10") for name in ("a", "b", "secret-b")},
     }
     site = site_of(pages)
