@@ -54,6 +54,7 @@ class Scene:
     now: datetime
     mode: Mode
     name: str
+    may_export: bool = True
 
     def address(self, parameter: str, value: str, dashboard: str | None = None) -> str:
         """Of this dashboard with the parameter set to the value, or of another one."""
@@ -110,7 +111,7 @@ def _about(card: Card, scene: Scene, answer: Answer, behind: str) -> None:
     """A button in the card's corner: data freshness, provenance, and the rows as CSV."""
     with st.popover(f"About {card.title}", key=f"about-{card.id}", type="tertiary"):
         st.html(f'<div class="ih-about"><b>{escape(card.title)}</b>{tiles.note(card)}</div>{behind}')
-        if answer.rows:
+        if answer.rows and scene.may_export:
             rows, chosen = answer.rows, [v for v in scene.values.values() if v]
             st.download_button(
                 f"Download CSV, {counted(len(rows), 'row')}",

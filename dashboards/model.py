@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -71,11 +71,13 @@ class Parameter(FrozenModel):
 class Dashboard(FrozenModel):
     """One dashboard. Its money is in the shop's currency, which the renderer is given.
 
-    ``place`` orders the dashboards where they are listed, least first.
+    ``place`` orders the dashboards where they are listed, least first. Where people log in, only those with the role
+    ``seen_by``, or one above it, see it.
     """
 
     title: Text
     place: int = 100
+    seen_by: Literal["viewer", "analyst", "operator"] = "viewer"
     description: str = ""
     refresh_seconds: float = Field(ge=0.5, le=3600)
     parameters: tuple[Parameter, ...] = ()

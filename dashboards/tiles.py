@@ -226,12 +226,13 @@ def _said(text: str) -> str:
     return CODE.sub(r"<code>\1</code>", escape(text))
 
 
-def navigation(titles: Mapping[str, str], addresses: Mapping[str, str], chosen: str) -> str:
-    """Links to the dashboards, by their names."""
+def navigation(titles: Mapping[str, str], addresses: Mapping[str, str], chosen: str, account: str = "") -> str:
+    """Links to the dashboards, by their names, and to the account of who is logged in."""
     links = "".join(
         f'<a href="{escape(addresses[name])}"{CURRENT if name == chosen else ""}>{escape(title)}</a>'
         for name, title in titles.items()
     )
+    links += f'<a class="ih-account" href="/account" target="_self">{escape(account)}</a>' if account else ""
     return f'<nav class="ih-nav" aria-label="Dashboards">{links}</nav>'
 
 

@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -26,6 +27,7 @@ from dashboards.model import Dashboard, Parameter
 from dashboards.provenance import MODELS_SQL, VERSIONS_SQL, Age, Provenance, age_of
 from dashboards.query import Answer, Answers, NotThere, Postgres, Question, question
 from dashboards.theme import Mode, style
+from dashboards.visitor import ANYBODY, Role, Visitor
 from schemas.errors import Misconfigured
 
 FIRST_WAIT_SECONDS = 4.0
@@ -56,15 +58,19 @@ def main(arguments: Sequence[str]) -> None:
         help="the dashboard shown first; the others in its folder are linked",
     )
     parser.add_argument("--currency", default="EUR", help="the shop's currency, an ISO 4217 code")
+    parser.add_argument("--gated", action="store_true", help="only dashboards/gate reaches this server")
     options = parser.parse_args(arguments)
     folder = Folder(options.dashboard)
+    visitor = Visitor.in_headers(st.context.headers) if options.gated else ANYBODY
     try:
-        name = folder.chosen(st.query_params.get(CHOICE))
+        if visitor is None:
+            raise Misconfigured("it is not reached through its login")
+        name = _chosen(folder, visitor)
         dashboard = folder.dashboard(name)
     except Misconfigured as error:
         st.set_page_config(page_title="Dashboard", layout="wide")
         st.html(style(_mode()))
-        _navigate(st.empty(), folder, "", {})
+        _navigate(st.empty(), folder, "", {}, visitor)
         st.html(tiles.notice("This dashboard can't be shown", str(error)))
         return
     st.set_page_config(page_title=dashboard.title, page_icon=str(Path(__file__).parent / "icon.svg"), layout="wide")
@@ -74,7 +80,7 @@ def main(arguments: Sequence[str]) -> None:
         links = st.empty()
         choices = _choices(dashboard, answers, FIRST_WAIT_SECONDS)
         values = _top(dashboard, choices)
-        _navigate(links, folder, name, values)
+        _navigate(links, folder, name, values, visitor)
 
     with st.container(key="pulse"):
         st.fragment(lambda: _pulse(answers), run_every=PULSE_SECONDS)()
@@ -82,7 +88,7 @@ def main(arguments: Sequence[str]) -> None:
     def live() -> None:
         if _choices(dashboard, answers, 0) != choices:
             st.rerun()
-        _live(name, dashboard, answers, values, options.currency)
+        _live(name, dashboard, answers, values, options.currency, visitor)
 
     st.fragment(live, run_every=dashboard.refresh_seconds)()
 
@@ -97,12 +103,41 @@ def _answers(dsn: str) -> Answers:
     return Answers(Postgres(dsn, connections=CONNECTIONS).rows, ThreadPoolExecutor(CONNECTIONS, "page-query"))
 
 
-def _navigate(place: DeltaGenerator, folder: Folder, chosen: str, values: Mapping[str, str]) -> None:
+def _chosen(folder: Folder, visitor: Visitor) -> str:
+    """The dashboard that the address names; none: the first that they may see. Raises Misconfigured."""
+    asked = st.query_params.get(CHOICE)
+    name = folder.chosen(asked or visitor.only)
+    if not _may_see(folder, visitor, name):
+        raise Misconfigured(
+            f"{visitor.name} has a link to another dashboard"
+            if visitor.only
+            else f"{name!r} is not for the role {visitor.role}; the person who manages the logins can give you another"
+        )
+    return name
+
+
+def _may_see(folder: Folder, visitor: Visitor, name: str) -> bool:
+    return visitor.may_see(name, Role(folder.dashboard(name).seen_by))
+
+
+def _navigate(
+    place: DeltaGenerator, folder: Folder, chosen: str, values: Mapping[str, str], visitor: Visitor | None
+) -> None:
     """Links that keep the selected values of parameters that the other dashboard has too."""
-    titles = folder.titles()
-    if len(titles) > 1:
+    if visitor is None:
+        return
+    titles = {name: title for name, title in folder.titles().items() if _is_listed(folder, visitor, name)}
+    account = "" if visitor.only else visitor.name
+    if len(titles) > 1 or account:
         addresses = {name: address(name, _shared(folder, name, values)) for name in titles}
-        place.html(tiles.navigation(titles, addresses, chosen))
+        place.html(tiles.navigation(titles, addresses, chosen, account))
+
+
+def _is_listed(folder: Folder, visitor: Visitor, name: str) -> bool:
+    try:
+        return _may_see(folder, visitor, name)
+    except Misconfigured:
+        return visitor.role == Role.OPERATOR  # opening it shows the mistake
 
 
 def _shared(folder: Folder, name: str, values: Mapping[str, str]) -> dict[str, str]:
@@ -213,8 +248,10 @@ def _pulse(answers: Answers) -> None:
         st.empty()
 
 
-def _live(name: str, dashboard: Dashboard, answers: Answers, values: Mapping[str, str], currency: str) -> None:
-    scene = _scene(name, dashboard, answers, values, currency)
+def _live(
+    name: str, dashboard: Dashboard, answers: Answers, values: Mapping[str, str], currency: str, visitor: Visitor
+) -> None:
+    scene = replace(_scene(name, dashboard, answers, values, currency), may_export=visitor.may_export)
     shown = [a for asked, a in scene.answers.items() if asked not in (VERSIONS, MODELS, ZONE) and a.rows is None]
     unbuilt = any(isinstance(a.problem, NotThere) and a.problem.is_mart for a in shown)
     if unbuilt:

@@ -27,8 +27,8 @@ from insights.shop_zones import publish, zones_of_shops
 from insights.shops_clock import clock_of
 from processes import EXIT_WITH_PARENT
 from schemas.errors import InsightsError, Misconfigured, Retryable
+from warehouse.logins import Role, login
 from warehouse.postgres import opened
-from warehouse.roles import Role, login
 
 PYTHON = PROJECT / ".venv-dbt" / "bin" / "python"
 DBT = PYTHON.parent / "dbt"

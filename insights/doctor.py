@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,11 @@ from typing import Literal
 import psutil
 
 from insights import jars
-from insights.settings import PROJECT, Settings
+from insights.settings import HOST, PROJECT, Settings
 from insights.shops_clock import clock_of
 from insights.stack import PartState, part_states
 from insights.stack.elsewhere import Server, ServerAway, servers_elsewhere
+from insights.stack.page import page_address
 from insights.wiring import FLINK_ENVIRONMENT
 from schemas.errors import Misconfigured, Retryable
 
@@ -52,7 +54,7 @@ def check(settings: Settings) -> list[Finding]:
     also while two columns of the lake's orders are read.
     """
     elsewhere = (check_elsewhere(server) for server in servers_elsewhere(settings))
-    return [*check_machine(settings), *elsewhere, *check_sales_date(settings)]
+    return [*check_machine(settings), *elsewhere, *check_sales_date(settings), *check_provider(settings)]
 
 
 def check_machine(settings: Settings) -> list[Finding]:
@@ -67,6 +69,7 @@ def check_machine(settings: Settings) -> list[Finding]:
         check_open_files(),
         *check_ports(settings, parts),
         *check_downloads(settings),
+        *check_page(settings),
     ]
 
 
@@ -205,6 +208,58 @@ def check_sales_date(settings: Settings) -> list[Finding]:
         )
         for name in names
     ]
+
+
+def check_page(settings: Settings) -> Iterator[Finding]:
+    """Who can see the page, and whether anybody can log in."""
+    is_apart = settings.listen == HOST
+    if not settings.has_gate and (is_apart or settings.page_login == "elsewhere"):
+        yield Finding(level="ok", what="the page has no login, and is for this machine or behind a proxy")
+    elif not settings.has_gate:
+        yield Finding(
+            level="warning",
+            what=f"the page has no login: anyone who can reach port {settings.page_port} of this machine sees it",
+            advice="Set INSIGHTS_PAGE_LOGIN to password or oidc; or to elsewhere, if only this machine, or a proxy with"
+            " a login, can reach the port",
+        )
+    else:
+        yield Finding(level="ok", what=f"the page has a login: {settings.page_login}")
+    if settings.has_gate and not is_apart and not page_address(settings).startswith("https://"):
+        yield Finding(
+            level="warning",
+            what="the page's login is not encrypted: passwords and sessions can be read on the network",
+            advice="Put a proxy with TLS in front of it, and set INSIGHTS_PAGE_ADDRESS to its https:// address",
+        )
+    if settings.page_login == "password" and not _has_users(settings):
+        yield Finding(
+            level="warning",
+            what="nobody can log in to the page, because there is no user",
+            advice="Add one: `insights page user add NAME --role operator`",
+        )
+
+
+def _has_users(settings: Settings) -> bool:
+    from dashboards.gate.access import FILE, opened
+
+    if not (settings.page_dir / FILE).exists():
+        return False
+    with opened(settings.page_dir) as access:
+        return bool(access.users())
+
+
+def check_provider(settings: Settings) -> Iterator[Finding]:
+    """Whether the page's login provider answers. Blocks for some seconds where it doesn't."""
+    if settings.page_login != "oidc":
+        return
+    from dashboards.gate.oidc import Oidc, OidcSettings  # half a second to load
+
+    found = OidcSettings(issuer=settings.oidc_issuer or "", client_id="", client_secret="")
+    try:
+        Oidc(found, "", time.time).discover()
+    except (Retryable, Misconfigured) as error:
+        yield Finding(level="error", what=str(error), advice="Correct INSIGHTS_OIDC_ISSUER, or start the provider")
+    else:
+        yield Finding(level="ok", what=f"the login provider {settings.oidc_issuer} answers")
 
 
 def check_elsewhere(server: Server) -> Finding:

@@ -1,9 +1,12 @@
-"""Every setting, read from the environment (INSIGHTS_…) and ``.env`` once, by the command line, and handed down."""
+"""Every setting, read from the environment (INSIGHTS_…) and ``.env`` once, by the command line, and handed down.
+
+Longer than 400 lines, because every setting is in this one place.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
@@ -176,6 +179,19 @@ class Settings(BaseSettings):
         2, ge=1, description="maximum executors of 4 vCPU and 16 GB; the driver has the same size"
     )
 
+    page_login: Literal["password", "oidc", "elsewhere"] | None = Field(
+        None, description="password, oidc, or elsewhere (a proxy in front has a login); default is no login"
+    )
+    page_address: str | None = Field(
+        None, pattern=r"^https?://[^\s/]+/?$", description="how browsers reach the page: https://insights.example.com"
+    )
+    oidc_issuer: str | None = Field(None, pattern=r"^https?://\S+$", description="the OpenID Connect provider")
+    oidc_client_id: str | None = Field(None, min_length=1)
+    oidc_client_secret: Secret = Field(None, min_length=1)
+    oidc_roles_claim: str = Field(
+        "roles", pattern=r"^[\w:./-]+$", description="claim that lists a person's roles: viewer, analyst, operator"
+    )
+
     metabase_url: str | None = Field(
         None, pattern=r"^https?://\S+$", description="Metabase's address, for `dashboards`"
     )
@@ -224,6 +240,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 "of INSIGHTS_EXTERNAL_LAKE_KEY_ID and INSIGHTS_EXTERNAL_LAKE_SECRET one is set: set both, or neither"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _names_all_of_the_login(self) -> Settings:
+        names = ("oidc_issuer", "oidc_client_id", "oidc_client_secret")
+        missing = [self.variable(name) for name in names if not getattr(self, name)]
+        if self.page_login == "oidc" and missing:
+            raise ValueError(f"INSIGHTS_PAGE_LOGIN is oidc: {' and '.join(missing)} must be set, too")
+        if self.page_login != "oidc" and len(missing) < len(names):
+            raise ValueError("INSIGHTS_OIDC_… is set: INSIGHTS_PAGE_LOGIN must be oidc")
         return self
 
     @property
@@ -280,6 +306,16 @@ class Settings(BaseSettings):
     @property
     def page_url(self) -> str:
         return f"http://{HOST}:{self.page_port}"
+
+    @property
+    def has_gate(self) -> bool:
+        """Is our own login in front of the page?"""
+        return self.page_login in ("password", "oidc")
+
+    @property
+    def page_dir(self) -> Path:
+        """Who may log in to the page, who has, and the links that are shared."""
+        return self.home / "page"
 
     @property
     def shop_url(self) -> str:

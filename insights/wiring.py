@@ -14,7 +14,7 @@ from insights.settings import PROJECT, Settings
 from schemas.errors import Misconfigured
 from spark.local import SparkRuntime
 from warehouse.deployment import Deployment
-from warehouse.roles import Login, Role, login
+from warehouse.logins import Login, Role, login
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog

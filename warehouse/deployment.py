@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from schemas.kafka import Kafka
-from warehouse.roles import Login, Role, login
+from warehouse.logins import Login, Role, login
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

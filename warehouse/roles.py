@@ -1,25 +1,17 @@
-"""Who may do what in Postgres. The owner makes everything; each program that only reads or fills has a role of its own.
-
-A role's name begins with the database's, so that two stacks on one server don't share it. Its password follows from the
-owner's: a stack has one secret for Postgres, and who has it may make the others.
-"""
+"""Who may do what in Postgres. The owner makes everything; each program that reads or fills has a role of its own."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
 
 from schemas.errors import Misconfigured
+from warehouse.logins import Login, Role, login
 
 Connection = psycopg.Connection[tuple[Any, ...]]
-LONGEST_NAME = 63  # of Postgres; it would cut off the rest, and roles would be one
 METABASE = "metabase_reader"
 SHOWN = ("events", "live", "marts", "ops")
 """What people read. What live jobs write is behind the views, in ``versions``."""
@@ -32,15 +24,6 @@ LIMITS: dict[LiteralString, str] = {
     "timezone": "UTC",
     "jit": "off",
 }
-
-
-class Role(StrEnum):
-    """``reader`` is the page and exports, ``flink`` the live jobs, ``dbt`` builds marts, ``alerts`` is the daemon."""
-
-    READER = "reader"
-    FLINK = "flink"
-    DBT = "dbt"
-    ALERTS = "alerts"
 
 
 WRITTEN: dict[Role, tuple[str, ...]] = {
@@ -77,23 +60,6 @@ select c.oid::regclass::text from pg_class as c
 where c.relnamespace = to_regnamespace(%(schema)s) and c.relkind in ('r', 'v', 'm', 'p')
     and c.relowner <> %(role)s::regrole
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Login:
-    """A role's name and password."""
-
-    user: str
-    password: str = field(repr=False)
-
-
-def login(role: Role, database: str, owners_password: str) -> Login:
-    """How a program logs in. Raises Misconfigured when the database's name is too long for a role's."""
-    user = f"{database}_{role}"
-    if len(user.encode()) > LONGEST_NAME:
-        raise Misconfigured(f"{database} is too long a name of a database: roles are named after it, as {user}")
-    made = hmac.new(owners_password.encode(), f"insights {user}".encode(), hashlib.sha256)
-    return Login(user=user, password=made.hexdigest())
 
 
 def provide_roles(connection: Connection) -> None:

@@ -29,8 +29,8 @@ def tableau(out: OutFolder = None, mart: MartNames = None) -> None:
     from insights.cli.status_views import megabytes
     from insights.tableau import chosen, ensure_hyper, export, marts
     from insights.wiring import dsn_as
+    from warehouse.logins import Role
     from warehouse.postgres import opened
-    from warehouse.roles import Role
 
     settings = load_settings()
     folder = (out or settings.home / "tableau").expanduser().absolute()

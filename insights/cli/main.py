@@ -24,6 +24,7 @@ from insights.cli import (
     export_commands,
     flink_commands,
     lake_commands,
+    page_commands,
     privacy_commands,
     replay_commands,
     runtime,
@@ -60,6 +61,7 @@ app.add_typer(alert_commands.app, name="alerts")
 app.add_typer(export_commands.app, name="export")
 app.add_typer(dashboard_commands.app, name="dashboards")
 app.add_typer(dbt_commands.app, name="dbt")
+app.add_typer(page_commands.app, name="page")
 
 
 def _default(field: str) -> str:

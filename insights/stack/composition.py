@@ -16,18 +16,18 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
 
-from dashboards import launch
 from flink import live_job
 from flink.finality import FinalityRecorder
 from flink.health import EVERY_SECONDS, HealthRecorder
 from insights import upgrade
 from insights.settings import PROJECT, Settings
 from insights.stack.live_jobs import LiveJobs
+from insights.stack.page import page
 from insights.stack.part import SYSTEM_PATH, Part, Recurring, Task, http_ok
 from insights.stack.past import AfterPast, Past
 from insights.stack.recurring_jobs import INSIGHTS, Command, RecurringJobsRecorder
 from insights.stack.servers import servers
-from insights.wiring import alert_config, deployment, dsn_as, login_of, producer_environment
+from insights.wiring import alert_config, deployment, producer_environment
 from producers.runner import Source
 from producers.sources import SOURCES
 from reconciliation.recorder import ReconciliationRecorder
@@ -36,7 +36,6 @@ from schemas.errors import BrokerUnavailable, RowsRefused
 from schemas.kafka import Kafka
 from schemas.plural import counted
 from warehouse.deployment import Deployment
-from warehouse.roles import Role
 
 CONNECTIONS = "connections"
 UPGRADE_SECONDS = 300.0
@@ -228,20 +227,7 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
     shop_site = [sys.executable, "-m", "producers.demo_shop", "--port", str(settings.shop_port), "--seed", str(seed)]
     shop_site += ["--currency", settings.currency, "--collector", settings.collect_url]
     found: list[Part] = [
-        Part(
-            name="page",
-            command=launch.command(
-                port=settings.page_port,
-                dsn=dsn_as(settings, Role.READER, with_password=False),
-                currency=settings.currency,
-                listen=settings.listen,
-            ),
-            environment={**python, "PGPASSWORD": login_of(settings, Role.READER).password},
-            healthy=partial(http_ok, f"{settings.page_url}/_stcore/health"),
-            endpoint=settings.page_url,
-            after=("tables",),
-            cwd=PROJECT,
-        ),
+        page(settings, python),
         _alerts(settings, python),
         _collect(settings),
         *further_sources(settings, SOURCES),

@@ -27,7 +27,7 @@ from schemas.errors import Misconfigured
 from tests.alerts.made_rules import write
 from tests.alerts.made_stack import make_stack
 from tests.alerts.receivers import Inbox
-from warehouse.roles import Role
+from warehouse.logins import Role
 
 RUNNER = CliRunner()
 

@@ -26,7 +26,7 @@ from schemas.errors import Misconfigured
 from schemas.kafka import Kafka
 from schemas.registry import Registry
 from tests.conftest import environment_of, own_settings
-from warehouse.roles import Role
+from warehouse.logins import Role
 
 POSTGRES = "postgresql://me:s%2Fcret@db.example:6432/shop?sslmode=verify-full&sslrootcert=/etc/db-ca.pem"
 SECURE = {

@@ -66,10 +66,10 @@ def loaded_by(arguments: list[str], folder: Path) -> set[str]:
         ("schemas list", LAKE | SERVERS | POSTGRES, 1000),
         ("flink list", LAKE | SERVERS | REGISTRY, 900),
         ("doctor", LAKE | SERVERS | REGISTRY, 900),
-        ("status", LAKE | SERVERS | REGISTRY, 900),
-        ("status --json", LAKE | SERVERS | REGISTRY, 900),
+        ("status", LAKE | SERVERS | REGISTRY, 920),
+        ("status --json", LAKE | SERVERS | REGISTRY, 920),
         # pandas comes with pyarrow.dataset, which reads the lake.
-        ("replay plan --all --from-beginning", {"streamlit", "jgo", *REGISTRY}, 1250),
+        ("replay plan --all --from-beginning", {"streamlit", "jgo", *REGISTRY}, 1260),
     ],
 )
 def test_a_command_loads_what_it_needs_and_no_more(

@@ -14,7 +14,8 @@ from psycopg import sql
 from flink.job_sql import WRITTEN_OPS_TABLES
 from schemas.errors import Misconfigured
 from tests.flink.live_on_files import DEPLOYMENT
-from warehouse.roles import WRITTEN, Login, Role, let_flink_use_lake, login, provide_metabase, provide_roles
+from warehouse.logins import Login, Role, login
+from warehouse.roles import WRITTEN, let_flink_use_lake, provide_metabase, provide_roles
 from warehouse.tables import make_postgres_tables
 
 Connection = psycopg.Connection[tuple[object, ...]]

@@ -180,6 +180,11 @@ class Browser:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.save(SCREENSHOTS / f"{name}.png")
 
+    def picture_of_window(self, name: str) -> None:
+        """What is seen without scrolling, among the test's results; of any page."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.chrome.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
+
     def save(self, path: Path) -> None:
         """The whole page, as tall as it is."""
         height = int(self.run("return document.querySelector('.stMain').scrollHeight"))

@@ -45,6 +45,7 @@ locals {
     INSIGHTS_CHECKPOINT_INTERVAL_SECONDS = 60        # each checkpoint writes a file to each table of the lake
     INSIGHTS_LISTEN                      = "0.0.0.0" # for the load balancer; the security group admits nobody else
     INSIGHTS_PAGE_PORT                   = var.page_port
+    INSIGHTS_PAGE_LOGIN                  = "elsewhere" # at the load balancer, with Cognito
     INSIGHTS_MIN_MEMORY_GB               = "0.5"
     INSIGHTS_EXTERNAL_KAFKA              = var.kafka
     INSIGHTS_EXTERNAL_KAFKA_USER         = var.kafka_user
