@@ -33,7 +33,7 @@ from producers.connect.agreement import (
 from producers.connect.asking import SECOND, Api, ShopAway, ShopRefuses
 from producers.connect.connections import Connection
 from producers.connect.memory import progress
-from producers.connect.orders import deleted_id
+from producers.connect.orders import missing_of
 from producers.connect.platforms import platform_of
 from producers.connect.zones import note_said, zones
 from schemas.errors import Misconfigured, Retryable
@@ -220,7 +220,7 @@ async def _ask_again(
     """One that the shop lists no more is forgotten."""
     said_of = _said_of(settings, connection)
     shop.forget(order_ids)
-    shop.take(said_of(body) for body in await api.named(order_ids) if deleted_id(body) is None)
+    shop.take(said_of(body) for body in await api.named(order_ids) if missing_of(body) is None)
 
 
 def _known(

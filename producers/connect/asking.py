@@ -81,10 +81,16 @@ class Api(Protocol):
         """All orders placed, or changed, after a time, in the order of that time; an order may occur twice."""
 
     async def named(self, order_ids: list[str]) -> list[bytes]:
-        """These orders in their current state, in any sequence; ``{"id": …}`` for a deleted one."""
+        """These orders in their current state, in any sequence; ``{"id": …}`` for a deleted one.
+
+        ``{"id": …, "days": …}`` is one that is deleted, or older than the days of which the app may read orders.
+        """
 
     async def order(self, order_id: str) -> bytes | None:
-        """One order, asked for by itself, be it in the trash; None when the shop says that there is none."""
+        """One order, asked for by itself, be it in the trash; None when the shop says that there is none.
+
+        One that is deleted or too old to be read is as in ``named``.
+        """
 
     async def refunds(self, order_id: str) -> list[bytes]:
         """All refunds of an order; none when there is no such order any more."""

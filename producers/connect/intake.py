@@ -15,7 +15,6 @@ the one that counts is taken; and what the shop says when it is asked is the new
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
@@ -29,10 +28,12 @@ from producers.connect.orders import (
     NO_FEES,
     VOID,
     BadOrder,
+    Missing,
     OrderState,
     Refund,
-    deleted_id,
+    deleted_body,
     deleted_refund,
+    missing_of,
     paid_ms_of,
     stamped,
     stamped_refund,
@@ -80,8 +81,11 @@ class Intake:
         letter, and the order is read again when the rate is known.
         """
         shop, name = connection.shop._replace(exchange=self._exchange), connection.name
-        if order_id := deleted_id(body):
+        if missing := missing_of(body):
+            order_id = missing.order_id
             known = self.memory.order(name, order_id)
+            if self._is_unreadable(missing, known):
+                return
             if known is not None and known.digest != VOID:
                 self._take_back(connection, order_id, known, known.modified_ms, body)
             if known is not None:
@@ -158,6 +162,11 @@ class Intake:
         """
         shop, doubt = connection.name, request.doubt
         known = self.memory.order(shop, doubt.order_id)
+        missing = missing_of(body) if body is not None else None
+        if missing and self._is_unreadable(missing, known):
+            self.memory.note_read_again(shop, request.number)
+            return
+        body = None if missing else body
         self.memory.doubt(shop, doubt.order_id, order=doubt.order, refunds=doubt.refunds)
         if body is not None:
             self._take_or_refuse(connection, body)
@@ -168,9 +177,9 @@ class Intake:
             if wanted is not None:
                 self.take_refunds(connection, [(wanted, refunds)])
         elif known is not None and known.version and (doubt.order or known.digest != VOID):
-            self._take_back(connection, doubt.order_id, known, known.modified_ms, _deleted(doubt.order_id))
+            self._take_back(connection, doubt.order_id, known, known.modified_ms, deleted_body(doubt.order_id))
         if body is None and known is not None:
-            self._follow_beside(connection, _gone(doubt.order_id, known), _deleted(doubt.order_id), is_answer=True)
+            self._follow_beside(connection, _gone(doubt.order_id, known), deleted_body(doubt.order_id), is_answer=True)
         self.memory.note_read_again(shop, request.number)
 
     def take_refunds(self, connection: Connection, read: Sequence[tuple[Wanted, Sequence[bytes]]]) -> None:
@@ -208,6 +217,15 @@ class Intake:
             self.take(connection, body, is_answer=True, has_patience=has_patience)
         except PoisonEvent as error:
             self.refuse(connection, body, error)
+
+    def _is_unreadable(self, missing: Missing, known: Known | None) -> bool:
+        """Whether an order may be in the shop although that says nothing of it: what is known of it stands then."""
+        if known is None or missing.is_gone(known.created_ms, int(self._this.clock() * 1000)):
+            return False
+        self._this.log.info(
+            "the app may not read this order: it stays as it was last read", order=missing.order_id, days=missing.days
+        )
+        return True
 
     def _publish_or_refuse(
         self, connection: Connection, event: Event, record: Record, what: str, body: bytes, whose: str | None = None
@@ -372,11 +390,6 @@ class Intake:
 def _gone(order_id: str, known: Known) -> OrderState:
     """An order that the shop has no more: nobody keeps anything of it."""
     return OrderState(order_id, known.created_ms, known.modified_ms, "deleted", None, VOID, frozenset())
-
-
-def _deleted(order_id: str) -> bytes:
-    """What stands for an order that the shop has no more, where its bytes are asked for."""
-    return json.dumps({"id": order_id}).encode()
 
 
 def _is_newer(state: OrderState, known: Known, *, is_answer: bool) -> bool:

@@ -22,6 +22,7 @@ VOID: Final = b"not counted"
 AMOUNT: Final = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,10}))?")
 CENT: Final = Decimal("0.01")
 LONGEST_ID: Final = 100
+DAY_MS: Final = 86_400_000
 LONGEST_SHOWN: Final = 60
 Json = Mapping[str, Any]
 
@@ -119,15 +120,39 @@ class Refund(NamedTuple):
     record: dict[str, Any]
 
 
-def deleted_id(body: bytes) -> str | None:
-    """The order's id if the body contains only that, as for a deleted order."""
+class Missing(NamedTuple):
+    """An order of which a shop says nothing: it is gone, or, with ``days``, older than the app may read orders."""
+
+    order_id: str
+    days: int | None = None
+
+    def is_gone(self, created_ms: int, now_ms: int) -> bool:
+        """Whether an order of that time must be gone. The shop's clock may differ from ours, so a day is spared."""
+        return self.days is None or now_ms - created_ms < (self.days - 1) * DAY_MS
+
+
+def missing_of(body: bytes) -> Missing | None:
+    """What a body says that has an order's id alone, or with the ``days`` of which the app may read orders."""
     if len(body) > LONGEST_ID:  # most bodies are orders, and are read once
         return None
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return str(found["id"]) if isinstance(found, dict) and found.keys() == {"id"} else None
+    if not isinstance(found, dict) or not {"id"} <= found.keys() <= {"id", "days"}:
+        return None
+    return Missing(str(found["id"]), found.get("days"))
+
+
+def deleted_id(body: bytes) -> str | None:
+    """The id if the body contains only that, as for a deleted order or product."""
+    missing = missing_of(body)
+    return missing.order_id if missing and missing.days is None else None
+
+
+def deleted_body(order_id: str) -> bytes:
+    """What stands for an order that the shop has no more, where its bytes are asked for."""
+    return json.dumps({"id": order_id}).encode()
 
 
 def stamped(record: Json, shop: Shop, order_id: str, version: int, digest: bytes) -> dict[str, Any]:

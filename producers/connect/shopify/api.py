@@ -117,7 +117,7 @@ class Api:
             title=said["shop"]["name"],
             currency=said["shop"]["currencyCode"],
             orders=said["ordersCount"]["count"],
-            days=None if "read_all_orders" in scopes else DAYS_WITHOUT_SCOPE,
+            days=days_of(scopes),
             lacks=lacking(scopes),
             time_zone=str(said["shop"]["ianaTimezone"]),
         )
@@ -148,7 +148,11 @@ class Api:
                 after, cursor, seen = last, None, 0
 
     async def named(self, order_ids: list[str]) -> list[bytes]:
-        """These orders as they are now; of one that is gone ``{"id": …}``. Raises ShopAway or ShopRefuses."""
+        """These orders as they are now; of one that is gone ``{"id": …}``. Raises ShopAway or ShopRefuses.
+
+        An app without the scope for old orders is told of them what it is told of deleted ones: ``{"id": …, "days":
+        60}`` says so, and the one who knows the order's time must judge.
+        """
         found: list[bytes] = []
         at = 0
         while at < len(order_ids):
@@ -159,13 +163,14 @@ class Api:
             except TooCostly:
                 self._shrink()
                 continue
+            days = None if all(nodes) else days_of(granted(await self._answer(queries.RIGHTS, {})))
             for order_id, order in zip(asked, nodes, strict=True):
-                found.append(await self._whole(order) if order else _gone(order_id))
+                found.append(await self._whole(order) if order else _missing(order_id, days))
             at += len(asked)
         return found
 
     async def order(self, order_id: str) -> bytes | None:
-        """One order; None when there is none (any more). Raises ShopAway or ShopRefuses."""
+        """One order; None when there is none (any more); else as ``named``. Raises ShopAway or ShopRefuses."""
         (body,) = await self.named([order_id])
         return None if deleted_id(body) else body
 
@@ -335,8 +340,13 @@ def _sizes() -> dict[str, int]:
     return {"agreements": queries.AGREEMENTS, "sales": queries.SALES}
 
 
-def _gone(order_id: str) -> bytes:
-    return json.dumps({"id": int(order_id)}).encode()
+def days_of(scopes: frozenset[str]) -> int | None:
+    """Of how many days an app with these scopes may read orders; None: of all."""
+    return None if "read_all_orders" in scopes else DAYS_WITHOUT_SCOPE
+
+
+def _missing(order_id: str, days: int | None) -> bytes:
+    return json.dumps({"id": int(order_id), **({} if days is None else {"days": days})}).encode()
 
 
 def _time_of(order: Json, by: By) -> datetime | None:
