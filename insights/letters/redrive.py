@@ -18,9 +18,10 @@ from itertools import islice
 from typing import Any, Final, Literal, Protocol
 
 from insights.letters.ways import Way, order_of, way_of
+from producers.collect.intake import INTERACTION
 from producers.connect.rereads import Doubt
 from producers.redrive import steps
-from producers.redrive.event import Origin, Persons, made
+from producers.redrive.event import Origin, Persons, check_arrival, made
 from producers.redrive.recipe import Recipe, parsed
 from producers.redrive.steps import CannotFix
 from reconciliation.dead_letters import DeadLetter
@@ -249,9 +250,12 @@ def _event_of(letter: DeadLetter, recipe: Recipe | None, persons: Persons) -> tu
     fixed = recipe.fixed(document(letter, value)) if recipe else value
     if not isinstance(fixed, dict):
         raise CannotFix("", f"is {type(fixed).__name__}, and an event is an object")
-    return event, made(
-        event, fixed, Origin(offset=letter.offset, dead_at=letter.dead_at, headers=letter.headers), persons
-    )
+    said = value if isinstance(value, dict) else {}
+    origin = Origin(offset=letter.offset, dead_at=letter.dead_at, headers=letter.headers, said=said)
+    record = made(event, fixed, origin, persons)
+    if event is INTERACTION:
+        check_arrival(record, origin)
+    return event, record
 
 
 def _settled(others: Sequence[tuple[DeadLetter, Outcome]], wish: Wish, servers: Servers) -> Iterator[Outcome]:

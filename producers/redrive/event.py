@@ -13,13 +13,14 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, Protocol
 
 from producers.collect.batch import Sent, sent
-from producers.collect.intake import INTERACTION, record
+from producers.collect.intake import INTERACTION, check_time
+from producers.collect.intake import record as record_of
 from producers.persons.keys import NUMBER
 from producers.redrive.steps import CannotFix
 from producers.shop.identifiers import event_id_of
@@ -27,6 +28,7 @@ from schemas.binary import EPOCH, MILLISECOND, kind_of, since_epoch
 from schemas.catalogue import Event
 
 SOURCE: Final = "redrive"
+OWN: Final = ("source", "session_id", "session_started_at")
 PERSONS: Final = ("customer_id", "user_id")
 DECIMAL: Final = re.compile(r"-?\d{1,30}(?:\.\d{1,20})?", re.ASCII)
 OF_THE_LOG: Final = re.compile(r"(?:[a-z0-9-]+-customer-|again-)[0-9a-f]{16}")
@@ -47,11 +49,12 @@ class Persons(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where a letter stands, when it was sent, and its headers."""
+    """Where a letter stands, when it was sent, its headers, and ``said``: what its bytes say, before any step."""
 
     offset: int
     dead_at: datetime
     headers: Mapping[str, str]
+    said: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
@@ -84,20 +87,39 @@ class Anybody:
 def made(event: Event, value: Mapping[str, Any], letter: Origin, persons: Persons) -> dict[str, Any]:
     """The record to publish. Raises PoisonEvent; what is not as its type wants it is left to the encoder.
 
-    A web event may be of any time in the past: who redrives it wants it. It may be late.
+    Whose event it is says the collector, where it sent the letter, and not the letter's bytes: they are a visitor's.
     """
     return _interaction(value, letter, persons) if event is INTERACTION else _other(event, value, letter, persons)
 
 
 def _interaction(value: Mapping[str, Any], letter: Origin, persons: Persons) -> dict[str, Any]:
-    own = {name: value[name] for name in ("source", "session_id", "session_started_at") if name in value}
+    own = {name: value[name] for name in OWN if name in value and _is_known(name, value, letter)}
     found = sent(_json({name: what for name, what in value.items() if name not in own}))
-    source = str(own.get("source") or letter.headers.get("source") or SOURCE)
+    source = str(letter.headers.get("source") or own.get("source") or SOURCE)
     at_ms = found.at + _number(letter, "skew_ms", 0)
-    event = record(source, found, at_ms, _session(own, source, found, at_ms, letter))
+    event = record_of(source, found, at_ms, _session(own, source, found, at_ms, letter))
     if event["user_id"] is not None:
         event["user_id"] = persons.called(event["user_id"])
     return event
+
+
+def _is_known(name: str, value: Mapping[str, Any], letter: Origin) -> bool:
+    """Whether a field that no page may send is known of an event; if not, it is refused as the collector refuses it.
+
+    Of a letter of the collector the source is known already, and what a step wrote of the visit.
+    """
+    if "source" not in letter.headers:
+        return True
+    return name != "source" and (name not in letter.said or value[name] != letter.said[name])
+
+
+def check_arrival(record: Mapping[str, Any], letter: Origin) -> None:
+    """Raises BadEvent for a web event whose time the collector would have refused when the letter was sent.
+
+    A letter that is not the collector's may be of any time in the past: when its event arrived is not known.
+    """
+    if "source" in letter.headers:
+        check_time(since_epoch(record["occurred_at"]), since_epoch(letter.dead_at))
 
 
 def _session(own: Mapping[str, Any], source: str, found: Sent, at_ms: int, letter: Origin) -> Session:
@@ -125,7 +147,7 @@ def _other(event: Event, value: Mapping[str, Any], letter: Origin, persons: Pers
     if secret := [field["name"] for field in event.schema["fields"] if "bytes" in _kinds(field["type"])]:
         raise CannotFix(secret[0], f"is encrypted by the source of {event.name}, which alone can publish it")
     found = dict(as_typed(event.schema, value))
-    found.setdefault("source", letter.headers.get("source") or SOURCE)
+    found["source"] = letter.headers.get("source") or found.get("source") or SOURCE
     found.setdefault("trace", None)
     if "event_id" not in found:
         found["event_id"] = event_id_of(SOURCE, letter.key, since_epoch(letter.dead_at))
@@ -175,9 +197,9 @@ def as_typed(schema: Any, value: Any) -> Any:
 def _record(schema: Any, value: Mapping[str, Any]) -> dict[str, Any]:
     fields = {field["name"]: field for field in schema["fields"]}
     made = {name: as_typed(fields[name]["type"], each) if name in fields else each for name, each in value.items()}
-    for name, field in fields.items():
-        if "default" in field and name not in made:
-            made[name] = field["default"]
+    for name, each in fields.items():
+        if "default" in each and name not in made:
+            made[name] = each["default"]
     return made
 
 

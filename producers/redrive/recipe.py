@@ -269,15 +269,15 @@ def _problem(recipe: Recipe, number: int, example: Example) -> str | None:
         wanted = steps.exact(example.expected)
         if _plain(made) != _plain(wanted):
             return f"example {number}: {_difference(wanted, made)}"
-        _check_contract(recipe.event, made, example)
+        _check_contract(recipe.event, made, example.headers, document["value"])
     except PoisonEvent as error:
         return f"example {number}: {error}"
     return None
 
 
-def _check_contract(name: str, made: Mapping[str, Any], example: Example) -> None:
+def _check_contract(name: str, made: Mapping[str, Any], headers: Mapping[str, str], said: Mapping[str, Any]) -> None:
     contract = catalogue.event(name)
-    letter = Origin(offset=0, dead_at=EPOCH, headers={**example.headers, "skew_ms": "0"})
+    letter = Origin(offset=0, dead_at=EPOCH, headers={**headers, "skew_ms": "0"}, said=said)
     Encoder(contract, 0).encode(event_of(contract, made, letter, Anybody()))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,17 +21,19 @@ from insights.letters.redrive import Breaker, Outcome, Report, Servers, StillFai
 from insights.letters.ways import Way, order_of, source_of, way_of
 from insights.privacy.letters import GONE
 from producers.connect.rereads import Doubt
+from producers.redrive import recipe as recipes
 from producers.redrive.event import Anybody
-from producers.redrive.recipe import Recipe
+from producers.redrive.recipe import Recipe, load
 from reconciliation.dead_letters import DeadLetter
 from reconciliation.redrives import Redrive, state_of
 from schemas.catalogue import Event, event
 from schemas.codec import Encoder
 from schemas.errors import PoisonEvent
 
+NUMBERS = Path(recipes.__file__).parent / "recipes" / "web-product-id-is-a-number.yaml"
 DEAD_AT = datetime(2026, 11, 27, 9, 0, tzinfo=UTC)
 WEB, SPEND = "web.interaction.v1", "marketing.spend_stated.v1"
-AT = 1795770901500
+AT = 1795769999500  # half a second before
 
 
 @cache
@@ -174,7 +177,7 @@ def test_a_run_that_was_killed_goes_on_with_its_recipe_alone() -> None:
 def test_the_same_offset_on_another_log_is_another_letter() -> None:
     world = World()
     world.run([web(1)], recipe=TEXTS)
-    new = replace(web(1), dead_at=DEAD_AT + timedelta(days=1))
+    new = replace(web(1), dead_at=DEAD_AT + timedelta(hours=1))
     assert state_of(new, world.rows) is None
     assert [each.what for each in world.run([new], recipe=TEXTS)] == ["redriven"]
 
@@ -244,6 +247,42 @@ def test_letters_of_others_are_not_published_and_each_says_who_mends_it() -> Non
     assert world.asked == [("bikes", (Doubt("17", order=True, refunds=True),))]
     assert world.events == []
     assert {offset: row.state for offset, row in world.rows.items()} == {1: "asked", 2: "asked"}
+
+
+STRANGERS = {"source": "shop-b", "session_id": "s1", "session_started_at": 0}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+@pytest.mark.parametrize("mended", [None, TEXTS])
+def test_a_visitors_bytes_say_neither_whose_event_it_is_nor_in_which_visit(name: str, mended: Recipe | None) -> None:
+    world = World()
+    (one,) = world.run([web(1, product_id="1", **{name: STRANGERS[name]})], topic="web.interaction", recipe=mended)
+    assert (one.what, one.reason) == ("failed", f"{name}: is not a known field")
+    assert world.events == []
+
+
+def test_the_shipped_recipe_leaves_out_what_no_page_may_send() -> None:
+    world = World()
+    world.run([web(1, **STRANGERS)], recipe=load(NUMBERS))
+    (made,) = world.events
+    assert (made["source"], made["session_started_at"]) == ("bikes", made["occurred_at"])
+
+
+def test_a_recipe_names_the_visit_but_not_another_source_than_the_collector_did() -> None:
+    world = World()
+    visit = {"session_id": "s1", "session_started_at": AT - 1000}
+    (said,) = world.run([web(1, product_id="1")], recipe=recipe({"set": visit}))
+    assert said.what == "redriven"
+    assert world.events[0]["session_started_at"] == DEAD_AT - timedelta(milliseconds=1500)
+    (said,) = world.run([web(2, product_id="1")], recipe=recipe({"set": {"source": "shop-b"}}))
+    assert said.reason == "source: is not a known field"
+
+
+@pytest.mark.parametrize(("hours", "says"), [(-25, "25.0 h before it arrived"), (1, "3599 s after it was sent")])
+def test_an_event_that_the_collector_would_not_have_taken_for_its_time_is_rejected_again(hours: int, says: str) -> None:
+    world = World()
+    (one,) = world.run([web(1, product_id="1", at=AT + hours * 3_600_000)], topic="web.interaction")
+    assert (one.what, says in one.reason) == ("failed", True), one.reason
 
 
 def test_a_letter_that_was_cut_off_is_not_taken_for_the_whole() -> None:
