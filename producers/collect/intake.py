@@ -61,24 +61,27 @@ class Intake:
         if publisher.queued > MOST_QUEUED:
             raise BrokerUnavailable(f"{publisher.queued} events wait for Kafka already")
         now_ms = self._clock_ms()
-        refused = list(batch.refused)
         events = sorted(batch.events, key=lambda each: each[2].at)
         # What a visit is known by is on disk before any of it may be on the log: what is sent again has the same time.
         with self._transaction():
             self._tidy(now_ms)
-            placed = self._visits.place(key.name, who, [event for _, _, event in events], batch.sent_at, now_ms)
-        for (index, original, event), (at_ms, visit_then) in zip(events, placed, strict=True):
+            skew_ms, placed = self._visits.place(key.name, who, [e for _, _, e in events], batch.sent_at, now_ms)
+        last = placed[-1][1] if placed else None
+        refused = [(each, last) for each in batch.refused]
+        for (index, original, event), (at_ms, visit) in zip(events, placed, strict=True):
             try:
                 check_time(at_ms, now_ms)
-                self._this.publish(INTERACTION, self._named(record(key.name, event, at_ms, visit_then)))
+                self._this.publish(INTERACTION, self._named(record(key.name, event, at_ms, visit)))
             except PoisonEvent as error:
-                refused.append(Refusal(index=index, original=original, error=error))
-        visit = placed[-1][1] if placed else None
-        for each in refused:
-            self._dead_letter(key, each, visit)
+                refused.append((Refusal(index=index, original=original, error=error), visit))
+        for each, its_visit in refused:
+            self._dead_letter(key, each, skew_ms, its_visit)
         self._counts[key.name, "published"] += batch.size - len(refused)
         self._counts[key.name, "refused"] += len(refused)
-        return Taken(accepted=batch.size - len(refused), refused=sorted(refused, key=lambda each: each.index))
+        return Taken(
+            accepted=batch.size - len(refused),
+            refused=sorted((each for each, _ in refused), key=lambda each: each.index),
+        )
 
     def take_bots(self, key: Key, events: int) -> None:
         """Count a bot's events; none is published."""
@@ -116,9 +119,12 @@ class Intake:
             self._tidied_ms = now_ms
             self._visits.forget_old(now_ms)
 
-    def _dead_letter(self, key: Key, refusal: Refusal, visit: Visit | None) -> None:
-        """``visit`` is the one that its batch was of: once the event is fixed, it belongs there."""
-        said = {} if visit is None else _of_visit(visit)
+    def _dead_letter(self, key: Key, refusal: Refusal, skew_ms: int, visit: Visit | None) -> None:
+        """``visit`` is its own, or that of its batch: once the event is fixed, it belongs there.
+
+        By the skew the fixed event has the time and the id that it has when it is sent again, corrected.
+        """
+        said = {"skew_ms": str(skew_ms)} | ({} if visit is None else _of_visit(visit))
         self._letters.send(
             INTERACTION,
             refusal.original,
@@ -161,7 +167,6 @@ def _of_visit(visit: Visit) -> dict[str, str]:
         "session_started_ms": str(visit.started_ms),
         "session_referrer": visit.referrer or "",
         "session_campaign": visit.campaign or "",
-        "skew_ms": str(visit.skew_ms),
     }
     return {name: text for name, text in said.items() if text}
 

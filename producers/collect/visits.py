@@ -15,7 +15,7 @@ import secrets
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from producers.collect.batch import Sent
 
@@ -23,6 +23,7 @@ IDLE_MS: Final = 30 * 60_000
 DAY_MS: Final = 24 * 3_600_000
 DRIFT_MS: Final = 60_000
 KEEP_MS: Final = 2 * DAY_MS
+NEVER: Final = 0  # when the visit began of which no event came yet
 SCHEMA: Final = """
 pragma secure_delete = on;
 create table if not exists visits (
@@ -57,6 +58,13 @@ class Visit:
         return is_near and at_ms < self.started_ms + DAY_MS and (campaign in (None, self.campaign) or brought)
 
 
+class Placed(NamedTuple):
+    """A batch's ``skew_ms``, and of each of its events when it was by our clock, and its visit."""
+
+    skew_ms: int
+    events: list[tuple[int, Visit]]
+
+
 class Visits:
     """The visits of the last two days, in a database whose transactions are the caller's. ``now_ms`` is our clock."""
 
@@ -65,12 +73,11 @@ class Visits:
         database.executescript(SCHEMA)
         self._salts: dict[int, bytes] = dict(database.execute("select day, salt from salts"))
 
-    def place(
-        self, key: str, who: tuple[str, ...], events: Sequence[Sent], sent_at: int, now_ms: int
-    ) -> list[tuple[int, Visit]]:
+    def place(self, key: str, who: tuple[str, ...], events: Sequence[Sent], sent_at: int, now_ms: int) -> Placed:
         """When each event was by our clock, and its visit. ``events`` stand in the order of their time.
 
         ``who`` is the visitor's own id, or else what the visitor comes from: that is known for a day or two only.
+        Without events, because all of a batch were refused, the skew is remembered for when they are sent again.
         """
         visit = self._known(key, who, now_ms)
         skew = now_ms - sent_at
@@ -79,7 +86,9 @@ class Visits:
             visit = (
                 replace(visit, skew_ms=skew)
                 if visit
-                else Visit(visitor=visitor, skew_ms=skew, started_ms=0, last_ms=-DAY_MS, campaign=None, referrer=None)
+                else Visit(
+                    visitor=visitor, skew_ms=skew, started_ms=NEVER, last_ms=-DAY_MS, campaign=None, referrer=None
+                )
             )
         found: list[tuple[int, Visit]] = []
         for event in events:
@@ -94,8 +103,8 @@ class Visits:
             found.append((at_ms, one))
             if at_ms >= visit.last_ms:
                 visit = replace(one, last_ms=at_ms)
-        self._keep(visit)
-        return found
+        self._keep(visit, now_ms)
+        return Placed(visit.skew_ms, found)
 
     def forget_old(self, now_ms: int) -> None:
         """Delete visits that no event can belong to any more, and the salts of the days before yesterday."""
@@ -113,7 +122,8 @@ class Visits:
             ).fetchone()
             if row is not None and (day == today or row[3] > now_ms - IDLE_MS):
                 names = ("visitor", "skew_ms", "started_ms", "last_ms", "campaign", "referrer")
-                return Visit(**dict(zip(names, row, strict=True)))
+                visit = Visit(**dict(zip(names, row, strict=True)))
+                return replace(visit, last_ms=-DAY_MS) if visit.started_ms == NEVER else visit
         return None
 
     def _hash(self, key: str, who: tuple[str, ...], day: int) -> bytes:
@@ -124,8 +134,9 @@ class Visits:
         said = "\0".join((key, *who)).encode("utf-8", "surrogatepass")
         return hashlib.blake2b(said, key=salt, digest_size=16).digest()
 
-    def _keep(self, visit: Visit) -> None:
+    def _keep(self, visit: Visit, now_ms: int) -> None:
+        last_ms = now_ms if visit.started_ms == NEVER else visit.last_ms  # that of a skew alone is when it was told
         self._database.execute(
             "insert or replace into visits values (?, ?, ?, ?, ?, ?)",
-            (visit.visitor, visit.skew_ms, visit.started_ms, visit.last_ms, visit.campaign, visit.referrer),
+            (visit.visitor, visit.skew_ms, visit.started_ms, last_ms, visit.campaign, visit.referrer),
         )

@@ -28,7 +28,7 @@ def place(kept: Visits, *ats: int, who: tuple[str, ...] = WHO, behind: int = 0, 
     """Send events as soon as the last has happened, by a clock that is so much behind ours."""
     events = [sent(at - behind) for at in ats]
     now = ats[-1] + after
-    return [visit for _, visit in kept.place("bikes", who, events, now - behind, now)]
+    return [visit for _, visit in kept.place("bikes", who, events, now - behind, now).events]
 
 
 def test_events_within_half_an_hour_are_one_visit_and_later_ones_another() -> None:
@@ -55,7 +55,7 @@ def test_another_campaign_begins_another_visit_and_none_keeps_the_one_that_was()
 
     def visit(minute: int, campaign: str | None) -> Visit:
         at = NOON + minute * MINUTE
-        return kept.place("bikes", WHO, [sent(at, campaign, "mail.example")], at, at)[0][1]
+        return kept.place("bikes", WHO, [sent(at, campaign, "mail.example")], at, at).events[0][1]
 
     first, second, third = visit(0, "spring"), visit(1, None), visit(2, "spring")
     assert first.session_id == second.session_id == third.session_id
@@ -68,7 +68,7 @@ def test_another_campaign_begins_another_visit_and_none_keeps_the_one_that_was()
 def test_a_campaign_that_comes_after_what_it_led_to_is_the_visits_own() -> None:
     kept = visits()
     (second,) = place(kept, NOON + 500)
-    first = kept.place("bikes", WHO, [sent(NOON, "spring", "mail.example")], NOON, NOON)[0][1]
+    first = kept.place("bikes", WHO, [sent(NOON, "spring", "mail.example")], NOON, NOON).events[0][1]
     (third,) = place(kept, NOON + MINUTE)
     assert first.session_id == second.session_id == third.session_id
     assert (first.campaign, third.campaign, third.referrer) == ("spring", "spring", "mail.example")
@@ -81,7 +81,7 @@ def test_visitors_are_told_apart_and_sources_too() -> None:
         place(kept, NOON, who=("from", "192.0.2.2", "Browser/1"))[0].session_id,
         place(kept, NOON, who=("from", "192.0.2.1", "Browser/2"))[0].session_id,
         place(kept, NOON, who=("id", "192.0.2.1"))[0].session_id,
-        kept.place("chains", WHO, [sent(NOON)], NOON, NOON)[0][1].session_id,
+        kept.place("chains", WHO, [sent(NOON)], NOON, NOON).events[0][1].session_id,
     }
     assert len(ids) == 5
 
@@ -110,12 +110,12 @@ def test_a_wrong_clock_is_put_right_by_what_the_first_batch_says() -> None:
     kept = visits()
     behind = 3 * 3_600_000
     events = [sent(NOON - behind)]
-    ((at, visit),) = kept.place("bikes", WHO, events, NOON - behind, NOON)
+    ((at, visit),) = kept.place("bikes", WHO, events, NOON - behind, NOON).events
     assert (at, visit.started_ms) == (NOON, NOON)
     # A slower way here later changes nothing, and a clock that is set anew does.
-    ((at, _),) = kept.place("bikes", WHO, events, NOON - behind + 500, NOON + 40_000)
+    ((at, _),) = kept.place("bikes", WHO, events, NOON - behind + 500, NOON + 40_000).events
     assert at == NOON
-    ((at, _),) = kept.place("bikes", WHO, [sent(NOON + MINUTE)], NOON + MINUTE, NOON + MINUTE)
+    ((at, _),) = kept.place("bikes", WHO, [sent(NOON + MINUTE)], NOON + MINUTE, NOON + MINUTE).events
     assert at == NOON + MINUTE
 
 
@@ -131,8 +131,8 @@ def test_what_is_sent_again_has_the_same_time_and_visits_do_not_overlap(
     for step, latency in steps:
         now += step
         events = [sent(now + skew - age) for age in (2_000, 0)]
-        first = Visits(database).place("bikes", WHO, events, now + skew, now + latency)
-        again = Visits(database).place("bikes", WHO, events, now + skew + 5, now + 5 + latency_again)
+        first = Visits(database).place("bikes", WHO, events, now + skew, now + latency).events
+        again = Visits(database).place("bikes", WHO, events, now + skew + 5, now + 5 + latency_again).events
         assert [at for at, _ in again] == [at for at, _ in first]
         found += first
         now += DRIFT_MS
