@@ -310,7 +310,10 @@ def _learn_payments(database: Connection) -> None:
         return
     database.execute("begin immediate")
     database.execute("alter table order_states add column paid_ms integer")
-    database.execute("insert or ignore into named select shop, order_id, 1 from order_states where refunds <> '{}'")
+    database.execute(
+        "insert or ignore into named select shop, order_id, 1 from order_states where refunds <> '{}'"
+        " union select shop, order_id, 1 from wanted"
+    )
     database.execute("commit")
 
 
