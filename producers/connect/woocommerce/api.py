@@ -14,7 +14,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -45,6 +45,7 @@ MOST_EXCLUDED: Final = (
 )
 FIELD: Final[Mapping[By, str]] = {"date": "date_created_gmt", "modified": "date_modified_gmt"}
 ROOT: Final = "/wp-json/wc/v3"
+MOST_HOURS: Final = 14  # from UTC, of any clock
 # Of customers what is needed, and not who they are.
 CUSTOMERS: Final = {"role": "all", "_fields": "id,date_created_gmt,shipping.country,billing.country"}
 AFTER: Final[Mapping[By, str]] = {"date": "after", "modified": "modified_after"}
@@ -277,12 +278,17 @@ def _is_last(page: int, headers: Mapping[str, str], found: list[Any]) -> bool:
 
 
 def _zone_of(index: Mapping[str, Any]) -> str:
-    """A shop whose clock is set to hours from UTC has no zone's name. There is one for whole hours; else ``+05:45``."""
+    """A shop whose clock is set to hours from UTC has no zone's name. There is one for whole hours; else ``+05:45``.
+
+    Empty where it says neither.
+    """
     if name := str(index.get("timezone_string") or ""):
         return name
     try:
         hours = Decimal(str(index["gmt_offset"]))
-    except (KeyError, InvalidOperation):
+        if abs(hours) > MOST_HOURS:
+            return ""
+    except (KeyError, ArithmeticError):  # NaN is a number, and can't be compared
         return ""
     if hours % 1:
         minutes = int(abs(hours) * 60)

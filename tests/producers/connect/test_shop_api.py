@@ -76,7 +76,10 @@ def test_it_says_what_the_shop_is(shop: WooCommerce) -> None:
         ({"gmt_offset": "0", "timezone_string": ""}, "Etc/UTC"),
         ({"gmt_offset": "5.75", "timezone_string": ""}, "+05:45"),
         ({"gmt_offset": "-3.5", "timezone_string": ""}, "-03:30"),
-        ({"gmt_offset": "noon"}, ""),
+        *(
+            ({"gmt_offset": said}, "")
+            for said in ("noon", "NaN", "sNaN", "Infinity", "-Infinity", "1e999999", "15", None)
+        ),
         ({}, ""),
     ],
 )
