@@ -172,7 +172,7 @@ def project_environment(
 def environment(settings: Settings) -> dict[str, str]:
     """The environment of dbt for building this stack's marts."""
     at = settings.postgres
-    found = login(Role.DBT, at.path[1:], unquote(at.password or ""))
+    found = login(Role.DBT, settings.postgres_database, unquote(at.password or ""))
     return {
         **project_environment(
             "dev",
@@ -187,7 +187,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "INSIGHTS_POSTGRES_PORT": str(at.port or 5432),
         "INSIGHTS_POSTGRES_USER": found.user,
         "INSIGHTS_POSTGRES_PASSWORD": found.password,
-        "INSIGHTS_POSTGRES_DATABASE": at.path[1:],
+        "INSIGHTS_POSTGRES_DATABASE": settings.postgres_database,
         **{f"PG{name.upper()}": value for name, value in parse_qsl(at.query)},  # as libpq calls them: PGSSLMODE
     }
 

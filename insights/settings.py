@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -271,6 +271,11 @@ class Settings(BaseSettings):
     def postgres(self) -> SplitResult:
         """The parts of ``postgres_dsn``, of which user and password are quoted."""
         return urlsplit(self.postgres_dsn)
+
+    @property
+    def postgres_database(self) -> str:
+        """The database's own name, which may need quoting in an address."""
+        return unquote(self.postgres.path[1:])
 
     @property
     def postgres_address(self) -> str:

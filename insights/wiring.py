@@ -44,7 +44,7 @@ def deployment(settings: Settings) -> Deployment:
         registry=settings.registry_url,
         postgres_host=at.hostname or "",
         postgres_port=at.port or 5432,
-        postgres_database=at.path[1:],
+        postgres_database=settings.postgres_database,
         postgres_user=unquote(at.username or ""),
         postgres_password=unquote(at.password or ""),
         postgres_options=at.query,
@@ -73,8 +73,7 @@ def deployment(settings: Settings) -> Deployment:
 
 def login_of(settings: Settings, role: Role) -> Login:
     """As whom a program of that role logs in to Postgres."""
-    at = settings.postgres
-    return login(role, at.path[1:], unquote(at.password or ""))
+    return login(role, settings.postgres_database, unquote(settings.postgres.password or ""))
 
 
 def dsn_as(settings: Settings, role: Role, *, with_password: bool = True) -> str:

@@ -66,7 +66,7 @@ class Deployment:
     def _dsn(self, database: str) -> str:
         return (
             f"postgresql://{quote(self.postgres_user, safe='')}:{quote(self.postgres_password, safe='')}"
-            f"@{self.postgres_host}:{self.postgres_port}/{database}"
+            f"@{self.postgres_host}:{self.postgres_port}/{quote(database, safe='')}"
             f"{'?' if self.postgres_options else ''}{self.postgres_options}"
         )
 
@@ -82,7 +82,7 @@ class Deployment:
         """No call waits forever: a task that can't be cancelled for three minutes ends the TaskManager's process."""
         options = "connectTimeout=10&loginTimeout=15&socketTimeout=60&cancelSignalTimeout=10&tcpKeepAlive=true"
         options += f"&{self.postgres_options}" if self.postgres_options else ""
-        return f"jdbc:postgresql://{self.postgres_host}:{self.postgres_port}/{database}?{options}"
+        return f"jdbc:postgresql://{self.postgres_host}:{self.postgres_port}/{quote(database, safe='')}?{options}"
 
     @property
     def lake_properties(self) -> dict[str, str]:

@@ -58,15 +58,15 @@ where
 NOT_DBTS = """
 select c.oid::regclass::text from pg_class as c
 where c.relnamespace = to_regnamespace(%(schema)s) and c.relkind in ('r', 'v', 'm', 'p')
-    and c.relowner <> %(role)s::regrole
+    and c.relowner <> (select oid from pg_roles where rolname = %(role)s)
 """
 
 
 def provide_roles(connection: Connection) -> None:
     """Makes the roles, or makes them right again, in the caller's transaction, by whoever owns the tables.
 
-    Nothing is changed where all is as it should be, but for passwords. A Metabase user that is there is kept right,
-    too. Raises Misconfigured when the user may not make roles.
+    Nothing is changed where all is as it should be, but for passwords. Metabase's user, which all databases of a server
+    share, is kept right where it reads this one. Raises Misconfigured when the user may not make roles.
     """
     info = connection.info
     users = {role: login(role, info.dbname, info.password) for role in Role}
@@ -81,7 +81,7 @@ def provide_roles(connection: Connection) -> None:
         ) from error
     _let_build(connection, users[Role.DBT].user)
     readers = [found.user for role, found in users.items() if role != Role.FLINK]
-    for reader in [*readers, *([METABASE] if _is_there(connection, METABASE) else [])]:
+    for reader in [*readers, *([METABASE] if _reads_here(connection, METABASE) else [])]:
         _let_read(connection, reader, users[Role.DBT].user)
     for role, tables in WRITTEN.items():
         _let_write(connection, users[role].user, "versions" if role == Role.FLINK else None, tables)
@@ -104,6 +104,12 @@ def let_flink_use_lake(connection: Connection, flink: Login) -> None:
 
 def _is_there(connection: Connection, role: str) -> bool:
     return connection.execute("select 1 from pg_roles where rolname = %s", (role,)).fetchone() is not None
+
+
+def _reads_here(connection: Connection, role: str) -> bool:
+    """Whether a role was given this database to read, and not another one of the server alone."""
+    asked = "select has_schema_privilege(oid, to_regnamespace('live'), 'usage') from pg_roles where rolname = %s"
+    return connection.execute(asked, (role,)).fetchone() == (True,)
 
 
 def _make(connection: Connection, found: Login, limits: dict[LiteralString, str]) -> None:
@@ -137,7 +143,10 @@ def _let_build(connection: Connection, dbt: str) -> None:
         connection.execute(sql.SQL("grant {} to current_user").format(role))
     for schema in BUILT:
         connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
-        owner = "select nspowner = %s::regrole from pg_namespace where nspname = %s"
+        owner = (
+            "select r.rolname = %s from pg_namespace as n inner join pg_roles as r on n.nspowner = r.oid"
+            " where n.nspname = %s"
+        )
         if connection.execute(owner, (dbt, schema)).fetchone() != (True,):
             connection.execute(sql.SQL("alter schema {} owner to {}").format(sql.Identifier(schema), role))
         for (relation,) in connection.execute(NOT_DBTS, {"schema": schema, "role": dbt}).fetchall():

@@ -149,8 +149,8 @@ def _database(settings: Settings) -> Database:
     from dashboards.metabase.provision import Database
 
     host, _, port = (settings.metabase_postgres or settings.postgres_address).rpartition(":")
-    name = settings.postgres.path[1:]
-    return Database(host=host, port=int(port), dbname=name, password=str(settings.metabase_reader_password))
+    password = str(settings.metabase_reader_password)
+    return Database(host=host, port=int(port), dbname=settings.postgres_database, password=password)
 
 
 def _provide_reader(settings: Settings) -> None:

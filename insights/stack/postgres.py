@@ -199,7 +199,7 @@ def _postgres_conf(settings: Settings, data: Path) -> str:
 def _postgres_answers(settings: Settings) -> bool:
     with opened(settings.postgres._replace(path="/postgres").geturl()) as connection:
         there = {row[0] for row in connection.execute("select datname from pg_database")}
-        for database in {settings.postgres.path[1:], *DATABASES}:
+        for database in {settings.postgres_database, *DATABASES}:
             if database not in there:
                 connection.execute(sql.SQL("create database {}").format(sql.Identifier(database)))
     return True

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
 from typer.testing import CliRunner
 
 from insights import doctor
@@ -21,7 +22,7 @@ from insights.stack.composition import UpPlan, everything
 from insights.stack.elsewhere import servers_elsewhere
 from insights.stack.part import Part, Task
 from insights.status import status
-from insights.wiring import deployment, dsn_as, producer_environment
+from insights.wiring import deployment, dsn_as, login_of, producer_environment
 from schemas.errors import Misconfigured
 from schemas.kafka import Kafka
 from schemas.registry import Registry
@@ -74,6 +75,18 @@ def test_postgres_elsewhere_is_reached_by_all_with_its_tls(apart_of: Callable[..
     assert (dbt["PGSSLMODE"], dbt["PGSSLROOTCERT"]) == ("verify-full", "/etc/db-ca.pem")
     assert (dbt["INSIGHTS_POSTGRES_HOST"], dbt["INSIGHTS_POSTGRES_USER"]) == ("db.example", "shop_dbt")
     assert dsn_as(settings, Role.READER, with_password=False) == POSTGRES.replace("me:s%2Fcret", "shop_reader")
+
+
+def test_a_database_whose_name_needs_quoting_has_one_name_for_all(apart_of: Callable[..., Settings]) -> None:
+    settings = apart_of(external_postgres=POSTGRES.replace("/shop?", "/My.Shop%20x+%2F?"))
+    target = deployment(settings)
+    assert target.postgres_database == environment(settings)["INSIGHTS_POSTGRES_DATABASE"] == "My.Shop x+/"
+    assert conninfo_to_dict(target.postgres_dsn)["dbname"] == conninfo_to_dict(settings.postgres_dsn)["dbname"]
+    assert "/My.Shop%20x%2B%2F?" in target.postgres_jdbc_url  # Java takes a plus for a space
+    reader = conninfo_to_dict(dsn_as(settings, Role.READER))["user"]
+    assert reader == login_of(settings, Role.READER).user == "My.Shop x+/_reader"
+    assert environment(settings)["INSIGHTS_POSTGRES_USER"] == "My.Shop x+/_dbt"
+    assert target.flink_login.user == "My.Shop x+/_flink"
 
 
 @given(user=TEXTS, password=TEXTS)

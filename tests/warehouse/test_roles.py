@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
 import pytest
@@ -13,7 +13,6 @@ from psycopg import sql
 
 from flink.job_sql import WRITTEN_OPS_TABLES
 from schemas.errors import Misconfigured
-from tests.flink.live_on_files import DEPLOYMENT
 from warehouse.logins import Login, Role, login
 from warehouse.roles import WRITTEN, let_flink_use_lake, provide_metabase, provide_roles
 from warehouse.tables import make_postgres_tables
@@ -59,7 +58,7 @@ def opened(dsn: str, found: Login) -> Connection:
 
 def as_role(dsn: str, role: Role) -> Connection:
     at = urlsplit(dsn)
-    return opened(dsn, login(role, at.path[1:], at.password or ""))
+    return opened(dsn, login(role, unquote(at.path[1:]), at.password or ""))
 
 
 @pytest.fixture
@@ -184,11 +183,6 @@ def test_stacks_on_one_server_share_no_role_and_a_password_leads_to_no_other(dsn
         login(Role.READER, "d" * 60, password)
 
 
-def test_live_jobs_never_get_the_owners_password() -> None:
-    assert DEPLOYMENT.flink_login.user == f"{DEPLOYMENT.postgres_database}_flink"
-    assert DEPLOYMENT.flink_login.password != DEPLOYMENT.postgres_password
-
-
 def test_in_the_lakes_database_flink_changes_the_catalog_and_makes_no_tables(
     dsn: str, new_database: Callable[[], str]
 ) -> None:
@@ -260,6 +254,39 @@ def test_an_owner_that_may_make_no_roles_is_told_so_and_nothing_is_changed(landl
         make_postgres_tables(connection)
     with psycopg.connect(dsn) as connection:
         assert connection.execute("select to_regnamespace('live')").fetchone() == (None,)
+
+
+def test_a_database_may_have_any_name(dsn: str) -> None:
+    name = f'My.Shop "{urlsplit(dsn).path[6:26]}"'
+    odd = urlsplit(dsn)._replace(path=f"/{quote(name, safe='')}").geturl()
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+    for _ in range(2):
+        made_or_not = "create table if not exists marts.made_before as select 1 as a"
+        with psycopg.connect(odd) as owner:
+            make_postgres_tables(owner)
+            owner.execute(made_or_not.encode())
+    for role in Role:
+        with closing(as_role(odd, role)) as connection:
+            assert connection.execute("select current_user").fetchone() == (f"{name}_{role}",)
+    with closing(as_role(odd, Role.DBT)) as dbt:
+        dbt.execute("alter table marts.made_before add column b int")
+        with closing(as_role(odd, Role.READER)) as reader:
+            reader.execute("select a, b from marts.made_before, events.orders limit 1")
+
+
+def test_metabases_user_of_one_stack_reads_no_other_of_the_server(dsn: str, new_database: Callable[[], str]) -> None:
+    """The user is the server's; what it may read is a database's."""
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        provide_metabase(owner, "s3cret")
+    other = new_database()
+    made(other)
+    with psycopg.connect(other, autocommit=True) as owner:
+        make_postgres_tables(owner)
+        reads = "select bool_or(has_schema_privilege('metabase_reader', oid, 'usage')) from pg_namespace"
+        assert owner.execute(f"{reads} where nspname in ('live', 'events', 'marts', 'ops')").fetchone() == (False,)
+        later = "select count(*) from pg_default_acl where defaclacl::text like '%metabase_reader%'"
+        assert owner.execute(later).fetchone() == (0,)
 
 
 def test_metabases_user_follows_where_it_is_there(dsn: str) -> None:
