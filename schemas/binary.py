@@ -13,6 +13,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from schemas.quoted import named
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DAY = date(1970, 1, 1)
 MILLISECOND = timedelta(milliseconds=1)
@@ -182,7 +184,7 @@ def _record(schema: dict[str, Any], value: Any, path: str) -> bytes:
             raise Misfit(within(path, name), "is missing")
         out.append(written(field["type"], value.get(name), within(path, name)))
     if unknown := set(value) - {field["name"] for field in schema["fields"]}:
-        raise Misfit(within(path, min(map(str, unknown))), "is not in the contract")
+        raise Misfit(within(path, min(map(named, unknown))), "is not in the contract")
     return b"".join(out)
 
 

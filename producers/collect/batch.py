@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from schemas.errors import PoisonEvent
+from schemas.quoted import named
 
 MOST_EVENTS: Final = 200
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
@@ -135,7 +136,7 @@ def _problem(error: Exception) -> tuple[str, str]:
     if found := MISSING.search(text):
         return found[1], "is missing"
     if found := UNKNOWN.search(text):
-        return found[1], "is not a known field"
+        return named(found[1]), "is not a known field"
     if found := AT_FIELD.search(text):
         return found[1], text[: found.start()]
     return "", text

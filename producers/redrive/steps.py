@@ -41,8 +41,15 @@ def found(expression: str, document: Any) -> Any:
     """What a JMESPath expression finds; None for nothing. Raises CannotFix where it does not fit what it is given."""
     try:
         return jmespath.search(expression, document)
-    except (JMESPathError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
-        raise CannotFix("", f"{expression} can't be evaluated: {' '.join(str(error).split())}") from error
+    except JMESPathTypeError as error:
+        # Its own text has the value, in plain.
+        takes = " or ".join(error.expected_types)
+        problem = f"{error.function_name} takes {takes}, and is given {error.actual_type}"
+        raise CannotFix("", f"{expression} can't be evaluated: {problem}") from error
+    except JMESPathError as error:
+        raise _not_evaluated(expression, error) from error
+    except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        raise CannotFix("", f"{expression} can't be evaluated: {type(error).__name__}") from error
 
 
 def holds(expression: str, document: Any) -> bool:
@@ -54,8 +61,14 @@ def holds(expression: str, document: Any) -> bool:
         return bool(jmespath.search(expression, document))
     except JMESPathTypeError:
         return False
-    except (JMESPathError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
-        raise CannotFix("", f"{expression} can't be evaluated: {' '.join(str(error).split())}") from error
+    except JMESPathError as error:
+        raise _not_evaluated(expression, error) from error
+    except (TypeError, ValueError, ArithmeticError, RecursionError):
+        return False
+
+
+def _not_evaluated(expression: str, error: JMESPathError) -> CannotFix:
+    return CannotFix("", f"{expression} can't be evaluated: {' '.join(str(error).split())}")
 
 
 def read_json(text: str | bytes) -> Any:

@@ -18,9 +18,11 @@ from producers.redrive.recipe import Recipe, load, parsed
 from schemas.catalogue import event
 from schemas.codec import Encoder
 from schemas.errors import Misconfigured, PoisonEvent
+from schemas.quoted import without_values
 
 SHIPPED = sorted((Path(recipes.__file__).parent / "recipes").glob("*.yaml"))
 DEAD_AT = datetime(2026, 11, 27, 9, 0, tzinfo=UTC)
+UUID = "0199d5a0-0000-7000-8000-000000000001"
 LETTER = Origin(offset=7, dead_at=DEAD_AT, headers={"source": "bikes"})
 GOOD = """
 title: Spend was written with its currency
@@ -153,6 +155,35 @@ def test_a_step_that_can_not_be_done_says_on_which_field(step: Any, given: Any, 
     with pytest.raises(PoisonEvent) as refused:
         a_recipe(step).fixed({"value": given, "headers": {}})
     assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"take": {"a": "abs(value.a)"}},
+        {"take": {"a": "sum(value.list)"}},
+        {"take": {"a": "sort_by(value.lists, &a)"}},
+        {"cast": {"a": "integer"}},
+        {"cast": {"list": "text"}},
+        {"parse": {"a": "json"}},
+        {"replace": {"field": "list", "pattern": "x", "by": ""}},
+        {"set": {"interaction": "page_view"}},
+    ],
+    ids=lambda step: next(iter(step)),
+)
+def test_no_reason_that_is_kept_has_a_value_of_the_letter(step: Any) -> None:
+    given = {"a": "anna o'neill", "list": ["anna"], "lists": [{"a": "anna"}, {"a": 1}], "anna@b.example": 1}
+    with pytest.raises(PoisonEvent) as refused:
+        made(event("web.interaction"), a_recipe(step).fixed({"value": given, "headers": {}}), LETTER, Anybody())
+    assert "anna" not in without_values(str(refused.value))
+
+
+def test_a_key_that_is_no_fields_name_is_quoted_as_a_value_is() -> None:
+    spend = {"event_id": UUID, "occurred_at": DEAD_AT, "source": "ads", "trace": None, "channel": "ads"}
+    spend |= {"campaign": "autumn", "day": date(2026, 11, 1), "amount": Decimal("12.50"), "currency": "EUR"}
+    for key, says in (("colour", "field colour is"), ("anna@b.example", "field 'anna@b.example' is")):
+        with pytest.raises(PoisonEvent, match=f"{says} not in the contract"):
+            Encoder(event("marketing.spend_stated"), 1).encode({**spend, key: 1})
 
 
 def test_a_row_of_csv_has_the_columns_that_the_recipe_names() -> None:
