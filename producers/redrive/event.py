@@ -89,7 +89,10 @@ def made(event: Event, value: Mapping[str, Any], letter: Origin, persons: Person
 
     Whose event it is says the collector, where it sent the letter, and not the letter's bytes: they are a visitor's.
     """
-    return _interaction(value, letter, persons) if event is INTERACTION else _other(event, value, letter, persons)
+    try:
+        return _interaction(value, letter, persons) if event is INTERACTION else _other(event, value, letter, persons)
+    except (ArithmeticError, RecursionError) as error:
+        raise CannotFix("", f"has a time out of range, or is nested too deeply: {type(error).__name__}") from error
 
 
 def _interaction(value: Mapping[str, Any], letter: Origin, persons: Persons) -> dict[str, Any]:

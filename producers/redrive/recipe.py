@@ -60,14 +60,15 @@ class Replace(_Model):
     pattern: Text
     by: str
 
-    @field_validator("pattern")
-    @classmethod
-    def _is_pattern(cls, pattern: str) -> str:
+    @model_validator(mode="after")
+    def _is_pattern(self) -> Self:
         try:
-            re.compile(pattern)
-        except re.error as error:
-            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
-        return pattern
+            # Whether what it is replaced by fits is said before anything is matched.
+            re.compile(self.pattern).sub(self.by, "")
+        except (re.error, IndexError) as error:
+            said = f"{self.pattern!r} by {self.by!r} can't be replaced"
+            raise ValueError(f"{said}: {error}; one of them is not a regular expression") from error
+        return self
 
 
 class Translate(_Model):
@@ -199,9 +200,12 @@ class Recipe(_Model):
         given = document["value"]
         if not isinstance(given, dict):
             raise CannotFix("", f"is {type(given).__name__}, and the steps need an object")
-        value: dict[str, Any] = steps.exact(given)
-        for step in self.steps:
-            step.apply(value, {**document, "value": value})
+        try:
+            value: dict[str, Any] = steps.exact(given)
+            for step in self.steps:
+                step.apply(value, {**document, "value": value})
+        except RecursionError as error:
+            raise CannotFix("", "is nested too deeply") from error
         return value
 
 

@@ -25,6 +25,7 @@ Value = dict[str, Any]
 Kind = Literal["text", "integer", "number", "boolean", "time", "seconds"]
 Form = Literal["json", "query", "base64"]
 LONGEST_NUMBER: Final = 40
+DEEPEST: Final = 64
 BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _MISSING: Final = object()
 
@@ -72,15 +73,25 @@ def _not_evaluated(expression: str, error: JMESPathError) -> CannotFix:
 
 
 def read_json(text: str | bytes) -> Any:
-    """JSON with its decimals exact. Raises CannotFix for anything else, ``NaN`` among it."""
+    """JSON with its decimals exact. Raises CannotFix for anything else, ``NaN`` among it, and for what is too deep."""
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_refused)
+        return _shallow(json.loads(text, parse_float=Decimal, parse_constant=_refused))
     except (ValueError, RecursionError, InvalidOperation) as error:
         raise CannotFix("", f"is not JSON: {error}") from error
 
 
 def _refused(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
+
+
+def _shallow(value: Any) -> Any:
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
+        level = [each for some in inner for each in some]
+    if level:
+        raise CannotFix("", f"is nested more than {DEEPEST} levels deep")
+    return value
 
 
 def exact(what: Any) -> Any:

@@ -249,6 +249,21 @@ def test_letters_of_others_are_not_published_and_each_says_who_mends_it() -> Non
     assert {offset: row.state for offset, row in world.rows.items()} == {1: "asked", 2: "asked"}
 
 
+def test_a_letter_that_is_nested_too_deeply_fails_alone() -> None:
+    world = World()
+    deep = letter(1, WEB, b'{"page":' * 480 + b"1" + b"}" * 480, source="bikes")
+    said = world.run([deep, web(2)], where="starts_with(topic, 'web')", recipe=TEXTS)
+    assert [each.what for each in said] == ["failed", "redriven"]
+    assert "nested more than 64 levels deep" in said[0].reason
+
+
+def test_a_condition_that_a_value_of_one_letter_does_not_allow_leaves_out_that_letter_alone() -> None:
+    world = World()
+    letters = [web(1, page="1e999"), web(2, page="2")]
+    said = world.run(letters, where="ceil(to_number(value.page)) == `2`", recipe=TEXTS)
+    assert [(each.offset, each.what) for each in said] == [(2, "redriven")]
+
+
 STRANGERS = {"source": "shop-b", "session_id": "s1", "session_started_at": 0}
 
 

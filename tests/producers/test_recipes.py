@@ -71,6 +71,8 @@ def test_a_recipe_makes_the_contracts_record_with_an_id_of_the_letters_own(tmp_p
         ("event: marketing.spend_stated", "event: customers.customer_changed", "is encrypted by the source"),
         ("  - replace:", "  - replaced:", "field steps.0.replaced: is not a field here"),
         ("pattern: ' EUR$'", "pattern: '('", "is not a regular expression"),
+        ("pattern: ' EUR$', by: ''", r"pattern: ' EUR$', by: '\1'", "can't be replaced: invalid group reference 1"),
+        ("pattern: ' EUR$', by: ''", r"pattern: ' EUR$', by: '\g<x>'", "can't be replaced: unknown group name"),
         ("steps:", "where: error = 'x'\nsteps:", "is not a JMESPath expression"),
         ("steps:", "where: error == 'x'\nsteps:", "where leaves it out, and something is expected"),
         ("steps:", "where: nothing(error)\nsteps:", "can't be evaluated"),
@@ -243,6 +245,31 @@ STEPS = st.lists(
     min_size=1,
     max_size=5,
 )
+
+
+@given(depth=st.integers(1, 3_000), wished=STEPS, of=st.sampled_from(["[]", "{}"]), at=st.sampled_from(["a", "at"]))
+def test_however_deep_a_letter_is_a_recipe_makes_an_event_or_refuses_it(
+    depth: int, wished: Any, of: str, at: str
+) -> None:
+    begin, end = ('{"a":', "}") if of == "{}" else ("[", "]")
+    deep = begin * depth + "1" + end * depth
+    value = '{"%s": %s, "id": "e", "interaction": "page_view", "page": "/"}' % (at, deep)  # noqa: UP031
+    for to in ("web.interaction", "marketing.spend_stated"):
+        try:
+            recipe = a_recipe(*wished, {"take": {"c": "value.*.a"}}, event=to)
+            found = {"value": recipe.parsed(value.encode()), "headers": {}}
+            recipe.is_for(to, found)
+            Encoder(event(to), 1).encode(made(event(to), recipe.fixed(found), LETTER, Anybody()))
+        except PoisonEvent:
+            pass
+
+
+def test_a_time_that_no_calendar_has_is_refused() -> None:
+    said = {"session_id": "s", "session_started_ms": "-99999999999999"}
+    letter = Origin(offset=7, dead_at=DEAD_AT, headers={"source": "bikes", **said})
+    value = {"id": "e1", "at": 1795770901500, "interaction": "page_view", "page": "/"}
+    with pytest.raises(PoisonEvent, match="a time out of range"):
+        made(event("web.interaction"), value, letter, Anybody())
 
 
 @pytest.mark.fuzz(inputs=20_000)
