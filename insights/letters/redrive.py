@@ -70,6 +70,11 @@ class Wish:
     is_dry: bool = False
     by: str
 
+    @property
+    def digest(self) -> str | None:
+        """That of the recipe."""
+        return self.recipe.sha256 if self.recipe else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
@@ -83,7 +88,10 @@ class Outcome:
 
 @dataclass(slots=True)
 class Breaker:
-    """Stops a run whose letters are refused again: more than 10 of the first 100, or 20 in a row."""
+    """Stops a run whose letters are refused again: more than 10 of the first 100, or 20 in a row.
+
+    Those that the same recipe failed to fix before are not counted.
+    """
 
     tried: int = 0
     failed: int = 0
@@ -155,16 +163,15 @@ def redrive(letters: Iterable[DeadLetter], wish: Wish, servers: Servers) -> Iter
         ready: list[_Ready] = []
         others: list[tuple[DeadLetter, Outcome]] = []
         for letter in chunk:
-            try:
-                one = _considered(letter, wish, servers)
-            except PoisonEvent as error:
-                one = Outcome(offset=letter.offset, what="failed", reason=str(error))
+            one = _tried(letter, wish, servers)
             if isinstance(one, _Ready):
                 ready.append(one)
+                breaker.note(False)
             else:
                 others.append((letter, one))
-            if isinstance(one, _Ready) or one.what == "failed":
-                breaker.note(not isinstance(one, _Ready))
+                # A letter that this failed to fix before says nothing new of it: a later run reaches the next ones.
+                if one.what == "failed" and not _was(letter, "failed", wish, servers):
+                    breaker.note(True)
             if breaker.reason:
                 break
         yield from _settled(others, wish, servers)
@@ -212,6 +219,19 @@ def _is_wanted(letter: DeadLetter, wish: Wish) -> bool:
     return wish.where is None or steps.holds(wish.where, said)
 
 
+def _tried(letter: DeadLetter, wish: Wish, servers: Servers) -> _Ready | Outcome:
+    try:
+        return _considered(letter, wish, servers)
+    except PoisonEvent as error:
+        return Outcome(offset=letter.offset, what="failed", reason=str(error))
+
+
+def _was(letter: DeadLetter, state: State, wish: Wish, servers: Servers) -> bool:
+    """Whether the latest attempt at a letter was with the same recipe, or also without one, and ended so."""
+    row = state_of(letter, servers.done)
+    return row is not None and row.state == state and row.recipe_sha256 == wish.digest
+
+
 def _considered(letter: DeadLetter, wish: Wish, servers: Servers) -> _Ready | Outcome:
     """A letter with its event, or what else there is to say about it. Raises PoisonEvent when it is refused again."""
     row = state_of(letter, servers.done)
@@ -220,8 +240,7 @@ def _considered(letter: DeadLetter, wish: Wish, servers: Servers) -> _Ready | Ou
     way = way_of(letter)
     if way is not Way.RECIPE:
         return _of_others(letter, way, servers)
-    digest = wish.recipe.sha256 if wish.recipe else None
-    if row is not None and row.state == "sending" and row.recipe_sha256 != digest:
+    if row is not None and row.state == "sending" and row.recipe_sha256 != wish.digest:
         by = f"the recipe {row.recipe} as it was then" if row.recipe else "no recipe"
         reason = f"an earlier run ended while it published this with {by}; run it that way once more"
         return Outcome(offset=letter.offset, what="unfinished", reason=reason)
@@ -272,7 +291,8 @@ def _settled(others: Sequence[tuple[DeadLetter, Outcome]], wish: Wish, servers: 
             [
                 replace(_row(letter, letter.topic, o.what, wish, servers), reason=without_values(o.reason) or None)
                 for letter, o in others
-                if o.what in ("asked", "failed")
+                # What was being sent may be on the log: that it can't be sent now does not open it for another recipe.
+                if o.what in ("asked", "failed") and not _was(letter, "sending", wish, servers)
             ]
         )
     yield from (outcome for _, outcome in others)
@@ -302,7 +322,7 @@ def _row(letter: DeadLetter, topic: str, state: Any, wish: Wish, servers: Server
         state=noted,
         event_id=None,
         recipe=wish.recipe.name if wish.recipe else None,
-        recipe_sha256=wish.recipe.sha256 if wish.recipe else None,
+        recipe_sha256=wish.digest,
         reason=None,
         by=wish.by,
         at=datetime.fromtimestamp(servers.clock(), UTC),

@@ -148,7 +148,7 @@ class Recipe(_Model):
 
     Attributes:
         name: of the file, without ``.yaml``.
-        sha256: of the file.
+        sha256: of what it does: its title and its examples may change.
         title: what it mends.
         event: the contract of the events that it makes.
         letters: the topic or contract of the letters that it is for; by default that of ``event``.
@@ -242,14 +242,18 @@ def load(path: Path) -> Recipe:
     for name in ("name", "sha256"):
         if name in document:
             raise Misconfigured(f"{path}: field {name}: is not a field here; remove it")
-    own = {"name": path.stem, "sha256": hashlib.sha256(content).hexdigest()}
     try:
-        recipe = Recipe.model_validate({**document, **own})
+        recipe = _with_hash(Recipe.model_validate({**document, "name": path.stem, "sha256": ""}))
     except ValidationError as error:
         raise Misconfigured("\n".join(f"{path}: {_explain(dict(e))}" for e in error.errors())) from error
     if problems := [problem for n, each in enumerate(recipe.examples, 1) if (problem := _problem(recipe, n, each))]:
         raise Misconfigured("\n".join(f"{path}: {problem}" for problem in problems))
     return recipe
+
+
+def _with_hash(recipe: Recipe) -> Recipe:
+    does = recipe.model_dump_json(exclude={"name", "sha256", "title", "examples"}, exclude_unset=True)
+    return recipe.model_copy(update={"sha256": hashlib.sha256(does.encode()).hexdigest()})
 
 
 def _explain(error: dict[str, Any]) -> str:

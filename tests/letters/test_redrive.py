@@ -2,112 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from functools import cache
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insights.cli import dead_event_views as views
-from insights.cli.runtime import endless
 from insights.letters.causes import by_cause
-from insights.letters.redrive import Breaker, Outcome, Report, Servers, StillFailing, Wish, redrive
+from insights.letters.redrive import Breaker, Outcome, StillFailing
 from insights.letters.ways import Way, order_of, source_of, way_of
 from insights.privacy.letters import GONE
 from producers.connect.rereads import Doubt
-from producers.redrive import recipe as recipes
-from producers.redrive.event import Anybody
 from producers.redrive.recipe import Recipe, load
-from reconciliation.dead_letters import DeadLetter
-from reconciliation.redrives import Redrive, state_of
-from schemas.catalogue import Event, event
-from schemas.codec import Encoder
+from reconciliation.redrives import state_of
 from schemas.errors import PoisonEvent
-
-NUMBERS = Path(recipes.__file__).parent / "recipes" / "web-product-id-is-a-number.yaml"
-DEAD_AT = datetime(2026, 11, 27, 9, 0, tzinfo=UTC)
-WEB, SPEND = "web.interaction.v1", "marketing.spend_stated.v1"
-AT = 1795769999500  # half a second before
-
-
-@cache
-def encoder_of(name: str) -> Encoder:
-    return Encoder(event(name), 1)
-
-
-@dataclass
-class World:
-    """Kafka, the record and the shops, in memory. ``dies_at`` ends a run when so many events were published."""
-
-    events: list[dict[str, Any]] = field(default_factory=list)
-    rows: dict[int, Redrive] = field(default_factory=dict)
-    asked: list[tuple[str, tuple[Doubt, ...]]] = field(default_factory=list)
-    dies_at: int | None = None
-
-    def check(self, contract: Event, record: Mapping[str, Any]) -> None:
-        encoder_of(contract.name).encode(record)
-
-    def publish(self, contract: Event, record: Mapping[str, Any]) -> None:
-        self.check(contract, record)
-        self.events.append(dict(record))
-
-    def flush(self) -> None:
-        if self.dies_at is not None and len(self.events) >= self.dies_at:
-            raise KeyboardInterrupt
-
-    def note(self, rows: Sequence[Redrive]) -> None:
-        self.rows |= {row.offset: row for row in rows}
-
-    def run(self, letters: Sequence[DeadLetter], **wished: Any) -> list[Outcome]:
-        servers = Servers(
-            publisher=self,
-            persons=Anybody(),
-            done=dict(self.rows),
-            note=self.note,
-            ask=lambda shop, doubts: self.asked.append((shop, tuple(doubts))),
-            shops=frozenset({"bikes"}),
-            clock=lambda: DEAD_AT.timestamp() + 60,
-        )
-        return list(redrive(letters, Wish(by="anna", **wished), servers))
-
-    @property
-    def ids(self) -> list[str]:
-        return [each["event_id"] for each in self.events]
-
-
-def web(offset: int, **said: Any) -> DeadLetter:
-    sent = {"id": f"e{offset}", "at": AT, "interaction": "product_view", "page": "/p", "product_id": offset, **said}
-    return letter(offset, WEB, {name: what for name, what in sent.items() if what is not ...}, source="bikes")
-
-
-def letter(
-    offset: int, topic: str, value: Any, error: str = "producers.collect.batch.BadEvent", **headers: str
-) -> DeadLetter:
-    return DeadLetter(
-        offset=offset,
-        dead_at=DEAD_AT + timedelta(milliseconds=offset),
-        topic=topic,
-        error=error,
-        reason="product_id: Expected …, got …",
-        source_partition=None,
-        source_offset=None,
-        headers=headers,
-        value=value if isinstance(value, bytes) else json.dumps(value).encode(),
-    )
-
-
-def recipe(*steps: dict[str, Any], digest: str = "0", **more: Any) -> Recipe:
-    fields = {"name": "texts", "sha256": digest, "title": "texts", "event": "web.interaction", "steps": steps}
-    return Recipe.model_validate({"examples": [{"given": {}, "expected": {}}], **fields, **more})
-
-
-TEXTS = recipe({"cast": {"product_id": "text"}})
+from tests.letters.world import AT, DEAD_AT, NUMBERS, SPEND, TEXTS, WEB, World, letter, recipe, web
 
 
 def test_fixed_letters_are_published_once_and_a_second_run_changes_nothing() -> None:
@@ -201,6 +111,31 @@ def test_more_than_ten_of_the_first_hundred_stop_it() -> None:
     with pytest.raises(StillFailing, match="11 of the first 51 were refused again"):
         world.run(letters, recipe=TEXTS)
     assert world.events == []
+
+
+def test_letters_that_failed_before_do_not_keep_a_later_run_from_those_after_them() -> None:
+    world = World()
+    letters = [web(n, page=...) for n in range(60)] + [web(n) for n in range(60, 80)]
+    runs = 0
+    while sum(row.state == "redriven" for row in world.rows.values()) < 20:
+        runs += 1
+        try:
+            world.run(letters, recipe=TEXTS)
+        except StillFailing:
+            assert runs < 7
+    with pytest.raises(StillFailing):
+        world.run(letters[:60], recipe=recipe({"cast": {"product_id": "text"}}, digest="other"))
+
+
+def test_what_may_be_on_the_log_is_not_opened_for_another_recipe_by_failing_now() -> None:
+    world = World(dies_at=1)
+    with pytest.raises(KeyboardInterrupt):
+        world.run([web(1)], recipe=TEXTS)
+    world.dies_at = None
+    (said,) = world.run([web(1, page=...)], recipe=TEXTS)
+    assert (said.what, world.rows[1].state) == ("failed", "sending")
+    (said,) = world.run([web(1)], recipe=recipe({"set": {"product_id": "x"}}, digest="1"))
+    assert said.what == "unfinished"
 
 
 @given(st.lists(st.booleans(), max_size=300))
@@ -355,51 +290,3 @@ def test_an_event_keeps_the_id_that_it_had() -> None:
     world = World()
     world.run([letter(1, SPEND, value)], topic="marketing.spend_stated")
     assert world.ids == [kept]
-
-
-def shown(what: Any) -> str:
-    with endless.capture() as text:
-        endless.print(what)
-    return " ".join(text.get().split())
-
-
-def test_what_a_run_did_is_shown_with_an_example_of_each_reason() -> None:
-    world, report = World(), Report()
-    for outcome in world.run([web(1), web(2), web(7, page=...), web(8, interaction="bought")], recipe=TEXTS):
-        report.take(outcome)
-    said = shown(views.report_table(report, is_dry=False))
-    assert "2 1 published" in said
-    assert "2 7 rejected again: page: is missing" in said
-    assert "8 rejected again: interaction: Invalid enum value 'bought'" in said
-    assert "1 would be published" in shown(views.report_table(report, is_dry=True))
-
-
-def test_causes_and_a_whole_letter_are_shown_with_how_to_fix_them() -> None:
-    world = World()
-    letters = [web(1), letter(2, SPEND, {"a": 1}, error="x.BadValue", source="ads")]
-    world.run(letters, recipe=TEXTS)
-    said = shown(views.causes_table(by_cause(letters, world.rows, {WEB: 4})))
-    assert "web.interaction.v1 0 1 1 0 25.00% bikes: product_id: Expected …, got …. From 2026-11-27 09:00" in said
-    assert "for example letter 1. Fix: write a recipe" in said
-    whole = shown(views.letter_whole(letters[0], world.rows[1]))
-    for part in ("redriven, 2026-11-27 09:01:00 UTC, by anna with the recipe texts", world.ids[0], '"page": "/p"'):
-        assert part in whole
-    assert "how to fix: write a recipe" in whole
-    assert "state open" in shown(views.letter_whole(letters[1], None))
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (b'{"a":"\xc3\xbc"}', '{\n  "a": "ü"\n}'),
-        (b"a\tb\x1b[31m", "a\tb\\x1b[31m"),
-        (b"\xff\x00", "00000000  ff 00"),
-        (b"", ""),
-    ],
-)
-def test_bytes_are_shown_so_that_a_person_can_read_them_and_none_steers_the_terminal(value: bytes, text: str) -> None:
-    assert views.readable_bytes(value) == text
-
-
-def test_of_many_bytes_that_are_no_text_the_first_are_shown() -> None:
-    assert views.readable_bytes(b"\xff" * 5_000).endswith("ff ff\n… (--json prints all of it)")

@@ -61,6 +61,18 @@ def test_a_recipe_makes_the_contracts_record_with_an_id_of_the_letters_own(tmp_p
     assert Encoder(event(recipe.event), 1).encode(one)
 
 
+def test_a_recipe_is_known_by_what_it_does_and_not_by_its_title_comments_or_examples(tmp_path: Path) -> None:
+    def digest(text: str) -> str:
+        return load(written(tmp_path, text)).sha256
+
+    same = GOOD.replace("title: Spend was", "# now\ntitle: Spend had been").replace(
+        "campaign: autumn", "campaign: winter"
+    )
+    assert digest(same) == digest(GOOD)
+    others = {GOOD.replace("' EUR$'", "' ?EUR$'"), GOOD.replace("steps:", "where: error == ''\nsteps:")}
+    assert len({digest(each) for each in {GOOD, *others}}) == 3
+
+
 @pytest.mark.parametrize(
     ("wrong", "right", "says"),
     [
