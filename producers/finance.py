@@ -240,7 +240,8 @@ def _refuse(this: Run, kind: Kind, memory: Memory, original: bytes, line: int, e
     key = f"row:{hashlib.blake2b(original, digest_size=12).hexdigest()}"
     if memory.known([key]):
         return
-    origin = {"file": str(this.options.from_file), "line": str(line)}
+    # Redriven, it is of this source: what the file says later of the same thing replaces it.
+    origin = {"source": this.source.name, "file": str(this.options.from_file), "line": str(line)}
     with closing(PersonKeys(this.options.state)) as keys:
         Letters(this.publisher, keys, this.clock).send(kind.event, original, error=error, origin=origin)
     this.published += 1

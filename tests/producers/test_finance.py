@@ -34,6 +34,7 @@ class Kept:
 
     records: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     letters: list[tuple[str, bytes]] = field(default_factory=list)
+    origins: list[Mapping[str, str]] = field(default_factory=list)
 
     def publish(self, event: Event, record: Mapping[str, Any]) -> None:
         Encoder(event, 1, "EUR").encode(record)
@@ -41,6 +42,7 @@ class Kept:
 
     def dead_letter(self, _event: Event, value: bytes, *, origin: Mapping[str, str], **_known: object) -> None:
         self.letters.append((origin[SEALED], value))
+        self.origins.append(origin)
 
     def flush(self) -> None:
         pass
@@ -131,6 +133,7 @@ def test_a_row_that_states_nothing_is_a_dead_letter_once_and_the_others_count(
         letter = opened(keys, sealed, value)
     assert letter is not None
     assert letter.original == row.encode()
+    assert [origin["source"] for origin in kept.origins] == ["finance"]  # of which its event is once redriven
     assert reason in letter.headers["exception.message"]
     assert [record["product_id"] for _, record in kept.records] == ["P-0"]
     again, verdict = read(tmp_path, text)
