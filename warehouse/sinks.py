@@ -138,7 +138,7 @@ REDRIVES = Sink(
         ),
         "event_id": Column(type="string", doc="The event's id, once it has one.", nullable=True),
         "recipe": Column(type="string", doc="Name of the recipe; null if there was none.", nullable=True),
-        "recipe_sha256": Column(type="string", doc="SHA-256 of the recipe's file.", nullable=True),
+        "recipe_sha256": Column(type="string", doc="SHA-256 of the recipe's condition and steps.", nullable=True),
         "reason": Column(type="string", doc="Why it failed, with an ellipsis for each value.", nullable=True),
         "redriven_by": Column(type="string", doc="Who did it."),
         "redriven_at": Column(type="timestamp", doc="When."),

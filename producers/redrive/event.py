@@ -176,7 +176,7 @@ def _number(letter: Origin, header: str, default: int) -> int:
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, default=str).encode()
+    return json.dumps(value, default=float).encode()
 
 
 def _kinds(schema: Any) -> list[str]:

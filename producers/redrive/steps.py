@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
@@ -41,7 +42,7 @@ class CannotFix(PoisonEvent):
 def found(expression: str, document: Any) -> Any:
     """What a JMESPath expression finds; None for nothing. Raises CannotFix where it does not fit what it is given."""
     try:
-        return jmespath.search(expression, document)
+        return jmespath.search(expression, _plain(document))
     except JMESPathTypeError as error:
         # Its own text has the value, in plain.
         takes = " or ".join(error.expected_types)
@@ -59,13 +60,25 @@ def holds(expression: str, document: Any) -> bool:
     Raises CannotFix for a condition that is true of none, as one with an unknown function.
     """
     try:
-        return bool(jmespath.search(expression, document))
+        return bool(jmespath.search(expression, _plain(document)))
     except JMESPathTypeError:
         return False
     except JMESPathError as error:
         raise _not_evaluated(expression, error) from error
     except (TypeError, ValueError, ArithmeticError, RecursionError):
         return False
+
+
+def _plain(what: Any) -> Any:
+    """A copy with the numbers that JMESPath knows; a decimal stays one where that would change it."""
+    if isinstance(what, Mapping):
+        return {name: _plain(each) for name, each in what.items()}
+    if isinstance(what, list):
+        return [_plain(each) for each in what]
+    if isinstance(what, Decimal):
+        number = float(what)
+        return number if math.isfinite(number) and Decimal(repr(number)) == what else what
+    return what
 
 
 def _not_evaluated(expression: str, error: JMESPathError) -> CannotFix:
@@ -161,9 +174,12 @@ def replace(value: Value, path: str, pattern: re.Pattern[str], by: str) -> None:
 
 def translate(value: Value, path: str, values: Mapping[str, Any]) -> None:
     """Replace a value by another one; what is not in the table stays."""
-    _change(
-        value, path, lambda what: values.get(what if isinstance(what, str) else json.dumps(what, default=str), what)
-    )
+
+    def change(what: Any) -> Any:
+        known = what if isinstance(what, str) else json.dumps(what, default=float)
+        return exact(values[known]) if known in values else what
+
+    _change(value, path, change)
 
 
 def cast(value: Value, path: str, kind: Kind) -> None:

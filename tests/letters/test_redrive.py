@@ -184,6 +184,11 @@ def test_letters_of_others_are_not_published_and_each_says_who_mends_it() -> Non
     assert {offset: row.state for offset, row in world.rows.items()} == {1: "asked", 2: "asked"}
 
 
+def test_a_condition_compares_decimals_as_numbers() -> None:
+    said = World().run([web(1, product_id="a", at=0.1)], where="value.at == `0.1` && value.at < `0.2`", is_dry=True)
+    assert [each.offset for each in said] == [1]
+
+
 def test_a_letter_that_is_nested_too_deeply_fails_alone() -> None:
     world = World()
     deep = letter(1, WEB, b'{"page":' * 480 + b"1" + b"}" * 480, source="bikes")

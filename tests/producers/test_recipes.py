@@ -132,6 +132,10 @@ def a_recipe(*steps: dict[str, Any], **more: Any) -> Recipe:
         ({"replace": {"field": "a", "pattern": r"\s+", "by": "-"}}, {"a": "x  y"}, {"a": "x-y"}),
         ({"map": {"field": "a", "values": {"pv": "page_view", "7": 8}}}, {"a": "pv"}, {"a": "page_view"}),
         ({"map": {"field": "a", "values": {"7": 8}}}, {"a": 7}, {"a": 8}),
+        ({"map": {"field": "a", "values": {"7.5": 8}}}, {"a": 7.5}, {"a": 8}),
+        ({"take": {"a": "sum(value.b)"}}, {"b": [1, 7.5]}, {"b": [1, Decimal("7.5")], "a": Decimal("8.5")}),
+        ({"take": {"a": "to_string(value.b)"}}, {"b": 7.50}, {"b": Decimal("7.5"), "a": "7.5"}),
+        ({"take": {"a": "value.b"}}, {"b": 0.1}, {"b": Decimal("0.1"), "a": Decimal("0.1")}),
         ({"cast": {"a": "text"}}, {"a": 7}, {"a": "7"}),
         ({"cast": {"a": "integer", "b": "integer"}}, {"a": "7", "b": None}, {"a": 7, "b": None}),
         ({"cast": {"a": "number"}}, {"a": "7.10"}, {"a": Decimal("7.10")}),
@@ -198,6 +202,28 @@ def test_a_key_that_is_no_fields_name_is_quoted_as_a_value_is() -> None:
     for key, says in (("colour", "field colour is"), ("anna@b.example", "field 'anna@b.example' is")):
         with pytest.raises(PoisonEvent, match=f"{says} not in the contract"):
             Encoder(event("marketing.spend_stated"), 1).encode({**spend, key: 1})
+
+
+def test_what_a_table_of_a_recipe_holds_is_not_changed_by_a_letter() -> None:
+    recipe = a_recipe({"map": {"field": "a", "values": {"x": {"b": 1}}}}, {"take": {"a.c": "value.said"}})
+    first = recipe.fixed({"value": {"a": "x", "said": "anna"}, "headers": {}})
+    second = recipe.fixed({"value": {"a": "x"}, "headers": {}})
+    assert (first["a"], second["a"]) == ({"b": 1, "c": "anna"}, {"b": 1, "c": None})
+    again = recipe.steps[0].map
+    assert again is not None
+    assert again.values == {"x": {"b": 1}}
+
+
+def test_a_number_that_no_float_has_is_taken_as_it_is() -> None:
+    recipe = a_recipe({"take": {"a": "value.b"}}, {"take": {"c": "value.b > `1`"}})
+    fixed = recipe.fixed({"value": {"b": Decimal("12345678901234567.89")}, "headers": {}})
+    assert (fixed["a"], fixed["c"]) == (Decimal("12345678901234567.89"), True)
+
+
+def test_a_number_is_no_text_of_a_web_event() -> None:
+    value = {"id": "e1", "at": 1, "interaction": "product_view", "page": "/", "product_id": Decimal("7.5")}
+    with pytest.raises(PoisonEvent, match="product_id: Expected `str"):
+        made(event("web.interaction"), value, LETTER, Anybody())
 
 
 def test_a_row_of_csv_has_the_columns_that_the_recipe_names() -> None:
