@@ -25,7 +25,7 @@ from producers.runner import Run
 from producers.scraping import addresses, profiles
 from producers.scraping.drift import Drifted
 from producers.scraping.feed import BadFeed
-from producers.scraping.fetching import TRIES, FetchFailed, HttpFetch, Pace
+from producers.scraping.fetching import TRIES, FetchFailed, HttpFetch, Pace, SiteAway
 from producers.scraping.memory import Memory
 from producers.scraping.page import UnreadablePage
 from producers.scraping.rounds import BLOCK_PAGES, DEAD_HEAD_BYTES, RoundCounts, Scraper
@@ -159,7 +159,7 @@ async def _round(this: Run, scraper: Scraper, base: str, every: timedelta, away:
                     sent = counts.pages
                 if this.stop.requested:
                     break
-    except FetchFailed as error:
+    except (FetchFailed, SiteAway) as error:
         if not this.stop.requested:
             scraper.given_up(str(error))
         return _retry_seconds(away, every, error.after_seconds), away + 1

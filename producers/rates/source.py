@@ -17,7 +17,7 @@ from producers.rates.book import Known
 from producers.rates.ecb import BASE, RECENT, BadRates, File, Rate
 from producers.runner import Run
 from producers.scraping import addresses
-from producers.scraping.fetching import NOTHING, Fetch, FetchFailed, HttpFetch, Pace, Validators
+from producers.scraping.fetching import NOTHING, Fetch, FetchFailed, HttpFetch, Pace, SiteAway, Validators
 from producers.shop.identifiers import envelope
 from schemas import catalogue
 from schemas.binary import since_epoch
@@ -77,7 +77,7 @@ class Rates:
             got = await self._fetch(f"{self._url}/{file}", self._held.get(file, NOTHING), LARGEST_BYTES)
             self._publish(file, since, ecb.read(got.body) if got.body is not None else [], now)
             self._held[file] = got.validators
-        except (FetchFailed, BadRates) as error:
+        except (FetchFailed, SiteAway, BadRates) as error:
             self._this.log.warning("no rates", file=file, problem=str(error))
         if self._missing(now) is None:
             self._pause, self._not_before = FIRST_PAUSE, ALWAYS

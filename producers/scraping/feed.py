@@ -47,7 +47,9 @@ def currency_of(html: str) -> str | None:
 
 def address_of(product: Mapping[str, Any], base: str) -> str:
     """The product's page."""
-    return urljoin(base, f"/products/{quote(str(product.get('handle') or product.get('id') or ''), safe='')}")
+    given = (product.get("handle"), product.get("id"))
+    handle = next((str(name) for name in given if name and isinstance(name, str | int)), "")
+    return urljoin(base, f"/products/{quote(handle, safe='', errors='replace')}")
 
 
 def page_of(product: Mapping[str, Any], url: str, currency: str | None) -> str:

@@ -28,6 +28,7 @@ create table if not exists broken (
 create table if not exists prices (
     shop text, product_id text, currency text, price text not null,
     primary key (shop, product_id, currency)) without rowid;
+create table if not exists profiles (shop text primary key, name text not null) without rowid;
 create table if not exists unsent (place integer primary key, event_id text not null unique, record text not null);
 """
 # Columns that a file of an earlier version lacks.
@@ -43,6 +44,7 @@ ADDED: Final = {
 PAGE: Final = "page"  # in a kept record: the address that was read, which need not be the canonical one
 PAGE_OF: Final = f"select json_extract(record, '$.{PAGE}') from unsent where event_id = ?"  # noqa: S608 a constant
 OF_PAGE: Final = "(shop, product_id) = (select p.shop, p.product_id from pages p where p.url = ?)"
+NO_PRODUCT: Final = "update pages set is_readable = 0, etag = null, last_modified = null where url = ?"
 MONEY: Final = ("price", "list_price", "previous_price")
 
 
@@ -101,10 +103,27 @@ class Memory:
         return known.price if known else None
 
     def validators(self, url: str, not_before: datetime) -> Validators:
-        """What to ask with whether the page has changed; nothing when it was read last before ``not_before``."""
-        asked = "select etag, last_modified from pages where url = ? and read_at >= ?"
+        """What to ask with whether the page has changed; nothing if its product is to be published again anyhow."""
+        asked = (
+            "select etag, last_modified from pages join products using (shop, product_id)"
+            " where url = ? and published_at >= ?"
+        )
         row = self._database.execute(asked, (url, not_before.timestamp())).fetchone()
         return Validators(*row) if row else NOTHING
+
+    def profile(self, shop: str) -> str | None:
+        """The name of the profile that the shop was read with."""
+        row = self._database.execute("select name from profiles where shop = ?", (shop,)).fetchone()
+        return str(row[0]) if row else None
+
+    def keep_profile(self, shop: str, name: str) -> None:
+        """Read the shop with this profile from now on. With another than before, its pages are asked for in full."""
+        if self.profile(shop) == name:
+            return
+        self._database.execute("begin")
+        self._database.execute("update pages set etag = null, last_modified = null where shop = ?", (shop,))
+        self._database.execute("insert or replace into profiles values (?, ?)", (shop, name))
+        self._database.execute("commit")
 
     def had_product(self, url: str) -> bool:
         """Whether a product was read from the page when it was looked at last."""
@@ -128,11 +147,15 @@ class Memory:
         """The page is still what it was, and has its product."""
         self._database.execute(f"update products set missing_since = null where {OF_PAGE}", (url,))  # noqa: S608 a constant
 
+    def doubtful(self, url: str) -> None:
+        """It is not known whether the page is still there: its product counts as missing from the next time on only."""
+        self._database.execute(f"update products set missing_since = null where {OF_PAGE}", (url,))  # noqa: S608 a constant
+
     def missing(self, url: str, at: datetime) -> None:
         """The site no longer has the page, or no product on it. It is asked for in full from now on."""
         self._database.execute("begin")
         self._missed(url, at)
-        self._database.execute("update pages set etag = null, last_modified = null where url = ?", (url,))
+        self._database.execute(NO_PRODUCT, (url,))
         self._database.execute("commit")
 
     def _missed(self, url: str, at: datetime) -> None:
@@ -219,9 +242,10 @@ class Memory:
         """Keep a page that could not be read for the dead letters, unless its last content was the same."""
         self._database.execute("begin")
         self._database.execute(
-            "update pages set is_readable = 0, etag = null, last_modified = null where url = ?",
+            NO_PRODUCT,
             (page.url,),
         )
+        self._database.execute(f"update products set missing_since = null where {OF_PAGE}", (page.url,))  # noqa: S608
         self._broke(page)
         self._database.execute("commit")
 

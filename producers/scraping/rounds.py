@@ -7,6 +7,7 @@ lost their price or name, the block is dropped and the round ends.
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
@@ -19,11 +20,11 @@ import structlog
 
 from producers.scraping import feed
 from producers.scraping.drift import MARK, Drift, Drifted
-from producers.scraping.fetching import Fetch, Fetched, FetchFailed, HttpFetch
+from producers.scraping.fetching import Fetch, Fetched, FetchFailed, HttpFetch, SiteAway
 from producers.scraping.listings import Listings
 from producers.scraping.memory import Broken, Memory
 from producers.scraping.page import OtherPage, UnreadablePage, content_hash, parse_product, unreadable
-from producers.scraping.profiles import WOOCOMMERCE, Profile, profile_of
+from producers.scraping.profiles import NAMES, WOOCOMMERCE, Profile, named, profile_of
 from producers.scraping.site import Rules, rules_of
 from producers.scraping.sitemaps import BadSitemap, Sitemaps
 from producers.shop.identifiers import event_id, tail_prefix
@@ -32,7 +33,6 @@ SNAPSHOT_EVERY: Final = timedelta(days=1)
 BLOCK_PAGES: Final = 25
 DEAD_HEAD_BYTES: Final = 65_536
 GONE: Final = frozenset({404, 410})
-MOST_FAILURES: Final = 5  # in a row: the site is away, and the round ends
 MOST_GONE_SHARE: Final = 0.3
 FEWEST_GONE: Final = 5  # so many may always be
 ENVELOPE: Final = ("event_id", "occurred_at", "source", "trace", "previous_price", "content_hash")
@@ -92,8 +92,8 @@ class Scraper:
     async def round(self, base: str) -> AsyncGenerator[RoundCounts, None]:
         """Look at every product page once; gives the counts so far after each. ``base`` may be a Shopify feed's.
 
-        Raises FetchFailed when the site can't be asked, BadSitemap or BadFeed when it lists nothing that can be read,
-        and Drifted when its pages can't be read as they could before.
+        Raises FetchFailed or SiteAway when the site can't be asked, BadSitemap or BadFeed when it lists nothing that
+        can be read, and Drifted when its pages can't be read as they could before.
         """
         base, is_feed = base.removesuffix(feed.PATH), base.endswith(feed.PATH)
         self._said, self._saying = self._saying, set()
@@ -101,12 +101,12 @@ class Scraper:
         shop = urlsplit(base).netloc
         judged = Drift(is_new=not self.memory.has_products_of(shop))
         rules = await self._rules(base)
-        front = await self._front(base, rules)
+        front = await self._front(base, rules, is_needed=is_feed or not (self.profile or self.memory.profile(shop)))
         if is_feed:
             looks = self._feed(base, rules, feed.currency_of(front), listed)
         else:
-            self._use(profile_of(front, base))
-            looks = self._looks(base, self._listed(base, rules, listed))
+            self._use(profile_of(front, base), shop)
+            looks = self._looks(self._listed(base, rules, listed))
         async for _ in self._kept(looks, judged, counts):
             yield counts
         unlisted = self.memory.unlisted(shop, listed)
@@ -114,7 +114,7 @@ class Scraper:
             for url in unlisted:
                 self.memory.missing(url, began)
         else:
-            async for _ in self._kept(self._looks(base, _each(unlisted)), judged, counts):
+            async for _ in self._kept(self._looks(self._allowed(unlisted, rules)), judged, counts):
                 yield counts
         counts.gone = self._vanished(shop, began)
         yield counts
@@ -135,23 +135,31 @@ class Scraper:
 
     async def _rules(self, base: str) -> Rules:
         if isinstance(self.fetch, HttpFetch):
-            self.fetch.allows = lambda _url: True  # the rules of the round before may be old
+            self.fetch.allows, self.fetch.in_a_row = lambda _url: True, 0  # what the round before found may be old
         rules = await rules_of(base, self.fetch)
         if isinstance(self.fetch, HttpFetch):
             self.fetch.pace.slow_down_to(rules.crawl_delay_seconds)
             self.fetch.allows = rules.allows
         return rules
 
-    async def _front(self, base: str, rules: Rules) -> str:
-        """The shop's front page, which tells its software; nothing when it can't be read."""
+    async def _front(self, base: str, rules: Rules, *, is_needed: bool) -> str:
+        """The shop's front page, which tells its software and currency; nothing when there is none to be read.
+
+        Raises FetchFailed when it may be there later and nothing else tells.
+        """
         try:
             return (await self.fetch(f"{base}/")).text if rules.allows(f"{base}/") else ""
-        except FetchFailed:
+        except FetchFailed as error:
+            if error.is_passing and is_needed:
+                raise
             return ""
 
-    def _use(self, found: Profile | None) -> None:
-        """The profile asked for, else the one found, else that of the round before."""
-        profile = self.profile or found or self._in_use
+    def _use(self, found: Profile | None, shop: str) -> None:
+        """The profile asked for, else the one found, else that of the last round in which one was."""
+        known = self.memory.profile(shop)
+        profile = self.profile or found or (named(known) if known in NAMES else WOOCOMMERCE)
+        if self.profile or found:
+            self.memory.keep_profile(shop, profile.name)
         self._in_use = replace(profile, product_path=self.product_path) if self.product_path else profile
 
     async def _listed(self, base: str, rules: Rules, listed: set[str]) -> AsyncIterator[str]:
@@ -168,28 +176,27 @@ class Scraper:
             if not listed:
                 raise
 
-    async def _looks(self, base: str, urls: AsyncIterator[str]) -> Looks:
-        """A look at each page. Raises FetchFailed when one after the other says that the site is away."""
-        running, in_a_row = set[asyncio.Task[Look]](), 0
+    async def _allowed(self, urls: list[str], rules: Rules) -> AsyncIterator[str]:
+        """Those that may be asked for, by the shop and by our own pattern. What became of the others is not known."""
+        for url in urls:
+            if rules.allows(url) and re.match(self._in_use.product_path, urlsplit(url).path):
+                yield url
+            else:
+                self.memory.doubtful(url)
+
+    async def _looks(self, urls: AsyncIterator[str]) -> Looks:
+        """A look at each page, ``at_once`` at the same time."""
+        running = set[asyncio.Task[Look]]()
         try:
-            async for look in self._done(urls, running):
-                error = look.problem
-                in_a_row = in_a_row + 1 if isinstance(error, FetchFailed) and error.is_passing else 0
-                yield look
-                if in_a_row >= MOST_FAILURES and isinstance(error, FetchFailed):
-                    problem = f"{base}: {in_a_row} pages in a row could not be read, the last because of: {error}"
-                    raise FetchFailed(problem, error.status, after_seconds=error.after_seconds)
+            async for url in urls:
+                running.add(asyncio.create_task(self._look(url)))
+                while len(running) >= self.at_once:
+                    yield await _first(running)
+            while running:
+                yield await _first(running)
         finally:
             for task in running:
                 task.cancel()
-
-    async def _done(self, urls: AsyncIterator[str], running: set[asyncio.Task[Look]]) -> Looks:
-        async for url in urls:
-            running.add(asyncio.create_task(self._look(url)))
-            while len(running) >= self.at_once:
-                yield await _first(running)
-        while running:
-            yield await _first(running)
 
     async def _look(self, url: str) -> Look:
         now = self.now()
@@ -199,7 +206,7 @@ class Scraper:
             return Look(url=url, at=now, problem=error)
         if fetched.body is None:
             return Look(url=url, at=now, fetched=fetched)
-        return self._parsed(fetched, fetched.text, fetched.at or url, now)
+        return self._parsed(fetched, now)
 
     async def _feed(self, base: str, rules: Rules, currency: str | None, listed: set[str]) -> Looks:
         for number in range(1, feed.MOST_PAGES + 1):
@@ -212,14 +219,13 @@ class Scraper:
                 return
             for address, product in fresh.items():
                 listed.add(address)
-                page = feed.page_of(product, address, currency)
-                fetched = Fetched(url=address, body=page.encode(errors="replace"))
-                yield self._parsed(fetched, page, address, self.now())
+                page = feed.page_of(product, address, currency).encode()
+                yield self._parsed(Fetched(url=address, body=page, content_type="text/html; charset=utf-8"), self.now())
 
-    def _parsed(self, fetched: Fetched, text: str, at: str, now: datetime) -> Look:
-        url, fetched = fetched.url, replace(fetched, body=(fetched.body or b"")[:DEAD_HEAD_BYTES])  # blocks are kept
+    def _parsed(self, whole: Fetched, now: datetime) -> Look:
+        url, fetched = whole.url, replace(whole, body=(whole.body or b"")[:DEAD_HEAD_BYTES])  # blocks are kept
         try:
-            record = parse_product(text, at, now, self._in_use)
+            record = parse_product(whole.text, whole.at or url, now, self._in_use)
         except (UnreadablePage, OtherPage) as error:
             return Look(url=url, at=now, fetched=fetched, problem=error)
         except Exception as error:  # a defect of ours ends no round: the page is kept, and others are read
@@ -240,7 +246,7 @@ class Scraper:
                     if len(block) % BLOCK_PAGES == 0 and self._keep(block, judged, counts):
                         block = []
                     yield
-        except (FetchFailed, BadSitemap, feed.BadFeed):
+        except (FetchFailed, SiteAway, BadSitemap, feed.BadFeed):
             self._keep(block, judged, counts, is_last=True)
             raise
         self._keep(block, judged, counts, is_last=True)
@@ -266,6 +272,7 @@ class Scraper:
                 self.memory.missing(look.url, look.at)
             case FetchFailed() as error:
                 counts.failed += 1
+                self.memory.doubtful(look.url)
                 self.log.warning("page not read", problem=str(error))
             case OtherPage():
                 counts.others += 1
@@ -342,11 +349,6 @@ def _judge(judged: Drift, look: Look, *, had_product: bool) -> None:
         judged.lost(look.url, look.problem.lacks, had_product=had_product)
     elif isinstance(look.problem, OtherPage) and had_product:
         judged.lost(look.url, "product", had_product=True)
-
-
-async def _each(urls: list[str]) -> AsyncIterator[str]:
-    for url in urls:
-        yield url
 
 
 async def _first(running: set[asyncio.Task[Look]]) -> Look:

@@ -66,12 +66,15 @@ class Sitemaps:
             self.warn(self._no_products())
 
     def _nothing_read(self) -> Exception:
-        away = [f for f in self.failures if isinstance(f, FetchFailed) and (f.status is None or f.status >= 500)]
+        failed = [f for f in self.failures if isinstance(f, FetchFailed)]
+        away = [f for f in failed if f.is_passing or f.status is None or f.status >= 500]
         given = (
             "; ".join(str(f) for f in self.failures) or "robots.txt allows none of its sitemaps, or all are elsewhere"
         )
         problem = f"no sitemap of {self.base} can be read: {given}; name one in its robots.txt, as Sitemap: ADDRESS"
-        return FetchFailed(problem) if away else BadSitemap(problem)
+        if not away:
+            return BadSitemap(problem)
+        return FetchFailed(problem, is_passing=True, after_seconds=max(f.after_seconds for f in away))
 
     def _no_products(self) -> str:
         if not self.addresses:

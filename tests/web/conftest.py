@@ -93,10 +93,10 @@ def shop(moment: Moment) -> Iterator[RunningSite]:
 
 @pytest.fixture
 def site_of() -> Iterator[Any]:
-    """Serves a mapping of paths to texts, or bytes; changing the mapping changes the site. A body None is a 500."""
+    """Serves a mapping of paths to texts, or bytes, or statuses; changing it changes the site. None is a 500."""
     with ExitStack() as stack:
 
-        def serve(pages: dict[str, str | bytes | None]) -> RunningSite:
+        def serve(pages: dict[str, str | bytes | int | None]) -> RunningSite:
             port = unused_port()
             site = RunningSite(base=f"http://127.0.0.1:{port}")
 
@@ -106,6 +106,8 @@ def site_of() -> Iterator[Any]:
                 body = pages[request.path]
                 if body is None:
                     raise web.HTTPInternalServerError
+                if isinstance(body, int):
+                    return web.Response(status=body)
                 if isinstance(body, bytes):
                     return web.Response(body=body, content_type="text/html")
                 return web.Response(text=body.replace("BASE", site.base), content_type="text/html")

@@ -22,7 +22,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import unused_port
 
 from producers.scraping import addresses
-from producers.scraping.fetching import NOTHING, Fetched, FetchFailed, HttpFetch, Pace, Validators
+from producers.scraping.fetching import NOTHING, Fetched, FetchFailed, HttpFetch, Pace, SiteAway, Validators
 from producers.scraping.site import rules_of
 from tests.web.conftest import running
 
@@ -108,7 +108,7 @@ def test_a_site_that_wants_to_be_left_alone_for_long_is(site: Any) -> None:
     asked: list[web.Request] = []
     clock = Clock()
     base = site(answers(web.Response(status=429, headers={"Retry-After": "3600"}), asked=asked))
-    with pytest.raises(FetchFailed) as refused:
+    with pytest.raises(SiteAway) as refused:
         get(f"{base}/a", clock=clock, tries=3)
     assert (len(asked), clock.now, refused.value.after_seconds) == (1, 0.0, 3600.0)
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from producers.scraping.drift import MARK, Drifted
-from producers.scraping.fetching import NOTHING, FetchFailed
+from producers.scraping.fetching import NOTHING, SiteAway
 from producers.scraping.memory import Memory
 from producers.scraping.rounds import Scraper
 from tests.web.test_catalog_source import PRODUCT, drain, scrape, small_site
@@ -124,7 +124,7 @@ def test_an_outage_makes_no_product_vanish_and_ends_the_round(site_of: Any, mome
     for _ in range(3):
         moment.advance(MINUTES)
         asked = len(site.asked)
-        with pytest.raises(FetchFailed, match="5 pages in a row"):
+        with pytest.raises(SiteAway, match="5 pages in a row"):
             scrape(site.base, memory, moment)
         assert sum(path.startswith("/product/") for path in site.asked[asked:]) == 5 * 3
     assert drain(memory) == []
