@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -191,16 +192,25 @@ def check_ports(settings: Settings, parts: list[PartState]) -> Iterator[Finding]
 
 
 def check_sales_date(settings: Settings) -> list[Finding]:
-    """By payment date, the sources that count nowhere. None by order date, nor while the lake is away."""
+    """By payment date, what does not count by it, and the sources that count nowhere.
+
+    None by order date, nor while the lake is away.
+    """
     if clock_of(settings.home).payment is None:
         return []
-    from insights.time_zone import uncounted_sources  # loads what reads a lake
+    from insights.time_zone import behind_in_date, uncounted_sources  # loads what reads a lake
 
-    try:
+    behind: list[str] = []
+    names: tuple[str, ...] = ()
+    with suppress(Retryable, Misconfigured):  # before `make up`
+        behind = behind_in_date(settings)
         names = uncounted_sources(settings)
-    except (Retryable, Misconfigured):  # before `make up`
-        return []
-    return [
+    waits = Finding(
+        level="warning",
+        what=f"sales are by payment date, {', '.join(behind)} not yet, and no late event counts until they are",
+        advice="`insights sales-by payment-date`, given again, counts them by payment date",
+    )
+    return [waits] * bool(behind) + [
         Finding(
             level="warning",
             what=f"sales are by payment date, and orders of {name} count nowhere: none says when it was paid",

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 from aggregates.catalogue import Aggregate, ShopsClock, aggregate, aggregates, date_of_sales
 from aggregates.catalogue import shops_clock as current_clock
 from aggregates.zones import Zone
-from flink import handover
-from flink.live_job import kept
+from flink import handover, live_job
 from insights import shops_clock
 from insights.new_versions import computed, hand_over
 from insights.settings import Settings
@@ -95,6 +94,13 @@ def uncounted_sources(settings: Settings) -> tuple[str, ...]:
     return tuple(name for name in undated_sources(settings) if name not in rule.undated) if rule else ()
 
 
+def behind_in_date(settings: Settings) -> list[str]:
+    """Names of what an update counts by payment date, and the live jobs do not yet."""
+    from insights.wiring import deployment
+
+    return live_job.behind_in_date(live_job.kept_jobs(deployment(settings)), aggregates())
+
+
 def unpaid_refunds(settings: Settings) -> tuple[str, ...]:
     """The sources whose refunds count nowhere by payment date, because none says when its order was paid.
 
@@ -125,7 +131,7 @@ def _payments_said(settings: Settings) -> dict[str, dict[str, int]]:
 def _has_counted(settings: Settings) -> bool:
     from insights.wiring import deployment
 
-    return kept(deployment(settings)) is not None
+    return live_job.kept(deployment(settings)) is not None
 
 
 def recount(context: Context, engine: ComputeEngine, *, change: Change, by: str, say: Say) -> Run:

@@ -14,7 +14,7 @@ from aggregates.catalogue import Aggregate, Window, aggregate, aggregates, touch
 from aggregates.windows import end_of, floored, later
 from aggregates.zones import Zone
 from flink.final_windows import known_final_until
-from flink.live_job import is_new
+from flink.live_job import COUNT_BY_DATE, behind_in_date, is_new, kept_jobs
 from replay import archive, late_events
 from replay.context import Context
 from replay.downstream import downstream
@@ -190,10 +190,15 @@ def _assembled(
     )
 
 
-def _check_late(context: Context, wish: Wish, wanted: Iterable[Aggregate]) -> None:
+def _check_late(context: Context, wish: Wish, wanted: Sequence[Aggregate]) -> None:
     """Late events, counted everywhere at once where all their windows are final, in the versions that readers see."""
     if wish.ends is not None:
         raise Misconfigured("--late uses what is final now, and takes no --offsets")
+    if behind := behind_in_date(kept_jobs(context.deployment), wanted):
+        raise Misconfigured(
+            f"late events wait, because this release counts {', '.join(behind)} by the chosen date of sales too, and"
+            f" what is live does not: {COUNT_BY_DATE} counts them by it"
+        )
     with context.postgres() as connection:
         for a in wanted:
             seen = seen_version(connection, a.name)
