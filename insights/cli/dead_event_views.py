@@ -15,6 +15,7 @@ from insights.letters.ways import ADVICE, way_of
 from reconciliation.dead_letters import DeadLetter
 from reconciliation.dead_records import DeadRecord, DeadRecords
 from reconciliation.redrives import Done, Redrive, state_of
+from schemas.quoted import without_values
 
 if TYPE_CHECKING:
     from insights.letters.causes import Cause
@@ -56,10 +57,10 @@ def letters_table(letters: Sequence[DeadLetter], done: Done) -> TerminalTable:
             f"{letter.offset:,}",
             f"{letter.dead_at:%Y-%m-%d %H:%M:%S}",
             STATES[row.state] if (row := state_of(letter, done)) else "open",
-            letter.topic,
-            headers.get("column", ""),
+            _line(letter.topic),
+            _line(headers.get("column", "")),
             _line(headers.get("value", ""))[:LONGEST_VALUE],
-            f"{letter.place}: {reason}" if letter.place else reason,
+            f"{_line(letter.place)}: {reason}" if letter.place else reason,
         )
     return sheet
 
@@ -88,8 +89,8 @@ def records_tables(records: DeadRecords) -> Group:
 def letter_whole(letter: DeadLetter, row: Redrive | None) -> Group:
     """One letter: what it says of itself, its bytes, what was done, and what to do."""
     said = [("offset", f"{letter.offset:,}"), ("since", f"{letter.dead_at:%Y-%m-%d %H:%M:%S} UTC")]
-    said += [("position", letter.place)] if letter.place else []
-    said += [(name, _line(text)) for name, text in sorted(letter.headers.items())]
+    said += [("position", _line(letter.place))] if letter.place else []
+    said += [(_line(name), _line(text)) for name, text in sorted(letter.headers.items())]
     if row is not None:
         recipe = f" with the recipe {row.recipe}" if row.recipe else ""
         said.append(("state", f"{STATES[row.state]}, {row.at:%Y-%m-%d %H:%M:%S} UTC, by {row.by}{recipe}"))
@@ -112,7 +113,7 @@ def letter_whole(letter: DeadLetter, row: Redrive | None) -> Group:
 def readable_bytes(value: bytes) -> str:
     """JSON on lines of its own; another text as it is, without what would steer a terminal; else hexadecimal."""
     try:
-        return json.dumps(json.loads(value), indent=2, ensure_ascii=False)
+        return _steady(json.dumps(json.loads(value), indent=2, ensure_ascii=False))
     except (ValueError, RecursionError):
         pass
     try:
@@ -121,7 +122,14 @@ def readable_bytes(value: bytes) -> str:
         return "\n".join(
             f"{at:08x}  {value[at : at + 16].hex(' ')}" for at in range(0, min(len(value), MOST_HEX), 16)
         ) + ("\n… (--json prints all of it)" if len(value) > MOST_HEX else "")
-    return "".join(each if each.isprintable() or each in "\n\t" else f"\\x{ord(each):02x}" for each in text)
+    return _steady(text)
+
+
+def _steady(text: str) -> str:
+    """The text without what steers a terminal or turns the order of its letters: escapes stand for it."""
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode() for each in text
+    )
 
 
 def causes_table(causes: Sequence[Cause]) -> TerminalTable:
@@ -134,10 +142,10 @@ def causes_table(causes: Sequence[Cause]) -> TerminalTable:
         note="`insights dead-letters show 12` prints letter 12 with its bytes.",
     )
     for each in causes:
-        source = f"{each.source}: " if each.source else ""
+        source = f"{_line(each.source)}: " if each.source else ""
         times = f"From {each.first:%Y-%m-%d %H:%M} to {each.last:%Y-%m-%d %H:%M} UTC, for example letter {each.example}"
         sheet.add(
-            each.topic or "unknown",
+            _line(each.topic) or "unknown",
             *(f"{number:,}" for number in (each.open, each.letters, each.redriven, each.failed)),
             "" if each.share is None else f"{each.share:.2%}",
             f"{source}{_line(each.reason).rstrip('.')}. {times}. Fix: {each.advice}.",
@@ -146,7 +154,7 @@ def causes_table(causes: Sequence[Cause]) -> TerminalTable:
 
 
 def report_table(report: Report, *, is_dry: bool) -> TerminalTable:
-    """What a run did, and an example of each reason."""
+    """What a run did, and an example of each reason, whose values `insights dead-letters show` prints."""
     sheet = TerminalTable(
         "a dry run: nothing was published" if is_dry else "redriven",
         Column(),
@@ -156,7 +164,9 @@ def report_table(report: Report, *, is_dry: bool) -> TerminalTable:
         reasons = [each for (of, _), each in report.examples.items() if of == what]
         for n, each in enumerate(reasons[:MOST_REASONS]):
             said = OUTCOMES[what].format(would="would be " if is_dry else "", will="would be" if is_dry else "is")
-            sheet.add("", f"{number:,}" if n == 0 else "", str(each.offset), f"{said}{_line(each.reason)}")
+            sheet.add(
+                "", f"{number:,}" if n == 0 else "", str(each.offset), f"{said}{_line(without_values(each.reason))}"
+            )
     return sheet
 
 
@@ -165,12 +175,14 @@ def as_json(letters: Sequence[DeadLetter], records: Sequence[DeadRecord], done: 
     return [
         *(
             {
+                **each.headers,
                 "dead": "letter",
                 "offset": each.offset,
                 "dead_at": each.dead_at.isoformat(),
                 "state": row.state if (row := state_of(each, done)) else "open",
                 "redriven_as": row.event_id if row else None,
-                **each.headers,
+                "source_partition": each.source_partition,
+                "source_offset": each.source_offset,
                 "value_base64": base64.b64encode(each.value).decode(),
             }
             for each in letters
@@ -193,4 +205,4 @@ def _record_as_json(record: DeadRecord) -> dict[str, Any]:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    return _steady(" ".join(text.split()))

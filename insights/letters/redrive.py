@@ -183,7 +183,7 @@ def redrive(letters: Iterable[DeadLetter], wish: Wish, servers: Servers) -> Iter
 def _stopped(why: str, last: Outcome, unsent: Sequence[_Ready]) -> str:
     kept = f" {counted(len(unsent), 'letter')} that passed were kept back." if unsent else ""
     return (
-        f"stopped: {why}, the last, {last.offset}, because {last.reason.rstrip('.')}.{kept}"
+        f"stopped: {why}, the last, {last.offset}, because {without_values(last.reason).rstrip('.')}.{kept}"
         " Correct the recipe, or narrow it with --where; `insights dead-letters show` prints a letter"
     )
 
