@@ -24,6 +24,7 @@ PACKAGES = (
     "processes",
     "producers",
     "reconciliation",
+    "replay",
     "schemas",
     "warehouse",
 )
