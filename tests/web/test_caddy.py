@@ -9,18 +9,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import pytest
+import yaml
 
-from insights.settings import PROJECT
+from insights.settings import PROJECT, Settings
 from tests.conftest import free_ports, wait_until
 
 CADDY = Path(sys.executable).with_name("caddy")
 BEHIND = ("PAGE", "HOOKS", "COLLECT")
+GUARDED = {"INSIGHTS_PAGE_LOGIN": "password", "INSIGHTS_PAGE_ADDRESS": "https://localhost"}
 
 
 class Address:
@@ -57,16 +60,16 @@ def answering(name: str) -> ThreadingHTTPServer:
     return server
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
-    folder = tmp_path_factory.mktemp("caddy")
+@contextmanager
+def a_caddy(folder: Path, **settings: str) -> Iterator[Address]:
+    """With these settings of the page's login, and a server behind it for each of BEHIND."""
     servers = {name: answering(name) for name in BEHIND}
     http, https = free_ports(2)
     environment = {
         "PATH": os.environ["PATH"],
         **dict.fromkeys(("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"), str(folder)),
         **{f"INSIGHTS_{name}": f"127.0.0.1:{server.server_port}" for name, server in servers.items()},
-        **{"INSIGHTS_HTTP_PORT": str(http), "INSIGHTS_HTTPS_PORT": str(https)},
+        **{"INSIGHTS_HTTP_PORT": str(http), "INSIGHTS_HTTPS_PORT": str(https), **settings},
     }
     command = [CADDY, "run", "--config", PROJECT / "docker" / "Caddyfile", "--adapter", "caddyfile"]
     with (folder / "log").open("wb") as log:
@@ -76,7 +79,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
     def is_up() -> bool:
         assert caddy.poll() is None, (folder / "log").read_text()
         try:
-            found.get("/")
+            found.get("/v1/events")
         except (URLError, OSError):
             return False
         return True
@@ -90,6 +93,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
         for server in servers.values():
             server.shutdown()
             server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    with a_caddy(tmp_path_factory.mktemp("caddy"), **GUARDED) as found:
+        yield found
 
 
 @pytest.mark.parametrize(
@@ -115,3 +124,36 @@ def test_a_visitor_cannot_say_that_they_are_somebody_else(address: Address) -> N
 def test_browsers_are_told_to_come_by_https_alone(address: Address) -> None:
     _, headers = address.get("/")
     assert headers["strict-transport-security"] == "max-age=31536000"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"INSIGHTS_PAGE_LOGIN": "elsewhere", "INSIGHTS_PAGE_ADDRESS": "https://localhost"},
+        {"INSIGHTS_PAGE_LOGIN": "password"},
+        {"INSIGHTS_PAGE_LOGIN": "oidc", "INSIGHTS_PAGE_ADDRESS": "http://127.0.0.1:19501"},
+    ],
+    ids=["no login", "a login that is not here", "no address", "an address without TLS"],
+)
+def test_a_page_without_its_login_or_its_https_address_is_not_published(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    with a_caddy(tmp_path, **settings) as found:
+        for path in ("/", "/_stcore/stream", "/_stcore/health", "/share/x"):
+            with pytest.raises(HTTPError) as refused:
+                found.get(path)
+            assert refused.value.code == 503
+            assert "set INSIGHTS_PAGE_LOGIN" in refused.value.read().decode()
+
+
+def test_the_hub_and_caddy_get_every_setting_of_the_pages_login() -> None:
+    services = yaml.safe_load((PROJECT / "compose.yaml").read_text())["services"]
+    names = {
+        f"INSIGHTS_{name.upper()}"
+        for name in Settings.model_fields
+        if name.startswith(("page_login", "page_address", "oidc_"))
+    }
+    assert "INSIGHTS_OIDC_ROLES_CLAIM" in names
+    assert names <= set(services["hub"]["environment"])
+    assert GUARDED.keys() <= set(services["caddy"]["environment"])
