@@ -28,6 +28,7 @@ class Drift:
     """The pages of one round. ``is_new``: no page of the shop could ever be read, so each should be readable."""
 
     is_new: bool
+    most_lost_share: float = MOST_LOST_SHARE
     _looked: int = 0
     _lost: Counter[str] = field(default_factory=Counter)
     _examples: dict[str, str] = field(default_factory=dict)
@@ -49,7 +50,7 @@ class Drift:
         Raises Drifted when so many pages lost a field that what the others say can't be trusted either.
         """
         lost = self._lost.total()
-        most = self._looked - 1 if self.is_new else MOST_LOST_SHARE * self._looked
+        most = self._looked - 1 if self.is_new else self.most_lost_share * self._looked
         if lost < FEWEST_LOST or lost <= most:
             return True
         if self._looked < ENOUGH_PAGES and not is_last:

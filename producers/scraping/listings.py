@@ -17,6 +17,7 @@ from bs4 import BeautifulSoup, Tag
 from bs4.exceptions import ParserRejectedMarkup
 
 from producers.scraping.fetching import Fetch, FetchFailed, is_same_site
+from producers.scraping.page import UnreadablePage, refuse_slow
 from producers.scraping.profiles import Profile
 from producers.scraping.site import Rules
 from producers.scraping.structured import joined
@@ -43,8 +44,10 @@ class Listings:
             url, asked = waiting.popleft(), asked + 1
             try:
                 fetched = await self.fetch(url)
-                links = list(self._links(fetched.text, fetched.at or url))
-            except (FetchFailed, ParserRejectedMarkup, RecursionError) as error:
+                text, at = fetched.text, fetched.at or url
+                refuse_slow(text, at)
+                links = list(self._links(text, at))
+            except (FetchFailed, UnreadablePage, ParserRejectedMarkup, RecursionError) as error:
                 self.warn(f"{url}: can't be read for its links: {error}")
                 continue
             for link, is_list in links:

@@ -29,6 +29,7 @@ create table if not exists prices (
     shop text, product_id text, currency text, price text not null,
     primary key (shop, product_id, currency)) without rowid;
 create table if not exists profiles (shop text primary key, name text not null) without rowid;
+create table if not exists drifts (shop text primary key, url text not null) without rowid;
 create table if not exists unsent (place integer primary key, event_id text not null unique, record text not null);
 """
 # Columns that a file of an earlier version lacks.
@@ -106,7 +107,7 @@ class Memory:
         """What to ask with whether the page has changed; nothing if its product is to be published again anyhow."""
         asked = (
             "select etag, last_modified from pages join products using (shop, product_id)"
-            " where url = ? and published_at >= ?"
+            " where url = ? and published_at > ?"
         )
         row = self._database.execute(asked, (url, not_before.timestamp())).fetchone()
         return Validators(*row) if row else NOTHING
@@ -249,15 +250,26 @@ class Memory:
         self._broke(page)
         self._database.execute("commit")
 
-    def drifted(self, page: Broken, mark: str) -> None:
-        """Keep a page as the example of why a site is not published, unless one with this ``mark`` is kept of it.
+    def drifted(self, shop: str, page: Broken) -> None:
+        """Keep a page as the example of why a shop is not published: once, until a round comes to its end.
 
         What is known of the page stays, so that it is judged again in the next round.
         """
-        site = "/".join(page.url.split("/")[:3]) + "/"
-        asked = "select 1 from broken where substr(url, 1, ?) = ? and instr(reason, ?)"
-        if self._database.execute(asked, (len(site), site, mark)).fetchone() is None:
+        self._database.execute("begin")
+        if self._database.execute("insert or ignore into drifts values (?, ?)", (shop, page.url)).rowcount:
             self._broke(page)
+        self._database.execute("commit")
+
+    def recovered(self, shop: str) -> None:
+        """A round came to its end: the next drift is an alarm again. One product is published anew, to end the old."""
+        self._database.execute("begin")
+        example = self._database.execute("delete from drifts where shop = ? returning url", (shop,)).fetchall()
+        if example:
+            self._database.execute("delete from broken where sent and url = ?", example[0])
+            one = "select shop, product_id from pages where shop = ? and is_readable limit 1"
+            again = f"update products set published_at = 0 where not is_gone and (shop, product_id) = ({one})"  # noqa: S608
+            self._database.execute(again, (shop,))
+        self._database.execute("commit")
 
     def _broke(self, page: Broken) -> None:
         self._database.execute(

@@ -69,7 +69,7 @@ def parse_product(html: str, url: str, seen_at: datetime, profile: Profile = WOO
     UnreadablePage when there is no id, name, price or currency, or one that can't be read, OtherPage when the page is
     no product's by its own account, and nothing else.
     """
-    _refuse_slow(html, url)
+    refuse_slow(html, url)
     try:
         record = {name: _storable(value) for name, value in _read(html, url, profile).items()}
     except RecursionError as error:
@@ -79,7 +79,7 @@ def parse_product(html: str, url: str, seen_at: datetime, profile: Profile = WOO
     return record | {"occurred_at": seen_at, "trace": None, "content_hash": content_hash(record)}
 
 
-def _refuse_slow(html: str, url: str) -> None:
+def refuse_slow(html: str, url: str) -> None:
     """Raises UnreadablePage for what would take the parser minutes."""
     if html.count("<") > MOST_TAGS or html.count("<!") > MOST_DECLARATIONS:
         raise unreadable(url, f"the page has more than {MOST_TAGS:,} tags, or {MOST_DECLARATIONS:,} comments")

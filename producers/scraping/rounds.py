@@ -2,6 +2,17 @@
 
 What was seen is kept in blocks of pages. Before a block is kept, the round's pages are judged (drift.py): when too many
 lost their price or name, the block is dropped and the round ends.
+
+A page has its product or not, and a product is there, missing since a time, or gone. An answer moves them:
+
+- a product, or 304: the page has it, and it is there. Another one than before: the first is missing.
+- 404, 410, or led away to what is no product's page: the page has none, and its product is missing.
+- a page that says it is no product's: likewise, but the page counts as lost for drift.
+- a page that can't be read: the page has none and is lost; whether the product is still there is not known.
+- any other failure, and what was not asked for: the page stays as it is; likewise not known.
+
+What is not known ends a time of being missing. A product that is missing at the end of a round, since an earlier one,
+is gone. Pages that the shop lists no more count for drift only when it lists none.
 """
 
 from __future__ import annotations
@@ -19,7 +30,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from producers.scraping import feed
-from producers.scraping.drift import MARK, Drift, Drifted
+from producers.scraping.drift import Drift, Drifted
 from producers.scraping.fetching import Fetch, Fetched, FetchFailed, HttpFetch, SiteAway
 from producers.scraping.listings import Listings
 from producers.scraping.memory import Broken, Memory
@@ -31,8 +42,8 @@ from producers.shop.identifiers import event_id, tail_prefix
 
 SNAPSHOT_EVERY: Final = timedelta(days=1)
 BLOCK_PAGES: Final = 25
+LARGEST_BLOCK: Final = 500  # pages that wait for others to be judged by
 DEAD_HEAD_BYTES: Final = 65_536
-GONE: Final = frozenset({404, 410})
 MOST_GONE_SHARE: Final = 0.3
 FEWEST_GONE: Final = 5  # so many may always be
 ENVELOPE: Final = ("event_id", "occurred_at", "source", "trace", "previous_price", "content_hash")
@@ -65,6 +76,10 @@ class Look:
 
 
 Looks = AsyncGenerator[Look, None]
+
+
+class LedAway(OtherPage):
+    """The address leads to a page that is no product's, as the front page: the product's own is gone."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -114,8 +129,10 @@ class Scraper:
             for url in unlisted:
                 self.memory.missing(url, began)
         else:
+            judged = Drift(is_new=False, most_lost_share=1.0) if listed else judged
             async for _ in self._kept(self._looks(self._allowed(unlisted, rules)), judged, counts):
                 yield counts
+        self.memory.recovered(shop)
         counts.gone = self._vanished(shop, began)
         yield counts
         if counts.pages and counts.failed == counts.pages:
@@ -227,12 +244,18 @@ class Scraper:
         try:
             record = parse_product(whole.text, whole.at or url, now, self._in_use)
         except (UnreadablePage, OtherPage) as error:
-            return Look(url=url, at=now, fetched=fetched, problem=error)
+            problem = LedAway(str(error)) if self._is_led_away(whole, error) else error
+            return Look(url=url, at=now, fetched=fetched, problem=problem)
         except Exception as error:  # a defect of ours ends no round: the page is kept, and others are read
             self.log.exception("page not read for a defect of the scraper", url=url)
-            problem = f"the scraper failed on it ({type(error).__name__}: {error}); report this"
-            return Look(url=url, at=now, fetched=fetched, problem=unreadable(url, problem))
+            defect = f"the scraper failed on it ({type(error).__name__}: {error}); report this"
+            return Look(url=url, at=now, fetched=fetched, problem=unreadable(url, defect))
         return Look(url=url, at=now, fetched=fetched, record=record)
+
+    def _is_led_away(self, fetched: Fetched, error: Exception) -> bool:
+        before, path = (urlsplit(url).path.rstrip("/") for url in (fetched.url, fetched.at or fetched.url))
+        is_product = isinstance(error, UnreadablePage) and re.match(self._in_use.product_path, path)
+        return path != before and not is_product
 
     async def _kept(self, looks: Looks, judged: Drift, counts: RoundCounts) -> AsyncGenerator[None, None]:
         """Keep the looks, block by block, and give one turn for each. Raises Drifted instead of keeping a block."""
@@ -243,7 +266,8 @@ class Scraper:
                     counts.pages += 1
                     block.append(look)
                     _judge(judged, look, had_product=self.memory.had_product(look.url))
-                    if len(block) % BLOCK_PAGES == 0 and self._keep(block, judged, counts):
+                    is_full = len(block) >= LARGEST_BLOCK
+                    if len(block) % BLOCK_PAGES == 0 and self._keep(block, judged, counts, is_last=is_full):
                         block = []
                     yield
         except (FetchFailed, SiteAway, BadSitemap, feed.BadFeed):
@@ -259,7 +283,7 @@ class Scraper:
         except Drifted as drift:
             lost = [look for look in block if isinstance(look.problem, UnreadablePage | OtherPage)]
             example = next((look for look in lost if look.url == drift.url), lost[0])
-            self.memory.drifted(_broken(example, str(drift)), MARK)
+            self.memory.drifted(urlsplit(example.url).netloc, _broken(example, str(drift)))
             raise
         for look in block:
             self._keep_one(look, counts)
@@ -267,7 +291,7 @@ class Scraper:
 
     def _keep_one(self, look: Look, counts: RoundCounts) -> None:
         match look.problem:
-            case FetchFailed() as error if error.status in GONE:
+            case FetchFailed(status=404 | 410) | LedAway():
                 counts.missing += 1
                 self.memory.missing(look.url, look.at)
             case FetchFailed() as error:
@@ -347,7 +371,7 @@ def _judge(judged: Drift, look: Look, *, had_product: bool) -> None:
         judged.readable(had_product=had_product)
     elif isinstance(look.problem, UnreadablePage):
         judged.lost(look.url, look.problem.lacks, had_product=had_product)
-    elif isinstance(look.problem, OtherPage) and had_product:
+    elif isinstance(look.problem, OtherPage) and not isinstance(look.problem, LedAway) and had_product:
         judged.lost(look.url, "product", had_product=True)
 
 

@@ -93,10 +93,10 @@ def shop(moment: Moment) -> Iterator[RunningSite]:
 
 @pytest.fixture
 def site_of() -> Iterator[Any]:
-    """Serves a mapping of paths to texts, or bytes, or statuses; changing it changes the site. None is a 500."""
+    """Serves a mapping of paths to texts, bytes, statuses or (where to,), as it is then. None is a 500."""
     with ExitStack() as stack:
 
-        def serve(pages: dict[str, str | bytes | int | None]) -> RunningSite:
+        def serve(pages: dict[str, Any]) -> RunningSite:
             port = unused_port()
             site = RunningSite(base=f"http://127.0.0.1:{port}")
 
@@ -106,6 +106,8 @@ def site_of() -> Iterator[Any]:
                 body = pages[request.path]
                 if body is None:
                     raise web.HTTPInternalServerError
+                if isinstance(body, tuple):
+                    raise web.HTTPFound(*body)
                 if isinstance(body, int):
                     return web.Response(status=body)
                 if isinstance(body, bytes):
