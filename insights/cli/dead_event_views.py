@@ -31,6 +31,7 @@ OUTCOMES = {
     "failed": "rejected again: ",
     "unfinished": "skipped: ",
     "asked": "of a connected shop: the order {will} read again from the shop, where it has to be correct",
+    "waiting": "of a connected shop: the order waits to be read again; skipped",
     "shop": "of a shop, which alone publishes them: correct them there; the next reading brings them",
     "file": "rows of an order file: correct the file, and import it again",
     "page": "pages: correct the page; the scraper publishes it once it can be read",

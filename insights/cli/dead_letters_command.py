@@ -231,5 +231,6 @@ def _servers(settings: Settings) -> Iterator[Servers]:
             done=redrives.read(connection),
             note=lambda rows: redrives.write(connection, rows),
             ask=lambda shop, doubts: rereads.ask(settings.producers_dir, shop, doubts),
+            waiting=lambda shop: rereads.waiting(settings.producers_dir, shop),
             shops=frozenset(names(settings.producers_dir)),
         )

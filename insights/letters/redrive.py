@@ -37,7 +37,7 @@ MOST_FAILED: Final = 10
 OF_THE_FIRST: Final = 100
 IN_A_ROW: Final = 20
 
-What = Literal["redriven", "failed", "before", "unfinished", "asked", "shop", "file", "page", "gone"]
+What = Literal["redriven", "failed", "before", "unfinished", "asked", "waiting", "shop", "file", "page", "gone"]
 
 
 class StillFailing(InsightsError):
@@ -118,7 +118,8 @@ class Breaker:
 class Servers:
     """What a run works with.
 
-    ``note`` writes rows of the record, ``ask`` has orders of a shop read again, ``shops`` are those connected.
+    ``note`` writes rows of the record, ``ask`` has orders of a shop read again, ``waiting`` names those of a shop that
+    will be, and ``shops`` are those connected.
     """
 
     publisher: Publishes
@@ -126,6 +127,7 @@ class Servers:
     done: Done
     note: Callable[[Sequence[Redrive]], None]
     ask: Callable[[str, Sequence[Doubt]], object]
+    waiting: Callable[[str], frozenset[str]]
     shops: frozenset[str]
     clock: Callable[[], float] = time.time
 
@@ -252,8 +254,8 @@ def _considered(letter: DeadLetter, wish: Wish, servers: Servers) -> _Ready | Ou
 
 
 def _of_others(letter: DeadLetter, way: Way, servers: Servers) -> Outcome:
-    if way is Way.SHOP and order_of(letter) and letter.headers["shop"] in servers.shops:
-        return Outcome(offset=letter.offset, what="asked")
+    if way is Way.SHOP and (order := order_of(letter)) and (shop := letter.headers["shop"]) in servers.shops:
+        return Outcome(offset=letter.offset, what="waiting" if order in servers.waiting(shop) else "asked")
     return Outcome(offset=letter.offset, what=OF_WAY[way])
 
 

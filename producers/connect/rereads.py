@@ -63,6 +63,12 @@ def asked(folder: Path, shop: str, after: int) -> list[Request]:
     return [Request(number, Doubt(order_id, bool(order), bool(refunds))) for number, order_id, order, refunds in rows]
 
 
+def waiting(folder: Path, shop: str) -> frozenset[str]:
+    """Orders of a shop that will be read again whole, and were not yet."""
+    requests = asked(folder, shop, read_until(folder, shop))
+    return frozenset(each.doubt.order_id for each in requests if each.doubt.order and each.doubt.refunds)
+
+
 def newest(folder: Path) -> dict[str, int]:
     """The last request's number by shop."""
     return dict(state.rows(folder / FILE, "rereads", "select shop, max(number) from rereads group by shop"))

@@ -184,6 +184,12 @@ def test_letters_of_others_are_not_published_and_each_says_who_mends_it() -> Non
     assert {offset: row.state for offset, row in world.rows.items()} == {1: "asked", 2: "asked"}
 
 
+def test_a_condition_takes_letters_since_a_day() -> None:
+    letters = [replace(web(1), dead_at=DEAD_AT - timedelta(days=1)), web(2)]
+    said = World().run(letters, where="dead_at > '2026-11-27'", is_dry=True)
+    assert [each.offset for each in said] == [2]
+
+
 def test_a_condition_compares_decimals_as_numbers() -> None:
     said = World().run([web(1, product_id="a", at=0.1)], where="value.at == `0.1` && value.at < `0.2`", is_dry=True)
     assert [each.offset for each in said] == [1]
@@ -238,6 +244,17 @@ def test_an_event_that_the_collector_would_not_have_taken_for_its_time_is_reject
     world = World()
     (one,) = world.run([web(1, product_id="1", at=AT + hours * 3_600_000)], topic="web.interaction")
     assert (one.what, says in one.reason) == ("failed", True), one.reason
+
+
+def test_an_order_that_waits_to_be_read_again_is_not_asked_for_twice() -> None:
+    world = World()
+    letters = [letter(1, "sales.order_placed.v1", {}, shop="bikes", what="order:17")]
+    assert [each.what for each in world.run(letters, topic="sales.order_placed")] == ["asked"]
+    letters.append(letter(2, "sales.order_placed.v1", {}, shop="bikes", what="order:18"))
+    assert [each.what for each in world.run(letters, topic="sales.order_placed")] == ["waiting", "asked"]
+    assert [doubt.order_id for _, doubts in world.asked for doubt in doubts] == ["17", "18"]
+    world.asked.clear()  # read again
+    assert [each.what for each in world.run(letters[:1], topic="sales.order_placed")] == ["asked"]
 
 
 def test_a_letter_that_was_cut_off_is_not_taken_for_the_whole() -> None:

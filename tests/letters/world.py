@@ -61,6 +61,7 @@ class World:
             done=dict(self.rows),
             note=self.note,
             ask=lambda shop, doubts: self.asked.append((shop, tuple(doubts))),
+            waiting=lambda of: frozenset(each.order_id for shop, doubts in self.asked if shop == of for each in doubts),
             shops=frozenset({"bikes"}),
             clock=lambda: DEAD_AT.timestamp() + 60,
         )

@@ -42,6 +42,7 @@ def test_requests_are_read_in_their_order_and_tidied_away_when_they_are_done(tmp
     other = rereads.ask(tmp_path, "chains", [Doubt("7", True, True)])
     assert [each.doubt.order_id for each in rereads.asked(tmp_path, "bikes", 0)] == ["7", "8"]
     assert rereads.newest(tmp_path) == {"bikes": first, "chains": other}
+    assert (rereads.waiting(tmp_path, "bikes"), rereads.waiting(tmp_path, "chains")) == (frozenset(), {"7"})
     memory = Memory(tmp_path / FILE)
     memory.note_read_again("bikes", first)
     assert rereads.read_until(tmp_path, "bikes") == 0  # nothing is sure before it is committed
@@ -50,6 +51,7 @@ def test_requests_are_read_in_their_order_and_tidied_away_when_they_are_done(tmp
     assert (rereads.read_until(tmp_path, "bikes"), rereads.read_until(tmp_path, "chains")) == (first, 0)
     last = rereads.ask(tmp_path, "bikes", [Doubt("9", True, True)])
     assert [each.number for each in rereads.asked(tmp_path, "bikes", 0)] == [last]
+    assert rereads.waiting(tmp_path, "bikes") == {"9"}
     assert last > other
 
 
@@ -230,6 +232,7 @@ def test_a_dead_letter_is_redriven_by_having_its_order_read_again_once_the_shop_
         done={},
         note=rows.extend,
         ask=lambda of, doubted: rereads.ask(tmp_path, of, doubted),
+        waiting=lambda of: rereads.waiting(tmp_path, of),
         shops=frozenset({name}),
     )
 
