@@ -18,6 +18,7 @@ from aiohttp import (
     web,
 )
 
+from dashboards.gate.messages import is_passed_on
 from dashboards.visitor import HEADER, Visitor
 
 # All that is passed on: what a visitor sends beyond this, cookies and names above all, ends here.
@@ -101,15 +102,19 @@ class Page:
         )
         async with far:
             await near.prepare(request)
-            await self._until_one_ends(near, far, is_still_in)
+            await self._until_one_ends(near, far, visitor, is_still_in)
         return near
 
     async def _until_one_ends(
-        self, near: web.WebSocketResponse, far: ClientWebSocketResponse, is_still_in: Callable[[], bool]
+        self,
+        near: web.WebSocketResponse,
+        far: ClientWebSocketResponse,
+        visitor: Visitor,
+        is_still_in: Callable[[], bool],
     ) -> None:
         tasks = {
-            asyncio.create_task(_copy(near, far)),
-            asyncio.create_task(_copy(far, near)),
+            asyncio.create_task(_ask(near, far, may_export=visitor.may_export)),
+            asyncio.create_task(_answer(far, near)),
             asyncio.create_task(self._watch(is_still_in)),
         }
         try:
@@ -130,11 +135,16 @@ class Page:
         return self._session
 
 
-async def _copy(
-    source: web.WebSocketResponse | ClientWebSocketResponse, target: web.WebSocketResponse | ClientWebSocketResponse
-) -> None:
-    async for message in source:
+async def _ask(near: web.WebSocketResponse, far: ClientWebSocketResponse, *, may_export: bool) -> None:
+    """Passes on what a reader needs, and drops the rest in silence: Streamlit's script in the browser sends more."""
+    async for message in near:
+        if message.type == WSMsgType.BINARY and is_passed_on(message.data, may_export=may_export):
+            await far.send_bytes(message.data)
+
+
+async def _answer(far: ClientWebSocketResponse, near: web.WebSocketResponse) -> None:
+    async for message in far:
         if message.type == WSMsgType.BINARY:
-            await target.send_bytes(message.data)
+            await near.send_bytes(message.data)
         elif message.type == WSMsgType.TEXT:
-            await target.send_str(message.data)
+            await near.send_str(message.data)

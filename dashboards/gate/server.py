@@ -23,6 +23,7 @@ from dashboards.gate.access import Access, is_password
 from dashboards.gate.attempts import Attempts
 from dashboards.gate.oidc import LoginRefused, Oidc, ProviderAway
 from dashboards.gate.proxy import Page
+from dashboards.gate.sockets import Sockets, TooManyPages
 from dashboards.visitor import Visitor
 
 Login = Literal["password", "oidc"]
@@ -84,6 +85,7 @@ class Gate:
         self._clock = clock
         self._oidc = oidc
         self._attempts = Attempts(clock)
+        self._sockets = Sockets()
         self._checks = asyncio.Semaphore(CHECKS_AT_ONCE)
 
     def application(self) -> web.Application:
@@ -144,7 +146,7 @@ class Gate:
         if is_websocket and request.path == STREAM:
             if not self._is_from_here(request):
                 raise web.HTTPForbidden(text="This connection was opened from elsewhere.")
-            return await self._page.talk(request, visitor, lambda: self._visitor(request) == visitor)
+            return await self._talk(request, visitor)
         if request.path.startswith("/media/") and request.path.endswith(".csv") and not visitor.may_export:
             raise web.HTTPForbidden(text="Your role does not include exports.")
         if not PASSED_ON.fullmatch(request.path):
@@ -152,6 +154,14 @@ class Gate:
         response = await self._page.fetch(request, visitor)
         response.headers["Content-Security-Policy"] = PAGE_POLICY.format(inline=_inline(response))
         return response
+
+    async def _talk(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+        session = request.cookies[self._settings.cookie]
+        try:
+            with self._sockets.open(session, is_guest=visitor.only is not None):
+                return await self._page.talk(request, visitor, lambda: self._visitor(request) == visitor)
+        except TooManyPages as refused:
+            raise web.HTTPTooManyRequests(text=str(refused)) from refused
 
     # Log in and out ----------------------------------------------------------------------------------------------
 
@@ -183,8 +193,8 @@ class Gate:
         return response
 
     def _address(self, request: web.Request) -> str:
-        """Whom it is from: a proxy that encrypts names it last."""
-        forwarded = request.headers.get("X-Forwarded-For", "") if self._settings.is_secure else ""
+        """Whom it is from: a proxy that encrypts names it last, be it in a line of its own."""
+        forwarded = ",".join(request.headers.getall("X-Forwarded-For", [])) if self._settings.is_secure else ""
         return forwarded.rpartition(",")[2].strip() or request.remote or ""
 
     def _begun(self, request: web.Request, token: str, onwards: str) -> web.Response:

@@ -9,12 +9,19 @@ from typing import Any
 import pytest
 import requests
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
+from streamlit.proto.BackMsg_pb2 import BackMsg
 from websockets.sync.client import connect
 
+from dashboards.gate import sockets
 from dashboards.gate.attempts import PER_ADDRESS, PER_NAME, WINDOW_SECONDS
 from dashboards.gate.server import own_path
 from dashboards.visitor import HEADER, Role
 from tests.gate.serving import PASSWORD, Running, visitor_of
+
+PING = BackMsg(app_heartbeat=True).SerializeToString()
+DOWNLOAD = BackMsg()
+DOWNLOAD.backend_operation_request.request_id = "1"
+DOWNLOAD.backend_operation_request.deferred_file.file_id = "rows"
 
 
 def test_who_logs_in_gets_where_they_wanted_to_go(gate: Running) -> None:
@@ -111,6 +118,19 @@ def test_whom_a_proxy_names_is_counted_and_whom_a_visitor_names_is_not(secure: R
     found = [attempt(number, f"6.6.6.{number}, 203.0.113.9") for number in range(PER_ADDRESS + 1)]
     assert found == [401] * PER_ADDRESS + [429]
     assert attempt(99, "203.0.113.10") == 401
+
+
+def test_a_proxys_name_for_a_visitor_counts_also_in_a_line_of_its_own(secure: Running) -> None:
+    def attempt(number: int) -> bytes:
+        form = f"name=n{number}&password=wrong".encode()
+        head = "POST /login HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nConnection: close\r\n"
+        head += "Content-Type: application/x-www-form-urlencoded\r\n"
+        head += (
+            f"X-Forwarded-For: 6.6.6.{number}\r\nX-Forwarded-For: 203.0.113.9\r\nContent-Length: {len(form)}\r\n\r\n"
+        )
+        return secure.raw(head.encode() + form).split(b" ", 2)[1]
+
+    assert [attempt(number) for number in range(PER_ADDRESS + 1)] == [b"401"] * PER_ADDRESS + [b"429"]
 
 
 def test_a_form_from_elsewhere_is_refused(gate: Running) -> None:
@@ -279,7 +299,7 @@ def shake(gate: Running, cookie: str | None, **headers: str) -> Any:
             client.ws_connect(url, headers=more, protocols=("streamlit", "xsrf", "another-session")) as line,
         ):
             heard = json.loads((await line.receive()).data)
-            await line.send_bytes(b"\x01ping")
+            await line.send_bytes(PING)
             return heard, (await line.receive()).data, line.protocol
 
     return asyncio.run(talk())
@@ -288,7 +308,7 @@ def shake(gate: Running, cookie: str | None, **headers: str) -> Any:
 def test_a_websocket_with_a_session_passes_both_ways(gate: Running) -> None:
     client, _ = gate.log_in("vera")
     heard, echoed, protocol = shake(gate, client.cookies[gate.cookie])
-    assert (echoed, protocol) == (b"\x01ping", "streamlit")
+    assert (echoed, protocol) == (PING, "streamlit")
     assert visitor_of(heard)["role"] == "viewer"
     assert heard["headers"]["Sec-WebSocket-Protocol"] == "streamlit"
     assert {"Cookie", "Origin"}.isdisjoint(heard["headers"])
@@ -323,6 +343,65 @@ def test_a_websockets_end_comes_with_its_sessions(gate: Running) -> None:
             return ended.type, ended.data
 
     assert asyncio.run(talk()) == (WSMsgType.CLOSE, 1008)
+
+
+def test_of_a_browsers_messages_the_page_gets_those_that_its_role_needs(gate: Running) -> None:
+    harmful = [BackMsg(clear_cache=True), BackMsg(debug_shutdown_runtime=True)]
+
+    async def echoes(cookie: str) -> list[bytes]:
+        headers = {"Origin": gate.url, "Cookie": f"{gate.cookie}={cookie}"}
+        url = f"{gate.url}/_stcore/stream"
+        async with ClientSession() as client, client.ws_connect(url, headers=headers) as line:
+            await line.receive()
+            for message in (*harmful, DOWNLOAD):
+                await line.send_bytes(message.SerializeToString())
+            await line.send_str("text")
+            await line.send_bytes(PING)
+            heard = [(await line.receive(timeout=10)).data]
+            while heard[-1] != PING:
+                heard.append((await line.receive(timeout=10)).data)
+            return heard
+
+    assert asyncio.run(echoes(gate.log_in("vera")[0].cookies[gate.cookie])) == [PING]
+    assert asyncio.run(echoes(gate.log_in("anna")[0].cookies[gate.cookie])) == [DOWNLOAD.SerializeToString(), PING]
+
+
+@pytest.mark.parametrize(("of_session", "of_guests", "who"), [(2, 9, "vera"), (9, 2, "guest")])
+def test_a_page_too_many_is_refused_until_one_is_closed(
+    gate: Running, monkeypatch: pytest.MonkeyPatch, of_session: int, of_guests: int, who: str
+) -> None:
+    monkeypatch.setattr(sockets, "MOST_OF_A_SESSION", of_session)
+    monkeypatch.setattr(sockets, "MOST_OF_GUESTS", of_guests)
+    if who == "guest":
+        share = gate.loop.run(_doing(lambda: gate.access.share("stock", gate.clock.now + 3600)))
+        client = gate.client()
+        client.get(f"{gate.url}/share/{share.token}")
+    else:
+        client = gate.log_in(who)[0]
+    headers = {"Origin": gate.url, "Cookie": f"{gate.cookie}={client.cookies[gate.cookie]}"}
+
+    async def talk() -> int:
+        async with ClientSession() as session:
+
+            async def opened() -> Any:
+                return await session.ws_connect(f"{gate.url}/_stcore/stream", headers=headers)
+
+            lines = [await opened(), await opened()]
+            with pytest.raises(WSServerHandshakeError) as refused:
+                await opened()
+            await lines[0].close()
+            async with asyncio.timeout(10):
+                while True:
+                    try:
+                        lines.append(await opened())
+                        break
+                    except WSServerHandshakeError:
+                        await asyncio.sleep(0.01)
+            for line in lines:
+                await line.close()
+            return refused.value.status
+
+    assert asyncio.run(talk()) == 429
 
 
 def test_a_message_that_is_too_large_ends_the_connection(gate: Running) -> None:
