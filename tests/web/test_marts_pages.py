@@ -467,7 +467,9 @@ def test_open_dead_letters_stand_by_cause_with_an_example_and_how_to_fix_them(
         f" (0, 2, '2026-03-01 11:00Z', {web}, 'product_id: Expected …', null, null),"
         f" (0, 3, '2026-03-01 12:00Z', {web}, 'product_id: Expected …', null, null),"
         f" (0, 4, '2026-03-01 13:00Z', {order}, 'producers.connect.orders.BadOrder', 'no lines', null, null),"
-        f" (0, 5, '2026-03-01 14:00Z', {order}, 'producers.order_file.values.BadValue', 'no date', null, null);"
+        f" (0, 5, '2026-03-01 14:00Z', {order}, 'producers.order_file.values.BadValue', 'no date', null, null),"
+        # A shop's, a file's or another source's.
+        f" (0, 6, '2026-03-01 15:00Z', {order}, 'schemas.errors.ContractBroken', 'no lines', null, null);"
         "insert into ops.redrives values"
         " (0, 1, '2026-03-01 10:00Z', 'web.interaction.v1', 'redriven', 'e', 'r', 'x', null, 'anna', now()),"
         " (0, 2, '2026-03-01 11:00Z', 'web.interaction.v1', 'failed', null, 'r', 'x', 'no', 'anna', now()),"
@@ -479,12 +481,13 @@ def test_open_dead_letters_stand_by_cause_with_an_example_and_how_to_fix_them(
     try:
         browser.show(f"{page}?dashboard=operations")
         rows = f"return {table}.map(r => [...r.cells].map(c => c.innerText))"
-        wait_until(lambda: len(browser.run(rows)) == 3, seconds=20, what="the open letters")
+        wait_until(lambda: len(browser.run(rows)) == 4, seconds=20, what="the open letters")
         first, *others = browser.run(rows)
         assert first[0] == "2"
         assert first[1].split("\n") == ["web.interaction.v1", "product_id: Expected …"]
         assert (first[2], first[3], first[4]) == ("Redrive it with a recipe, as the example says", "1", "3")
         assert sorted(line[2] for line in others) == [
+            "As `insights dead-letters show` says of the example",
             "Correct it in the shop, and redrive: the order is read again",
             "Correct the file, and import it again",
         ]
