@@ -26,6 +26,7 @@ from insights.stack.elsewhere import Server, ServerAway, servers_elsewhere
 from insights.stack.page import page_address
 from insights.wiring import FLINK_ENVIRONMENT
 from schemas.errors import Misconfigured, Retryable
+from schemas.plural import counted
 
 Level = Literal["ok", "warning", "error"]
 PYTHONS = ((3, 11), (3, 12))
@@ -192,32 +193,48 @@ def check_ports(settings: Settings, parts: list[PartState]) -> Iterator[Finding]
 
 
 def check_sales_date(settings: Settings) -> list[Finding]:
-    """By payment date, what does not count by it, and the sources that count nowhere.
+    """By payment date, what does not count by it, and the refunds and sources that count nowhere.
 
     None by order date, nor while the lake is away.
     """
     if clock_of(settings.home).payment is None:
         return []
-    from insights.time_zone import behind_in_date, uncounted_sources  # loads what reads a lake
+    from insights.time_zone import behind_in_date, uncounted_sources, unpaid_refunds  # loads what reads a lake
 
     behind: list[str] = []
     names: tuple[str, ...] = ()
+    refunds: dict[str, int] = {}
     with suppress(Retryable, Misconfigured):  # before `make up`
         behind = behind_in_date(settings)
         names = uncounted_sources(settings)
+        refunds = unpaid_refunds(settings)
     waits = Finding(
         level="warning",
         what=f"sales are by payment date, {', '.join(behind)} not yet, and no late event counts until they are",
         advice="`insights sales-by payment-date`, given again, counts them by payment date",
     )
-    return [waits] * bool(behind) + [
+    silent = (
         Finding(
             level="warning",
-            what=f"sales are by payment date, and orders of {name} count nowhere: none says when it was paid",
-            advice="`insights sales-by payment-date`, given again, counts them by order date",
+            what=f"sales are by payment date, and {counted(number, 'refund')} of {name} count nowhere: not said is when"
+            " the order was paid, although the order says it",
+            advice="Import its file again; of a connected shop, wait until `insights logs connections` says that it"
+            " has read the refunds",
         )
-        for name in names
-    ]
+        for name, number in refunds.items()
+    )
+    return (
+        [waits] * bool(behind)
+        + [*silent]
+        + [
+            Finding(
+                level="warning",
+                what=f"sales are by payment date, and orders of {name} count nowhere: none says when it was paid",
+                advice="`insights sales-by payment-date`, given again, counts them by order date",
+            )
+            for name in names
+        ]
+    )
 
 
 def check_page(settings: Settings) -> Iterator[Finding]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from replay.run import ComputeEngine
     from replay.run_history import Run
 
+PLACED: Final = "sales.order_placed"
 REFUNDED: Final = "sales.order_refunded"
 Change = Literal["another time zone", "another date of sales"]
 """What a person changed; a run's reason begins with it."""
@@ -101,17 +102,20 @@ def behind_in_date(settings: Settings) -> list[str]:
     return live_job.behind_in_date(live_job.kept_jobs(deployment(settings)), aggregates())
 
 
-def unpaid_refunds(settings: Settings) -> tuple[str, ...]:
-    """The sources whose refunds count nowhere by payment date, because none says when its order was paid.
+def unpaid_refunds(settings: Settings) -> dict[str, int]:
+    """By source, how many refunds count nowhere by payment date, because they don't say when their order was paid.
 
-    Their orders say it. None by order date. Blocks and raises as ``undated_sources``.
+    Their orders say it. None by order date. Blocks while columns of the lake's orders and refunds are read. Raises
+    Retryable when the lake is away.
     """
+    from insights.wiring import replay_context
+
     rule = shops_clock.clock_of(settings.home).payment
     if rule is None:
-        return ()
-    said = _payments_said(settings)
-    dated = {name for times in said.values() for name, number in times.items() if number} - set(rule.undated)
-    return tuple(sorted(name for name, times in said[REFUNDED].items() if not times and name in dated))
+        return {}
+    with replay_context(settings).lake() as lake:
+        found = archive.refunds_without_payment(lake, catalogue.event(PLACED), catalogue.event(REFUNDED))
+    return {name: number for name, number in sorted(found.items()) if name not in rule.undated}
 
 
 def _payments_said(settings: Settings) -> dict[str, dict[str, int]]:

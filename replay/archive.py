@@ -22,6 +22,7 @@ from replay.lake_files import missing_offsets, within
 from schemas.binary import EPOCH
 from schemas.catalogue import Event
 from schemas.errors import Retryable
+from schemas.versions import newest
 from spark.task import Slice
 from warehouse.tables import NAMESPACE
 
@@ -194,6 +195,48 @@ def values_by_source(catalog: Catalog, event: Event, column: str) -> dict[str, i
         connection.register("arrived", source.scan(selected_fields=there).to_arrow_batch_reader())
         counted = f"count({column})" if column in there else "0"
         return dict(connection.execute(f"select source, {counted} from arrived group by source").fetchall())
+
+
+def refunds_without_payment(catalog: Catalog, orders: Event, refunds: Event) -> dict[str, int]:
+    """By source, the refunds that count nowhere by payment date although the newest state of their order is paid.
+
+    One without a version is none of them: it counts by its own date. Blocks while some columns of all refunds are read,
+    and where one does not say when its order was paid, of all orders.
+    """
+    with duckdb.connect() as connection:
+        _register_newest(connection, catalog, refunds, "refunds")
+        connection.execute(
+            "create table silent as select source, order_id from refunds where paid is null and version is not null"
+        )
+        if not connection.execute("select 1 from silent limit 1").fetchall():
+            return {}
+        _register_newest(connection, catalog, orders, "orders")
+        return dict(
+            connection.execute(
+                "select source, count(*) from silent"
+                " semi join (select source, order_id from orders where paid is not null) using (source, order_id)"
+                " group by source"
+            ).fetchall()
+        )
+
+
+def _register_newest(connection: duckdb.DuckDBPyConnection, catalog: Catalog, event: Event, name: str) -> None:
+    """A table of the records that count: their source, order_id and version, and when their order was ``paid``."""
+    versions, source = event.versions, table(catalog, event)
+    assert versions is not None
+    assert versions.paid is not None
+    if source is None:
+        connection.execute(f"create table {name} (source text, order_id text, version bigint, paid timestamptz)")
+        return
+    wanted = dict.fromkeys((*versions.of, "source", "order_id", "event_id", versions.by, versions.void, versions.paid))
+    has = set(source.schema().column_names)  # an older lake may lack some
+    connection.register("arrived", source.scan(selected_fields=tuple(n for n in wanted if n in has)).to_arrow())
+    lacking = "".join(f", null as {each}" for each in wanted if each not in has)
+    counts = newest(
+        f"(select *{lacking} from arrived)", ("source", "order_id", versions.by, versions.paid), versions, str
+    )
+    connection.execute(f"create table {name} as select * rename ({versions.paid} as paid) from ({counts})")
+    connection.unregister("arrived")
 
 
 def quantiles(catalog: Catalog, event: Event, column: str, pieces: int) -> list[datetime]:

@@ -72,14 +72,18 @@ def sales_by(date: SalesBy = None, engine: EngineName = "duckdb") -> None:
         return
     by_payment = date == "payment-date"
     words = date.replace("-", " ")
-    _change(settings, lambda: choose_date(settings, by_payment=by_payment), "Sales", f"by {words}", engine)
+    has_counted = _change(
+        settings, lambda: choose_date(settings, by_payment=by_payment), "Sales", f"by {words}", engine
+    )
     _show_undated(settings)
+    if has_counted:
+        _show_unpaid_refunds(settings)
 
 
 def _show_date(settings: Settings) -> None:
     from aggregates.catalogue import date_of_sales
     from insights.shops_clock import clock_of
-    from insights.time_zone import uncounted_sources, unpaid_refunds
+    from insights.time_zone import uncounted_sources
 
     clock = clock_of(settings.home)
     runtime.say(f"Sales are by {date_of_sales(clock)}.")
@@ -90,10 +94,17 @@ def _show_date(settings: Settings) -> None:
             " `insights sales-by payment-date`, given again, counts them by order date.",
             style="yellow",
         )
+    _show_unpaid_refunds(settings)
+
+
+def _show_unpaid_refunds(settings: Settings) -> None:
+    from insights.time_zone import unpaid_refunds
+
     if silent := unpaid_refunds(settings):
+        listed = ", ".join(f"{name} ({number:,})" for name, number in silent.items())
         runtime.say(
-            f"Refunds of {', '.join(silent)} count nowhere, because none says when its order was paid, as orders do."
-            " Those of an earlier release say it once their file is imported again.",
+            f"Refunds of {listed} count nowhere, because they don't say when their order was paid, as the orders do."
+            " Those of an earlier release say it once their file is imported again, or the connected shop read again.",
             style="yellow",
         )
 
@@ -108,8 +119,8 @@ def _show_undated(settings: Settings) -> None:
 
 def _change(
     settings: Settings, choose: Callable[[], bool], what: Literal["Days", "Sales"], how: str, engine: EngineName
-) -> None:
-    """Chooses, counts everything again by it, and says what proves it. Blocks."""
+) -> bool:
+    """Chooses, counts everything again by it, and says what proves it; whether there was anything. Blocks."""
     from insights.engines import engine_of
     from insights.time_zone import Change, recount
     from insights.wiring import replay_context
@@ -117,7 +128,7 @@ def _change(
     began = time.monotonic()
     if not choose():
         runtime.say(f"{what} will be {how} from the first event on.", style="bold green")
-        return
+        return False
     change: Change = "another time zone" if what == "Days" else "another date of sales"
     by, context = getpass.getuser(), replay_context(settings)
     proof = recount(context, engine_of(settings, engine, runtime.say), change=change, by=by, say=runtime.say)
@@ -128,6 +139,7 @@ def _change(
         f" the live jobs' results, in every cell. It took {time.monotonic() - began:.0f} s.",
         style="bold green",
     )
+    return True
 
 
 def _build_marts() -> None:

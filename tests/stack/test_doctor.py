@@ -132,19 +132,27 @@ def test_by_payment_date_a_source_is_named_whose_orders_count_nowhere(
     """A file that was imported after the date was chosen, without a column of when orders were paid."""
     of_file = made(ORDER_PLACED, NOON) | {"source": "wholesale", "version": 1, "paid_at": None}
     of_shop = made(ORDER_PLACED, NOON, 1) | {"source": "web", "version": 1, "paid_at": NOON}
-    # A source that says of orders when they are paid is none of these, although no refund of its says it yet.
-    paid_back = made(ORDER_REFUNDED, NOON) | {"source": "web", "version": 1, "order_paid_at": None}
+    of_paid = {"source": "web", "order_id": of_shop["order_id"], "version": 1, "order_paid_at": None}
+    paid_back = made(ORDER_REFUNDED, NOON) | of_paid
+    others = [  # one says it by its newest state, one is deleted, one stands by itself, one is of no order that is paid
+        (said_later := made(ORDER_REFUNDED, NOON, 1) | of_paid),
+        said_later | {"event_id": "later", "version": 2, "order_paid_at": NOON},
+        made(ORDER_REFUNDED, NOON, 2) | of_paid | {"is_deleted": True},
+        made(ORDER_REFUNDED, NOON, 3) | of_paid | {"version": None},
+        made(ORDER_REFUNDED, NOON, 4) | of_paid | {"order_id": "unknown"},
+    ]
     own_lake.archive(tmp_path, ORDER_PLACED, archived_rows([of_file, of_shop]))
-    own_lake.archive(tmp_path, ORDER_REFUNDED, archived_rows([paid_back]))
+    own_lake.archive(tmp_path, ORDER_REFUNDED, archived_rows([paid_back, *others]))
     monkeypatch.setattr(Deployment, "lake_properties", own_lake.properties(tmp_path))
     assert warned(settings) == []
-    assert unpaid_refunds(settings) == ()
+    assert unpaid_refunds(settings) == {}
     settings.home.mkdir()
     (settings.home / TIME_ZONE_FILE).write_bytes(JSON.dump_json(ShopsClock(payment=ByPayment())))
-    (what,) = warned(settings)
+    of_refunds, what = warned(settings)
+    assert "1 refund of web count" in of_refunds
     assert what == "sales are by payment date, and orders of wholesale count nowhere: none says when it was paid"
-    assert unpaid_refunds(settings) == ("web",)
-    rule = ByPayment(undated=("wholesale",))
+    assert unpaid_refunds(settings) == {"web": 1}
+    rule = ByPayment(undated=("wholesale", "web"))
     (settings.home / TIME_ZONE_FILE).write_bytes(JSON.dump_json(ShopsClock(payment=rule)))
     assert warned(settings) == []
 
