@@ -46,6 +46,9 @@ Hooks = Annotated[
     str | None,
     typer.Option("--hooks", metavar="URL", help="Your https address that forwards to the webhook receiver."),
 ]
+KeepWebhooks = Annotated[
+    bool, typer.Option("--keep-webhooks", help="Leave the webhooks in the shop: another installation gets them.")
+]
 OrdersFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file of orders.")]
 OrdersMapping = Annotated[
     Path,
@@ -87,8 +90,8 @@ def shopify(
     check_has_no_synthetic_past(settings)
     where = address(url or typer.prompt("Address of the shop, which ends with .myshopify.com"))
     secrets = app_credentials_of(credentials)
-    connection = connect(settings, "shopify", where, secrets, since, name)
-    connect_webhooks.subscribe(settings, connection, hooks)
+    connection = connect(settings, "shopify", where, secrets, since, name, hooks)
+    connect_webhooks.subscribe(settings, connection)
     follow(settings)
 
 
@@ -116,7 +119,13 @@ def csv(file: OrdersFile, mapping: OrdersMapping = Path("auto")) -> None:
 
 
 def connect(
-    settings: Settings, platform: str, url: str, credentials: Credentials, since: str | None, name: str | None
+    settings: Settings,
+    platform: str,
+    url: str,
+    credentials: Credentials,
+    since: str | None,
+    name: str | None,
+    hooks: str | None = None,
 ) -> Connection:
     """Look at the shop, keep the connection, and say so. Raises Misconfigured, ShopRefuses or ShopAway."""
     from insights.shop_currency import keep_currency
@@ -132,7 +141,12 @@ def connect(
     keep_currency(settings)
     settings.run_dir.mkdir(parents=True, exist_ok=True)  # by it `insights clean` knows the folder
     connection = Connections(settings.producers_dir).add(
-        name=name or name_of(url), platform=platform, url=url, since=start, credentials=credentials
+        name=(called := name or name_of(url)),
+        platform=platform,
+        url=url,
+        since=start,
+        credentials=credentials,
+        hooks=hooks and f"{hooks.rstrip('/')}/hooks/{platform}/{called}",
     )
     runtime.say(
         f"{about.title} is connected as {connection.name}. It has {counted(about.orders, 'order')}, in"
@@ -176,10 +190,12 @@ app.command("zone")(shop_zone_command.zone)
 
 
 @app.command()
-def remove(name: ShopName) -> None:
+def remove(name: ShopName, keep_webhooks: KeepWebhooks = False) -> None:
     """Disconnect a shop: stop reading its orders, and destroy its credentials. What was counted stays.
 
-    Deletes the webhooks that `insights connect shopify --hooks` made.
+    Deletes the webhooks to the address that `insights connect shopify --hooks`
+    gave, unless --keep-webhooks: in a copy of the data folder, they are the
+    original's.
 
     Example: insights connect remove bikes
     """
@@ -189,7 +205,8 @@ def remove(name: ShopName) -> None:
     from producers.persons.requests import answer
 
     settings = load_settings()
-    connect_webhooks.unsubscribe(settings, name)
+    if not keep_webhooks:
+        connect_webhooks.unsubscribe(settings, name)
     Connections(settings.producers_dir).remove(name)
     answer(settings.producers_dir, "remove", {name}, int(time.time() * 1000))
     runtime.say(

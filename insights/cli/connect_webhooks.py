@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from producers.connect.connections import Connection
 
 
-def subscribe(settings: Settings, connection: Connection, hooks: str | None) -> None:
+def subscribe(settings: Settings, connection: Connection) -> None:
     """Have Shopify send what happens, or say why not, or how to have it. Blocks for some seconds."""
     import asyncio
 
@@ -21,13 +21,13 @@ def subscribe(settings: Settings, connection: Connection, hooks: str | None) -> 
 
     from producers.connect.shopify.api import Api
 
-    if hooks is None:
+    uri = connection.hooks
+    if uri is None:
         runtime.say(
             f"The shop is read every {counted(settings.connected_minutes, 'minute')}. To have orders within seconds,"
             f" connect it again with --hooks and an https address of yours that leads to {settings.hooks_url}."
         )
         return
-    uri = f"{hooks.rstrip('/')}/hooks/shopify/{connection.name}"
 
     async def ask() -> None:
         async with aiohttp.ClientSession() as session:
@@ -36,7 +36,9 @@ def subscribe(settings: Settings, connection: Connection, hooks: str | None) -> 
     try:
         asyncio.run(ask())
     except InsightsError as problem:
-        runtime.say(f"No webhooks: {problem}. The shop is read without them.", style="bold red")
+        runtime.say(
+            f"No webhooks: {problem}. The shop is read without them, and asked for them once a day.", style="bold red"
+        )
         return
     runtime.say(f"Shopify sends changes of orders, products and customers to {uri}.")
 
@@ -53,7 +55,9 @@ def unsubscribe(settings: Settings, name: str) -> None:
     async def ask() -> int:
         connection = Connections(settings.producers_dir).get(name)
         async with aiohttp.ClientSession() as session:
-            return await api_of(connection, session, attempts=2).unsubscribe(name)
+            return (
+                await api_of(connection, session, attempts=2).unsubscribe(connection.hooks) if connection.hooks else 0
+            )
 
     if name not in names(settings.producers_dir):
         return  # as its removal says

@@ -107,14 +107,14 @@ class Api(Protocol):
     async def lacks(self, resource: Resource) -> str:
         """What can't be read because of missing permissions, and what to do; empty if everything can."""
 
-    async def keep_subscribed(self, name: str) -> list[str]:
-        """Have a shop that sends this connection webhooks send those that it does not yet: their topics.
+    async def subscribe(self, uri: str) -> list[str]:
+        """Have a shop send this address the webhooks that it does not yet: their topics.
 
         None where a shop's owner makes them.
         """
 
-    async def unsubscribe(self, name: str) -> int:
-        """Have the shop send this connection no more webhooks: how many it deleted; none where its owner makes them."""
+    async def unsubscribe(self, uri: str) -> int:
+        """Have the shop send this address no more webhooks: how many it deleted; none where its owner makes them."""
 
 
 class Asker:

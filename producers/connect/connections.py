@@ -38,6 +38,7 @@ pragma secure_delete = on;
 create table if not exists connections (
     name text primary key, platform text not null, url text not null, since text not null, sealed blob not null)
     without rowid;
+create table if not exists hooks (name text primary key, uri text not null) without rowid;
 """
 KEYS_SCHEMA: Final = """
 pragma secure_delete = on;
@@ -58,7 +59,10 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """A connected shop. Its guests' e-mail addresses are hashed with ``guest_key``."""
+    """A connected shop. Its guests' e-mail addresses are hashed with ``guest_key``.
+
+    ``hooks`` is where the shop was told to send its webhooks; None where nobody said that.
+    """
 
     name: str
     platform: str
@@ -66,6 +70,7 @@ class Connection:
     since: datetime
     credentials: Credentials = field(repr=False)
     guest_key: bytes = field(repr=False)
+    hooks: str | None = field(default=None, repr=False)
 
     @property
     def since_ms(self) -> int:
@@ -88,7 +93,9 @@ class Connections:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def add(self, *, name: str, platform: str, url: str, since: datetime, credentials: Credentials) -> Connection:
+    def add(
+        self, *, name: str, platform: str, url: str, since: datetime, credentials: Credentials, hooks: str | None = None
+    ) -> Connection:
         """Store a connection. Raises Misconfigured if the name exists, or is invalid."""
         if NAME.fullmatch(name) is None:
             raise Misconfigured(
@@ -107,6 +114,8 @@ class Connections:
         with self._opened(FILE, SCHEMA) as database:
             values = (name, platform, url, since.astimezone(UTC).isoformat(), sealed)
             database.execute("insert into connections values (?, ?, ?, ?, ?)", values)
+            if hooks is not None:
+                database.execute("insert or replace into hooks values (?, ?)", (name, hooks))
         return self.get(name)
 
     def get(self, name: str) -> Connection:
@@ -117,11 +126,12 @@ class Connections:
             raise Misconfigured(f"there is no connection {name!r}; {listed}")
         with self._opened(FILE, SCHEMA) as database:
             row = database.execute(
-                "select platform, url, since, sealed from connections where name = ?", (name,)
+                "select platform, url, since, sealed, uri from connections left join hooks using (name) where name = ?",
+                (name,),
             ).fetchone()
         with self._opened(KEYS_FILE, KEYS_SCHEMA) as keys:
             found = dict(keys.execute("select purpose, key from connection_keys where name = ?", (name,)))
-        platform, url, since, sealed = row
+        platform, url, since, sealed, hooks = row
         try:
             credentials = Credentials(**json.loads(AESSIV(found[CREDENTIALS]).decrypt(sealed, _bound(name))))
         except (KeyError, InvalidTag):
@@ -136,6 +146,7 @@ class Connections:
             since=datetime.fromisoformat(since),
             credentials=credentials,
             guest_key=found[GUESTS],
+            hooks=hooks,
         )
 
     def remove(self, name: str) -> None:
@@ -146,6 +157,7 @@ class Connections:
             keys.execute("delete from connection_keys where name = ? and purpose = ?", (name, CREDENTIALS))
         with self._opened(FILE, SCHEMA) as database:
             database.execute("delete from connections where name = ?", (name,))
+            database.execute("delete from hooks where name = ?", (name,))
 
     @contextmanager
     def _opened(self, file: str, schema: str) -> Iterator[sqlite3.Connection]:

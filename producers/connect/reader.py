@@ -108,11 +108,11 @@ class Reader:
 
     async def _keep_subscribed(self) -> None:
         """Once a day: a later release, or a new right of the app, may bring topics. Without them the shop is read."""
-        if self._clock() < self._subscribe_at:
+        if self._connection.hooks is None or self._clock() < self._subscribe_at:
             return
         self._subscribe_at = self._clock() + SUBSCRIBE_SECONDS
         try:
-            if topics := await self._api.keep_subscribed(self._connection.name):
+            if topics := await self._api.subscribe(self._connection.hooks):
                 self._log.info("more webhooks", topics=topics)
         except (Retryable, ShopRefuses, Misconfigured) as error:
             self._log.warning("no more webhooks; trying again in a day", problem=str(error))

@@ -149,7 +149,8 @@ def test_a_shopify_shop_that_is_removed_sends_no_more_webhooks_and_one_that_is_a
         assert removed.exit_code == 0, removed.output
         assert f"{number} webhooks of the shop deleted." in removed.stdout
         assert shopify.hooks == []
-        assert run("connect", "shopify", input=answers).exit_code == 0
+        again = run("connect", "shopify", "--hooks", "https://hooks.bikes.example", input=answers)
+        assert again.exit_code == 0, again.output
     away = run("connect", "remove", name)
     assert away.exit_code == 0, away.output
     assert "Webhooks may be left in the shop:" in " ".join(away.stdout.split())

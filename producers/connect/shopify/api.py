@@ -199,13 +199,9 @@ class Api:
         """Have Shopify send there what becomes of what we read: the topics that are new. Raises as ``orders``."""
         return await self._subscriptions.add(uri)
 
-    async def keep_subscribed(self, name: str) -> list[str]:
-        """Subscribe to what lacks where Shopify sends webhooks of the connection already; as ``subscribe``."""
-        return await self._subscriptions.keep(name)
-
-    async def unsubscribe(self, name: str) -> int:
-        """Have Shopify send the connection no more webhooks: how many were deleted. Raises as ``orders``."""
-        return await self._subscriptions.delete(name)
+    async def unsubscribe(self, uri: str) -> int:
+        """Have Shopify send no more webhooks there: how many were deleted. Raises as ``orders``."""
+        return await self._subscriptions.delete(uri)
 
     async def _listed(self, variables: Mapping[str, Any]) -> Json:
         while True:

@@ -1,4 +1,6 @@
-"""What Shopify sends by itself: the app's webhook subscriptions in one shop. They are kept there, and nowhere here."""
+"""What Shopify sends by itself: the app's webhook subscriptions in one shop. What there is, is kept there;
+here only to which address they go, with the connection.
+"""
 
 from __future__ import annotations
 
@@ -37,32 +39,15 @@ class Subscriptions:
                 raise ShopRefuses(f"{self._url} sends no webhooks to {uri}: {problems[0]['message']}")
         return missing
 
-    async def keep(self, name: str) -> list[str]:
-        """The same for each address to which webhooks of the connection of this name go already."""
-        return [topic for uri in await self._sent(name) for topic in await self.add(uri)]
-
-    async def delete(self, name: str) -> int:
-        """Delete the webhooks of the connection of this name: how many.
-
-        None is deleted when they go to several addresses: another installation may have a connection of that name.
-        """
-        sent = await self._sent(name)
-        if len(sent) > 1:
-            raise ShopRefuses(f"its webhooks go to several addresses, {' and '.join(sorted(sent))}")
-        ours = [hook_id for hook_ids in sent.values() for hook_id in hook_ids]
+    async def delete(self, uri: str) -> int:
+        """Delete what is sent to this address: how many. Another address may be another installation's."""
+        there = (await self._ask(queries.HOOKS, {}))["webhookSubscriptions"]["nodes"]
+        ours = [each["id"] for each in there if each["uri"] == uri]
         for hook_id in ours:
             said = await self._ask(queries.UNHOOK, {"id": hook_id})
             if problems := said["webhookSubscriptionDelete"]["userErrors"]:
                 raise ShopRefuses(f"{self._url} keeps a webhook: {problems[0]['message']}")
         return len(ours)
-
-    async def _sent(self, name: str) -> dict[str, list[str]]:
-        """By address, the ids of the subscriptions to a receiver's connection of this name."""
-        found: dict[str, list[str]] = {}
-        for each in (await self._ask(queries.HOOKS, {}))["webhookSubscriptions"]["nodes"]:
-            if str(each["uri"]).endswith(f"/hooks/shopify/{name}"):
-                found.setdefault(each["uri"], []).append(each["id"])
-        return found
 
 
 def topics_of(scopes: frozenset[str]) -> dict[str, str]:

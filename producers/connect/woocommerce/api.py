@@ -125,11 +125,11 @@ class Api:
         """Nothing: who may read orders here may read all."""
         return ""
 
-    async def keep_subscribed(self, name: str) -> list[str]:
+    async def subscribe(self, uri: str) -> list[str]:
         """Nothing: a key that only reads can make no webhook."""
         return []
 
-    async def unsubscribe(self, name: str) -> int:
+    async def unsubscribe(self, uri: str) -> int:
         """Nothing: a key that only reads can delete no webhook."""
         return 0
 
