@@ -29,6 +29,7 @@ from producers.scraping.fetching import TRIES, FetchFailed, HttpFetch, Pace, Sit
 from producers.scraping.memory import Memory
 from producers.scraping.page import UnreadablePage
 from producers.scraping.rounds import BLOCK_PAGES, DEAD_HEAD_BYTES, RoundCounts, Scraper
+from producers.scraping.site import shop_address
 from producers.scraping.sitemaps import BadSitemap
 from schemas import catalogue
 from schemas.errors import Misconfigured, PoisonEvent
@@ -98,7 +99,7 @@ def run(this: Run) -> None:
 
 
 async def _rounds(this: Run) -> None:
-    base = (this.options.url or DEFAULT_URL).rstrip("/")
+    base = shop_address(this.options.url or DEFAULT_URL).geturl().rstrip("/")
     every = this.options.every or ROUND_EVERY
     memory = Memory(this.options.state / "catalog.sqlite")
     stopped = asyncio.Event()

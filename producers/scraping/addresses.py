@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 import aiohttp
@@ -17,6 +17,9 @@ from aiohttp.abc import AbstractResolver
 
 Address = IPv4Address | IPv6Address
 NAT64: Final = IPv6Network("64:ff9b::/96")
+INSIDE: Final = "is inside a network, not on the public internet"
+# What Python takes for public, and where clouds answer machines inside them (Azure, AWS, Google).
+NEVER: Final = tuple(map(ip_network, ("192.0.0.0/24", "fec0::/10", "168.63.129.16", "fd00:ec2::/32", "fd20:ce::/64")))
 
 
 class ForbiddenAddress(OSError):
@@ -25,14 +28,19 @@ class ForbiddenAddress(OSError):
 
 def public(address: Address) -> bool:
     """Whether the address is on the public internet."""
-    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_link_local)
+    is_special = address.is_multicast or address.is_reserved or address.is_link_local or _is_never(address)
+    return address.is_global and not is_special
 
 
 def public_or_private(address: Address) -> bool:
-    """Also this machine and its own network. Never link-local addresses, where clouds keep their credentials."""
-    if address.is_link_local or address.is_multicast or address.is_unspecified:
+    """Also this machine and its own network. Never where clouds keep their credentials: link-local and a few more."""
+    if address.is_link_local or address.is_multicast or address.is_unspecified or _is_never(address):
         return False
     return public(address) or address.is_private or address.is_loopback
+
+
+def _is_never(address: Address) -> bool:
+    return any(address in network for network in NEVER)
 
 
 def session(may_reach: Callable[[Address], bool], resolver: AbstractResolver | None = None) -> aiohttp.ClientSession:
@@ -46,7 +54,7 @@ def session(may_reach: Callable[[Address], bool], resolver: AbstractResolver | N
         address = ip_address(str(place[0]).partition("%")[0])
         if not all(may_reach(each) for each in _reached(address)):
             hint = "; --private allows it" if all(map(public_or_private, _reached(address))) else ""
-            raise ForbiddenAddress(errno.EACCES, f"{address} is inside a network, not on the public internet{hint}")
+            raise ForbiddenAddress(errno.EACCES, f"{address} {INSIDE}{hint}")
         return socket.socket(family, kind, protocol)
 
     connector = aiohttp.TCPConnector(resolver=resolver, socket_factory=connected)

@@ -19,7 +19,7 @@ from producers.scraping.fetching import TRIES, FetchFailed, HttpFetch, Pace
 from producers.scraping.listings import Listings
 from producers.scraping.page import OtherPage, UnreadablePage, parse_product
 from producers.scraping.profiles import WOOCOMMERCE, Profile
-from producers.scraping.site import Rules, rules_of
+from producers.scraping.site import Rules, rules_of, shop_address
 from producers.scraping.sitemaps import BadSitemap, Sitemaps
 from schemas.errors import Misconfigured
 
@@ -40,9 +40,7 @@ def show(options: Options) -> int:
 
 async def _show(options: Options) -> int:
     url = options.url or ""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise Misconfigured(f"--url {url!r} is no address; write it as https://shop.example")
+    parts = shop_address(url)
     base = f"{parts.scheme}://{parts.netloc}"
     reach = addresses.public_or_private if options.private else addresses.public
     async with addresses.session(reach) as session:

@@ -21,7 +21,7 @@ import aiohttp
 from w3lib.encoding import html_body_declared_encoding, html_to_unicode, http_content_type_encoding
 
 from producers.scraping import unpack
-from producers.scraping.addresses import ForbiddenAddress
+from producers.scraping.addresses import INSIDE
 from schemas.errors import Retryable
 
 ROBOT: Final = "InsightsHubCatalog"
@@ -248,8 +248,8 @@ class HttpFetch:
             raise FetchFailed(f"{url}: {at[:200]} is no address") from error
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             reason = getattr(error, "os_error", error)
-            if isinstance(reason, ForbiddenAddress):
-                raise FetchFailed(f"{url}: {reason.strerror}") from error
+            if INSIDE in str(reason):  # of several addresses, one may be another network's
+                raise FetchFailed(f"{url}: {getattr(reason, 'strerror', None) or reason}") from error
             raise FetchFailed(f"{url}: {error or type(error).__name__}", is_passing=True) from error
 
     async def _answer(

@@ -44,6 +44,7 @@ SNAPSHOT_EVERY: Final = timedelta(days=1)
 BLOCK_PAGES: Final = 25
 LARGEST_BLOCK: Final = 500  # pages that wait for others to be judged by
 DEAD_HEAD_BYTES: Final = 65_536
+LONG_DELAY_SECONDS: Final = 10.0
 MOST_GONE_SHARE: Final = 0.3
 FEWEST_GONE: Final = 5  # so many may always be
 ENVELOPE: Final = ("event_id", "occurred_at", "source", "trace", "previous_price", "content_hash")
@@ -138,22 +139,23 @@ class Scraper:
         if counts.pages and counts.failed == counts.pages:
             self.warn(f"none of the {counts.pages:,} product pages of {base} could be read; the log says why for each")
 
-    def warn(self, problem: str) -> None:
+    def warn(self, problem: str, what: str = "round incomplete") -> None:
         """Log what kept a round from reading everything: once, until a round succeeds."""
         self._saying.add(problem)
         if problem not in self._said:
-            self.log.warning("round incomplete", problem=problem)
+            self.log.warning(what, problem=problem)
 
     def given_up(self, problem: str) -> None:
         """Log, once, that a round ended early."""
-        self._saying.add(problem)
-        if problem not in self._said:
-            self.log.warning("round given up", problem=problem)
+        self.warn(problem, "round given up")
 
     async def _rules(self, base: str) -> Rules:
         if isinstance(self.fetch, HttpFetch):
             self.fetch.allows, self.fetch.in_a_row = lambda _url: True, 0  # what the round before found may be old
         rules = await rules_of(base, self.fetch)
+        if rules.crawl_delay_seconds >= LONG_DELAY_SECONDS:
+            delay = f"{rules.crawl_delay_seconds:,g} seconds between two requests"
+            self.warn(f"the robots.txt of {base} asks for {delay}", "round slow")
         if isinstance(self.fetch, HttpFetch):
             self.fetch.pace.slow_down_to(rules.crawl_delay_seconds)
             self.fetch.allows = rules.allows

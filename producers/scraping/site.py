@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urljoin
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from protego import Protego
 
 from producers.scraping.fetching import ROBOT, Fetch, FetchFailed
 from producers.scraping.structured import joined
+from schemas.errors import Misconfigured
 
 TOO_MANY_REQUESTS: Final = 429
+LONGEST_DELAY_SECONDS: Final = 3_600.0
+
+
+def shop_address(url: str) -> SplitResult:
+    """The parts of a ``--url``. Raises Misconfigured when it is no address, or has a name or password in it."""
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise Misconfigured(f"--url {url!r} is no address; write it as https://shop.example")
+    if "@" in parts.netloc:
+        raise Misconfigured("--url has a user name or a password, which every event would show; leave them out")
+    return parts
 
 
 class Rules:
@@ -29,8 +45,9 @@ class Rules:
 
     @property
     def crawl_delay_seconds(self) -> float:
-        """Least time between two requests; 0 when the site sets none."""
-        return float(self._robots.crawl_delay(ROBOT) or 0.0)
+        """Least time between two requests; 0 when the site sets none, an hour at most."""
+        given = float(self._robots.crawl_delay(ROBOT) or 0.0)
+        return min(given, LONGEST_DELAY_SECONDS) if given > 0 else 0.0
 
     @property
     def sitemaps(self) -> list[str]:

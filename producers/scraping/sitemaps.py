@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -17,13 +16,13 @@ from defusedxml.ElementTree import iterparse
 from producers.scraping.fetching import Fetch, Fetched, FetchFailed
 from producers.scraping.site import Rules
 from producers.scraping.structured import joined
+from producers.scraping.unpack import GZIP, BadBody, Unpacker
 from schemas.errors import InsightsError
 from schemas.plural import counted
 
 MOST_SITEMAPS: Final = 200
 LARGEST_SITEMAP_BYTES: Final = 40_000_000  # unpacked; the protocol allows 50 MiB, but only 50,000 addresses
 LONGEST_ADDRESS: Final = 2_048
-GZIP: Final = b"\x1f\x8b"
 # Where a sitemap is when robots.txt names none.
 USUAL_PLACES: Final = ("/sitemap.xml", "/sitemap_index.xml", "/wp-sitemap.xml", "/sitemap.xml.gz")
 
@@ -159,14 +158,14 @@ def _unpacked(fetched: Fetched) -> bytes:
     body = fetched.body or b""
     if not body.startswith(GZIP):
         return body
-    unpacking = zlib.decompressobj(wbits=31)
+    unpack = Unpacker("gzip")
     try:
-        unpacked = unpacking.decompress(body, LARGEST_SITEMAP_BYTES)
-    except zlib.error as error:
-        raise BadSitemap(f"{fetched.url}: is not a sitemap: its gzip is broken ({error})") from error
-    if unpacking.unconsumed_tail:
+        unpacked = unpack(body, LARGEST_SITEMAP_BYTES + 1)
+    except BadBody as error:
+        raise BadSitemap(f"{fetched.url}: is not a sitemap: {error}") from error
+    if len(unpacked) > LARGEST_SITEMAP_BYTES:
         raise BadSitemap(f"{fetched.url}: unpacks to more than {LARGEST_SITEMAP_BYTES:,} bytes")
-    if not unpacking.eof:
+    if not unpack.is_whole:
         raise BadSitemap(f"{fetched.url}: is not a sitemap: its gzip ends early")
     return unpacked
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 import structlog
 from typer.testing import CliRunner
 
@@ -16,6 +17,7 @@ from producers.main import app
 from producers.runner import Options, Stop
 from producers.sources import source
 from schemas.codec import Encoder
+from schemas.errors import Misconfigured
 from tests.web.test_catalog_source import small_site
 from tests.web.test_rounds import linked
 
@@ -46,7 +48,8 @@ def test_check_says_why_a_page_would_be_refused(site_of: Any) -> None:
     assert (shop.exit_code, "would be a dead letter" in shop.output) == (1, True), shop.output
     assert "the page has no price" in shop.output
     assert "forbids" in checked(f"{site.base}/product/secret/").output
-    assert "is no address" in checked("shop.example").output
+    for url in ("shop.example", "http://[bad", "http://shop.example:99999/", "ftp://shop.example"):
+        assert "is no address" in checked(url).output
 
 
 def test_check_reads_no_private_address_unless_told_to(site_of: Any) -> None:
@@ -54,6 +57,14 @@ def test_check_reads_no_private_address_unless_told_to(site_of: Any) -> None:
     refused = CliRunner().invoke(app, ["catalog", "--check", "--url", f"{site.base}/product/a/"])
     assert (refused.exit_code != 0, site.asked) == (True, [])
     assert "127.0.0.1 is inside a network, not on the public internet; --private allows it" in refused.output
+
+
+def test_a_shop_is_given_by_its_address_and_without_a_password(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="write it as https://"):
+        catalog.run(Kafkaless(tmp_path, 1, url="shop.example"))  # type: ignore[arg-type]
+    with pytest.raises(Misconfigured, match="leave them out") as refused:
+        catalog.run(Kafkaless(tmp_path, 1, url="https://me:secret@shop.example"))  # type: ignore[arg-type]
+    assert "secret" not in str(refused.value)
 
 
 class Kafkaless:

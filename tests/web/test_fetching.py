@@ -12,19 +12,16 @@ import sys
 import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.test_utils import unused_port
+from aiohttp.abc import AbstractResolver
 
 from producers.scraping import addresses
 from producers.scraping.fetching import NOTHING, Fetched, FetchFailed, HttpFetch, Pace, SiteAway, Validators
 from producers.scraping.site import rules_of
-from tests.web.conftest import running
 
 NOW = datetime(2026, 3, 4, 10, 30, tzinfo=UTC)
 Handler = Callable[[web.Request], Any]
@@ -190,76 +187,6 @@ def test_an_address_inside_a_network_is_never_connected_to(host: str) -> None:
             server.accept()
 
 
-@pytest.mark.parametrize(
-    ("address", "may_public", "may_private"),
-    [
-        ("93.184.216.34", True, True),
-        ("2606:2800:220:1:248:1893:25c8:1946", True, True),
-        ("127.0.0.1", False, True),
-        ("10.1.2.3", False, True),
-        ("192.168.0.1", False, True),
-        ("fd00::1", False, True),
-        ("::1", False, True),
-        ("100.64.0.1", False, False),
-        ("169.254.169.254", False, False),
-        ("fe80::1", False, False),
-        ("0.0.0.0", False, False),  # noqa: S104 an address that must not be reached
-        ("::", False, False),
-        ("224.0.0.1", False, False),
-    ],
-)
-def test_which_addresses_may_be_reached(address: str, may_public: bool, may_private: bool) -> None:
-    given = ip_address(address)
-    assert (addresses.public(given), addresses.public_or_private(given)) == (may_public, may_private)
-
-
-class Rebinding(AbstractResolver):
-    """A name server that gives another address each time it is asked."""
-
-    def __init__(self, *hosts: str) -> None:
-        self.hosts = list(hosts)
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        given = self.hosts.pop(0)
-        return [
-            ResolveResult(hostname=host, host=given, port=port, family=family, proto=0, flags=socket.AI_NUMERICHOST)
-        ]
-
-    async def close(self) -> None:
-        return None
-
-
-def test_a_name_that_resolves_to_the_inside_a_moment_later_is_refused() -> None:
-    """127.0.0.1 stands for a public address here, and 127.0.0.2 for one inside the network."""
-
-    def only_the_first(address: Any) -> bool:
-        return str(address) == "127.0.0.1"
-
-    async def go() -> None:
-        resolver = Rebinding("127.0.0.1", "127.0.0.2")
-        clock = Clock()
-        async with addresses.session(only_the_first, resolver) as session:
-            session.connector._use_dns_cache = False  # type: ignore[union-attr]  # as if its time had passed
-            fetch = HttpFetch(session, Pace(0.0, clock, clock.sleep))
-            assert (await fetch(f"http://shop.example:{port}/")).body == b"outside"
-            with pytest.raises(FetchFailed, match=r"127\.0\.0\.2 is inside a network"):
-                await fetch(f"http://shop.example:{port}/")
-
-    async def outside(_request: web.Request) -> web.Response:
-        return web.Response(text="outside", headers={"Connection": "close"})
-
-    port = unused_port()
-    application = web.Application()
-    application.router.add_get("/{path:.*}", outside)
-    with running(application, port), socket.create_server(("127.0.0.2", port)) as inside:
-        inside.settimeout(0)
-        asyncio.run(go())
-        with pytest.raises(BlockingIOError):
-            inside.accept()
-
-
 PAGE = b"<h1>Bell</h1>" * 100
 
 
@@ -270,6 +197,11 @@ PAGE = b"<h1>Bell</h1>" * 100
         ("deflate", zlib.compress(PAGE), ""),
         ("deflate", zlib.compress(PAGE)[2:-4], ""),
         ("identity", PAGE, ""),
+        ("gzip", gzip.compress(PAGE[:99]) + gzip.compress(PAGE[99:]), ""),
+        ("gzip", gzip.compress(PAGE) + b"\0\0", ""),
+        ("gzip", gzip.compress(PAGE) * 2_000, "is larger than 100,000 bytes"),
+        ("gzip", gzip.compress(b"") * 2_000, "has more than 1,000 parts"),
+        ("gzip", gzip.compress(PAGE[:99]) + gzip.compress(PAGE[99:])[:-9], "its gzip ends early"),
         ("gzip", gzip.compress(PAGE)[:-9], "its gzip ends early"),
         ("gzip", b"not packed", "its gzip is broken"),
         ("deflate", b"\x00not packed", "its deflate is broken"),
@@ -298,7 +230,7 @@ def test_a_body_that_is_cut_off_is_no_page(site: Any) -> None:
         request.transport.close()
         return response
 
-    assert refusal(f"{site(handler)}/a")
+    assert "not completed" in refusal(f"{site(handler)}/a")
 
 
 @pytest.mark.parametrize(("status", "allowed"), [(404, True), (403, True), (429, None), (500, None), (503, None)])

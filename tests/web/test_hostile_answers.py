@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from producers.scraping import feed
 from producers.scraping.fetching import Fetched, FetchFailed, SiteAway, validators, wanted_pause
 from producers.scraping.memory import Memory
+from producers.scraping.site import Rules
 from producers.scraping.sitemaps import BadSitemap
 from tests.web.test_catalog_source import PRODUCT, drain, scrape, small_site
 from tests.web.test_rounds import LUMA, MINUTES, delisted
@@ -253,3 +254,8 @@ def test_a_page_that_was_missing_once_and_then_fails_is_not_gone(site_of: Any, m
     for gone in (0, 1):
         moment.advance(MINUTES)
         assert scrape(site.base, memory, moment).gone == gone
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("0.5", 0.5), ("86400", 3600), ("inf", 0), ("nan", 0), ("-1", 0)])
+def test_a_crawl_delay_is_an_hour_at_most(given: str, seconds: float) -> None:
+    assert Rules(f"User-agent: *\nCrawl-delay: {given}").crawl_delay_seconds == seconds
