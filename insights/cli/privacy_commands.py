@@ -154,14 +154,18 @@ def answered(settings: Settings, wish: Wish, whose: Collection[str], *, is_said:
 
 
 def note_waiting(settings: Settings) -> None:
-    """Tell the alerts of a running stack which requests are still open."""
+    """Tell the alerts of a running stack which requests are still open; if Postgres is away, a later run tells them."""
     from insights.privacy import waiting
     from insights.stack.states import supervisor_process
-    from warehouse.postgres import opened
+    from warehouse.postgres import PostgresAway, opened
 
-    if supervisor_process(settings) is not None:
+    if supervisor_process(settings) is None:
+        return
+    try:
         with opened(settings.postgres_dsn, autocommit=False) as postgres:
             waiting.note_waiting(postgres, settings.producers_dir)
+    except PostgresAway as away:
+        runtime.say(f"It is kept. The alerts follow at the next hourly run, because {away}.", style="yellow")
 
 
 def what_is_asked(found: Sequence[Request]) -> TerminalTable:
