@@ -197,7 +197,7 @@ def _check_late(context: Context, wish: Wish, wanted: Sequence[Aggregate]) -> No
     if behind := behind_in_date(kept_jobs(context.deployment), wanted):
         raise Misconfigured(
             f"late events wait, because this release counts {', '.join(behind)} by the chosen date of sales too, and"
-            f" what is live does not: {COUNT_BY_DATE} counts them by it"
+            f" the live tables do not: {COUNT_BY_DATE} counts them by it"
         )
     with context.postgres() as connection:
         for a in wanted:
