@@ -39,6 +39,7 @@ from producers.scraping.profiles import NAMES, WOOCOMMERCE, Profile, named, prof
 from producers.scraping.site import Rules, rules_of
 from producers.scraping.sitemaps import BadSitemap, Sitemaps
 from producers.shop.identifiers import event_id, tail_prefix
+from schemas.plural import counted
 
 SNAPSHOT_EVERY: Final = timedelta(days=1)
 BLOCK_PAGES: Final = 25
@@ -346,7 +347,7 @@ class Scraper:
         gone, live = self.memory.vanished(shop, began), self.memory.live(shop)
         if len(gone) > max(FEWEST_GONE, MOST_GONE_SHARE * live):
             self.warn(
-                f"{len(gone):,} of the {live:,} products of {shop} have no page any more, for example"
+                f"{shop} no longer has a page for {len(gone):,} of {counted(live, 'product')}, for example for"
                 f" {gone[0]['url']}; each is published as discontinued once it has been missing for a day"
             )
             gone = self.memory.vanished(shop, began - DOUBTFUL_FOR)
