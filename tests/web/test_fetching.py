@@ -142,6 +142,15 @@ def redirecting(to: Callable[[web.Request], str]) -> Handler:
     return handler
 
 
+def test_what_a_page_held_is_not_sent_to_where_it_leads(site: Any) -> None:
+    asked: list[web.Request] = []
+    away = web.Response(status=302, headers={"Location": "/end"})
+    base = site(answers(away, web.Response(text="end", headers={"ETag": '"v1"'}), asked=asked))
+    found = get(f"{base}/a", held=Validators('"v1"'))
+    assert ["If-None-Match" in request.headers for request in asked] == [True, False]
+    assert (found.body, found.validators) == (b"end", NOTHING)
+
+
 def test_five_redirects_are_followed_and_a_loop_is_not(site: Any) -> None:
     def next_of(request: web.Request) -> str:
         step = int(request.path.strip("/") or 0)
