@@ -107,7 +107,7 @@ def test_many_products_that_vanish_at_once_are_doubted_for_a_day(site_of: Any, m
         for _ in range(3):
             moment.advance(timedelta(hours=7))
             assert scrape(site.base, memory, moment).gone == 0
-    assert "8 of the 10 products" in logs[0]["problem"] + logs[-1]["problem"]
+    assert "for 8 of 10 products" in logs[0]["problem"] + logs[-1]["problem"]
     moment.advance(timedelta(hours=11))
     assert scrape(site.base, memory, moment).gone == 8
     assert [r["product_id"] for r in drain(memory) if r["availability"] == "discontinued"] == [
