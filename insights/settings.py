@@ -40,6 +40,13 @@ def _is_kept_here(currency: str) -> str:
     return currency
 
 
+def _is_encrypted(url: str | None) -> str | None:
+    at = urlsplit(url or "https://")
+    if at.scheme != "https" and at.hostname not in (HOST, "localhost", "::1"):
+        raise ValueError("should begin with https://")
+    return url
+
+
 def _is_of_postgres(url: str | None) -> str | None:
     at = urlsplit(url or "postgresql://user:password@host/database")
     if not (at.scheme in ("postgresql", "postgres") and at.hostname and at.username and at.password and at.path[1:]):
@@ -185,7 +192,9 @@ class Settings(BaseSettings):
     page_address: str | None = Field(
         None, pattern=r"^https?://[^\s/]+/?$", description="how browsers reach the page: https://insights.example.com"
     )
-    oidc_issuer: str | None = Field(None, pattern=r"^https?://\S+$", description="the OpenID Connect provider")
+    oidc_issuer: Annotated[str | None, AfterValidator(_is_encrypted)] = Field(
+        None, pattern=r"^https?://\S+$", description="the OpenID Connect provider"
+    )
     oidc_client_id: str | None = Field(None, min_length=1)
     oidc_client_secret: Secret = Field(None, min_length=1)
     oidc_roles_claim: str = Field(

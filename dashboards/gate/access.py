@@ -26,6 +26,8 @@ FILE = "access.sqlite"
 SESSION_SECONDS = 12 * 3600
 MOST_SESSIONS = 20
 """Of one person; a further one ends the oldest."""
+MOST_GUESTS = 200
+"""Sessions of one link; a further one ends the oldest."""
 
 NAME = re.compile(r"[a-z0-9][a-z0-9@._+-]{0,63}")
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 1024
@@ -48,6 +50,8 @@ create table if not exists sessions (
     began_at real not null,
     expires_at real not null
 );
+create index if not exists sessions_by_end on sessions (expires_at);
+create index if not exists sessions_by_name on sessions (name, began_at);
 """
 VISITOR = """
 select sessions.name, coalesce(users.role, sessions.role), shares.dashboard
@@ -125,24 +129,37 @@ class Access:
 
     # Sessions ----------------------------------------------------------------------------------------------------
 
-    def begin_of_user(self, name: str, now: float) -> str:
-        """The token of a session of somebody with a password, whose role is looked up each time."""
+    def begin_of_user(self, name: str, now: float) -> str | None:
+        """The token of a session of somebody with a password, whose role is looked up each time; None where they were
+        removed in the meantime.
+        """
         return self._begin(name, Role.GUEST, name, None, now, now + SESSION_SECONDS)
 
     def begin(self, name: str, role: Role, now: float) -> str:
         """The token of a session of somebody whom another server knows."""
-        return self._begin(name, role, None, None, now, now + SESSION_SECONDS)
+        token = self._begin(name, role, None, None, now, now + SESSION_SECONDS)
+        assert token, "it refers to nobody who could be removed"
+        return token
 
-    def begin_of_share(self, token: str, now: float) -> tuple[str, Share] | None:
-        """The token of a session of somebody who has the link, and the link; None where there is none, or no more."""
+    def share_of(self, token: str, now: float) -> Share | None:
+        """The link with this token; None where there is none, or no more."""
         row = self._database.execute(
             "select id, dashboard, expires_at from shares where token_hash = ? and expires_at > ?", (_hash(token), now)
         ).fetchone()
-        if row is None:
-            return None
-        share = Share(id=row[0], dashboard=row[1], expires_at=row[2])
+        return Share(id=row[0], dashboard=row[1], expires_at=row[2]) if row else None
+
+    def begin_of_share(self, share: Share, now: float) -> str | None:
+        """The token of a session of somebody who has the link; None where it was revoked in the meantime."""
         ends = min(share.expires_at, now + SESSION_SECONDS)
-        return self._begin(f"link {share.id}", Role.GUEST, None, share.id, now, ends), share
+        return self._begin(f"link {share.id}", Role.GUEST, None, share.id, now, ends)
+
+    def is_of_share(self, token: str, share: Share, now: float) -> bool:
+        """Is it the token of a session of somebody who came by this link?"""
+        found = self._database.execute(
+            "select 1 from sessions where token_hash = ? and share = ? and expires_at > ?",
+            (_hash(token), share.id, now),
+        )
+        return found.fetchone() is not None
 
     def visitor(self, token: str, now: float) -> Visitor | None:
         """Whose session it is, as of now; None when there is none, or not any more."""
@@ -153,18 +170,20 @@ class Access:
         """Ends the session, if there is one."""
         self._database.execute("delete from sessions where token_hash = ?", (_hash(token),))
 
-    def _begin(self, name: str, role: Role, user: str | None, share: str | None, now: float, ends: float) -> str:
+    def _begin(self, name: str, role: Role, user: str | None, share: str | None, now: float, ends: float) -> str | None:
         token = secrets.token_urlsafe(32)
         with self._changing():
             self._database.execute("delete from sessions where expires_at <= ?", (now,))
-            if share is None:
-                self._database.execute(
-                    "delete from sessions where token_hash in"
-                    " (select token_hash from sessions where name = ? order by began_at desc limit -1 offset ?)",
-                    (name, MOST_SESSIONS - 1),
-                )
+            self._database.execute(
+                "delete from sessions where token_hash in (select token_hash from sessions"
+                " where name = ? and share is ? order by began_at desc limit -1 offset ?)",
+                (name, share, (MOST_GUESTS if share else MOST_SESSIONS) - 1),
+            )
             values = (_hash(token), name, role, user, share, now, ends)
-            self._database.execute("insert into sessions values (?, ?, ?, ?, ?, ?, ?)", values)
+            try:
+                self._database.execute("insert into sessions values (?, ?, ?, ?, ?, ?, ?)", values)
+            except sqlite3.IntegrityError:  # the user or the link is gone
+                return None
         return token
 
     # Links -------------------------------------------------------------------------------------------------------

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from authlib.common.errors import AuthlibBaseError
 from authlib.integrations.requests_client import OAuth2Session
+from cryptography.fernet import Fernet, InvalidToken
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
@@ -21,10 +24,10 @@ from schemas.errors import InsightsError, Misconfigured, Retryable
 DISCOVERY = "/.well-known/openid-configuration"
 SECONDS = 10
 PENDING_SECONDS = 600
-MOST_PENDING = 1000
 ALGORITHMS = ["RS256", "PS256", "ES256", "EdDSA"]  # signed by the provider's private key; never none, never HS256
 LEEWAY_SECONDS = 60
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOG = logging.getLogger(__name__)
 NEEDED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
@@ -48,16 +51,18 @@ class OidcSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """A login that has begun: what the answer must fit, and where to go after it."""
+    """A login that has begun: what the answer must fit, and where to go after it. The browser keeps it, encrypted, so
+    that any number of logins may begin.
+    """
 
+    state: str
     nonce: str
     verifier: str
     onwards: str
-    ends_at: float
 
 
 class Oidc:
-    """A provider. Its methods ask it and block for SECONDS a request."""
+    """A provider. Its methods ask it and block for SECONDS a request. Several threads may call them."""
 
     def __init__(self, settings: OidcSettings, redirect_uri: str, clock: Callable[[], float]) -> None:
         host = urlsplit(settings.issuer)
@@ -66,7 +71,7 @@ class Oidc:
         self._settings = settings
         self._redirect_uri = redirect_uri
         self._clock = clock
-        self._pending: dict[str, Pending] = {}
+        self._cipher = Fernet(Fernet.generate_key())
         self._known: dict[str, Any] | None = None
         self._keys: KeySet | None = None
 
@@ -85,32 +90,44 @@ class Oidc:
         return self._known
 
     def begin(self, onwards: str) -> tuple[str, str]:
-        """The provider's address for a new login, and its state, which the browser must bring back."""
-        nonce, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
+        """The provider's address for a new login, and the login, which the browser must bring back with the answer."""
+        pending = Pending(
+            state=secrets.token_urlsafe(32),
+            nonce=secrets.token_urlsafe(32),
+            verifier=secrets.token_urlsafe(48),
+            onwards=onwards,
+        )
         with self._session() as session:
-            url, state = session.create_authorization_url(
+            url, _ = session.create_authorization_url(
                 self.discover()["authorization_endpoint"],
-                state=secrets.token_urlsafe(32),
-                nonce=nonce,
-                code_verifier=verifier,
+                state=pending.state,
+                nonce=pending.nonce,
+                code_verifier=pending.verifier,
             )
-        now = self._clock()
-        self._pending = {known: one for known, one in self._pending.items() if one.ends_at > now}
-        while len(self._pending) >= MOST_PENDING:
-            del self._pending[next(iter(self._pending))]
-        self._pending[state] = Pending(nonce=nonce, verifier=verifier, onwards=onwards, ends_at=now + PENDING_SECONDS)
-        return url, state
+        text = json.dumps(asdict(pending)).encode()
+        return url, self._cipher.encrypt_at_time(text, int(self._clock())).decode()
 
-    def finish(self, answer: Mapping[str, str]) -> tuple[str, Role, str]:
-        """Name, role, and where they wanted to go. Raises LoginRefused, or ProviderAway."""
-        pending = self._pending.pop(answer.get("state", ""), None)
-        if pending is None or pending.ends_at <= self._clock():
-            raise LoginRefused("this login took too long, or was begun elsewhere; try again")
+    def finish(self, answer: Mapping[str, str], login: str) -> tuple[str, Role, str]:
+        """Name, role, and where they wanted to go. Raises LoginRefused, or ProviderAway.
+
+        The answer must come with the ``login`` of the browser that asked, or somebody could be logged in as somebody
+        else.
+        """
+        pending = self._pending(login)
+        if not secrets.compare_digest(pending.state.encode(), answer.get("state", "").encode()):
+            raise LoginRefused("this login was begun elsewhere; try again")
         if "error" in answer or "code" not in answer:
             raise LoginRefused("the login provider did not log you in")
         claims = self._claims(self._token(answer["code"], pending), pending.nonce)
         name = str(claims.get("email") or claims.get("preferred_username") or claims["sub"])
         return name[:64], self._role(claims), pending.onwards
+
+    def _pending(self, login: str) -> Pending:
+        try:
+            text = self._cipher.decrypt_at_time(login.encode(), PENDING_SECONDS, int(self._clock()))
+        except InvalidToken as error:
+            raise LoginRefused("this login took too long, or was begun elsewhere; try again") from error
+        return Pending(**json.loads(text))
 
     def _session(self) -> OAuth2Session:
         return OAuth2Session(
@@ -128,6 +145,7 @@ class Oidc:
                     self.discover()["token_endpoint"], code=code, code_verifier=pending.verifier, timeout=SECONDS
                 )
         except AuthlibBaseError as error:
+            LOG.warning("the login provider refused a login: %s", _meaning(str(error.error)))
             raise LoginRefused("the login provider did not accept this login; try again") from error
         except (requests.RequestException, ValueError) as error:
             raise ProviderAway(f"the login provider {self._settings.issuer} does not answer: {error}") from error
@@ -156,20 +174,19 @@ class Oidc:
 
     def _decoded(self, token: str) -> Mapping[str, Any]:
         """A provider changes its keys: where the known ones don't fit, they are read again, once."""
-        if self._keys is not None:
+        if (known := self._keys) is not None:
             try:
-                return jwt.decode(token, self._keys, algorithms=ALGORITHMS).claims
+                return jwt.decode(token, known, algorithms=ALGORITHMS).claims
             except (JoseError, ValueError):
-                self._keys = None
-        self._keys = KeySet.import_key_set(self._get(self.discover()["jwks_uri"]))  # type: ignore[arg-type]
-        return jwt.decode(token, self._keys, algorithms=ALGORITHMS).claims
+                pass
+        self._keys = keys = KeySet.import_key_set(self._get(self.discover()["jwks_uri"]))  # type: ignore[arg-type]
+        return jwt.decode(token, keys, algorithms=ALGORITHMS).claims
 
     def _role(self, claims: Mapping[str, Any]) -> Role:
         """The highest that the claim lists, as ``analyst`` or as ``insights-analyst``."""
         listed = claims.get(self._settings.roles_claim, [])
-        names = {
-            str(name).removeprefix("insights-") for name in ([listed] if isinstance(listed, str) else listed or [])
-        }
+        listed = [listed] if isinstance(listed, str) else listed if isinstance(listed, list | dict) else []
+        names = {str(name).removeprefix("insights-") for name in listed}
         found = [role for role in ROLES if role in names]
         if not found:
             raise LoginRefused(
@@ -188,3 +205,10 @@ class Oidc:
         if answer.status_code != 200 or not isinstance(found, dict):
             raise ProviderAway(f"the login provider {self._settings.issuer} does not answer: {url} is no JSON object")
         return found
+
+
+def _meaning(error: str) -> str:
+    """Of an error of RFC 6749, for whoever set this up."""
+    if error in ("invalid_client", "unauthorized_client"):
+        return f"{error}; INSIGHTS_OIDC_CLIENT_ID or INSIGHTS_OIDC_CLIENT_SECRET is not as the provider knows it"
+    return repr(error[:200])

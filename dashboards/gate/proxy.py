@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aiohttp import (
     ClientConnectionError,
+    ClientError,
     ClientSession,
     ClientTimeout,
     ClientWebSocketResponse,
@@ -77,9 +78,13 @@ class Page:
             ) as found:
                 kept = {name: found.headers[name] for name in RESPONSE_HEADERS if name in found.headers}
                 body = await found.read()
-        except ClientConnectionError as error:
+        except ClientError as error:
             raise web.HTTPBadGateway(text="The page is starting, or not running.") from error
         kept.pop("Content-Length", None)
+        if not visitor.may_export and "attachment" in kept.get("Content-Disposition", "").lower():
+            raise web.HTTPForbidden(text="Your role does not include exports.")
+        if request.path.startswith("/media/"):  # a file of this visitor's, which is gone when its page is closed
+            kept["Cache-Control"] = "private, no-store"
         return web.Response(body=body, status=found.status, headers=kept)
 
     async def talk(
@@ -95,7 +100,7 @@ class Page:
                 protocols=(PROTOCOL,),
                 max_msg_size=LARGEST_FROM_PAGE,
             )
-        except ClientConnectionError as error:
+        except ClientError as error:
             raise web.HTTPBadGateway(text="The page is starting, or not running.") from error
         near = web.WebSocketResponse(
             protocols=(PROTOCOL,), max_msg_size=LARGEST_FROM_BROWSER, heartbeat=HEARTBEAT_SECONDS, compress=False

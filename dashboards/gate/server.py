@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable
@@ -21,11 +22,12 @@ from aiohttp import web
 from dashboards.gate import pages
 from dashboards.gate.access import Access, is_password
 from dashboards.gate.attempts import Attempts
-from dashboards.gate.oidc import LoginRefused, Oidc, ProviderAway
+from dashboards.gate.oidc import PENDING_SECONDS, LoginRefused, Oidc, ProviderAway
 from dashboards.gate.proxy import Page
 from dashboards.gate.sockets import Sockets, TooManyPages
 from dashboards.visitor import Visitor
 
+LOG = logging.getLogger(__name__)
 Login = Literal["password", "oidc"]
 HEALTH = "/_stcore/health"
 STREAM = "/_stcore/stream"
@@ -34,7 +36,6 @@ PASSED_ON = re.compile(r"/|/favicon\.png|/_stcore/host-config|/(static|media|com
 INLINE = re.compile(rb"<script>(.*?)</script>", re.DOTALL)
 LARGEST_FORM = 8 * 1024
 CHECKS_AT_ONCE = 2  # each takes 32 MB and a tenth of a second
-OIDC_COOKIE_SECONDS = 600
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -99,7 +100,7 @@ class Gate:
             application.router.add_get("/login/callback", self._finish_oidc)
         application.router.add_post("/logout", self._log_out)
         application.router.add_get("/account", self._account)
-        application.router.add_get("/share/{token}", self._follow)
+        application.router.add_get("/share/{token}", self._follow, allow_head=False)
         application.router.add_get(HEALTH, self._page.health)
         application.router.add_get("/{path:.*}", self._pass_on)
         application.cleanup_ctx.append(self._page.connected)
@@ -120,6 +121,9 @@ class Gate:
         except web.HTTPException as refused:
             response = _page(pages.notice(refused.reason, refused.text or ""), refused.status)
             response.headers.update({name: refused.headers[name] for name in ("Allow",) if name in refused.headers})
+        except Exception:
+            LOG.exception("a request failed")
+            response = _page(pages.notice("Something went wrong", "The log of the page says what. Try again."), 500)
         if not response.prepared:
             response.headers.update(SECURITY_HEADERS)
             response.headers.setdefault("Content-Security-Policy", OWN_POLICY.format(nonce=""))
@@ -129,8 +133,12 @@ class Gate:
 
     def _is_from_here(self, request: web.Request) -> bool:
         """Browsers name where a form or a connection comes from, and no script of another site can change that."""
-        origin = request.headers.get("Origin", "")
-        return bool(origin) and urlsplit(origin).netloc == request.host
+        try:
+            origin = urlsplit(request.headers.get("Origin", ""))
+        except ValueError:
+            return False
+        is_http = origin.scheme == "https" or (origin.scheme == "http" and not self._settings.is_secure)
+        return is_http and origin.netloc == request.host
 
     def _visitor(self, request: web.Request) -> Visitor | None:
         token = request.cookies.get(self._settings.cookie, "")
@@ -147,8 +155,6 @@ class Gate:
             if not self._is_from_here(request):
                 raise web.HTTPForbidden(text="This connection was opened from elsewhere.")
             return await self._talk(request, visitor)
-        if request.path.startswith("/media/") and request.path.endswith(".csv") and not visitor.may_export:
-            raise web.HTTPForbidden(text="Your role does not include exports.")
         if not PASSED_ON.fullmatch(request.path):
             raise web.HTTPNotFound(text="There is nothing here.")
         response = await self._page.fetch(request, visitor)
@@ -172,7 +178,10 @@ class Gate:
         return _page(pages.login(with_password=self._oidc is None, onwards=onwards))
 
     async def _log_in(self, request: web.Request) -> web.Response:
-        form = await request.post()
+        try:
+            form = await request.post()
+        except (ValueError, LookupError) as error:
+            raise web.HTTPBadRequest(text="This form can't be read.") from error
         name, password = (str(form.get(field, "")) for field in ("name", "password"))
         name, onwards, address = name.strip().lower()[:64], own_path(str(form.get("next", "/"))), self._address(request)
         if wait := self._attempts.wait_seconds(name, address):
@@ -180,10 +189,11 @@ class Gate:
         self._attempts.failed(name, address)
         async with self._checks:
             is_right = await asyncio.to_thread(is_password, password, self._access.password_hash(name))
-        if not is_right:
+        token = self._access.begin_of_user(name, self._clock()) if is_right else None
+        if token is None:
             return self._refused(name, onwards, "Name or password is wrong.")
         self._attempts.succeeded(name, address)
-        return self._begun(request, self._access.begin_of_user(name, self._clock()), onwards)
+        return self._begun(request, token, onwards)
 
     def _refused(self, name: str, onwards: str, wrong: str, wait: int = 0) -> web.Response:
         shown = pages.login(with_password=True, onwards=onwards, wrong=wrong, name=name)
@@ -213,26 +223,23 @@ class Gate:
     async def _begin_oidc(self, request: web.Request) -> web.Response:
         assert self._oidc
         try:
-            url, state = await asyncio.to_thread(self._oidc.begin, own_path(request.query.get("next", "/")))
+            url, login = await asyncio.to_thread(self._oidc.begin, own_path(request.query.get("next", "/")))
         except ProviderAway as away:
-            return _page(pages.notice("You can't log in at the moment", str(away)), 502)
+            return _away(away)
         response = _to(url)
-        self._give(response, f"{self._settings.cookie}-login", state, OIDC_COOKIE_SECONDS)
+        self._give(response, f"{self._settings.cookie}-login", login, PENDING_SECONDS)
         return response
 
     async def _finish_oidc(self, request: web.Request) -> web.Response:
-        """The answer must come back in the browser that asked, or somebody could be logged in as somebody else."""
         assert self._oidc
-        known = request.cookies.get(f"{self._settings.cookie}-login", "")
-        if not known or not secrets.compare_digest(known.encode(), request.query.get("state", "").encode()):
-            return _page(pages.login(with_password=False, onwards="/", wrong="This login was begun elsewhere."), 403)
+        login = request.cookies.get(f"{self._settings.cookie}-login", "")
         try:
-            name, role, onwards = await asyncio.to_thread(self._oidc.finish, dict(request.query))
+            name, role, onwards = await asyncio.to_thread(self._oidc.finish, dict(request.query), login)
         except LoginRefused as refused:
             shown = pages.login(with_password=False, onwards="/", wrong=f"{str(refused)[0].upper()}{str(refused)[1:]}.")
             return _page(shown, 403)
         except ProviderAway as away:
-            return _page(pages.notice("You can't log in at the moment", str(away)), 502)
+            return _away(away)
         response = self._begun(request, self._access.begin(name, role, self._clock()), onwards)
         self._give(response, f"{self._settings.cookie}-login", "", 0)
         return response
@@ -248,17 +255,16 @@ class Gate:
         return _page(pages.account(visitor.name, visitor.role)) if visitor else _to("/login?next=%2Faccount")
 
     async def _follow(self, request: web.Request) -> web.Response:
-        """Anyone who has the link sees its dashboard. Who is logged in stays so."""
-        found = self._access.begin_of_share(request.match_info["token"], self._clock())
-        if found is None:
-            text = "It has expired, or was revoked. Ask the person who gave it to you for a new one."
-            return _page(pages.notice("This link is no longer valid", text), 404)
-        token, share = found
+        """Anyone who has the link sees its dashboard. Who is logged in stays so, and sees what their role may."""
+        share = self._access.share_of(request.match_info["token"], self._clock())
+        if share is None:
+            return _no_link()
         visitor, onwards = self._visitor(request), f"/?dashboard={quote(share.dashboard)}"
-        if visitor and visitor.only is None:
-            self._access.end(token)
+        there = request.cookies.get(self._settings.cookie, "")
+        if visitor and (visitor.only is None or self._access.is_of_share(there, share, self._clock())):
             return _to(onwards)
-        return self._begun(request, token, onwards)
+        token = self._access.begin_of_share(share, self._clock())
+        return self._begun(request, token, onwards) if token else _no_link()
 
 
 def own_path(wanted: str) -> str:
@@ -290,6 +296,17 @@ def _inline(page: web.Response) -> str:
         return ""
     hashes = (base64.b64encode(hashlib.sha256(script).digest()).decode() for script in INLINE.findall(page.body))
     return "".join(f" 'sha256-{found}'" for found in hashes)
+
+
+def _no_link() -> web.Response:
+    text = "It has expired, or was revoked. Ask the person who gave it to you for a new one."
+    return _page(pages.notice("This link is no longer valid", text), 404)
+
+
+def _away(away: ProviderAway) -> web.Response:
+    """What is wrong is for whoever reads the log: a stranger sees this page."""
+    LOG.warning("%s", away)
+    return _page(pages.notice("You can't log in at the moment", "The login provider does not answer. Try later."), 502)
 
 
 def _to(path: str) -> web.Response:

@@ -28,6 +28,7 @@ class Provider:
     key: RSAKey = field(default_factory=lambda: RSAKey.generate_key(2048, {"kid": "first"}))
     foreign: RSAKey | bytes | None = None
     is_down: bool = False
+    refuses_with: str = ""
     logins: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def application(self) -> web.Application:
@@ -66,8 +67,8 @@ class Provider:
             and challenge.decode().rstrip("=") == asked["code_challenge"]
             and form["redirect_uri"] == asked["redirect_uri"]
         )
-        if not is_fine or asked is None:
-            return web.json_response({"error": "invalid_grant"}, status=400)
+        if not is_fine or asked is None or self.refuses_with:
+            return web.json_response({"error": self.refuses_with or "invalid_grant"}, status=400)
         token = self._signed({"nonce": asked["nonce"]})
         return web.json_response({"access_token": "a", "token_type": "Bearer", "id_token": token})
 

@@ -7,7 +7,7 @@ import json
 import socket
 import tempfile
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +67,8 @@ def page_stand_in() -> web.Application:
         heard = {"method": request.method, "path": request.raw_path, "headers": dict(request.headers)}
         if request.headers.get("Upgrade", "").lower() != "websocket":
             headers = {"Set-Cookie": "inner=1", "Server": "inner", "Cache-Control": "no-cache"}
+            if request.path.startswith("/media/rows"):  # whatever its suffix, as Streamlit does
+                headers["Content-Disposition"] = 'attachment; filename="rows.csv"'
             return web.json_response(heard, headers=headers)
         talk = web.WebSocketResponse(protocols=("streamlit",))
         await talk.prepare(request)
@@ -94,10 +96,15 @@ class Running:
     def port(self) -> int:
         return urlsplit(self.url).port or 0
 
+    @property
+    def origin(self) -> str:
+        """What browsers say that its forms come from."""
+        return self.url.replace("http:", "https:") if self.cookie.startswith("__Host-") else self.url
+
     def client(self) -> requests.Session:
         """A browser without cookies. It names where its forms come from, as browsers do."""
         made = requests.Session()
-        made.headers.update({"Accept": "text/html", "Origin": self.url})
+        made.headers.update({"Accept": "text/html", "Origin": self.origin})
         return made
 
     def log_in(self, name: str, password: str = PASSWORD, **more: Any) -> tuple[requests.Session, requests.Response]:
@@ -106,10 +113,15 @@ class Running:
         return client, client.post(f"{self.url}/login", data=form, allow_redirects=False)
 
     def put_user(self, name: str, role: Role, password: str = PASSWORD) -> None:
-        async def put() -> None:
-            self.access.put_user(name, role, password)
+        self.doing(lambda: self.access.put_user(name, role, password))
 
-        self.loop.run(put())
+    def doing(self, act: Callable[[], Any]) -> Any:
+        """Its result, in the gate's own thread."""
+
+        async def done() -> Any:
+            return act()
+
+        return self.loop.run(done())
 
     def raw(self, request: bytes) -> bytes:
         """What it answers to these very bytes."""

@@ -86,12 +86,33 @@ def test_a_session_ends_after_twelve_hours_and_the_oldest_before_there_are_too_m
 def test_a_links_session_ends_no_later_than_the_link(known: Access) -> None:
     share = known.share("stock", NOW + 60)
     assert [one.id for one in known.shares(NOW)] == [share.id]
-    found = known.begin_of_share(share.token, NOW)
+    found = known.begin_of_share(share, NOW)
     assert found
-    assert known.visitor(found[0], NOW + 59) == Visitor(name=f"link {share.id}", role=Role.GUEST, only="stock")
-    assert known.visitor(found[0], NOW + 60) is None
-    assert known.begin_of_share(share.token, NOW + 60) is None
+    assert known.visitor(found, NOW + 59) == Visitor(name=f"link {share.id}", role=Role.GUEST, only="stock")
+    assert known.visitor(found, NOW + 60) is None
+    assert known.share_of(share.token, NOW + 60) is None
     assert known.shares(NOW + 60) == []
+
+
+def test_a_link_has_a_number_of_sessions_and_a_persons_name_ends_none_of_them(
+    known: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "MOST_GUESTS", 30)
+    share = known.share("stock", NOW + 600)
+    first, *others = [known.begin_of_share(share, NOW + n) for n in range(31)]
+    for number in range(MOST_SESSIONS + 1):
+        known.begin(f"link {share.id}", Role.VIEWER, NOW + 100 + number)
+    assert first
+    assert known.visitor(first, NOW) is None
+    assert all(token and known.visitor(token, NOW) for token in others)
+
+
+def test_who_is_removed_while_they_log_in_has_no_session_and_so_has_a_link(known: Access) -> None:
+    share = known.share("stock", NOW + 60)
+    known.revoke(share.id)
+    assert known.begin_of_share(share, NOW) is None
+    assert known.begin_of_user("nobody", NOW) is None
+    assert known.begin("anna", Role.VIEWER, NOW)
 
 
 def test_each_role_may_what_those_below_it_may() -> None:

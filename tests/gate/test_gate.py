@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 import pytest
 import requests
-from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
-from streamlit.proto.BackMsg_pb2 import BackMsg
-from websockets.sync.client import connect
+from aiohttp import ClientSession
 
-from dashboards.gate import sockets
 from dashboards.gate.attempts import PER_ADDRESS, PER_NAME, WINDOW_SECONDS
 from dashboards.gate.server import own_path
 from dashboards.visitor import HEADER, Role
 from tests.gate.serving import PASSWORD, Running, visitor_of
-
-PING = BackMsg(app_heartbeat=True).SerializeToString()
-DOWNLOAD = BackMsg()
-DOWNLOAD.backend_operation_request.request_id = "1"
-DOWNLOAD.backend_operation_request.deferred_file.file_id = "rows"
 
 
 def test_who_logs_in_gets_where_they_wanted_to_go(gate: Running) -> None:
@@ -111,7 +102,7 @@ def test_many_attempts_at_once_are_counted_one_by_one(gate: Running) -> None:
 
 def test_whom_a_proxy_names_is_counted_and_whom_a_visitor_names_is_not(secure: Running) -> None:
     def attempt(number: int, forwarded: str) -> int:
-        headers = {"Origin": secure.url, "X-Forwarded-For": forwarded}
+        headers = {"Origin": secure.origin, "X-Forwarded-For": forwarded}
         form = {"name": f"n{number}", "password": "wrong password"}
         return requests.post(f"{secure.url}/login", data=form, headers=headers, timeout=10).status_code
 
@@ -123,7 +114,7 @@ def test_whom_a_proxy_names_is_counted_and_whom_a_visitor_names_is_not(secure: R
 def test_a_proxys_name_for_a_visitor_counts_also_in_a_line_of_its_own(secure: Running) -> None:
     def attempt(number: int) -> bytes:
         form = f"name=n{number}&password=wrong".encode()
-        head = "POST /login HTTP/1.1\r\nHost: x\r\nOrigin: http://x\r\nConnection: close\r\n"
+        head = "POST /login HTTP/1.1\r\nHost: x\r\nOrigin: https://x\r\nConnection: close\r\n"
         head += "Content-Type: application/x-www-form-urlencoded\r\n"
         head += (
             f"X-Forwarded-For: 6.6.6.{number}\r\nX-Forwarded-For: 203.0.113.9\r\nContent-Length: {len(form)}\r\n\r\n"
@@ -206,19 +197,26 @@ def test_a_new_role_holds_at_once_and_a_new_password_or_removal_ends_sessions(ga
     gate.put_user("temp", Role.VIEWER)
     assert client.get(f"{gate.url}/", allow_redirects=False).status_code == 303
     client, _ = gate.log_in("temp")
-    gate.loop.run(_doing(lambda: gate.access.remove_user("temp")))
+    gate.doing(lambda: gate.access.remove_user("temp"))
     assert client.get(f"{gate.url}/", allow_redirects=False).status_code == 303
-
-
-async def _doing(act: Any) -> Any:
-    return act()
 
 
 def test_rows_are_downloaded_by_analysts_and_not_by_viewers(gate: Running) -> None:
     statuses = {
-        name: gate.log_in(name)[0].get(f"{gate.url}/media/rows.csv").status_code for name in ("vera", "anna", "otto")
+        (name, path): gate.log_in(name)[0].get(f"{gate.url}/media/{path}").status_code
+        for name in ("vera", "anna", "otto")
+        for path in ("rows.csv", "rows", "rows.CSV", "rows.svg", "chart.svg")
     }
-    assert statuses == {"vera": 403, "anna": 200, "otto": 200}
+    assert {asked for asked, status in statuses.items() if status == 403} == {
+        ("vera", path) for path in ("rows.csv", "rows", "rows.CSV", "rows.svg")
+    }
+    assert set(statuses.values()) == {200, 403}
+
+
+def test_a_download_is_kept_by_no_cache(gate: Running) -> None:
+    client, _ = gate.log_in("anna")
+    assert client.get(f"{gate.url}/media/rows.csv").headers["Cache-Control"] == "private, no-store"
+    assert client.get(f"{gate.url}/static/index.js").headers["Cache-Control"] == "no-cache"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
@@ -260,6 +258,43 @@ def test_a_request_that_is_none_is_refused_and_the_gate_stays_up(gate: Running, 
     assert requests.get(f"{gate.url}/_stcore/health", timeout=10).ok
 
 
+@pytest.mark.parametrize(
+    ("origin", "kind", "status"),
+    [
+        ("http://[", "application/x-www-form-urlencoded", 403),
+        (None, "multipart/form-data", 400),
+        (None, "application/x-www-form-urlencoded; charset=none", 400),
+    ],
+)
+def test_a_form_that_is_none_is_refused_with_a_reason_and_the_usual_headers(
+    gate: Running, origin: str | None, kind: str, status: int
+) -> None:
+    headers = {"Origin": origin or gate.url, "Content-Type": kind}
+    answer = requests.post(f"{gate.url}/login", data=b"name=anna&password=\xff", headers=headers, timeout=10)
+    assert (answer.status_code, answer.headers.get("X-Frame-Options")) == (status, "DENY")
+
+
+def test_an_error_of_the_gates_own_has_the_usual_headers_and_says_nothing_of_itself(
+    gate: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, _ = gate.log_in("anna")
+    monkeypatch.setattr(gate.access, "visitor", lambda *_: {}["a secret"])
+    answer = client.get(f"{gate.url}/")
+    assert (answer.status_code, answer.headers.get("X-Frame-Options")) == (500, "DENY")
+    assert "secret" not in answer.text
+
+
+def test_where_a_proxy_encrypts_a_form_from_the_same_host_without_tls_is_refused(secure: Running) -> None:
+    form = {"name": "anna", "password": PASSWORD}
+    statuses = [
+        requests.post(
+            f"{secure.url}/login", data=form, headers={"Origin": origin}, allow_redirects=False, timeout=10
+        ).status_code
+        for origin in (secure.url, secure.origin)
+    ]
+    assert statuses == [403, 303]
+
+
 def test_a_huge_form_is_refused(gate: Running) -> None:
     answer = gate.client().post(f"{gate.url}/login", data={"name": "x" * 100_000, "password": "y"})
     assert answer.status_code == 413
@@ -285,146 +320,11 @@ def test_what_is_typed_into_the_form_is_no_markup(gate: Running) -> None:
     assert "<script" not in answer.text
 
 
-# Websockets -----------------------------------------------------------------------------------------------------------
-
-
-def shake(gate: Running, cookie: str | None, **headers: str) -> Any:
-    """A connection, as Streamlit's own script opens it."""
-    more = {"Origin": gate.url, **({"Cookie": f"{gate.cookie}={cookie}"} if cookie else {}), **headers}
-
-    async def talk() -> Any:
-        url = f"{gate.url}/_stcore/stream"
-        async with (
-            ClientSession() as client,
-            client.ws_connect(url, headers=more, protocols=("streamlit", "xsrf", "another-session")) as line,
-        ):
-            heard = json.loads((await line.receive()).data)
-            await line.send_bytes(PING)
-            return heard, (await line.receive()).data, line.protocol
-
-    return asyncio.run(talk())
-
-
-def test_a_websocket_with_a_session_passes_both_ways(gate: Running) -> None:
-    client, _ = gate.log_in("vera")
-    heard, echoed, protocol = shake(gate, client.cookies[gate.cookie])
-    assert (echoed, protocol) == (PING, "streamlit")
-    assert visitor_of(heard)["role"] == "viewer"
-    assert heard["headers"]["Sec-WebSocket-Protocol"] == "streamlit"
-    assert {"Cookie", "Origin"}.isdisjoint(heard["headers"])
-
-
-def test_a_websocket_without_a_session_or_from_another_site_is_refused(gate: Running) -> None:
-    cookie = gate.log_in("otto")[0].cookies[gate.cookie]
-    tries: list[tuple[str | None, dict[str, str], int]] = [
-        (None, {}, 401),
-        ("made-up", {}, 401),
-        (cookie, {"Origin": "https://evil.example"}, 403),
-        (cookie, {"Origin": ""}, 403),
-    ]
-    for known, headers, status in tries:
-        with pytest.raises(WSServerHandshakeError) as refused:
-            shake(gate, known, **headers)
-        assert refused.value.status == status
-
-
-def test_a_websockets_end_comes_with_its_sessions(gate: Running) -> None:
-    client, _ = gate.log_in("otto")
-
-    async def talk() -> Any:
-        headers = {"Origin": gate.url, "Cookie": f"{gate.cookie}={client.cookies[gate.cookie]}"}
-        async with (
-            ClientSession() as session,
-            session.ws_connect(f"{gate.url}/_stcore/stream", headers=headers) as line,
-        ):
-            await line.receive()
-            await asyncio.to_thread(client.post, f"{gate.url}/logout")
-            ended = await line.receive(timeout=10)
-            return ended.type, ended.data
-
-    assert asyncio.run(talk()) == (WSMsgType.CLOSE, 1008)
-
-
-def test_of_a_browsers_messages_the_page_gets_those_that_its_role_needs(gate: Running) -> None:
-    harmful = [BackMsg(clear_cache=True), BackMsg(debug_shutdown_runtime=True)]
-
-    async def echoes(cookie: str) -> list[bytes]:
-        headers = {"Origin": gate.url, "Cookie": f"{gate.cookie}={cookie}"}
-        url = f"{gate.url}/_stcore/stream"
-        async with ClientSession() as client, client.ws_connect(url, headers=headers) as line:
-            await line.receive()
-            for message in (*harmful, DOWNLOAD):
-                await line.send_bytes(message.SerializeToString())
-            await line.send_str("text")
-            await line.send_bytes(PING)
-            heard = [(await line.receive(timeout=10)).data]
-            while heard[-1] != PING:
-                heard.append((await line.receive(timeout=10)).data)
-            return heard
-
-    assert asyncio.run(echoes(gate.log_in("vera")[0].cookies[gate.cookie])) == [PING]
-    assert asyncio.run(echoes(gate.log_in("anna")[0].cookies[gate.cookie])) == [DOWNLOAD.SerializeToString(), PING]
-
-
-@pytest.mark.parametrize(("of_session", "of_guests", "who"), [(2, 9, "vera"), (9, 2, "guest")])
-def test_a_page_too_many_is_refused_until_one_is_closed(
-    gate: Running, monkeypatch: pytest.MonkeyPatch, of_session: int, of_guests: int, who: str
-) -> None:
-    monkeypatch.setattr(sockets, "MOST_OF_A_SESSION", of_session)
-    monkeypatch.setattr(sockets, "MOST_OF_GUESTS", of_guests)
-    if who == "guest":
-        share = gate.loop.run(_doing(lambda: gate.access.share("stock", gate.clock.now + 3600)))
-        client = gate.client()
-        client.get(f"{gate.url}/share/{share.token}")
-    else:
-        client = gate.log_in(who)[0]
-    headers = {"Origin": gate.url, "Cookie": f"{gate.cookie}={client.cookies[gate.cookie]}"}
-
-    async def talk() -> int:
-        async with ClientSession() as session:
-
-            async def opened() -> Any:
-                return await session.ws_connect(f"{gate.url}/_stcore/stream", headers=headers)
-
-            lines = [await opened(), await opened()]
-            with pytest.raises(WSServerHandshakeError) as refused:
-                await opened()
-            await lines[0].close()
-            async with asyncio.timeout(10):
-                while True:
-                    try:
-                        lines.append(await opened())
-                        break
-                    except WSServerHandshakeError:
-                        await asyncio.sleep(0.01)
-            for line in lines:
-                await line.close()
-            return refused.value.status
-
-    assert asyncio.run(talk()) == 429
-
-
-def test_a_message_that_is_too_large_ends_the_connection(gate: Running) -> None:
-    cookie = gate.log_in("otto")[0].cookies[gate.cookie]
-    headers = {"Cookie": f"{gate.cookie}={cookie}"}
-    with connect(
-        f"ws://127.0.0.1:{gate.port}/_stcore/stream",
-        origin=gate.url,
-        additional_headers=headers,
-        compression=None,  # type: ignore[arg-type]
-    ) as line:
-        line.recv(timeout=10)
-        line.send(b"x" * 3_000_000)
-        with pytest.raises(Exception, match="1009"):
-            line.recv(timeout=10)
-    assert requests.get(f"{gate.url}/_stcore/health", timeout=10).ok
-
-
 # Links ----------------------------------------------------------------------------------------------------------------
 
 
 def test_a_link_shows_one_dashboard_until_it_expires(gate: Running) -> None:
-    share = gate.loop.run(_doing(lambda: gate.access.share("stock", gate.clock.now + 3600)))
+    share = gate.doing(lambda: gate.access.share("stock", gate.clock.now + 3600))
     guest = gate.client()
     heard = guest.get(f"{gate.url}/share/{share.token}").json()
     assert heard["path"] == "/?dashboard=stock"
@@ -437,16 +337,27 @@ def test_a_link_shows_one_dashboard_until_it_expires(gate: Running) -> None:
 
 
 def test_a_link_that_is_revoked_ends_for_those_who_are_there(gate: Running) -> None:
-    share = gate.loop.run(_doing(lambda: gate.access.share("stock", gate.clock.now + 3600)))
+    share = gate.doing(lambda: gate.access.share("stock", gate.clock.now + 3600))
     guest = gate.client()
     guest.get(f"{gate.url}/share/{share.token}")
-    gate.loop.run(_doing(lambda: gate.access.revoke(share.id)))
+    gate.doing(lambda: gate.access.revoke(share.id))
     assert guest.get(f"{gate.url}/", allow_redirects=False).status_code == 303
     assert gate.client().get(f"{gate.url}/share/{share.token}").status_code == 404
 
 
+def test_a_link_that_is_followed_again_in_a_browser_begins_no_further_session(gate: Running) -> None:
+    shares = [gate.doing(lambda: gate.access.share("stock", gate.clock.now + 3600)) for _ in range(2)]
+    guest = gate.client()
+    tokens = []
+    for share in (shares[0], shares[0], shares[1]):
+        assert guest.get(f"{gate.url}/share/{share.token}").ok
+        tokens.append(guest.cookies[gate.cookie])
+    assert tokens[0] == tokens[1] != tokens[2]
+    assert "Set-Cookie" not in gate.client().head(f"{gate.url}/share/{shares[0].token}").headers
+
+
 def test_a_made_up_link_opens_nothing_and_a_login_is_not_lost_by_following_one(gate: Running) -> None:
-    share = gate.loop.run(_doing(lambda: gate.access.share("stock", gate.clock.now + 3600)))
+    share = gate.doing(lambda: gate.access.share("stock", gate.clock.now + 3600))
     for forged in (share.token[:-1], share.id, "x", "%27"):
         assert gate.client().get(f"{gate.url}/share/{forged}").status_code in (400, 404)
     client, _ = gate.log_in("anna")

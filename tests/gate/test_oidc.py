@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
 from joserfc.jwk import RSAKey
 
-from dashboards.gate.oidc import Oidc, OidcSettings, ProviderAway
+from dashboards.gate.oidc import PENDING_SECONDS, LoginRefused, Oidc, OidcSettings, ProviderAway
 from schemas.errors import Misconfigured
 from tests.gate.provider import CLIENT_ID, CLIENT_SECRET, Provider
-from tests.gate.serving import Loop, Running, a_gate, a_loop, served, visitor_of
+from tests.gate.serving import Clock, Loop, Running, a_gate, a_loop, served, visitor_of
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def shared(loop: Loop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
 def provider(shared: tuple[Provider, Running]) -> Provider:
     """Honest again."""
     found = shared[0]
-    found.claims, found.algorithm, found.foreign, found.is_down = {}, "RS256", None, False
+    found.claims, found.algorithm, found.foreign, found.is_down, found.refuses_with = {}, "RS256", None, False, ""
     return found
 
 
@@ -65,7 +67,7 @@ def test_the_highest_role_that_is_listed_counts(provider: Provider, gate: Runnin
     assert visitor_of(log_in(gate)[1].json())["role"] == role
 
 
-@pytest.mark.parametrize("roles", [None, [], ["admin"], "guest", ["guest"], {"viewer": 1, "x": 2}])
+@pytest.mark.parametrize("roles", [None, [], ["admin"], "guest", ["guest"], 7, True, {"viewer": 1, "x": 2}])
 def test_who_has_no_role_is_told_so_and_not_let_in(provider: Provider, gate: Running, roles: Any) -> None:
     provider.claims = {"roles": roles}
     client, answer = log_in(gate)
@@ -131,6 +133,46 @@ def test_an_answer_comes_to_whoever_asked_and_once(provider: Provider, gate: Run
     assert client.get(back, allow_redirects=False).status_code == 403
 
 
+def test_logins_that_others_begin_stop_nobodys(provider: Provider) -> None:
+    found = a_provider(provider.issuer)
+    _, login = found.begin("/first")
+    for _ in range(1100):
+        found.begin("/")
+    assert found._pending(login).onwards == "/first"
+
+
+def test_a_login_that_took_too_long_is_refused(provider: Provider) -> None:
+    clock = Clock()
+    settings = OidcSettings(issuer=provider.issuer, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
+    found = Oidc(settings, "http://127.0.0.1/login/callback", clock)
+    url, login = found.begin("/")
+    state = parse_qs(urlsplit(url).query)["state"][0]
+    clock.now += PENDING_SECONDS + 1
+    with pytest.raises(LoginRefused, match="took too long"):
+        found.finish({"state": state, "code": "x"}, login)
+
+
+def test_what_a_browser_keeps_of_its_login_can_be_neither_read_nor_changed(provider: Provider) -> None:
+    found = a_provider(provider.issuer)
+    url, login = found.begin("/?dashboard=stock")
+    state = parse_qs(urlsplit(url).query)["state"][0]
+    assert "stock" not in login
+    assert state.encode() not in base64.urlsafe_b64decode(login)
+    for changed in (login[:-8] + "AAAAAAA=", "", "é", a_provider(provider.issuer).begin("/")[1]):
+        with pytest.raises(LoginRefused):
+            found.finish({"state": state, "code": "x"}, changed)
+
+
+def test_a_wrong_secret_is_named_in_the_log_and_not_to_strangers(
+    provider: Provider, gate: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider.refuses_with = "invalid_client"
+    answer = log_in(gate)[1]
+    assert answer.status_code == 403
+    assert "INSIGHTS" not in answer.text
+    assert "invalid_client; INSIGHTS_OIDC_CLIENT_ID or INSIGHTS_OIDC_CLIENT_SECRET is not" in caplog.text
+
+
 def test_a_code_of_another_login_is_refused(provider: Provider, gate: Running) -> None:
     """PKCE: whoever steals a code lacks the verifier."""
     thief, victim = gate.client(), gate.client()
@@ -170,8 +212,12 @@ def test_a_provider_that_is_away_or_calls_itself_otherwise_is_named(provider: Pr
         a_provider("http://login.example")
 
 
-def test_while_the_provider_is_away_people_are_told(provider: Provider, tmp_path: Path) -> None:
+def test_while_the_provider_is_away_people_are_told_and_the_log_says_why(
+    provider: Provider, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     provider.is_down = True
     with a_gate(tmp_path / "page", provider=provider) as gate:
         answer = log_in(gate)[1]
     assert (answer.status_code, "log in at the moment" in answer.text) == (502, True)
+    assert provider.issuer not in answer.text
+    assert f"{provider.issuer} does not answer: 503" in caplog.text

@@ -77,6 +77,10 @@ def test_with_a_login_the_gate_listens_where_the_page_did_and_secrets_are_on_no_
             {**OIDC, "oidc_client_secret": None, "oidc_client_id": None},
             "CLIENT_ID and INSIGHTS_OIDC_CLIENT_SECRET must",
         ),
+        (
+            {**OIDC, "oidc_issuer": "http://login.example"},
+            "INSIGHTS_OIDC_ISSUER=http://login.example: Value error, should begin with https://",
+        ),
         ({**OIDC, "page_login": "password"}, "INSIGHTS_PAGE_LOGIN must be oidc"),
         ({"page_login": "everybody"}, "INSIGHTS_PAGE_LOGIN=everybody"),
         ({"page_address": "insights.example"}, "INSIGHTS_PAGE_ADDRESS=insights.example"),
