@@ -22,7 +22,7 @@ from insights import jars
 from insights.settings import HOST, PROJECT, Settings
 from insights.shops_clock import clock_of
 from insights.stack import PartState, part_states
-from insights.stack.elsewhere import Server, ServerAway, servers_elsewhere
+from insights.stack.elsewhere import Server, ServerAway, roles_kept_out, servers_elsewhere
 from insights.stack.page import page_address
 from insights.wiring import FLINK_ENVIRONMENT
 from schemas.errors import Misconfigured, Retryable
@@ -56,7 +56,8 @@ def check(settings: Settings) -> list[Finding]:
     also while two columns of the lake's orders are read.
     """
     elsewhere = (check_elsewhere(server) for server in servers_elsewhere(settings))
-    return [*check_machine(settings), *elsewhere, *check_sales_date(settings), *check_provider(settings)]
+    found = [*check_machine(settings), *elsewhere, *check_roles(settings)]
+    return [*found, *check_sales_date(settings), *check_provider(settings)]
 
 
 def check_machine(settings: Settings) -> list[Finding]:
@@ -235,6 +236,12 @@ def check_sales_date(settings: Settings) -> list[Finding]:
             for name in names
         ]
     )
+
+
+def check_roles(settings: Settings) -> list[Finding]:
+    """Whether each role that `up` made in a Postgres elsewhere can log in: its server may admit the owner alone."""
+    advice = "Admit it in pg_hba.conf, and in a pooler, as the owner is admitted; `insights up` sets its password anew"
+    return [Finding(level="error", what=problem, advice=advice) for problem in roles_kept_out(settings)]
 
 
 def check_page(settings: Settings) -> Iterator[Finding]:

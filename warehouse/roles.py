@@ -13,6 +13,9 @@ from warehouse.logins import Login, Role, login
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 METABASE = "metabase_reader"
+MARK = "Made by Insights Hub, which sets its password and rights at each start."
+"""The comment of a role that is ours: one that somebody else made under its name is not taken from them."""
+
 SHOWN = ("events", "live", "marts", "ops")
 """What people read. What live jobs write is behind the views, in ``versions``."""
 
@@ -30,6 +33,17 @@ WRITTEN: dict[Role, tuple[str, ...]] = {
     Role.FLINK: ("ops.event_counts", "ops.late_events", "ops.dead_records"),
     Role.ALERTS: ("ops.alerts", "ops.alert_rules", "ops.alert_messages"),
 }
+OURS = """
+select
+    rolname,
+    coalesce(shobj_description(oid, 'pg_authid') = %(mark)s, false)
+    or coalesce(has_schema_privilege(oid, to_regnamespace('ops'), 'usage'), false) and not rolsuper
+from pg_roles
+where rolname = any(%(users)s)
+order by rolname
+"""
+"""Of the roles that are there, whether each has our comment, or what every one of ours is given here."""
+
 UNREAD = """
 select n.nspname, c.relname, array_agg(a.attname order by a.attnum) filter (where a.attname not like %(encrypted)s)
 from pg_class as c
@@ -65,19 +79,26 @@ where c.relnamespace = to_regnamespace(%(schema)s) and c.relkind in ('r', 'v', '
 def provide_roles(connection: Connection) -> None:
     """Makes the roles, or makes them right again, in the caller's transaction, by whoever owns the tables.
 
-    Nothing is changed where all is as it should be, but for passwords. Metabase's user, which all databases of a server
-    share, is kept right where it reads this one. Raises Misconfigured when the user may not make roles.
+    Rights on tables are granted where they are missing; passwords, and rights on schemas and on later tables, are set
+    each time. Metabase's user, which all databases of a server share, is kept right where it reads this one.
+
+    Blocks while another session changes rights. Raises Misconfigured when the user may not make or change the roles, or
+    when somebody else made one of these names.
     """
+    take_turn(connection)
     info = connection.info
     users = {role: login(role, info.dbname, info.password) for role in Role}
+    there = _ours(connection, [found.user for found in users.values()])
+    lets = _what_lets(connection, there)
     try:
         for role, found in users.items():
             _make(connection, found, LIMITS if role == Role.READER else {})
+            connection.execute(sql.SQL("comment on role {} is {}").format(sql.Identifier(found.user), MARK))
     except psycopg.errors.InsufficientPrivilege as error:
         raise Misconfigured(
-            f"the user {info.user} of Postgres at {info.host}:{info.port} may not make the roles of this stack"
-            f" ({', '.join(found.user for found in users.values())}): {error.diag.message_primary}. Let it:"
-            f" `alter role {info.user} createrole`, as an administrator"
+            f"the user {info.user} of Postgres at {info.host}:{info.port} may not make or change the roles of this"
+            f" stack ({', '.join(found.user for found in users.values())}): {error.diag.message_primary}. Let it:"
+            f" `{lets}`, as an administrator"
         ) from error
     _let_build(connection, users[Role.DBT].user)
     readers = [found.user for role, found in users.items() if role != Role.FLINK]
@@ -88,13 +109,22 @@ def provide_roles(connection: Connection) -> None:
 
 
 def provide_metabase(connection: Connection, password: str) -> None:
-    """Makes the user that Metabase reads as, or makes it right again, as the page's role. All or nothing."""
+    """Makes the user that Metabase reads as, or makes it right again, as the page's role. All or nothing.
+
+    Blocks while another session changes rights.
+    """
     with connection.transaction():
+        take_turn(connection)
         _make(connection, Login(user=METABASE, password=password), LIMITS)
         dbt = f"{connection.info.dbname}_{Role.DBT}"
         # dbt builds it, perhaps only after this.
         connection.execute("create schema if not exists marts")
         _let_read(connection, METABASE, dbt if _is_there(connection, dbt) else None)
+
+
+def take_turn(connection: Connection) -> None:
+    """Until the transaction's end no other session changes rights: two that change those of one table fail."""
+    connection.execute("select pg_advisory_xact_lock(hashtextextended('insights.roles', 0))")
 
 
 def let_flink_use_lake(connection: Connection, flink: Login) -> None:
@@ -104,6 +134,33 @@ def let_flink_use_lake(connection: Connection, flink: Login) -> None:
 
 def _is_there(connection: Connection, role: str) -> bool:
     return connection.execute("select 1 from pg_roles where rolname = %s", (role,)).fetchone() is not None
+
+
+def _ours(connection: Connection, users: Sequence[str]) -> list[str]:
+    """Those that are there. Raises Misconfigured naming the ones that we did not make."""
+    found: dict[str, bool] = dict(connection.execute(OURS, {"users": list(users), "mark": MARK}).fetchall())
+    if others := [name for name, is_ours in found.items() if not is_ours]:
+        takes = [
+            sql.SQL("comment on role {} is {}").format(sql.Identifier(name), MARK).as_string(connection)
+            for name in others
+        ]
+        raise Misconfigured(
+            f"Postgres at {connection.info.host}:{connection.info.port} has roles that this stack needs and did not"
+            f" make: {', '.join(others)}. Rename them, or choose a database of another name: roles are named after it."
+            f" To have the stack take them over, with new passwords: `{'; '.join(takes)}`"
+        )
+    return list(found)
+
+
+def _what_lets(connection: Connection, there: Sequence[str]) -> str:
+    """The statements by which an administrator lets the user make the roles, and change those that are there."""
+    user = sql.Identifier(connection.info.user)
+    may = "select rolcreaterole or rolsuper from pg_roles where rolname = current_user"
+    lets = [] if connection.execute(may).fetchone() == (True,) else [sql.SQL("alter role {} createrole").format(user)]
+    if there:
+        roles = sql.SQL(", ").join(map(sql.Identifier, there))
+        lets.append(sql.SQL("grant {} to {} with admin option").format(roles, user))
+    return sql.SQL("; ").join(lets).as_string(connection)
 
 
 def _reads_here(connection: Connection, role: str) -> bool:

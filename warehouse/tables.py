@@ -27,7 +27,7 @@ from warehouse.columns import lake_schema, postgres_type
 from warehouse.deployment import Deployment
 from warehouse.migrate import migrate
 from warehouse.postgres import Connection, connected, opened
-from warehouse.roles import let_flink_use_lake, provide_roles
+from warehouse.roles import let_flink_use_lake, provide_roles, take_turn
 from warehouse.sinks import OF_THE_LOG, OPS_TABLES, TOPICS, VERSIONS, Sink, sink_of, sinks
 from warehouse.versions import (
     drop_others,
@@ -200,6 +200,7 @@ def _make_sinks(connection: Connection, live: Collection[str] = ()) -> None:
 
 
 def _make_state_tables(connection: Connection) -> None:
+    take_turn(connection)  # before a table is changed, of which another session may grant rights
     for schema in SCHEMAS:
         connection.execute(f"create schema if not exists {schema}".encode())
     migrate(connection)

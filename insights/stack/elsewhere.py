@@ -14,8 +14,10 @@ from confluent_kafka.admin import AdminClient
 from flink.rest import FlinkRest, FlinkUnavailable, JobFailed
 from insights.settings import Settings
 from insights.stack.part import Task
+from insights.wiring import dsn_as, login_of
 from schemas.errors import Retryable
 from schemas.plural import counted
+from warehouse.logins import Role
 
 SECONDS = 5
 CHECKPOINTS = "execution.checkpointing.dir"
@@ -73,6 +75,30 @@ def servers_elsewhere(settings: Settings) -> list[Server]:
     """All that the settings give an address of."""
     made = {"postgres": postgres, "kafka": kafka, "registry": registry, "flink": flink, "lake": lake}
     return [make(settings) for name, make in made.items() if getattr(settings, f"external_{name}")]
+
+
+def roles_kept_out(settings: Settings) -> list[str]:
+    """The roles in a Postgres elsewhere that can't log in, each with why. Those that are not made yet are left out.
+
+    Empty where the owner can't log in either: ``postgres`` tells why, and a missing database is created by `up`.
+    """
+    if not settings.external_postgres:
+        return []
+    users = {login_of(settings, role).user: dsn_as(settings, role) for role in Role}
+    try:
+        with psycopg.connect(settings.postgres_dsn, connect_timeout=SECONDS) as owner:
+            asked = "select rolname from pg_roles where rolname = any(%s) order by rolname"
+            there = [str(user) for (user,) in owner.execute(asked, (list(users),))]
+    except psycopg.Error:
+        return []
+    found = []
+    for user in there:
+        try:
+            psycopg.connect(users[user], connect_timeout=SECONDS).close()
+        except psycopg.Error as error:
+            why = " ".join(str(error).split())
+            found.append(f"{user} can't log in to Postgres at {settings.postgres_address}: {why}")
+    return found
 
 
 def _away(what: str, settings: str, problem: object) -> ServerAway:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 import psycopg
@@ -12,9 +15,12 @@ import pytest
 from psycopg import sql
 
 from flink.job_sql import WRITTEN_OPS_TABLES
+from insights.doctor import check_roles
+from insights.settings import Settings
+from insights.wiring import login_of
 from schemas.errors import Misconfigured
 from warehouse.logins import Login, Role, login
-from warehouse.roles import WRITTEN, let_flink_use_lake, provide_metabase, provide_roles
+from warehouse.roles import MARK, WRITTEN, let_flink_use_lake, provide_metabase, provide_roles
 from warehouse.tables import make_postgres_tables
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -249,11 +255,85 @@ def test_an_owner_that_may_make_no_roles_is_told_so_and_nothing_is_changed(landl
     dsn = landlord("createdb")
     with (
         psycopg.connect(dsn) as connection,
-        pytest.raises(Misconfigured, match=r"`alter role landlord_0\S* createrole`"),
+        pytest.raises(Misconfigured, match=r'`alter role "landlord_0\S*" createrole`'),
     ):
         make_postgres_tables(connection)
     with psycopg.connect(dsn) as connection:
         assert connection.execute("select to_regnamespace('live')").fetchone() == (None,)
+
+
+def test_an_owner_that_may_not_change_a_role_that_is_there_is_told_which_grant_it_needs(
+    dsn: str, landlord: Callable[[str], str]
+) -> None:
+    theirs = landlord("createdb createrole")
+    name = urlsplit(theirs).path[1:]
+    with psycopg.connect(dsn, autocommit=True) as administrator:
+        administrator.execute(sql.SQL("create role {} login").format(sql.Identifier(f"{name}_reader")))
+        administrator.execute(sql.SQL("comment on role {} is {}").format(sql.Identifier(f"{name}_reader"), MARK))
+        with psycopg.connect(theirs) as owner, pytest.raises(Misconfigured) as told:
+            make_postgres_tables(owner)
+        (lets,) = re.findall("`(.*)`", str(told.value))
+        assert lets == f'grant "{name}_reader" to "{name}" with admin option'
+        administrator.execute(lets.encode())
+    made(theirs)
+    as_role(theirs, Role.READER).close()
+
+
+def test_somebody_elses_role_of_one_of_the_names_is_not_taken_from_them(
+    dsn: str, new_database: Callable[[], str]
+) -> None:
+    ours = new_database()
+    name = f"{urlsplit(ours).path[1:]}_reader"
+    with psycopg.connect(dsn, autocommit=True) as administrator:
+        administrator.execute(f"create role {name} login superuser password 'theirs'")
+        with psycopg.connect(ours) as owner, pytest.raises(Misconfigured, match=rf"did not make: {name}\.") as told:
+            make_postgres_tables(owner)
+        opened(dsn, Login(user=name, password="theirs")).close()
+        administrator.execute(re.findall("`(comment on role .*)`", str(told.value))[0].encode())
+    made(ours)
+    as_role(ours, Role.READER).close()
+
+
+def test_roles_that_had_no_comment_yet_are_known_by_their_rights(new_database: Callable[[], str]) -> None:
+    ours = new_database()
+    made(ours)
+    with psycopg.connect(ours, autocommit=True) as owner:
+        for role in Role:
+            owner.execute(f"comment on role {urlsplit(ours).path[1:]}_{role} is null")
+        make_postgres_tables(owner)
+
+
+@pytest.mark.parametrize("holding", [make_postgres_tables, provide_roles])
+def test_who_changes_rights_waits_for_another_who_does(
+    dsn: str, holding: Callable[[Connection], None], until: Callable[..., object]
+) -> None:
+    waits = "select count(*) from pg_stat_activity where pid = %s and wait_event = 'advisory'"
+    with (
+        psycopg.connect(dsn, autocommit=True) as watching,
+        psycopg.connect(dsn) as first,
+        psycopg.connect(dsn, autocommit=True) as second,
+        ThreadPoolExecutor(1) as apart,
+    ):
+        holding(first)
+        done = apart.submit(provide_metabase, second, "s3cret")
+        until(lambda: watching.execute(waits, (second.info.backend_pid,)).fetchone() == (1,), seconds=20)
+        first.commit()
+        done.result(20)
+
+
+def test_doctor_names_a_role_that_the_server_does_not_admit(
+    dsn: str, apart: Callable[..., Settings], tmp_path: Path
+) -> None:
+    settings = apart(tmp_path, external_postgres=dsn)
+    reader = login_of(settings, Role.READER).user
+    assert list(check_roles(settings)) == []
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        owner.execute(f"alter role {reader} nologin")
+        try:
+            (finding,) = check_roles(settings)
+        finally:
+            owner.execute(f"alter role {reader} login")
+    assert (finding.level, reader in finding.what, "pg_hba.conf" in finding.advice) == ("error", True, True)
 
 
 def test_a_database_may_have_any_name(dsn: str) -> None:
