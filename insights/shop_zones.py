@@ -8,6 +8,7 @@ from insights.settings import Settings
 from producers.connect.zones import zones
 from schemas.errors import Misconfigured
 from warehouse.postgres import Connection
+from warehouse.shop_days import make_times_of_shops
 
 
 def zones_of_shops(settings: Settings) -> dict[str, Zone | None]:
@@ -32,6 +33,4 @@ def zone_of(settings: Settings, shop: str) -> Zone | None:
 
 def publish(postgres: Connection, settings: Settings) -> None:
     """Have Postgres know the days of each shop: ``ops.shop_time(moment, shop)``, ``ops.shop_zone(shop)``."""
-    from warehouse.tables import make_times_of_shops  # loads what reads a lake
-
     make_times_of_shops(postgres, zones_of_shops(settings))

@@ -27,7 +27,7 @@ from schemas.errors import InsightsError
 from schemas.plural import counted
 from schemas.versions import ByPayment
 from warehouse.postgres import Connection
-from warehouse.tables import make_shop_time
+from warehouse.shop_days import make_shop_time
 from warehouse.versions import seen_versions
 
 if TYPE_CHECKING:

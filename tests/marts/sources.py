@@ -20,7 +20,8 @@ from tests.aggregates import oracle as tables
 from tests.marts.any_shop import Log, Record
 from tests.marts.oracle.exact import OF_SHOPS
 from tests.marts.oracle.quality import DeadLetter, Recorded
-from warehouse.tables import make_postgres_tables, make_times_of_shops
+from warehouse.shop_days import make_times_of_shops
+from warehouse.tables import make_postgres_tables
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 FINAL_UNTIL_IS_BEHIND = timedelta(hours=24)

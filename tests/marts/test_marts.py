@@ -26,7 +26,7 @@ from tests.marts.oracle.history import History
 from tests.marts.oracle.quality import DeadLetter
 from tests.marts.process import Dbt, copied, relations
 from tests.marts.sources import COUNTED_AT, Came
-from warehouse.tables import make_shop_time, make_times_of_shops
+from warehouse.shop_days import make_shop_time, make_times_of_shops
 
 pytestmark = pytest.mark.timeout(600)
 STILL_OPEN = timedelta(hours=24)
