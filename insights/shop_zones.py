@@ -31,6 +31,29 @@ def zone_of(settings: Settings, shop: str) -> Zone | None:
     return zones_of_shops(settings).get(shop, shops_clock().zone)
 
 
+def shown_zones(settings: Settings) -> dict[str, str]:
+    """By shop that says a zone, or for which one was chosen, the name of the zone in effect."""
+    named = [shop for shop, known in zones(settings.producers_dir).items() if known.name]
+    return {shop: found.name if (found := zone_of(settings, shop)) else "UTC" for shop in named}
+
+
+def unknown_zone(settings: Settings, shop: str) -> str:
+    """The name of the shop's zone where no such zone is known here, so that another is used; else empty."""
+    known = zones(settings.producers_dir).get(shop)
+    return known.name if known and shop not in zones_of_shops(settings) else ""
+
+
+def unknown_zone_note(settings: Settings, shop: str) -> str:
+    """A sentence about it, with the zone in effect; empty where the shop's own is."""
+    name, used = unknown_zone(settings, shop), zone_of(settings, shop)
+    if not name:
+        return ""
+    return (
+        f"The time zone of {shop}, {name}, is not known here: its days are in {used.name if used else 'UTC'}, as those"
+        f" of all shops. `insights connect zone {shop} ZONE` chooses one that is."
+    )
+
+
 def publish(postgres: Connection, settings: Settings) -> None:
     """Have Postgres know the days of each shop: ``ops.shop_time(moment, shop)``, ``ops.shop_zone(shop)``."""
     make_times_of_shops(postgres, zones_of_shops(settings))

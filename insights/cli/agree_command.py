@@ -118,9 +118,12 @@ def agree_due(settings: Settings) -> None:
 def learn_zone(settings: Settings, connection: Connection) -> None:
     """Ask the shop for the time zone of its days, and have the tables know it. Raises PostgresAway."""
     from insights.agreement.compare import learn_zone
+    from insights.shop_zones import unknown_zone_note
 
     if zone := learn_zone(settings, connection):
         runtime.say(f"{connection.name} says that its days are those of {zone}.")
+        if note := unknown_zone_note(settings, connection.name):
+            runtime.say(note, style="yellow")
     note_shops(settings)
 
 

@@ -167,18 +167,21 @@ def list_() -> None:
     Example: insights connect list
     """
     from insights.cli import connect_views
+    from insights.shop_zones import shown_zones, unknown_zone_note
     from producers.connect.connections import Connections, names
     from producers.connect.memory import progress
-    from producers.connect.zones import zones
     from producers.persons.requests import requests
 
-    folder = load_settings().producers_dir
+    settings = load_settings()
+    folder = settings.producers_dir
     found = [Connections(folder).get(name) for name in names(folder)]
     if not found:
         runtime.say("No shop is connected; `insights connect shopify` or `insights connect woocommerce` connects one.")
         return
     shops = [(each, progress(folder, each.name)) for each in found]
-    runtime.show(connect_views.connections_table(shops, {name: each.name for name, each in zones(folder).items()}))
+    runtime.show(connect_views.connections_table(shops, shown_zones(settings)))
+    for note in filter(None, (unknown_zone_note(settings, shop.name) for shop in found)):
+        runtime.say(note, style="yellow")
     for line in connect_views.not_read(shops):
         runtime.say(line, style="bold red")
     if number := sum(each.answered_ms is None for each in requests(folder)):
@@ -325,9 +328,11 @@ def check_currency(settings: Settings, about: About) -> None:
 
 def say_time_zone(settings: Settings, connection: Connection) -> None:
     """In which days the shop's own numbers are, and which command has all shops together in them."""
-    from insights.shop_zones import zone_of
+    from insights.shop_zones import unknown_zone_note, zone_of
     from insights.shops_clock import clock_of
 
+    if note := unknown_zone_note(settings, connection.name):
+        runtime.say(note, style="yellow")
     here, there = clock_of(settings.home).zone, zone_of(settings, connection.name)
     if (there and there.offsets) == (here and here.offsets):
         return

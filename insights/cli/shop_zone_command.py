@@ -29,7 +29,7 @@ def zone(name: Shop, zone: ZoneName = None) -> None:
     Example: insights connect zone bikes Europe/Berlin
     """
     from aggregates.zones import zone as zone_named
-    from insights.shop_zones import zone_of
+    from insights.shop_zones import unknown_zone_note, zone_of
     from producers.connect.zones import ShopZone, choose, zones
 
     settings = load_settings()
@@ -40,6 +40,9 @@ def zone(name: Shop, zone: ZoneName = None) -> None:
             zone_named(zone)
         choose(folder, name, None if zone == AUTO else zone)
         follow(settings)
+    if note := unknown_zone_note(settings, name):
+        runtime.say(note, style="yellow")
+        return
     found, known = zone_of(settings, name), zones(folder).get(name, ShopZone())
     why = (
         "chosen here" if known.chosen else "as the shop says" if known.said else "as those of all shops: it names none"

@@ -275,6 +275,21 @@ def test_the_days_of_a_shop_are_those_that_it_says_or_that_a_person_chose(
     assert "Europe/Berlin, as the shop says" in run("connect", "zone", "bikes", "auto").stdout
 
 
+def test_a_zone_that_is_not_known_here_is_not_shown_as_the_one_in_effect(
+    run: Callable[..., Result], shop: WooCommerce, tmp_path: Path
+) -> None:
+    shop.time_zone = {"timezone_string": "Mars/Olympus_Mons"}
+    asked = ("--url", shop.url, "--credentials", key_file(shop, tmp_path), "--from", "2026-01-01", "--name", "bikes")
+    said = "The time zone of bikes, Mars/Olympus_Mons, is not known here: its days are in UTC, as those of all shops."
+    for command in (("woocommerce", *asked), ("list",), ("zone", "bikes")):
+        done = run("connect", *command)
+        shown = " ".join(done.stdout.split())
+        assert (done.exit_code, shown.count(said), shown.count("Mars")) == (0, 1, 1)
+    assert " UTC " in run("connect", "list").stdout
+    run("connect", "zone", "bikes", "Asia/Kathmandu")
+    assert "Mars" not in run("connect", "list").stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "key", "reason"),
     [
