@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import offline_dbt
 from sqlfluff.core import FluffConfig, Linter
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from insights.dbt_run import DBT, project_environment
 
 DIALECTS = {"dev": "postgres", "prod": "athena"}
 # What is no mistake in SQL that dbt has put together; ambiguous names are Postgres' collation "C".
@@ -20,15 +16,7 @@ NOT_HERE = "layout, references.qualification, structure.subquery"
 
 def compiled(target: str, folder: Path) -> list[Path]:
     """The models' SQL for a target. Ends the program with dbt's message if there is none."""
-    done = subprocess.run(
-        [DBT, "--quiet", "compile", "--no-introspect", "--no-populate-cache", "--select", "resource_type:model"],
-        env=project_environment(target, compiled=folder, logs=folder),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(f"dbt does not compile for {target}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    offline_dbt.run(target, folder, *offline_dbt.COMPILE, "--select", "resource_type:model")
     return sorted((folder / "compiled").rglob("models/**/*.sql"))
 
 

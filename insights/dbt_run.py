@@ -101,12 +101,12 @@ def build(settings: Settings, select: str | None, *, full_refresh: bool, say: Sa
     arguments += ["--select", *select.split()] if select else []
     arguments += ["--full-refresh"] if full_refresh else []
     with _alone(settings) as connection:
-        publish(connection, settings)
+        shops = publish(connection, settings)
         number = _begin(connection, " ".join([select or "", "--full-refresh" if full_refresh else ""]).strip())
         results = settings.dbt_dir / "target" / "run_results.json"
         results.unlink(missing_ok=True)
         try:
-            words = run(settings, arguments, say)
+            words = run(settings, arguments, say, shops)
             if not results.exists():
                 _require_postgres(connection, settings)
                 raise DbtFailed(f"dbt built nothing: {words or 'it gave no reason'}. Its log: {log_path(settings)}")
@@ -169,8 +169,8 @@ def project_environment(
     }
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """The environment of dbt for building this stack's marts."""
+def environment(settings: Settings, shops: Mapping[str, Zone | None] | None = None) -> dict[str, str]:
+    """The environment of dbt for building this stack's marts. ``shops``: the zones of Postgres, else the newest."""
     at = settings.postgres
     found = login(Role.DBT, settings.postgres_database, unquote(at.password or ""))
     return {
@@ -179,7 +179,7 @@ def environment(settings: Settings) -> dict[str, str]:
             compiled=settings.dbt_dir / "target",
             logs=settings.logs_dir,
             zone=clock_of(settings.home).zone,
-            shops=zones_of_shops(settings),
+            shops=zones_of_shops(settings) if shops is None else shops,
         ),
         "INSIGHTS_DBT_SEVERITY": "warn",  # models after a failed test are still built
         "PGOPTIONS": SESSION,
@@ -192,7 +192,7 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def run(settings: Settings, arguments: Sequence[str], say: Say) -> str:
+def run(settings: Settings, arguments: Sequence[str], say: Say, shops: Mapping[str, Zone | None] | None = None) -> str:
     """Runs dbt, which ends when this process does. What went wrong before any model; empty if nothing.
 
     Blocks. The live job goes first: dbt is the nicer process.
@@ -204,7 +204,7 @@ def run(settings: Settings, arguments: Sequence[str], say: Say) -> str:
     options += ["--log-level-file", "info"]  # its debug log costs a third of a small build's time
     with subprocess.Popen(
         [*nice, *options, *arguments],
-        env=environment(settings),
+        env=environment(settings, shops),
         cwd=settings.dbt_dir,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -33,8 +33,9 @@ def zone_of(settings: Settings, shop: str) -> Zone | None:
 
 def shown_zones(settings: Settings) -> dict[str, str]:
     """By shop that says a zone, or for which one was chosen, the name of the zone in effect."""
-    named = [shop for shop, known in zones(settings.producers_dir).items() if known.name]
-    return {shop: found.name if (found := zone_of(settings, shop)) else "UTC" for shop in named}
+    known, of_all = zones_of_shops(settings), shops_clock().zone
+    named = [shop for shop, said in zones(settings.producers_dir).items() if said.name]
+    return {shop: found.name if (found := known.get(shop, of_all)) else "UTC" for shop in named}
 
 
 def unknown_zone(settings: Settings, shop: str) -> str:
@@ -54,6 +55,11 @@ def unknown_zone_note(settings: Settings, shop: str) -> str:
     )
 
 
-def publish(postgres: Connection, settings: Settings) -> None:
-    """Have Postgres know the days of each shop: ``ops.shop_time(moment, shop)``, ``ops.shop_zone(shop)``."""
-    make_times_of_shops(postgres, zones_of_shops(settings))
+def publish(postgres: Connection, settings: Settings) -> dict[str, Zone | None]:
+    """Have Postgres know the days of each shop: ``ops.shop_time(moment, shop)``, ``ops.shop_zone(shop)``.
+
+    Returns the zones by which it now goes.
+    """
+    found = zones_of_shops(settings)
+    make_times_of_shops(postgres, found)
+    return found

@@ -27,7 +27,8 @@ class Attempts:
         """Count one. Called before the password is checked, so that many at once count as many."""
         now = self.clock()
         for key in (("name", name), ("address", address)):
-            self._failed.pop(key, None) if not self._recent(key) else None
+            if not self._recent(key):
+                self._failed.pop(key, None)  # it comes after those that are there
             self._failed.setdefault(key, deque(maxlen=max(PER_NAME, PER_ADDRESS))).append(now)
         while len(self._failed) > MOST_KEYS:  # the oldest; names are what a stranger types
             del self._failed[next(iter(self._failed))]

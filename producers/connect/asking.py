@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import Any, Final, Literal, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from producers.connect.resources import Resource
+from producers.retry_after import retry_after
 from schemas.binary import EPOCH, MILLISECOND
 from schemas.errors import InsightsError, Misconfigured, Retryable
 from schemas.plural import counted
@@ -155,21 +155,8 @@ def raise_if_away(response: aiohttp.ClientResponse, url: str) -> None:
         elsewhere = response.headers.get("Location", "another address")
         raise Misconfigured(f"{url} redirects to {elsewhere}; connect that address")
     if status >= 500 or status == 429:
-        raise Again(f"it answered {status}", retry_after(response.headers.get("Retry-After")))
-
-
-def retry_after(said: str | None) -> float | None:
-    """How long to wait, in seconds, as the header says: a number, or a time."""
-    if not said:
-        return None
-    try:
-        seconds = float(said)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    return min(max(seconds, 0.0), LONGEST_PAUSE_SECONDS) or None
+        wanted = retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
+        raise Again(f"it answered {status}", min(wanted, LONGEST_PAUSE_SECONDS) or None)
 
 
 def address(text: str) -> str:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from random import Random
 from typing import Final, NamedTuple, Protocol
 from urllib.parse import SplitResult, urljoin, urlsplit
@@ -20,6 +19,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 import aiohttp
 from w3lib.encoding import html_body_declared_encoding, html_to_unicode, http_content_type_encoding
 
+from producers.retry_after import retry_after
 from producers.scraping import unpack
 from producers.scraping.addresses import INSIDE
 from schemas.errors import Retryable
@@ -262,7 +262,7 @@ class HttpFetch:
                 f"{url}: the site returned {response.status} {response.reason}",
                 status=response.status,
                 is_passing=response.status in PASSING,
-                after_seconds=wanted_pause(response.headers.get("Retry-After", ""), self.now()),
+                after_seconds=retry_after(response.headers.get("Retry-After", ""), self.now()),
             )
         chunks, encoding = response.content.iter_chunked(65_536), response.headers.get("Content-Encoding", "")
         return Fetched(
@@ -305,14 +305,3 @@ def validators(headers: Mapping[str, str]) -> Validators:
     """What can be sent back: a header may have bytes that are no text."""
     given = (headers.get("ETag"), headers.get("Last-Modified"))
     return Validators(*(text if text and text.isascii() else None for text in given))
-
-
-def wanted_pause(text: str, now: datetime) -> float:
-    """Seconds from a ``Retry-After``, which is a number of them or a date; 0 for anything else."""
-    if text.strip().isascii() and text.strip().isdigit():
-        return float(text[:12])
-    try:
-        at = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return 0.0
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - now).total_seconds())

@@ -15,8 +15,9 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.retry_after import retry_after
 from producers.scraping import feed
-from producers.scraping.fetching import Fetched, FetchFailed, SiteAway, validators, wanted_pause
+from producers.scraping.fetching import Fetched, FetchFailed, SiteAway, validators
 from producers.scraping.memory import Memory
 from producers.scraping.site import Rules
 from producers.scraping.sitemaps import BadSitemap
@@ -96,7 +97,7 @@ def test_any_header_is_a_page_or_a_failure(header: str, text: str) -> None:
     """Headers come as texts whose half characters stand for bytes."""
     given = text.encode("utf-8", "replace").decode("ascii", "surrogateescape")
     if header == "Retry-After":
-        assert wanted_pause(given, datetime(2026, 3, 4, tzinfo=UTC)) >= 0
+        assert retry_after(given, datetime(2026, 3, 4, tzinfo=UTC)) >= 0
     elif header == "Content-Type":
         assert Fetched(url="u", body=b"x", content_type=given).text == "x"
     else:
