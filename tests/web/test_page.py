@@ -296,7 +296,7 @@ def test_an_unavailable_postgres_is_shown_and_the_page_recovers_by_itself(
     page: str, wire: Wire, browse: Any, until: Any
 ) -> None:
     browser = browse()
-    browser.open(page)
+    browser.show(page)
     orders, places = browser.value("orders"), browser.places()
     wire.cut()
     try:
