@@ -131,6 +131,7 @@ class Settings(BaseSettings):
     hooks_port: Port = Field(19403, description="webhooks of connected shops")
     collect_port: Port = Field(19404, description="web events of real shops, and the tracker that sends them")
     collect_metrics_port: Port = Field(19405, description="metrics of the collector of web events")
+    gate_metrics_port: Port = Field(19408, description="metrics of the gate")
     stack_metrics_port: Port = Field(19407, description="metrics of the stack: its parts, topics, jobs and tables")
 
     kafka_quorum: str | None = Field(
@@ -162,6 +163,7 @@ class Settings(BaseSettings):
     restate_late_minutes: int = Field(60, ge=1, description="time between runs that count late events")
     dbt_minutes: int = Field(5, ge=0, description="time between builds of the marts; 0: only on request")
     parallelism: Parallelism = 1
+    gate_events: str | None = Field(None, description="events that other programs may publish, with commas")
     connected_minutes: int = Field(60, ge=1, description="time between checks of connected shops for changes")
     backup_key: str | None = Field(None, description="the public key that backups are encrypted for: age1…")
 

@@ -164,6 +164,14 @@ HooksPort = Annotated[
     int | None, typer.Option(metavar="PORT", help="For connections: receive the shops' webhooks on this port.")
 ]
 CollectPort = Annotated[int | None, typer.Option(metavar="PORT", help="For collect: receive web events on this port.")]
+Events = Annotated[
+    str | None,
+    typer.Option(
+        "--events",
+        metavar="NAMES",
+        help="For gate: events that other programs may publish, with commas: sales.order_placed.",
+    ),
+]
 
 # What only one source takes.
 ONLY_FOR = {
@@ -175,6 +183,7 @@ ONLY_FOR = {
     "--every": ("catalog", "connections"),
     "--hooks-port": ("connections",),
     "--collect-port": ("collect",),
+    "--events": ("gate",),
 }
 DEFAULTS = Options()
 HELP = """Publish a source's events, until it finishes or is stopped.
@@ -297,6 +306,7 @@ def main(
     every: Every = None,
     hooks_port: HooksPort = None,
     collect_port: CollectPort = None,
+    events: Events = None,
 ) -> None:
     """Run one source until it ends or is stopped."""
     try:
@@ -308,7 +318,7 @@ def main(
         }
         given |= {"--url": url, "--product-path": product_path, "--every": every, "--hooks-port": hooks_port}
         given |= {"--collect-port": collect_port, "--profile": profile, "--private": private or None}
-        given |= {"--at-once": at_once, "--contact": contact}
+        given |= {"--at-once": at_once, "--contact": contact, "--events": events}
         _refuse_misplaced(name, given)
         mapping = ready_mapping(from_file, mapping, confirmed=yes or check)
         options = Options(
@@ -334,6 +344,7 @@ def main(
             every=read_length(every) if every else None,
             hooks_port=hooks_port,
             collect_port=collect_port,
+            events=tuple(filter(None, map(str.strip, (events or "").split(",")))),
         )
         if check:
             raise typer.Exit(check_pages(options) if name == "catalog" else check_orders(options))

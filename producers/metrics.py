@@ -35,6 +35,9 @@ class PublisherMetrics(Collector):
             "insights_producer_dead", "Records sent to the dead-letter topic", labels=("source",)
         )
         queue = GaugeMetricFamily("insights_producer_queue", "Events not yet acknowledged", labels=("source",))
+        waiting = GaugeMetricFamily(
+            "insights_producer_waiting", "1 while it waits for a server that is away", labels=("source",)
+        )
         letters = catalogue.event("ops.dead_letter").topic
         for topic, counts in list(self._publisher.counts.items()):
             if topic == letters:
@@ -46,7 +49,8 @@ class PublisherMetrics(Collector):
             large.add_metric((self._source, topic), counts.too_large)
             size.add_metric((self._source, topic), counts.bytes)
         queue.add_metric((self._source,), self._publisher.queued)
-        return (published, failed, refused, large, size, dead, queue)
+        waiting.add_metric((self._source,), self._publisher.is_waiting)
+        return (published, failed, refused, large, size, dead, queue, waiting)
 
 
 def serve(publisher: Publisher, source: str, port: int, listen: str) -> int:

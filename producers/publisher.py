@@ -96,6 +96,7 @@ class Publisher:
         """
         self.kafka = kafka
         self.counts: dict[str, TopicCounts] = {}
+        self.is_waiting = False  # the source's to say: it can't go on until a server answers
         self._schema_ids = schema_ids
         self._currency = currency
         self._channels: dict[str, _Channel] = {}

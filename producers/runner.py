@@ -51,6 +51,7 @@ class Options:
             leaves it to the source.
         hooks_port: receive connected shops' webhooks there; None does not.
         collect_port: receive web events there, for the source that does nothing else.
+        events: names of the contracts that other programs may publish, for the gate.
     """
 
     kafka: Kafka = Kafka("127.0.0.1:19092")
@@ -75,6 +76,7 @@ class Options:
     every: timedelta | None = None
     hooks_port: int | None = None
     collect_port: int | None = None
+    events: tuple[str, ...] = ()
 
 
 class Stop:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from producers.runner import Run, Source
+from schemas.catalogue import avro_events
 from schemas.errors import Misconfigured
 
 
@@ -30,6 +31,7 @@ COSTS = ("finance.cost_stated", "finance.fee_charged")
 FINANCE = (*COSTS, "marketing.spend_stated")
 RATES = ("finance.rate_published",)
 CATALOG = ("catalog.product_observed",)
+GATED = tuple(each.name for each in avro_events() if each.ingress_days)
 SHOP = "producers.shop.source:run"
 
 SOURCES = (
@@ -49,6 +51,7 @@ SOURCES = (
         "orders, products, stock, customers and costs of connected shops",
     ),
     _source("collect", "producers.collect.source:run", CLICKS, "what visitors do on real shops' pages, over HTTP"),
+    _source("gate", "producers.gate.source:run", GATED, "what other programs publish to ingress topics, checked"),
     _source("catalog", "producers.catalog:run", CATALOG, "product pages of a shop, read over HTTP"),
 )
 

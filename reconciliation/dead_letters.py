@@ -13,7 +13,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from schemas.catalogue import event
+from schemas.catalogue import event, meant_for
 from schemas.codec import ERROR_HEADERS
 from schemas.errors import BrokerUnavailable
 from schemas.kafka import Kafka
@@ -94,7 +94,7 @@ def _letter(message: Any) -> DeadLetter:
     return DeadLetter(
         offset=message.offset(),
         dead_at=datetime.fromtimestamp(milliseconds / 1000, UTC),
-        topic=headers.get(ERROR_HEADERS + "topic", ""),
+        topic=meant_for(headers.get(ERROR_HEADERS + "topic", "")),
         error=headers.get(ERROR_HEADERS + "exception.class.name", ""),
         reason=without_values(headers.get(ERROR_HEADERS + "exception.message", "")),
         source_partition=_number(headers.get(ERROR_HEADERS + "partition")),

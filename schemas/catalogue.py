@@ -12,6 +12,7 @@ A contract is an Avro record schema with these attributes at its top level:
 ``format``          ``avro`` (default), or ``raw`` for a topic whose value is not Avro
 ``freshness``       how old its newest event may be, for the page and the alerts: see Freshness
 ``versions``        that its events are states of something, of which the newest counts: see Versions
+``ingress_days``    of the topic ``ingress.<topic>``, on which other programs may publish it: producers/gate
 ==================  =====================================================================
 
 and its fields may have rules for values besides their type: schemas/rules.py.
@@ -36,7 +37,11 @@ MAX_BATCH_BYTES = 2 * 1024 * 1024
 # more than machines' clocks differ by, and far below the horizon that makes late. Kafka 4 holds record timestamps to
 # the same (message.timestamp.after.max.ms), but ours are the time of publication.
 MOST_AHEAD = timedelta(hours=1)
-ATTRIBUTES = ("topic", "key", "partitions", "retention_days", "cleanup", "max_bytes", "format", "freshness", "versions")
+ATTRIBUTES = (
+    *("topic", "key", "partitions", "retention_days", "cleanup", "max_bytes", "format", "freshness", "versions"),
+    "ingress_days",
+)
+INGRESS = "ingress."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +99,12 @@ class Event:
     schema: dict[str, Any]
     freshness: Freshness | None = None
     versions: Versions | None = None
+    ingress_days: int | None = None
+
+    @property
+    def ingress(self) -> str:
+        """The topic on which other programs publish it: ``ingress.sales.order_placed.v1``."""
+        return INGRESS + self.topic
 
     @property
     def table(self) -> str:
@@ -154,6 +165,7 @@ def parse_event(text: str, origin: str) -> Event:
             schema=schema,
             freshness=Freshness(**schema["freshness"]) if "freshness" in schema else None,
             versions=_checked(versions_of(schema.get("versions")), schema, origin),
+            ingress_days=schema.get("ingress_days"),
         )
     except json.JSONDecodeError as error:
         raise Misconfigured(f"{origin}: not JSON: {error}") from error
@@ -193,6 +205,16 @@ def events() -> tuple[Event, ...]:
     """All contracts, by name. Raises Misconfigured when one can't be read."""
     found = [parse_event(path.read_text(), path.name) for path in sorted(HERE.glob("*.avsc"))]
     return tuple(found)
+
+
+def meant_for(topic: str) -> str:
+    """The topic that a record of ``topic`` was to reach: of a contract's ingress topic its own, else itself."""
+    return _behind_ingress().get(topic, topic)
+
+
+@cache
+def _behind_ingress() -> Mapping[str, str]:
+    return {e.ingress: e.topic for e in events() if e.ingress_days}
 
 
 def avro_events() -> tuple[Event, ...]:

@@ -35,7 +35,7 @@ def check_against(event: Event, released: Mapping[str, str]) -> None:
             (event.avro_schema, old, "this version", label),
             (old, event.avro_schema, label, "this version"),
         ):
-            if problem := _unreadable(reader, writer):
+            if problem := unreadable(reader, writer):
                 raise IncompatibleSchema(
                     f"{event.name}: {reader_label} (reader) cannot read what {writer_label} (writer) wrote: {problem}."
                     " Add a new nullable field with default null instead, or start a new major version of the topic"
@@ -43,7 +43,8 @@ def check_against(event: Event, released: Mapping[str, str]) -> None:
         _check_fields(event, event.avro_schema, old, label)
 
 
-def _unreadable(reader: dict[str, Any], writer: dict[str, Any]) -> str | None:
+def unreadable(reader: dict[str, Any], writer: dict[str, Any]) -> str | None:
+    """Why a reader's record can't be read from what a writer wrote, with the fields; None when it can."""
     if not (problem := _problem(reader, writer)):
         return None
     fields = ", ".join(_broken_fields(reader, writer)) or str(reader["name"])
@@ -118,6 +119,22 @@ def _check_known_field(event: Event, name: str, mine: Any, old: Any, label: str)
     inner, outer = _record_in(mine), _record_in(old)
     if inner and outer:
         _check_fields(event, inner, outer, label, f"{name}.")
+
+
+def logical_difference(reader: dict[str, Any], writer: dict[str, Any], path: str = "") -> str | None:
+    """The first field of both whose logical type differs, so that one would misread the other; None without one."""
+    written = {field["name"]: field["type"] for field in writer["fields"]}
+    for field in reader["fields"]:
+        name, mine = f"{path}{field['name']}", field["type"]
+        if field["name"] not in written:
+            continue
+        theirs = written[field["name"]]
+        if _meaning(mine) != _meaning(theirs):
+            return f"field {name} is {_meaning(theirs)} in it and {_meaning(mine)} in the contract"
+        inner, outer = _record_in(mine), _record_in(theirs)
+        if inner and outer and (found := logical_difference(inner, outer, f"{name}.")):
+            return found
+    return None
 
 
 def _meaning(schema: Any) -> str:

@@ -5,6 +5,7 @@ A thin layer over confluent_kafka's client that speaks in contracts and in this 
 
 from __future__ import annotations
 
+import time
 import warnings
 import weakref
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -20,6 +21,8 @@ with warnings.catch_warnings(record=True):
 
 LEVEL = "FULL_TRANSITIVE"
 NOT_FOUND = (40401, 40402, 40403)
+UNKNOWN_SECONDS = 60.0
+MOST_UNKNOWN = 10_000
 
 
 def without_user(url: str) -> str:
@@ -41,7 +44,7 @@ class Registry:
         self._client = SchemaRegistryClient({"url": self.url, "timeout": 10, **login})
         weakref.finalize(self, self._client.__exit__)  # its connections end with this object
         self._texts: dict[int, str] = {}
-        self._unknown: set[int] = set()
+        self._unknown: dict[int, float] = {}
 
     def register(self, event: Event) -> int:
         """The schema id of this contract, registering it if it is new.
@@ -93,8 +96,8 @@ class Registry:
         check_against(event, released)
 
     def schema_text(self, schema_id: int) -> str:
-        """The schema with this id. Raises PoisonEvent when there is none; remembers both answers."""
-        if schema_id in self._unknown:
+        """The schema with this id. Raises PoisonEvent when there is none, which it believes for UNKNOWN_SECONDS."""
+        if self._unknown.get(schema_id, 0.0) > time.monotonic():
             raise self._poison(schema_id)
         if schema_id not in self._texts:
             try:
@@ -102,7 +105,9 @@ class Registry:
             except SchemaRegistryError as error:
                 if error.error_code not in NOT_FOUND:
                     raise self._unavailable(error) from error
-                self._unknown.add(schema_id)
+                if len(self._unknown) >= MOST_UNKNOWN:
+                    self._unknown.clear()
+                self._unknown[schema_id] = time.monotonic() + UNKNOWN_SECONDS
                 raise self._poison(schema_id) from error
             except httpx.HTTPError as error:
                 raise self._unavailable(error) from error

@@ -231,6 +231,7 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
         _alerts(settings, python),
         _collect(settings),
         *further_sources(settings, SOURCES),
+        *([_gate(settings, settings.gate_events)] if settings.gate_events else []),
     ]
     if plan.connected:
         return found
@@ -306,6 +307,11 @@ def _collect(settings: Settings) -> Part:
     part = _producer(settings, "collect", settings.collect_metrics_port, port, ("job",))
     health = f"{settings.collect_url}/health"
     return replace(part, healthy=partial(http_ok, health), endpoint=health)
+
+
+def _gate(settings: Settings, events: str) -> Part:
+    """What other programs publish to ingress topics."""
+    return _producer(settings, "gate", settings.gate_metrics_port, ["--events", events], ("job",))
 
 
 def _connections(settings: Settings) -> Part:

@@ -158,11 +158,11 @@ def _other(event: Event, value: Mapping[str, Any], letter: Origin, persons: Pers
         raise CannotFix("event_id", "is not a UUID; drop it, and the letter gets one")
     for name in PERSONS:
         if isinstance(said := found.get(name), str):
-            found[name] = _person(persons, str(found["source"]), said)
+            found[name] = person(persons, str(found["source"]), said)
     return found
 
 
-def _person(persons: Persons, source: str, said: str) -> str:
+def person(persons: Persons, source: str, said: str) -> str:
     """A customer as the log has them: who is on the log already stays, and no address of a person gets onto it."""
     number = said.removeprefix(f"{source}-")
     if OF_THE_LOG.fullmatch(said) or NUMBER.fullmatch(number):

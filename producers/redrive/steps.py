@@ -26,6 +26,7 @@ Value = dict[str, Any]
 Kind = Literal["text", "integer", "number", "boolean", "time", "seconds"]
 Form = Literal["json", "query", "base64"]
 LONGEST_NUMBER: Final = 40
+LARGEST_EXPONENT: Final = 400  # a double's is 308
 DEEPEST: Final = 64
 BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _MISSING: Final = object()
@@ -88,9 +89,17 @@ def _not_evaluated(expression: str, error: JMESPathError) -> CannotFix:
 def read_json(text: str | bytes) -> Any:
     """JSON with its decimals exact. Raises CannotFix for anything else, ``NaN`` among it, and for what is too deep."""
     try:
-        return _shallow(json.loads(text, parse_float=Decimal, parse_constant=_refused))
+        return _shallow(json.loads(text, parse_float=_number, parse_constant=_refused))
     except (ValueError, RecursionError, InvalidOperation) as error:
         raise CannotFix("", f"is not JSON: {error}") from error
+
+
+def _number(text: str) -> Decimal:
+    """A few characters, 1e999999, may be a number of a million digits, which takes seconds to compute with."""
+    number = Decimal(text)
+    if abs(number.adjusted()) > LARGEST_EXPONENT:
+        raise ValueError(f"{text[:LONGEST_NUMBER]} is out of range")
+    return number
 
 
 def _refused(constant: str) -> None:
@@ -102,9 +111,9 @@ def _shallow(value: Any) -> Any:
     for _ in range(DEEPEST):
         inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))
         level = [each for some in inner for each in some]
-    if level:
-        raise CannotFix("", f"is nested more than {DEEPEST} levels deep")
-    return value
+        if not level:
+            return value
+    raise CannotFix("", f"is nested more than {DEEPEST} levels deep")
 
 
 def exact(what: Any) -> Any:

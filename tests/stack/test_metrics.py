@@ -125,6 +125,7 @@ def names() -> set[str]:
     class Nobody:
         counts: dict[str, Any] = {}  # noqa: RUF012
         queued = 0
+        is_waiting = False
 
     producers = PublisherMetrics(Nobody(), "shop").collect()  # type: ignore[arg-type]
     totals = {f"{family.name}_total" if family.type == "counter" else family.name for family in producers}

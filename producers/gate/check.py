@@ -1,0 +1,141 @@
+"""From a record of another program to an event of its contract. Reads no topic and publishes nothing.
+
+A value that begins with a zero byte is Avro in Confluent's wire format (producers/gate/writers.py). Any other is one
+object of JSON in UTF-8 with the contract's fields, as ``insights dead-letters redrive`` reads it: times in ISO 8601
+with their zone or in milliseconds, dates as 2026-11-30, decimals as text or number. Fields with a default may be left
+out, and ``event_id`` too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from producers.gate.writers import Writers
+from producers.redrive.event import PERSONS, UUID, Persons, as_typed, person
+from producers.redrive.steps import CannotFix, read_json
+from producers.shop.identifiers import event_id_of
+from schemas.binary import since_epoch
+from schemas.catalogue import Event
+from schemas.errors import PoisonEvent
+
+SOURCE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+OLDEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class BadMessage(PoisonEvent):
+    """A record that can't become an event: the field, and what is wrong with it."""
+
+    def __init__(self, event: str, field: str, problem: str) -> None:
+        super().__init__(f"{event}: {f'field {field}' if field else 'the value'} {problem}")
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A record of an ingress topic as it came. ``at_ms`` is when the broker took it, in milliseconds since 1970."""
+
+    topic: str
+    partition: int
+    offset: int
+    at_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Its name in event ids: of two topics with one name none has the same."""
+        return f"{self.topic}:{self.partition}:{self.offset}:{self.at_ms}"
+
+
+class Checker:
+    """Checks the records of one ingress topic. ``shops`` are the connected shops, whose events only we publish."""
+
+    def __init__(self, event: Event, writers: Writers, persons: Persons, shops: Collection[str] = ()) -> None:
+        self._event = event
+        self._writers = writers
+        self._persons = persons
+        self.shops = shops
+
+    def record(self, message: Message) -> dict[str, Any]:
+        """The event's record, which the publisher's codec has yet to check against the contract.
+
+        Raises PoisonEvent, or Retryable while the registry does not answer.
+        """
+        said = self._said(message.value)
+        self._check_key(message.key, said)
+        source = self._source(said)
+        self._check_time(said)
+        said.setdefault("trace", None)
+        said["event_id"] = self._event_id(said, source, message)
+        for name in PERSONS:
+            if isinstance(who := said.get(name), str):
+                said[name] = person(self._persons, source, who)
+        return said
+
+    def whose(self, message: Message) -> str | None:
+        """The pseudonym of the person that a record is about, as far as it can be read. Raises Retryable."""
+        try:
+            said = self._said(message.value)
+            source = self._source(said)
+        except PoisonEvent:
+            return None
+        found = (said.get(name) for name in PERSONS)
+        return next((person(self._persons, source, who) for who in found if isinstance(who, str)), None)
+
+    def _said(self, value: bytes | None) -> dict[str, Any]:
+        if not value:
+            raise self._bad("", "is empty; an event that is withdrawn is published as its contract says")
+        if value[0] == 0:
+            return self._writers.read(value)
+        try:
+            found = read_json(value.decode())
+        except UnicodeDecodeError as error:
+            raise self._bad("", f"is neither Avro with a schema id nor JSON in UTF-8 ({error.reason})") from error
+        except CannotFix as error:
+            raise self._bad("", f"is neither Avro with a schema id nor JSON ({error})") from error
+        if not isinstance(found, dict):
+            raise self._bad("", f"is JSON, but {type(found).__name__} and not one object")
+        said: dict[str, Any] = as_typed(self._event.schema, found)
+        return said
+
+    def _check_key(self, key: bytes | None, said: Mapping[str, Any]) -> None:
+        field = self._event.key
+        wanted = said.get(field)
+        if key is None or not isinstance(wanted, str):  # the codec says what is wrong with the field
+            return
+        if key != wanted.encode("utf-8", "surrogatepass"):
+            raise self._bad(field, f"is {wanted!r}, and the record's key is {key!r}; send the same, or no key")
+
+    def _source(self, said: Mapping[str, Any]) -> str:
+        source = said.get("source")
+        if not isinstance(source, str) or not SOURCE.fullmatch(source):
+            problem = f"is {source!r}" if "source" in said else "is missing"
+            raise self._bad("source", f"{problem}; name the program with up to 63 of a-z, 0-9 and hyphens")
+        if source in self.shops:
+            raise self._bad("source", f"is {source!r}, a connected shop, whose events are read from the shop alone")
+        return source
+
+    def _check_time(self, said: Mapping[str, Any]) -> None:
+        at = said.get("occurred_at")
+        if isinstance(at, datetime) and at.tzinfo is not None and at < OLDEST:
+            problem = f"is {at.isoformat()}, before {OLDEST:%Y}; send ISO 8601 with a zone, or milliseconds since 1970"
+            raise self._bad("occurred_at", problem)
+
+    def _event_id(self, said: Mapping[str, Any], source: str, message: Message) -> Any:
+        """The one that it has; without one it follows from its place, so that reading it again makes the same event."""
+        found = said.get("event_id")
+        if found is None:
+            at = said.get("occurred_at")
+            is_time = isinstance(at, datetime) and at.tzinfo is not None
+            return event_id_of(source, message.place, since_epoch(at) if is_time and at else message.at_ms)
+        if not isinstance(found, str) or not UUID.fullmatch(found):
+            raise self._bad("event_id", f"is {found!r}, which is not a UUID in lower case; send one, or leave it out")
+        return found
+
+    def _bad(self, field: str, problem: str) -> BadMessage:
+        return BadMessage(self._event.name, field, problem)

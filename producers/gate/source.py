@@ -1,0 +1,135 @@
+"""Runs the gate: ``insights produce gate --events sales.order_placed``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+from quixstreams import Application
+from quixstreams.kafka import ConnectionConfig
+
+from producers.connect import connections
+from producers.gate.check import Checker
+from producers.gate.intake import Intake
+from producers.gate.letters import SentLetters
+from producers.gate.writers import Writers
+from producers.persons.keys import PersonKeys
+from producers.persons.letters import Letters
+from producers.runner import Run
+from schemas import catalogue
+from schemas.catalogue import Event
+from schemas.errors import BrokerUnavailable, Misconfigured
+from schemas.kafka import Kafka
+from schemas.registry import Registry
+
+GROUP: Final = "insights-gate"
+COMMIT_SECONDS: Final = 1.0
+MOST_BYTES: Final = 1024 * 1024 - 64 * 1024  # of a batch; a letter has to hold a record whole, with its headers
+# A server may be away for so long before the group takes the partitions away, which are then read again.
+AWAY_MS: Final = 1_800_000
+GONE_MS: Final = 10_000  # after which the group gives the partitions of a gate that was killed to another
+
+
+def served(names: Sequence[str]) -> list[Event]:
+    """The contracts that the gate is asked to serve. Raises Misconfigured listing those that it can."""
+    known = [each.name for each in catalogue.avro_events() if each.ingress_days]
+    if not names:
+        raise Misconfigured(f"gate needs to know for which events it is: give --events, of {', '.join(known)}")
+    if strange := [name for name in names if name not in known]:
+        raise Misconfigured(f"--events {strange[0]!r} is no event that other programs may publish: {', '.join(known)}")
+    return [catalogue.event(name) for name in dict.fromkeys(names)]
+
+
+def create_topics(kafka: Kafka, events: Sequence[Event]) -> None:
+    """Create the ingress topics that are missing; those that are there stay as they are. Raises BrokerUnavailable.
+
+    The broker's time is the records': a program's own could be long past, and retention would delete them at once.
+    """
+    admin = AdminClient({**kafka.librdkafka, "log_level": 0})
+    try:
+        there = admin.list_topics(timeout=10).topics
+        new = [
+            NewTopic(each.ingress, each.partitions, config=topic_config(each))
+            for each in events
+            if each.ingress not in there
+        ]
+        for future in admin.create_topics(new).values() if new else ():
+            future.result()
+    except KafkaException as error:
+        raise BrokerUnavailable(f"Kafka at {kafka} could not create the ingress topics: {error}") from error
+
+
+def topic_config(event: Event) -> dict[str, str]:
+    """Kafka's settings of an event's ingress topic."""
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": str((event.ingress_days or 0) * 86_400_000),
+        "max.message.bytes": str(MOST_BYTES),
+        "message.timestamp.type": "LogAppendTime",
+    }
+
+
+def run(this: Run) -> None:
+    """Check what comes until told to stop. Raises Misconfigured, DeliveryFailed, BrokerUnavailable."""
+    events = served(this.options.events)
+    create_topics(this.options.kafka, events)
+    with closing(PersonKeys(this.options.state)) as persons:
+        registry = Registry(this.options.registry_url)
+        checkers = {e.ingress: (e, Checker(e, Writers(e, registry), persons)) for e in events}
+        intake = Intake(
+            this,
+            checkers,
+            Letters(this.publisher, persons, this.clock),
+            SentLetters(this.options.kafka),
+            lambda: frozenset(connections.names(this.options.state)),
+        )
+        app = application(this, checkers, intake)
+        with _stopping(this, app):
+            app.run()
+
+
+def application(this: Run, topics: Iterable[str], intake: Intake) -> Application:
+    """What reads the topics and hands their records to the intake, as bytes."""
+    logging.getLogger("quixstreams").setLevel(logging.WARNING)
+    app = Application(
+        ConnectionConfig.from_librdkafka_dict(this.options.kafka.librdkafka),
+        consumer_group=GROUP,
+        auto_offset_reset="earliest",
+        commit_interval=COMMIT_SECONDS,
+        consumer_extra_config={"max.poll.interval.ms": AWAY_MS, "session.timeout.ms": GONE_MS},
+        state_dir=this.options.state / "gate",
+        auto_create_topics=False,
+        loglevel=None,
+        broker_availability_timeout=0,  # it waits; librdkafka connects again by itself
+    )
+    for topic in topics:
+        # A deserializer's error could be dropped without a trace: bytes are checked by the intake.
+        app.dataframe(app.topic(topic, value_deserializer="bytes", key_deserializer="bytes")).sink(intake)
+    return app
+
+
+@contextmanager
+def _stopping(this: Run, app: Application) -> Iterator[None]:
+    """Stop the application once this run is asked to stop; it takes over SIGTERM and SIGINT itself."""
+
+    def wait() -> None:
+        select.select([this.stop.fileno(), ended], [], [])
+        app.stop()
+
+    ended, end = os.pipe()
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    try:
+        yield
+    finally:
+        os.write(end, b"\0")
+        waiting.join()
+        os.close(ended)
+        os.close(end)
