@@ -130,7 +130,21 @@ Check = Annotated[
 Yes = Annotated[
     bool, typer.Option("--yes", metavar="", help="With --mapping auto: use the detected mapping without asking.")
 ]
-Url = Annotated[str | None, typer.Option(metavar="URL", help="For catalog: the shop to read. For rates: its files.")]
+Url = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="For catalog: the shop to read. For rates: its files. For wiki: the stream."),
+]
+Feeds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--feed",
+        metavar="[NAME=]URL",
+        envvar="INSIGHTS_VEHICLE_FEEDS",
+        show_envvar=False,
+        show_default=False,
+        help="For vehicles: a GTFS-Realtime feed with positions; several are read when it is given several times.",
+    ),
+]
 ProductPath = Annotated[
     str | None,
     typer.Option(metavar="PATTERN", help="For catalog: pattern of product page paths, for example ^/shop/[^/]+/$."),
@@ -146,7 +160,11 @@ ShopProfile = Annotated[
 ]
 Private = Annotated[
     bool,
-    typer.Option("--private", metavar="", help="For catalog: also read addresses of this machine and its network."),
+    typer.Option(
+        "--private",
+        metavar="",
+        help="For catalog, wiki, vehicles: also read addresses of this machine and its network.",
+    ),
 ]
 AtOnce = Annotated[
     int | None,
@@ -154,11 +172,15 @@ AtOnce = Annotated[
 ]
 Contact = Annotated[
     str | None,
-    typer.Option(metavar="ADDRESS", help="For catalog: web or e-mail address to send with each request."),
+    typer.Option(
+        metavar="ADDRESS", help="For catalog, wiki, vehicles: web or e-mail address to send with each request."
+    ),
 ]
 Every = Annotated[
     str | None,
-    typer.Option(metavar="LENGTH", help="For catalog and connections: time between rounds, for example 5m or 1h."),
+    typer.Option(
+        metavar="LENGTH", help="For catalog, connections, vehicles: time between rounds, for example 5m or 1h."
+    ),
 ]
 HooksPort = Annotated[
     int | None, typer.Option(metavar="PORT", help="For connections: receive the shops' webhooks on this port.")
@@ -178,9 +200,11 @@ ONLY_FOR = {
     "--from-file": ("orders", "finance"),
     **dict.fromkeys(("--mapping", "--yes"), ("orders",)),
     "--check": ("orders", "catalog"),
-    "--url": ("catalog", "rates"),
-    **dict.fromkeys(("--product-path", "--profile", "--private", "--at-once", "--contact"), ("catalog",)),
-    "--every": ("catalog", "connections"),
+    "--url": ("catalog", "rates", "wiki"),
+    **dict.fromkeys(("--product-path", "--profile", "--at-once"), ("catalog",)),
+    **dict.fromkeys(("--private", "--contact"), ("catalog", "wiki", "vehicles")),
+    "--every": ("catalog", "connections", "vehicles"),
+    "--feed": ("vehicles",),
     "--hooks-port": ("connections",),
     "--collect-port": ("collect",),
     "--events": ("gate",),
@@ -298,6 +322,7 @@ def main(
     check: Check = False,
     yes: Yes = False,
     url: Url = None,
+    feeds: Feeds = None,
     product_path: ProductPath = None,
     profile: ShopProfile = None,
     private: Private = False,
@@ -318,7 +343,7 @@ def main(
         }
         given |= {"--url": url, "--product-path": product_path, "--every": every, "--hooks-port": hooks_port}
         given |= {"--collect-port": collect_port, "--profile": profile, "--private": private or None}
-        given |= {"--at-once": at_once, "--contact": contact, "--events": events}
+        given |= {"--at-once": at_once, "--contact": contact, "--events": events, "--feed": feeds or None}
         _refuse_misplaced(name, given)
         mapping = ready_mapping(from_file, mapping, confirmed=yes or check)
         options = Options(
@@ -335,6 +360,7 @@ def main(
             metrics_port=metrics_port,
             from_file=from_file,
             mapping=mapping,
+            feeds=tuple(feeds or ()),
             url=url,
             product_path=_pattern(product_path),
             profile=_profile(profile),

@@ -41,6 +41,7 @@ class Options:
         metrics_port: serve Prometheus metrics there; None does not.
         from_file: a file to read the past from, with
         mapping: the TOML file that describes its columns.
+        feeds: addresses of feeds with vehicles' positions, each alone or as ``NAME=URL``.
         url: the site to read, for a source that reads the web, and
         product_path: the pattern of its product pages' paths, and
         profile: the name of its shop software's profile; None finds it out, and
@@ -67,6 +68,7 @@ class Options:
     metrics_port: int | None = None
     from_file: Path | None = None
     mapping: Path | None = None
+    feeds: tuple[str, ...] = ()
     url: str | None = None
     product_path: str | None = None
     profile: str | None = None

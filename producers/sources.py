@@ -32,6 +32,8 @@ FINANCE = (*COSTS, "marketing.spend_stated")
 RATES = ("finance.rate_published",)
 CATALOG = ("catalog.product_observed",)
 GATED = tuple(each.name for each in avro_events() if each.ingress_days)
+EDITS = ("public.wiki_edited",)
+POSITIONS = ("public.vehicle_moved",)
 SHOP = "producers.shop.source:run"
 
 SOURCES = (
@@ -53,6 +55,8 @@ SOURCES = (
     _source("collect", "producers.collect.source:run", CLICKS, "what visitors do on real shops' pages, over HTTP"),
     _source("gate", "producers.gate.source:run", GATED, "what other programs publish to ingress topics, checked"),
     _source("catalog", "producers.catalog:run", CATALOG, "product pages of a shop, read over HTTP"),
+    _source("wiki", "producers.wiki.source:run", EDITS, "edits of Wikimedia's wikis, from their public stream"),
+    _source("vehicles", "producers.vehicles.source:run", POSITIONS, "vehicles' positions from GTFS-Realtime feeds"),
 )
 
 

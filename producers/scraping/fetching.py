@@ -168,7 +168,8 @@ class HttpFetch:
     Attributes:
         session: one of ``addresses.session``.
         pace: of all requests.
-        contact: address of who asks, for the site's people; part of the User-Agent.
+        contact: address of who asks, for the site's people; part of the User-Agent, with
+        robot: the name of what asks.
         tries: how often a page is asked for when the site is busy or away.
         allows: whether an address may be asked for, by the site's rules; also where a redirect leads.
         in_a_row: how many answers were failures, since the last that was none.
@@ -179,6 +180,7 @@ class HttpFetch:
     session: aiohttp.ClientSession
     pace: Pace
     contact: str = ""
+    robot: str = ROBOT
     tries: int = 1
     allows: Callable[[str], bool] = lambda _url: True
     in_a_row: int = 0
@@ -233,7 +235,7 @@ class HttpFetch:
             where = "" if at == url else f"leads to {at[:200]}, which "
             raise FetchFailed(f"{url}: {where}robots.txt forbids")
         await self.pace.turn()
-        robot = f"{ROBOT}/1.0 (+{self.contact})" if self.contact else f"{ROBOT}/1.0"
+        robot = f"{self.robot}/1.0 (+{self.contact})" if self.contact else f"{self.robot}/1.0"
         headers = {"User-Agent": robot, "Accept-Encoding": unpack.ACCEPTED, **held.headers}
         seconds = max(20.0, most_bytes / SLOWEST_BYTES_A_SECOND)
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
@@ -284,7 +286,9 @@ class HttpFetch:
             raise FetchFailed(f"{url}: leads to {location[:200]!r}, which is no address") from error
         if not same:
             other = f"{parts.scheme}://{parts.netloc}"[:200]
-            raise FetchFailed(f"{url}: leads to another site, {other}; if that is the shop, read it with --url {other}")
+            raise FetchFailed(
+                f"{url}: leads to another site, {other}; if that is the right one, give its address instead"
+            )
         return to
 
 

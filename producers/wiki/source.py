@@ -1,0 +1,268 @@
+"""The ``wiki`` source: publishes the edits that Wikimedia's stream of recent changes tells of, until it is stopped.
+
+A position in the stream is a time, and changes may share one. So after a cut it reads the last seconds again and
+leaves out what it has had. What was read is committed once a second: Kafka first, then the position and the changes'
+ids. After a kill in between, the same edits are published again under the same ids, which count once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import suppress
+from datetime import UTC, datetime
+from random import Random
+from typing import Final
+
+import aiohttp
+
+from producers.retry_after import retry_after
+from producers.runner import Run
+from producers.scraping import addresses
+from producers.wiki import edits
+from producers.wiki.edits import BadPosition, UnreadableChange
+from producers.wiki.seen import Seen
+from producers.wiki.sse import Message, Reader
+from schemas import catalogue
+from schemas.errors import PoisonEvent, Retryable
+
+WIKI_EDITED: Final = catalogue.event("public.wiki_edited")
+STREAM: Final = "https://stream.wikimedia.org/v2/stream/recentchange"
+ROBOT: Final = "InsightsHubWiki/1.0"
+REWIND_SECONDS: Final = 30
+MOST_BYTES: Final = 1 << 20  # of one message; the largest are a few thousand
+DEAD_HEAD_BYTES: Final = 16_384
+TICK_SECONDS: Final = 1.0
+CONNECT_SECONDS: Final = 10.0
+ANSWER_SECONDS: Final = 30.0
+STALLED_SECONDS: Final = 60.0  # without a whole line; Wikimedia has dozens a second
+COMMIT_EVENTS: Final = 500
+REPORT_SECONDS: Final = 300.0
+FIRST_WAIT_SECONDS: Final = 1.0  # doubled each time, and by chance up to half less
+LONGEST_WAIT_SECONDS: Final = 300.0
+MOST_PATIENCE_SECONDS: Final = 3_600.0  # what a server may ask for
+
+
+class StreamCut(Retryable):
+    """The stream gives nothing more on this connection. ``after_seconds`` is how long the server wants to be left."""
+
+    def __init__(self, problem: str, after_seconds: float = 0.0) -> None:
+        super().__init__(problem.encode(errors="backslashreplace").decode())
+        self.after_seconds = after_seconds
+
+
+def run(this: Run) -> None:
+    """Publish edits of ``options.url`` (Wikimedia's stream by default) until stopped.
+
+    Raises DeliveryFailed or BrokerUnavailable. A stream that is away is asked for again.
+    """
+    asyncio.run(_follow(this))
+
+
+async def _follow(this: Run) -> None:
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_reader(this.stop.fileno(), stopped.set)
+    reach = addresses.public_or_private if this.options.private else addresses.public
+    intake = Intake(this, Seen(this.options.state / "wiki.sqlite", this.options.url or STREAM))
+    failures = 0
+    try:
+        async with addresses.session(reach) as session:
+            while not this.stop.requested:
+                before = intake.messages
+                cut = await _connection(this, session, intake)
+                failures = 0 if intake.messages > before else failures + 1
+                intake.report()
+                if not this.stop.requested:
+                    seconds = wait_seconds(failures, cut.after_seconds)
+                    this.log.warning("stream cut", problem=str(cut), again_in_seconds=round(seconds, 1))
+                    await _idle(this, stopped, seconds)
+    finally:
+        intake.close()
+
+
+async def _connection(this: Run, session: aiohttp.ClientSession, intake: Intake) -> StreamCut:
+    """Read one connection to its end, and commit what it gave. Returns why it ended."""
+    reader = Reader(MOST_BYTES)
+    try:
+        await _read(this, session, intake, reader)
+        cut = StreamCut("the server ended the stream")
+    except StreamCut as error:
+        cut = error
+    except aiohttp.InvalidURL as error:
+        cut = StreamCut(f"--url is no address: {error}", LONGEST_WAIT_SECONDS)
+    except TimeoutError as error:  # aiohttp's are of this kind, too
+        cut = StreamCut(str(error) or f"the server gave no answer within {ANSWER_SECONDS:g} s")
+    except (aiohttp.ClientError, ValueError, OSError) as error:
+        cut = StreamCut(f"{getattr(error, 'os_error', error)}" or type(error).__name__)
+    intake.commit()
+    cut.after_seconds = max(cut.after_seconds, min(reader.retry_seconds, LONGEST_WAIT_SECONDS))
+    return cut
+
+
+def wait_seconds(failures: int, wanted: float, chance: float | None = None) -> float:
+    """How long to leave the server alone, after so many connections in a row that gave nothing."""
+    drawn = Random().random() if chance is None else chance  # noqa: S311 not a secret
+    seconds = min(FIRST_WAIT_SECONDS * 2.0 ** min(failures, 16), LONGEST_WAIT_SECONDS)
+    return max(seconds * (1 - drawn / 2), min(wanted, MOST_PATIENCE_SECONDS))
+
+
+async def _read(this: Run, session: aiohttp.ClientSession, intake: Intake, reader: Reader) -> None:
+    """Take what one connection gives. Raises StreamCut, aiohttp's errors and TimeoutError."""
+    contact = f" (+{this.options.contact})" if this.options.contact else ""
+    headers = {
+        "User-Agent": ROBOT + contact,
+        "Accept": "text/event-stream",
+        "Accept-Encoding": "identity",
+        "Cache-Control": "no-store",
+    }
+    if intake.seen.position is not None:
+        headers["Last-Event-ID"] = edits.rewound(intake.seen.position, REWIND_SECONDS)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+    async with asyncio.timeout(ANSWER_SECONDS) as until_answer:
+        request = session.get(this.options.url or STREAM, headers=headers, timeout=timeout, allow_redirects=False)
+        async with request as response:
+            until_answer.reschedule(None)
+            _refuse(response)
+            this.log.info("reading", resumed=intake.seen.position is not None)
+            await _pieces(this, response.content, intake, reader)
+
+
+def _refuse(response: aiohttp.ClientResponse) -> None:
+    """Raises StreamCut unless the answer is a stream."""
+    if response.status != 200:
+        wanted = retry_after(response.headers.get("Retry-After", ""), datetime.now(UTC))
+        raise StreamCut(f"the server returned {response.status} {response.reason}", wanted)
+    if response.content_type != "text/event-stream":
+        raise StreamCut(f"the answer is {response.content_type[:100]}, not text/event-stream; check --url")
+
+
+async def _pieces(this: Run, content: aiohttp.StreamReader, intake: Intake, reader: Reader) -> None:
+    lines, since = 0, time.monotonic()
+    while not this.stop.requested:
+        piece: bytes | None = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TICK_SECONDS):
+                piece = await content.readany()
+        for message in reader.feed(piece or b""):
+            if this.stop.wait(0):
+                break
+            intake.take(message)
+        if intake.is_due():
+            intake.commit()
+            since = time.monotonic()  # Kafka may have been slow: that is no fault of the server's
+        if reader.lines > lines:
+            lines, since = reader.lines, time.monotonic()
+        elif time.monotonic() - since > STALLED_SECONDS:
+            raise StreamCut(f"the server sent no whole line for {STALLED_SECONDS:g} s")
+        if piece == b"":
+            return
+
+
+async def _idle(this: Run, stopped: asyncio.Event, seconds: float) -> None:
+    """Wait, or until a stop; serve the Kafka client meanwhile."""
+    until = time.monotonic() + seconds
+    while not this.stop.requested and (left := until - time.monotonic()) > 0:
+        this.publisher.poll()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), min(left, 5.0))
+
+
+class Intake:
+    """Takes messages, publishes the edits among them, and accounts for all of them.
+
+    Attributes:
+        seen: the state file.
+        messages: how many were taken.
+        counts: what became of them since the last report; their sum is the number of messages.
+    """
+
+    def __init__(self, this: Run, seen: Seen) -> None:
+        self.seen = seen
+        self.messages = 0
+        self.counts: Counter[str] = Counter()
+        self._this = this
+        self._position: str | None = None
+        self._uncommitted = 0
+        self._committed_at = self._reported_at = time.monotonic()
+
+    def take(self, message: Message) -> None:
+        """Publish the message if it is an edit that was not had before. Raises as Publisher.publish."""
+        self.messages += 1
+        self._uncommitted += 1
+        self._position = message.id or self._position
+        self.counts[self._outcome(message)] += 1
+
+    def _outcome(self, message: Message) -> str:
+        if message.event != "message":
+            return "no_changes"
+        change = None
+        try:
+            if not message.is_whole:
+                raise UnreadableChange(f"the message is larger than {MOST_BYTES:,} bytes")
+            change = edits.change(message.data)
+            if edits.is_canary(change):
+                return "canaries"
+            if not edits.is_edit(change):
+                return "other_changes"
+            return self._publish(message, edits.key(message.data, change))
+        except PoisonEvent as error:
+            return self._bury(message, edits.key(message.data, change), error)
+
+    def _publish(self, message: Message, key: bytes) -> str:
+        record = edits.record(message.data, self._this.source.name)
+        if not self.seen.take(key):
+            return "had_before"
+        self._this.publish(WIKI_EDITED, record)
+        return "published"
+
+    def _bury(self, message: Message, key: bytes, error: PoisonEvent) -> str:
+        # One that Kafka's contract refused was taken a moment ago.
+        key = b"dead" + key
+        if not self.seen.take(key):
+            return "had_before"
+        self._this.publisher.dead_letter(
+            WIKI_EDITED,
+            message.data[:DEAD_HEAD_BYTES],
+            key=None,
+            error=error,
+            stage="VALUE_CONVERTER",
+            origin={"position": message.id},
+        )
+        return "dead"
+
+    def is_due(self) -> bool:
+        """Whether it is time to commit; serves the Kafka client, too."""
+        self._this.publisher.poll()
+        if time.monotonic() - self._reported_at > REPORT_SECONDS:
+            self.report()
+        waited = time.monotonic() - self._committed_at
+        return self._uncommitted >= COMMIT_EVENTS or (self._uncommitted > 0 and waited >= TICK_SECONDS)
+
+    def commit(self) -> None:
+        """Blocks until Kafka has what was published; then it, and the position, are kept."""
+        self._this.publisher.flush()
+        self.seen.commit(self._good_position())
+        self._uncommitted = 0
+        self._committed_at = time.monotonic()
+
+    def _good_position(self) -> str | None:
+        """Where reading stopped, if the stream said so; without it, reading goes on from the last good one."""
+        position, self._position = self._position, None
+        try:
+            if position is not None:
+                edits.rewound(position, 0)
+        except BadPosition as error:
+            self._this.log.warning("position not kept", problem=str(error))
+            return None
+        return position
+
+    def report(self) -> None:
+        """Log what became of the messages since the last report."""
+        self._this.log.info("messages read", **{name: self.counts[name] for name in sorted(self.counts)})
+        self.counts.clear()
+        self._reported_at = time.monotonic()
+
+    def close(self) -> None:
+        """Close the state file."""
+        self.seen.close()

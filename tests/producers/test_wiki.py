@@ -1,0 +1,317 @@
+"""Edits of wikis: each once, whatever happens to the connection or the process, and all else accounted for."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from producers.publisher import Publisher
+from producers.runner import Options, Run, Stop
+from producers.sources import source
+from producers.wiki import edits
+from producers.wiki import source as wiki
+from producers.wiki.edits import BadPosition, UnreadableChange
+from producers.wiki.seen import Seen
+from producers.wiki.sse import Message, Reader
+from schemas.catalogue import Event
+from schemas.codec import Encoder
+from schemas.errors import BrokerUnavailable, PoisonEvent
+from tests.shops.recent_changes import BEGAN_MS, RecentChanges
+
+
+@dataclass
+class Kept:
+    """A publisher without a broker, which refuses what the contract refuses, and may lose its broker once."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    letters: list[tuple[bytes, str]] = field(default_factory=list)
+    away_after: int | None = None
+
+    def publish(self, event: Event, record: dict[str, Any]) -> None:
+        Encoder(event, 1).encode(record)
+        self.records.append(record)
+
+    def dead_letter(self, event: Event, original: bytes, *, error: Exception, **_more: object) -> None:
+        assert event is wiki.WIKI_EDITED
+        self.letters.append((original, str(error)))
+
+    def poll(self) -> None:
+        pass
+
+    def flush(self) -> None:
+        if self.away_after is not None and len(self.records) >= self.away_after:
+            self.away_after = None
+            raise BrokerUnavailable("Kafka is away")
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits of milliseconds."""
+    for name, seconds in {
+        "TICK_SECONDS": 0.02,
+        "STALLED_SECONDS": 0.3,
+        "FIRST_WAIT_SECONDS": 0.001,
+        "LONGEST_WAIT_SECONDS": 0.01,
+    }.items():
+        monkeypatch.setattr(wiki, name, seconds)
+
+
+def run_until_all_told(server: RecentChanges, folder: Path, kept: Kept, **options: Any) -> list[dict[str, Any]]:
+    """The source runs until it was told everything, and read it. Returns its log."""
+    stop = Stop()
+    this = Run(
+        source=source("wiki"),
+        options=Options(state=folder, url=server.stream, private=True, **options),
+        publisher=cast(Publisher, kept),
+        stop=stop,
+        log=structlog.get_logger(),
+    )
+
+    def end() -> None:
+        server.told_all.wait(30)
+        asked = len(server.asked)
+        for _ in range(600):  # the next request comes after everything of this one was taken
+            if len(server.asked) > asked or stop.wait(0.05):
+                break
+        stop.request()
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    try:
+        with capture_logs() as logs:
+            wiki.run(this)
+    finally:
+        stop.request()
+        server.told_all.set()
+        thread.join()
+        server.told_all.clear()
+    return cast("list[dict[str, Any]]", logs)
+
+
+def revisions(server: RecentChanges) -> list[str]:
+    return sorted(change["notify_url"] for change in server.edits)
+
+
+def told(kept: Kept) -> list[str]:
+    return sorted(record["url"] for record in kept.records)
+
+
+def counted(logs: list[dict[str, Any]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for line in logs:
+        if line["event"] == "messages read":
+            for name, value in line.items():
+                if isinstance(value, int):
+                    found[name] = found.get(name, 0) + value
+    return found
+
+
+@pytest.mark.usefixtures("hurried")
+def test_edits_are_published_and_canaries_and_other_changes_are_not(tmp_path: Path) -> None:
+    kept = Kept()
+    with RecentChanges(300).serving() as server:
+        logs = run_until_all_told(server, tmp_path, kept, contact="ops@shop.example")
+    assert told(kept) == revisions(server)
+    assert server.asked[0]["User-Agent"] == "InsightsHubWiki/1.0 (+ops@shop.example)"
+    assert "Last-Event-ID" not in server.asked[0]
+    counts = counted(logs)
+    assert counts["canaries"] >= sum(change["meta"]["domain"] == "canary" for change in server.changes)
+    assert counts["published"] == len(server.edits)
+    assert counts["other_changes"] > 0
+    by_url = {record["url"]: record for record in kept.records}
+    edit = server.edits[0]
+    record = by_url[edit["notify_url"]]
+    assert record["page_id"] == f"{edit['wiki']}:{edit['title']}"
+    assert record["occurred_at"] == datetime.fromtimestamp(edit["timestamp"], UTC)
+    assert (record["user_name"], record["is_bot"]) == (edit["user"], edit["bot"])
+    created = next(change for change in server.edits if change["type"] == "new")
+    assert (by_url[created["notify_url"]]["old_length"], by_url[created["notify_url"]]["new_length"]) == (None, 35)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_no_edit_is_lost_or_doubled_across_cuts_silence_refusals_and_nonsense(tmp_path: Path) -> None:
+    kept = Kept()
+    server = RecentChanges(1_500)
+    server.faults = [
+        *("end", "cut", "429", "stall", "500", "page", "nonsense", "cut", "endless", "no positions", "end", "cut")
+    ]
+    with server.serving():
+        logs = run_until_all_told(server, tmp_path, kept)
+    assert told(kept) == revisions(server)
+    assert len(kept.records) == len({record["event_id"] for record in kept.records})
+    resumed = [json.loads(headers["Last-Event-ID"])[0]["timestamp"] for headers in server.asked[1:]]
+    assert BEGAN_MS < resumed[-1] < server.changes[-1]["at_ms"] - 29_000
+    problems = " ".join(line["problem"] for line in logs if line["event"] == "stream cut")
+    for part in ("returned 429", "returned 500", "text/html", "no whole line", "ended the stream"):
+        assert part in problems
+    assert [reason.partition(":")[0] for _, reason in kept.letters] == ["the message is no change of a page"] * len(
+        kept.letters
+    )
+    assert len(kept.letters) == 4  # the nonsense, once each
+    assert any(line["event"] == "position not kept" for line in logs)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_source_that_starts_again_reads_on_without_loss_or_double(tmp_path: Path) -> None:
+    kept, server = Kept(), RecentChanges(400)
+    with server.serving():
+        for limit in (1, 50, 100):
+            run_until_all_told(server, tmp_path, kept, max_events=limit)
+        assert len(kept.records) == 151
+        run_until_all_told(server, tmp_path, kept)
+    assert told(kept) == revisions(server)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_what_kafka_did_not_acknowledge_is_published_again_under_the_same_ids(tmp_path: Path) -> None:
+    kept, server = Kept(away_after=100), RecentChanges(400)
+    with server.serving():
+        with pytest.raises(BrokerUnavailable):
+            run_until_all_told(server, tmp_path, kept)
+        run_until_all_told(server, tmp_path, kept)
+    assert sorted(set(told(kept))) == revisions(server)
+    assert len({record["event_id"] for record in kept.records}) == len(server.edits)
+
+
+def test_one_edit_has_one_event_id_in_whichever_message_it_is_told() -> None:
+    change = next(iter(RecentChanges(50).edits))
+    again = {**change, "meta": {**change["meta"], "id": "another", "dt": "2026-11-30T00:00:09Z"}}
+    first, second = (edits.record(json.dumps(each).encode(), "wiki") for each in (change, again))
+    assert first["event_id"] == second["event_id"]
+    later = {**change, "revision": {"new": 1}}
+    assert edits.record(json.dumps(later).encode(), "wiki")["event_id"] != first["event_id"]
+
+
+def test_a_position_is_rewound_in_each_part_that_has_a_time() -> None:
+    position = '[{"topic":"a","partition":0,"timestamp":1796000030000},{"topic":"b","partition":0,"offset":-1}]'
+    assert json.loads(edits.rewound(position, 30)) == [
+        {"topic": "a", "partition": 0, "timestamp": 1796000000000},
+        {"topic": "b", "partition": 0, "offset": -1},
+    ]
+
+
+@pytest.mark.parametrize(
+    "position",
+    ["", "x", "[]", "{}", "[1]", '[{"topic":1}]', '[{"topic":"a","timestamp":"1"}]', '[{"topic":"a","timestamp":-1}]']
+    + ['[{"topic":"a","timestamp":1e400}]', "[" * 3000, '[{"topic":"a","timestamp":9e99}]', "[" + "1," * 5000 + "1]"],
+)
+def test_a_position_that_says_no_time_is_refused(position: str) -> None:
+    with pytest.raises(BadPosition):
+        edits.rewound(position, 30)
+
+
+def test_keys_are_kept_across_restarts_and_the_oldest_are_forgotten(tmp_path: Path) -> None:
+    seen = Seen(tmp_path / "s", "here", most_keys=3)
+    assert all(seen.take(bytes([n])) for n in range(5))
+    assert not seen.take(b"\x04")
+    seen.commit("there")
+    seen.close()
+    seen = Seen(tmp_path / "s", "here", most_keys=3)
+    assert (seen.position, Seen(tmp_path / "s", "elsewhere").position) == ("there", None)
+    assert [seen.take(bytes([n])) for n in range(5)] == [True, True, False, False, False]
+
+
+def messages(text: bytes, cuts: list[int], most_bytes: int = 1_000) -> list[Message]:
+    reader, found = Reader(most_bytes), []
+    edges = sorted({0, len(text), *(min(cut, len(text)) for cut in cuts)})
+    for begin, end in zip(edges, edges[1:], strict=False):
+        found += reader.feed(text[begin:end])
+        assert len(reader._line) <= most_bytes
+    return found
+
+
+STREAM = (
+    b"\xef\xbb\xbf:ok\n\nid: 1\r\nevent: message\r\ndata: one\r\ndata:  two\r\n\r\n:comment\rdata\rid\r\r"
+    b"id: a\0b\nretry: 12\nunknown: 1\nevent: other\ndata: three\n\nevent: none\n\nid: 4\ndata: cut"
+)
+EXPECTED = [
+    Message(id="1", event="message", data=b"one\n two"),
+    Message(id="", event="message", data=b""),
+    Message(id="", event="other", data=b"three"),
+]
+
+
+@given(cuts=st.lists(st.integers(0, len(STREAM))))
+def test_a_stream_says_the_same_however_it_is_cut_into_pieces(cuts: list[int]) -> None:
+    assert messages(STREAM, cuts) == EXPECTED
+
+
+def test_a_message_that_is_too_large_is_left_out_and_the_next_one_read() -> None:
+    text = b"id: 7\ndata: " + b"x" * 5_000 + b"\n\nid: 8\ndata: ok\n\n" + b":" + b"c" * 900 + b"\n"
+    found = messages(text + b": c\n" * 500 + b"data: too\n\n", list(range(0, 9_000, 100)))
+    assert [(m.id, m.is_whole, m.data[:3]) for m in found] == [
+        ("7", False, b"xxx"),
+        ("8", True, b"ok"),
+        ("8", True, b"too"),
+    ]
+    assert len(found[0].data) <= 1_000
+
+
+PIECES = st.one_of(
+    st.binary(max_size=60),
+    st.sampled_from(
+        [b"\n", b"\r", b"\r\n", b"\n\n", b"data: ", b"id: ", b"event: ", b"retry: ", b":", b"\xef\xbb\xbf"]
+    ),
+    st.sampled_from([RecentChanges(1).message(change) for change in RecentChanges(12).changes]),
+)
+
+
+@pytest.mark.fuzz
+@given(pieces=st.lists(PIECES, max_size=30), cuts=st.lists(st.integers(0, 3_000), max_size=8))
+def test_any_bytes_are_messages_or_none_and_none_ends_the_reader(pieces: list[bytes], cuts: list[int]) -> None:
+    whole = b"".join(pieces)
+    assert messages(whole, cuts) == messages(whole, [])
+    for message in messages(whole, cuts):
+        _judged(message.data)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.mark.fuzz
+@given(data=st.data())
+def test_a_spoiled_change_is_an_edit_that_can_be_published_or_refused_with_a_reason(data: st.DataObject) -> None:
+    change: dict[str, Any] = dict(data.draw(st.sampled_from(RecentChanges(12).changes)))
+    for name in data.draw(st.lists(st.sampled_from([*change, "length", "revision"]), max_size=3)):
+        change[name] = data.draw(VALUES)
+    raw = bytearray(json.dumps(change, ensure_ascii=data.draw(st.booleans())).encode(errors="surrogatepass"))
+    for at in data.draw(st.lists(st.integers(0, len(raw) - 1), max_size=2)):
+        raw[at] = data.draw(st.integers(0, 255))
+    _judged(bytes(raw))
+
+
+def _judged(raw: bytes) -> None:
+    """As the source does, with the contract."""
+    with suppress(PoisonEvent):
+        told_of = edits.change(raw)
+        edits.key(raw, told_of)
+        if edits.is_edit(told_of):
+            record = edits.record(raw, "wiki")
+            Encoder(wiki.WIKI_EDITED, 1).encode(record)
+
+
+def test_waits_grow_and_a_server_that_asks_for_more_gets_it() -> None:
+    assert [wiki.wait_seconds(n, 0, 0.0) for n in (0, 1, 2, 20)] == [1, 2, 4, 300]
+    assert wiki.wait_seconds(3, 0, 1.0) == 4
+    assert wiki.wait_seconds(0, 120, 0.5) == 120
+    assert wiki.wait_seconds(0, 1e12, 0.5) == 3_600
+
+
+def test_what_is_no_change_is_refused() -> None:
+    with pytest.raises(UnreadableChange, match="no change of a page"):
+        edits.change(b'{"type": 1}')
