@@ -179,11 +179,14 @@ Contact = Annotated[
 Every = Annotated[
     str | None,
     typer.Option(
-        metavar="LENGTH", help="For catalog, connections, vehicles: time between rounds, for example 5m or 1h."
+        metavar="LENGTH", help="For catalog, connections, dlt, vehicles: time between rounds, for example 5m or 1h."
     ),
 ]
 HooksPort = Annotated[
     int | None, typer.Option(metavar="PORT", help="For connections: receive the shops' webhooks on this port.")
+]
+PipelineFile = Annotated[
+    Path | None, typer.Option("--pipeline", metavar="FILE", help="For dlt: the Python file that says what to read.")
 ]
 CollectPort = Annotated[int | None, typer.Option(metavar="PORT", help="For collect: receive web events on this port.")]
 Events = Annotated[
@@ -203,7 +206,8 @@ ONLY_FOR = {
     "--url": ("catalog", "rates", "wiki"),
     **dict.fromkeys(("--product-path", "--profile", "--at-once"), ("catalog",)),
     **dict.fromkeys(("--private", "--contact"), ("catalog", "wiki", "vehicles")),
-    "--every": ("catalog", "connections", "vehicles"),
+    "--every": ("catalog", "connections", "dlt", "vehicles"),
+    "--pipeline": ("dlt",),
     "--feed": ("vehicles",),
     "--hooks-port": ("connections",),
     "--collect-port": ("collect",),
@@ -332,6 +336,7 @@ def main(
     hooks_port: HooksPort = None,
     collect_port: CollectPort = None,
     events: Events = None,
+    pipeline: PipelineFile = None,
 ) -> None:
     """Run one source until it ends or is stopped."""
     try:
@@ -344,6 +349,7 @@ def main(
         given |= {"--url": url, "--product-path": product_path, "--every": every, "--hooks-port": hooks_port}
         given |= {"--collect-port": collect_port, "--profile": profile, "--private": private or None}
         given |= {"--at-once": at_once, "--contact": contact, "--events": events, "--feed": feeds or None}
+        given |= {"--pipeline": pipeline}
         _refuse_misplaced(name, given)
         mapping = ready_mapping(from_file, mapping, confirmed=yes or check)
         options = Options(
@@ -371,6 +377,7 @@ def main(
             hooks_port=hooks_port,
             collect_port=collect_port,
             events=tuple(filter(None, map(str.strip, (events or "").split(",")))),
+            pipeline=pipeline,
         )
         if check:
             raise typer.Exit(check_pages(options) if name == "catalog" else check_orders(options))

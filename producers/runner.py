@@ -53,6 +53,7 @@ class Options:
         hooks_port: receive connected shops' webhooks there; None does not.
         collect_port: receive web events there, for the source that does nothing else.
         events: names of the contracts that other programs may publish, for the gate.
+        pipeline: the Python file that says what dlt reads.
     """
 
     kafka: Kafka = Kafka("127.0.0.1:19092")
@@ -79,6 +80,7 @@ class Options:
     hooks_port: int | None = None
     collect_port: int | None = None
     events: tuple[str, ...] = ()
+    pipeline: Path | None = None
 
 
 class Stop:

@@ -54,6 +54,12 @@ SOURCES = (
     ),
     _source("collect", "producers.collect.source:run", CLICKS, "what visitors do on real shops' pages, over HTTP"),
     _source("gate", "producers.gate.source:run", GATED, "what other programs publish to ingress topics, checked"),
+    _source(
+        "dlt",
+        "producers.pipelines.source:run",
+        (*SALES, *CATALOG, *CUSTOMERS, *STOCK),
+        "what a source of dlt reads: a database, an API",
+    ),
     _source("catalog", "producers.catalog:run", CATALOG, "product pages of a shop, read over HTTP"),
     _source("wiki", "producers.wiki.source:run", EDITS, "edits of Wikimedia's wikis, from their public stream"),
     _source("vehicles", "producers.vehicles.source:run", POSITIONS, "vehicles' positions from GTFS-Realtime feeds"),
