@@ -213,9 +213,11 @@ def _servers(settings: Settings) -> Iterator[Servers]:
     from producers.connect.connections import names
     from producers.persons.keys import PersonKeys
     from producers.publisher import Publisher
+    from producers.redrive.avro import FramedAvro
     from reconciliation import redrives
     from schemas.registry import Registry
 
+    registry = Registry(settings.registry_url)
     with (
         closing(PersonKeys(settings.producers_dir)) as persons,
         redrives.alone(settings.postgres_dsn) as connection,
@@ -223,7 +225,7 @@ def _servers(settings: Settings) -> Iterator[Servers]:
         yield Servers(
             publisher=Publisher(
                 settings.kafka,
-                Registry(settings.registry_url),
+                registry,
                 client_id="insights-redrive",
                 currency=settings.currency,
             ),
@@ -233,4 +235,5 @@ def _servers(settings: Settings) -> Iterator[Servers]:
             ask=lambda shop, doubts: rereads.ask(settings.producers_dir, shop, doubts),
             waiting=lambda shop: rereads.waiting(settings.producers_dir, shop),
             shops=frozenset(names(settings.producers_dir)),
+            avro=FramedAvro(registry).read,
         )

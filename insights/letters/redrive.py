@@ -20,8 +20,11 @@ from typing import Any, Final, Literal, Protocol
 from insights.letters.ways import Way, order_of, way_of
 from producers.collect.intake import INTERACTION
 from producers.connect.rereads import Doubt
+from producers.gate.check import check_said
+from producers.gate.letters import NAME as GATE
 from producers.redrive import steps
-from producers.redrive.event import Origin, Persons, check_arrival, made
+from producers.redrive.avro import is_framed
+from producers.redrive.event import Origin, Persons, as_typed, check_arrival, made
 from producers.redrive.recipe import Recipe, parsed
 from producers.redrive.steps import CannotFix
 from reconciliation.dead_letters import DeadLetter
@@ -119,7 +122,7 @@ class Servers:
     """What a run works with.
 
     ``note`` writes rows of the record, ``ask`` has orders of a shop read again, ``waiting`` names those of a shop that
-    will be, and ``shops`` are those connected.
+    will be, ``shops`` are those connected, and ``avro`` reads a letter in Avro that was meant for a topic.
     """
 
     publisher: Publishes
@@ -129,6 +132,7 @@ class Servers:
     ask: Callable[[str, Sequence[Doubt]], object]
     waiting: Callable[[str], frozenset[str]]
     shops: frozenset[str]
+    avro: Callable[[str, bytes], Any]
     clock: Callable[[], float] = time.time
 
 
@@ -160,7 +164,7 @@ def redrive(letters: Iterable[DeadLetter], wish: Wish, servers: Servers) -> Iter
     opens: what was not on the log by then is not published. A dry run publishes and notes nothing.
     """
     breaker = Breaker()
-    wanted = (each for each in letters if _is_wanted(each, wish))
+    wanted = (each for each in letters if _is_wanted(each, wish, servers))
     while chunk := list(islice(wanted, CHUNK)):
         ready: list[_Ready] = []
         others: list[tuple[DeadLetter, Outcome]] = []
@@ -203,19 +207,26 @@ def document(letter: DeadLetter, value: Any) -> dict[str, Any]:
     }
 
 
-def _value(letter: DeadLetter, recipe: Recipe | None) -> Any:
+def _read(letter: DeadLetter, recipe: Recipe | None, servers: Servers) -> Any:
+    """What a letter's bytes say. Raises PoisonEvent, and RegistryUnavailable for those of Avro."""
+    if is_framed(letter.value) and (recipe is None or recipe.read == "json"):
+        return servers.avro(letter.topic, letter.value)
+    return recipe.parsed(letter.value) if recipe else parsed(letter.value, "json")
+
+
+def _value(letter: DeadLetter, recipe: Recipe | None, servers: Servers) -> Any:
     """What a letter's bytes say; None when that can't be read."""
     try:
-        return recipe.parsed(letter.value) if recipe else parsed(letter.value, "json")
-    except CannotFix:
+        return _read(letter, recipe, servers)
+    except PoisonEvent:
         return None
 
 
-def _is_wanted(letter: DeadLetter, wish: Wish) -> bool:
+def _is_wanted(letter: DeadLetter, wish: Wish, servers: Servers) -> bool:
     """Raises CannotFix for a condition that can't be evaluated."""
     if wish.topic is not None and letter.topic not in (wish.topic, f"{wish.topic}.v1"):
         return False
-    said = document(letter, _value(letter, wish.recipe))
+    said = document(letter, _value(letter, wish.recipe, servers))
     if wish.recipe is not None and not wish.recipe.is_for(letter.topic, said):
         return False
     return wish.where is None or steps.holds(wish.where, said)
@@ -248,7 +259,7 @@ def _considered(letter: DeadLetter, wish: Wish, servers: Servers) -> _Ready | Ou
         return Outcome(offset=letter.offset, what="unfinished", reason=reason)
     if "truncated.from" in letter.headers:
         raise CannotFix("", f"was cut off: of {letter.headers['truncated.from']} bytes the letter has the first")
-    event, record = _event_of(letter, wish.recipe, servers.persons)
+    event, record = _event_of(letter, wish.recipe, servers)
     servers.publisher.check(event, record)
     return _Ready(letter, event, record)
 
@@ -262,18 +273,21 @@ def _of_others(letter: DeadLetter, way: Way, servers: Servers) -> Outcome:
 OF_WAY: Final[Mapping[Way, What]] = {Way.SHOP: "shop", Way.FILE: "file", Way.PAGE: "page", Way.GONE: "gone"}
 
 
-def _event_of(letter: DeadLetter, recipe: Recipe | None, persons: Persons) -> tuple[Event, dict[str, Any]]:
+def _event_of(letter: DeadLetter, recipe: Recipe | None, servers: Servers) -> tuple[Event, dict[str, Any]]:
     name = recipe.event if recipe else letter.topic.removesuffix(".v1")
     event = next((each for each in avro_events() if each.name == name), None)
     if event is None:
         raise CannotFix("", f"was meant for {letter.topic or 'no topic'}, which has no contract; a recipe names one")
-    value = recipe.parsed(letter.value) if recipe else parsed(letter.value, "json")
+    value = _read(letter, recipe, servers)
     fixed = recipe.fixed(document(letter, value)) if recipe else value
     if not isinstance(fixed, dict):
         raise CannotFix("", f"is {type(fixed).__name__}, and an event is an object")
     said = value if isinstance(value, dict) else {}
     origin = Origin(offset=letter.offset, dead_at=letter.dead_at, headers=letter.headers, said=said)
-    record = made(event, fixed, origin, persons)
+    if letter.headers.get("connector.name") == GATE:
+        key = None if recipe else letter.headers.get("key")
+        check_said(event, as_typed(event.schema, fixed), servers.shops, key.encode() if key else None)
+    record = made(event, fixed, origin, servers.persons)
     if event is INTERACTION:
         check_arrival(record, origin)
     return event, record

@@ -67,9 +67,8 @@ class Checker:
         Raises PoisonEvent, or Retryable while the registry does not answer.
         """
         said = self._said(message.value)
-        self._check_key(message.key, said)
-        source = self._source(said)
-        self._check_time(said)
+        check_said(self._event, said, self.shops, message.key)
+        source = str(said["source"])
         said.setdefault("trace", None)
         said["event_id"] = self._event_id(said, source, message)
         for name in PERSONS:
@@ -77,54 +76,35 @@ class Checker:
                 said[name] = person(self._persons, source, who)
         return said
 
-    def whose(self, message: Message) -> str | None:
-        """The pseudonym of the person that a record is about, as far as it can be read. Raises Retryable."""
+    def known(self, message: Message) -> tuple[str | None, str | None]:
+        """The source of a record, and the pseudonym of its person, as far as it can be read. Raises Retryable."""
         try:
             said = self._said(message.value)
-            source = self._source(said)
         except PoisonEvent:
-            return None
+            return None, None
+        source = said.get("source")
+        if not isinstance(source, str) or not SOURCE.fullmatch(source):
+            return None, None
         found = (said.get(name) for name in PERSONS)
-        return next((person(self._persons, source, who) for who in found if isinstance(who, str)), None)
+        return source, next((person(self._persons, source, who) for who in found if isinstance(who, str)), None)
 
     def _said(self, value: bytes | None) -> dict[str, Any]:
+        name = self._event.name
         if not value:
-            raise self._bad("", "is empty; an event that is withdrawn is published as its contract says")
+            raise BadMessage(name, "", "is empty; an event that is withdrawn is published as its contract says")
         if value[0] == 0:
             return self._writers.read(value)
         try:
             found = read_json(value.decode())
         except UnicodeDecodeError as error:
-            raise self._bad("", f"is neither Avro with a schema id nor JSON in UTF-8 ({error.reason})") from error
+            problem = f"is neither Avro with a schema id nor JSON in UTF-8 ({error.reason})"
+            raise BadMessage(name, "", problem) from error
         except CannotFix as error:
-            raise self._bad("", f"is neither Avro with a schema id nor JSON ({error})") from error
+            raise BadMessage(name, "", f"is neither Avro with a schema id nor JSON ({error})") from error
         if not isinstance(found, dict):
-            raise self._bad("", f"is JSON, but {type(found).__name__} and not one object")
+            raise BadMessage(name, "", f"is JSON, but {type(found).__name__} and not one object")
         said: dict[str, Any] = as_typed(self._event.schema, found)
         return said
-
-    def _check_key(self, key: bytes | None, said: Mapping[str, Any]) -> None:
-        field = self._event.key
-        wanted = said.get(field)
-        if key is None or not isinstance(wanted, str):  # the codec says what is wrong with the field
-            return
-        if key != wanted.encode("utf-8", "surrogatepass"):
-            raise self._bad(field, f"is {wanted!r}, and the record's key is {key!r}; send the same, or no key")
-
-    def _source(self, said: Mapping[str, Any]) -> str:
-        source = said.get("source")
-        if not isinstance(source, str) or not SOURCE.fullmatch(source):
-            problem = f"is {source!r}" if "source" in said else "is missing"
-            raise self._bad("source", f"{problem}; name the program with up to 63 of a-z, 0-9 and hyphens")
-        if source in self.shops:
-            raise self._bad("source", f"is {source!r}, a connected shop, whose events are read from the shop alone")
-        return source
-
-    def _check_time(self, said: Mapping[str, Any]) -> None:
-        at = said.get("occurred_at")
-        if isinstance(at, datetime) and at.tzinfo is not None and at < OLDEST:
-            problem = f"is {at.isoformat()}, before {OLDEST:%Y}; send ISO 8601 with a zone, or milliseconds since 1970"
-            raise self._bad("occurred_at", problem)
 
     def _event_id(self, said: Mapping[str, Any], source: str, message: Message) -> Any:
         """The one that it has; without one it follows from its place, so that reading it again makes the same event."""
@@ -134,8 +114,28 @@ class Checker:
             is_time = isinstance(at, datetime) and at.tzinfo is not None
             return event_id_of(source, message.place, since_epoch(at) if is_time and at else message.at_ms)
         if not isinstance(found, str) or not UUID.fullmatch(found):
-            raise self._bad("event_id", f"is {found!r}, which is not a UUID in lower case; send one, or leave it out")
+            problem = f"is {found!r}, which is not a UUID in lower case; send one, or leave it out"
+            raise BadMessage(self._event.name, "event_id", problem)
         return found
 
-    def _bad(self, field: str, problem: str) -> BadMessage:
-        return BadMessage(self._event.name, field, problem)
+
+def check_said(event: Event, said: Mapping[str, Any], shops: Collection[str], key: bytes | None) -> None:
+    """What a program of others may not say, although the contract would allow it. Raises BadMessage.
+
+    ``said`` has the contract's types, as far as they fit; the codec says where they don't. ``key`` is the record's.
+    """
+    wanted = said.get(event.key)
+    if key is not None and isinstance(wanted, str) and key != wanted.encode("utf-8", "surrogatepass"):
+        problem = f"is {wanted!r}, and the record's key is {key!r}; send the same, or no key"
+        raise BadMessage(event.name, event.key, problem)
+    source = said.get("source")
+    if not isinstance(source, str) or not SOURCE.fullmatch(source):
+        problem = f"is {source!r}" if "source" in said else "is missing"
+        raise BadMessage(event.name, "source", f"{problem}; name the program with up to 63 of a-z, 0-9 and hyphens")
+    if source in shops:
+        problem = f"is {source!r}, a connected shop, whose events are read from the shop alone"
+        raise BadMessage(event.name, "source", problem)
+    at = said.get("occurred_at")
+    if isinstance(at, datetime) and at.tzinfo is not None and at < OLDEST:
+        problem = f"is {at.isoformat()}, before {OLDEST:%Y}; send ISO 8601 with a zone, or milliseconds since 1970"
+        raise BadMessage(event.name, "occurred_at", problem)

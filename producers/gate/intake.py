@@ -75,7 +75,7 @@ class Intake(BaseSink):
             self._sent.catch_up(message, {**self._next, place: message.offset})
             self._unsure.discard(place)
         if not self._sent.has(message):
-            gate_letters.send(self._letters, event, message, error, checker.whose(message))
+            gate_letters.send(self._letters, event, message, error, *checker.known(message))
 
     def _patiently(self, work: Callable[[], T]) -> T:
         """Again and again while a server is away. Nothing is committed meanwhile, and nothing is read."""

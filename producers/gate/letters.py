@@ -36,8 +36,10 @@ READING: Final[Mapping[str, Any]] = {
 Place = tuple[str, int, int, int]
 
 
-def send(letters: Letters, meant_for: Event, message: Message, error: Exception, whose: str | None) -> None:
-    """Queue the letter of a record. In plain are its place and why; sealed are bytes, key and headers."""
+def send(
+    letters: Letters, meant_for: Event, message: Message, error: Exception, source: str | None, whose: str | None
+) -> None:
+    """Queue the letter of a record. In plain are its place, its source and why; sealed are bytes, key and headers."""
     letters.send(
         meant_for,
         message.value or b"",
@@ -48,6 +50,7 @@ def send(letters: Letters, meant_for: Event, message: Message, error: Exception,
             "offset": str(message.offset),
             TAKEN_AT: str(message.at_ms),
             "connector.name": NAME,
+            **({"source": source} if source else {}),
         },
         quoting=_quoted(message),
         whose=whose,

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 from quixstreams import Application
 from quixstreams.kafka import ConnectionConfig
+from quixstreams.sinks.base import BaseSink
 
 from producers.connect import connections
 from producers.gate.check import Checker
@@ -95,12 +96,12 @@ def run(this: Run) -> None:
             app.run()
 
 
-def application(this: Run, topics: Iterable[str], intake: Intake) -> Application:
+def application(this: Run, topics: Iterable[str], intake: BaseSink, group: str = GROUP) -> Application:
     """What reads the topics and hands their records to the intake, as bytes."""
     logging.getLogger("quixstreams").setLevel(logging.WARNING)
     app = Application(
         ConnectionConfig.from_librdkafka_dict(this.options.kafka.librdkafka),
-        consumer_group=GROUP,
+        consumer_group=group,
         auto_offset_reset="earliest",
         commit_interval=COMMIT_SECONDS,
         consumer_extra_config={"max.poll.interval.ms": AWAY_MS, "session.timeout.ms": GONE_MS},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from producers.redrive.recipe import Recipe, load
 from reconciliation.redrives import state_of
 from schemas.errors import PoisonEvent
 from tests.letters.world import AT, DEAD_AT, NUMBERS, SPEND, TEXTS, WEB, World, letter, recipe, web
+from tests.producers.gate.records import ORDER, in_avro, order, typed
 
 
 def test_fixed_letters_are_published_once_and_a_second_run_changes_nothing() -> None:
@@ -312,3 +314,38 @@ def test_an_event_keeps_the_id_that_it_had() -> None:
     world = World()
     world.run([letter(1, SPEND, value)], topic="marketing.spend_stated")
     assert world.ids == [kept]
+
+
+def gates(offset: int, value: Any, **headers: str) -> Any:
+    """A letter of the gate."""
+    more = {"connector.name": "insights-gate", "key": "C1", **headers}
+    return letter(offset, "sales.order_placed.v1", value, "producers.gate.check.BadMessage", **more)
+
+
+def test_a_letter_of_the_gate_in_avro_is_redriven_as_it_came_once_its_schema_is_known() -> None:
+    world = World()
+    one = gates(1, in_avro(typed(), 77))
+    (refused,) = world.run([one], topic="sales.order_placed")
+    assert (refused.what, "no schema has the id 77" in refused.reason) == ("failed", True)
+    world.schemas[77] = ORDER.schema_text
+    assert [each.what for each in world.run([one], topic="sales.order_placed")] == ["redriven"]
+    assert world.events[0]["lines"] == typed()["lines"]
+
+
+def test_a_recipe_sees_a_letter_in_avro_as_json() -> None:
+    world = World(schemas={77: ORDER.schema_text})
+    steps = {"map": {"field": "source", "values": {"Till 1": "till-1"}}}
+    mend = recipe(steps, event="sales.order_placed", where="value.source == 'Till 1' && value.tax_amount == '1.93'")
+    one = gates(1, in_avro(typed(source="Till 1"), 77))
+    assert [each.what for each in world.run([one], recipe=mend)] == ["redriven"]
+    assert world.events[0]["source"] == "till-1"
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [({"source": "bikes"}, "a connected shop"), ({"customer_id": "C2"}, "send the same, or no key")],
+)
+def test_what_the_gate_refuses_a_redrive_of_its_letters_refuses_too(said: dict[str, Any], problem: str) -> None:
+    world = World()
+    (one,) = world.run([gates(1, order(**said))], topic="sales.order_placed")
+    assert (one.what, problem in one.reason, world.events) == ("failed", True, [])

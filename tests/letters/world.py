@@ -13,12 +13,14 @@ from typing import Any
 from insights.letters.redrive import Outcome, Servers, Wish, redrive
 from producers.connect.rereads import Doubt
 from producers.redrive import recipe as recipes
+from producers.redrive.avro import FramedAvro
 from producers.redrive.event import Anybody
 from producers.redrive.recipe import Recipe
 from reconciliation.dead_letters import DeadLetter
 from reconciliation.redrives import Redrive
 from schemas.catalogue import Event, event
 from schemas.codec import Encoder
+from schemas.errors import PoisonEvent
 
 NUMBERS = Path(recipes.__file__).parent / "recipes" / "web-product-id-is-a-number.yaml"
 DEAD_AT = datetime(2026, 11, 27, 9, 0, tzinfo=UTC)
@@ -39,6 +41,12 @@ class World:
     rows: dict[int, Redrive] = field(default_factory=dict)
     asked: list[tuple[str, tuple[Doubt, ...]]] = field(default_factory=list)
     dies_at: int | None = None
+    schemas: dict[int, str] = field(default_factory=dict)
+
+    def schema_text(self, schema_id: int) -> str:
+        if schema_id not in self.schemas:
+            raise PoisonEvent(f"no schema has the id {schema_id}")
+        return self.schemas[schema_id]
 
     def check(self, contract: Event, record: Mapping[str, Any]) -> None:
         encoder_of(contract.name).encode(record)
@@ -63,6 +71,7 @@ class World:
             ask=lambda shop, doubts: self.asked.append((shop, tuple(doubts))),
             waiting=lambda of: frozenset(each.order_id for shop, doubts in self.asked if shop == of for each in doubts),
             shops=frozenset({"bikes"}),
+            avro=FramedAvro(self).read,
             clock=lambda: DEAD_AT.timestamp() + 60,
         )
         return list(redrive(letters, Wish(by="anna", **wished), servers))

@@ -85,7 +85,7 @@ def test_an_address_of_a_person_becomes_a_pseudonym(tmp_path: Any) -> None:
         found = gate.record(message(value, b"anna@example.com"))
         assert found["customer_id"] == persons.customer("till", "anna@example.com")
         assert "anna" not in found["customer_id"]
-        assert gate.whose(message(value)) == found["customer_id"]
+        assert gate.known(message(value)) == ("till", found["customer_id"])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from insights.settings import Settings
-from insights.stack.composition import UpPlan, everything
+from insights.stack.composition import UpPlan, daemons
 from insights.stack.part import Part
 from producers.gate.source import served, topic_config
 from schemas import catalogue
@@ -51,8 +51,8 @@ def test_no_event_with_encrypted_fields_may_come_from_others() -> None:
 
 def test_the_stack_runs_it_if_it_is_told_for_which_events(tmp_path: Path) -> None:
     def parts(**settings: str) -> dict[str, Part]:
-        found = everything(Settings(home=tmp_path / "home", **settings), UpPlan())  # type: ignore[arg-type]
-        return {part.name: part for part in found if isinstance(part, Part)}
+        found = daemons(Settings(home=tmp_path / "home", **settings), UpPlan())  # type: ignore[arg-type]
+        return {part.name: part for part in found}
 
     assert "gate" not in parts()
     gate = parts(gate_events="sales.order_placed")["gate"]
