@@ -57,6 +57,7 @@ from schemas.codec import Encoder
 from schemas.kafka import Kafka
 from schemas.registry import Registry
 
+NOTHING = "nothing of it"
 OLDER_FIELDS = 15  # those that the first contract of orders had
 
 
@@ -209,7 +210,7 @@ def inputs(at: At) -> dict[str, list[bytes]]:
         "JSON": [
             json.dumps({k: v for k, v in each.items() if v is not None}, default=plain).encode() for each in found
         ],
-        "nothing of it": [b"<order>%d" % n for n in range(len(found))],
+        NOTHING: [b"<order>%d" % n for n in range(len(found))],
     }
 
 
@@ -243,7 +244,7 @@ OF = {
     "Avro": list(WAYS),
     "older Avro": ["the gate", "by hand, unchecked"],
     "JSON": ["the gate"],
-    "nothing of it": ["the gate"],
+    NOTHING: ["the gate"],
 }
 
 
@@ -265,6 +266,8 @@ def main() -> None:
         for repeat in range(options.repeats):
             for way in OF[form] if repeat % 2 else reversed(OF[form]):
                 found[way].append(WAYS[way](at))
+            if form == NOTHING:
+                fill(at, values)  # a record gets a letter once
         for way, turns in found.items():
             rate = statistics.median(at.records / each.seconds for each in turns)
             cpu = statistics.median(each.cpu / at.records * 1e6 for each in turns)

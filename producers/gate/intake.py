@@ -32,17 +32,25 @@ class Intake(BaseSink):
         letters: Letters,
         sent: SentLetters,
         shops: Callable[[], frozenset[str]] = frozenset,
+        began: Callable[[], None] = lambda: None,
     ) -> None:
+        """``began`` is called once the application runs."""
         super().__init__(on_client_connect_success=lambda: None)
         self._this = this
         self._checkers = checkers
         self._letters = letters
         self._sent = sent
         self._shops = shops
+        self._began = began
         self._next: dict[tuple[str, int], int] = {}
         self._unsure: set[tuple[str, int]] = set()
 
     def setup(self) -> None:
+        """Quixstreams calls it when the application runs."""
+        self._began()
+        self._look()
+
+    def _look(self) -> None:
         """Look up who is connected."""
         shops = self._shops()
         for _, checker in self._checkers.values():
@@ -60,7 +68,7 @@ class Intake(BaseSink):
     def flush(self) -> None:
         """Blocks until all that was queued is on the log. Raises DeliveryFailed; Retryable only to stop."""
         self._patiently(self._this.publisher.flush)
-        self.setup()
+        self._look()
 
     def _take(self, message: Message) -> None:
         event, checker = self._checkers[message.topic]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import select
+import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Final
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 from quixstreams import Application
+from quixstreams.exceptions import QuixException
 from quixstreams.kafka import ConnectionConfig
 from quixstreams.sinks.base import BaseSink
 
@@ -32,7 +34,8 @@ from schemas.registry import Registry
 
 GROUP: Final = "insights-gate"
 COMMIT_SECONDS: Final = 1.0
-MOST_BYTES: Final = 1024 * 1024 - 64 * 1024  # of a batch; a letter has to hold a record whole, with its headers
+# Of a batch: Kafka's own default, below which every client's batches are by default. A letter holds nearly as much.
+MOST_BYTES: Final = 1_048_588
 # A server may be away for so long before the group takes the partitions away, which are then read again.
 AWAY_MS: Final = 1_800_000
 GONE_MS: Final = 10_000  # after which the group gives the partitions of a gate that was killed to another
@@ -90,10 +93,17 @@ def run(this: Run) -> None:
             Letters(this.publisher, persons, this.clock),
             SentLetters(this.options.kafka),
             lambda: frozenset(connections.names(this.options.state)),
+            _keeping_signals(),
         )
-        app = application(this, checkers, intake)
-        with _stopping(this, app):
-            app.run()
+        try:
+            app = application(this, checkers, intake)
+            with _stopping(this, app):
+                app.run()
+        except (KafkaException, QuixException) as error:
+            raise BrokerUnavailable(
+                f"the ingress topics can't be read from Kafka at {this.options.kafka}: {error}; what was not"
+                " committed is read again when the gate is started again"
+            ) from error
 
 
 def application(this: Run, topics: Iterable[str], intake: BaseSink, group: str = GROUP) -> Application:
@@ -116,9 +126,20 @@ def application(this: Run, topics: Iterable[str], intake: BaseSink, group: str =
     return app
 
 
+def _keeping_signals() -> Callable[[], None]:
+    """Gives SIGTERM and SIGINT back to who has them now: quixstreams takes them, and who waits must hear."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def give_back() -> None:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+    return give_back
+
+
 @contextmanager
 def _stopping(this: Run, app: Application) -> Iterator[None]:
-    """Stop the application once this run is asked to stop; it takes over SIGTERM and SIGINT itself."""
+    """Stop the application once this run is asked to stop."""
 
     def wait() -> None:
         select.select([this.stop.fileno(), ended], [], [])

@@ -7,19 +7,23 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import requests
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from typer.testing import CliRunner, Result
 
 from insights.cli.main import app
@@ -32,7 +36,7 @@ from reconciliation.dead_letters import DeadLetter
 from schemas.codec import Decoder
 from schemas.registry import Registry
 from tests.conftest import wait_until
-from tests.producers.gate.records import ORDER, in_avro, in_json, order, typed
+from tests.producers.gate.records import OLDER, ORDER, in_avro, in_json, order, typed
 
 RUNNER = CliRunner()
 
@@ -49,10 +53,17 @@ class Till:
     def sends(self, *values: bytes | None, key: bytes | None = None) -> None:
         create_topics(self.stack.kafka, [ORDER])
         producer = Producer(self.stack.kafka.librdkafka)
+        refused: list[str] = []
         for value in values:
-            producer.produce(ORDER.ingress, value, key, headers=[("traceparent", b"00-1-2-01"), ("odd", b"\xff")])
+            producer.produce(
+                ORDER.ingress,
+                value,
+                key,
+                headers=[("traceparent", b"00-1-2-01"), ("odd", b"\xff")],
+                on_delivery=lambda error, _: refused.append(str(error)) if error else None,
+            )
             producer.poll(0)
-        assert producer.flush(30) == 0
+        assert (producer.flush(30), refused) == (0, [])
 
     def order(self, number: int, **said: Any) -> dict[str, Any]:
         """An order of now, without an id of its own."""
@@ -61,10 +72,15 @@ class Till:
             **{"event_id": ..., "source": self.name, "order_id": f"{self.name}-{number}", "occurred_at": now, **said}
         )
 
+    @property
+    def log(self) -> str:
+        """What its gates said."""
+        return (self.folder / "gate.log").read_text()
+
     @contextmanager
-    def gate(self) -> Iterator[subprocess.Popen[bytes]]:
+    def gate(self, registry: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
         command = [sys.executable, "-m", "producers.main", "gate", "--events", ORDER.name]
-        command += ["--kafka", str(self.stack.kafka), "--registry", self.stack.registry_url]
+        command += ["--kafka", str(self.stack.kafka), "--registry", registry or self.stack.registry_url]
         command += ["--state", str(self.stack.producers_dir), "--currency", self.stack.currency]
         with (self.folder / "gate.log").open("ab") as log:
             process = subprocess.Popen(command, cwd=PROJECT, stderr=log, env={**os.environ, "PYTHONPATH": str(PROJECT)})
@@ -206,3 +222,64 @@ def test_a_gate_that_is_killed_loses_nothing_and_sends_no_letter_twice(till: Til
             "select count(*), count(distinct order_id) from events.orders where order_id like %s", (f"{till.name}-%",)
         ).fetchone()
     assert rows == (2_000, 2_000)
+
+
+class Relay(ThreadingHTTPServer):
+    """The registry at another address, which can be away."""
+
+    def __init__(self, url: str) -> None:
+        self.behind = url
+        self.is_away = False
+        super().__init__(("127.0.0.1", 0), _Relaying)
+
+    @contextmanager
+    def serving(self) -> Iterator[str]:
+        thread = threading.Thread(target=self.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{self.server_port}"
+        finally:
+            self.shutdown()
+            self.server_close()
+
+
+class _Relaying(BaseHTTPRequestHandler):
+    def _relay(self) -> None:
+        assert isinstance(self.server, Relay)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        headers = {"Content-Type": self.headers.get("Content-Type", "application/json")}
+        if self.server.is_away:
+            self.send_error(503)
+            return
+        answer = requests.request(self.command, self.server.behind + self.path, data=body, headers=headers, timeout=10)
+        self.send_response(answer.status_code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer.content)))
+        self.end_headers()
+        self.wfile.write(answer.content)
+
+    do_GET = do_POST = do_PUT = _relay  # noqa: N815 the names that http.server asks for
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_while_the_registry_is_away_the_gate_waits_can_be_stopped_and_loses_nothing(till: Till) -> None:
+    with SchemaRegistryClient({"url": till.stack.registry_url}) as client:
+        older_id = client.register_schema(f"{ORDER.ingress}-value", Schema(json.dumps(OLDER), "AVRO"))
+    event_id = "019a4704-25de-7f51-a52e-%012x" % (time.monotonic_ns() % 2**48)
+    record = typed(source=till.name, order_id=f"{till.name}-1", occurred_at=datetime.now(UTC), event_id=event_id)
+    relay = Relay(till.stack.registry_url)
+    with relay.serving() as url:
+        with till.gate(url) as gate:
+            wait_until(lambda: '"started"' in till.log or None, what="it runs")
+            relay.is_away = True
+            till.sends(in_avro(record, older_id, OLDER))
+            wait_until(lambda: '"waiting"' in till.log or None, what="it waits")
+            gate.send_signal(signal.SIGTERM)
+            gate.wait(20)
+        assert (till.events(), till.letters()) == ([], [])
+        relay.is_away = False
+        with till.gate(url):
+            wait_until(till.is_read, seconds=60, what="the gate has read all")
+    assert [each["event_id"] for each in till.events()] == [event_id]
+    assert till.letters() == []
