@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from aggregates.catalogue import Aggregate
 from flink.final_windows import final_until
@@ -29,6 +29,24 @@ set final_until = excluded.final_until, watermark = excluded.watermark,
     checkpoint_id = excluded.checkpoint_id, recorded_at = excluded.recorded_at
 where excluded.final_until > ops.finality.final_until
 """
+
+
+WAITING = """
+select exists (
+    select 1 from ops.late_events as l
+    where l.topic = any(%s) and not exists (
+        select 1 from ops.restated_events as r
+        where r.topic = l.topic and r.kafka_partition = l.kafka_partition and r.kafka_offset = l.kafka_offset
+    )
+)
+"""
+FOLLOW = """
+insert into ops.silent_topics (topic, reached, recorded_at) values (%s, %s, now())
+on conflict (topic) do update set reached = excluded.reached, recorded_at = excluded.recorded_at
+where excluded.reached > ops.silent_topics.reached
+"""
+BEHIND = timedelta(hours=1)
+"""A topic that is less behind the others has events, or will be further behind soon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +110,18 @@ class FinalityRecorder:
                     a = next(a for a in writer.aggregates if a.name == name)
                     read = {(job, n) for n in a.inputs for job in (writer.name, judge_of(deployed, n))}
                     self._record_one(connection, writer, a, min(self._watermark(job, n) for job, n in read))
+            for a in (a for job in deployed if not job.is_hand_over for a in job.aggregates if len(a.inputs) > 1):
+                self._let_silent_follow(connection, {n: self._watermark(judge_of(deployed, n), n) for n in a.inputs})
+
+    def _let_silent_follow(self, connection: Connection, reached: dict[str, int]) -> None:
+        """Where late events of topics that are counted together wait: the others are as far, if they are silent."""
+        furthest = max(reached.values())
+        behind = [name for name, at in reached.items() if at < furthest - BEHIND // timedelta(milliseconds=1)]
+        topics = [event(name).topic for name in reached]
+        if behind and connection.execute(WAITING, (topics,)).fetchone() == (True,):
+            at = datetime.fromtimestamp(furthest / 1000, UTC)
+            for name in behind:
+                connection.execute(FOLLOW, (event(name).topic, at))
 
     def _watermark(self, job: str, event_name: str) -> int:
         reached = self._reached.get(job)

@@ -12,8 +12,10 @@ For each topic, in this order:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
+from aggregates.catalogue import Aggregate
 from flink.columns import flink_type
 from flink.live_job import LiveJob
 from schemas.avro_types import place_of, record_arrays
@@ -58,6 +60,7 @@ def _kafka_options(e: Event, deployment: Deployment, job: LiveJob) -> dict[str, 
     return {
         "connector": LOG_CONNECTOR,
         "silent-after": f"{deployment.idle_timeout_seconds} s",
+        **(_other_topics(deployment) if e.name in counted_together(job.aggregates) else {}),
         "topic": e.topic,
         "properties.bootstrap.servers": deployment.kafka.bootstrap,
         **{f"properties.{name}": value for name, value in deployment.kafka.java_security(SHADED).items()},
@@ -66,6 +69,20 @@ def _kafka_options(e: Event, deployment: Deployment, job: LiveJob) -> dict[str, 
         **_startup_options(job, e),
         # A partition that appears or a topic that grows is read too.
         "scan.topic-partition-discovery.interval": "60 s",
+    }
+
+
+def counted_together(written: Iterable[Aggregate]) -> set[str]:
+    """Names of events that an aggregate counts together with others, for whose windows it waits."""
+    return {name for a in written if len(a.inputs) > 1 for name in a.inputs}
+
+
+def _other_topics(deployment: Deployment) -> dict[str, str]:
+    """Where a silent topic's source learns how far the topics are that are counted together with it."""
+    return {
+        "other-topics.url": deployment.postgres_jdbc_url,
+        "other-topics.username": deployment.flink_login.user,
+        "other-topics.password": deployment.flink_login.password,
     }
 
 

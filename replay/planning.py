@@ -239,8 +239,9 @@ def _why_nothing(touched: Sequence[Touched], final: Mapping[str, datetime]) -> s
     unknown = {name for t in touched for name in touched_by(t.event, aggregates()) if name not in final}
     if unknown and final:
         return (
-            f"{wait}, and of {', '.join(sorted(unknown))} nothing is final: either one of its topics has no event yet,"
-            " or no live job computes it, which `insights status` says with what to do, or the job has just begun"
+            f"{wait}, and of {', '.join(sorted(unknown))} nothing is final: either one of its topics has no event yet"
+            " and follows the others within minutes, or no live job computes it, which `insights status` says with what"
+            " to do, or the job has just begun"
         )
     return (
         f"{wait}, and {'it' if len(touched) == 1 else 'each of them'} touches a window that is not final yet;"

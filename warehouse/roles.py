@@ -33,6 +33,7 @@ WRITTEN: dict[Role, tuple[str, ...]] = {
     Role.FLINK: ("ops.event_counts", "ops.late_events", "ops.dead_records"),
     Role.ALERTS: ("ops.alerts", "ops.alert_rules", "ops.alert_messages"),
 }
+FLINK_READS = "ops.silent_topics"
 OURS = """
 select
     rolname,
@@ -106,6 +107,7 @@ def provide_roles(connection: Connection) -> None:
         _let_read(connection, reader, users[Role.DBT].user)
     for role, tables in WRITTEN.items():
         _let_write(connection, users[role].user, "versions" if role == Role.FLINK else None, tables)
+    _let_ask(connection, users[Role.FLINK].user, FLINK_READS)
 
 
 def provide_metabase(connection: Connection, password: str) -> None:
@@ -263,6 +265,13 @@ def _let_write(connection: Connection, writer: str, schema: str | None, tables: 
                 sql.Identifier(schema), rows, role
             )
         )
+
+
+def _let_ask(connection: Connection, reader: str, table: str) -> None:
+    may = connection.execute("select has_table_privilege(%s, %s, 'select')", (reader, table)).fetchone()
+    if may != (True,):
+        names = sql.Identifier(*table.split(".")), sql.Identifier(reader)
+        connection.execute(sql.SQL("grant select on {} to {}").format(*names))
 
 
 def _existing(connection: Connection, schemas: Iterable[str]) -> list[str]:

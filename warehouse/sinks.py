@@ -71,6 +71,16 @@ FINALITY = Sink(
     },
     key=("aggregate",),
 )
+SILENT_TOPICS = Sink(
+    table="ops.silent_topics",
+    description="How far a topic is while it is silent, because late events wait for windows that also count its own.",
+    columns={
+        "topic": Column(type="string", doc="The topic."),
+        "reached": Column(type="timestamp", doc="Its watermark while nothing of it is read, or a later one."),
+        "recorded_at": Column(type="timestamp", doc="When this row was written."),
+    },
+    key=("topic",),
+)
 VERSIONS = Sink(
     table="ops.versions",
     description="The versions of each aggregate and fact, and since when the current one is live.",
@@ -202,7 +212,7 @@ TOPICS = Sink(
     },
     key=("topic",),
 )
-OF_THE_JOBS = (FINALITY, VERSIONS, HOLDS, LIVE_JOBS, RECURRING_JOBS)
+OF_THE_JOBS = (FINALITY, SILENT_TOPICS, VERSIONS, HOLDS, LIVE_JOBS, RECURRING_JOBS)
 OPS_TABLES = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS, RESTATED_EVENTS, TOPICS, *OF_THE_JOBS, *OF_THE_LOG)
 
 

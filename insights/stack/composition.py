@@ -24,7 +24,7 @@ from insights.settings import PROJECT, Settings
 from insights.stack.live_jobs import LiveJobs
 from insights.stack.page import page
 from insights.stack.part import SYSTEM_PATH, Part, Recurring, Task, http_ok
-from insights.stack.past import AfterPast, Past
+from insights.stack.past import AfterPast, LateRuns, Past
 from insights.stack.recurring_jobs import INSIGHTS, Command, RecurringJobsRecorder
 from insights.stack.servers import servers
 from insights.wiring import alert_config, deployment, producer_environment
@@ -150,7 +150,7 @@ def recurring_jobs(settings: Settings, plan: UpPlan) -> list[Recurring]:
             after=("tables",),
         ),
         _repeated("lake", _command(settings, "lake", "lake", "maintain"), "tidied", lake_minutes),
-        _repeated("late", _command(settings, "late", "replay", "late"), "late events counted", late_minutes),
+        *_late(settings, late_minutes),
         _upgrade(settings, target),
         *([_marts(settings, plan)] if settings.dbt_minutes else []),
     ]
@@ -166,7 +166,7 @@ def _command(settings: Settings, name: str, *arguments: str) -> Command:
     return Command(settings, name, (*INSIGHTS, *arguments))
 
 
-def _repeated(name: str, command: Command, done: str, minutes: int) -> Recurring:
+def _repeated(name: str, command: Command | LateRuns, done: str, minutes: int) -> Recurring:
     return Recurring(
         name=name,
         step=command.run,
@@ -176,6 +176,20 @@ def _repeated(name: str, command: Command, done: str, minutes: int) -> Recurring
         after=("tables",),
         cancel=command.cancel,
     )
+
+
+def _late(settings: Settings, minutes: int) -> list[Recurring]:
+    runs = LateRuns(_command(settings, "late", "replay", "late"), settings)
+    hourly = _repeated("late", runs, "late events counted", minutes)
+    after_histories = Recurring(
+        name="histories",
+        step=runs.after_histories,
+        says="late events counted when a shop's history was read",
+        every_seconds=30.0,
+        after=("tables",),
+        cancel=runs.cancel,
+    )
+    return [hourly, after_histories]
 
 
 def _upgrade(settings: Settings, target: Deployment) -> Recurring:

@@ -16,7 +16,7 @@ from insights.settings import Settings
 from insights.stack.process_record import Record, read_state
 from insights.stack.recurring_jobs import Command
 from producers.connect.connections import names
-from producers.connect.memory import progress
+from producers.connect.memory import histories_read
 from producers.shop.shop_state import published_until
 from reconciliation.topic_counts import QUIET, Recorded, read_log, read_recorded
 from schemas.catalogue import avro_events
@@ -69,7 +69,7 @@ class Past:
         """Whether the source is through with the past: at the clock, or at the end of its file."""
         if self._source == "connections":
             folder = self._settings.producers_dir
-            return all(progress(folder, shop).is_history_done for shop in names(folder))
+            return histories_read(folder).issuperset(names(folder))
         if self._source == "orders":
             return read_state(self._settings.run_dir).get("orders", Record()).state == "done"
         until = published_until(self._settings.producers_dir / "shop.sqlite")
@@ -97,6 +97,46 @@ class AfterPast:
     def cancel(self) -> None:
         """Ends the wait, or asks the run under way to end."""
         self._cancelled.set()
+        self._command.cancel()
+
+
+class LateRuns:
+    """Runs that count late events: every so often, and once a shop that was connected to a running stack is read.
+
+    Its history is late where the stack has counted newer orders of other shops, and need not wait for an hour.
+    """
+
+    def __init__(
+        self, command: Command, settings: Settings, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._command = command
+        self._settings = settings
+        self._clock = clock
+        self._one_at_a_time = threading.Lock()
+        self._read = histories_read(settings.producers_dir)
+        self._past: Past | None = None
+        self._due: float | None = None
+
+    def run(self) -> None:
+        """Blocks until the command ends. Raises CommandFailed with its last words."""
+        with self._one_at_a_time:
+            self._command.run()
+
+    def after_histories(self) -> None:
+        """The same, if a history was read to its end since this was last asked, and its windows may be final by now."""
+        read = histories_read(self._settings.producers_dir)
+        if read - self._read:
+            self._past = Past(self._settings, "connections")
+        self._read = read
+        if self._past is not None and self._past.is_counted():
+            # Until then a topic without events has followed the others.
+            self._past, self._due = None, self._clock() + 2 * self._settings.idle_timeout_seconds
+        if self._due is not None and self._clock() >= self._due:
+            self._due = None
+            self.run()
+
+    def cancel(self) -> None:
+        """Asks the run under way to end."""
         self._command.cancel()
 
 

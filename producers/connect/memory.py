@@ -334,6 +334,12 @@ class Progress(NamedTuple):
         return self.resources.get(resource, (0, ""))[0]
 
 
+def histories_read(folder: Path) -> set[str]:
+    """Names of the shops whose history was read to its end."""
+    rows = state.rows(folder / FILE, "positions", "select shop from positions where is_history_done")
+    return {shop for (shop,) in rows}
+
+
 def progress(folder: Path, shop: str) -> Progress:
     """What the memory in ``folder`` knows of a shop; nothing when there is none yet."""
     database = state.to_read(folder / FILE, "positions")

@@ -21,6 +21,7 @@ from insights.status import Status as Seen
 from insights.status import watching
 from insights.wiring import replay_context
 from replay.planning import Wish, make_plan
+from replay.restate import restate_late
 from replay.run import run
 from replay.run_history import Status
 from replay.verify import verify
@@ -35,6 +36,7 @@ from tests.e2e.made_events import made
 
 ORDERS = event("sales.order_placed")
 EDITS = event("public.wiki_edited")
+VISITS = event("web.interaction")
 Look = Callable[[], Seen]
 pytestmark = pytest.mark.timeout(900)
 
@@ -241,6 +243,41 @@ def test_partitions_that_were_silent_make_nothing_late_that_comes_with_the_other
     come_to(4, 0)
     publish(1, now - timedelta(hours=25))
     come_to(4, 1)
+
+
+def test_a_late_order_counts_where_there_was_never_a_web_event_and_a_later_one_of_before_is_late(
+    stack: Settings, look: Look, poisoned: Poisoned, until: Callable[..., Any]
+) -> None:
+    """Both are counted in product_activity_per_hour, whose hours would not become final without web events."""
+    before = at_rest(look, until, VISITS)
+    assert not before["published"], "no web event may have been there"
+    then = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3)
+    publish(stack, ORDERS, order(300, then), replace(ORDERS, schema=ORDERS.avro_schema))
+    context = replay_context(stack)
+
+    def restated() -> object:
+        engine = engine_of(stack, "duckdb", said)
+        return restate_late(context, engine, by="a test", say=said, on_event=lambda event: None)
+
+    late = counts(look)["late"] or 0
+    until(lambda: (counts(look)["late"] or 0) > late, seconds=120, every=LOOK_SECONDS, what="the order is late")
+    until(restated, seconds=240, every=LOOK_SECONDS, what="the late order is counted")
+    with psycopg.connect(stack.postgres_dsn) as connection:
+        units = "select units from live.product_activity_per_hour where window_start = %s"
+        found = connection.execute(units, [then.replace(minute=0, second=0)]).fetchall()
+    assert found == [(1,)]
+    publish(stack, VISITS, made(VISITS, then))
+    publish(stack, VISITS, made(VISITS, datetime.now(UTC)))
+    wanted = {"published": 2, "counted": 1, "duplicate": 0, "late": 1, "dead": 0}
+    until(lambda: counts(look, VISITS) == wanted, seconds=120, every=LOOK_SECONDS, what=f"the counts are {wanted}")
+
+
+def publish(stack: Settings, of: Event, record: dict[str, Any], written_by: Event | None = None) -> None:
+    registry = Registry(stack.registry_url)
+    encoder = Encoder(written_by or of, registry.register(of))
+    producer = Producer({**stack.kafka.librdkafka})
+    producer.produce(of.topic, encoder.encode(record), key=str(record[of.key]).encode())
+    producer.flush()
 
 
 def said(text: str) -> None:

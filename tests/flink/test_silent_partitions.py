@@ -24,12 +24,12 @@ DAY = 24 * HOUR
 ANSWER_SECONDS = 60
 Moment = tuple[int, Sequence[int | None]]
 """A time in seconds, and by partition the watermark that an event of then makes; None without an event."""
-Follow = Callable[[int, Sequence[Moment]], list[list[int]]]
+Follow = Callable[..., list[list[int]]]
 
 
 @pytest.fixture(scope="module")
 def follow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Follow]:
-    """``follow(timeout, moments)``: each partition's watermark at each moment."""
+    """``follow(timeout, moments, others)``: each partition's watermark at each moment; ``others``: what is asked of it."""
     folder = tmp_path_factory.mktemp("follow")
     log = folder / "java.log"
     with log.open("w") as errors:
@@ -43,10 +43,12 @@ def follow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Follow]:
         process.communicate()
 
 
-def ask(process: subprocess.Popen[str], log: Path, timeout: int, moments: Sequence[Moment]) -> list[list[int]]:
+def ask(
+    process: subprocess.Popen[str], log: Path, timeout: int, moments: Sequence[Moment], others: int = NOTHING
+) -> list[list[int]]:
     """What came of each moment. Fails with Java's last words when it ends or answers nothing for a while."""
     assert process.stdout
-    lines = [f"anew {timeout} {len(moments[0][1])}"]
+    lines = [f"anew {timeout} {len(moments[0][1])} {others}"]
     lines += [" ".join([str(now), *("-" if at is None else str(at) for at in events)]) for now, events in moments]
     # While answers are read: neither side may wait for the other with both pipes full.
     writer = threading.Thread(target=write, args=(process, "".join(f"{line}\n" for line in lines)), daemon=True)
@@ -118,6 +120,15 @@ def test_when_all_are_silent_the_last_reported_watermark_is_followed(follow: Fol
     found = follow(MINUTE, moments(400, {10: [500, 700, None, None], 100: [None, 900, None, None]}))
     assert found[159] == [700, 900, 700, 700]
     assert found[160] == [900, 900, 900, 900]
+
+
+def test_a_silent_topic_goes_as_far_as_others_ask_and_one_with_events_by_its_own(follow: Follow) -> None:
+    found = follow(MINUTE, moments(200, {0: [500, 900, None, None], 100: [600, None, None, None]}), others=800)
+    assert found[59] == [500, 900, NOTHING, NOTHING]
+    assert found[60] == [900, 900, 900, 900]
+    nothing_of_its_own = follow(MINUTE, moments(100, {}), others=800)
+    assert nothing_of_its_own[59] == [NOTHING] * 4
+    assert nothing_of_its_own[60] == [800] * 4
 
 
 def test_two_that_fall_silent_at_once_come_as_far_as_the_further_one(follow: Follow) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,9 +13,10 @@ from unittest.mock import create_autospec
 import pytest
 
 from insights.settings import Settings
-from insights.stack.past import AfterPast, Past, has_all
+from insights.stack.past import AfterPast, LateRuns, Past, has_all
 from insights.stack.process_record import Record
 from insights.stack.recurring_jobs import Command
+from producers.connect.memory import FILE
 from producers.shop.shop_state import Cursor, ShopState
 from reconciliation.topic_counts import Recorded, Tally
 
@@ -97,6 +99,37 @@ def test_a_wait_for_the_past_ends_when_the_stack_does() -> None:
     job.run()
     command.cancel.assert_called_once()
     command.run.assert_not_called()
+
+
+def test_late_events_are_counted_once_after_each_history_that_a_running_stack_has_read(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, now = create_autospec(Command, instance=True), [0.0]
+    is_counted = [False]
+    monkeypatch.setattr(Past, "is_counted", lambda self: is_counted[0])
+    memory = sqlite3.connect(settings.producers_dir / FILE)
+    memory.execute("create table positions (shop text primary key, is_history_done integer)")
+
+    def read(shop: str) -> None:
+        with memory:
+            memory.execute("insert into positions values (?, 1)", (shop,))
+
+    def runs_after(seconds: float) -> int:
+        now[0] += seconds
+        late.after_histories()
+        return int(command.run.call_count)
+
+    read("bikes")
+    late = LateRuns(command, settings, clock=lambda: now[0])
+    assert runs_after(1_000) == 0, "its history was there before"
+    read("bells")
+    assert runs_after(1_000) == 0, "it is on the log, and not counted yet"
+    is_counted[0] = True
+    assert runs_after(1) == 0
+    assert runs_after(settings.idle_timeout_seconds) == 0, "a topic without events has not followed yet"
+    assert runs_after(settings.idle_timeout_seconds) == 1
+    assert runs_after(1_000) == 1
+    memory.close()
 
 
 def test_while_no_server_answers_the_past_is_not_counted(settings: Settings) -> None:

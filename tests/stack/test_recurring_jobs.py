@@ -109,4 +109,4 @@ def test_the_stack_records_how_the_runs_of_each_recurring_job_went(stack: Settin
 
     always = {"finality", "health", "reconciliation", "recurring"}
     wait_until(lambda: {name for name, succeeded in rows().items() if succeeded} >= always, what="each succeeded")
-    assert set(rows()) <= {*always, "lake", "late", "marts", "upgrade"}
+    assert set(rows()) <= {*always, "histories", "lake", "late", "marts", "upgrade"}

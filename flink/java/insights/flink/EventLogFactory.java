@@ -32,13 +32,21 @@ import org.apache.flink.util.clock.RelativeClock;
 
 /**
  * The connector {@code kafka} for the log of events, as {@code event-log}: with watermarks that {@link SilentPartitions}
- * makes. Its option {@code silent-after} stands for {@code table.exec.source.idle-timeout}, which is not to be set.
+ * makes. Its option {@code silent-after} stands for {@code table.exec.source.idle-timeout}, which is not to be set. With
+ * {@code other-topics.url}, a topic that is silent goes as far as {@link OtherTopics} says.
  */
 public class EventLogFactory extends KafkaDynamicTableFactory {
     private static final ConfigOption<Duration> SILENT_AFTER =
             ConfigOptions.key("silent-after").durationType().defaultValue(Duration.ofMinutes(1));
 
-    private Duration silentAfter;
+    private static final ConfigOption<String> URL =
+            ConfigOptions.key("other-topics.url").stringType().noDefaultValue();
+    private static final ConfigOption<String> USER =
+            ConfigOptions.key("other-topics.username").stringType().defaultValue("");
+    private static final ConfigOption<String> PASSWORD =
+            ConfigOptions.key("other-topics.password").stringType().defaultValue("");
+
+    private Configuration options;
 
     @Override
     public String factoryIdentifier() {
@@ -48,13 +56,13 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
     @Override
     public Set<ConfigOption<?>> optionalOptions() {
         Set<ConfigOption<?>> options = new HashSet<>(super.optionalOptions());
-        options.add(SILENT_AFTER);
+        options.addAll(Set.of(SILENT_AFTER, URL, USER, PASSWORD));
         return options;
     }
 
     @Override
     public DynamicTableSource createDynamicTableSource(Context context) {
-        silentAfter = Configuration.fromMap(context.getCatalogTable().getOptions()).get(SILENT_AFTER);
+        options = Configuration.fromMap(context.getCatalogTable().getOptions());
         return super.createDynamicTableSource(context);
     }
 
@@ -77,17 +85,22 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
             long boundedMillis,
             String table,
             Integer parallelism) {
+        String url = options.get(URL);
+        OtherTopics others =
+                url == null ? null : new OtherTopics(url, options.get(USER), options.get(PASSWORD), topics.get(0));
         return new Source(
-                silentAfter, physical, keyFormat, valueFormat, keyProjection, valueProjection, keyPrefix, topics,
+                options.get(SILENT_AFTER), others, physical, keyFormat, valueFormat, keyProjection, valueProjection, keyPrefix, topics,
                 topicPattern, properties, startup, startupOffsets, startupMillis, bounded, boundedOffsets,
                 boundedMillis, table, parallelism);
     }
 
     private static final class Source extends KafkaDynamicSource {
         private final Duration silentAfter;
+        private final OtherTopics others;
 
         Source(
                 Duration silentAfter,
+                OtherTopics others,
                 DataType physical,
                 DecodingFormat<DeserializationSchema<RowData>> keyFormat,
                 DecodingFormat<DeserializationSchema<RowData>> valueFormat,
@@ -110,17 +123,18 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
                     properties, startup, startupOffsets, startupMillis, bounded, boundedOffsets, boundedMillis, false,
                     table, parallelism);
             this.silentAfter = silentAfter;
+            this.others = others;
         }
 
         @Override
         public void applyWatermark(WatermarkStrategy<RowData> strategy) {
-            super.applyWatermark(new Strategy(strategy, silentAfter.toNanos()));
+            super.applyWatermark(new Strategy(strategy, silentAfter.toNanos(), others));
         }
 
         @Override
         public DynamicTableSource copy() {
             Source copy = new Source(
-                    silentAfter, physicalDataType, keyDecodingFormat, valueDecodingFormat, keyProjection,
+                    silentAfter, others, physicalDataType, keyDecodingFormat, valueDecodingFormat, keyProjection,
                     valueProjection, keyPrefix, topics, topicPattern, properties, startupMode, specificStartupOffsets,
                     startupTimestampMillis, boundedMode, specificBoundedOffsets, boundedTimestampMillis,
                     tableIdentifier, parallelism);
@@ -137,12 +151,14 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
 
         private final WatermarkStrategy<RowData> inner;
         private final long silentNanos;
+        private final OtherTopics others;
         // Of the one subtask that this copy was sent to.
         private transient SilentPartitions partitions;
 
-        Strategy(WatermarkStrategy<RowData> inner, long silentNanos) {
+        Strategy(WatermarkStrategy<RowData> inner, long silentNanos, OtherTopics others) {
             this.inner = inner;
             this.silentNanos = silentNanos;
+            this.others = others;
         }
 
         @Override
@@ -163,18 +179,26 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
                 partitions = new SilentPartitions(silentNanos);
                 return own;
             }
-            return new Generator(own, partitions, context.getInputActivityClock());
+            return new Generator(own, partitions, others, context.getInputActivityClock());
         }
     }
 
     private static final class Generator implements WatermarkGenerator<RowData>, WatermarkOutput {
         private final WatermarkGenerator<RowData> inner;
+        private final SilentPartitions partitions;
         private final SilentPartitions.Partition partition;
+        private final OtherTopics others;
         private final RelativeClock reading;
         private long own = Long.MIN_VALUE;
 
-        Generator(WatermarkGenerator<RowData> inner, SilentPartitions partitions, RelativeClock reading) {
+        Generator(
+                WatermarkGenerator<RowData> inner,
+                SilentPartitions partitions,
+                OtherTopics others,
+                RelativeClock reading) {
             this.inner = inner;
+            this.partitions = partitions;
+            this.others = others;
             this.partition = partitions.add(reading.relativeTimeNanos());
             this.reading = reading;
         }
@@ -188,6 +212,9 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
         @Override
         public void onPeriodicEmit(WatermarkOutput output) {
             inner.onPeriodicEmit(this);
+            if (others != null && partition.isSilent(reading.relativeTimeNanos())) {
+                partitions.raise(others.reached(System.nanoTime()));
+            }
             long reached = partition.watermark(own, System.nanoTime(), reading.relativeTimeNanos());
             if (reached != Long.MIN_VALUE) {
                 output.emitWatermark(new Watermark(reached));

@@ -31,6 +31,11 @@ final class SilentPartitions {
         return added;
     }
 
+    /** A silent partition is at least so far, by what other topics have reached. */
+    void raise(long toAtLeast) {
+        followed = Math.max(followed, toAtLeast);
+    }
+
     /** How far any was the timeout ago. Those that speak hold the common watermark back by themselves. */
     private void follow(long now) {
         for (Partition partition : all) {
@@ -53,11 +58,14 @@ final class SilentPartitions {
             lastHeard = silenceClock;
         }
 
+        boolean isSilent(long silenceClock) {
+            return silenceClock - lastHeard >= timeout;
+        }
+
         /** The watermark that the partition has now, where its own events say {@code own}. */
         long watermark(long own, long now, long silenceClock) {
             follow(now);
-            boolean silent = silenceClock - lastHeard >= timeout;
-            step(Math.max(own, silent ? followed : Long.MIN_VALUE), now);
+            step(Math.max(own, isSilent(silenceClock) ? followed : Long.MIN_VALUE), now);
             return reached;
         }
 

@@ -7,7 +7,7 @@ import java.util.StringJoiner;
 /**
  * Says how far each partition is by {@link SilentPartitions}.
  *
- * <p>Input: a line "anew TIMEOUT PARTITIONS". Then a line a moment: the time, and for each
+ * <p>Input: a line "anew TIMEOUT PARTITIONS OTHERS", where others is how far other topics say they are. Then a line a moment: the time, and for each
  * partition "-" or the watermark that its own events say from then on. Output: a line a moment with each one's watermark.
  */
 public final class FollowMany {
@@ -21,6 +21,7 @@ public final class FollowMany {
             String[] words = line.split(" ");
             if (words[0].equals("anew")) {
                 SilentPartitions all = new SilentPartitions(Long.parseLong(words[1]));
+                all.raise(Long.parseLong(words[3]));
                 partitions = new SilentPartitions.Partition[Integer.parseInt(words[2])];
                 own = new long[partitions.length];
                 for (int n = 0; n < partitions.length; n++) {
