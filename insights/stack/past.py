@@ -106,9 +106,7 @@ class LateRuns:
     Its history is late where the stack has counted newer orders of other shops, and need not wait for an hour.
     """
 
-    def __init__(
-        self, command: Command, settings: Settings, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, command: Command, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._command = command
         self._settings = settings
         self._clock = clock

@@ -29,7 +29,7 @@ Follow = Callable[..., list[list[int]]]
 
 @pytest.fixture(scope="module")
 def follow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Follow]:
-    """``follow(timeout, moments, others)``: each partition's watermark at each moment; ``others``: what is asked of it."""
+    """``follow(timeout, moments, others)``: each partition's watermark at each moment; ``others``: of others."""
     folder = tmp_path_factory.mktemp("follow")
     log = folder / "java.log"
     with log.open("w") as errors:
