@@ -28,6 +28,7 @@ from producers.pipelines.memory import Memory, Place
 from producers.pipelines.pipeline_file import PipelineFile, load
 from producers.runner import Run
 from schemas.errors import InsightsError, Interrupted, Misconfigured, Retryable, RowsRefused
+from schemas.plural import counted
 
 TOGETHER: Final = 500  # rows for which Kafka is waited for once
 WHOLE: Final = "__all_of_it_was_read__"  # a row that says so
@@ -114,7 +115,8 @@ def _verdict(this: Run, tally: Tally) -> InsightsError | None:
         return Interrupted("the reading was interrupted; the next one goes on from where it stopped")
     if refused := tally.counts["refused"]:
         return RowsRefused(
-            f"{refused:,} rows were rejected: {'; '.join(tally.reasons)}. `insights dead-letters` lists them"
+            f"{counted(refused, 'row was', 'rows were')} rejected: {'; '.join(tally.reasons)}. `insights dead-letters`"
+            f" lists {'it' if refused == 1 else 'them'}"
         )
     return None
 
