@@ -13,10 +13,10 @@ the table must then hold, all of them and in any order::
       - { window_start: 2026-03-02 10:15, category: Bikes, orders: 1, … }
 
 What does not matter is left out: ``event_id`` is then ``event 1`` for a topic's first and so on, text is the field's
-own name (``some region``), a currency EUR, an amount 0.00, a count 1, a time that of the event, and all that may be
-null is null. An expected row, too, may leave out a column that is a field of the event. Times are UTC. ``zone`` is
-the shop's time zone, where that is another. ``undated`` is there where orders count when they are paid: it lists the
-sources that never say when.
+own name (``some region``), a currency EUR, an amount 0.00, a count 1, a measure 0.0, a time that of the event, and all
+that may be null is null. An expected row, too, may leave out a column that is a field of the event. Times are UTC.
+``zone`` is the shop's time zone, where that is another. ``undated`` is there where orders count when they are paid: it
+lists the sources that never say when.
 """
 
 from __future__ import annotations
@@ -131,6 +131,8 @@ def _default(schema: Any, name: str, at: datetime) -> Any:
             return Decimal("0.00")
         case "int" | "long":
             return 1
+        case "double" | "float":
+            return 0.0
         case "array":
             return []
         case "map":

@@ -518,6 +518,55 @@ def ad_spend(log: Log) -> list[Row]:
     return [_all_but()(e) | {"source": e["source"]} for e in _counted(log, "marketing.spend_stated")]
 
 
+@listed
+def wiki_edits_per_minute(log: Log) -> list[Row]:
+    groups: dict[tuple[datetime, str, bool], list[Record]] = defaultdict(list)
+    for e in _counted(log, "public.wiki_edited"):
+        groups[minute(e["occurred_at"]), e["wiki"], e["is_bot"]].append(e)
+    return [
+        {
+            "window_start": window,
+            "wiki": wiki,
+            "is_bot": is_bot,
+            "edits": len(members),
+            "minor_edits": sum(e["is_minor"] for e in members),
+            "pages": len({e["page_id"] for e in members}),
+            "users": len({e["user_name"] for e in members}),
+            "bytes_added": sum(max(_growth(e), 0) for e in members),
+            "bytes_removed": sum(max(-_growth(e), 0) for e in members),
+        }
+        for (window, wiki, is_bot), members in groups.items()
+    ]
+
+
+def _growth(edit: Record) -> int:
+    after, before = edit["new_length"], edit["old_length"]
+    return 0 if after is None else after - (before or 0)
+
+
+@listed
+def vehicles_per_minute(log: Log) -> list[Row]:
+    groups: dict[tuple[datetime, str, str | None], list[Record]] = defaultdict(list)
+    for e in _counted(log, "public.vehicle_moved"):
+        groups[minute(e["occurred_at"]), e["feed"], e["route_id"]].append(e)
+    return [
+        {
+            "window_start": window,
+            "feed": feed,
+            "has_route": route is not None,
+            "route_id": route or "",
+            "positions": len(members),
+            "vehicles": len({e["vehicle_id"] for e in members}),
+        }
+        for (window, feed, route), members in groups.items()
+    ]
+
+
+@listed
+def vehicle_positions(log: Log) -> list[Row]:
+    return [_all_but("trip_id", "bearing", "speed")(e) for e in _counted(log, "public.vehicle_moved")]
+
+
 def table(name: str, key: Sequence[str], log: Log) -> list[Row]:
     """The rows of one aggregate or fact, in the order of its key."""
     return sorted(TABLES[name](log), key=lambda row: tuple(row[column] for column in key))

@@ -274,6 +274,8 @@ def _typed(value: Any, kind: ColumnType) -> Any:
             return date.fromisoformat(value)
         case "money" | "charge" | "rate":
             return Decimal(value)
+        case "double":
+            return float(value)
         case "bytes":
             return base64.b64decode(value)
     return value

@@ -183,5 +183,6 @@ def test_any_horizon_is_an_interval_that_flink_takes(hours: int, flink: FlinkPro
 
 def test_what_a_late_event_would_have_counted_in_is_known_by_name() -> None:
     assert touched_by(event("inventory.stock_moved")) == ["stock_moves_per_hour"]
-    assert touched_by(event("public.wiki_edited")) == []
+    assert touched_by(event("public.wiki_edited")) == ["wiki_edits_per_minute"]
+    assert touched_by(event("ops.dead_letter")) == []
     assert set(touched_by(event("sales.order_placed"))) >= {"sales_per_minute", "order_lines"}

@@ -159,9 +159,9 @@ def test_a_new_aggregate_is_final_as_far_as_its_topics_were_read_for_others(
 
 
 def test_a_topic_that_no_live_aggregate_reads_is_named_with_the_way_to_add_the_new_one(deployment: Deployment) -> None:
-    of_wikis = replace(NEW, inputs=("sales.order_placed", "public.wiki_edited"))
-    with pytest.raises(handover.NotReady, match=r"no live aggregate reads public\.wiki_edited\.v1.*--from-beginning"):
-        handover.line(deployment, of_wikis)
+    of_letters = replace(NEW, inputs=("sales.order_placed", "ops.dead_letter"))
+    with pytest.raises(handover.NotReady, match=r"no live aggregate reads ops\.dead_letter\.v1.*--from-beginning"):
+        handover.line(deployment, of_letters)
 
 
 def test_an_aggregate_of_which_no_window_is_final_has_no_line(deployment: Deployment) -> None:

@@ -1,0 +1,9 @@
+select
+    event_id,
+    occurred_at,
+    feed,
+    vehicle_id,
+    route_id,
+    latitude,
+    longitude
+from vehicle_moved
