@@ -203,6 +203,15 @@ class TreemapCard(_Card):
     tones: dict[str, AreaTone] = {}
 
 
+class MapCard(_Card):
+    """A dot a row: columns ``latitude`` and ``longitude`` (degrees), ``label`` and ``note`` (text), ``at`` (time).
+
+    No map lies beneath: that would be another host's. The axes are degrees, and a kilometre is as long on both.
+    """
+
+    kind: Literal["map"]
+
+
 class TableColumn(FrozenModel):
     """One column of a table.
 
@@ -255,7 +264,16 @@ class FreshnessCard(_Card):
 
 
 Card = Annotated[
-    NumberCard | LineCard | ColumnCard | BarCard | HeatmapCard | FunnelCard | TreemapCard | TableCard | FreshnessCard,
+    NumberCard
+    | LineCard
+    | ColumnCard
+    | BarCard
+    | HeatmapCard
+    | FunnelCard
+    | TreemapCard
+    | MapCard
+    | TableCard
+    | FreshnessCard,
     Field(discriminator="kind"),
 ]
-KINDS = ("number", "line", "column", "bar", "heatmap", "funnel", "treemap", "table", "freshness")
+KINDS = ("number", "line", "column", "bar", "heatmap", "funnel", "treemap", "map", "table", "freshness")

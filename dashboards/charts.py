@@ -4,6 +4,7 @@ place instead of redrawing it, which would flicker.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -29,6 +30,10 @@ BAR_PIXELS = 40
 PADDING = {"left": 0, "right": 4, "top": 6, "bottom": 5}
 FEW_TIMES = 2  # a line between so few is a slope over the whole card, of which nothing is known
 FEW_PIXELS = 64  # the room of a bar and the number above it
+PLACE_TITLES = {"label": "Name", "note": "About", "when": "At"}
+SMALLEST_DEGREES = 0.005  # half a kilometre: of one place, the neighbourhood
+SHORTEST_DEGREE = 0.05  # of longitude, as a share of one of latitude: near the poles
+MARGIN = 1.08
 # Without it names keep the order in which they were first seen, whatever numbers move them later.
 AS_THEY_COME = alt.EncodingSortField(field="place", op="min", order="ascending")
 
@@ -171,6 +176,49 @@ def bar(card: BarCard, rows: Sequence[Row], currency: str, mode: Mode) -> Chart:
     # In pixels: a chart whose height follows from a step can't fit its card, and Vega warns of it.
     height = BAR_PIXELS * len(rows) + PADDING["top"] + PADDING["bottom"]
     return _finished(alt.layer(bars, name, number, moved), mode, height)
+
+
+def places(rows: Sequence[Row], mode: Mode, height: int) -> Chart:
+    """A dot a place. The axes are degrees; a kilometre is as long upwards as sidewards, however wide the card is."""
+    latitudes, longitudes = ([float(row[name]) for row in rows] for name in ("latitude", "longitude"))
+    frame = {
+        "latitude": latitudes,
+        "longitude": longitudes,
+        "label": [str(row["label"]) for row in rows],
+        "note": [str(row["note"] or "") for row in rows],
+        "when": [moment(row["at"], 0) for row in rows],
+    }
+    tooltip = [alt.Tooltip(f"{name}:N", title=title) for name, title in PLACE_TITLES.items()]
+    degrees = alt.Axis(labelExpr="format(datum.value, '.2~f') + '°'", grid=True, tickCount=6)
+    across, up = (
+        alt.Scale(domainMin=alt.ExprRef(begin), domainMax=alt.ExprRef(end), nice=False, zero=False)
+        for begin, end in extents(latitudes, longitudes)
+    )
+    dots = (
+        alt.Chart(pa.table(frame))
+        .mark_circle(color=PALETTES[mode].accent, size=55, opacity=0.75)
+        .encode(
+            x=alt.X("longitude:Q", axis=degrees, scale=across),
+            y=alt.Y("latitude:Q", axis=degrees, scale=up),
+            tooltip=tooltip,
+        )
+    )
+    return _finished(alt.layer(dots), mode, height)
+
+
+def extents(latitudes: Sequence[float], longitudes: Sequence[float]) -> tuple[tuple[str, str], tuple[str, str]]:
+    """From and to, of longitude and of latitude, with all places in them and a margin.
+
+    They are expressions of Vega's, of the chart's ``width`` and ``height`` in pixels, which only the browser knows.
+    """
+    west, east, south, north = min(longitudes), max(longitudes), min(latitudes), max(latitudes)
+    # A degree of longitude gets shorter towards the poles.
+    shrunk = max(math.cos(math.radians((south + north) / 2)), SHORTEST_DEGREE)
+    high, wide = max(north - south, SMALLEST_DEGREES) * MARGIN, max((east - west) * shrunk, SMALLEST_DEGREES) * MARGIN
+    degrees_a_pixel = f"max({high!r} / height, {wide!r} / width)"
+    x, y = (west + east) / 2, (south + north) / 2
+    to_the_side, up = f"{degrees_a_pixel} * width / {2 * shrunk!r}", f"{degrees_a_pixel} * height / 2"
+    return (f"{x!r} - {to_the_side}", f"{x!r} + {to_the_side}"), (f"{y!r} - {up}", f"{y!r} + {up}")
 
 
 def _line_marks(base: alt.Chart, series: Series, card: LineCard, currency: str, mode: Mode) -> list[alt.Chart]:

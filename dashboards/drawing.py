@@ -20,6 +20,7 @@ from dashboards.cards import (
     FunnelCard,
     HeatmapCard,
     LineCard,
+    MapCard,
     NumberCard,
     TableCard,
     TreemapCard,
@@ -160,6 +161,8 @@ def _drawing(card: Card, rows: Sequence[Row], scene: Scene) -> None:
     elif isinstance(card, TreemapCard):
         aspect = card.layout.width / GRID_COLUMNS * PAGE_PIXELS / height
         st.html(f'<div style="--height:{height}px">{html_charts.treemap(card, rows, scene.currency, aspect)}</div>')
+    elif isinstance(card, MapCard):
+        _chart(card, charts.places(rows, scene.mode, height))
     elif isinstance(card, TableCard):
         _table(card, rows, scene)
     elif isinstance(card, FreshnessCard):

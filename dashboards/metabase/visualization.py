@@ -20,6 +20,7 @@ from dashboards.cards import (
     FunnelCard,
     HeatmapCard,
     LineCard,
+    MapCard,
     NumberCard,
     NumberFormat,
     Series,
@@ -81,6 +82,8 @@ def look(card: Card, currency: str) -> Look:
             return Look(display="funnel", settings=settings | _formats({card.value: (card.format, None)}, currency))
         case HeatmapCard():
             return _heatmap(card, currency)
+        case MapCard():  # not its map: the tiles of that are another host's
+            return Look(display="scatter", settings=_places())
         case TableCard():
             return Look(display="table", settings=_table(card, currency))
         case FreshnessCard():
@@ -216,6 +219,15 @@ def _heatmap(card: HeatmapCard, currency: str) -> Look:
         f'    heat."{card.value}" as value\nfrom (\n{{sql}}\n) as heat'
     )
     return Look(display="table", settings=settings, wrap=wrap)
+
+
+def _places() -> dict[str, Any]:
+    return {
+        "graph.dimensions": ["longitude"],
+        "graph.metrics": ["latitude"],
+        "graph.x_axis.scale": "linear",
+        "graph.y_axis.auto_range": True,
+    }
 
 
 def _table(card: TableCard, currency: str) -> dict[str, Any]:

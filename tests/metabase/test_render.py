@@ -105,6 +105,7 @@ def test_an_operator_that_metabase_takes_for_a_values_place_is_refused(operator:
         ({"kind": "column", "series": [{"column": "a", "title": "A"}]}, "bar"),
         ({"kind": "bar"}, "row"),
         ({"kind": "treemap"}, "row"),
+        ({"kind": "map"}, "scatter"),
         ({"kind": "funnel"}, "funnel"),
         ({"kind": "heatmap"}, "table"),
         ({"kind": "table", "columns": [{"column": "a", "title": "A"}]}, "table"),
