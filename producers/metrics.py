@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from producers.publisher import Publisher
 from schemas import catalogue
+
+SLOT_BYTES: Final = Gauge(
+    "insights_producer_slot_bytes",
+    "Bytes of its log that a database keeps for a pipeline's replication slot",
+    labelnames=("slot",),
+    registry=None,
+)
 
 
 class PublisherMetrics(Collector):
@@ -60,5 +68,6 @@ def serve(publisher: Publisher, source: str, port: int, listen: str) -> int:
     """
     registry = CollectorRegistry()
     registry.register(PublisherMetrics(publisher, source))
+    registry.register(SLOT_BYTES)
     server, _ = start_http_server(port, addr=listen, registry=registry)
     return int(server.server_port)

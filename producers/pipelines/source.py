@@ -26,12 +26,12 @@ from producers.pipelines import values
 from producers.pipelines.intake import Intake, Table, Tally
 from producers.pipelines.memory import Memory, Place
 from producers.pipelines.pipeline_file import PipelineFile, load
+from producers.pipelines.values import WHOLE
 from producers.runner import Run
 from schemas.errors import InsightsError, Interrupted, Misconfigured, Retryable, RowsRefused
 from schemas.plural import counted
 
 TOGETHER: Final = 500  # rows for which Kafka is waited for once
-WHOLE: Final = "__all_of_it_was_read__"  # a row that says so
 SETTINGS: Final[Mapping[str, Any]] = {
     "runtime.dlthub_telemetry": False,
     "runtime.intercept_signals": False,
@@ -186,10 +186,12 @@ def _step(this: Run, target: _Destination, pipeline: dlt.Pipeline, data: Any) ->
     except PipelineStepFailed as failed:
         if this.stop.requested:
             return
-        own = target.failure or _own(failed)
-        if own is not None:
+        if target.failure is not None:
+            raise target.failure from failed
+        own = _own(failed)
+        if own is not None and not isinstance(own, Retryable):
             raise own from failed
-        cause = failed.exception or failed
+        cause = own or failed.exception or failed
         raise SourceFailed(f"the source can't be read ({failed.step}): {type(cause).__name__}: {cause}") from failed
 
 

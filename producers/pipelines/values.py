@@ -21,6 +21,8 @@ from schemas.errors import ContractBroken
 ENVELOPE: Final = ("event_id", "source", "trace")
 INTEGER: Final = re.compile(r"[+-]?\d{1,19}(?:\.0*)?")
 Row = Mapping[str, Any]
+WHOLE: Final = "__all_of_it_was_read__"
+"""A row with this column says that all rows before it in its reading are all that there are."""
 
 
 class Inexact(str):

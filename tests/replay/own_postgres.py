@@ -6,7 +6,7 @@ import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -23,9 +23,9 @@ QUICK = ("-c", "fsync=off", "-c", "full_page_writes=off")
 
 
 @contextmanager
-def own_postgres(home: Path) -> Iterator[str]:
-    """The DSN of an empty database, from here until it is left."""
-    process, dsn = _started(home, os.environ[watcher.TAG])
+def own_postgres(home: Path, *options: str) -> Iterator[str]:
+    """The DSN of an empty database, from here until it is left. ``options`` are the server's: ``wal_level=logical``."""
+    process, dsn = _started(home, os.environ[watcher.TAG], options)
     try:
         yield dsn
     finally:
@@ -47,7 +47,7 @@ def postgres_of_run(folder: Path, tag: str) -> str:
     return known.read_text()
 
 
-def _started(home: Path, tag: str) -> tuple[subprocess.Popen[bytes], str]:
+def _started(home: Path, tag: str, options: Sequence[str] = ()) -> tuple[subprocess.Popen[bytes], str]:
     settings = own_settings(home)
     settings.run_dir.mkdir(parents=True)
     (part,) = [p for p in servers(settings) if p.name == "postgres"]
@@ -62,7 +62,7 @@ def _started(home: Path, tag: str) -> tuple[subprocess.Popen[bytes], str]:
 
     with (home / "postgres.log").open("w") as log:
         process = subprocess.Popen(
-            [*part.command, *QUICK],
+            [*part.command, *QUICK, *(word for option in options for word in ("-c", option))],
             env={**part.environment, watcher.TAG: tag},
             cwd=part.cwd,
             stdout=log,

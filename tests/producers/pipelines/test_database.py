@@ -37,7 +37,7 @@ class Shop:
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
         self.url = dsn.replace("postgresql://", "postgresql+psycopg://")
-        self.do(TABLES + example("sql", "hub_orders"))
+        self.do(TABLES + example("sql", "create view hub_orders"))
 
     def do(self, sql: str) -> None:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
@@ -66,7 +66,7 @@ def shop(new_database: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> Sh
 
 @pytest.fixture
 def bikes(tmp_path: Path) -> Pipeline:
-    return Pipeline(tmp_path, example("python", "hub_orders"))
+    return Pipeline(tmp_path, example("python", "import sql_table"))
 
 
 def test_an_order_is_read_with_its_lines_in_its_own_time_zone(shop: Shop, bikes: Pipeline) -> None:
