@@ -147,3 +147,27 @@ def test_every_contract_of_the_project_is_registered_by_up(registry: Registry) -
 def test_a_registry_that_is_away_is_named(away: Registry) -> None:
     with pytest.raises(RegistryUnavailable, match="http://127.0.0.1:9 did not answer"):
         away.register(of(THING_HAPPENED))
+
+
+def test_an_unknown_id_is_asked_for_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends it; and by then somebody may have registered it."""
+    from confluent_kafka.schema_registry import Schema
+    from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+    registry, now, asked = Registry("http://127.0.0.1:1"), [0.0], []
+
+    def get_schema(schema_id: int) -> Schema:
+        asked.append(now[0])
+        if now[0] < 100:
+            raise SchemaRegistryError(404, 40403, "Schema not found")
+        return Schema("{}", "AVRO")
+
+    monkeypatch.setattr(registry._client, "get_schema", get_schema)
+    monkeypatch.setattr("schemas.registry.time.monotonic", lambda: now[0])
+    for second in (0, 30, 59, 61, 119):
+        now[0] = second
+        with pytest.raises(PoisonEvent, match="no schema has the id 7"):
+            registry.schema_text(7)
+    now[0] = 122
+    assert registry.schema_text(7) == "{}"
+    assert asked == [0, 61, 122]

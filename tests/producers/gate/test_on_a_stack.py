@@ -23,7 +23,6 @@ import pytest
 import requests
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from typer.testing import CliRunner, Result
 
 from insights.cli.main import app
@@ -264,6 +263,8 @@ class _Relaying(BaseHTTPRequestHandler):
 
 
 def test_while_the_registry_is_away_the_gate_waits_can_be_stopped_and_loses_nothing(till: Till) -> None:
+    from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+
     with SchemaRegistryClient({"url": till.stack.registry_url}) as client:
         older_id = client.register_schema(f"{ORDER.ingress}-value", Schema(json.dumps(OLDER), "AVRO"))
     event_id = "019a4704-25de-7f51-a52e-%012x" % (time.monotonic_ns() % 2**48)
