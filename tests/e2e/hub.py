@@ -340,7 +340,11 @@ def _wrong_tables(hub: Hub) -> list[str]:
 def _wrong_facts(hub: Hub, connection: psycopg.Connection[Row]) -> list[str]:
     problems = []
     counted = hub.expected_counted()
-    for fact, topic in (("customers", "customers.customer_changed.v1"), ("interactions", "web.interaction.v1")):
+    for fact, topic in (
+        ("customers", "customers.customer_changed.v1"),
+        ("interactions", "web.interaction.v1"),
+        ("vehicle_positions", "public.vehicle_moved.v1"),
+    ):
         (rows,) = connection.execute(f"select count(*) from events.{fact}").fetchone() or (0,)
         if rows != counted[topic]:
             problems.append(f"events.{fact} has {rows:,} rows for {counted[topic]:,} events")

@@ -96,6 +96,8 @@ class Book:
         self.fates: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.price_changes: dict[Row, Row] = {}
         self.late_ids: set[str] = set()
+        self.edits: list[Mapping[str, Any]] = []
+        self.positions: list[Mapping[str, Any]] = []
 
     def note(self, event: Event, record: Mapping[str, Any], fate: Fate) -> None:
         """One event that is on the log."""
@@ -105,6 +107,10 @@ class Book:
         if fate != "counted":
             return
         self._key.count(event, (record["occurred_at"] - EPOCH) // timedelta(milliseconds=1), record)
+        if event.name == "public.wiki_edited":
+            self.edits.append(record)
+        if event.name == "public.vehicle_moved":
+            self.positions.append(record)
         if event.name == "catalog.product_observed" and record["price"] != record["previous_price"]:
             at = record["occurred_at"]
             hour = at.replace(minute=0, second=0, microsecond=0)
@@ -119,7 +125,36 @@ class Book:
         self._database.execute("begin")
         self._key.write()
         self._database.execute("commit")
-        return {**answers(self._path), "price_changes": dict(self.price_changes)}
+        public = {"wiki_edits_per_minute": _edits(self.edits), "vehicles_per_minute": _positions(self.positions)}
+        return {**answers(self._path), "price_changes": dict(self.price_changes), **public}
 
     def close(self) -> None:
         self._database.close()
+
+
+def _edits(edits: list[Mapping[str, Any]]) -> dict[Row, Row]:
+    """Of each minute and wiki: edits, minor ones, pages, users, and bytes, which made ones don't state."""
+    return {
+        place: (len(all_of), sum(e["is_minor"] for e in all_of), *_different(all_of, "page_id", "user_name"), 0, 0)
+        for place, all_of in _by_minute(edits, "wiki", "is_bot").items()
+    }
+
+
+def _positions(positions: list[Mapping[str, Any]]) -> dict[Row, Row]:
+    """Of each minute and feed, without a route, as made ones are: positions, vehicles."""
+    return {
+        (*place, False, ""): (len(all_of), *_different(all_of, "vehicle_id"))
+        for place, all_of in _by_minute(positions, "feed").items()
+    }
+
+
+def _by_minute(records: list[Mapping[str, Any]], *names: str) -> dict[Row, list[Mapping[str, Any]]]:
+    found: defaultdict[Row, list[Mapping[str, Any]]] = defaultdict(list)
+    for record in records:
+        minute = record["occurred_at"].replace(second=0, microsecond=0)
+        found[minute, *(record[name] for name in names)].append(record)
+    return found
+
+
+def _different(records: list[Mapping[str, Any]], *names: str) -> tuple[int, ...]:
+    return tuple(len({record[name] for record in records}) for name in names)

@@ -36,7 +36,7 @@ from warehouse.compaction import FEWEST_OF_TODAY
 from warehouse.maintenance import Size, sizes
 
 ORDER_PLACED = event("sales.order_placed")
-SILENT = event("public.vehicle_moved")
+SILENT = event("customers.customer_erased")
 SERVERS = ("kafka", "postgres", "registry")
 ON_TIME, HORIZON = 40, timedelta(hours=24)
 pytestmark = pytest.mark.timeout(1500)  # a dozen restarts, on a machine that others use too
