@@ -122,7 +122,7 @@ class Intake:
         try:
             row = values.read(text)
             self._note_columns(table, row)
-            key = _key_of(table, row)
+            key = self._key(table, row)
             known = self._memory.known(table.name, key)
             if known is not None and known.place >= place:
                 return  # taken before a kill
@@ -133,6 +133,17 @@ class Intake:
             self._publish(table, key, row, known, place)
         except PoisonEvent as error:
             self._refuse(table, text, error)
+
+    def _key(self, table: Table, row: values.Row) -> str:
+        """A digest of the row's primary key, under the source's own key where a person may be named by it.
+
+        Raises PoisonEvent without one.
+        """
+        for column in table.key:
+            if row.get(column) is None:
+                raise PoisonEvent(f"the row has no {column}, which is its primary key")
+        digest = _digest(json.dumps([str(row[column]) for column in table.key]))
+        return digest if table.event is STOCK_MOVED else self._keys.pseudonym(self._name, digest)
 
     def _note_columns(self, table: Table, row: values.Row) -> None:
         names, before = set(row), self._memory.columns(table.name)
@@ -228,7 +239,7 @@ class Intake:
         reason = without_texts(str(error))
         if reason not in self.tally.reasons and len(self.tally.reasons) < LETTERS_SAID:
             self.tally.reasons.append(reason)
-        if self._memory.is_refused(table.name, hashlib.blake2b(text.encode(), digest_size=12).digest()):
+        if self._memory.is_refused(table.name, self._keys.pseudonym(self._name, _digest(text)).encode()):
             return
         column = error.field if isinstance(error, ContractBroken) else ""
         self._letters.send(
@@ -245,13 +256,8 @@ class Intake:
         return self._keys.customer(self._name, str(said)) if isinstance(said, str | int) else None
 
 
-def _key_of(table: Table, row: values.Row) -> str:
-    """The row's key: a digest, because an e-mail address may be part of it. Raises PoisonEvent without one."""
-    for column in table.key:
-        if row.get(column) is None:
-            raise PoisonEvent(f"the row has no {column}, which is its primary key")
-    said = json.dumps([str(row[column]) for column in table.key])
-    return hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 def _of_product(record: Mapping[str, Any], digest: bytes, known: Known | None) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from producers.persons.keys import PersonKeys
 from producers.pipelines.source import SourceFailed
 from schemas import catalogue
 from schemas.errors import BrokerUnavailable, Misconfigured, RowsRefused
@@ -258,6 +260,25 @@ def test_a_customer_who_is_known_by_an_address_is_a_pseudonym_in_events_and_lett
     assert b"example.com" not in letter.sent + repr(letter.said).encode()
     kept = [path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()]
     assert not any(b"example.com" in content for content in kept)
+
+
+def test_an_order_stays_an_erased_customers_when_it_changes_and_a_new_one_is_somebody_elses(orders: Rows) -> None:
+    orders.have(an_order(1))
+    orders.read()
+    with closing(PersonKeys(orders.folder / "state")) as keys:
+        keys.erase(["7"], [], 1)
+    orders.have(an_order(1, region="FR"), an_order(2))
+    orders.read()
+    (first, changed, new) = (each["customer_id"] for each in orders.records(ORDERS))
+    assert (first, changed) == ("7", "7")
+    assert new.startswith("again-")
+
+
+def test_keys_that_differ_in_case_alone_are_two_rows(orders: Rows) -> None:
+    orders.have(an_order() | {"order_id": "a1"}, an_order() | {"order_id": "A1"})
+    orders.read()
+    orders.read()
+    assert [each["order_id"] for each in orders.records(ORDERS)] == ["a1", "A1"]
 
 
 def test_a_second_pipeline_with_the_memory_of_the_first_keeps_its_time_after_a_clock_was_set_back(orders: Rows) -> None:
