@@ -23,7 +23,7 @@ from insights.settings import PROJECT, Settings
 from insights.stack.process_record import Recurrence
 from insights.stack.states import PartState
 from insights.status import Status
-from producers.metrics import PublisherMetrics
+from producers.metrics import SLOT_BYTES, PublisherMetrics
 from reconciliation.topic_counts import TopicCounts
 from tests.conftest import wait_until
 
@@ -129,7 +129,8 @@ def names() -> set[str]:
 
     producers = PublisherMetrics(Nobody(), "shop").collect()  # type: ignore[arg-type]
     totals = {f"{family.name}_total" if family.type == "counter" else family.name for family in producers}
-    return stack | totals | {"insights_look_seconds"}
+    (slot,) = SLOT_BYTES.collect()
+    return stack | totals | {slot.name, "insights_look_seconds"}
 
 
 def test_the_page_of_names_lists_each_and_no_other() -> None:
