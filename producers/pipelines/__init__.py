@@ -5,3 +5,9 @@ has read on disk until this package's destination has published it (source.py). 
 
 It must not know the synthetic shop's simulation.
 """
+
+import os
+
+# dlt starts to send its statistics when its configuration is first looked at, and nothing stops it afterwards. Of all
+# that configures it, the environment counts most.
+os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"

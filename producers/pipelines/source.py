@@ -33,7 +33,6 @@ from schemas.plural import counted
 
 TOGETHER: Final = 500  # rows for which Kafka is waited for once
 SETTINGS: Final[Mapping[str, Any]] = {
-    "runtime.dlthub_telemetry": False,
     "runtime.intercept_signals": False,
     "load.workers": 1,  # rows are taken in their order, in this thread
     "load.raise_on_max_retries": 1,

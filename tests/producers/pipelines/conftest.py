@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+from dlt.common.runtime import anon_tracker
 from dlt.load import Load
 
 from producers.pipelines import source as pipelines
@@ -65,6 +66,13 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         self._run_loop_sleep_duration = 0.01
 
     monkeypatch.setattr(Load, "__init__", make)
+
+
+@pytest.fixture(autouse=True)
+def _sends_no_statistics() -> Iterator[None]:
+    """dlt sends none in any test."""
+    yield
+    assert anon_tracker._ANON_TRACKER_ENDPOINT is None
 
 
 @pytest.fixture
