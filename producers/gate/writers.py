@@ -1,7 +1,8 @@
 """Avro of other programs: read with the schema that it names, as the contract has it.
 
 Both the bytes and the schema are a stranger's. A schema is judged once: whether it is the contract's record, whether
-the contract can be read from it, and whether bytes written with it could take for ever or overflow the stack.
+the contract can be read from it, and whether bytes written with it could take for ever or overflow the stack. The last
+is judged of what fastavro's parser made of it: there, names stand for the types that are read by them.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import fastavro
 
+from producers.redrive.steps import shallow
 from schemas.catalogue import Event
 from schemas.codec import HEADER, SchemaLookup
 from schemas.compatibility import logical_difference, unreadable
@@ -22,7 +24,9 @@ from schemas.errors import PoisonEvent
 MOST_UNKNOWN: Final = 60
 PER_SECONDS: Final = 60.0
 MOST_REMEMBERED: Final = 10_000
-PRIMITIVES: Final = ("boolean", "int", "long", "float", "double", "bytes", "string")
+MOST_TYPES: Final = 1_000  # of a schema, with each type where its name stands; contracts have fewer than 100
+PRIMITIVES: Final = ("boolean", "int", "long", "float", "double", "bytes", "string", "enum")
+NO_BYTES: Final = "it has a type whose values take no bytes: null outside of a union, or a record or fixed of nothing"
 
 
 class UnreadableAvro(PoisonEvent):
@@ -72,11 +76,11 @@ class Writers:
             raise UnreadableAvro(problem)
         text = self._text(schema_id)
         try:
-            schema = json.loads(text)
+            schema = shallow(json.loads(text))
             problem = unfit(self._event, schema)
             # Without a reader's schema it is faster, and for the contract's own it is the same.
             reader = None if schema == self._event.avro_schema else fastavro.parse_schema(self._event.avro_schema)
-            found = None if problem else (fastavro.parse_schema(schema), reader)
+            found = None if problem else (_parsed(schema, {}), reader)
         except Exception as error:  # noqa: BLE001 neither has the parser, nor is a registered schema always Avro
             found, problem = None, f"it is not Avro that can be read here ({type(error).__name__}: {error})"
         if found is None:
@@ -111,39 +115,54 @@ def unfit(event: Event, schema: Any) -> str | None:
     return hazard(schema) or unreadable(event.avro_schema, schema) or logical_difference(event.avro_schema, schema)
 
 
-def hazard(schema: Any, inside: tuple[str, ...] = ()) -> str | None:
-    """What would let a few bytes take for ever to read, or overflow the stack: contracts have neither."""
-    if isinstance(schema, str):
-        return f"{schema} is made of itself" if schema in inside else None
-    if isinstance(schema, list):
-        return next((found for each in schema if (found := hazard(each, inside))), None)
-    kind = schema.get("type")
-    if isinstance(kind, dict | list):
-        return hazard(kind, inside)
-    if kind == "record":
-        within = (*inside, *_names(schema))
-        return next((found for each in schema["fields"] if (found := hazard(each["type"], within))), None)
-    if kind == "array":
-        if may_be_empty(schema["items"]):
-            return "it has an array whose items may take no bytes"
-        return hazard(schema["items"], inside)
-    return hazard(schema["values"], inside) if kind == "map" else None
+def hazard(schema: Mapping[str, Any]) -> str | None:
+    """What would let a few bytes take for ever to read, or overflow the stack: contracts have none of it.
+
+    Where each type takes a byte, and none is inside itself, reading ends with the bytes.
+    """
+    names: dict[str, Any] = {}
+    for number, problem in enumerate(_problems(_parsed(schema, names), names)):
+        if problem:
+            return problem
+        if number >= MOST_TYPES:
+            return f"it is made of more than {MOST_TYPES:,} types, with each where its name stands"
+    return None
 
 
-def may_be_empty(schema: Any) -> bool:
-    """Whether a value of the type may be encoded as nothing. A type that is only named is taken to be one."""
-    if isinstance(schema, str):
-        return schema not in PRIMITIVES
+def _parsed(schema: Mapping[str, Any], names: dict[str, Any]) -> Any:
+    """The schema with full names, whose types are added to ``names``. Raises what fastavro raises."""
+    # With two leading underscores fastavro marks what it parsed itself, and would believe a stranger who does.
+    return fastavro.parse_schema({key: what for key, what in schema.items() if not key.startswith("__")}, names)
+
+
+def _problems(schema: Any, names: Mapping[str, Any], inside: tuple[str, ...] = ()) -> Iterator[str | None]:
+    """For each type that a schema is made of, in the order in which it is read: what is wrong with it, or None."""
     if isinstance(schema, list):  # which branch it is takes a byte
-        return False
-    kind = schema.get("type")
-    if kind == "record":
-        return all(may_be_empty(field["type"]) for field in schema["fields"])
-    if kind == "fixed":
-        return not schema.get("size")
-    return kind not in ("array", "map", "enum") and may_be_empty(kind)
+        yield None
+        for each in schema:
+            if each != "null":
+                yield from _problems(each, names, inside)
+    elif isinstance(schema, str):
+        yield from _problems_by_name(schema, names, inside)
+    elif (kind := schema["type"]) in ("record", "error"):
+        yield None if schema["fields"] else NO_BYTES
+        for field in schema["fields"]:
+            yield from _problems(field["type"], names, (*inside, schema["name"]))
+    elif kind in ("array", "map"):  # their end takes a byte
+        yield None
+        yield from _problems(schema["items" if kind == "array" else "values"], names, inside)
+    elif kind == "fixed":
+        yield None if schema["size"] > 0 else NO_BYTES
+    else:
+        yield from _problems(kind, names, inside)
 
 
-def _names(schema: Mapping[str, Any]) -> tuple[str, str]:
-    name, space = str(schema["name"]), schema.get("namespace")
-    return name, f"{space}.{name}" if space else name
+def _problems_by_name(name: str, names: Mapping[str, Any], inside: tuple[str, ...]) -> Iterator[str | None]:
+    if name in inside:
+        yield f"{name} is made of itself"
+    elif name in names:
+        yield from _problems(names[name], names, inside)
+    elif name == "null":
+        yield NO_BYTES
+    else:
+        yield None if name in PRIMITIVES else f"{name} is no type"

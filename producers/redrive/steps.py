@@ -89,7 +89,7 @@ def _not_evaluated(expression: str, error: JMESPathError) -> CannotFix:
 def read_json(text: str | bytes) -> Any:
     """JSON with its decimals exact. Raises CannotFix for anything else, ``NaN`` among it, and for what is too deep."""
     try:
-        return _shallow(json.loads(text, parse_float=_number, parse_constant=_refused))
+        return shallow(json.loads(text, parse_float=_number, parse_constant=_refused))
     except (ValueError, RecursionError, InvalidOperation) as error:
         raise CannotFix("", f"is not JSON: {error}") from error
 
@@ -106,7 +106,8 @@ def _refused(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _shallow(value: Any) -> Any:
+def shallow(value: Any) -> Any:
+    """The value. Raises CannotFix for one that is nested more than DEEPEST levels deep."""
     level = [value]
     for _ in range(DEEPEST):
         inner = (each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list))

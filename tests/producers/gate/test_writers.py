@@ -10,13 +10,32 @@ from producers.gate.writers import MOST_UNKNOWN, UnknownSchema, UnreadableAvro, 
 from schemas.errors import PoisonEvent, RegistryUnavailable
 from tests.producers.gate.records import OLDER_ID, ORDER, Known, in_avro, typed
 
-NODE = {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", "Node"]}]}
+
+def recursive(name: str) -> dict[str, Any]:
+    return {"type": "record", "name": "Node", "fields": [{"name": "next", "type": ["null", name]}]}
+
+
+NODE = recursive("Node")
 EMPTY = {"type": "record", "name": "Empty", "fields": [{"name": "a", "type": "null"}]}
 
 
 def with_field(kind: Any) -> dict[str, Any]:
     field = {"name": "more", "type": kind}
     return {**ORDER.avro_schema, "fields": [*ORDER.avro_schema["fields"], field]}
+
+
+def doubled(times: int) -> dict[str, Any]:
+    """A record that is in the next twice, and so on: a few bytes for each of them, and 2 ** times values."""
+    fields: list[dict[str, Any]] = [{"name": "x", "type": "int"}]
+    kinds = []
+    for number in range(times):
+        kinds.append({"type": "record", "name": f"A{number}", "fields": fields})
+        fields = [{"name": "x", "type": f"A{number}"}, {"name": "y", "type": f"A{number}"}]
+    return {"type": "record", "name": "All", "fields": [{"name": each["name"], "type": each} for each in kinds]}
+
+
+def nested(times: int) -> Any:
+    return {"type": "array", "items": nested(times - 1)} if times else "int"
 
 
 def changed(name: str, kind: Any) -> dict[str, Any]:
@@ -28,10 +47,20 @@ def changed(name: str, kind: Any) -> dict[str, Any]:
     ("schema", "problem"),
     [
         (with_field(NODE), "Node is made of itself"),
-        (with_field({"type": "array", "items": "null"}), "items may take no bytes"),
-        (with_field({"type": "array", "items": EMPTY}), "items may take no bytes"),
-        (with_field({"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}}), "items may take no bytes"),
+        (with_field({"type": "array", "items": "null"}), "values take no bytes"),
+        (with_field({"type": "array", "items": EMPTY}), "values take no bytes"),
+        (with_field({"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}}), "values take no bytes"),
+        (with_field({"type": "array", "items": {"type": "fixed", "name": "F", "size": -1}}), "values take no bytes"),
         (with_field(["null", {"type": "map", "values": NODE}]), "made of itself"),
+        (with_field({**NODE, "name": "x.Node"}), "x.Node is made of itself"),
+        (with_field({**NODE, "type": "error"}), "Node is made of itself"),
+        (with_field(recursive("insights.sales.Node")), "Node is made of itself"),
+        (
+            {**with_field(recursive("insights.sales.Node")), "__fastavro_parsed": True, "__named_schemas": {}},
+            "Node is made of itself",
+        ),
+        (with_field(doubled(40)), "more than 1,000 types"),
+        (with_field(nested(100)), "nested more than 64 levels"),
         ({**ORDER.avro_schema, "name": "Another"}, "Another"),
         ({**ORDER.avro_schema, "fields": ORDER.avro_schema["fields"][:4]}, "order_id"),
         (changed("tax_amount", {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 4}), "tax_amount"),
@@ -43,7 +72,8 @@ def changed(name: str, kind: Any) -> dict[str, Any]:
         ('"string"', "it is no record"),
         ("{", "not Avro that can be read here"),
         ('syntax = "proto3";', "not Avro that can be read here"),
-        ({"type": "record", "name": "OrderPlaced"}, "not Avro that can be read here"),
+        ({"type": "record", "name": "OrderPlaced"}, "values take no bytes"),
+        ({"type": "record", "name": "OrderPlaced", "fields": 1}, "not Avro that can be read here"),
     ],
 )
 def test_a_schema_that_is_not_the_contracts_is_judged_once_and_says_why(schema: Any, problem: str) -> None:
