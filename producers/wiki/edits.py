@@ -6,7 +6,6 @@ https://schema.wikimedia.org/#!/primary/jsonschema/mediawiki/recentchange descri
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -16,7 +15,6 @@ from schemas.errors import PoisonEvent
 
 EDITS: Final = frozenset({"edit", "new"})  # and not categorize, log, external: a page's text does not change by these
 CANARY: Final = "canary"  # the domain of changes that only prove that the stream is alive
-LONGEST_POSITION: Final = 4_096
 LATEST_MS: Final = 253_402_300_799_999  # the last millisecond of the year 9999
 T = TypeVar("T")
 
@@ -25,14 +23,9 @@ class UnreadableChange(PoisonEvent):
     """A message of the stream is no change, or no edit that can be told. The text says why."""
 
 
-class BadPosition(ValueError):
-    """A message's id does not say where it stands in the stream."""
-
-
 class Meta(msgspec.Struct):
     """About the change as a message."""
 
-    id: str
     domain: str = ""
     uri: str = ""
 
@@ -87,10 +80,9 @@ def is_canary(told: Change) -> bool:
     return told.meta.domain == CANARY
 
 
-def key(data: bytes, told: Change | None) -> bytes:
-    """By which a message is known again: the change's id, else its content."""
-    said = b"\0" + data if told is None else told.meta.id.encode(errors="replace")
-    return hashlib.blake2b(said, digest_size=16).digest()
+def key(data: bytes) -> bytes:
+    """By which a message that is no event is known again. Its own id would not do: servers leave it empty."""
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def record(data: bytes, source: str) -> dict[str, Any]:
@@ -117,34 +109,6 @@ def record(data: bytes, source: str) -> dict[str, Any]:
         "new_length": length.new,
         "url": edit.notify_url or edit.meta.uri,
     }
-
-
-def rewound(position: str, seconds: int) -> str:
-    """The position so many seconds before: a message's id is a list of times, one for each part of the stream.
-
-    Raises BadPosition.
-    """
-    try:
-        parts = json.loads(position) if len(position) <= LONGEST_POSITION else None
-        if not isinstance(parts, list) or not parts:
-            raise BadPosition(f"the message's id is no list of positions: {position[:200]!r}")
-        return json.dumps([_earlier(part, seconds) for part in parts], separators=(",", ":"))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, BadPosition):
-            raise
-        raise BadPosition(f"the message's id is no JSON: {position[:200]!r}") from error
-
-
-def _earlier(part: Any, seconds: int) -> dict[str, Any]:
-    if not isinstance(part, dict) or not isinstance(part.get("topic"), str):
-        raise BadPosition("a position names no topic")
-    at = part.get("timestamp")
-    if at is None:  # a part of the stream that has nothing yet, which its id says by an offset
-        return {name: part[name] for name in ("topic", "partition", "offset") if name in part}
-    if not isinstance(at, int) or not 0 <= at <= LATEST_MS:
-        raise BadPosition(f"a position's timestamp is {at!r:.100}")
-    kept = {name: part[name] for name in ("topic", "partition") if name in part}
-    return {**kept, "timestamp": max(at - seconds * 1000, 0)}
 
 
 def _decoded(data: bytes, kind: type[T]) -> T:

@@ -1,8 +1,9 @@
 """The ``wiki`` source: publishes the edits that Wikimedia's stream of recent changes tells of, until it is stopped.
 
 A position in the stream is a time, and changes may share one. So after a cut it reads the last seconds again and
-leaves out what it has had. What was read is committed once a second: Kafka first, then the position and the changes'
-ids. After a kill in between, the same edits are published again under the same ids, which count once.
+leaves out what it has had. What was read is committed once a second: Kafka first, then the position, which never goes
+back, and the edits' ids. After a kill in between, the same edits are published again under the same ids, which count
+once.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 
 from producers.retry_after import retry_after
 from producers.runner import Run
 from producers.scraping import addresses
-from producers.wiki import edits
-from producers.wiki.edits import BadPosition, UnreadableChange
+from producers.wiki import edits, positions
+from producers.wiki.edits import UnreadableChange
+from producers.wiki.positions import BadPosition
 from producers.wiki.seen import Seen
 from producers.wiki.sse import Message, Reader
 from schemas import catalogue
+from schemas.catalogue import MOST_AHEAD
 from schemas.errors import PoisonEvent, Retryable
 
 WIKI_EDITED: Final = catalogue.event("public.wiki_edited")
@@ -69,9 +72,9 @@ async def _follow(this: Run) -> None:
     try:
         async with addresses.session(reach) as session:
             while not this.stop.requested:
-                before = intake.messages
+                before = intake.progress
                 cut = await _connection(this, session, intake)
-                failures = 0 if intake.messages > before else failures + 1
+                failures = 0 if intake.progress != before else failures + 1
                 intake.report()
                 if not this.stop.requested:
                     seconds = wait_seconds(failures, cut.after_seconds)
@@ -117,7 +120,7 @@ async def _read(this: Run, session: aiohttp.ClientSession, intake: Intake, reade
         "Cache-Control": "no-store",
     }
     if intake.seen.position is not None:
-        headers["Last-Event-ID"] = edits.rewound(intake.seen.position, REWIND_SECONDS)
+        headers["Last-Event-ID"] = positions.resumed(intake.seen.position, intake.reached, REWIND_SECONDS)
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
     async with asyncio.timeout(ANSWER_SECONDS) as until_answer:
         request = session.get(this.options.url or STREAM, headers=headers, timeout=timeout, allow_redirects=False)
@@ -173,30 +176,36 @@ class Intake:
 
     Attributes:
         seen: the state file.
-        messages: how many were taken.
+        reached: where the newest committed message stands; behind the kept position while seconds are read again.
         counts: what became of them since the last report; their sum is the number of messages.
     """
 
     def __init__(self, this: Run, seen: Seen) -> None:
         self.seen = seen
-        self.messages = 0
+        self.reached: str | None = None
         self.counts: Counter[str] = Counter()
         self._this = this
         self._position: str | None = None
+        self._news = 0
         self._uncommitted = 0
         self._committed_at = self._reported_at = time.monotonic()
 
     def take(self, message: Message) -> None:
         """Publish the message if it is an edit that was not had before. Raises as Publisher.publish."""
-        self.messages += 1
         self._uncommitted += 1
         self._position = message.id or self._position
-        self.counts[self._outcome(message)] += 1
+        outcome = self._outcome(message)
+        self.counts[outcome] += 1
+        self._news += outcome in ("published", "dead")
+
+    @property
+    def progress(self) -> tuple[str | None, int]:
+        """Another one when something was told that was not had before, or the kept position moved."""
+        return self.seen.position, self._news
 
     def _outcome(self, message: Message) -> str:
         if message.event != "message":
             return "no_changes"
-        change = None
         try:
             if not message.is_whole:
                 raise UnreadableChange(f"the message is larger than {MOST_BYTES:,} bytes")
@@ -205,21 +214,18 @@ class Intake:
                 return "canaries"
             if not edits.is_edit(change):
                 return "other_changes"
-            return self._publish(message, edits.key(message.data, change))
+            return self._publish(edits.record(message.data, self._this.source.name))
         except PoisonEvent as error:
-            return self._bury(message, edits.key(message.data, change), error)
+            return self._bury(message, error)
 
-    def _publish(self, message: Message, key: bytes) -> str:
-        record = edits.record(message.data, self._this.source.name)
-        if not self.seen.take(key):
+    def _publish(self, record: dict[str, Any]) -> str:
+        if not self.seen.take(record["event_id"].encode()):
             return "had_before"
         self._this.publish(WIKI_EDITED, record)
         return "published"
 
-    def _bury(self, message: Message, key: bytes, error: PoisonEvent) -> str:
-        # One that Kafka's contract refused was taken a moment ago.
-        key = b"dead" + key
-        if not self.seen.take(key):
+    def _bury(self, message: Message, error: PoisonEvent) -> str:
+        if not self.seen.take(b"dead" + edits.key(message.data)):
             return "had_before"
         self._this.publisher.dead_letter(
             WIKI_EDITED,
@@ -242,7 +248,8 @@ class Intake:
     def commit(self) -> None:
         """Blocks until Kafka has what was published; then it, and the position, are kept."""
         self._this.publisher.flush()
-        self.seen.commit(self._good_position())
+        self.reached = self._good_position() or self.reached
+        self.seen.commit(self.reached and positions.furthest(self.seen.position, self.reached))
         self._uncommitted = 0
         self._committed_at = time.monotonic()
 
@@ -250,12 +257,10 @@ class Intake:
         """Where reading stopped, if the stream said so; without it, reading goes on from the last good one."""
         position, self._position = self._position, None
         try:
-            if position is not None:
-                edits.rewound(position, 0)
+            return position and positions.checked(position, self._this.clock() + MOST_AHEAD.total_seconds())
         except BadPosition as error:
             self._this.log.warning("position not kept", problem=str(error))
             return None
-        return position
 
     def report(self) -> None:
         """Log what became of the messages since the last report."""
