@@ -22,6 +22,7 @@ from producers.collect.intake import INTERACTION
 from producers.connect.rereads import Doubt
 from producers.gate.check import check_said
 from producers.gate.letters import NAME as GATE
+from producers.gate.letters import record_of
 from producers.redrive import steps
 from producers.redrive.avro import is_framed
 from producers.redrive.event import Origin, Persons, as_typed, check_arrival, made
@@ -283,14 +284,30 @@ def _event_of(letter: DeadLetter, recipe: Recipe | None, servers: Servers) -> tu
     if not isinstance(fixed, dict):
         raise CannotFix("", f"is {type(fixed).__name__}, and an event is an object")
     said = value if isinstance(value, dict) else {}
-    origin = Origin(offset=letter.offset, dead_at=letter.dead_at, headers=letter.headers, said=said)
-    if letter.headers.get("connector.name") == GATE:
-        key = None if recipe else letter.headers.get("key")
-        check_said(event, as_typed(event.schema, fixed), servers.shops, key.encode() if key else None)
+    headers = letter.headers
+    if headers.get("connector.name") == GATE:
+        fixed = _of_gate(letter, event, fixed, servers, None if recipe else headers.get("key"))
+        headers = {name: text for name, text in headers.items() if name != "source"}
+    origin = Origin(offset=letter.offset, dead_at=letter.dead_at, headers=headers, said=said)
     record = made(event, fixed, origin, servers.persons)
     if event is INTERACTION:
         check_arrival(record, origin)
     return event, record
+
+
+def _of_gate(
+    letter: DeadLetter, event: Event, fixed: dict[str, Any], servers: Servers, key: str | None
+) -> dict[str, Any]:
+    """The value with the id that the gate would have given it. Raises BadMessage for what the gate would refuse.
+
+    The source is the value's: that in the letter's headers is what the stranger said, which a recipe may correct.
+    """
+    said = as_typed(event.schema, fixed)
+    check_said(event, said, servers.shops, None if key is None else key.encode())
+    record = record_of(letter.headers)
+    if said.get("event_id") is not None or record is None:
+        return fixed
+    return {**fixed, "event_id": record.event_id(str(said["source"]), said.get("occurred_at"))}
 
 
 def _settled(others: Sequence[tuple[DeadLetter, Outcome]], wish: Wish, servers: Servers) -> Iterator[Outcome]:

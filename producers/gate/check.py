@@ -46,10 +46,13 @@ class Message:
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...] = ()
 
-    @property
-    def place(self) -> str:
-        """Its name in event ids: of two topics with one name none has the same."""
-        return f"{self.topic}:{self.partition}:{self.offset}:{self.at_ms}"
+    def event_id(self, source: str, occurred_at: Any) -> str:
+        """The id of an event without one. It follows from the record's place: of two topics with one name none has the
+        same. Whoever makes the event of this record makes the same event: the gate again, or a redrive of its letter.
+        """
+        is_time = isinstance(occurred_at, datetime) and occurred_at.tzinfo is not None
+        place = f"{self.topic}:{self.partition}:{self.offset}:{self.at_ms}"
+        return event_id_of(source, place, since_epoch(occurred_at) if is_time else self.at_ms)
 
 
 class Checker:
@@ -110,9 +113,7 @@ class Checker:
         """The one that it has; without one it follows from its place, so that reading it again makes the same event."""
         found = said.get("event_id")
         if found is None:
-            at = said.get("occurred_at")
-            is_time = isinstance(at, datetime) and at.tzinfo is not None
-            return event_id_of(source, message.place, since_epoch(at) if is_time and at else message.at_ms)
+            return message.event_id(source, said.get("occurred_at"))
         if not isinstance(found, str) or not UUID.fullmatch(found):
             problem = f"is {found!r}, which is not a UUID in lower case; send one, or leave it out"
             raise BadMessage(self._event.name, "event_id", problem)

@@ -136,10 +136,15 @@ def _offset_at(consumer: Any, at_ms: int) -> int:
 
 def place_in(headers: list[tuple[str, bytes | None]] | None) -> Place | None:
     """The record that a letter of the gate is of; None for one of others."""
-    said = {name.removeprefix(ERROR_HEADERS): value or b"" for name, value in headers or ()}
-    if said.get("connector.name") != NAME.encode():
-        return None
+    said = {name.removeprefix(ERROR_HEADERS): (value or b"").decode(errors="replace") for name, value in headers or ()}
+    found = record_of(said) if said.get("connector.name") == NAME else None
+    return (found.topic, found.partition, found.offset, found.at_ms) if found else None
+
+
+def record_of(headers: Mapping[str, str]) -> Message | None:
+    """Where the record of a gate's letter was, by the letter's headers without Connect's prefix; None if not said."""
     try:
-        return said["topic"].decode(), int(said["partition"]), int(said["offset"]), int(said[TAKEN_AT])
+        place = int(headers["partition"]), int(headers["offset"]), int(headers[TAKEN_AT])
+        return Message(headers["topic"], *place, key=None, value=None)
     except (KeyError, ValueError):  # of another gate's making
         return None

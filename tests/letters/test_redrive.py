@@ -19,7 +19,7 @@ from producers.redrive.recipe import Recipe, load
 from reconciliation.redrives import state_of
 from schemas.errors import PoisonEvent
 from tests.letters.world import AT, DEAD_AT, NUMBERS, SPEND, TEXTS, WEB, World, letter, recipe, web
-from tests.producers.gate.records import ORDER, in_avro, order, typed
+from tests.producers.gate.records import ORDER, checker, in_avro, in_json, message, order, typed
 
 
 def test_fixed_letters_are_published_once_and_a_second_run_changes_nothing() -> None:
@@ -349,3 +349,33 @@ def test_what_the_gate_refuses_a_redrive_of_its_letters_refuses_too(said: dict[s
     world = World()
     (one,) = world.run([gates(1, order(**said))], topic="sales.order_placed")
     assert (one.what, problem in one.reason, world.events) == ("failed", True, [])
+
+
+def test_a_recipe_can_not_make_the_event_of_a_connected_shop_and_corrects_the_source_of_a_program() -> None:
+    def mapped(value: str, to: str) -> Any:
+        steps = {"map": {"field": "source", "values": {value: to}}}
+        return recipe(steps, event="sales.order_placed", where=f"value.source == '{value}'")
+
+    world = World()
+    forged = gates(1, order(source="bikes"), source="bikes")
+    assert [each.what for each in world.run([forged], recipe=mapped("bikes", "till-1"))] == ["redriven"]
+    assert world.events[0]["source"] == "till-1"
+    mended = gates(2, order(source="till"), source="till")
+    (one,) = world.run([mended], recipe=mapped("till", "bikes"))
+    assert (one.what, "a connected shop" in one.reason, len(world.events)) == ("failed", True, 1)
+
+
+def test_two_letters_of_one_record_and_its_event_from_the_gate_have_one_id() -> None:
+    sent = order(event_id=...)
+    came = message(in_json(sent), offset=7)
+    place = {"partition": "0", "offset": "7", "record.timestamp": str(came.at_ms), "topic": ORDER.ingress}
+    world = World()
+    for offset, value in ((1, sent), (2, sent), (3, {**sent, "event_id": None})):
+        one = gates(offset, value, source="till")
+        world.run([replace(one, headers={**one.headers, **place})], topic="sales.order_placed")
+    assert world.ids == [checker().record(came)["event_id"]] * 3
+
+
+def test_an_empty_key_is_refused_as_the_gate_refuses_it() -> None:
+    (one,) = World().run([gates(1, order(), key="")], topic="sales.order_placed")
+    assert (one.what, "send the same, or no key" in one.reason) == ("failed", True)
