@@ -2,7 +2,7 @@
 # Needs Python 3.11 or 3.12 and a package registry; everything else comes from there, locked in requirements/.
 
 .DEFAULT_GOAL := help
-.PHONY: images sbom dbt-docs check-actions check-workflows compose-up compose-down test-containers help up down clean status test test-quick test-faults test-nightly fuzz check format audit lock check-lint check-format check-types check-imports \
+.PHONY: notebooks images sbom dbt-docs check-actions check-workflows compose-up compose-down test-containers help up down clean status test test-quick test-faults test-nightly fuzz check format audit lock check-lint check-format check-types check-imports \
 	check-dependencies check-sql check-marts check-plans check-yaml check-contracts check-generated check-sizes check-images check-terraform
 
 # The first Python on the path that fits; `make up PYTHON=python3.12` names one.
@@ -41,6 +41,10 @@ clean:  ## stop everything and remove the data (asks first, unless FORCE=1)
 status:  ## what runs, what was counted, how fresh it is
 	$(bootstrap) main
 	@$(python) -m insights status $(ARGS)
+
+notebooks:  ## open the notebooks in JupyterLab, on the stack that runs
+	$(bootstrap) flink notebooks
+	@.venv-notebooks/bin/jupyter lab --notebook-dir notebooks $(ARGS)
 
 test:  ## every test but the long runs of the night, on the real parts (ARGS="-k late" picks some)
 	$(bootstrap) $(all)

@@ -27,10 +27,13 @@ ENVIRONMENTS = {
     "spark": (".venv-spark", ("spark.txt",)),
     "tableau": (".venv-tableau", ("tableau.txt",)),
     "dbt": (".venv-dbt", ("dbt.txt",)),
+    "notebooks": (".venv-notebooks", ("notebooks.txt",)),
     "node": (".venv-node", ("node.txt",)),
     "trino": (".venv-trino", ("trino.txt",)),
     "terraform": (".venv-terraform", ("terraform.txt",)),
 }
+# In which the project itself can be imported.
+WITH_PROJECT = (".venv", ".venv-notebooks")
 TOOLS = (".venv-tools", ("uv.txt",))
 # What else satisfies a wish for an environment: dev holds everything that main does, and main all that servers does, at
 # the same versions.
@@ -50,6 +53,7 @@ LOCKS = {
     "spark.txt": ("--group", "spark"),
     "tableau.txt": ("--group", "tableau"),
     "dbt.txt": ("--group", "dbt"),
+    "notebooks.txt": ("pyproject.toml", "--group", "notebooks", "-c", "requirements/dev.txt"),
     "trino.txt": ("--group", "trino"),
     "terraform.txt": ("--group", "terraform"),
     "provider.txt": ("--group", "provider", "--no-deps"),
@@ -101,7 +105,7 @@ def ensure(name: str) -> None:
     # dbt is started for each build: without its bytecode, most of its start is compiling it.
     options = ["--require-hashes", *(["--compile-bytecode"] if name == "dbt" else [])]
     run([uv, "pip", "sync", "--python", python, *options, *[ROOT / "requirements" / f for f in files]])
-    if folder == ".venv":
+    if folder in WITH_PROJECT:
         link_project(ROOT / folder)
     (ROOT / folder / ".installed").write_text(fingerprint(files))
 
