@@ -21,6 +21,7 @@ with warnings.catch_warnings(record=True):
 
 LEVEL = "FULL_TRANSITIVE"
 NOT_FOUND = (40401, 40402, 40403)
+NO_SUCH_ID = (*NOT_FOUND, 404, 400, 422, 42201, 42202)  # of an id alone, also of one that no server could have
 UNKNOWN_SECONDS = 60.0
 MOST_UNKNOWN = 10_000
 
@@ -103,7 +104,8 @@ class Registry:
             try:
                 self._texts[schema_id] = str(self._client.get_schema(schema_id).schema_str)
             except SchemaRegistryError as error:
-                if error.error_code not in NOT_FOUND:
+                # What another server on the way says, a proxy's plain 404 for example, has no code, and -1 here.
+                if error.error_code not in NO_SUCH_ID:
                     raise self._unavailable(error) from error
                 if len(self._unknown) >= MOST_UNKNOWN:
                     self._unknown.clear()

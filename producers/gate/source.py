@@ -22,7 +22,7 @@ from producers.connect import connections
 from producers.gate.check import Checker
 from producers.gate.intake import Intake
 from producers.gate.letters import SentLetters
-from producers.gate.writers import Writers
+from producers.gate.writers import Sparing, Writers
 from producers.persons.keys import PersonKeys
 from producers.persons.letters import Letters
 from producers.runner import Run
@@ -85,7 +85,7 @@ def run(this: Run) -> None:
     events = served(this.options.events)
     create_topics(this.options.kafka, events)
     with closing(PersonKeys(this.options.state)) as persons:
-        registry = Registry(this.options.registry_url)
+        registry = Sparing(Registry(this.options.registry_url))
         checkers = {e.ingress: (e, Checker(e, Writers(e, registry), persons)) for e in events}
         intake = Intake(
             this,

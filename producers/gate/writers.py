@@ -23,6 +23,7 @@ from schemas.errors import PoisonEvent
 
 MOST_UNKNOWN: Final = 60
 PER_SECONDS: Final = 60.0
+LARGEST_ID: Final = 2**31 - 1
 MOST_REMEMBERED: Final = 10_000
 MOST_TYPES: Final = 1_000  # of a schema, with each type where its name stands; contracts have fewer than 100
 PRIMITIVES: Final = ("boolean", "int", "long", "float", "double", "bytes", "string", "enum")
@@ -37,20 +38,42 @@ class UnknownSchema(PoisonEvent):
     """The registry has no schema with the id."""
 
 
-class Writers:
-    """The schemas that one contract's records come with. Not for several threads.
+class Sparing:
+    """A lookup that is asked for no more than MOST_UNKNOWN unknown ids in PER_SECONDS: a flood would slow all others.
 
-    ``lookup`` should remember for a while what it does not know (schemas.registry.Registry: a minute). Of ids that are
-    not known, no more than MOST_UNKNOWN are looked up in PER_SECONDS: a flood of them would slow all others.
+    ``lookup`` should remember for a while what it does not know (schemas.registry.Registry: a minute).
     """
 
-    def __init__(self, event: Event, lookup: SchemaLookup, clock: Callable[[], float] = time.monotonic) -> None:
-        self._event = event
+    def __init__(self, lookup: SchemaLookup, clock: Callable[[], float] = time.monotonic) -> None:
         self._lookup = lookup
         self._clock = clock
+        self._unknown: dict[int, float] = {}
+
+    def schema_text(self, schema_id: int) -> str:
+        """As the lookup's. Raises UnknownSchema for an id that it does not ask for."""
+        now = self._clock()
+        if len(self._unknown) >= MOST_UNKNOWN:
+            self._unknown = {each: at for each, at in self._unknown.items() if at > now - PER_SECONDS}
+        if len(self._unknown) >= MOST_UNKNOWN and schema_id not in self._unknown:
+            raise UnknownSchema(
+                f"schema {schema_id} is not known here, and the registry was asked for {MOST_UNKNOWN} unknown ones"
+                f" within {PER_SECONDS:g} s; if it is registered, redrive this letter"
+            )
+        try:
+            return self._lookup.schema_text(schema_id)
+        except PoisonEvent:
+            self._unknown.setdefault(schema_id, now)
+            raise
+
+
+class Writers:
+    """The schemas that one contract's records come with. Not for several threads."""
+
+    def __init__(self, event: Event, lookup: SchemaLookup) -> None:
+        self._event = event
+        self._lookup = lookup
         self._readers: dict[int, tuple[Any, Any]] = {}
         self._unfit: dict[int, str] = {}
-        self._unknown: dict[int, float] = {}
 
     def read(self, value: bytes) -> dict[str, Any]:
         """The record in Confluent's wire format. Raises PoisonEvent, or RegistryUnavailable and has read nothing."""
@@ -91,18 +114,13 @@ class Writers:
         return self._readers.setdefault(schema_id, found)
 
     def _text(self, schema_id: int) -> str:
-        now = self._clock()
-        if len(self._unknown) >= MOST_UNKNOWN:
-            self._unknown = {each: at for each, at in self._unknown.items() if at > now - PER_SECONDS}
-        if len(self._unknown) >= MOST_UNKNOWN and schema_id not in self._unknown:
-            raise UnknownSchema(
-                f"schema {schema_id} is not known here, and the registry was asked for {MOST_UNKNOWN} unknown ones"
-                f" within {PER_SECONDS:g} s; if it is registered, redrive this letter"
-            )
+        if schema_id > LARGEST_ID:
+            raise UnknownSchema(f"no registry has a schema {schema_id}: the largest id is {LARGEST_ID}")
         try:
             return self._lookup.schema_text(schema_id)
+        except UnknownSchema:
+            raise
         except PoisonEvent as error:
-            self._unknown.setdefault(schema_id, now)
             raise UnknownSchema(
                 f"{error}; register the schema, and redrive this letter: the id is asked for again after a minute"
             ) from error

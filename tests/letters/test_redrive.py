@@ -379,3 +379,10 @@ def test_two_letters_of_one_record_and_its_event_from_the_gate_have_one_id() -> 
 def test_an_empty_key_is_refused_as_the_gate_refuses_it() -> None:
     (one,) = World().run([gates(1, order(), key="")], topic="sales.order_placed")
     assert (one.what, "send the same, or no key" in one.reason) == ("failed", True)
+
+
+def test_however_many_letters_have_unknown_schemas_one_whose_schema_is_known_is_redriven() -> None:
+    world = World(schemas={5000: ORDER.schema_text})
+    letters = [gates(n, in_avro(typed(), 1_000 + n)) for n in range(100)] + [gates(100, in_avro(typed(), 5000))]
+    outcomes = world.run(letters, where="value.source == 'till'")
+    assert [(each.offset, each.what) for each in outcomes] == [(100, "redriven")]

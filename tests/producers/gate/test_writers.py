@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from producers.gate.writers import MOST_UNKNOWN, UnknownSchema, UnreadableAvro, Writers, hazard
+from producers.gate.writers import MOST_UNKNOWN, Sparing, UnknownSchema, UnreadableAvro, Writers, hazard
+from schemas.catalogue import event
 from schemas.errors import PoisonEvent, RegistryUnavailable
 from tests.producers.gate.records import OLDER_ID, ORDER, Known, in_avro, typed
 
@@ -93,16 +94,24 @@ def test_no_contract_has_a_hazard() -> None:
 
 def test_of_a_flood_of_unknown_ids_few_are_looked_up_and_known_ones_are_read_all_the_same() -> None:
     known, now = Known(), [0.0]
-    writers = Writers(ORDER, known, lambda: now[0])
+    lookup = Sparing(known, lambda: now[0])
+    writers, others = Writers(ORDER, lookup), Writers(event("sales.order_refunded"), lookup)
     for schema_id in range(1_000, 1_000 + 5 * MOST_UNKNOWN):
         with pytest.raises(UnknownSchema):
-            writers.read(b"\0" + schema_id.to_bytes(4, "big") + b"abc")
+            (writers if schema_id % 2 else others).read(b"\0" + schema_id.to_bytes(4, "big") + b"abc")
     assert len(known.asked) == MOST_UNKNOWN
     now[0] = 61.0
     assert writers.read(in_avro(typed()))["order_id"] == "1"
     with pytest.raises(UnknownSchema, match="redrive this letter"):
         writers.read(b"\0\0\0\xff\xffabc")
     assert len(known.asked) == MOST_UNKNOWN + 2
+
+
+def test_an_id_that_no_registry_can_have_is_not_looked_up() -> None:
+    known = Known()
+    with pytest.raises(UnknownSchema, match="no registry has a schema 4000000000"):
+        Writers(ORDER, known).read(b"\0" + (4_000_000_000).to_bytes(4, "big") + b"abc")
+    assert known.asked == []
 
 
 def test_a_registry_that_is_away_is_no_fault_of_the_record() -> None:
