@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from aggregates.catalogue import Aggregate
 from flink.final_windows import final_until
 from flink.live_job import LiveJob, judge_of, kept_jobs
 from flink.rest import NO_WATERMARK, FlinkRest
+from flink.silent_topics import SilentTopics
 from schemas.catalogue import event
 from warehouse.deployment import Deployment
 from warehouse.postgres import Connection, connected
@@ -29,24 +30,6 @@ set final_until = excluded.final_until, watermark = excluded.watermark,
     checkpoint_id = excluded.checkpoint_id, recorded_at = excluded.recorded_at
 where excluded.final_until > ops.finality.final_until
 """
-
-
-WAITING = """
-select exists (
-    select 1 from ops.late_events as l
-    where l.topic = any(%s) and not exists (
-        select 1 from ops.restated_events as r
-        where r.topic = l.topic and r.kafka_partition = l.kafka_partition and r.kafka_offset = l.kafka_offset
-    )
-)
-"""
-FOLLOW = """
-insert into ops.silent_topics (topic, reached, recorded_at) values (%s, %s, now())
-on conflict (topic) do update set reached = excluded.reached, recorded_at = excluded.recorded_at
-where excluded.reached > ops.silent_topics.reached
-"""
-BEHIND = timedelta(hours=1)
-"""A topic that is less behind the others has events, or will be further behind soon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +57,7 @@ class FinalityRecorder:
         self._rest = FlinkRest(deployment.flink_url)
         self._readings: dict[str, Reading] = {}
         self._reached: dict[str, Reached] = {}
+        self._silent = SilentTopics(deployment.idle_timeout_seconds)
 
     def step(self) -> None:
         """Raises Retryable when a server is away; the next step continues."""
@@ -110,18 +94,9 @@ class FinalityRecorder:
                     a = next(a for a in writer.aggregates if a.name == name)
                     read = {(job, n) for n in a.inputs for job in (writer.name, judge_of(deployed, n))}
                     self._record_one(connection, writer, a, min(self._watermark(job, n) for job, n in read))
-            for a in (a for job in deployed if not job.is_hand_over for a in job.aggregates if len(a.inputs) > 1):
-                self._let_silent_follow(connection, {n: self._watermark(judge_of(deployed, n), n) for n in a.inputs})
-
-    def _let_silent_follow(self, connection: Connection, reached: dict[str, int]) -> None:
-        """Where late events of topics that are counted together wait: the others are as far, if they are silent."""
-        furthest = max(reached.values())
-        behind = [name for name, at in reached.items() if at < furthest - BEHIND // timedelta(milliseconds=1)]
-        topics = [event(name).topic for name in reached]
-        if behind and connection.execute(WAITING, (topics,)).fetchone() == (True,):
-            at = datetime.fromtimestamp(furthest / 1000, UTC)
-            for name in behind:
-                connection.execute(FOLLOW, (event(name).topic, at))
+            together = {a.inputs for job in deployed for a in job.aggregates if len(a.inputs) > 1}
+            reached = {n: self._watermark(judge_of(deployed, n), n) for names in together for n in names}
+            self._silent.step(connection, together, reached)
 
     def _watermark(self, job: str, event_name: str) -> int:
         reached = self._reached.get(job)

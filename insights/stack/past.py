@@ -111,6 +111,7 @@ class LateRuns:
         self._settings = settings
         self._clock = clock
         self._one_at_a_time = threading.Lock()
+        self._cancelled = threading.Event()
         self._read = histories_read(settings.producers_dir)
         self._past: Past | None = None
         self._due: float | None = None
@@ -118,7 +119,8 @@ class LateRuns:
     def run(self) -> None:
         """Blocks until the command ends. Raises CommandFailed with its last words."""
         with self._one_at_a_time:
-            self._command.run()
+            if not self._cancelled.is_set():
+                self._command.run()
 
     def after_histories(self) -> None:
         """The same, if a history was read to its end since this was last asked, and its windows may be final by now."""
@@ -134,7 +136,8 @@ class LateRuns:
             self.run()
 
     def cancel(self) -> None:
-        """Asks the run under way to end."""
+        """Asks the run under way to end, and begins no other."""
+        self._cancelled.set()
         self._command.cancel()
 
 

@@ -185,7 +185,6 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
 
     private static final class Generator implements WatermarkGenerator<RowData>, WatermarkOutput {
         private final WatermarkGenerator<RowData> inner;
-        private final SilentPartitions partitions;
         private final SilentPartitions.Partition partition;
         private final OtherTopics others;
         private final RelativeClock reading;
@@ -197,7 +196,6 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
                 OtherTopics others,
                 RelativeClock reading) {
             this.inner = inner;
-            this.partitions = partitions;
             this.others = others;
             this.partition = partitions.add(reading.relativeTimeNanos());
             this.reading = reading;
@@ -212,10 +210,10 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
         @Override
         public void onPeriodicEmit(WatermarkOutput output) {
             inner.onPeriodicEmit(this);
-            if (others != null && partition.isSilent(reading.relativeTimeNanos())) {
-                partitions.raise(others.reached(System.nanoTime()));
-            }
-            long reached = partition.watermark(own, System.nanoTime(), reading.relativeTimeNanos());
+            long now = System.nanoTime();
+            long silenceClock = reading.relativeTimeNanos();
+            boolean asks = others != null && partition.isSilent(silenceClock);
+            long reached = partition.watermark(own, asks ? others.reached(now) : Long.MIN_VALUE, now, silenceClock);
             if (reached != Long.MIN_VALUE) {
                 output.emitWatermark(new Watermark(reached));
             }

@@ -60,9 +60,7 @@ final class OtherTopics implements Serializable {
             query.setQueryTimeout(QUERY_SECONDS);
             query.setString(1, topic);
             try (ResultSet row = query.executeQuery()) {
-                if (row.next()) {
-                    answer = Math.max(answer, row.getLong(1));
-                }
+                answer = row.next() ? row.getLong(1) : Long.MIN_VALUE;
             }
         } catch (SQLException failed) {
             LOG.info("Postgres does not say how far other topics than {} are: {}", topic, failed.toString());

@@ -31,11 +31,6 @@ final class SilentPartitions {
         return added;
     }
 
-    /** A silent partition is at least so far, by what other topics have reached. */
-    void raise(long toAtLeast) {
-        followed = Math.max(followed, toAtLeast);
-    }
-
     /** How far any was the timeout ago. Those that speak hold the common watermark back by themselves. */
     private void follow(long now) {
         for (Partition partition : all) {
@@ -62,10 +57,10 @@ final class SilentPartitions {
             return silenceClock - lastHeard >= timeout;
         }
 
-        /** The watermark that the partition has now, where its own events say {@code own}. */
-        long watermark(long own, long now, long silenceClock) {
+        /** The watermark it has now: its own events say {@code own}, other topics say {@code others} if it is silent. */
+        long watermark(long own, long others, long now, long silenceClock) {
             follow(now);
-            step(Math.max(own, isSilent(silenceClock) ? followed : Long.MIN_VALUE), now);
+            step(Math.max(own, isSilent(silenceClock) ? Math.max(followed, others) : Long.MIN_VALUE), now);
             return reached;
         }
 

@@ -17,11 +17,12 @@ public final class FollowMany {
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in));
         SilentPartitions.Partition[] partitions = new SilentPartitions.Partition[0];
         long[] own = new long[0];
+        long others = Long.MIN_VALUE;
         for (String line = in.readLine(); line != null; line = in.readLine()) {
             String[] words = line.split(" ");
             if (words[0].equals("anew")) {
                 SilentPartitions all = new SilentPartitions(Long.parseLong(words[1]));
-                all.raise(Long.parseLong(words[3]));
+                others = Long.parseLong(words[3]);
                 partitions = new SilentPartitions.Partition[Integer.parseInt(words[2])];
                 own = new long[partitions.length];
                 for (int n = 0; n < partitions.length; n++) {
@@ -39,7 +40,7 @@ public final class FollowMany {
                 }
             }
             for (int n = 0; n < partitions.length; n++) {
-                told.add(Long.toString(partitions[n].watermark(own[n], now, now)));
+                told.add(Long.toString(partitions[n].watermark(own[n], others, now, now)));
             }
             System.out.println(told);
         }
