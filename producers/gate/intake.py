@@ -50,6 +50,10 @@ class Intake(BaseSink):
         self._began()
         self._look()
 
+    def assigned(self) -> None:
+        """Partitions are given out anew: another gate may have had any of them, and died before it committed."""
+        self._next.clear()
+
     def _look(self) -> None:
         """Look up who is connected."""
         shops = self._shops()

@@ -17,7 +17,7 @@ from producers.gate.check import Message
 from producers.persons.letters import Letters
 from schemas.catalogue import MOST_AHEAD, Event, event
 from schemas.codec import ERROR_HEADERS
-from schemas.errors import BrokerUnavailable
+from schemas.errors import BrokerUnavailable, Retryable
 from schemas.kafka import Kafka
 from schemas.quoted import LONGEST_REASON
 
@@ -27,6 +27,9 @@ NAME: Final = "insights-gate"
 KAFKA_SECONDS: Final = 10.0
 AHEAD_MS: Final = int(MOST_AHEAD.total_seconds() * 1000)  # by which two machines' clocks may differ
 MOST_HEADERS: Final = 32
+# Some 50 MB of them. Only a gate whose group was set back has more: beyond, a record gets a second letter, and both make
+# the same event.
+MOST_FOUND: Final = 200_000
 LONGEST_HEADER: Final = 1_024
 READING: Final[Mapping[str, Any]] = {
     "group.id": NAME,  # never joined: its partition is assigned, and nothing is committed
@@ -74,10 +77,19 @@ def _text(value: bytes) -> str:
 
 
 class SentLetters:
-    """Which records have a letter on the log. ``open_consumer`` is confluent_kafka's Consumer."""
+    """Which records have a letter on the log. ``open_consumer`` is confluent_kafka's Consumer.
 
-    def __init__(self, kafka: Kafka, open_consumer: Callable[[dict[str, Any]], Any] = Consumer) -> None:
+    Of all letters it keeps those of records that may be read again: from where their partition is, or was committed.
+    """
+
+    def __init__(
+        self,
+        kafka: Kafka,
+        is_stopping: Callable[[], bool] = lambda: False,
+        open_consumer: Callable[[dict[str, Any]], Any] = Consumer,
+    ) -> None:
         self._kafka = kafka
+        self._is_stopping = is_stopping
         self._open = open_consumer
         self._found: set[Place] = set()
         self._from_ms: int | None = None
@@ -90,8 +102,9 @@ class SentLetters:
     def catch_up(self, message: Message, positions: Mapping[tuple[str, int], int]) -> None:
         """Read the letters that this record, and those after it in its partition, may have.
 
-        ``positions`` are the partitions' offsets below which nobody asks. Blocks; raises BrokerUnavailable. A letter is
-        read once, however often this is called: a partition is read in the order in which the broker took its records.
+        ``positions`` are the partitions' offsets below which nobody asks. Blocks; raises BrokerUnavailable, or Retryable
+        when the gate is to stop. A letter is read once, however often this is called: a partition is read in the order
+        in which the broker took its records.
         """
         from_ms = message.at_ms - AHEAD_MS
         try:
@@ -99,9 +112,10 @@ class SentLetters:
             try:
                 if self._from_ms is None or from_ms < self._from_ms:
                     self._from_ms, self._reached = from_ms, _offset_at(consumer, from_ms)
-                self._found = {each for each in self._found if positions.get(each[:2], 0) <= each[2]}
+                begins = dict(positions)
+                self._found = {each for each in self._found if _begin(consumer, begins, each) <= each[2]}
                 for place in self._read(consumer):
-                    if positions.get(place[:2], 0) <= place[2]:
+                    if len(self._found) < MOST_FOUND and _begin(consumer, begins, place) <= place[2]:
                         self._found.add(place)
             finally:
                 consumer.close()
@@ -114,6 +128,8 @@ class SentLetters:
             return
         consumer.assign([TopicPartition(TOPIC, 0, self._reached)])
         while self._reached < end:
+            if self._is_stopping():
+                raise Retryable(f"told to stop at dead letter {self._reached} of {end}")
             messages = consumer.consume(min(1_000, end - self._reached), timeout=KAFKA_SECONDS)
             if not messages:
                 raise BrokerUnavailable(f"no dead letter came from offset {self._reached} within {KAFKA_SECONDS:g} s")
@@ -123,6 +139,15 @@ class SentLetters:
                 self._reached = message.offset() + 1
                 if place := place_in(message.headers()):
                     yield place
+
+
+def _begin(consumer: Any, begins: dict[tuple[str, int], int], place: Place) -> int:
+    """The offset below which no record of a partition is read again: what all gates have committed, where not known."""
+    at = place[:2]
+    if at not in begins:
+        (found,) = consumer.committed([TopicPartition(*at)], timeout=KAFKA_SECONDS)
+        begins[at] = max(found.offset, 0)
+    return begins[at]
 
 
 def _offset_at(consumer: Any, at_ms: int) -> int:

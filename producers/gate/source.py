@@ -9,9 +9,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import Final
+from typing import Any, Final
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from quixstreams import Application
 from quixstreams.exceptions import QuixException
@@ -38,6 +38,7 @@ COMMIT_SECONDS: Final = 1.0
 MOST_BYTES: Final = 1_048_588
 # A server may be away for so long before the group takes the partitions away, which are then read again.
 AWAY_MS: Final = 1_800_000
+STOP_SECONDS: Final = 0.2
 GONE_MS: Final = 10_000  # after which the group gives the partitions of a gate that was killed to another
 
 
@@ -91,12 +92,13 @@ def run(this: Run) -> None:
             this,
             checkers,
             Letters(this.publisher, persons, this.clock),
-            SentLetters(this.options.kafka),
+            SentLetters(this.options.kafka, lambda: this.stop.requested),
             lambda: frozenset(connections.names(this.options.state)),
             _keeping_signals(),
         )
         try:
             app = application(this, checkers, intake)
+            app.assigned = intake.assigned
             with _stopping(this, app):
                 app.run()
         except (KafkaException, QuixException) as error:
@@ -106,10 +108,20 @@ def run(this: Run) -> None:
             ) from error
 
 
-def application(this: Run, topics: Iterable[str], intake: BaseSink, group: str = GROUP) -> Application:
+class Reading(Application):
+    """quixstreams' application, which says when it was given partitions: of that it has no public hook."""
+
+    assigned: Callable[[], None] = staticmethod(lambda: None)
+
+    def _on_assign(self, consumer: Any, topic_partitions: list[TopicPartition]) -> None:
+        self.assigned()
+        super()._on_assign(consumer, topic_partitions)
+
+
+def application(this: Run, topics: Iterable[str], intake: BaseSink, group: str = GROUP) -> Reading:
     """What reads the topics and hands their records to the intake, as bytes."""
     logging.getLogger("quixstreams").setLevel(logging.WARNING)
-    app = Application(
+    app = Reading(
         ConnectionConfig.from_librdkafka_dict(this.options.kafka.librdkafka),
         consumer_group=group,
         auto_offset_reset="earliest",
@@ -143,7 +155,9 @@ def _stopping(this: Run, app: Application) -> Iterator[None]:
 
     def wait() -> None:
         select.select([this.stop.fileno(), ended], [], [])
-        app.stop()
+        # quixstreams forgets a stop that it was asked for while it starts, so it is asked until it has ended.
+        while not select.select([ended], [], [], STOP_SECONDS)[0]:
+            app.stop()
 
     ended, end = os.pipe()
     waiting = threading.Thread(target=wait, daemon=True)

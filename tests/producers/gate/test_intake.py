@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.gate import letters
+from producers.gate.intake import Intake
 from producers.gate.letters import SentLetters, place_in
+from producers.persons.letters import Letters
+from producers.runner import Run
 from schemas.errors import RegistryUnavailable, Retryable
 from schemas.kafka import Kafka
 from tests.producers.gate.in_memory import Hub, NeverAsked, hand
-from tests.producers.gate.records import OLDER, OLDER_ID, ORDER, Known, in_avro, in_json, message, order, typed
+from tests.producers.gate.records import OLDER, OLDER_ID, ORDER, Known, checker, in_avro, in_json, message, order, typed
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
@@ -105,15 +109,23 @@ class Letter:
 
 
 class Topic:
-    """The dead-letter topic, of which every letter was sent long ago. ``read`` are the offsets that were read."""
+    """The dead-letter topic, of which every letter was sent long ago. ``read`` are the offsets that were read.
 
-    def __init__(self, letters: list[dict[str, str]]) -> None:
+    ``at`` is what the gates committed, of every partition.
+    """
+
+    def __init__(self, letters: list[dict[str, str]], at: int = 0) -> None:
         self.letters = letters
+        self.at = at
         self.read: list[int] = []
         self._at = 0
 
     def offsets_for_times(self, asked: list[Any], timeout: float) -> list[Any]:
         asked[0].offset = 0
+        return asked
+
+    def committed(self, asked: list[Any], timeout: float) -> list[Any]:
+        asked[0].offset = self.at
         return asked
 
     def get_watermark_offsets(self, _: Any, timeout: float) -> tuple[int, int]:
@@ -136,12 +148,61 @@ def test_of_the_letters_on_the_log_each_is_read_once_and_those_of_others_are_non
     mine = {"topic": ORDER.ingress, "partition": "0", "offset": "7", "connector.name": "insights-gate"}
     mine |= {"record.timestamp": str(record.at_ms)}
     topic = Topic([{"topic": ORDER.topic}, mine, {**mine, "offset": "8", "record.timestamp": "1"}])
-    sent = SentLetters(Kafka("nowhere:1"), lambda _: topic)
+    sent = SentLetters(Kafka("nowhere:1"), open_consumer=lambda _: topic)
     sent.catch_up(record, {(ORDER.ingress, 0): 7})
     assert sent.has(record)
     assert not sent.has(message(b"<", offset=8))  # that one is of another topic by the same name
     sent.catch_up(record, {})
     assert topic.read == [0, 1, 2]
+
+
+def letters_of(*offsets: int, partition: int = 0) -> list[dict[str, str]]:
+    headers = {"topic": ORDER.ingress, "partition": str(partition), "connector.name": "insights-gate"}
+    return [{**headers, "offset": str(n), "record.timestamp": str(message(b"<").at_ms)} for n in offsets]
+
+
+def test_of_partitions_that_are_not_read_yet_it_keeps_the_letters_of_what_is_not_committed_and_no_more_than_it_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    topic = Topic(letters_of(*range(5_000), partition=1) + letters_of(3, 7), at=4_990)
+    sent = SentLetters(Kafka("nowhere:1"), open_consumer=lambda _: topic)
+    sent.catch_up(message(b"<"), {(ORDER.ingress, 0): 7})
+    assert sorted(offset for _, _, offset, _ in sent._found) == [7, *range(4_990, 5_000)]
+    monkeypatch.setattr(letters, "MOST_FOUND", 3)
+    sent = SentLetters(Kafka("nowhere:1"), open_consumer=lambda _: topic)
+    sent.catch_up(message(b"<"), {(ORDER.ingress, 0): 7})
+    assert len(sent._found) == 3
+
+
+def test_a_gate_that_reads_letters_hears_that_it_should_stop() -> None:
+    topic = Topic(letters_of(*range(5_000)))
+    sent = SentLetters(Kafka("nowhere:1"), lambda: len(topic.read) >= 2_000, lambda _: topic)
+    with pytest.raises(Retryable, match="told to stop at dead letter 2000 of 5000"):
+        sent.catch_up(message(b"<"), {})
+
+
+def test_a_gate_that_is_given_a_partition_back_knows_the_letters_that_another_sent_meanwhile() -> None:
+    hub, topic = Hub(), Topic([])
+
+    class Sends:
+        def send(self, *_: Any, origin: dict[str, str], **__: Any) -> None:
+            topic.letters.append(origin)
+
+    def gate() -> Intake:
+        sent = SentLetters(Kafka("nowhere:1"), open_consumer=lambda _: topic)
+        checkers = {ORDER.ingress: (ORDER, checker())}
+        return Intake(cast(Run, hub), checkers, cast(Letters, Sends()), sent)
+
+    first, second = gate(), gate()
+    first.assigned()
+    hand(first, 0, b"<")  # and is committed
+    second.assigned()
+    for offset in (1, 2):
+        hand(second, offset, b"<")  # which dies before it commits them
+    first.assigned()
+    for offset in (1, 2, 3):
+        hand(first, offset, b"<")
+    assert [each["offset"] for each in topic.letters] == ["0", "1", "2", "3"]
 
 
 def test_a_letter_whose_place_is_no_place_is_left_out() -> None:

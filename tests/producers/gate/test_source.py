@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from confluent_kafka import Producer
+from quixstreams.models import TopicConfig
+from quixstreams.models.topics.admin import TopicAdmin
+from quixstreams.sinks.base import BaseSink
 
 from insights.settings import Settings
 from insights.stack.composition import UpPlan, daemons
 from insights.stack.part import Part
-from producers.gate.source import served, topic_config
+from producers.gate.source import _stopping, application, served, topic_config
+from producers.runner import Options, Run, Stop
 from schemas import catalogue
 from schemas.errors import Misconfigured
+from schemas.kafka import Kafka
 from tests.producers.gate.records import ORDER
 
 
@@ -58,3 +68,42 @@ def test_the_stack_runs_it_if_it_is_told_for_which_events(tmp_path: Path) -> Non
     gate = parts(gate_events="sales.order_placed")["gate"]
     assert gate.command[-2:] == ["--events", "sales.order_placed"]
     assert gate.endpoint == "http://127.0.0.1:19408/metrics"
+
+
+class Sink(BaseSink):
+    def add(self, *_: Any, **__: Any) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+@pytest.fixture
+def this(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """A run of the gate on librdkafka's broker in memory, which does not describe topics."""
+    broker = Producer({"bootstrap.servers": "nowhere:1", "test.mock.num.brokers": 1})
+    (node,) = broker.list_topics(timeout=10).brokers.values()
+    broker.list_topics(ORDER.ingress, timeout=10)
+    known = TopicConfig(num_partitions=4, replication_factor=1, extra_config={})
+    monkeypatch.setattr(TopicAdmin, "inspect_topics", lambda _, topics, timeout=None: dict.fromkeys(topics, known))
+    yield cast(
+        Run, SimpleNamespace(options=Options(kafka=Kafka(f"{node.host}:{node.port}"), state=tmp_path), stop=Stop())
+    )
+    del broker
+
+
+@pytest.mark.timeout(60)
+def test_a_stop_that_is_asked_for_before_it_reads_is_heard(this: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = application(this, [ORDER.ingress], Sink())
+    asked, stop = threading.Event(), app.stop
+    monkeypatch.setattr(app, "stop", lambda *how, **more: (stop(*how, **more), asked.set()))
+    this.stop.request()
+    with _stopping(this, app):
+        assert asked.wait(30)  # quixstreams forgets that when it runs
+        app.run()
+
+
+@pytest.mark.timeout(60)
+def test_when_partitions_are_given_to_it_it_is_told(this: Run) -> None:
+    app = application(this, [ORDER.ingress], Sink())
+    app.assigned = this.stop.request
+    with _stopping(this, app):
+        app.run()
