@@ -27,8 +27,8 @@ NAME: Final = "insights-gate"
 KAFKA_SECONDS: Final = 10.0
 AHEAD_MS: Final = int(MOST_AHEAD.total_seconds() * 1000)  # by which two machines' clocks may differ
 MOST_HEADERS: Final = 32
-# Some 50 MB of them. Only a gate whose group was set back has more: beyond, a record gets a second letter, and both make
-# the same event.
+# Some 50 MB of them. Only a gate whose group was set back has more: beyond, a record gets a second letter, and both
+# make the same event.
 MOST_FOUND: Final = 200_000
 LONGEST_HEADER: Final = 1_024
 READING: Final[Mapping[str, Any]] = {
@@ -102,8 +102,8 @@ class SentLetters:
     def catch_up(self, message: Message, positions: Mapping[tuple[str, int], int]) -> None:
         """Read the letters that this record, and those after it in its partition, may have.
 
-        ``positions`` are the partitions' offsets below which nobody asks. Blocks; raises BrokerUnavailable, or Retryable
-        when the gate is to stop. A letter is read once, however often this is called: a partition is read in the order
+        ``positions`` are the partitions' offsets below which nobody asks. Blocks; raises BrokerUnavailable, or
+        Retryable when the gate is to stop. A letter is read once, however often this is called: a partition is read in the order
         in which the broker took its records.
         """
         from_ms = message.at_ms - AHEAD_MS
