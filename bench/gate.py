@@ -45,7 +45,7 @@ from bench.producer import bench_topic, machine, orders
 from producers.gate.check import Checker
 from producers.gate.intake import Intake
 from producers.gate.letters import SentLetters
-from producers.gate.source import application
+from producers.gate.source import application, topic_config
 from producers.gate.writers import Writers
 from producers.persons.keys import PersonKeys
 from producers.persons.letters import Letters
@@ -221,7 +221,9 @@ def fill(at: At, values: list[bytes]) -> None:
         admin.delete_topics([at.event.ingress])[at.event.ingress].result()
         while at.event.ingress in admin.list_topics(timeout=10).topics:
             time.sleep(0.2)
-    admin.create_topics([NewTopic(at.event.ingress, at.event.partitions)])[at.event.ingress].result()
+    admin.create_topics([NewTopic(at.event.ingress, at.event.partitions, config=topic_config(at.event))])[
+        at.event.ingress
+    ].result()
     producer = Producer({**PRODUCER_SETTINGS, **at.kafka.librdkafka})
     for n, value in enumerate(values):
         while True:

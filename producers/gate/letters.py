@@ -103,8 +103,8 @@ class SentLetters:
         """Read the letters that this record, and those after it in its partition, may have.
 
         ``positions`` are the partitions' offsets below which nobody asks. Blocks; raises BrokerUnavailable, or
-        Retryable when the gate is to stop. A letter is read once, however often this is called: a partition is read in the order
-        in which the broker took its records.
+        Retryable when the gate is to stop. A letter is read once, however often this is called: a partition is read in
+        the order in which the broker took its records.
         """
         from_ms = message.at_ms - AHEAD_MS
         try:

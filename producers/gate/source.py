@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from typing import Any, Final
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from quixstreams import Application
 from quixstreams.exceptions import QuixException
 from quixstreams.kafka import ConnectionConfig
@@ -33,6 +33,8 @@ from schemas.kafka import Kafka
 from schemas.registry import Registry
 
 GROUP: Final = "insights-gate"
+KAFKA_SECONDS: Final = 10.0
+CLOCK, BROKERS = "message.timestamp.type", "LogAppendTime"
 COMMIT_SECONDS: Final = 1.0
 # Of a batch: Kafka's own default, below which every client's batches are by default. A letter holds nearly as much.
 MOST_BYTES: Final = 1_048_588
@@ -52,14 +54,16 @@ def served(names: Sequence[str]) -> list[Event]:
     return [catalogue.event(name) for name in dict.fromkeys(names)]
 
 
-def create_topics(kafka: Kafka, events: Sequence[Event]) -> None:
-    """Create the ingress topics that are missing; those that are there stay as they are. Raises BrokerUnavailable.
+def create_topics(kafka: Kafka, events: Sequence[Event], admin: AdminClient | None = None) -> None:
+    """Create the ingress topics that are missing; those that are there stay as they are.
 
     The broker's time is the records': a program's own could be long past, and retention would delete them at once.
+    Which letters a record may have is found by it, too. Raises BrokerUnavailable, and Misconfigured for a topic
+    without it. ``admin`` is a client of this Kafka.
     """
-    admin = AdminClient({**kafka.librdkafka, "log_level": 0})
+    admin = admin or AdminClient({**kafka.librdkafka, "log_level": 0})
     try:
-        there = admin.list_topics(timeout=10).topics
+        there = admin.list_topics(timeout=KAFKA_SECONDS).topics
         new = [
             NewTopic(each.ingress, each.partitions, config=topic_config(each))
             for each in events
@@ -67,8 +71,20 @@ def create_topics(kafka: Kafka, events: Sequence[Event]) -> None:
         ]
         for future in admin.create_topics(new).values() if new else ():
             future.result()
+        _check_clocks(admin, [each.ingress for each in events if each.ingress in there])
     except KafkaException as error:
-        raise BrokerUnavailable(f"Kafka at {kafka} could not create the ingress topics: {error}") from error
+        raise BrokerUnavailable(f"Kafka at {kafka} could not create or describe the ingress topics: {error}") from error
+
+
+def _check_clocks(admin: AdminClient, topics: Sequence[str]) -> None:
+    asked = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
+    for topic, future in admin.describe_configs(asked, request_timeout=KAFKA_SECONDS).items() if asked else ():
+        if future.result()[CLOCK].value != BROKERS:
+            raise Misconfigured(
+                f"{topic.name} dates records by the clocks of who sends them, and the gate needs the broker's; run"
+                f" `kafka-configs --alter --entity-type topics --entity-name {topic.name}"
+                f" --add-config {CLOCK}={BROKERS}` with your --bootstrap-server"
+            )
 
 
 def topic_config(event: Event) -> dict[str, str]:
@@ -77,7 +93,7 @@ def topic_config(event: Event) -> dict[str, str]:
         "cleanup.policy": "delete",
         "retention.ms": str((event.ingress_days or 0) * 86_400_000),
         "max.message.bytes": str(MOST_BYTES),
-        "message.timestamp.type": "LogAppendTime",
+        CLOCK: BROKERS,
     }
 
 

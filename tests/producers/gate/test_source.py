@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -17,7 +18,7 @@ from quixstreams.sinks.base import BaseSink
 from insights.settings import Settings
 from insights.stack.composition import UpPlan, daemons
 from insights.stack.part import Part
-from producers.gate.source import _stopping, application, served, topic_config
+from producers.gate.source import _stopping, application, create_topics, served, topic_config
 from producers.runner import Options, Run, Stop
 from schemas import catalogue
 from schemas.errors import Misconfigured
@@ -112,3 +113,24 @@ def test_when_partitions_are_given_to_it_it_is_told(this: Run) -> None:
     app.assigned = this.stop.request
     with _stopping(this, app):
         app.run()
+
+
+class Admin:
+    """Kafka with an ingress topic that somebody else made."""
+
+    def __init__(self, clock: str) -> None:
+        self._clock = clock
+
+    def list_topics(self, timeout: float) -> Any:
+        return SimpleNamespace(topics={ORDER.ingress: None})
+
+    def describe_configs(self, asked: list[Any], request_timeout: float) -> dict[Any, Future[Any]]:
+        answer: Future[Any] = Future()
+        answer.set_result({"message.timestamp.type": SimpleNamespace(value=self._clock)})
+        return dict.fromkeys(asked, answer)
+
+
+def test_an_ingress_topic_that_dates_records_by_their_senders_clocks_is_refused_with_what_to_do() -> None:
+    with pytest.raises(Misconfigured, match=rf"{ORDER.ingress} --add-config message.timestamp.type=LogAppendTime"):
+        create_topics(Kafka("nowhere:1"), [ORDER], cast(Any, Admin("CreateTime")))
+    create_topics(Kafka("nowhere:1"), [ORDER], cast(Any, Admin("LogAppendTime")))
