@@ -101,9 +101,11 @@ class PersonKeys:
 
     def pseudonym(self, source: str, said: str) -> str:
         """What an id, an e-mail address for example, becomes under the source's key."""
-        key = self._pseudonym_keys.get(source) or self._pseudonym_key(source)
-        said = said.strip().casefold()
-        return f"{source}-customer-{hmac.new(key, said.encode('utf-8', 'surrogatepass'), 'sha256').hexdigest()[:16]}"
+        return self._hashed(source, "customer", said.strip().casefold())
+
+    def editor(self, source: str, said: str) -> str:
+        """What the name of a public page's editor becomes: names that differ in case are of different editors."""
+        return self._hashed(source, "editor", said)
 
     def sources(self) -> list[str]:
         """Those that have pseudonyms."""
@@ -161,6 +163,11 @@ class PersonKeys:
             self._seen = version
             rows = self._database.execute("select customer, salt, erased_ms from erased")
             self._erased = {customer: _Erased(salt, at_ms) for customer, salt, at_ms in rows}
+
+    def _hashed(self, source: str, kind: str, said: str) -> str:
+        key = self._pseudonym_keys.get(source) or self._pseudonym_key(source)
+        digest = hmac.new(key, said.encode("utf-8", "surrogatepass"), "sha256")
+        return f"{source}-{kind}-{digest.hexdigest()[:16]}"
 
     def _pseudonym_key(self, source: str) -> bytes:
         made = (source, secrets.token_bytes(32))

@@ -6,6 +6,7 @@ https://schema.wikimedia.org/#!/primary/jsonschema/mediawiki/recentchange descri
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -85,8 +86,8 @@ def key(data: bytes) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
 
 
-def record(data: bytes, source: str) -> dict[str, Any]:
-    """The event of an edit. Raises UnreadableChange.
+def record(data: bytes, source: str, pseudonym: Callable[[str], str]) -> dict[str, Any]:
+    """The event of an edit; ``pseudonym`` makes one of the editor's name. Raises UnreadableChange.
 
     Its id comes from the wiki and the revision, so it is the same however often, and in whichever message, the edit is
     told. The stream has no page id: a page is its wiki and title.
@@ -102,7 +103,7 @@ def record(data: bytes, source: str) -> dict[str, Any]:
         "page_id": f"{edit.wiki}:{edit.title}",
         "wiki": edit.wiki,
         "title": edit.title,
-        "user_name": edit.user,
+        "user_name": pseudonym(edit.user),
         "is_bot": edit.bot,
         "is_minor": edit.minor,
         "old_length": length.old,

@@ -13,11 +13,14 @@ import time
 from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from random import Random
 from typing import Any, Final
 
 import aiohttp
 
+from producers.persons.keys import PersonKeys
+from producers.persons.letters import Letters
 from producers.retry_after import retry_after
 from producers.runner import Run
 from producers.scraping import addresses
@@ -67,7 +70,8 @@ async def _follow(this: Run) -> None:
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_reader(this.stop.fileno(), stopped.set)
     reach = addresses.public_or_private if this.options.private else addresses.public
-    intake = Intake(this, Seen(this.options.state / "wiki.sqlite", this.options.url or STREAM))
+    seen = Seen(this.options.state / "wiki.sqlite", this.options.url or STREAM)
+    intake = Intake(this, seen, PersonKeys(this.options.state))
     failures = 0
     try:
         async with addresses.session(reach) as session:
@@ -180,11 +184,13 @@ class Intake:
         counts: what became of them since the last report; their sum is the number of messages.
     """
 
-    def __init__(self, this: Run, seen: Seen) -> None:
+    def __init__(self, this: Run, seen: Seen, keys: PersonKeys) -> None:
         self.seen = seen
         self.reached: str | None = None
         self.counts: Counter[str] = Counter()
         self._this = this
+        self._keys = keys
+        self._letters = Letters(this.publisher, keys, this.clock)
         self._position: str | None = None
         self._news = 0
         self._uncommitted = 0
@@ -204,6 +210,7 @@ class Intake:
         return self.seen.position, self._news
 
     def _outcome(self, message: Message) -> str:
+        name = self._this.source.name
         if message.event != "message":
             return "no_changes"
         try:
@@ -214,7 +221,7 @@ class Intake:
                 return "canaries"
             if not edits.is_edit(change):
                 return "other_changes"
-            return self._publish(edits.record(message.data, self._this.source.name))
+            return self._publish(edits.record(message.data, name, partial(self._keys.editor, name)))
         except PoisonEvent as error:
             return self._bury(message, error)
 
@@ -227,14 +234,8 @@ class Intake:
     def _bury(self, message: Message, error: PoisonEvent) -> str:
         if not self.seen.take(b"dead" + edits.key(message.data)):
             return "had_before"
-        self._this.publisher.dead_letter(
-            WIKI_EDITED,
-            message.data[:DEAD_HEAD_BYTES],
-            key=None,
-            error=error,
-            stage="VALUE_CONVERTER",
-            origin={"position": message.id},
-        )
+        head, origin = message.data[:DEAD_HEAD_BYTES], {"position": message.id}
+        self._letters.send(WIKI_EDITED, head, error=error, origin=origin)
         return "dead"
 
     def is_due(self) -> bool:
@@ -269,5 +270,6 @@ class Intake:
         self._reported_at = time.monotonic()
 
     def close(self) -> None:
-        """Close the state file."""
+        """Close the state file, and that of the keys."""
         self.seen.close()
+        self._keys.close()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 import structlog
@@ -17,6 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from producers.persons.keys import PersonKeys
+from producers.persons.letters import opened
 from producers.publisher import Publisher
 from producers.runner import Options, Run, Stop
 from producers.sources import source
@@ -32,21 +35,28 @@ from schemas.errors import BrokerUnavailable, PoisonEvent
 from tests.shops.recent_changes import BEGAN_MS, RecentChanges
 
 
+class Dead(NamedTuple):
+    """A dead letter as it is published, and what is said of it in plain."""
+
+    value: bytes
+    said: dict[str, Any]
+
+
 @dataclass
 class Kept:
     """A publisher without a broker, which refuses what the contract refuses, and may lose its broker once."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
-    letters: list[tuple[bytes, str]] = field(default_factory=list)
+    letters: list[Dead] = field(default_factory=list)
     away_after: int | None = None
 
     def publish(self, event: Event, record: dict[str, Any]) -> None:
         Encoder(event, 1).encode(record)
         self.records.append(record)
 
-    def dead_letter(self, event: Event, original: bytes, *, error: Exception, **_more: object) -> None:
+    def dead_letter(self, event: Event, value: bytes, *, error: Exception, **said: Any) -> None:
         assert event is wiki.WIKI_EDITED
-        self.letters.append((original, str(error)))
+        self.letters.append(Dead(value, said))
 
     def poll(self) -> None:
         pass
@@ -136,9 +146,41 @@ def test_edits_are_published_and_canaries_and_other_changes_are_not(tmp_path: Pa
     record = by_url[edit["notify_url"]]
     assert record["page_id"] == f"{edit['wiki']}:{edit['title']}"
     assert record["occurred_at"] == datetime.fromtimestamp(edit["timestamp"], UTC)
-    assert (record["user_name"], record["is_bot"]) == (edit["user"], edit["bot"])
+    assert record["is_bot"] == edit["bot"]
     created = next(change for change in server.edits if change["type"] == "new")
     assert (by_url[created["notify_url"]]["old_length"], by_url[created["notify_url"]]["new_length"]) == (None, 35)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_an_editors_name_is_on_the_log_as_a_pseudonym_only(tmp_path: Path) -> None:
+    kept, server = Kept(), RecentChanges(60)
+    server.changes[-1] |= {"user": "203.0.113.9"}
+    for change, name in zip(server.edits, ("Ada", "ADA", "Ada"), strict=False):
+        change["user"] = name
+    with server.serving():
+        run_until_all_told(server, tmp_path, kept)
+    ada, shouted, again = [record["user_name"] for record in kept.records[:3]]
+    assert ada == again != shouted
+    assert re.fullmatch(r"wiki-editor-[0-9a-f]{16}", ada)
+    published = str(kept.records)
+    assert [change["user"] for change in server.edits if repr(change["user"]) in published] == []
+    assert len({record["user_name"] for record in kept.records}) == len({change["user"] for change in server.edits})
+
+
+def test_a_dead_letter_is_sealed_and_says_nothing_of_the_editor(tmp_path: Path) -> None:
+    kept, server = Kept(), RecentChanges(30)
+    bad = server.edits[0]
+    bad |= {"timestamp": "no", "user": "203.0.113.9"}
+    with server.serving():
+        run_until_all_told(server, tmp_path, kept)
+    (letter,) = kept.letters
+    assert b"203.0.113.9" not in letter.value
+    assert "203.0.113.9" not in str(letter.said)
+    assert "Expected `int`" in letter.said["message"]
+    with closing(PersonKeys(tmp_path)) as keys:
+        unsealed = opened(keys, letter.said["origin"]["sealed"], letter.value)
+    assert unsealed is not None
+    assert json.loads(unsealed.original)["user"] == "203.0.113.9"
 
 
 @pytest.mark.usefixtures("hurried")
@@ -157,10 +199,8 @@ def test_no_edit_is_lost_or_doubled_across_cuts_silence_refusals_and_nonsense(tm
     problems = " ".join(line["problem"] for line in logs if line["event"] == "stream cut")
     for part in ("returned 429", "returned 500", "text/html", "no whole line", "ended the stream"):
         assert part in problems
-    assert [reason.partition(":")[0] for _, reason in kept.letters] == ["the message is no change of a page"] * len(
-        kept.letters
-    )
-    assert len(kept.letters) == 4  # the nonsense, once each
+    reasons = [letter.said["message"].partition(":")[0] for letter in kept.letters]
+    assert reasons == ["the message is no change of a page"] * 4  # the nonsense, once each
     assert any(line["event"] == "position not kept" for line in logs)
 
 
@@ -189,10 +229,10 @@ def test_what_kafka_did_not_acknowledge_is_published_again_under_the_same_ids(tm
 def test_one_edit_has_one_event_id_in_whichever_message_it_is_told() -> None:
     change = next(iter(RecentChanges(50).edits))
     again = {**change, "meta": {**change["meta"], "id": "another", "dt": "2026-11-30T00:00:09Z"}}
-    first, second = (edits.record(json.dumps(each).encode(), "wiki") for each in (change, again))
+    first, second = (edits.record(json.dumps(each).encode(), "wiki", str) for each in (change, again))
     assert first["event_id"] == second["event_id"]
     later = {**change, "revision": {"new": 1}}
-    assert edits.record(json.dumps(later).encode(), "wiki")["event_id"] != first["event_id"]
+    assert edits.record(json.dumps(later).encode(), "wiki", str)["event_id"] != first["event_id"]
 
 
 def at(first: int | None, second: int | None = None) -> str:
@@ -351,7 +391,7 @@ def _judged(raw: bytes) -> None:
     with suppress(PoisonEvent):
         told_of = edits.change(raw)
         if edits.is_edit(told_of):
-            record = edits.record(raw, "wiki")
+            record = edits.record(raw, "wiki", str)
             Encoder(wiki.WIKI_EDITED, 1).encode(record)
 
 
