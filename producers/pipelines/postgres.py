@@ -28,7 +28,7 @@ from psycopg.types.json import set_json_loads
 
 from producers.metrics import SLOT_BYTES
 from producers.pipelines.pgoutput import Decoder
-from producers.pipelines.values import WHOLE
+from producers.pipelines.values import AllRead
 from schemas.errors import Misconfigured, Retryable
 
 AT_ONCE: Final = 1_000  # keys that the view is asked for together
@@ -117,7 +117,7 @@ def _rows(watch: _Watch) -> Iterator[dict[str, Any]]:
         keys, is_truncated = _changed(watch, connection)
         if is_new or "lsn" not in state or is_truncated:
             yield from connection.cursor().stream(_select(watch))
-            yield {WHOLE: True}
+            yield AllRead()
         elif not keys:
             _confirm(watch, connection, now)  # what other tables wrote is no reason to keep the log
             return

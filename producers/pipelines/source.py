@@ -26,11 +26,12 @@ from producers.pipelines import values
 from producers.pipelines.intake import Intake, Table, Tally
 from producers.pipelines.memory import Memory, Place
 from producers.pipelines.pipeline_file import PipelineFile, load
-from producers.pipelines.values import WHOLE
+from producers.pipelines.values import AllRead
 from producers.runner import Run
 from schemas.errors import InsightsError, Interrupted, Misconfigured, Retryable, RowsRefused
 from schemas.plural import counted
 
+ALL_READ: Final = ""  # in the place of a row
 TOGETHER: Final = 500  # rows for which Kafka is waited for once
 SETTINGS: Final[Mapping[str, Any]] = {
     "runtime.intercept_signals": False,
@@ -75,10 +76,10 @@ class _Destination:
             raise
 
     def _take(self, table: Table, items: list[dict[str, Any]]) -> None:
-        rows = [(item["row"], Place(item["read_ms"], item["nth"])) for item in items if item["row"] != WHOLE]
+        rows = [(item["row"], Place(item["read_ms"], item["nth"])) for item in items if item["row"] != ALL_READ]
         self.intake.take(table, rows)
         for item in items:
-            if item["row"] == WHOLE:
+            if item["row"] == ALL_READ:
                 self.intake.withdraw_unseen(table, item["read_ms"])
 
 
@@ -172,7 +173,7 @@ def _wrapped(this: Run, read_ms: int) -> Any:
             raise Misconfigured(
                 f"a row is {type(row).__name__}, not a dict: choose the backend sqlalchemy of dlt's sources"
             )
-        text = WHOLE if WHOLE in row else values.written(row)
+        text = ALL_READ if isinstance(row, AllRead) else values.written(row)
         return {"row": text, "read_ms": read_ms, "nth": next(numbers)}
 
     return wrapped

@@ -21,8 +21,11 @@ from schemas.errors import ContractBroken
 ENVELOPE: Final = ("event_id", "source", "trace")
 INTEGER: Final = re.compile(r"[+-]?\d{1,19}(?:\.0*)?")
 Row = Mapping[str, Any]
-WHOLE: Final = "__all_of_it_was_read__"
-"""A row with this column says that all rows before it in its reading are all that there are."""
+UNWRITABLE: Final = float("nan")
+
+
+class AllRead(dict[str, Any]):
+    """Instead of a row: all rows before it in its reading are all that there are."""
 
 
 class Inexact(str):
@@ -41,8 +44,21 @@ class _Unfit(Exception):
 
 
 def written(row: Row) -> str:
-    """A row as JSON. A value of a type that no contract has is written as its text."""
-    return json.dumps(row, default=_plain, ensure_ascii=False)
+    """A row as JSON, in ASCII. A value of a type that no contract has is written as its text, and one that can't be
+    written, such as a number of 5,000 digits, as one that every contract refuses.
+    """
+    try:
+        return json.dumps(row, default=_plain)
+    except (ValueError, TypeError, RecursionError):
+        return json.dumps({str(name): _writable(value) for name, value in row.items()}, default=_plain)
+
+
+def _writable(value: object) -> object:
+    try:
+        json.dumps(value, default=_plain)
+    except (ValueError, TypeError, RecursionError):
+        return UNWRITABLE
+    return value
 
 
 def _plain(value: object) -> object:
@@ -102,7 +118,7 @@ def _converted(schema: Any, value: Any, path: str) -> Any:
         return _nested(schema, kind, value, path)
     try:
         found = SCALARS[kind](value) if kind in SCALARS else value
-    except (ValueError, InvalidOperation, TypeError) as error:
+    except (ValueError, ArithmeticError, TypeError) as error:
         raise _Unfit(path, f"is {_shown(value)}, which is {error}") from error
     return found
 
@@ -111,7 +127,7 @@ def _nested(schema: Any, kind: str, value: Any, path: str) -> Any:
     if isinstance(value, str):
         try:
             value = json.loads(value, parse_float=Decimal)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise _Unfit(path, f"is a text that is not JSON ({error})") from error
     if kind == "array" and isinstance(value, list):
         return [_converted(schema["items"], item, f"{path}[{n}]") for n, item in enumerate(value)]
@@ -164,7 +180,10 @@ def _time(value: Any) -> datetime:
         raise ValueError(
             "without a time zone: add it where it is read (in SQL: placed_at at time zone 'Europe/Berlin')"
         )
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("not in the years 1 to 9999 in UTC") from error
 
 
 def _day(value: Any) -> date:

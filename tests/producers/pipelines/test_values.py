@@ -15,6 +15,8 @@ from schemas.errors import ContractBroken
 
 ORDER_PLACED = catalogue.event("sales.order_placed")
 CUSTOMER_CHANGED = catalogue.event("customers.customer_changed")
+NESTED: list[Any] = []
+NESTED.append(NESTED)
 LINE = {"product_id": 7, "category": "bells", "quantity": 2, "unit_price": Decimal("19.99"), "discount_amount": 0}
 ORDER: dict[str, Any] = {
     "order_id": 1001,
@@ -79,6 +81,13 @@ def test_lines_may_be_a_text_of_json_whose_numbers_are_read_exactly() -> None:
         ({"occurred_at": datetime(2026, 11, 2, 9)}, "field occurred_at .* which is without a time zone"),  # noqa: DTZ001
         ({"occurred_at": "yesterday"}, "field occurred_at is 'yesterday', which is not a time"),
         ({"occurred_at": 1_800_000_000}, "field occurred_at is 1800000000, which is not a time"),
+        ({"occurred_at": "0001-01-01T00:00:00+01:00"}, "field occurred_at .* which is not in the years 1 to 9999"),
+        ({"occurred_at": "9999-12-31T23:59:59-01:00"}, "field occurred_at .* which is not in the years 1 to 9999"),
+        ({"lines": "[" * 100_000}, "field lines is a text that is not JSON"),
+        ({"lines": "9" * 5_001}, "field lines is a text that is not JSON"),
+        ({"shipping_amount": 10**5_001}, "field shipping_amount is 'NaN'"),
+        ({"region": NESTED}, "field region is 'NaN', which is not a text"),
+        ({"lines": NESTED}, "field lines is NaN, which is not a list"),
         ({"region": None}, "field region is null"),
         ({"order_id": 1.5}, "field order_id is '1.5', which is not a text"),
         ({"taxes_included": "yes"}, "field taxes_included is 'yes', which is neither true nor false"),
@@ -111,3 +120,13 @@ def test_an_enum_that_is_no_column_is_its_default_and_a_day_is_a_day() -> None:
 
 def test_a_value_of_any_type_can_be_written() -> None:
     assert values.read(values.written({"a": b"\x00\xff", "b": {1}, "c": object}))["a"] == "00ff"
+
+
+def test_a_text_that_is_no_unicode_is_written_and_read() -> None:
+    row = {"region": "\ud800", "paid": "5 €"}
+    assert values.written(row).isascii()
+    assert values.read(values.written(row)) == row
+
+
+def test_a_name_that_no_json_has_does_not_hide_the_other_columns() -> None:
+    assert values.read(values.written({("a", 1): 2, "b": 3})) == {"('a', 1)": 2, "b": 3}  # type: ignore[dict-item]
