@@ -6,6 +6,7 @@ It is kept from ``commit`` on, after Kafka acknowledged all of it; until then th
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +19,12 @@ create table if not exists known (
     primary key (resource, key)) without rowid;
 create table if not exists refused (resource text, digest blob, primary key (resource, digest)) without rowid;
 create table if not exists columns (resource text primary key, names text not null) without rowid;
+create table if not exists missing (
+    resource text, key text, since_ms integer not null, primary key (resource, key)) without rowid;
+create table if not exists leaving (
+    resource text, key text, read_ms integer not null, at_ms integer not null, primary key (resource, key))
+    without rowid;
+create table if not exists unknown (resource text primary key, read_ms integer not null) without rowid;
 create table if not exists readings (one integer primary key check (one = 1), read_ms integer not null);
 """
 
@@ -38,6 +45,14 @@ class Known(NamedTuple):
     place: Place
     is_gone: bool
     head: dict[str, Any]
+
+
+class Leaving(NamedTuple):
+    """A row that is gone, and is to be withdrawn: by which reading, and when by the clock, both in milliseconds."""
+
+    key: str
+    read_ms: int
+    at_ms: int
 
 
 class Memory:
@@ -69,8 +84,9 @@ class Memory:
         return Known(digest, version, at_ms, Place(read_ms, nth), bool(is_gone), json.loads(head))
 
     def note(self, resource: str, key: str, known: Known) -> None:
-        """Its events are being published."""
+        """It was seen, or is gone: its events are being published."""
         self._begin()
+        self._database.execute("delete from missing where resource = ? and key = ?", (resource, key))
         values = (known.digest, known.version, known.at_ms, *known.place, known.is_gone, json.dumps(known.head))
         self._database.execute(
             "insert or replace into known values (?, ?, ?, ?, ?, ?, ?, ?, ?)", (resource, key, *values)
@@ -80,6 +96,43 @@ class Memory:
         """The keys of rows on the log that no reading saw from this one on."""
         query = "select key from known where resource = ? and not is_gone and read_ms < ? order by key"
         return [key for (key,) in self._database.execute(query, (resource, read_ms))]
+
+    def note_missing(self, resource: str, keys: Iterable[str], since_ms: int) -> None:
+        """They are missing since then, unless they were already."""
+        self._begin()
+        rows = [(resource, key, since_ms) for key in keys]
+        self._database.executemany("insert or ignore into missing values (?, ?, ?)", rows)
+
+    def missing(self, resource: str, since_ms: int) -> list[str]:
+        """The keys of rows that are missing since then, or longer."""
+        query = "select key from missing where resource = ? and since_ms <= ? order by key"
+        return [key for (key,) in self._database.execute(query, (resource, since_ms))]
+
+    def note_leaving(self, resource: str, keys: Iterable[str], read_ms: int, at_ms: int) -> None:
+        """They are to be withdrawn, whatever happens from the next commit on."""
+        self._begin()
+        rows = [(resource, key, read_ms, at_ms) for key in keys]
+        self._database.executemany("insert or ignore into leaving values (?, ?, ?, ?)", rows)
+
+    def leaving(self, resource: str, most: int) -> list[Leaving]:
+        """So many of the rows that are to be withdrawn."""
+        query = "select key, read_ms, at_ms from leaving where resource = ? order by key limit ?"
+        return [Leaving(*row) for row in self._database.execute(query, (resource, most))]
+
+    def left(self, resource: str, key: str) -> None:
+        """It is withdrawn, or can't be."""
+        self._begin()
+        self._database.execute("delete from leaving where resource = ? and key = ?", (resource, key))
+
+    def note_unknown(self, resource: str, read_ms: int) -> None:
+        """A row of this reading can't be told from others: it may be any that seems to be missing."""
+        self._begin()
+        self._database.execute("insert or replace into unknown values (?, ?)", (resource, read_ms))
+
+    def has_unknown(self, resource: str, read_ms: int) -> bool:
+        """Whether this reading, or a later one, had such a row."""
+        query = "select 1 from unknown where resource = ? and read_ms >= ?"
+        return self._database.execute(query, (resource, read_ms)).fetchone() is not None
 
     def count(self, resource: str) -> int:
         """How many rows are on the log, and not gone."""

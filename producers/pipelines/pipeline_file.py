@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, Final
 
+from dlt.common.exceptions import DltException
 from dlt.extract import DltResource, DltSource
 
 from producers.pipelines.intake import EVENTS, Table
@@ -54,9 +55,27 @@ class PipelineFile:
                 )
         return [found[name] for name in self.events]
 
-    def table_of(self, resource: DltResource) -> Table:
-        """How its rows are published, by dlt's own hints. Raises Misconfigured without a primary key."""
-        schema = resource.compute_table_schema()
+    def tables(self, resources: Iterable[DltResource]) -> list[Table]:
+        """How their rows are published, by dlt's own hints.
+
+        Raises Misconfigured for one without a primary key, or with another one's table.
+        """
+        found: dict[str, Table] = {}
+        for resource in resources:
+            table = self._table_of(resource)
+            if table.name in found:
+                raise Misconfigured(f"{self.path}: two resources have the table {table.name!r}; give each its own")
+            found[table.name] = table
+        return list(found.values())
+
+    def _table_of(self, resource: DltResource) -> Table:
+        try:
+            schema = resource.compute_table_schema()
+        except DltException as error:
+            raise Misconfigured(
+                f"{self.path}: the hints of the resource {resource.name!r} can't be read before its rows"
+                f" ({type(error).__name__}); give a table's name and other hints as values, not as functions"
+            ) from error
         columns = schema.get("columns", {})
         key = tuple(name for name, column in columns.items() if column.get("primary_key"))
         if not key:
@@ -64,13 +83,13 @@ class PipelineFile:
                 f"{self.path}: the resource {resource.name!r} has no primary key, by which a row is known again; give"
                 f" one: resource.apply_hints(primary_key='order_id')"
             )
-        deleted = tuple(name for name, column in columns.items() if column.get("hard_delete"))
+        deleted = {name: each.get("data_type") == "bool" for name, each in columns.items() if each.get("hard_delete")}
         return Table(
             name=str(schema["name"]),
             event=self.events[resource.name],
             key=key,
             deleted=deleted,
-            is_whole=resource.write_disposition == "replace",
+            is_whole=schema.get("write_disposition") == "replace",
         )
 
 

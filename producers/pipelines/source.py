@@ -23,7 +23,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from producers.persons.keys import PersonKeys
 from producers.pipelines import values
-from producers.pipelines.intake import Intake, Table, Tally
+from producers.pipelines.intake import TOGETHER, Intake, Row, Table, Tally
 from producers.pipelines.memory import Memory, Place
 from producers.pipelines.pipeline_file import PipelineFile, load
 from producers.pipelines.values import AllRead
@@ -32,7 +32,6 @@ from schemas.errors import InsightsError, Interrupted, Misconfigured, Retryable,
 from schemas.plural import counted
 
 ALL_READ: Final = ""  # in the place of a row
-TOGETHER: Final = 500  # rows for which Kafka is waited for once
 SETTINGS: Final[Mapping[str, Any]] = {
     "runtime.intercept_signals": False,
     "load.workers": 1,  # rows are taken in their order, in this thread
@@ -76,11 +75,15 @@ class _Destination:
             raise
 
     def _take(self, table: Table, items: list[dict[str, Any]]) -> None:
-        rows = [(item["row"], Place(item["read_ms"], item["nth"])) for item in items if item["row"] != ALL_READ]
-        self.intake.take(table, rows)
-        for item in items:
-            if item["row"] == ALL_READ:
-                self.intake.withdraw_unseen(table, item["read_ms"])
+        rows = [Row(each["row"], Place(each["read_ms"], each["nth"]), _at_ms(each)) for each in items]
+        self.intake.take(table, [row for row in rows if row.text != ALL_READ])
+        for row in rows:
+            if row.text == ALL_READ:
+                self.intake.withdraw_unseen(table, row.place.read_ms, row.at_ms)
+
+
+def _at_ms(item: Mapping[str, Any]) -> int:
+    return int(item.get("at_ms", item["read_ms"]))  # a row may lie there that an older version has read
 
 
 def run(this: Run) -> None:
@@ -104,6 +107,8 @@ def run(this: Run) -> None:
                     raise
                 this.log.warning("not read", problem=str(failed))
             this.log.info("read", pipeline=file.name, **intake.tally.counts)
+            if intake.tally.reasons:
+                this.log.warning("rows were refused", pipeline=file.name, reasons=intake.tally.reasons)
             if this.options.every is None or this.stop.wait(this.options.every.total_seconds()):
                 break
     if this.options.every is None:
@@ -111,7 +116,7 @@ def run(this: Run) -> None:
 
 
 def _verdict(this: Run, tally: Tally) -> InsightsError | None:
-    if this.stop.requested and this.published != this.options.max_events:
+    if this.stop.requested and this.published < (this.options.max_events or this.published + 1):
         return Interrupted("the reading was interrupted; the next one goes on from where it stopped")
     if refused := tally.counts["refused"]:
         return RowsRefused(
@@ -126,20 +131,24 @@ def _read_once(this: Run, file: PipelineFile, memory: Memory, intake: Intake, fo
     for name, value in SETTINGS.items():
         dlt.config[name] = value
     resources = _resources(file)
-    tables = [file.table_of(resource) for resource in resources]
+    tables = file.tables(resources)
     target = _Destination(this, intake, {table.name: table for table in tables})
     pipeline = _pipeline(file, folder, target)
-    _step(this, target, pipeline, None)
-    read_ms = memory.begin_reading(int(this.clock() * 1000))
+    for table in tables:
+        intake.withdraw_leaving(table)
+    if not this.stop.requested:
+        _step(this, target, pipeline, None)
+    at_ms = int(this.clock() * 1000)
+    read_ms = memory.begin_reading(at_ms)
     for resource in resources:
         resource.apply_hints(columns={}, primary_key=())  # they are about columns that dlt will see as one text
-        resource.add_step(_Last(_wrapped(this, read_ms)))
+        resource.add_step(_Last(_wrapped(this, read_ms, at_ms)))
     if not this.stop.requested:
         _step(this, target, pipeline, resources)
     if not this.stop.requested:
+        intake.end(tables)
         for table in tables:
-            if table.is_whole:
-                intake.withdraw_unseen(table, read_ms)
+            (intake.withdraw_unseen if table.is_whole else intake.withdraw_doubted)(table, read_ms, at_ms)
     _remove_finished(pipeline)
 
 
@@ -162,7 +171,7 @@ def _resources(file: PipelineFile) -> list[Any]:
         raise SourceFailed(f"{file.path}: read() failed: {type(error).__name__}: {error}") from error
 
 
-def _wrapped(this: Run, read_ms: int) -> Any:
+def _wrapped(this: Run, read_ms: int, at_ms: int) -> Any:
     """What makes a row one text, with its place: dlt then has nothing to infer, to convert or to rename in it."""
     numbers = count()
 
@@ -174,7 +183,7 @@ def _wrapped(this: Run, read_ms: int) -> Any:
                 f"a row is {type(row).__name__}, not a dict: choose the backend sqlalchemy of dlt's sources"
             )
         text = ALL_READ if isinstance(row, AllRead) else values.written(row)
-        return {"row": text, "read_ms": read_ms, "nth": next(numbers)}
+        return {"row": text, "read_ms": read_ms, "nth": next(numbers), "at_ms": at_ms}
 
     return wrapped
 
