@@ -140,7 +140,9 @@ def causes_table(causes: Sequence[Cause]) -> TerminalTable:
         *(Column(), Column(name="open", right=True), Column(name="all", right=True)),
         *(Column(name="redriven", right=True), Column(name="failed again", right=True)),
         *(Column(name="of published", right=True), Column(name="reason and how to fix", flows=True)),
-        note="`insights dead-letters show 12` prints letter 12 with its bytes.",
+        note=f"`insights dead-letters show {causes[0].example}` prints letter {causes[0].example} with its bytes."
+        if causes
+        else "",
     )
     for each in causes:
         source = f"{_line(each.source)}: " if each.source else ""
