@@ -99,5 +99,6 @@ def _values(read: _Reader) -> list[str | None]:
     for _ in range(read.number("h")):
         kind = read.byte()
         # Neither null nor left out, because it is long and did not change, is a value by which a row is known.
-        found.append(read.bytes_(read.number("i")).decode() if kind == b"t" else None)
+        # A database without an encoding has bytes that are no text, also in columns that nobody asks for.
+        found.append(read.bytes_(read.number("i")).decode(errors="surrogateescape") if kind == b"t" else None)
     return found

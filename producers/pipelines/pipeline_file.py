@@ -23,6 +23,7 @@ from dlt.common.exceptions import DltException
 from dlt.extract import DltResource, DltSource
 
 from producers.pipelines.intake import EVENTS, Table
+from producers.pipelines.secrets import without_secrets
 from schemas.catalogue import Event
 from schemas.errors import Misconfigured
 
@@ -121,5 +122,5 @@ def _run(path: Path) -> Mapping[str, Any]:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise Misconfigured(f"{path} can't be run: {type(error).__name__}: {error}") from error
+        raise Misconfigured(f"{path} can't be run: {type(error).__name__}: {without_secrets(str(error))}") from error
     return vars(module)

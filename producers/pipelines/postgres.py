@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final
@@ -36,6 +36,7 @@ MUCH_BYTES: Final = 1 << 30
 VISIBLE_SECONDS, AGAIN_SECONDS = 60.0, 0.02
 HALF: Final = 1 << 31
 LOST: Final = "lost"
+KEY: Final = "insights_key"  # a column's name beside the view's own
 IDENTITY: Final = """
 select exists (
     select from pg_attribute as a
@@ -63,7 +64,7 @@ class NotVisible(Retryable):
 class _Watch:
     """What is read, as ``changes`` says; tables have their schema's name."""
 
-    database: str
+    database: str = field(repr=False)  # has a password
     view: str
     key: str
     tables: Mapping[str, str]
@@ -106,7 +107,7 @@ def changes(
 
 def _rows(watch: _Watch) -> Iterator[dict[str, Any]]:
     state = dlt.current.resource_state()
-    with psycopg.connect(watch.database, autocommit=True, row_factory=dict_row) as connection:
+    with psycopg.connect(watch.database, autocommit=True, row_factory=dict_row, client_encoding="utf8") as connection:
         set_json_loads(partial(json.loads, parse_float=Decimal), connection)
         _check(watch, connection)
         is_new = _make_slot(watch, connection)
@@ -116,7 +117,8 @@ def _rows(watch: _Watch) -> Iterator[dict[str, Any]]:
         now = _one(connection, "select pg_current_wal_flush_lsn() - '0/0'::pg_lsn")
         keys, is_truncated = _changed(watch, connection)
         if is_new or "lsn" not in state or is_truncated:
-            yield from connection.cursor().stream(_select(watch))
+            for row in connection.cursor().stream(_select(watch)):
+                yield _with_key(watch, row)
             yield AllRead()
         elif not keys:
             _confirm(watch, connection, now)  # what other tables wrote is no reason to keep the log
@@ -251,13 +253,19 @@ def _now(watch: _Watch, connection: psycopg.Connection[Any], keys: Sequence[str]
         asked = list(keys[start : start + AT_ONCE])
         left = set(asked)
         for row in connection.execute(some, (asked,)):
-            left.discard(str(row[watch.key]))
-            yield row
+            left.discard(row[KEY])
+            yield _with_key(watch, row)
         yield from ({watch.key: key, watch.deleted: True} for key in asked if key in left)
 
 
 def _select(watch: _Watch) -> sql.Composed:
-    return sql.SQL("select * from {}").format(sql.Identifier(*watch.view.split(".")))
+    key, view = sql.Identifier(watch.key), sql.Identifier(*watch.view.split("."))
+    return sql.SQL("select *, {}::text as {} from {}").format(key, sql.Identifier(KEY), view)
+
+
+def _with_key(watch: _Watch, row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its key as the log writes it: of bytes, or a number with a fraction, Python's text is another."""
+    return {**row, watch.key: row.pop(KEY)}
 
 
 def _one(connection: psycopg.Connection[Any], query: str, values: Sequence[Any] = ()) -> Any:

@@ -26,10 +26,12 @@ from producers.pipelines import values
 from producers.pipelines.intake import TOGETHER, Intake, Row, Table, Tally
 from producers.pipelines.memory import Memory, Place
 from producers.pipelines.pipeline_file import PipelineFile, load
+from producers.pipelines.secrets import without_secrets
 from producers.pipelines.values import AllRead
 from producers.runner import Run
 from schemas.errors import InsightsError, Interrupted, Misconfigured, Retryable, RowsRefused
 from schemas.plural import counted
+from schemas.quoted import without_texts
 
 ALL_READ: Final = ""  # in the place of a row
 SETTINGS: Final[Mapping[str, Any]] = {
@@ -42,6 +44,11 @@ SETTINGS: Final[Mapping[str, Any]] = {
 
 class SourceFailed(Retryable):
     """The source could not be read: it is away, or refuses."""
+
+    @classmethod
+    def by(cls, what: str, cause: BaseException) -> SourceFailed:
+        """The failure of ``what``, in the cause's own words but for what may be secret in them."""
+        return cls(f"{what}: {type(cause).__name__}: {without_secrets(str(cause))}")
 
 
 class _Last(MapItem):
@@ -105,7 +112,7 @@ def run(this: Run) -> None:
             except SourceFailed as failed:
                 if this.options.every is None:
                     raise
-                this.log.warning("not read", problem=str(failed))
+                this.log.warning("not read", problem=without_texts(str(failed)))
             this.log.info("read", pipeline=file.name, **intake.tally.counts)
             if intake.tally.reasons:
                 this.log.warning("rows were refused", pipeline=file.name, reasons=intake.tally.reasons)
@@ -168,7 +175,7 @@ def _resources(file: PipelineFile) -> list[Any]:
     except InsightsError:
         raise
     except Exception as error:
-        raise SourceFailed(f"{file.path}: read() failed: {type(error).__name__}: {error}") from error
+        raise SourceFailed.by(f"{file.path}: read() failed", error) from error
 
 
 def _wrapped(this: Run, read_ms: int, at_ms: int) -> Any:
@@ -201,7 +208,7 @@ def _step(this: Run, target: _Destination, pipeline: dlt.Pipeline, data: Any) ->
         if own is not None and not isinstance(own, Retryable):
             raise own from failed
         cause = own or failed.exception or failed
-        raise SourceFailed(f"the source can't be read ({failed.step}): {type(cause).__name__}: {cause}") from failed
+        raise SourceFailed.by(f"the source can't be read ({failed.step})", cause) from failed
 
 
 def _own(error: BaseException | None) -> InsightsError | None:

@@ -16,6 +16,7 @@ from prometheus_client.core import CollectorRegistry
 
 from producers.metrics import SLOT_BYTES
 from producers.pipelines import postgres
+from producers.pipelines.pgoutput import Decoder
 from producers.pipelines.postgres import hidden_by
 from producers.pipelines.source import SourceFailed
 from schemas import catalogue
@@ -150,6 +151,53 @@ def test_a_truncated_table_withdraws_all_its_orders(shop: Shop, bikes: Pipeline)
     shop.do("truncate orders, order_lines")
     bikes.read()
     assert [each[2] for each in said(bikes)] == [None, True]
+
+
+def test_many_rows_that_a_truncation_took_are_withdrawn_a_day_later(shop: Shop, bikes: Pipeline) -> None:
+    for number in range(6):
+        shop.order(number, "bell")
+    bikes.read()
+    shop.do("truncate orders, order_lines")
+    bikes.read()
+    shop.order(5, "bell")
+    bikes.clock.now += 86_400
+    bikes.read()
+    assert sorted(each[0] for each in said(bikes) if each[2]) == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize(("kind", "key"), [("bytea", "'\\x00ff'"), ("double precision", "7"), ("numeric(9, 2)", "7")])
+def test_a_key_is_what_the_log_writes_whatever_its_type_is(shop: Shop, bikes: Pipeline, kind: str, key: str) -> None:
+    view = example("sql", "create view hub_orders").split(";")[0]
+    shop.do("drop view hub_orders; alter table order_lines drop constraint order_lines_order_id_fkey")
+    for table, column in (("orders", "id"), ("order_lines", "order_id")):
+        shop.do(f"alter table {table} alter {column} drop identity if exists")
+        shop.do(f"alter table {table} alter {column} type {kind} using {key}::{kind}")
+    shop.do(view)
+    bikes.read()
+    shop.do(f"insert into orders values ({key}, 'C1', '2026-07-01 12:00', 'DE', 0, 0)")
+    shop.do(f"insert into order_lines values ({key}, 0, 'bell', 1, 1.00)")
+    bikes.read()
+    assert [each[2] for each in said(bikes)] == [None]
+    shop.do("delete from order_lines; delete from orders")
+    bikes.read()
+    assert [each[2] for each in said(bikes)] == [None, True]
+
+
+def test_the_password_in_a_url_that_postgres_can_not_read_is_not_said(
+    bikes: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_DATABASE", "postgresql+psycopg://reader:hunter2@db.example/shop")
+    with pytest.raises(SourceFailed) as failed:
+        bikes.read()
+    assert "hunter2" not in str(failed.value)
+    assert "hunter2" not in repr(postgres.changes("hunter2", view="v", key="k", tables={})._pipe.gen)
+
+
+def test_a_log_of_a_database_without_an_encoding_is_read() -> None:
+    relation = b"R" + b"\0\0\0\1" + b"public\0t\0d" + b"\0\2" + b"\1id\0" + b"\0" * 8 + b"\0name\0" + b"\0" * 8
+    insert = b"I" + b"\0\0\0\1" + b"N" + b"\0\2" + b"t\0\0\0\1" + b"7" + b"t\0\0\0\1" + b"\xff"
+    decoder = Decoder()
+    assert [*decoder.decode(relation), *decoder.decode(insert)][0].row == {"id": "7", "name": "\udcff"}
 
 
 def test_the_log_is_confirmed_after_kafka_has_it_and_not_before(shop: Shop, bikes: Pipeline) -> None:
