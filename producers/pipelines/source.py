@@ -36,6 +36,7 @@ from schemas.quoted import without_texts
 ALL_READ: Final = ""  # in the place of a row
 SETTINGS: Final[Mapping[str, Any]] = {
     "runtime.intercept_signals": False,
+    "enable_runtime_trace": False,  # dlt would keep the last error on disk, with the rows that it quotes
     "load.workers": 1,  # rows are taken in their order, in this thread
     "load.raise_on_max_retries": 1,
     "load.delete_completed_jobs": True,

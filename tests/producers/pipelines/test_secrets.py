@@ -55,6 +55,8 @@ def test_neither_an_error_nor_the_log_has_a_key_and_the_log_has_no_text_of_a_row
         pipeline.read()
     assert "TOPSECRET" not in str(failed.value)
     assert "ada@" not in str(failed.value)
+    kept = [path.read_bytes() for path in (tmp_path / "state").rglob("*") if path.is_file()]
+    assert not any(b"TOPSECRET" in content for content in kept)
 
     class Once(Stop):
         """Ends after one reading."""
