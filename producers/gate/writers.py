@@ -28,6 +28,7 @@ MOST_REMEMBERED: Final = 10_000
 MOST_TYPES: Final = 1_000  # of a schema, with each type where its name stands; contracts have fewer than 100
 PRIMITIVES: Final = ("boolean", "int", "long", "float", "double", "bytes", "string", "enum")
 NO_BYTES: Final = "it has a type whose values take no bytes: null outside of a union, or a record or fixed of nothing"
+ENDLESS: Final = "it has an array of nothing but float, double or fixed, which may say that it has any number of items"
 
 
 class UnreadableAvro(PoisonEvent):
@@ -166,13 +167,28 @@ def _problems(schema: Any, names: Mapping[str, Any], inside: tuple[str, ...] = (
         yield None if schema["fields"] else NO_BYTES
         for field in schema["fields"]:
             yield from _problems(field["type"], names, (*inside, schema["name"]))
-    elif kind in ("array", "map"):  # their end takes a byte
+    elif kind == "array":  # its end takes a byte
+        yield from _problems(schema["items"], names, inside)
+        yield None if _notices_the_end(schema["items"], names) else ENDLESS
+    elif kind == "map":
         yield None
-        yield from _problems(schema["items" if kind == "array" else "values"], names, inside)
+        yield from _problems(schema["values"], names, inside)
     elif kind == "fixed":
         yield None if schema["size"] > 0 else NO_BYTES
     else:
         yield from _problems(kind, names, inside)
+
+
+def _notices_the_end(schema: Any, names: Mapping[str, Any]) -> bool:
+    """Whether fastavro, where it skips a value, fails when the bytes have ended: of these three it doesn't."""
+    if isinstance(schema, str):
+        return _notices_the_end(names[schema], names) if schema in names else schema not in ("float", "double", "fixed")
+    if isinstance(schema, list):
+        return True
+    if "fields" in schema:
+        return any(_notices_the_end(field["type"], names) for field in schema["fields"])
+    kind = schema["type"]
+    return kind in ("array", "map") or _notices_the_end(kind, names)
 
 
 def _problems_by_name(name: str, names: Mapping[str, Any], inside: tuple[str, ...]) -> Iterator[str | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -9,7 +11,8 @@ from random import Random
 
 import pytest
 
-from tests.hostile.parts import PARTS, Part, spoiled
+from tests.hostile.parts import PARTS, Part
+from tests.hostile.spoiling import spoiled
 
 IN_ALL = 100_000
 
@@ -44,3 +47,21 @@ def test_each_of_100_000_hostile_inputs_is_accounted_for(tmp_path: Path) -> None
         print(f"{part.name}: {found.total():,} in {time.monotonic() - began:.0f} s: {dict(found)}")
         total += found
     assert total.total() >= IN_ALL
+
+
+def read_under_schemas(first: int, last: int) -> int:
+    """How many records were read. A process that is killed by what it reads fails the test, and not the test's own."""
+    command = [sys.executable, "-m", "tests.hostile.strange_schemas", str(first), str(last)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"exit {done.returncode}; the last line is the schema's seed: {done.stderr[-3_000:]}"
+    return int(done.stdout)
+
+
+def test_no_schema_of_a_stranger_ends_or_keeps_busy_who_reads_it() -> None:
+    assert read_under_schemas(0, 1_000) > 10
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3_600)
+def test_none_of_50_000_schemas_of_strangers_ends_or_keeps_busy_who_reads_it() -> None:
+    assert read_under_schemas(1_000, 51_000) > 500
