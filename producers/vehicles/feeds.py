@@ -9,8 +9,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from schemas.errors import Misconfigured
+from schemas.quoted import without_texts
 
-QUERY: Final = re.compile(r"\?\S+")
+BEHIND_HOST: Final = re.compile(r"(https?://[^/?#\s]+)[/?#]\S*")
 NAMED: Final = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,60})=(?P<url>https?://.*)", re.DOTALL)
 
 
@@ -25,8 +26,8 @@ class Feed:
         return f"Feed({self.name})"
 
     def without_address(self, text: str) -> str:
-        """The text with the feed's name for its address, and without what may be a key in an address like it."""
-        return QUERY.sub("?…", text.replace(self.url, self.name))
+        """The text with the feed's name for its address, and the host only of others, such as where it leads to."""
+        return BEHIND_HOST.sub(r"\1/…", without_texts(text.replace(self.url, self.name)))
 
 
 def feeds(given: Sequence[str]) -> list[Feed]:

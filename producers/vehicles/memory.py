@@ -13,13 +13,14 @@ from producers import state
 from producers.scraping.fetching import NOTHING, Validators
 
 FORGOTTEN_SECONDS: Final = 86_400  # after which a position would be too old to publish, anyway
-MOST_VEHICLES: Final = 200_000  # of one feed
+MOST_VEHICLES: Final = 50_000  # of one feed
 SCHEMA: Final = """
 create table if not exists feeds (feed text primary key, etag text, last_modified text) without rowid;
 create table if not exists vehicles (
     feed text, vehicle text, digest blob not null, own_time integer, seen_at real not null,
     primary key (feed, vehicle)) without rowid;
-create table if not exists faults (feed text, reason text, primary key (feed, reason)) without rowid;
+create table if not exists told (
+    feed text, part text, reason text, primary key (feed, part, reason)) without rowid;
 create table if not exists unsent (place integer primary key, record text not null);
 """
 
@@ -78,17 +79,17 @@ class Memory:
             (feed, max(count - self._most, 0)),
         )
 
-    def new_faults(self, feed: str, reasons: Iterable[str]) -> list[str]:
-        """Those of the reasons that the poll before did not have; they are known from now on, and others no more."""
-        now, rows = set(reasons), self._database.execute("select reason from faults where feed = ?", (feed,))
-        before = {reason for (reason,) in rows}
+    def told(self, feed: str, part: str) -> set[str]:
+        """The reasons for which a dead letter of this part of the feed, its messages or its entities, is on the log."""
+        rows = self._database.execute("select reason from told where feed = ? and part = ?", (feed, part))
+        return {reason for (reason,) in rows}
+
+    def tell(self, feed: str, part: str, reasons: Iterable[str]) -> None:
+        """These reasons are told, and no others. Call it when Kafka has the letters."""
         self._database.execute("begin")
-        self._database.executemany("insert into faults values (?, ?)", [(feed, reason) for reason in now - before])
-        self._database.executemany(
-            "delete from faults where feed = ? and reason = ?", [(feed, reason) for reason in before - now]
-        )
+        self._database.execute("delete from told where feed = ? and part = ?", (feed, part))
+        self._database.executemany("insert into told values (?, ?, ?)", [(feed, part, each) for each in reasons])
         self._database.execute("commit")
-        return sorted(now - before)
 
     def unsent(self) -> tuple[list[dict[str, Any]], int]:
         """Records that may not be on the log yet, oldest first, and the place of the last."""

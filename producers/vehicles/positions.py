@@ -22,17 +22,28 @@ ENTITY_FIELD: Final = 2
 FIXED_BYTES: Final = {1: 8, 5: 4}  # of the kinds of fields whose length is not stated
 VARINT: Final = 0
 WITH_LENGTH: Final = 2
-MOST_ENTITIES: Final = 100_000
+MOST_ENTITIES: Final = 20_000
+MOST_FIELDS: Final = 2 * MOST_ENTITIES  # of a message, whatever they are
 LARGEST_ENTITY: Final = 65_536  # bytes; a position has some hundred
 LONGEST_NAME: Final = 200  # characters of an id
 MOST_AHEAD_SECONDS: Final = 300
 OLDEST_SECONDS: Final = 86_400
 FASTEST: Final = 200.0  # metres a second: no train is as fast
 FULL_TURN: Final = 360.0
+NO_PROTOBUF: Final = "it is no protobuf; check the address"
+CUT_OFF: Final = "it was cut off"
+OLDER: Final = "older than what was published"  # no fault: a count of what is left out
 
 
 class UnreadableFeed(PoisonEvent):
-    """The whole answer is no message of a GTFS-Realtime feed."""
+    """The whole answer is no message of a GTFS-Realtime feed. The text is the reason, the same for all that have it.
+
+    ``detail`` is where and how much.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.detail = detail
 
 
 class Doubtful(PoisonEvent):
@@ -72,21 +83,29 @@ class Found:
 def read(body: bytes, now: float) -> Found:
     """The positions in a message, ``now`` in seconds since 1970. Raises UnreadableFeed."""
     header, entities = _parts(body)
-    found, named = Found(), set[str]()
+    found, of_vehicles = Found(), dict[str, Position]()
     for raw in entities:
         try:
             position = _position(raw, header, now)
             if position is None:
                 found.left_out["no vehicle"] += 1
                 continue
-            if position.vehicle in named:
-                raise Doubtful("its vehicle has another position in the same message")
-            named.add(position.vehicle)
-            found.positions.append(position)
+            before = of_vehicles.setdefault(position.vehicle, position)
+            if before is not position:
+                of_vehicles[position.vehicle] = _newer(before, position)
+                found.left_out[OLDER] += 1
         except Doubtful as error:
             found.left_out[str(error)] += 1
             found.examples.setdefault(str(error), raw)
+    found.positions.extend(of_vehicles.values())
     return found
+
+
+def _newer(first: Position, second: Position) -> Position:
+    """Of two positions of a vehicle in one message the newer. Raises Doubtful when they don't say."""
+    if not (first.is_own_time and second.is_own_time) or first.at == second.at:
+        raise Doubtful("its vehicle has another position in the same message")
+    return max(first, second, key=lambda position: position.at)
 
 
 def _parts(body: bytes) -> tuple[FeedHeader, list[bytes]]:
@@ -97,7 +116,7 @@ def _parts(body: bytes) -> tuple[FeedHeader, list[bytes]]:
             try:
                 header = FeedHeader.FromString(value)
             except DecodeError as error:
-                raise UnreadableFeed(f"its header is broken: {error}") from error
+                raise UnreadableFeed("its header is broken", str(error)) from error
         elif number == ENTITY_FIELD:
             if len(entities) == MOST_ENTITIES:
                 raise UnreadableFeed(f"it has more than {MOST_ENTITIES:,} entities")
@@ -112,8 +131,10 @@ def fields(body: bytes) -> Iterator[tuple[int, bytes]]:
 
     https://protobuf.dev/programming-guides/encoding/
     """
-    at = 0
+    at = count = 0
     while at < len(body):
+        if (count := count + 1) > MOST_FIELDS:
+            raise UnreadableFeed(f"it has more than {MOST_FIELDS:,} fields")
         tag, at = _varint(body, at)
         number, kind = tag >> 3, tag & 7
         if kind == VARINT:
@@ -124,10 +145,10 @@ def fields(body: bytes) -> Iterator[tuple[int, bytes]]:
         elif kind in FIXED_BYTES:
             length = FIXED_BYTES[kind]
         else:
-            raise UnreadableFeed(f"it is no protobuf: byte {at:,} begins a field of kind {kind}")
+            raise UnreadableFeed(NO_PROTOBUF, f"byte {at:,} begins a field of kind {kind}")
         if at + length > len(body):
             raise UnreadableFeed(
-                f"it was cut off: a field at byte {at:,} has {length:,} bytes, and {len(body) - at:,} are left"
+                CUT_OFF, f"a field at byte {at:,} has {length:,} bytes, and {len(body) - at:,} are left"
             )
         if kind == WITH_LENGTH:
             yield number, body[at : at + length]
@@ -141,7 +162,7 @@ def _varint(body: bytes, at: int) -> tuple[int, int]:
         if body[place] < 0x80:
             return value, place + 1
         shift += 7
-    raise UnreadableFeed(f"it is no protobuf: at byte {at:,} is no number")
+    raise UnreadableFeed(NO_PROTOBUF if at + 10 <= len(body) else CUT_OFF, f"at byte {at:,} is no number")
 
 
 def _position(raw: bytes, header: FeedHeader, now: float) -> Position | None:

@@ -22,7 +22,7 @@ from producers.shop.identifiers import digest_of, envelope
 from producers.vehicles import positions
 from producers.vehicles.feeds import Feed, feeds
 from producers.vehicles.memory import Memory, Report
-from producers.vehicles.positions import Doubtful, Found, Position, UnreadableFeed
+from producers.vehicles.positions import OLDER, Doubtful, Found, Position, UnreadableFeed
 from schemas import catalogue
 from schemas.errors import PoisonEvent
 
@@ -30,8 +30,10 @@ VEHICLE_MOVED: Final = catalogue.event("public.vehicle_moved")
 ROBOT: Final = "InsightsHubVehicles"
 POLL_SECONDS: Final = 15.0  # agencies renew theirs every 10 to 30
 SECONDS_APART: Final = 1.0
-LARGEST_BYTES: Final = 16_000_000
+LARGEST_BYTES: Final = 8_000_000
 DEAD_HEAD_BYTES: Final = 16_384
+MESSAGE: Final = "message"  # what a reason is about: the whole, or
+ENTITIES: Final = "entities"
 LONGEST_WAIT_SECONDS: Final = 600.0
 MOST_PATIENCE_SECONDS: Final = 3_600.0  # what a site may ask for
 
@@ -132,11 +134,15 @@ class FeedReader:
             self.this.log.info("feed unchanged", feed=self.feed.name)
             return
         try:
-            found = positions.read(got.body, self.this.clock())
+            found = await asyncio.to_thread(positions.read, got.body, self.this.clock())
         except UnreadableFeed as error:
-            self._bury({str(error): got.body}, UnreadableFeed)
-            self.this.log.warning("feed unreadable", feed=self.feed.name, problem=str(error))
+            self.this.log.warning("feed unreadable", feed=self.feed.name, problem=str(error), detail=error.detail)
+            # Known until a message can be read: one that is cut off anywhere fails in more ways than one.
+            before = self._memory.told(self.feed.name, MESSAGE)
+            self._bury(MESSAGE, dict.fromkeys(before, b"") | {str(error): got.body}, UnreadableFeed, error.detail)
             return
+        self._bury(MESSAGE, {}, UnreadableFeed)
+        self._bury(ENTITIES, found.examples, Doubtful)
         self._take(found, got.validators)
 
     def _take(self, found: Found, validators: Validators) -> None:
@@ -148,28 +154,34 @@ class FeedReader:
             if before == said:
                 counts["unchanged"] += 1
             elif before and said.own_time and before.own_time and said.own_time < before.own_time:
-                counts["older than what was published"] += 1
+                counts[OLDER] += 1
                 said = before
             else:
                 records.append(_record(self.this.source.name, self.feed, position, said))
             reports[position.vehicle] = said
         self._memory.polled(self.feed.name, validators, reports, records, self.this.clock())
         send(self.this, self._memory)
-        self._bury(found.examples, Doubtful)
         self.this.log.info("feed read", feed=self.feed.name, published=len(records), **{"left_out": dict(counts)})
 
-    def _bury(self, examples: dict[str, bytes], kind: type[PoisonEvent]) -> None:
-        """A dead letter for each reason that the poll before did not have: a feed repeats its faults."""
-        for reason in self._memory.new_faults(self.feed.name, examples):
+    def _bury(self, part: str, examples: dict[str, bytes], kind: type[PoisonEvent], detail: str = "") -> None:
+        """A dead letter for each reason that is not told yet: a feed repeats its faults. Blocks until acknowledged.
+
+        What is not among the examples is told again when it comes again.
+        """
+        told = self._memory.told(self.feed.name, part)
+        if told == examples.keys():
+            return
+        for reason in sorted(examples.keys() - told):
             self.this.publisher.dead_letter(
                 VEHICLE_MOVED,
                 examples[reason][:DEAD_HEAD_BYTES],
                 key=self.feed.name.encode(),
                 error=kind(f"{self.feed.name}: {reason}"),
                 stage="VALUE_CONVERTER",
-                origin={"feed": self.feed.name},
+                origin={"feed": self.feed.name} | ({"detail": detail} if detail else {}),
             )
         self.this.publisher.flush()
+        self._memory.tell(self.feed.name, part, examples)
 
 
 def _report(position: Position) -> Report:

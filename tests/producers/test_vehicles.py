@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -50,7 +51,7 @@ class Kept:
         self.letters.append(str(error))
 
     def flush(self) -> None:
-        if self.is_away and self.records:
+        if self.is_away and (self.records or self.letters):
             raise BrokerUnavailable("Kafka is away")
 
 
@@ -280,9 +281,85 @@ def test_a_fault_that_stays_is_one_dead_letter_until_it_was_away(tmp_path: Path)
 
 def test_a_message_of_too_many_entities_is_refused_before_they_become_objects() -> None:
     server = Transit(0)
-    body = server.feed.SerializeToString() + b"\x12\x00" * 100_001
-    with pytest.raises(UnreadableFeed, match="more than 100,000 entities"):
+    body = server.feed.SerializeToString() + b"\x12\x00" * 20_001
+    with pytest.raises(UnreadableFeed, match="more than 20,000 entities"):
         positions.read(body, START)
+
+
+@pytest.mark.parametrize("field", [b"\x18\x00", b"\x1a\x00"])
+def test_a_message_of_too_many_fields_is_refused_without_looking_at_the_rest(field: bytes) -> None:
+    body = Transit(0).feed.SerializeToString() + field * 40_001 + b"\xff"
+    with pytest.raises(UnreadableFeed, match="more than 40,000 fields"):
+        positions.read(body, START)
+
+
+def test_of_a_vehicles_positions_in_a_message_the_newest_is_taken(tmp_path: Path) -> None:
+    kept, server = Kept(), Transit(1, at=START - 60)
+    server.at = START
+    server.add("bus-0", at=START)
+    server.add("bus-0", at=START - 30)
+    with server.serving():
+        (line,) = poll(server, tmp_path, kept)
+    assert [record["occurred_at"].timestamp() for record in kept.records] == [START]
+    assert line["left_out"] == {"older than what was published": 2}
+    assert kept.letters == []
+
+
+def test_a_dead_letter_that_kafka_did_not_acknowledge_is_published_again(tmp_path: Path) -> None:
+    kept, server = Kept(is_away=True), Transit(1)
+    server.faults = ["page"] * 3
+    with server.serving():
+        with pytest.raises(BrokerUnavailable):
+            poll(server, tmp_path, kept)
+        kept.is_away, kept.letters = False, []
+        poll(server, tmp_path, kept, times=2)
+        assert len(kept.letters) == 1
+        server.feed.entity[0].vehicle.position.latitude = 95.0
+        kept.is_away, kept.letters = True, []
+        with pytest.raises(BrokerUnavailable):
+            poll(server, tmp_path, kept)
+        kept.is_away, kept.letters = False, []
+        poll(server, tmp_path, kept, times=2)
+    assert kept.letters == ["city: its position is nowhere on earth"]
+
+
+def is_cut_off(body: bytes) -> bool:
+    """Whether it ends within an entity, and not between two."""
+    try:
+        positions.read(body, START)
+    except UnreadableFeed as error:
+        return str(error) == positions.CUT_OFF
+    return False
+
+
+def test_a_feed_that_is_cut_anywhere_is_few_dead_letters_and_its_other_faults_stay_told(tmp_path: Path) -> None:
+    kept, server = Kept(), Transit(6)
+    server.feed.entity[0].vehicle.position.latitude = 95.0
+    whole = server.feed.SerializeToString()
+    with server.serving():
+        poll(server, tmp_path, kept)
+        ends = [length for length in range(60, len(whole), 7) if is_cut_off(whole[:length])]
+        for length in ends:
+            server.body = whole[:length]
+            poll(server, tmp_path, kept)
+        server.body = None
+        poll(server, tmp_path, kept)
+    assert len(ends) > 50
+    assert kept.letters == ["city: its position is nowhere on earth", "city: it was cut off"]
+
+
+def test_other_feeds_go_on_while_a_message_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def read(*_: object) -> Found:
+        threads.append(threading.current_thread())
+        return Found()
+
+    monkeypatch.setattr(positions, "read", read)
+    with Transit(1).serving() as server:
+        poll(server, tmp_path, Kept())
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
 
 
 def test_state_is_bounded_by_age_and_number(tmp_path: Path) -> None:
@@ -300,7 +377,8 @@ def test_a_feeds_name_is_given_or_its_address_without_what_may_be_a_key() -> Non
     assert "secret" not in repr(found)
     timed_out = found[0].without_address("Connection timeout to host https://a.example/rt/positions?key=secret x")
     assert timed_out == "Connection timeout to host a.example/rt/positions x"
-    assert "secret" not in found[1].without_address("to host https://b.example/x?key=secret")
+    for leak in ("https://b.example/x?key=secret", "https://b.example/v2/secret/vp", "'/secret'"):
+        assert "secret" not in found[1].without_address(f"leads to {leak}")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ class Transit(StandIn):
         self.faults: list[Fault] = []
         self.statuses: list[int] = []
         self.headers: list[dict[str, str]] = []
+        self.body: bytes | None = None  # the message, if it is not the feed's
         self.feed = FeedMessage()
         self.feed.header.gtfs_realtime_version = "2.0"
         self.feed.header.timestamp = self.at
@@ -73,7 +74,7 @@ class Transit(StandIn):
 
     def _answer(self, request: web.Request) -> web.Response:
         fault = self.faults.pop(0) if self.faults else None
-        body = self.feed.SerializePartialToString()
+        body = self.feed.SerializePartialToString() if self.body is None else self.body
         if fault in ("429", "500"):
             return web.Response(status=int(fault), headers={"Retry-After": "120"})
         if fault == "page":
