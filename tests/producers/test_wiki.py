@@ -402,6 +402,17 @@ def test_waits_grow_and_a_server_that_asks_for_more_gets_it() -> None:
     assert wiki.wait_seconds(0, 1e12, 0.5) == 3_600
 
 
+@pytest.mark.usefixtures("hurried")
+def test_the_streams_own_wish_to_wait_is_followed_up_to_the_longest_wait(tmp_path: Path) -> None:
+    server = RecentChanges(50)
+    server.retry_ms = 3_000_000
+    with server.serving():
+        logs = run_until_all_told(server, tmp_path, Kept())
+    cuts = [line["again_in_seconds"] for line in logs if line["event"] == "stream cut"]
+    assert cuts
+    assert max(cuts) <= 0.1
+
+
 def test_what_is_no_change_is_refused() -> None:
     with pytest.raises(UnreadableChange, match="no change of a page"):
         edits.change(b'{"type": 1}')

@@ -32,6 +32,7 @@ class RecentChanges(StandIn):
         self.changes = [self.change(number) for number in range(count)]
         self.faults: list[Fault] = []
         self.after = after
+        self.retry_ms = 1
         self.pause_seconds = 0.0  # between two changes
         self.asked: list[dict[str, str]] = []  # the headers of each request
         self.told_all = threading.Event()  # a connection without a fault gave everything up to the end
@@ -111,7 +112,7 @@ class RecentChanges(StandIn):
             return web.Response(text="<html>We are away</html>", content_type="text/html")
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
-        await response.write(b":ok\n\nretry: 1\n\n")
+        await response.write(f":ok\n\nretry: {self.retry_ms}\n\n".encode())
         begin = self.since(request.headers.get("Last-Event-ID"))
         told = self.changes[begin:] if fault is None else self.changes[begin : begin + self.after]
         for change in told:
