@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import threading
-import time
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,10 +22,9 @@ from producers.persons.letters import opened
 from producers.publisher import Publisher
 from producers.runner import Options, Run, Stop
 from producers.sources import source
-from producers.wiki import edits, positions
+from producers.wiki import edits
 from producers.wiki import source as wiki
 from producers.wiki.edits import UnreadableChange
-from producers.wiki.positions import BadPosition
 from producers.wiki.seen import Seen
 from producers.wiki.sse import Message, Reader
 from schemas.catalogue import Event
@@ -235,38 +233,6 @@ def test_one_edit_has_one_event_id_in_whichever_message_it_is_told() -> None:
     assert edits.record(json.dumps(later).encode(), "wiki", str)["event_id"] != first["event_id"]
 
 
-def at(first: int | None, second: int | None = None) -> str:
-    """A position with these seconds in its two parts."""
-    said = [{"offset": -1} if s is None else {"timestamp": 1_796_000_000_000 + s * 1000} for s in (first, second)]
-    return json.dumps([{"topic": "a", "partition": 0} | said[0], {"topic": "b", "partition": 0} | said[1]])
-
-
-@pytest.mark.parametrize(
-    ("kept", "reached", "expected"),
-    [
-        pytest.param(at(60), None, at(30), id="a part without a time has none"),
-        pytest.param(at(60, 90), at(60, 90), at(30, 60), id="each part has its own"),
-        pytest.param(at(60), at(50), at(49), id="what was read again in part is not read again from the start"),
-        pytest.param(at(60, 90), at(70, 60), at(30, 60), id="a quiet part does not go back for ever"),
-    ],
-)
-def test_reading_goes_on_from_before_the_cut(kept: str, reached: str | None, expected: str) -> None:
-    assert json.loads(positions.resumed(kept, reached, 30)) == json.loads(expected)
-
-
-@pytest.mark.parametrize(
-    ("kept", "said", "expected"),
-    [
-        (None, at(5), at(5)),
-        (at(60), at(50), at(60)),
-        (at(60, 10), at(50, 70), at(60, 70)),
-        (at(60, 9), at(61), at(61, 9)),
-    ],
-)
-def test_the_kept_position_never_goes_back(kept: str | None, said: str, expected: str) -> None:
-    assert json.loads(positions.furthest(kept, said)) == json.loads(expected)
-
-
 @pytest.mark.usefixtures("hurried")
 def test_a_connection_that_is_cut_often_gets_on(tmp_path: Path) -> None:
     """60 changes are 20 seconds of the stream, fewer than are read again after a cut."""
@@ -289,17 +255,6 @@ def test_edits_whose_messages_have_no_id_are_all_published(tmp_path: Path) -> No
     with server.serving():
         run_until_all_told(server, tmp_path, kept)
     assert told(kept) == revisions(server)
-
-
-@pytest.mark.parametrize(
-    "position",
-    ["", "x", "[]", "{}", "[1]", '[{"topic":1}]', '[{"topic":"a","timestamp":"1"}]', '[{"topic":"a","timestamp":-1}]']
-    + ['[{"topic":"a","timestamp":253402300799999}]', '[{"topic":"a","timestamp":1e400}]']
-    + ["[" * 3000, '[{"topic":"a","timestamp":9e99}]', "[" + "1," * 5000 + "1]"],
-)
-def test_a_position_that_says_no_time_is_refused(position: str) -> None:
-    with pytest.raises(BadPosition):
-        positions.checked(position, time.time())
 
 
 def test_keys_are_kept_across_restarts_and_the_oldest_are_forgotten(tmp_path: Path) -> None:
