@@ -28,7 +28,8 @@ MOST_REMEMBERED: Final = 10_000
 MOST_TYPES: Final = 1_000  # of a schema, with each type where its name stands; contracts have fewer than 100
 PRIMITIVES: Final = ("boolean", "int", "long", "float", "double", "bytes", "string", "enum")
 NO_BYTES: Final = "it has a type whose values take no bytes: null outside of a union, or a record or fixed of nothing"
-ENDLESS: Final = "it has an array of nothing but float, double or fixed, which may say that it has any number of items"
+UNCHECKED: Final = ("boolean", "float", "double", "fixed")
+ENDLESS: Final = f"it has an array of nothing but {', '.join(UNCHECKED)}, which may claim any number of items"
 
 
 class UnreadableAvro(PoisonEvent):
@@ -180,9 +181,9 @@ def _problems(schema: Any, names: Mapping[str, Any], inside: tuple[str, ...] = (
 
 
 def _notices_the_end(schema: Any, names: Mapping[str, Any]) -> bool:
-    """Whether fastavro, where it skips a value, fails when the bytes have ended: of these three it doesn't."""
+    """Whether fastavro, where it skips a value, fails when the bytes have ended: without a length it does not."""
     if isinstance(schema, str):
-        return _notices_the_end(names[schema], names) if schema in names else schema not in ("float", "double", "fixed")
+        return _notices_the_end(names[schema], names) if schema in names else schema not in UNCHECKED
     if isinstance(schema, list):
         return True
     if "fields" in schema:

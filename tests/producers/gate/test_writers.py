@@ -52,8 +52,9 @@ def changed(name: str, kind: Any) -> dict[str, Any]:
         (with_field({"type": "array", "items": EMPTY}), "values take no bytes"),
         (with_field({"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}}), "values take no bytes"),
         (with_field({"type": "array", "items": {"type": "fixed", "name": "F", "size": -1}}), "values take no bytes"),
-        (with_field({"type": "array", "items": "float"}), "array of nothing but float"),
-        (with_field({"type": "array", "items": {"type": "double"}}), "array of nothing but float"),
+        (with_field({"type": "array", "items": "float"}), "array of nothing but boolean, float"),
+        (with_field({"type": "array", "items": "boolean"}), "array of nothing but boolean, float"),
+        (with_field({"type": "array", "items": {"type": "double"}}), "array of nothing but boolean, float"),
         (with_field({"type": "array", "items": {"type": "fixed", "name": "F", "size": 9}}), "array of nothing but"),
         (with_field(["null", {"type": "map", "values": NODE}]), "made of itself"),
         (with_field({**NODE, "name": "x.Node"}), "x.Node is made of itself"),
@@ -126,6 +127,23 @@ def test_a_registry_that_is_away_is_no_fault_of_the_record() -> None:
     for _ in range(2):
         with pytest.raises(RegistryUnavailable):
             writers.read(in_avro(typed(), OLDER_ID))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("int", "long", "bytes", "string", ["null", "float"], {"type": "map", "values": "float"}),
+        {"type": "enum", "name": "E", "symbols": ["A"]},
+        {"type": "array", "items": "int"},
+        {"type": "record", "name": "R", "fields": [{"name": "x", "type": "float"}, {"name": "y", "type": "int"}]},
+    ],
+    ids=str,
+)
+def test_an_array_that_is_skipped_and_says_it_has_more_items_than_bytes_ends_at_once(kind: Any) -> None:
+    writers = Writers(ORDER, Known({5: with_field({"type": "array", "items": kind})}))
+    with pytest.raises(UnreadableAvro, match="does not match schema 5"):
+        writers.read(in_avro(typed(), 5) + b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f")
 
 
 def test_an_array_that_says_it_has_more_items_than_bytes_ends_at_once() -> None:
