@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -210,7 +210,7 @@ def connected(shop: WooCommerce | Shopify) -> Connection:
 
 def stream(folder: Path) -> Account:
     ledger = Ledger()
-    intake = wiki.Intake(run_in(folder, "wiki", ledger), Seen(folder / "wiki.sqlite", "made up"))
+    intake = wiki.Intake(run_in(folder, "wiki", ledger), Seen(folder / "wiki.sqlite", "made up"), PersonKeys(folder))
 
     def account(value: bytes) -> str:
         reader, taken, sent = Reader(wiki.MOST_BYTES), intake.counts.copy(), (ledger.events, ledger.letters)
@@ -243,8 +243,7 @@ def feed(folder: Path) -> Account:
             return Fetched(url="https://city.example", body=value)
 
         sent = ledger.events, ledger.letters
-        with suppress(StopIteration):  # nothing in it waits
-            vehicles.FeedReader(this, memory, Feed("city", "https://city.example"), fetch).poll().send(None)
+        asyncio.run(vehicles.FeedReader(this, memory, Feed("city", "https://city.example"), fetch).poll())
         events, _ = ledger.sent_since(sent)
         try:
             found = positions.read(value, NOW.timestamp())
