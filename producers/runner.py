@@ -90,6 +90,10 @@ class Stop:
         self.requested = False
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
+    def __del__(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
     def request(self) -> None:
         """Ask to stop. Again is harmless."""
         if not self.requested:
@@ -99,7 +103,9 @@ class Stop:
     def wait(self, seconds: float) -> bool:
         """Blocks for at most so long; True, at once, when a stop is wished for."""
         if not self.requested and seconds > 0:
-            select.select([self._read], [], [], seconds)
+            poll = select.poll()  # select itself takes no number from 1024 on
+            poll.register(self._read, select.POLLIN)
+            poll.poll(seconds * 1000)
         return self.requested
 
     def fileno(self) -> int:

@@ -30,6 +30,7 @@ FLINK_TYPES = {
     "money": "DECIMAL(38, 2)",
     "charge": "DECIMAL(38, 3)",
     "rate": "DECIMAL(38, 12)",
+    "double": "DOUBLE",
 }
 
 

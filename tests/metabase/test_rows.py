@@ -47,6 +47,13 @@ insert into ops.agreement_runs values
     ('bikes', now(), null, null, null, null, null, 'failed', 'it answered 503');
 insert into ops.agreement_days values
     ('bikes', '2026-02-03', 'orders', 12, 12), ('bikes', '2026-02-03', 'sales', 1190.5, 1200.5);
+insert into versions.wiki_edits_per_minute_v1 values
+    (date_trunc('minute', now()), 'enwiki', true, 3, 1, 2, 1, 90, 5),
+    (date_trunc('minute', now()), 'dewiki', false, 7, 0, 6, 5, 400, 80);
+insert into versions.vehicles_per_minute_v1 values
+    (date_trunc('minute', now()), 'city', true, '7', 9, 3), (date_trunc('minute', now()), 'rail', false, '', 4, 2);
+insert into versions.vehicle_positions_v1 values
+    ('p1', now(), 'city', 'city:1', '7', 48.2, 16.37), ('p2', now(), 'rail', 'rail:1', null, 48.3, 16.4);
 insert into ops.agreement_orders values
     ('bikes', '7', 'different', 'sales', '2026-02-03', '{"sales": "19.00"}', '{"sales": "29.00"}', 'not read'),
     ('bikes', '8', 'pending', 'missing here', '2026-02-03', '{"sales": "5.00"}', null, 'late');

@@ -449,7 +449,8 @@ def test_a_silent_topics_table_gathers_no_snapshots(stack: Settings, until: Call
 
     until(lambda: checkpoints() > 12, seconds=120, what="a dozen checkpoints")
     with open_lake(deployment_of(stack)) as catalog:
-        assert list(catalog.load_table("events.vehicle_moved").snapshots()) == []
+        made = catalog.load_table("events.vehicle_moved").snapshots()
+        assert [s for s in made if not s.summary or s.summary.get("added-records", "0") == "0"] == []
 
 
 def test_a_postgres_that_is_away_may_be_tried_again(tmp_path: Path) -> None:

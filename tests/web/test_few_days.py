@@ -16,11 +16,14 @@ FOLDER = PROJECT / "dashboards"
 NAMES = Folder(FOLDER / "sales_overview.yaml").names
 ALL_TIME = "range=73000+days&period=73000+days"
 # Its steps are shorter than a day; it has the later days of refunds; no shop is connected; ads have days of their own.
+# No wiki is read.
 ELSEWHERE = {
     ("sales_overview", "sales_over_time"),
     ("orders", "by_day"),
     ("agreement", "sales_by_day"),
     ("profit", "by_day"),
+    ("public_streams", "edits_over_time"),
+    ("public_streams", "positions_over_time"),
 }
 DRAWN = """
 const marks = (card, kind) => [...document.querySelectorAll(`.st-key-card-${card} svg .mark-${kind} path`)]

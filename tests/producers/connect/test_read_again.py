@@ -234,6 +234,7 @@ def test_a_dead_letter_is_redriven_by_having_its_order_read_again_once_the_shop_
         ask=lambda of, doubted: rereads.ask(tmp_path, of, doubted),
         waiting=lambda of: rereads.waiting(tmp_path, of),
         shops=frozenset({name}),
+        avro=lambda topic, value: None,
     )
 
     async def run() -> None:
