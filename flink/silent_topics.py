@@ -14,16 +14,9 @@ from datetime import UTC, datetime
 
 from schemas.catalogue import event
 from warehouse.postgres import Connection
+from warehouse.sinks import NOT_RESTATED
 
-WAITING = """
-select exists (
-    select 1 from ops.late_events as l
-    where l.topic = any(%s) and not exists (
-        select 1 from ops.restated_events as r
-        where r.topic = l.topic and r.kafka_partition = l.kafka_partition and r.kafka_offset = l.kafka_offset
-    )
-)
-"""
+WAITING = f"select exists (select 1 from ops.late_events as l where l.topic = any(%s) and {NOT_RESTATED})"  # noqa: S608 a constant
 FOLLOW = """
 insert into ops.silent_topics (topic, reached, recorded_at) values (%s, %s, now())
 on conflict (topic) do update set reached = excluded.reached, recorded_at = excluded.recorded_at

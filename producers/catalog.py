@@ -14,7 +14,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
@@ -31,6 +31,7 @@ from producers.scraping.page import UnreadablePage
 from producers.scraping.rounds import BLOCK_PAGES, DEAD_HEAD_BYTES, RoundCounts, Scraper
 from producers.scraping.site import shop_address
 from producers.scraping.sitemaps import BadSitemap
+from producers.waiting import idle, until
 from schemas import catalogue
 from schemas.errors import Misconfigured, PoisonEvent
 
@@ -116,7 +117,7 @@ async def _rounds(this: Run) -> None:
             while not this.stop.requested:
                 began = time.monotonic()
                 wait, away = await _round(this, scraper, base, every, away)
-                await _idle(this, stopped, wait - (time.monotonic() - began))
+                await idle(this, stopped, wait - (time.monotonic() - began))
     finally:
         memory.close()
 
@@ -182,20 +183,6 @@ def _retry_seconds(away: int, every: timedelta, wanted: float) -> float:
 
 async def _sleep(stopped: asyncio.Event, seconds: float) -> None:
     """Wait for so long. Raises FetchFailed at a stop, for what would have been asked for then."""
-    await _until(stopped, seconds)
+    await until(stopped, seconds)
     if stopped.is_set():
         raise FetchFailed("the scraper was asked to stop")
-
-
-async def _until(stopped: asyncio.Event, seconds: float) -> None:
-    """Wait for so long, or for a stop."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stopped.wait(), seconds)
-
-
-async def _idle(this: Run, stopped: asyncio.Event, seconds: float) -> None:
-    """Wait for the next round, or for a stop; serve the Kafka client meanwhile."""
-    until = time.monotonic() + seconds
-    while not this.stop.requested and (left := until - time.monotonic()) > 0:
-        this.publisher.poll()
-        await _until(stopped, min(left, 5.0))

@@ -20,16 +20,14 @@ from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.versions import ByPayment
 from spark.task import Slice
+from warehouse.sinks import NOT_RESTATED
 
-PENDING = """
+PENDING = f"""
 select l.topic, l.kafka_partition, l.kafka_offset, l.occurred_at
 from ops.late_events as l
-where not exists (
-    select 1 from ops.restated_events as r
-    where r.topic = l.topic and r.kafka_partition = l.kafka_partition and r.kafka_offset = l.kafka_offset
-)
+where {NOT_RESTATED}
 order by l.topic, l.kafka_partition, l.kafka_offset
-"""
+"""  # noqa: S608 a constant
 
 DEAD = "select topic, kafka_partition, kafka_offset, is_unreadable from ops.dead_records"
 

@@ -105,6 +105,11 @@ RESTATED_EVENTS = Sink(
     },
     key=("topic", "kafka_partition", "kafka_offset"),
 )
+NOT_RESTATED = """not exists (
+    select 1 from ops.restated_events as r
+    where r.topic = l.topic and r.kafka_partition = l.kafka_partition and r.kafka_offset = l.kafka_offset
+)"""
+"""Of ``ops.late_events as l``: those that are in no number."""
 LOG_COUNTS = Sink(
     table="ops.log_counts",
     description="Reconciliation by topic: published = counted + duplicate + late + dead, once everything is read.",

@@ -38,6 +38,7 @@ from producers.connect.platforms import platform_of
 from producers.connect.zones import note_said, zones
 from schemas.errors import Misconfigured, Retryable
 from warehouse.postgres import opened
+from warehouse.sinks import NOT_RESTATED
 
 DAYS: Final = 60
 ATTEMPTS: Final = 2  # to learn a zone, before the shop is asked for its orders
@@ -75,14 +76,7 @@ from charges inner join lines using (order_id) left join paid_back using (order_
 """By order its day and its measures, in the order of the fields of ``Sold``; in the currency that the shop says."""
 OF_A_SHOP: Final = "order_id ~ %(ids)s"
 OF_ORDERS: Final = "order_id = any(%(ids)s)"
-LATE: Final = """
-select l.event_id
-from ops.late_events as l
-where not exists (
-    select 1 from ops.restated_events as r
-    where r.topic = l.topic and r.kafka_partition = l.kafka_partition and r.kafka_offset = l.kafka_offset
-)
-"""
+LATE: Final = f"select l.event_id from ops.late_events as l where {NOT_RESTATED}"  # noqa: S608 a constant
 
 
 class HistoryUnread(Retryable):

@@ -8,7 +8,6 @@ it; a rate that is published again, after a kill, has the same id.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
@@ -19,6 +18,7 @@ from producers.runner import Run
 from producers.scraping import addresses
 from producers.scraping.fetching import NOTHING, Fetch, FetchFailed, HttpFetch, Pace, SiteAway, Validators
 from producers.shop.identifiers import envelope
+from producers.waiting import until
 from schemas import catalogue
 from schemas.binary import since_epoch
 
@@ -51,8 +51,7 @@ async def _follow(this: Run) -> None:
         rates = Rates(this, HttpFetch(session, Pace(SECONDS_APART, loop.time)))
         while not this.stop.requested:
             await rates.look()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stopped.wait(), LOOK_SECONDS)
+            await until(stopped, LOOK_SECONDS)
 
 
 class Rates:

@@ -10,7 +10,6 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -23,6 +22,7 @@ from producers.vehicles import positions
 from producers.vehicles.feeds import Feed, feeds
 from producers.vehicles.memory import Memory, Report
 from producers.vehicles.positions import OLDER, Doubtful, Found, Position, UnreadableFeed
+from producers.waiting import idle
 from schemas import catalogue
 from schemas.errors import PoisonEvent
 
@@ -57,7 +57,7 @@ async def _follow(this: Run, chosen: list[Feed]) -> None:
             for feed in chosen:
                 pace = Pace(SECONDS_APART, loop.time)
                 fetch = HttpFetch(session, pace, contact=this.options.contact or "", robot=ROBOT)
-                group.create_task(_polls(FeedReader(this, memory, feed, fetch), partial(_idle, this, stopped)))
+                group.create_task(_polls(FeedReader(this, memory, feed, fetch), partial(idle, this, stopped)))
     except ExceptionGroup as group_of_errors:
         raise group_of_errors.exceptions[0] from group_of_errors
     finally:
@@ -87,14 +87,6 @@ def wait_seconds(every: float, failures: int, wanted: float, chance: float | Non
     longest = max(every, LONGEST_WAIT_SECONDS)
     seconds = min(every * 2.0 ** min(failures, 16), longest) * (1 - drawn / 2)
     return max(seconds, min(wanted, MOST_PATIENCE_SECONDS))
-
-
-async def _idle(this: Run, stopped: asyncio.Event, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while not this.stop.requested and (left := until - time.monotonic()) > 0:
-        this.publisher.poll()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stopped.wait(), min(left, 5.0))
 
 
 def send(this: Run, memory: Memory) -> None:

@@ -24,6 +24,7 @@ from producers.persons.letters import Letters
 from producers.retry_after import retry_after
 from producers.runner import Run
 from producers.scraping import addresses
+from producers.waiting import idle
 from producers.wiki import edits, positions
 from producers.wiki.edits import UnreadableChange
 from producers.wiki.positions import BadPosition
@@ -83,7 +84,7 @@ async def _follow(this: Run) -> None:
                 if not this.stop.requested:
                     seconds = wait_seconds(failures, cut.after_seconds)
                     this.log.warning("stream cut", problem=str(cut), again_in_seconds=round(seconds, 1))
-                    await _idle(this, stopped, seconds)
+                    await idle(this, stopped, seconds)
     finally:
         intake.close()
 
@@ -164,15 +165,6 @@ async def _pieces(this: Run, content: aiohttp.StreamReader, intake: Intake, read
             raise StreamCut(f"the server sent no whole line for {STALLED_SECONDS:g} s")
         if piece == b"":
             return
-
-
-async def _idle(this: Run, stopped: asyncio.Event, seconds: float) -> None:
-    """Wait, or until a stop; serve the Kafka client meanwhile."""
-    until = time.monotonic() + seconds
-    while not this.stop.requested and (left := until - time.monotonic()) > 0:
-        this.publisher.poll()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stopped.wait(), min(left, 5.0))
 
 
 class Intake:
