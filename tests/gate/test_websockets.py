@@ -12,6 +12,7 @@ import requests
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from websockets.exceptions import ConnectionClosedError
+from websockets.frames import CloseCode
 from websockets.sync.client import connect
 
 from dashboards.gate import sockets
@@ -151,6 +152,8 @@ def test_a_message_that_is_too_large_ends_the_connection(gate: Running) -> None:
         line.recv(timeout=10)
         with suppress(ConnectionClosedError):  # it may end while it is sent
             line.send(b"x" * 3_000_000)
-        with pytest.raises(ConnectionClosedError, match="1009"):
+        # The reason, 1009, may not arrive: what was sent and never read makes TCP reset the connection.
+        with pytest.raises(ConnectionClosedError):
             line.recv(timeout=10)
+        assert line.close_code in (CloseCode.MESSAGE_TOO_BIG, CloseCode.ABNORMAL_CLOSURE)
     assert requests.get(f"{gate.url}/_stcore/health", timeout=10).ok
