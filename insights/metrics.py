@@ -90,6 +90,11 @@ def families(status: Status) -> Iterator[Metric]:
             "insights_marts_built_timestamp_seconds", "When the marts' last build ended", (), [((), built.ended_at)]
         )
         yield _gauge("insights_marts_ok", "1 if that build and its tests succeeded", (), [((), built.outcome == "ok")])
+    if status.canaries:
+        ways = [(("table",), status.canaries.table_seconds), (("mart",), status.canaries.mart_seconds)]
+        yield _gauge("insights_canary_latency_seconds", "From a canary's publication to its row", ("stage",), ways)
+        is_right = status.canaries.wrong is None
+        yield _gauge("insights_canary_ok", "1 if the row of every canary that arrived is right", (), [((), is_right)])
     if status.alerts:
         firing = [((level,), getattr(status.alerts, level)) for level in ("critical", "warning", "info")]
         yield _gauge("insights_alerts_firing", "Alerts that fire", ("severity",), firing)

@@ -162,6 +162,7 @@ class Settings(BaseSettings):
     lake_maintenance_minutes: int = Field(60, ge=1, description="time between runs of lake maintenance")
     restate_late_minutes: int = Field(60, ge=1, description="time between runs that count late events")
     dbt_minutes: int = Field(5, ge=0, description="time between builds of the marts; 0: only on request")
+    canary: bool = Field(True, description="publish a canary each minute, and check its row in table and mart")
     parallelism: Parallelism = 1
     gate_events: str | None = Field(None, description="events that other programs may publish, with commas")
     connected_minutes: int = Field(60, ge=1, description="time between checks of connected shops for changes")

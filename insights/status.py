@@ -23,6 +23,8 @@ from flink.hold import Hold, held
 from flink.job_control import JobStatus
 from flink.live_job import JOB_NAME, differences, kept_jobs
 from flink.rest import FlinkUnavailable, JobFailed
+from insights.canary.judge import Canaries
+from insights.canary.judge import summary as canaries_now
 from insights.dbt_run import LastBuild, last_build
 from insights.settings import Settings
 from insights.shop_currency import currency_of
@@ -61,6 +63,7 @@ class Observed:
     away: tuple[str, ...]
     alerts: Summary | None = None
     marts: LastBuild | None = None
+    canaries: Canaries | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +82,14 @@ class Status:
     differences: tuple[str, ...] = ()
     alerts: Summary | None = None
     marts: LastBuild | None = None
+    canaries: Canaries | None = None
     hold: Hold | None = None
     currency: str = "EUR"
 
     def as_json(self) -> dict[str, Any]:
-        """Endpoints, currency, topics, jobs, freshness_seconds, final_until, marts (the last build of them that ended)
-        and hold (who stopped the live job, and when).
+        """Endpoints, currency, topics, jobs, freshness_seconds, final_until, marts (the last build of them that ended),
+        canary (how long the newest took to its row, and how a row differs) and hold (who stopped the live job, and
+        when).
 
         Null where its source is away, and for a job that was not stopped.
         """
@@ -96,6 +101,7 @@ class Status:
             "freshness_seconds": dict(self.freshness_seconds),
             "final_until": {name: at and _iso(at) for name, at in self.final_until.items()},
             "marts": self.marts and {**asdict(self.marts), "ended_at": _iso(self.marts.ended_at)},
+            "canary": self.canaries and asdict(self.canaries),
             "hold": self.hold and {**asdict(self.hold), "at": _iso(self.hold.at)},
         }
 
@@ -119,6 +125,7 @@ def judge(observed: Observed, endpoints: Mapping[str, Any], sinks: Mapping[str, 
         versions=observed.recorded.versions if observed.recorded else {},
         alerts=observed.alerts,
         marts=observed.marts,
+        canaries=observed.canaries,
     )
 
 
@@ -163,6 +170,7 @@ class Observer:
             away=tuple(away),
             alerts=self._try([], "", self._read_alerts) if recorded else None,
             marts=self._try([], "", self._read_marts) if recorded else None,
+            canaries=self._try([], "", self._read_canaries) if recorded and self._settings.canary else None,
         )
 
     def close(self) -> None:
@@ -204,6 +212,9 @@ class Observer:
 
     def _read_marts(self) -> LastBuild | None:
         return last_build(self._postgres) if self._postgres else None
+
+    def _read_canaries(self) -> Canaries | None:
+        return canaries_now(self._postgres) if self._postgres else None
 
     def _read_log(self) -> Log:
         _knock(*self._settings.kafka.addresses)

@@ -110,7 +110,12 @@ def own_settings(home: Path, **overrides: Any) -> Settings:
     """Settings of a stack apart from all others: its own folder, its own ports. It lives for minutes."""
     names = Settings().ports().keys()
     ports = dict(zip(names, free_ports(len(names)), strict=True))
-    for_tests = {"quick_start": True, "dbt_minutes": 0, "checkpoint_interval_seconds": CHECKPOINT_SECONDS}
+    for_tests = {
+        "quick_start": True,
+        "dbt_minutes": 0,
+        "canary": False,
+        "checkpoint_interval_seconds": CHECKPOINT_SECONDS,
+    }
     return Settings(home=home, **{**ports, **for_tests, **overrides})
 
 

@@ -53,7 +53,9 @@ def test_the_readme_lists_every_setting_with_its_default() -> None:
     assert rows.keys() == fields.keys()
     plain = {name: default for name, default in fields.items() if isinstance(default, int | float | str)}
     shown = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in plain.items()}
-    assert {name: rows[name] for name in plain} == {n: v.lower() if plain[n] is False else v for n, v in shown.items()}
+    assert {name: rows[name] for name in plain} == {
+        n: v.lower() if isinstance(plain[n], bool) else v for n, v in shown.items()
+    }
 
 
 def subcommand(words: list[str]) -> Any:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     # Code that gathers what is shown here has these loaded; other views do not need them.
     from alerts.alert_store import Summary
     from flink.job_control import JobStatus
+    from insights.canary.judge import Canaries
     from insights.dbt_results import Failure
     from insights.dbt_run import LastBuild
     from insights.doctor import Finding
@@ -58,6 +59,7 @@ def overview(status: Status) -> RenderableType:
         *([noted_lines([f"{_capitalized(status.hold.sentence)}; {status.hold.way_out}"])] if status.hold else []),
         # Without Postgres nothing is known of them.
         *([marts_line(status.marts)] if status.marts or not status.away else []),
+        *([canary_line(status.canaries)] if status.canaries else []),
         *([noted_lines(status.differences)] if status.differences else []),
         tables_table(status),
         *([alerts_line(status.alerts)] if status.alerts else []),
@@ -229,6 +231,18 @@ def marts_line(build: LastBuild | None) -> TerminalTable:
     style = "green" if build.outcome == "ok" else "red"
     failed = f", {build.failures:,} failed: {build.message[:300]}" if build.outcome != "ok" else ""
     sheet.add(Text(build.outcome, style=style), Text(f"{when}, {counts}{failed}"))
+    return sheet
+
+
+def canary_line(canaries: Canaries) -> TerminalTable:
+    """Whether the canaries' rows are right, and how long the newest took."""
+    sheet = TerminalTable("canary", Column(), Column(flows=True))
+    ways = ((canaries.table_seconds, "table"), (canaries.mart_seconds, "mart"))
+    took = ", ".join(f"{duration(seconds)} to the {where}" for seconds, where in ways if seconds is not None)
+    if canaries.wrong:
+        sheet.add(Text("wrong", style="bold red"), Text(canaries.wrong))
+    else:
+        sheet.add(Text("ok", style="green"), Text(took))
     return sheet
 
 

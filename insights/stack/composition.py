@@ -20,6 +20,7 @@ from flink import live_job
 from flink.finality import FinalityRecorder
 from flink.health import EVERY_SECONDS, HealthRecorder
 from insights import upgrade
+from insights.canary.send import canary_job
 from insights.settings import PROJECT, Settings
 from insights.stack.live_jobs import LiveJobs
 from insights.stack.page import page
@@ -41,7 +42,7 @@ CONNECTIONS = "connections"
 UPGRADE_SECONDS = 300.0
 AGREEMENT_SECONDS = 3600.0  # a shop is compared once a day: one that is due and away is asked again within the hour
 # Recurring jobs whose first run may take long, or waits until the past is counted.
-NOT_AWAITED = ("marts", "agreement", "upgrade")
+NOT_AWAITED = ("marts", "agreement", "upgrade", "canary")
 # With which codes a source ends that has read all of its file.
 FILE_ENDS = {
     0: "finished",
@@ -153,6 +154,7 @@ def recurring_jobs(settings: Settings, plan: UpPlan) -> list[Recurring]:
         *_late(settings, late_minutes),
         _upgrade(settings, target),
         *([_marts(settings, plan)] if settings.dbt_minutes else []),
+        *([canary_job(target)] if settings.canary else []),
     ]
 
 

@@ -567,6 +567,17 @@ def vehicle_positions(log: Log) -> list[Row]:
     return [_all_but("trip_id", "bearing", "speed")(e) for e in _counted(log, "public.vehicle_moved")]
 
 
+@listed
+def canary_per_minute(log: Log) -> list[Row]:
+    groups: dict[datetime, list[Record]] = defaultdict(list)
+    for e in _counted(log, "ops.canary_sent"):
+        groups[minute(e["occurred_at"])].append(e)
+    return [
+        {"window_start": at, "canaries": len(sent), "amount": amount(sum(cents(e["amount"]) for e in sent))}
+        for at, sent in groups.items()
+    ]
+
+
 def table(name: str, key: Sequence[str], log: Log) -> list[Row]:
     """The rows of one aggregate or fact, in the order of its key."""
     return sorted(TABLES[name](log), key=lambda row: tuple(row[column] for column in key))

@@ -693,6 +693,32 @@ def test_a_request_about_a_person_that_nobody_answers_is_found_well_before_the_s
     ]
 
 
+def test_a_canary_whose_row_is_wrong_and_one_that_does_not_arrive_are_found(
+    shop: Shop, found: Callable[[str], list[str]]
+) -> None:
+    def canary(minutes: float, table: float | None, mart: float | None, wrong: str | None = None) -> None:
+        times = [ago(minutes=each) if each is not None else None for each in (minutes, minutes, table, mart)]
+        names = ("canary_at", "published_at", "in_table_at", "in_mart_at")
+        shop.insert("ops.canaries", **dict(zip(names, times, strict=True)), wrong=wrong)
+
+    canary(90, 90, 86)
+    canary(1, None, None)
+    canary(30, 30, None)
+    assert found("canary_late") == found("canary_wrong") == []
+    canary(5, None, None)
+    canary(50, 50, None)
+    assert found("canary_late") == [], "a stack without the job sends none"
+    shop.insert("ops.recurring_jobs", job="canary", every_seconds=60, failures=0, recorded_at=NOON)
+    assert found("canary_late") == [
+        "live.canary_per_minute has no canary since 2026-11-24 12:25 UTC: 1 was published and did not arrive",
+        "marts.canary has no canary since 2026-11-24 11:40 UTC: 1 was published and did not arrive",
+    ]
+    canary(10, 10, 9, "live.canary_per_minute has 2 of 1.00, not 1 of 1.00")
+    assert found("canary_wrong") == [
+        "The canary of 2026-11-24 12:20 UTC: live.canary_per_minute has 2 of 1.00, not 1 of 1.00"
+    ]
+
+
 def test_every_rule_fires_in_one_of_these_tests() -> None:
     """A rule that is added gets a test here in which it finds something."""
     text = (RULES.parent.parent / "tests" / "alerts" / "test_shipped_rules.py").read_text()

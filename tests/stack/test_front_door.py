@@ -42,6 +42,7 @@ def test_status_gives_programs_everything_that_they_rely_on(run: Callable[..., R
         "freshness_seconds",
         "final_until",
         "marts",
+        "canary",
         "hold",
     }
     assert set(found["topics"]) == {e.topic for e in events()}

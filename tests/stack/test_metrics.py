@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from alerts.alert_store import Summary
 from flink.health import Failing
 from flink.job_control import JobStatus
+from insights.canary.judge import Canaries
 from insights.dbt_run import LastBuild
 from insights.metrics import MetricsPortTaken, StackMetrics, families, serve
 from insights.settings import PROJECT, Settings
@@ -62,6 +63,7 @@ WHOLE = Status(
     ),
     away=(),
     marts=LastBuild(outcome="ok", ended_at=AT, seconds=9.0, models=60, tests=200, failures=0, message=""),
+    canaries=Canaries(table_seconds=0.5, mart_seconds=150.0),
     alerts=Summary(critical=1, warning=2, info=0, broken=0, untold=0, checked_at=AT),
 )
 
@@ -101,6 +103,9 @@ def test_every_number_of_status_is_a_sample() -> None:
         ("insights_final_until_timestamp_seconds", "sales_per_day"): AT.timestamp(),
         ("insights_marts_built_timestamp_seconds", ""): AT.timestamp(),
         ("insights_marts_ok", ""): 1,
+        ("insights_canary_latency_seconds", "table"): 0.5,
+        ("insights_canary_latency_seconds", "mart"): 150.0,
+        ("insights_canary_ok", ""): 1,
         ("insights_alerts_firing", "critical"): 1,
         ("insights_alerts_firing", "warning"): 2,
         ("insights_alerts_firing", "info"): 0,

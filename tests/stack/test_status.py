@@ -124,6 +124,7 @@ def test_the_json_has_the_shape_that_programs_rely_on() -> None:
         "freshness_seconds",
         "final_until",
         "marts",
+        "canary",
         "hold",
     }
     assert set(found["endpoints"]) == {"kafka", "registry", "postgres", "flink", "lake", "page", "shop"}

@@ -66,8 +66,8 @@ def loaded_by(arguments: list[str], folder: Path) -> set[str]:
         ("schemas list", LAKE | SERVERS | POSTGRES, 1000),
         ("flink list", LAKE | SERVERS | REGISTRY, 900),
         ("doctor", LAKE | SERVERS | REGISTRY, 900),
-        ("status", LAKE | SERVERS | REGISTRY, 920),
-        ("status --json", LAKE | SERVERS | REGISTRY, 920),
+        ("status", LAKE | SERVERS | REGISTRY, 930),
+        ("status --json", LAKE | SERVERS | REGISTRY, 930),
         # pandas comes with pyarrow.dataset, which reads the lake.
         ("replay plan --all --from-beginning", {"streamlit", "jgo", *REGISTRY}, 1260),
     ],

@@ -16,7 +16,7 @@ from warehouse.tables import make_postgres_tables
 SHAPES = sorted((Path(__file__).parent / "shapes").glob("*.sql"))
 STATE_TABLES = (
     *("replays", "alerts", "alert_rules", "alert_messages", "dbt_builds", "dbt_models"),
-    *("connected_shops", "agreement_runs", "agreement_days", "agreement_orders", "privacy_requests"),
+    *("connected_shops", "agreement_runs", "agreement_days", "agreement_orders", "privacy_requests", "canaries"),
 )
 COLUMNS = """
 select table_name, column_name, data_type, is_nullable, column_default

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from tests.marts.oracle.exact import utc_day
-from tests.marts.oracle.history import Place, Record, Row, counted
-from tests.marts.oracle.listed import quality_mart
+from tests.marts.oracle.exact import cents, day, money, utc_day
+from tests.marts.oracle.history import History, Place, Record, Row, counted
+from tests.marts.oracle.listed import mart, quality_mart
 
 DEAD_LETTERS = "ops.dead_letter.v1"
 
@@ -116,3 +116,14 @@ def _certified(run: Mapping[str, Any], one: Mapping[str, Any]) -> Row:
         "requested_by": run["requested_by"],
         "reason": run["reason"],
     }
+
+
+@mart("canary_at")
+def canary(h: History) -> list[Row]:
+    minutes: dict[datetime, list[int]] = defaultdict(list)
+    for e in h.events("ops.canary_sent"):
+        minutes[e["occurred_at"].replace(second=0, microsecond=0)].append(cents(e["amount"]))
+    return [
+        {"day": day(at), "canary_at": at, "canaries": len(amounts), "amount": money(sum(amounts))}
+        for at, amounts in minutes.items()
+    ]
