@@ -156,7 +156,7 @@ def test_by_payment_flink_spark_and_the_oracle_agree_on_every_cell_of_orders(
     folder = tmp_path_factory.mktemp("by-payment")
     job = LiveJob(name=JOB_NAME, aggregates=tuple(found), events=tuple(used))
     flink.run(settings(), [on_files("by_payment", arrivals_of(log), folder, None, job=job)])
-    replay(spark, log, late_events(folder), folder / "replay", found, chunks_of(log["sales.order_placed"], 3))
+    replay(spark, log, late_events(folder), folder / "replay", found, chunks_of(log["sales.order_placed"], 10))
     for a in found:
         with oracle.by_payment(undated):
             expected = oracle.table(a.name, a.key, log)
