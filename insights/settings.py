@@ -159,8 +159,12 @@ class Settings(BaseSettings):
     state_ttl_hours: int = Field(24 * 8, ge=2, description="how long the live job keeps event ids and open windows")
     idle_timeout_seconds: int = Field(60, ge=1, description="a partition silent for this long is treated as idle")
     checkpoint_interval_seconds: int = Field(10, ge=1)
-    lake_maintenance_minutes: int = Field(60, ge=1, description="time between runs of lake maintenance")
-    restate_late_minutes: int = Field(60, ge=1, description="time between runs that count late events")
+    lake_maintenance_minutes: int = Field(
+        60, ge=0, description="time between runs of lake maintenance; 0: only on request"
+    )
+    restate_late_minutes: int = Field(
+        60, ge=0, description="time between runs that count late events; 0: only on request"
+    )
     dbt_minutes: int = Field(5, ge=0, description="time between builds of the marts; 0: only on request")
     canary: bool = Field(True, description="publish a canary each minute, and check its row in table and mart")
     parallelism: Parallelism = 1

@@ -33,7 +33,7 @@ from producers.scraping.site import shop_address
 from producers.scraping.sitemaps import BadSitemap
 from producers.waiting import idle, until
 from schemas import catalogue
-from schemas.errors import Misconfigured, PoisonEvent
+from schemas.errors import InsightsError, Misconfigured, PoisonEvent
 
 PRODUCT_OBSERVED = catalogue.event("catalog.product_observed")
 DEFAULT_URL: Final = "http://127.0.0.1:19300"
@@ -95,7 +95,10 @@ def _evidence(record: Mapping[str, Any]) -> bytes:
 
 
 def run(this: Run) -> None:
-    """Scrape ``options.url`` (the demo shop by default) until stopped, at ``options.rate`` requests a second."""
+    """Scrape ``options.url`` (the demo shop by default) until stopped, at ``options.rate`` requests a second.
+
+    With ``options.once`` it is one round, and the verdict is what it was given up for.
+    """
     asyncio.run(_rounds(this))
 
 
@@ -117,6 +120,8 @@ async def _rounds(this: Run) -> None:
             while not this.stop.requested:
                 began = time.monotonic()
                 wait, away = await _round(this, scraper, base, every, away)
+                if this.options.once:
+                    return
                 await idle(this, stopped, wait - (time.monotonic() - began))
     finally:
         memory.close()
@@ -163,15 +168,21 @@ async def _round(this: Run, scraper: Scraper, base: str, every: timedelta, away:
                     break
     except (FetchFailed, SiteAway) as error:
         if not this.stop.requested:
-            scraper.given_up(str(error))
+            _give_up(this, scraper, error)
         return _retry_seconds(away, every, error.after_seconds), away + 1
     except (BadSitemap, BadFeed, Drifted) as error:
-        scraper.given_up(str(error))
+        _give_up(this, scraper, error)
         return every.total_seconds(), 0
     finally:
         send(this, scraper.memory)
     this.log.info("round done", **{name: getattr(counts, name) for name in RoundCounts.__slots__})
     return every.total_seconds(), 0
+
+
+def _give_up(this: Run, scraper: Scraper, error: InsightsError) -> None:
+    scraper.given_up(str(error))
+    if this.options.once:
+        this.verdict = error
 
 
 def _retry_seconds(away: int, every: timedelta, wanted: float) -> float:

@@ -182,6 +182,9 @@ Every = Annotated[
         metavar="LENGTH", help="For catalog, connections, dlt, vehicles: time between rounds, for example 5m or 1h."
     ),
 ]
+Once = Annotated[
+    bool, typer.Option("--once", metavar="", help="For catalog: end after one round, for a schedule that calls it.")
+]
 HooksPort = Annotated[
     int | None, typer.Option(metavar="PORT", help="For connections: receive the shops' webhooks on this port.")
 ]
@@ -207,6 +210,7 @@ ONLY_FOR = {
     **dict.fromkeys(("--product-path", "--profile", "--at-once"), ("catalog",)),
     **dict.fromkeys(("--private", "--contact"), ("catalog", "wiki", "vehicles")),
     "--every": ("catalog", "connections", "dlt", "vehicles"),
+    "--once": ("catalog",),
     "--pipeline": ("dlt",),
     "--feed": ("vehicles",),
     "--hooks-port": ("connections",),
@@ -333,6 +337,7 @@ def main(
     at_once: AtOnce = None,
     contact: Contact = None,
     every: Every = None,
+    once: Once = False,
     hooks_port: HooksPort = None,
     collect_port: CollectPort = None,
     events: Events = None,
@@ -349,7 +354,7 @@ def main(
         given |= {"--url": url, "--product-path": product_path, "--every": every, "--hooks-port": hooks_port}
         given |= {"--collect-port": collect_port, "--profile": profile, "--private": private or None}
         given |= {"--at-once": at_once, "--contact": contact, "--events": events, "--feed": feeds or None}
-        given |= {"--pipeline": pipeline}
+        given |= {"--pipeline": pipeline, "--once": once or None}
         _refuse_misplaced(name, given)
         mapping = ready_mapping(from_file, mapping, confirmed=yes or check)
         options = Options(
@@ -374,6 +379,7 @@ def main(
             at_once=at_once or 1,
             contact=_contact(contact),
             every=read_length(every) if every else None,
+            once=once,
             hooks_port=hooks_port,
             collect_port=collect_port,
             events=tuple(filter(None, map(str.strip, (events or "").split(",")))),

@@ -50,6 +50,7 @@ class Options:
         contact: who the site's people can ask, an address that is sent with each request, and
         every: how long from one round over it to the next, or from one reading of connected shops to the next; None
             leaves it to the source.
+        once: end after one round over the site, for a source that would go on with the next.
         hooks_port: receive connected shops' webhooks there; None does not.
         collect_port: receive web events there, for the source that does nothing else.
         events: names of the contracts that other programs may publish, for the gate.
@@ -77,6 +78,7 @@ class Options:
     at_once: int = 1
     contact: str | None = None
     every: timedelta | None = None
+    once: bool = False
     hooks_port: int | None = None
     collect_port: int | None = None
     events: tuple[str, ...] = ()

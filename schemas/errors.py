@@ -16,7 +16,12 @@ class InsightsError(Exception):
 
 
 class Retryable(InsightsError):
-    """Trying again later may work: a server is away, a lock is held."""
+    """Trying again later may work: a server is away, a lock is held.
+
+    The exit code is sendmail's for it (EX_TEMPFAIL of sysexits.h), by which a schedule knows whether to try again.
+    """
+
+    exit_code: ClassVar[int] = 75
 
 
 class Misconfigured(InsightsError):

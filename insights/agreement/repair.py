@@ -24,6 +24,7 @@ from schemas.plural import counted
 
 POLL_SECONDS: Final = 0.5
 PATIENCE_SECONDS: Final = 60.0
+ELSEWHERE_MINUTES: Final = 60  # between runs of late events that something else than the stack schedules
 """For the source to come further by one order, and for the live job to count what was published."""
 Say = Callable[[str], None]
 
@@ -111,4 +112,4 @@ def counted_by(settings: Settings, late: Iterable[Difference], now: datetime) ->
     days = [day for one in late for side in (one.here, one.there) if side for day in (side.day,)]
     newest = max((datetime(day.year, day.month, day.day, tzinfo=UTC) for day in days), default=now)
     final = newest + timedelta(days=1, hours=settings.horizon_hours)
-    return max(now, final) + timedelta(minutes=settings.restate_late_minutes)
+    return max(now, final) + timedelta(minutes=settings.restate_late_minutes or ELSEWHERE_MINUTES)

@@ -9,7 +9,7 @@ import typer
 
 from insights.cli import runtime
 from insights.settings import Settings, load_settings
-from schemas.errors import InsightsError, Misconfigured
+from schemas.errors import InsightsError, Misconfigured, Retryable
 from schemas.plural import counted
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ Due = Annotated[
 ]
 
 
-class NotCompared(InsightsError):
+class NotCompared(Retryable):
     """A shop that is due could not be compared."""
 
 

@@ -49,6 +49,7 @@ RunName = Annotated[
 EngineName = Annotated[
     str, typer.Option("--engine", metavar="NAME", help="local (Spark on this machine), duckdb, or emr.")
 ]
+Day = Annotated[str, typer.Argument(metavar="DAY", help="yesterday, or a date such as 2026-11-08; the shop's day.")]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print the certificate as stored.")]
 Restate = Annotated[
     bool, typer.Option("--restate", metavar="", help="Promote a run that differs from the live data, on purpose.")
@@ -342,3 +343,38 @@ def late(engine: EngineName = "duckdb") -> None:
     for sheet in (*certificate_sheets(done), changes_sheet(done)):
         runtime.show(sheet)
     runtime.say(f"{done.run} is live; `insights replay rollback {done.run}` undoes it.")
+
+
+@app.command("check-day")
+def check_day(day: Day = "yesterday", engine: EngineName = "duckdb") -> None:
+    """Recompute everything of a day and compare it with the live tables: plan, run and verify in one step.
+
+    Changes no number. Exits with code 1 if a cell differs; that run is kept, to be looked at.
+
+    Example: insights replay check-day yesterday
+    """
+    from insights.cli.replay_views import certificate_sheets
+    from insights.engines import engine_of
+    from insights.wiring import replay_context
+    from replay import check_day as checking
+
+    settings = load_settings()
+    done = checking.check_day(
+        replay_context(settings),
+        day,
+        datetime.now(UTC),
+        engine_of(settings, engine, runtime.say),
+        by=getpass.getuser(),
+        say=runtime.say,
+        on_event=lambda event: None,
+    )
+    for sheet in certificate_sheets(done):
+        runtime.show(sheet)
+    if done.certificate and done.certificate["result"] == "different":
+        runtime.say(
+            f"{day} differs from the live tables. `insights replay show {done.run}` lists tables and rows, and"
+            f" `insights replay prune {done.run}` removes the run.",
+            style="bold red",
+        )
+        raise typer.Exit(1)
+    runtime.say(f"{day} equals the live tables; {done.run} has the certificate.", style="bold green")

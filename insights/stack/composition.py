@@ -120,7 +120,6 @@ def tasks(settings: Settings) -> list[Task]:
 def recurring_jobs(settings: Settings, plan: UpPlan) -> list[Recurring]:
     """What is repeated for as long as the stack is up."""
     target = deployment(settings)
-    lake_minutes, late_minutes = settings.lake_maintenance_minutes, settings.restate_late_minutes
     return [
         Recurring(
             name="finality",
@@ -150,8 +149,8 @@ def recurring_jobs(settings: Settings, plan: UpPlan) -> list[Recurring]:
             every_seconds=10.0,
             after=("tables",),
         ),
-        _repeated("lake", _command(settings, "lake", "lake", "maintain"), "tidied", lake_minutes),
-        *_late(settings, late_minutes),
+        *([_lake(settings)] if settings.lake_maintenance_minutes else []),
+        *(_late(settings) if settings.restate_late_minutes else []),
         _upgrade(settings, target),
         *([_marts(settings, plan)] if settings.dbt_minutes else []),
         *([canary_job(target)] if settings.canary else []),
@@ -180,9 +179,14 @@ def _repeated(name: str, command: Command | LateRuns, done: str, minutes: int) -
     )
 
 
-def _late(settings: Settings, minutes: int) -> list[Recurring]:
+def _lake(settings: Settings) -> Recurring:
+    maintain = _command(settings, "lake", "lake", "maintain")
+    return _repeated("lake", maintain, "tidied", settings.lake_maintenance_minutes)
+
+
+def _late(settings: Settings) -> list[Recurring]:
     runs = LateRuns(_command(settings, "late", "replay", "late"), settings)
-    hourly = _repeated("late", runs, "late events counted", minutes)
+    hourly = _repeated("late", runs, "late events counted", settings.restate_late_minutes)
     after_histories = Recurring(
         name="histories",
         step=runs.after_histories,

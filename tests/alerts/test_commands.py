@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 import alerts.rule
 from alerts.alert_store import Summary
+from alerts.postgres import PostgresAway
 from alerts.watch import Watch
 from insights.cli.main import app
 from insights.cli.status_views import alerts_line
@@ -93,7 +94,11 @@ def test_an_unavailable_database_is_reported_in_one_sentence(
     monkeypatch.setenv("INSIGHTS_POSTGRES_PORT", str(apart(tmp_path).postgres_port))
     for command in ("check", "list"):
         code, shown = run(command)
-        assert (code, "Postgres is not responding" in shown, "Traceback" in shown) == (1, True, False)
+        assert (code, "Postgres is not responding" in shown, "Traceback" in shown) == (
+            PostgresAway.exit_code,
+            True,
+            False,
+        )
 
 
 def test_list_shows_rules_open_alerts_and_channels_before_and_after_anything_was_checked(

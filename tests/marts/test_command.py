@@ -12,12 +12,13 @@ import psycopg
 import pytest
 
 from insights import dbt_run
-from insights.dbt_run import last_build
+from insights.dbt_run import DbtBusy, last_build
 from insights.settings import PROJECT, Settings
 from schemas.errors import Misconfigured, Retryable
 from tests.conftest import environment_of
 from tests.marts.process import make_tables
 from tests.replay.own_postgres import own_postgres
+from warehouse.postgres import PostgresAway
 
 pytestmark = pytest.mark.engine
 
@@ -129,7 +130,7 @@ def test_a_concurrent_build_is_refused_and_a_killed_one_is_marked_as_failed(sett
             " values ('killed', date_trunc('day', now(), 'UTC') - interval '1 day' + time '10:15')"
         )
         done = insights(settings, "dbt", "build", "--select", "stg_customers")
-        assert done.returncode == 1
+        assert done.returncode == DbtBusy.exit_code
         assert "another build of the marts is running since 10:15:00 UTC" in done.stderr
     done = insights(settings, "dbt", "build", "--select", "stg_customers")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -141,7 +142,7 @@ def test_an_empty_selection_and_an_unavailable_postgres_are_reported(settings: S
     done = insights(settings, "dbt", "build", "--select", "no_such_mart")
     assert (done.returncode, "no model matches no_such_mart" in done.stderr) == (1, True), done.stdout + done.stderr
     away = insights(Settings(home=tmp_path, postgres_port=9), "dbt", "build")
-    assert away.returncode == 1
+    assert away.returncode == PostgresAway.exit_code
     assert "Postgres at 127.0.0.1:9 is unreachable" in away.stderr
 
 

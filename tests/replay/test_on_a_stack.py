@@ -33,11 +33,12 @@ from insights.settings import PROJECT
 from insights.wiring import replay_context
 from reconciliation.topic_counts import TopicCounts
 from replay import run_history
+from replay.check_day import check_day
 from replay.context import Context
 from replay.explain import explain
 from replay.plan_file import ReplayPlan
 from replay.planning import NothingToDo, Wish, everything, make_plan
-from replay.promote import NotProven, promote, rollback
+from replay.promote import NotProven, promote, prune, rollback
 from replay.restate import restate_late
 from replay.run import await_live_job, run
 from replay.run_history import NotNow, ReplayBusy, Run, Status
@@ -121,6 +122,30 @@ def test_on_a_quiet_log_both_engines_compute_every_cell_that_is_live_and_touch_n
     admin = AdminClient({**hub.settings.kafka.librdkafka})
     names = {group.group_id for group in admin.list_consumer_groups().result(timeout=30).valid}
     assert not {name for name in names if "replay" in name or "spark" in name}
+
+
+def test_a_day_that_is_checked_is_equal_and_pruned_or_differs_and_is_kept(hub: Hub, context: Context) -> None:
+    row = some_final_row(hub)
+    day = f"{row[0]:%Y-%m-%d}"
+
+    def checked() -> Run:
+        engine = engine_of(hub.settings, "duckdb", said)
+        later = now() + timedelta(days=2)  # the day is over
+        return check_day(context, day, later, engine, by="a test", say=said, on_event=lambda event: None)
+
+    equal = checked()
+    assert equal.certificate
+    assert (equal.status, equal.certificate["result"]) == (Status.PRUNED, "equal"), problems(equal)
+    assert {one["name"] for one in equal.certificate["aggregates"]} == {a.name for a in aggregates()}
+    assert sum(one["equal"] for one in equal.certificate["aggregates"]) > 0
+    set_sales_amount(hub, row, row[3] + 1)
+    try:
+        differs = checked()
+    finally:
+        set_sales_amount(hub, row, row[3])
+    assert differs.status is Status.DIFFERS
+    assert [one["name"] for one in problems(differs)] == ["sales_per_minute"]
+    prune(context, differs.run)
 
 
 def test_while_events_pour_in_all_is_equal_but_the_cells_that_newer_events_touch(hub: Hub, context: Context) -> None:

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from insights.settings import Settings
+from insights.stack.composition import UpPlan, recurring_jobs
 from insights.stack.process_record import Record, Recurrence
 from insights.stack.recurring_jobs import Command, CommandFailed, RecurringJobsRecorder
 from insights.wiring import deployment
@@ -34,6 +35,15 @@ def settings(tmp_path: Path, apart: Callable[..., Settings]) -> Settings:
 
 def command(settings: Settings, code: str) -> Command:
     return Command(settings, "lake", (sys.executable, "-c", code))
+
+
+def test_a_job_that_something_else_schedules_can_be_turned_off(apart: Callable[..., Settings], tmp_path: Path) -> None:
+    def names(**minutes: int) -> set[str]:
+        return {job.name for job in recurring_jobs(apart(tmp_path, **minutes), UpPlan())}
+
+    every = names(lake_maintenance_minutes=60, restate_late_minutes=60, dbt_minutes=5)
+    none = names(lake_maintenance_minutes=0, restate_late_minutes=0, dbt_minutes=0)
+    assert every - none == {"lake", "late", "histories", "marts"}
 
 
 def test_a_command_has_the_stacks_settings_and_its_output_is_in_its_log(settings: Settings) -> None:

@@ -17,7 +17,7 @@ from producers.main import app
 from producers.runner import Options, Stop
 from producers.sources import source
 from schemas.codec import Encoder
-from schemas.errors import Misconfigured
+from schemas.errors import Misconfigured, Retryable
 from tests.web.test_catalog_source import small_site
 from tests.web.test_rounds import linked
 
@@ -38,7 +38,7 @@ def test_check_shows_what_would_be_read_of_a_page_and_of_a_shop(site_of: Any) ->
     assert "woocommerce (by its marks)" in page.output
     assert "no marks were found; this is the default" in checked(f"{site.base}/product/b/").output
     shop = checked(site.base, "--profile", "woocommerce")
-    assert shop.exit_code == 1, shop.output  # no front page
+    assert shop.exit_code == Retryable.exit_code, shop.output  # no front page
     assert "returned 404" in shop.output
 
 
@@ -77,6 +77,7 @@ class Kafkaless:
         self.log = structlog.get_logger()
         self.publisher = self
         self.published: list[dict[str, Any]] = []
+        self.verdict: Exception | None = None
         self._stop_after = stop_after
 
     def publish(self, event: Any, record: dict[str, Any]) -> None:
@@ -103,6 +104,19 @@ def test_the_source_reads_round_after_round_until_it_is_stopped(site_of: Any, tm
     after_restart = Kafkaless(tmp_path, 1, **options)
     catalog.run(after_restart)  # type: ignore[arg-type]
     assert [(r["product_id"], r["availability"]) for r in after_restart.published] == [("b", "discontinued")]
+
+
+def test_once_reads_one_round_and_says_what_it_was_given_up_for(site_of: Any, tmp_path: Path) -> None:
+    site = site_of(small_site({"a": "10", "b": "20"}))
+    options = {"private": True, "rate": 1000.0, "every": timedelta(hours=1), "once": True}
+    whole = Kafkaless(tmp_path, 100, url=site.base, **options)
+    catalog.run(whole)  # type: ignore[arg-type]
+    assert ([r["product_id"] for r in whole.published], whole.verdict) == (["a", "b"], None)
+    closed = site_of({"/robots.txt": None})
+    given_up = Kafkaless(tmp_path, 100, url=closed.base, **options)
+    catalog.run(given_up)  # type: ignore[arg-type]
+    assert given_up.published == []
+    assert isinstance(given_up.verdict, Retryable), given_up.verdict
 
 
 def test_a_stop_ends_a_long_wait_between_two_pages(site_of: Any, tmp_path: Path) -> None:
