@@ -16,7 +16,7 @@ COMPOSE ?= $(DOCKER) compose
 BUILD_ARGS ?=
 bootstrap = @$(PYTHON) bootstrap.py
 python := .venv/bin/python
-all := dev flink spark dbt metabase trino tableau
+all := dev flink spark dbt metabase trino tableau airflow
 # Two processes of tests: a test of a stack mostly waits. Which tests go together, tests/kinds.py says.
 WORKERS ?= 2
 pytest = .venv/bin/pytest -n $(WORKERS) --dist=loadgroup --no-loadscope-reorder

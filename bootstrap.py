@@ -30,6 +30,7 @@ ENVIRONMENTS = {
     "notebooks": (".venv-notebooks", ("notebooks.txt",)),
     "node": (".venv-node", ("node.txt",)),
     "trino": (".venv-trino", ("trino.txt",)),
+    "airflow": (".venv-airflow", ("airflow.txt",)),
     "terraform": (".venv-terraform", ("terraform.txt",)),
 }
 # In which the project itself can be imported.
@@ -55,6 +56,7 @@ LOCKS = {
     "dbt.txt": ("--group", "dbt"),
     "notebooks.txt": ("pyproject.toml", "--group", "notebooks", "-c", "requirements/dev.txt"),
     "trino.txt": ("--group", "trino"),
+    "airflow.txt": ("--group", "airflow"),
     "terraform.txt": ("--group", "terraform"),
     "provider.txt": ("--group", "provider", "--no-deps"),
     "cdnow.txt": ("--group", "cdnow", "--no-deps"),

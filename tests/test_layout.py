@@ -23,7 +23,7 @@ PACKAGES = (
 )
 
 
-@pytest.mark.parametrize("folder", ["dbt", "docker", "terraform", "tests"])
+@pytest.mark.parametrize("folder", ["airflow", "dbt", "docker", "terraform", "tests"])
 def test_a_folder_that_could_shadow_an_installed_package_is_no_package(folder: str) -> None:
     assert not list((ROOT / folder).rglob("__init__.py"))
 
