@@ -185,8 +185,9 @@ def _sink_columns(aggregate: Aggregate) -> list[str]:
 def lake_catalog(deployment: Deployment) -> str:
     """The lake, as Flink knows it. Its catalog is in Postgres, wherever its files are."""
     options = {
-        "type": "iceberg",
-        "catalog-impl": "org.apache.iceberg.jdbc.JdbcCatalog",
+        # Ours, of flink/java: these work from a job's own jar, too.
+        "type": "insights-lake",
+        "catalog-impl": "insights.flink.LakeInPostgres",
         "uri": deployment.lake_jdbc_url,
         "jdbc.user": deployment.flink_login.user,
         "jdbc.password": deployment.flink_login.password,

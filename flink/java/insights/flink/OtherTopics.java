@@ -25,6 +25,10 @@ final class OtherTopics implements Serializable {
     private static final String QUERY =
             "select cast(extract(epoch from reached) * 1000 as bigint) from ops.silent_topics where topic = ?";
 
+    static {
+        PostgresDriver.load();
+    }
+
     private final String url;
     private final String user;
     private final String password;
