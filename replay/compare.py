@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from aggregates.catalogue import Aggregate
@@ -246,7 +247,18 @@ def _side(a: Aggregate, row: Mapping[str, Any], side: str) -> dict[str, Any] | N
 
 
 def canonical_hash(connection: Connection, a: Aggregate, table: str, stretches: Sequence[Stretch]) -> tuple[int, str]:
-    """(rows, SHA-256) of a table's rows as CSV, ordered by key, times in UTC: the same for every engine."""
+    """(rows, SHA-256) of ``canonical_rows``."""
+    digest = hashlib.sha256()
+    with connection.cursor() as cursor:
+        for block in canonical_rows(cursor, a, table, stretches):
+            digest.update(block)
+        return cursor.rowcount, digest.hexdigest()
+
+
+def canonical_rows(
+    cursor: psycopg.Cursor[Any], a: Aggregate, table: str, stretches: Sequence[Stretch]
+) -> Iterator[bytes]:
+    """A table's rows as CSV, ordered by key, times in UTC: the same for every engine. In blocks, not in lines."""
     columns = sql.SQL(", ").join(map(sql.Identifier, a.columns))
     order = sql.SQL(", ").join(
         sql.SQL('{} collate "C"').format(sql.Identifier(n)) if a.columns[n].type == "string" else sql.Identifier(n)
@@ -255,12 +267,8 @@ def canonical_hash(connection: Connection, a: Aggregate, table: str, stretches: 
     query = sql.SQL("copy (select {} from {} as s where {} order by {}) to stdout with (format csv)").format(
         columns, name_of(table), in_stretches("s", a, stretches), order
     )
-    digest = hashlib.sha256()
-    with connection.cursor() as cursor:
-        with cursor.copy(query) as copy:
-            for block in copy:
-                digest.update(block)
-        return cursor.rowcount, digest.hexdigest()
+    with cursor.copy(query) as copy:
+        yield from map(bytes, copy)
 
 
 def totals(connection: Connection, a: Aggregate, table: str, stretches: Sequence[Stretch]) -> dict[str, Any]:

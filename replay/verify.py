@@ -2,7 +2,7 @@
 
 The live tables keep changing during the comparison. So they are read in one snapshot, and the log's ends are read after
 it; rows affected by events between the plan's offsets and those ends are excluded, and counted. Everything else must be
-equal, to the last digit. The result is the run's certificate.
+equal, to the last digit. The result is the run's certificate, which is signed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from psycopg import sql
 
 from aggregates.catalogue import Aggregate, aggregate, table_of
 from flink import live_job
-from replay import run_history
+from replay import certificates, run_history
 from replay.affected_rows import Cells
 from replay.compare import Comparison, canonical_hash, comparable, compare, name_of
 from replay.context import Context, Say
@@ -60,9 +60,11 @@ def check_verifiable(record: Run) -> None:
 def _verified(context: Context, record: Run, say: Say) -> Run:
     run, began = record.run, time.monotonic()
     # Between frozen offsets, and so before the snapshot: it may wait for the lake.
-    found_sums = sums(context, record)
+    found_sums, key = sums(context, record), certificates.signing_key(context.work_dir)
     with context.postgres() as connection:
         found = _certificate(context, connection, record, found_sums, say)
+        connection.commit()  # the end of the snapshot: the chain may have grown since
+        certificates.append(connection, key, run, found)
         is_equal = found["result"] != "different"
         run_history.note(
             connection,

@@ -16,6 +16,7 @@ import typer
 from insights.cli import (
     agree_command,
     alert_commands,
+    audit_commands,
     backup_commands,
     collect_commands,
     connect_commands,
@@ -54,6 +55,7 @@ app.add_typer(collect_commands.app, name="collect")
 app.add_typer(schema_commands.app, name="schemas")
 app.add_typer(flink_commands.app, name="flink")
 app.add_typer(replay_commands.app, name="replay")
+app.add_typer(audit_commands.app, name="audit")
 app.add_typer(lake_commands.app, name="lake")
 app.add_typer(dead_letters_command.app, name="dead-letters")
 app.add_typer(privacy_commands.app, name="privacy")

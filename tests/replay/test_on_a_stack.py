@@ -627,6 +627,13 @@ def test_the_command_line_goes_from_plan_to_promotion_and_reports_each_step(hub:
     certificate = json.loads(hub.command("replay", "show", name, "--json"))
     assert certificate["result"] == "equal"
     assert certificate["offsets"][ORDER_PLACED.topic].keys() == {"0", "1", "2", "3"}
+    assert "All of it holds." in hub.command("audit", "check")
+    hub.command("audit", "export", str(tmp_path / "audit"), "--run", name)
+    audit = [sys.executable, "-I", "-S", str(PROJECT / "replay" / "audit.py"), str(tmp_path / "audit")]
+    key = hub.command("audit", "key").strip()
+    done = subprocess.run([*audit, "--key", key], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert f"{name}: the rows of sales_per_minute.csv are as certified" in done.stdout
     assert "promoted" in hub.command("replay", "list")
     assert "readers see the previous data again" in hub.command("replay", "rollback", name)
     wait_until(lambda: "rolled back" in hub.command("replay", "list"), seconds=30)
