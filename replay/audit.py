@@ -3,7 +3,7 @@
     python3 audit.py FOLDER [--key HEX …] [--head NUMBER:HASH]
 
 FOLDER is what `insights audit export` writes: ``chain.jsonl``, and rows as ``RUN/TABLE.csv``. Take this file from the
-project itself, and the key from whoever signs: a folder that was forged may hold a forged copy of both.
+project itself, and the key from the one who signs: a folder that was forged may hold a forged copy of both.
 
 Each line of the chain is one certificate, with the hash of the line before it and a signature (Ed25519, RFC 8032).
 Exits with 0 when all holds, with 1 when something doesn't, with 2 when the folder can't be read.

@@ -1,6 +1,6 @@
 """Signs certificates, and keeps them as a chain (ops.certificates) that `replay/audit.py` checks without a stack.
 
-The private key (Ed25519) is a file in the folder of replays, made when it is first needed. Whoever has the file and
+The private key (Ed25519) is a file in the folder of replays, made when it is first needed. Anyone with the file and
 Postgres can write another chain; what was noted of the earlier one, its head, is then missing.
 """
 

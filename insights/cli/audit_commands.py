@@ -64,7 +64,7 @@ def check(head: Heads = None) -> None:
 def key() -> None:
     """Print the public key that certificates are signed with.
 
-    Give it to whoever checks an export, by another way than the export.
+    Give it to anyone who checks an export, by another way than the export.
 
     Example: insights audit key
     """

@@ -1,4 +1,4 @@
-"""Certificates are signed and chained, and whatever is changed afterwards is found, with Python alone."""
+"""Certificates are signed and chained, and what is changed afterwards is found, with Python alone."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ SHAPES = sorted((Path(__file__).parent / "shapes").glob("*.sql"))
 STATE_TABLES = (
     *("replays", "alerts", "alert_rules", "alert_messages", "dbt_builds", "dbt_models"),
     *("connected_shops", "agreement_runs", "agreement_days", "agreement_orders", "privacy_requests", "canaries"),
+    "certificates",
 )
 COLUMNS = """
 select table_name, column_name, data_type, is_nullable, column_default
