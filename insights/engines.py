@@ -61,9 +61,10 @@ class EmrSpark:
     def compute(self, task: Task, on_event: OnEvent) -> None:
         """Blocks until all is computed and here. Raises what spark.emr.compute does, and JarUnavailable."""
         emr.check_reachable(task)
-        emr.compute(self._target, task, self._jars(), on_event=on_event, say=self._say)
+        emr.compute(self._target, task, self.jars(), on_event=on_event, say=self._say)
 
-    def _jars(self) -> tuple[Path, ...]:
+    def jars(self) -> tuple[Path, ...]:
+        """The jars of a job on EMR. Downloads what is missing. Raises JarUnavailable."""
         from insights import jars
 
         folder = self._settings.jars

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.catalogue import avro_events
@@ -54,6 +54,34 @@ def _is_of_postgres(url: str | None) -> str | None:
     if strange := {name for name, _ in parse_qsl(at.query)} - POSTGRES_OPTIONS:
         raise ValueError(f"supports only the parameters sslmode and sslrootcert, not {', '.join(sorted(strange))}")
     return url
+
+
+class Stream(BaseModel):
+    """Where the live job runs on Managed Service for Apache Flink, as terraform's output ``stream`` has it.
+
+    ``bucket`` takes packages (s3://bucket/prefix), ``secret`` the job's passwords.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    application: str = Field(pattern=r"^[\w.-]{1,128}$")
+    region: str = Field(pattern=r"^[a-z0-9-]+$")
+    bucket: str = Field(pattern=r"^s3://[\w.-]+(/[\w./=-]+)?$")
+    role: str = Field(pattern=r"^arn:\S+:role/\S+$")
+    secret: str = Field(pattern=r"^arn:\S+:secretsmanager:\S+$")
+    subnets: tuple[str, ...] = Field(min_length=1)
+    security_groups: tuple[str, ...] = Field(min_length=1)
+    log_stream: str = Field(pattern=r"^arn:\S+:log-group:\S+:log-stream:\S+$")
+
+
+class HubService(BaseModel):
+    """The hub as a service of ECS, as terraform's output ``service`` has it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cluster: str = Field(min_length=1)
+    service: str = Field(min_length=1)
+    region: str = Field(pattern=r"^[a-z0-9-]+$")
 
 
 Currency = Annotated[str, AfterValidator(_is_kept_here)]
@@ -191,6 +219,13 @@ class Settings(BaseSettings):
     )
     emr_max_executors: int = Field(
         2, ge=1, description="maximum executors of 4 vCPU and 16 GB; the driver has the same size"
+    )
+
+    deploy_stream: Stream | None = Field(
+        None, description="the live job on Managed Service for Apache Flink: JSON, terraform's output `stream`"
+    )
+    deploy_service: HubService | None = Field(
+        None, description="the hub on ECS, for `deploy`: JSON, terraform's output `service`"
     )
 
     page_login: Literal["password", "oidc", "elsewhere"] | None = Field(

@@ -1,4 +1,4 @@
-"""AWS for a replay: requests that are retried while they may still succeed, readable errors, files in S3."""
+"""AWS for replays and deployments: requests retried while they may still succeed, readable errors, files in S3."""
 
 from __future__ import annotations
 
@@ -38,7 +38,11 @@ class AwsUnavailable(Retryable):
 
 
 class AwsRefused(InsightsError):
-    """AWS rejected the request, and would reject it again."""
+    """AWS rejected the request, and would reject it again. ``code`` is AWS' name of the error."""
+
+    def __init__(self, text: str, code: str = "") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class NotThere(AwsRefused):
@@ -48,19 +52,28 @@ class NotThere(AwsRefused):
 class Aws:
     """One region. Credentials are found where boto3 looks for them. ``sleep`` and ``rng`` make the pauses.
 
+    ``page`` is what its errors name for permissions and settings.
+
     What its methods raise: Misconfigured for credentials, AwsUnavailable, AwsRefused, NotThere.
     """
 
     def __init__(
-        self, *, region: str, endpoint_url: str | None, sleep: Callable[[float], None] = time.sleep, rng: Random
+        self,
+        *,
+        region: str,
+        endpoint_url: str | None,
+        sleep: Callable[[float], None] = time.sleep,
+        rng: Random,
+        page: str = "docs/emr.md",
     ) -> None:
         self._region = region
         self._endpoint_url = endpoint_url
         self._sleep = sleep
         self._rng = rng
+        self._page = page
         self._client = cache(self._new_client)
 
-    def ask(self, service: str, operation: str, **arguments: Any) -> dict[str, Any]:
+    def ask(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
         """The answer to one request, as boto3 gives it. Blocks. Only for requests that may be repeated."""
 
         def call() -> dict[str, Any]:
@@ -77,17 +90,26 @@ class Aws:
 
     def put(self, path: Path, folder: str) -> str:
         """Uploads a file under its content's hash unless it is there already; its URI. Whole or not at all."""
+        uri = self.place(path, folder)
+        if not self.has(path, uri):
+            bucket, key = split_uri(uri)
+            self._patiently("s3 put_object", lambda: self._upload(path, bucket, key))
+        return uri
+
+    def place(self, path: Path, folder: str) -> str:
+        """The URI that ``put`` gives a file."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:32]
-        uri = f"{folder}/{digest}/{path.name}"
+        return f"{folder}/{digest}/{path.name}"
+
+    def has(self, path: Path, uri: str) -> bool:
+        """Is a file of this size there?"""
         bucket, key = split_uri(uri)
         try:
             found = self.ask("s3", "head_object", Bucket=bucket, Key=key)
         except NotThere:
-            found = {}
-        if found.get("ContentLength") != path.stat().st_size:
-            self._patiently("s3 put_object", lambda: self._upload(path, bucket, key))
-        return uri
+            return False
+        return bool(found.get("ContentLength") == path.stat().st_size)
 
     def _upload(self, path: Path, bucket: str, key: str) -> None:
         with path.open("rb") as file:
@@ -128,7 +150,7 @@ class Aws:
             except (boto3.exceptions.Boto3Error, botocore.exceptions.BotoCoreError) as error:
                 problem = _of_client(what, error)
             except botocore.exceptions.ClientError as error:
-                problem = _of_service(what, error.response)
+                problem = _of_service(what, error.response, self._page)
             if not isinstance(problem, AwsUnavailable) or attempt == TRIES:
                 raise problem
             self.pause(min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**attempt))
@@ -164,7 +186,7 @@ def _of_client(what: str, error: Exception) -> InsightsError:
     return Misconfigured(f"{what} can't be requested from AWS: {error}")
 
 
-def _of_service(what: str, response: dict[str, Any]) -> InsightsError:
+def _of_service(what: str, response: dict[str, Any], page: str) -> InsightsError:
     """The error that AWS returned."""
     code = str(response["Error"].get("Code", ""))
     said = f"{code}: {response['Error'].get('Message', '')}".rstrip(": ")
@@ -172,10 +194,10 @@ def _of_service(what: str, response: dict[str, Any]) -> InsightsError:
     if status >= 500 or status in THROTTLED or "Throttl" in code or code in ("SlowDown", "RequestTimeout"):
         return AwsUnavailable(f"AWS is throttling requests ({what}, {said}). Try again later")
     if code in NOT_THERE:
-        return NotThere(f"AWS does not know what {what} names: {said}. docs/emr.md lists the settings that it takes")
+        return NotThere(f"AWS does not know what {what} names: {said}. {page} lists the settings that it takes", code)
     if code in EXPIRED:
         return Misconfigured(f"the AWS credentials have expired ({said}). Renew them and try again")
-    return AwsRefused(f"AWS refuses {what}: {said}. docs/emr.md lists the permissions and settings that it takes")
+    return AwsRefused(f"AWS refuses {what}: {said}. {page} lists the permissions and settings that it takes", code)
 
 
 def split_uri(uri: str) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from insights.cli import (
     connect_commands,
     dbt_commands,
     dead_letters_command,
+    deploy_commands,
     export_commands,
     flink_commands,
     lake_commands,
@@ -58,6 +59,7 @@ app.add_typer(replay_commands.app, name="replay")
 app.add_typer(audit_commands.app, name="audit")
 app.add_typer(lake_commands.app, name="lake")
 app.add_typer(dead_letters_command.app, name="dead-letters")
+app.add_typer(deploy_commands.app, name="deploy")
 app.add_typer(privacy_commands.app, name="privacy")
 app.add_typer(alert_commands.app, name="alerts")
 app.add_typer(export_commands.app, name="export")

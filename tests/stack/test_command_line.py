@@ -51,6 +51,7 @@ def test_the_commands_are_those_of_the_readme() -> None:
         *("connect csv", "connect shopify", "connect woocommerce", "connect list", "connect remove", "connect zone"),
         *("page share", "page shares", "page unshare", "page user add", "page user list", "page user remove"),
         "agree",
+        *("deploy plan", "deploy apply", "deploy status", "deploy rollback"),
         *("time-zone", "sales-by", "upgrade", "backup", "restore", "backup-key", "systemd-unit"),
         *("flink submit", "flink list", "flink stop", "flink savepoint"),
     }

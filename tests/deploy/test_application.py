@@ -1,0 +1,217 @@
+"""The live job as an application of Managed Flink: what each step asks for, and what is so when one fails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from insights.deploy.application import Application, ChangedMeanwhile, DeployFailed
+from insights.deploy.configuration import Wanted
+from insights.settings import Stream
+from schemas.errors import Misconfigured
+from spark.aws import Aws
+from tests.deploy.managed_flink import REGION, ManagedFlink
+
+STREAM = Stream(
+    application="live",
+    region=REGION,
+    bucket="s3://packages/insights",
+    role="arn:aws:iam::123456789012:role/live",
+    secret="arn:aws:secretsmanager:eu-central-1:123456789012:secret:live",  # noqa: S106
+    subnets=("subnet-1",),
+    security_groups=("sg-1",),
+    log_stream="arn:aws:logs:eu-central-1:123456789012:log-group:live:log-stream:flink",
+)
+WANTED = Wanted(
+    code="s3://packages/insights/live-job/1/one.zip",
+    job="s3://packages/insights/live-job/1/job.json",
+    role=STREAM.role,
+    secret=STREAM.secret,
+    parallelism=2,
+    checkpoint_seconds=60,
+    subnets=STREAM.subnets,
+    security_groups=STREAM.security_groups,
+)
+NEXT = replace(WANTED, code="s3://packages/insights/live-job/2/two.zip", parallelism=4)
+
+
+class Stopped(BaseException):
+    """As a kill: nothing of ours catches it."""
+
+
+@pytest.fixture
+def service() -> ManagedFlink:
+    return ManagedFlink()
+
+
+def application(service: ManagedFlink, monkeypatch: pytest.MonkeyPatch, *, clock: Any = lambda: 0.0) -> Application:
+    aws = Aws(region=REGION, endpoint_url=None, sleep=lambda seconds: None, rng=Random(1), page="docs/deploy.md")
+    client = service.client()
+    monkeypatch.setattr(aws, "_client", lambda name: client)
+    return Application(aws, STREAM, lambda text: None, clock=clock)
+
+
+@pytest.fixture
+def app(service: ManagedFlink, monkeypatch: pytest.MonkeyPatch) -> Application:
+    return application(service, monkeypatch)
+
+
+def code(service: ManagedFlink) -> str:
+    return str(service.versions[service.version]["code"]["FileKey"]).rpartition("/")[2]
+
+
+def test_the_first_apply_makes_the_application_and_starts_it_without_state(
+    app: Application, service: ManagedFlink
+) -> None:
+    assert app.changes(WANTED)[0] == "application live: new"
+    assert app.apply(WANTED) == "live runs as version 1"
+    assert service.status == "RUNNING"
+    assert service.restored == ["SKIP_RESTORE_FROM_SNAPSHOT"]
+    assert app.changes(WANTED) == []
+
+
+def test_nothing_is_asked_for_when_it_runs_as_wanted(app: Application, service: ManagedFlink) -> None:
+    app.apply(WANTED)
+    service.asked.clear()
+    assert "nothing was changed" in app.apply(WANTED)
+    assert set(service.asked) == {"DescribeApplication"}
+
+
+def test_an_update_stops_with_a_snapshot_and_starts_from_it(app: Application, service: ManagedFlink) -> None:
+    app.apply(WANTED)
+    assert app.changes(NEXT) == [f"code: {WANTED.code} → {NEXT.code}", "parallelism: 2 → 4"]
+    assert app.apply(NEXT) == "live runs as version 2"
+    assert (service.status, code(service), service.snapshots) == ("RUNNING", "two.zip", [1])
+    assert service.restored[-1] == "RESTORE_FROM_LATEST_SNAPSHOT"
+
+
+def test_a_version_that_does_not_start_is_replaced_by_the_one_before_from_the_same_snapshot(
+    app: Application, service: ManagedFlink
+) -> None:
+    app.apply(WANTED)
+    service.broken = {"two.zip"}
+    with pytest.raises(DeployFailed) as caught:
+        app.apply(NEXT)
+    assert "version 2 of live did not start: the jar lacks a class. Its log is arn:aws:logs" in str(caught.value)
+    assert "The version before runs again from its own snapshot: live runs as version 3" in str(caught.value)
+    assert (service.status, code(service), service.snapshots) == ("RUNNING", "one.zip", [1])
+    assert app.changes(WANTED) == []
+
+
+def test_when_neither_starts_the_message_says_so_and_what_keeps_the_state(
+    app: Application, service: ManagedFlink
+) -> None:
+    app.apply(WANTED)
+    service.broken = {".zip"}
+    with pytest.raises(DeployFailed, match=r"could not be started again, either .* its newest snapshot has its state"):
+        app.apply(NEXT)
+
+
+def test_an_application_that_can_not_be_stopped_with_a_snapshot_goes_on(
+    app: Application, service: ManagedFlink
+) -> None:
+    app.apply(WANTED)
+    service.can_stop = False
+    with pytest.raises(DeployFailed, match=r"could not be stopped with a snapshot: .* nothing was changed"):
+        app.apply(NEXT)
+    assert (service.status, service.version) == ("RUNNING", 1)
+
+
+@pytest.mark.parametrize(
+    "killed_at", ["StopApplication", "UpdateApplication", "StartApplication", "DescribeApplication"]
+)
+@pytest.mark.parametrize("answered", [False, True])
+def test_an_update_that_was_killed_anywhere_is_finished_by_the_next(
+    app: Application, service: ManagedFlink, killed_at: str, answered: bool
+) -> None:
+    app.apply(WANTED)
+    service.asked.clear()
+    done: list[str] = []
+
+    def kill(operation: str) -> None:
+        # Before the request came, or after its answer: at the next one.
+        if (killed_at in done) if answered else (operation == killed_at):
+            service.before = lambda _: None
+            raise Stopped
+        done.append(operation)
+
+    service.before = kill
+    with pytest.raises(Stopped):
+        app.apply(NEXT)
+    app.apply(NEXT)
+    assert (service.status, code(service), service.snapshots) == ("RUNNING", "two.zip", [1])
+    assert service.restored[1:] == ["RESTORE_FROM_LATEST_SNAPSHOT"]
+
+
+def test_of_two_updates_at_once_one_is_refused(
+    app: Application, service: ManagedFlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.apply(WANTED)
+    other = application(service, monkeypatch)
+    theirs = replace(NEXT, code="s3://packages/insights/live-job/3/three.zip")
+
+    def meanwhile(operation: str) -> None:
+        if operation == "StopApplication":
+            service.before = lambda _: None
+            other.apply(theirs)
+
+    service.before = meanwhile
+    with pytest.raises(ChangedMeanwhile, match="Nothing of this deployment is in it"):
+        app.apply(NEXT)
+    assert code(service) == "three.zip"
+
+
+def test_roll_back_takes_the_version_before_the_update_with_the_newest_state(
+    app: Application, service: ManagedFlink
+) -> None:
+    app.apply(WANTED)
+    app.apply(NEXT)
+    assert app.roll_back() == "live runs as version 3"
+    assert (code(service), service.snapshots) == ("one.zip", [1, 2])
+    assert app.changes(WANTED) == []
+
+
+def test_after_a_failed_update_roll_back_does_not_take_the_failed_version(
+    app: Application, service: ManagedFlink
+) -> None:
+    app.apply(WANTED)
+    app.apply(NEXT)
+    service.broken = {"three.zip"}
+    with pytest.raises(DeployFailed):
+        app.apply(replace(NEXT, code="s3://packages/insights/live-job/3/three.zip"))
+    app.roll_back()
+    assert code(service) == "one.zip"
+
+
+def test_without_a_version_before_there_is_no_way_back(app: Application) -> None:
+    with pytest.raises(DeployFailed, match="`insights deploy apply` makes it"):
+        app.roll_back()
+    app.apply(WANTED)
+    with pytest.raises(DeployFailed, match="has no version before it"):
+        app.roll_back()
+
+
+def test_an_application_with_unaligned_checkpoints_in_its_properties_is_not_touched(
+    app: Application, service: ManagedFlink
+) -> None:
+    app.apply(WANTED)
+    strange = {"PropertyGroupId": "theirs", "PropertyMap": {"execution.checkpointing.unaligned": "true"}}
+    service.versions[1]["groups"].append(strange)
+    for asked in (app.changes, app.apply):
+        with pytest.raises(Misconfigured, match="property group theirs has execution.checkpointing.unaligned=true"):
+            asked(NEXT)
+    assert (service.status, service.version) == ("RUNNING", 1)
+
+
+def test_one_that_is_under_way_for_too_long_is_named_with_its_log(
+    service: ManagedFlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(range(0, 100_000, 1_000))
+    app = application(service, monkeypatch, clock=lambda: float(next(times)))
+    app.apply(WANTED)
+    service.status, service.after = "UPDATING", ""
+    with pytest.raises(DeployFailed, match=r"live is UPDATING since 30 minutes\. Its log is arn:aws:logs"):
+        app.apply(NEXT)

@@ -1,0 +1,181 @@
+"""`insights deploy` as a whole: what the settings name, against moto's server and a stand-in for Managed Flink."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import requests
+from moto.server import ThreadedMotoServer
+from typer.testing import CliRunner
+
+from insights.cli.main import app
+from insights.deploy import deployed, package
+from insights.deploy.deployed import Piece, pieces
+from insights.engines import EmrSpark
+from insights.settings import Settings, Stream
+from schemas.errors import Misconfigured
+from spark.aws import Aws, AwsRefused
+from tests.conftest import own_settings
+from tests.deploy.managed_flink import REGION, ManagedFlink
+
+BUCKET = "packages"
+PASSWORD = "kafkaword-of-tests"
+ELSEWHERE = {
+    "external_kafka": "broker.example.com:9096",
+    "external_kafka_user": "hub",
+    "external_kafka_password": PASSWORD,
+    "external_registry": "https://registry.example.com",
+    "external_postgres": "postgresql://hub:secret-of-tests@db.example.com/insights",
+    "external_lake": "s3://shop/lake",
+}
+EMR = {
+    "emr_application": "00abc",
+    "emr_role": "arn:aws:iam::123456789012:role/replays",
+    "emr_bucket": f"s3://{BUCKET}/replays",
+    "emr_region": REGION,
+}
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "of-tests")
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    # It keeps what another test made in this process.
+    requests.post(f"{url}/moto-api/reset", timeout=10).raise_for_status()
+    place = {"LocationConstraint": REGION}
+    boto3.client("s3", region_name=REGION, endpoint_url=url).create_bucket(
+        Bucket=BUCKET, CreateBucketConfiguration=place
+    )
+    yield url
+    server.stop()
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> ManagedFlink:
+    """Managed Flink; all other services are moto's."""
+    found, others = ManagedFlink(), Aws._new_client
+
+    def client(self: Aws, name: str) -> Any:
+        return found.client() if name == "kinesisanalyticsv2" else others(self, name)
+
+    monkeypatch.setattr(Aws, "_new_client", client)
+    monkeypatch.setattr(Aws, "pause", lambda self, seconds: None)
+    return found
+
+
+@pytest.fixture
+def stream(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stream:
+    """Its secret is there and has no value yet; the jar of all connectors is a small one."""
+    jar = tmp_path / "insights-on-aws-0123.jar"
+    with zipfile.ZipFile(jar, "w") as archive:
+        archive.writestr("org/Some.class", b"class")
+    monkeypatch.setattr(package, "whole_jar", lambda *_: jar)
+    monkeypatch.setattr(deployed.jars, "fetch", lambda *_, **__: 0)
+    secrets = boto3.client("secretsmanager", region_name=REGION, endpoint_url=endpoint)
+    return Stream(
+        application="live",
+        region=REGION,
+        bucket=f"s3://{BUCKET}/insights",
+        role="arn:aws:iam::123456789012:role/live",
+        secret=secrets.create_secret(Name="live")["ARN"],
+        subnets=("subnet-1",),
+        security_groups=("sg-1",),
+        log_stream="arn:aws:logs:eu-central-1:123456789012:log-group:live:log-stream:flink",
+    )
+
+
+def live_job(settings: Settings, endpoint: str) -> Piece:
+    (found,) = pieces(settings, lambda text: None, endpoint_url=endpoint)
+    return found
+
+
+def test_the_live_job_is_planned_deployed_and_then_nothing_is_left_to_change(
+    stream: Stream, service: ManagedFlink, endpoint: str, tmp_path: Path
+) -> None:
+    piece = live_job(own_settings(tmp_path, deploy_stream=stream, **ELSEWHERE), endpoint)
+    planned = piece.changes()
+    assert planned[0] == "application live: new"
+    assert {"secret kafka_password: new", "secret postgres_password: new"} <= set(planned)
+    s3 = boto3.client("s3", region_name=REGION, endpoint_url=endpoint)
+    assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
+    assert piece.apply() == "live runs as version 1"
+    assert piece.changes() == []
+    assert "live: RUNNING, version 1" in piece.status()
+    there = {
+        entry["Key"].rpartition("/")[2].partition("-")[0] for entry in s3.list_objects_v2(Bucket=BUCKET)["Contents"]
+    }
+    assert there == {"insights"}
+    secrets = boto3.client("secretsmanager", region_name=REGION, endpoint_url=endpoint)
+    assert json.loads(secrets.get_secret_value(SecretId=stream.secret)["SecretString"])["kafka_password"] == PASSWORD
+
+
+def test_another_setting_is_an_update_with_the_definitions_that_were_deployed(
+    stream: Stream, service: ManagedFlink, endpoint: str, tmp_path: Path
+) -> None:
+    live_job(own_settings(tmp_path, deploy_stream=stream, **ELSEWHERE), endpoint).apply()
+    changed = live_job(own_settings(tmp_path, deploy_stream=stream, horizon_hours=48, **ELSEWHERE), endpoint)
+    (line,) = changed.changes()
+    assert line.startswith("code: s3://packages/insights/live-job/")
+    assert changed.apply() == "live runs as version 2"
+    assert changed.roll_back() == "live runs as version 3"
+
+
+def test_a_bucket_that_is_not_there_is_named_and_nothing_is_made(
+    stream: Stream, service: ManagedFlink, endpoint: str, tmp_path: Path
+) -> None:
+    wrong = stream.model_copy(update={"bucket": "s3://elsewhere-entirely"})
+    with pytest.raises(AwsRefused, match=r"NoSuchBucket.*docs/deploy\.md"):
+        live_job(own_settings(tmp_path, deploy_stream=wrong, **ELSEWHERE), endpoint).apply()
+    assert service.status == ""
+
+
+def test_what_the_live_job_on_aws_can_not_reach_is_named_with_its_settings(stream: Stream, tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured) as caught:
+        pieces(own_settings(tmp_path, deploy_stream=stream), lambda text: None)
+    for name in ("KAFKA", "REGISTRY", "POSTGRES", "LAKE"):
+        assert f"INSIGHTS_EXTERNAL_{name}" in str(caught.value)
+
+
+def test_files_of_replays_are_uploaded_once(
+    endpoint: str, service: ManagedFlink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jar = tmp_path / "some.jar"
+    jar.write_bytes(b"jar")
+    monkeypatch.setattr(EmrSpark, "jars", lambda self: (jar,))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    (piece,) = pieces(own_settings(tmp_path, **EMR), lambda text: None)
+    assert len(piece.changes()) == 3
+    assert piece.apply() == f"3 files uploaded to s3://{BUCKET}/replays"
+    assert piece.changes() == []
+    assert piece.apply() == "all files are there already"
+
+
+def test_without_settings_the_command_names_those_that_there_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("INSIGHTS_HOME", str(tmp_path))
+    shown = CliRunner().invoke(app, ["deploy", "plan"])
+    assert shown.exit_code == 1
+    assert "INSIGHTS_DEPLOY_STREAM" in shown.output
+    assert "docs/deploy.md" in shown.output
+
+
+def test_a_setting_that_is_wrong_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("INSIGHTS_HOME", str(tmp_path))
+    monkeypatch.setenv("INSIGHTS_DEPLOY_SERVICE", json.dumps({"cluster": "insights", "region": "eu-central-1"}))
+    shown = CliRunner().invoke(app, ["deploy", "status"])
+    assert shown.exit_code == 1
+    assert "INSIGHTS_DEPLOY_SERVICE" in shown.output
