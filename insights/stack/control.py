@@ -20,6 +20,7 @@ from insights import dbt_run, jars
 from insights.settings import PROJECT, Settings
 from insights.shop_currency import keep_currency
 from insights.stack.composition import CONNECTIONS, NOT_AWAITED, UpPlan, everything
+from insights.stack.part import make_folders
 from insights.stack.past import PAST_SECONDS, Past
 from insights.stack.process_record import Record, end_process, process_of, read_state
 from insights.stack.states import is_paused, log_path, supervisor_process
@@ -61,8 +62,7 @@ def up(settings: Settings, plan: UpPlan, report: Report) -> None:
     Blocks. What is up already is left alone. Raises StackNotUp, JarMissing or Misconfigured with what to do.
     """
     keep_currency(settings)
-    for folder in (settings.run_dir, settings.logs_dir, settings.conf_dir, settings.producers_dir):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folders(settings)
     _fetch_jars(settings, report)
     things = everything(settings, plan)  # first: wrong settings are reported here, before anything starts
     refuse_changed_in_place(deployment(settings))

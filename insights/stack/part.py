@@ -8,9 +8,11 @@ import signal
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from insights.settings import Settings
 from schemas.errors import InsightsError
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -96,3 +98,15 @@ def http_ok(url: str, *, timeout_seconds: float = 2) -> bool:
             return 200 <= int(response.status) < 300
     except (urllib.error.URLError, OSError):
         return False
+
+
+def make_folders(settings: Settings) -> None:
+    """The data folder and what every process expects in it. It holds secrets: only its owner gets in.
+
+    Except where Flink runs elsewhere: it shares the folder, maybe as another user.
+    """
+    for folder in (settings.run_dir, settings.logs_dir, settings.conf_dir, settings.producers_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not settings.external_flink:
+        with suppress(PermissionError):  # it is somebody else's, who decides
+            settings.home.chmod(0o700)

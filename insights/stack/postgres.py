@@ -123,7 +123,7 @@ def _own(data: Path) -> None:
 
 def _initdb(settings: Settings, data: Path) -> None:
     password_file = settings.run_dir / "postgres-password"
-    password_file.touch(mode=0o644)
+    password_file.touch(mode=0o600)
     password_file.write_text(settings.postgres_password)
     command = [
         *_as_unprivileged(),

@@ -9,7 +9,7 @@ from typing import NoReturn
 from insights import jars
 from insights.settings import Settings
 from insights.stack.flink_java import TO_CONSOLE
-from insights.stack.part import Part
+from insights.stack.part import Part, make_folders
 from insights.stack.postgres import await_databases, postgres
 from insights.stack.servers import jobmanager, kafka, registry, taskmanager
 from insights.wiring import flink_home
@@ -33,8 +33,7 @@ def serve(settings: Settings, name: str) -> NoReturn:
     """
     if name not in SERVERS:
         raise Misconfigured(f"there is no server {name}; there are {', '.join(SERVERS)}")
-    for folder in (settings.run_dir, settings.logs_dir, settings.conf_dir):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folders(settings)
     if name in ("jobmanager", "taskmanager"):
         jars.link_flink(settings.jars, flink_home(), settings.flink_lib_dir, jars.of_lake(settings))
     part = SERVERS[name](settings)
