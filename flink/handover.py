@@ -57,6 +57,7 @@ from flink.source_sql import first_published
 from schemas.binary import EPOCH
 from schemas.catalogue import event
 from schemas.errors import BrokerUnavailable, InsightsError, Misconfigured
+from schemas.kafka import logged_in
 from schemas.plural import counted
 from warehouse.deployment import Deployment
 from warehouse.postgres import connected
@@ -294,7 +295,7 @@ def _places(job: LiveJob) -> list[TopicPartition]:
 
 def _committed(deployment: Deployment, group: str, job: LiveJob) -> Offsets:
     """Offsets that the group committed, of the job's partitions that it did any for. Raises BrokerUnavailable."""
-    admin = AdminClient({**deployment.kafka.librdkafka, "log_level": 0})
+    admin = logged_in(AdminClient({**deployment.kafka.librdkafka, "log_level": 0}))
     asked = ConsumerGroupTopicPartitions(group, _places(job))
     try:
         answer = admin.list_consumer_group_offsets([asked], request_timeout=KAFKA_SECONDS)[group].result()
@@ -307,7 +308,7 @@ def _committed(deployment: Deployment, group: str, job: LiveJob) -> Offsets:
 
 def _forget_group(deployment: Deployment, group: str) -> None:
     """An earlier try of this version may have left how far it was."""
-    admin = AdminClient({**deployment.kafka.librdkafka, "log_level": 0})
+    admin = logged_in(AdminClient({**deployment.kafka.librdkafka, "log_level": 0}))
     try:
         admin.delete_consumer_groups([group], request_timeout=KAFKA_SECONDS)[group].result()
     except KafkaException as error:
@@ -333,7 +334,7 @@ def _refuse_lost_log(deployment: Deployment, job: LiveJob) -> None:
 def _first_published_at(deployment: Deployment, place: TopicPartition) -> datetime | None:
     """When the first record that is left was published; None when none was removed, or none is left."""
     settings = {**deployment.kafka.librdkafka, "group.id": f"{JOB_NAME}-beginnings", "log_level": 0}
-    consumer = Consumer({**settings, "enable.auto.commit": False})
+    consumer = logged_in(Consumer({**settings, "enable.auto.commit": False}))
     try:
         low, high = consumer.get_watermark_offsets(place, timeout=KAFKA_SECONDS)
         if low == 0 or low == high:

@@ -23,7 +23,7 @@ from flink.live_job import JOB_NAME, LiveJob, job_of_added, keep, kept, kept_job
 from flink.rest import ENDED, FlinkRest, JobFailed
 from schemas.catalogue import events
 from schemas.errors import BrokerUnavailable, InsightsError
-from schemas.kafka import Kafka
+from schemas.kafka import Kafka, logged_in
 from schemas.plural import counted
 from warehouse.deployment import Deployment
 from warehouse.postgres import connected
@@ -201,7 +201,7 @@ def one_at_a_time(deployment: Deployment) -> Iterator[None]:
 
 def log_beginnings(kafka: Kafka) -> dict[str, int]:
     """By topic, how many records its partitions no longer hold. Raises BrokerUnavailable."""
-    consumer = Consumer({**kafka.librdkafka, "group.id": f"{JOB_NAME}-beginnings", "log_level": 0})
+    consumer = logged_in(Consumer({**kafka.librdkafka, "group.id": f"{JOB_NAME}-beginnings", "log_level": 0}))
     try:
         return {
             e.topic: sum(

@@ -21,6 +21,7 @@ from flink.live_job import LiveJob
 from schemas.avro_types import place_of, record_arrays
 from schemas.binary import EPOCH
 from schemas.catalogue import MOST_AHEAD, Event
+from schemas.kafka import SHADED
 from schemas.versions import newest, when_paid
 from warehouse.deployment import Deployment
 
@@ -29,8 +30,6 @@ EVENT_FORMAT = "avro-or-reason"
 # And: a partition that is silent follows the others, a while later.
 LOG_CONNECTOR = "event-log"
 PUBLISHED_AT = "cast(`kafka_timestamp` as timestamp(3))"
-# Flink's Kafka connector brings Kafka's classes under names of its own.
-SHADED = "org.apache.flink.kafka.shaded."
 # Kafka holds a record's timestamp to its own clock, within an hour: so this is the same whenever it is asked.
 LATEST = f"{PUBLISHED_AT} + interval '{MOST_AHEAD // timedelta(hours=1)}' hour"
 

@@ -68,8 +68,8 @@ class EmrSpark:
         from insights import jars
 
         folder = self._settings.jars
-        jars.fetch(folder, parts=("flink", "spark", "s3", "emr"), repository=self._settings.maven_repository)
-        on_aws = {*jars.of_part("s3", folder), *jars.of_part("emr", folder)}
+        jars.fetch(folder, parts=("flink", "spark", "s3", "iam"), repository=self._settings.maven_repository)
+        on_aws = {*jars.of_part("s3", folder), *jars.of_part("iam", folder)}
         return tuple(sorted({*spark_runtime(self._settings, folder).jars} | on_aws))
 
 

@@ -17,11 +17,14 @@ from functools import cache
 from pathlib import Path
 
 from insights import java
+from insights.renamed import renamed
 from insights.settings import Settings
 from schemas.errors import InsightsError, Misconfigured
+from schemas.kafka import SHADED
 
 LOCK = Path(__file__).parent / "jars.toml"
 PARALLEL_DOWNLOADS = 4
+RENAMED = "renamed-"
 STACK = ("kafka", "registry", "flink", "compiler", "spark")
 """Parts of the lock that a stack on this machine runs with."""
 
@@ -29,12 +32,12 @@ STACK = ("kafka", "registry", "flink", "compiler", "spark")
 def of_stack(settings: Settings) -> tuple[str, ...]:
     """The parts that it runs with: a Kafka and a registry that run elsewhere need no jars here, a lake in S3 does."""
     elsewhere = {name for name in ("kafka", "registry") if getattr(settings, f"external_{name}")}
-    return (*(part for part in STACK if part not in elsewhere), *of_lake(settings))
+    return (*(part for part in STACK if part not in elsewhere), *of_servers(settings))
 
 
-def of_lake(settings: Settings) -> tuple[str, ...]:
-    """The additional parts that Flink and Spark need, depending on where the lake is."""
-    return ("s3",) if settings.external_lake else ()
+def of_servers(settings: Settings) -> tuple[str, ...]:
+    """The additional parts that Flink and Spark need, depending on where the lake is and how Kafka is logged in to."""
+    return (*(("s3",) if settings.external_lake else ()), *(("iam",) if settings.external_kafka_iam_region else ()))
 
 
 Report = Callable[[int, int], None]
@@ -219,7 +222,9 @@ def link_flink(jars: Path, flink_home: Path, folder: Path, more: Collection[str]
     ``more`` names further parts of the lock. Blocks. Raises CompileFailed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    connectors = [jar for part in ("flink", *more) for jar in of_part(part, jars)]
+    connectors = [jar for part in ("flink", *more) if part != "iam" for jar in of_part(part, jars)]
+    if "iam" in more:
+        _rename_login(jars, folder)
     theirs = [*connectors, *flink_home.glob("lib/*.jar"), *flink_home.glob("opt/flink-python-*.jar")]
     for jar in theirs:
         link = folder / jar.name
@@ -228,3 +233,16 @@ def link_flink(jars: Path, flink_home: Path, folder: Path, more: Collection[str]
             link.symlink_to(jar)
     (compiler,) = of_part("compiler", jars)
     java.compiled(compiler, theirs, folder)
+
+
+def _rename_login(jars: Path, folder: Path) -> None:
+    """Kafka's login by IAM, for Flink's connector."""
+    (login,) = of_part("iam", jars)
+    # Java takes a class from the first jar in order of their names: those of AWS' SDK from the lake's jar.
+    target = folder / f"{RENAMED}{login.name}"
+    for other in folder.glob(f"{RENAMED}*.jar"):
+        if other != target:
+            other.unlink()
+    if not target.exists():
+        names = SHADED.replace(".", "/")
+        renamed(login, target, "software/amazon/msk/", "org/apache/kafka/", f"{names}org/apache/kafka/")

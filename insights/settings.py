@@ -117,6 +117,9 @@ class Settings(BaseSettings):
     )
     external_kafka_password: Secret = Field(None, min_length=1)
     external_kafka_ca_file: Path | None = Field(None, description="PEM file of the brokers' certificate authority")
+    external_kafka_iam_region: str | None = Field(
+        None, pattern=r"^[a-z0-9-]+$", description="region of an Amazon MSK, for SASL_SSL with IAM"
+    )
     external_registry: Secret = Field(
         None, pattern=r"^https?://\S+[^\s/]$", description="a registry's Confluent API: https://user:password@host/path"
     )
@@ -268,8 +271,16 @@ class Settings(BaseSettings):
                 "INSIGHTS_EXTERNAL_KAFKA_USER is set: INSIGHTS_EXTERNAL_KAFKA and INSIGHTS_EXTERNAL_KAFKA_PASSWORD must"
                 " be, too"
             )
-        if self.external_kafka_ca_file and not self.external_kafka_user:
-            raise ValueError("INSIGHTS_EXTERNAL_KAFKA_CA_FILE is set: INSIGHTS_EXTERNAL_KAFKA_USER must be, too")
+        if self.external_kafka_iam_region and (not self.external_kafka or self.external_kafka_user):
+            raise ValueError(
+                "INSIGHTS_EXTERNAL_KAFKA_IAM_REGION is set: INSIGHTS_EXTERNAL_KAFKA must be, too, and"
+                " INSIGHTS_EXTERNAL_KAFKA_USER must not"
+            )
+        if self.external_kafka_ca_file and not (self.external_kafka_user or self.external_kafka_iam_region):
+            raise ValueError(
+                "INSIGHTS_EXTERNAL_KAFKA_CA_FILE is set: INSIGHTS_EXTERNAL_KAFKA_USER or"
+                " INSIGHTS_EXTERNAL_KAFKA_IAM_REGION must be, too"
+            )
         return self
 
     @model_validator(mode="after")
@@ -311,6 +322,7 @@ class Settings(BaseSettings):
             self.external_kafka_user,
             self.external_kafka_password or "",
             self.external_kafka_ca_file,
+            self.external_kafka_iam_region,
         )
 
     @property

@@ -45,6 +45,7 @@ from reconciliation.topic_counts import (
 )
 from schemas.catalogue import event, events
 from schemas.errors import Misconfigured
+from schemas.kafka import stays_logged_in
 from warehouse.sinks import sink_inputs
 
 POSTGRES_SECONDS = 3
@@ -219,7 +220,8 @@ class Observer:
     def _read_log(self) -> Log:
         _knock(*self._settings.kafka.addresses)
         if self._admin is None:
-            self._admin = AdminClient({**self._settings.kafka.librdkafka, **QUIET})
+            kafka = self._settings.kafka
+            self._admin = stays_logged_in(kafka, AdminClient({**kafka.librdkafka, **QUIET}))
         records = read_log(self._admin)
         letters = event("ops.dead_letter").topic
         return Log(records=records, dead=self._dead.count(records.get(letters, 0)))

@@ -106,15 +106,21 @@ def spark_runtime(settings: Settings, work_dir: Path) -> SparkRuntime:
     from insights import jars  # the stack itself asks this module where Flink is
 
     postgres_driver = [jar for jar in jars.of_part("flink", settings.jars) if jar.name.startswith("postgresql-")]
-    for_lake = [jar for part in jars.of_lake(settings) for jar in jars.of_part(part, settings.jars)]
+    more = [jar for part in jars.of_servers(settings) for jar in jars.of_part(part, settings.jars)]
+    java_options = ["-XX:+UseSerialGC", QUICK_START] if settings.quick_start else ["-XX:+UseParallelGC"]
     return SparkRuntime(
         python=SPARK_ENVIRONMENT / "bin" / "python",
         bootstrap=PROJECT / "bootstrap.py",
         java_home=java_home(),
-        jars=(*jars.of_part("spark", settings.jars), *postgres_driver, *for_lake),
+        jars=(*jars.of_part("spark", settings.jars), *postgres_driver, *more),
         work_dir=work_dir,
-        java_options=("-XX:+UseSerialGC", QUICK_START) if settings.quick_start else ("-XX:+UseParallelGC",),
+        java_options=(*java_options, *java_region(settings)),
     )
+
+
+def java_region(settings: Settings) -> list[str]:
+    """Options of a Java that logs in to Kafka by IAM, which takes the region of AWS' own settings."""
+    return [f"-Daws.region={region}"] if (region := settings.external_kafka_iam_region) else []
 
 
 def replay_context(settings: Settings) -> Context:
@@ -147,6 +153,8 @@ def _servers(settings: Settings) -> dict[str, str]:
     found = {"kafka": kafka.bootstrap, "registry": settings.registry_url}
     if kafka.user:
         found |= {"kafka-user": kafka.user, "kafka-password": kafka.password}
+    if kafka.iam_region:
+        found["kafka-iam-region"] = kafka.iam_region
     if kafka.ca_file:
         found["kafka-ca-file"] = str(kafka.ca_file)
     return found

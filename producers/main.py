@@ -72,6 +72,7 @@ Brokers = Annotated[
 KafkaUser = Annotated[str | None, typer.Option(hidden=True, envvar="INSIGHTS_EXTERNAL_KAFKA_USER")]
 KafkaPassword = Annotated[str, typer.Option(hidden=True, envvar="INSIGHTS_EXTERNAL_KAFKA_PASSWORD")]
 KafkaCaFile = Annotated[Path | None, typer.Option(hidden=True, envvar="INSIGHTS_EXTERNAL_KAFKA_CA_FILE")]
+KafkaIamRegion = Annotated[str | None, typer.Option(hidden=True, envvar="INSIGHTS_EXTERNAL_KAFKA_IAM_REGION")]
 RegistryUrl = Annotated[
     str,
     typer.Option(
@@ -315,6 +316,7 @@ def main(
     kafka_user: KafkaUser = None,
     kafka_password: KafkaPassword = "",
     kafka_ca_file: KafkaCaFile = None,
+    kafka_iam_region: KafkaIamRegion = None,
     registry: RegistryUrl = DEFAULTS.registry_url,
     state: State = DEFAULTS.state,
     listen: Listen = DEFAULTS.listen,
@@ -358,7 +360,7 @@ def main(
         _refuse_misplaced(name, given)
         mapping = ready_mapping(from_file, mapping, confirmed=yes or check)
         options = Options(
-            kafka=Kafka(kafka, kafka_user, kafka_password, kafka_ca_file),
+            kafka=Kafka(kafka, kafka_user, kafka_password, kafka_ca_file, kafka_iam_region),
             registry_url=registry,
             state=state,
             listen=listen,

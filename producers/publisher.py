@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 from typing import Any, Final, Protocol
 
 import structlog
@@ -15,7 +16,7 @@ from schemas import catalogue
 from schemas.catalogue import MOST_AHEAD, Event
 from schemas.codec import ERROR_HEADERS, SCHEMA_ID_HEADER, Encoder, Record
 from schemas.errors import BrokerUnavailable, ContractBroken, EventTooLarge, InsightsError
-from schemas.kafka import Kafka
+from schemas.kafka import Kafka, stays_logged_in
 from schemas.plural import counted
 
 LONGEST_HEADER: Final = 8_192  # characters: a letter has to fit, whatever its message quotes
@@ -72,6 +73,10 @@ class _Channel:
     counts: TopicCounts
 
 
+class _Producer(Producer):  # type: ignore[misc]
+    """One that can be referred to weakly, which the client's own class can't."""
+
+
 class Publisher:
     """Publishes events in the order they are given, per key, exactly once per call as long as the process lives.
 
@@ -92,7 +97,7 @@ class Publisher:
 
         ``settings`` are librdkafka's and win over PRODUCER_SETTINGS. ``clock`` gives seconds since 1970.
 
-        Does not block; the first publish does.
+        Does not block, unless for AWS' keys; the first publish does.
         """
         self.kafka = kafka
         self.counts: dict[str, TopicCounts] = {}
@@ -101,19 +106,23 @@ class Publisher:
         self._currency = currency
         self._channels: dict[str, _Channel] = {}
         self._errors: list[str] = []
+        self._failing = Lock()
         self._since_poll = 0
         self._clock = clock
         self._look_at_clock()
-        self._producer = Producer(
-            {
-                **PRODUCER_SETTINGS,
-                **(settings or {}),
-                **kafka.librdkafka,
-                "client.id": client_id,
-                "on_delivery": self._on_delivery,
-                "error_cb": self._on_error,
-                "logger": structlog.get_logger(),  # else it writes to stderr in a form of its own
-            }
+        self._producer = stays_logged_in(
+            kafka,
+            _Producer(
+                {
+                    **PRODUCER_SETTINGS,
+                    **(settings or {}),
+                    **kafka.librdkafka,
+                    "client.id": client_id,
+                    "on_delivery": self._on_delivery,
+                    "error_cb": self._on_error,
+                    "logger": structlog.get_logger(),  # else it writes to stderr in a form of its own
+                }
+            ),
         )
 
     def publish(self, event: Event, record: Record) -> None:
@@ -193,7 +202,7 @@ class Publisher:
             )
 
     def poll(self) -> None:
-        """Serve the client without publishing: an idle producer must, or its connection's tokens run out."""
+        """Serve the client without publishing, and raise what it was told meanwhile."""
         self._producer.poll(0)
         self._look_at_clock()  # it may have been set back
         self._raise_failures()
@@ -258,9 +267,10 @@ class Publisher:
         if error is None:
             return
         topic = message.topic() or "?"
-        self.counts.setdefault(topic, TopicCounts()).failed += 1
-        if len(self._errors) < REMEMBERED_ERRORS:
-            self._errors.append(f"{topic}: {error.str()}")
+        with self._failing:  # the thread that stays logged in may be told of it, too
+            self.counts.setdefault(topic, TopicCounts()).failed += 1
+            if len(self._errors) < REMEMBERED_ERRORS:
+                self._errors.append(f"{topic}: {error.str()}")
 
     def _on_error(self, error: KafkaError) -> None:
         # Anything else is a broker that is away, which the client outlasts; its failures come by _on_delivery.

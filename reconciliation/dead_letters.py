@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from schemas.catalogue import event, meant_for
 from schemas.codec import ERROR_HEADERS
 from schemas.errors import BrokerUnavailable
-from schemas.kafka import Kafka
+from schemas.kafka import Kafka, logged_in
 from schemas.quoted import without_values
 
 TOPIC = event("ops.dead_letter").topic
@@ -65,7 +65,7 @@ def read(kafka: Kafka, start: int, end: int) -> Iterator[DeadLetter]:
 
     Raises KafkaException when nothing comes for a few seconds before the end.
     """
-    consumer = Consumer({**kafka.librdkafka, **READING})
+    consumer = logged_in(Consumer({**kafka.librdkafka, **READING}))
     try:
         oldest, _ = consumer.get_watermark_offsets(TopicPartition(TOPIC, PARTITION), timeout=KAFKA_SECONDS)
         reached = max(start, oldest)
@@ -107,7 +107,7 @@ def _letter(message: Any) -> DeadLetter:
 def every(kafka: Kafka, topic: str | None = None) -> Iterator[DeadLetter]:
     """All letters on the topic, or those that were meant for one topic, oldest first. Blocks; BrokerUnavailable."""
     try:
-        consumer = Consumer({**kafka.librdkafka, **READING})
+        consumer = logged_in(Consumer({**kafka.librdkafka, **READING}))
         try:
             start, end = consumer.get_watermark_offsets(TopicPartition(TOPIC, PARTITION), timeout=KAFKA_SECONDS)
         finally:

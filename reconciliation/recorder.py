@@ -18,7 +18,7 @@ from reconciliation.dead_letters import PARTITION, DeadLetter
 from reconciliation.topic_counts import QUIET, Log, TopicCounts, count, read_log, read_recorded
 from schemas.catalogue import events
 from schemas.errors import BrokerUnavailable
-from schemas.kafka import Kafka
+from schemas.kafka import Kafka, stays_logged_in
 from warehouse.deployment import Deployment
 from warehouse.postgres import Connection, connected
 
@@ -47,7 +47,8 @@ class ReconciliationRecorder:
     def step(self) -> None:
         """Raises Retryable when a server is away, and nothing is written."""
         if self._admin is None:
-            self._admin = AdminClient({**self._deployment.kafka.librdkafka, **QUIET})
+            kafka = self._deployment.kafka
+            self._admin = stays_logged_in(kafka, AdminClient({**kafka.librdkafka, **QUIET}))
         try:
             with connected(self._deployment) as connection:
                 record(connection, held(self._deployment))

@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from schemas.catalogue import Event
 from schemas.errors import BrokerUnavailable
-from schemas.kafka import Kafka
+from schemas.kafka import Kafka, stays_logged_in
 from spark.task import Slice
 
 SECONDS = 30
@@ -141,7 +141,7 @@ class Log:
 
     @cached_property
     def _client(self) -> AdminClient:
-        return AdminClient({**QUIET, **self._kafka.librdkafka})
+        return stays_logged_in(self._kafka, AdminClient({**QUIET, **self._kafka.librdkafka}))
 
     @contextmanager
     def _admin(self) -> Iterator[AdminClient]:

@@ -132,9 +132,9 @@ def is_here(address: str) -> bool:
 
 
 def kafka_options(task: Task) -> dict[str, str]:
-    """Options of Kafka's consumer: the task's, or a login by IAM if the brokers' port is for that."""
+    """Options of Kafka's consumer: a login by IAM if the brokers' port is for that, or the task's."""
     ports = {address.strip().rpartition(":")[2] for address in task.kafka.split(",")}
-    return task.kafka_options or (dict(IAM_LOGIN) if ports <= set(IAM_PORTS) else {})
+    return dict(IAM_LOGIN) if ports <= set(IAM_PORTS) else task.kafka_options
 
 
 def packed(task: Task, place: str, put: Callable[[Path], str]) -> Task:

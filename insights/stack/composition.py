@@ -34,7 +34,7 @@ from producers.sources import SOURCES
 from reconciliation.recorder import ReconciliationRecorder
 from schemas.catalogue import Event, events
 from schemas.errors import BrokerUnavailable, RowsRefused
-from schemas.kafka import Kafka
+from schemas.kafka import Kafka, logged_in
 from schemas.plural import counted
 from warehouse.deployment import Deployment
 
@@ -369,7 +369,7 @@ def create_topics(kafka: Kafka) -> str:
 
     Raises BrokerUnavailable when Kafka does not answer.
     """
-    admin = AdminClient({**kafka.librdkafka, "log_level": 0})
+    admin = logged_in(AdminClient({**kafka.librdkafka, "log_level": 0}))
     try:
         there = admin.list_topics(timeout=10).topics
         new = [NewTopic(e.topic, e.partitions, config=e.topic_config) for e in events() if e.topic not in there]

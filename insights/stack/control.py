@@ -113,7 +113,7 @@ def _fetch_jars(settings: Settings, report: Report) -> None:
     came = jars.fetch(settings.jars, parts=parts, repository=settings.maven_repository, report=progress)
     if not settings.external_registry:
         jars.unpacked_registry(settings.jars)
-    jars.link_flink(settings.jars, flink_home(), settings.flink_lib_dir, jars.of_lake(settings))
+    jars.link_flink(settings.jars, flink_home(), settings.flink_lib_dir, jars.of_servers(settings))
     needed = sum(jar.part in parts for jar in jars.locked_jars())
     report(Step(name="jars", state="done", detail=f"{came} downloaded, {needed - came} cached"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,12 +16,14 @@ from flink.rest import FlinkRest, FlinkUnavailable, JobFailed
 from insights.settings import Settings
 from insights.stack.part import Task
 from insights.wiring import dsn_as, login_of
-from schemas.errors import Retryable
+from schemas.errors import Misconfigured, Retryable
+from schemas.kafka import iam_token, logged_in
 from schemas.plural import counted
 from warehouse.logins import Role
 
 SECONDS = 5
 CHECKPOINTS = "execution.checkpointing.dir"
+MSK = re.compile(r"\.kafka(?:-serverless)?\.([a-z0-9-]+)\.amazonaws\.com")
 
 
 class ServerAway(Retryable):
@@ -106,9 +109,11 @@ def _away(what: str, settings: str, problem: object) -> ServerAway:
 
 
 def _ask_kafka(settings: Settings) -> str:
+    if settings.external_kafka_iam_region:
+        _may_log_in_at_msk(settings, settings.external_kafka_iam_region)
     problems: list[KafkaError] = []  # why a connection failed is said here, and not by who waits for it
     options = {"log_level": 0, "error_cb": problems.append, "socket.timeout.ms": SECONDS * 1000}
-    admin = AdminClient({**settings.kafka.librdkafka, **options})
+    admin = logged_in(AdminClient({**settings.kafka.librdkafka, **options}))
     try:
         brokers = admin.list_topics(timeout=SECONDS).brokers
     except KafkaException as error:
@@ -117,8 +122,23 @@ def _ask_kafka(settings: Settings) -> str:
         named = "INSIGHTS_EXTERNAL_KAFKA"
         if settings.external_kafka_user:
             named += ", _USER, _PASSWORD and _CA_FILE"
+        if settings.external_kafka_iam_region:
+            named += ", _IAM_REGION and _CA_FILE"
         raise _away(f"Kafka at {settings.kafka} does not answer", named, why[-1].str()) from error
     return f"{counted(len(brokers), 'broker')} at {settings.kafka}"
+
+
+def _may_log_in_at_msk(settings: Settings, region: str) -> None:
+    """A token for another region than the brokers' is refused without a reason: so the names of MSK's own are read."""
+    named = "INSIGHTS_EXTERNAL_KAFKA and _IAM_REGION"
+    theirs = {found[1] for host, _ in settings.kafka.addresses if (found := MSK.search(host))}
+    if wrong := theirs - {region}:
+        problem = f"the brokers are in {' and '.join(sorted(wrong))}, and the login is for {region}"
+        raise _away(f"Kafka at {settings.kafka} is in another region", named, problem)
+    try:
+        iam_token(region)
+    except Misconfigured as error:
+        raise _away(f"Kafka at {settings.kafka} can't be logged in to", named, error) from error
 
 
 def _ask_registry(settings: Settings) -> str:

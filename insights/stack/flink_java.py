@@ -14,7 +14,7 @@ from pathlib import Path
 from insights.java import java_home
 from insights.settings import Settings
 from insights.stack.part import SYSTEM_PATH, ServerSetupFailed
-from insights.wiring import QUICK_START, flink_home
+from insights.wiring import QUICK_START, flink_home, java_region
 from spark.aws import login
 
 CLASSES = {
@@ -110,6 +110,7 @@ def _java_arguments(settings: Settings, process: str) -> list[str]:
         *("-Djava.security.manager=allow", "-Duser.timezone=UTC", f"-Dlog.file={log.with_suffix('.log')}"),
         f"-Dlog4j.configurationFile={(settings.conf_dir / 'flink' / 'log4j.properties').as_uri()}",
         *own[process],
+        *java_region(settings),
         *("-cp", _class_path(settings.flink_lib_dir)),
     ]
 

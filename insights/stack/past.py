@@ -20,6 +20,7 @@ from producers.connect.memory import histories_read
 from producers.shop.shop_state import published_until
 from reconciliation.topic_counts import QUIET, Recorded, read_log, read_recorded
 from schemas.catalogue import avro_events
+from schemas.kafka import logged_in
 from warehouse.postgres import PostgresAway, opened
 
 # The source's cursor moves once a second; a minute that is over is noted when the next one has an event.
@@ -53,7 +54,7 @@ class Past:
             if self._published is None:
                 if not self.is_published():
                     return False
-                self._published = read_log(AdminClient({**self._settings.kafka.librdkafka, **QUIET}))
+                self._published = read_log(logged_in(AdminClient({**self._settings.kafka.librdkafka, **QUIET})))
             with opened(self._settings.postgres_dsn) as connection:
                 return has_all(self._published, read_recorded(connection))
         return False

@@ -35,7 +35,7 @@ def serve(settings: Settings, name: str) -> NoReturn:
         raise Misconfigured(f"there is no server {name}; there are {', '.join(SERVERS)}")
     make_folders(settings)
     if name in ("jobmanager", "taskmanager"):
-        jars.link_flink(settings.jars, flink_home(), settings.flink_lib_dir, jars.of_lake(settings))
+        jars.link_flink(settings.jars, flink_home(), settings.flink_lib_dir, jars.of_servers(settings))
     part = SERVERS[name](settings)
     if name == "registry":
         await_databases(settings)

@@ -18,7 +18,7 @@ from producers.persons.letters import Letters
 from schemas.catalogue import MOST_AHEAD, Event, event
 from schemas.codec import ERROR_HEADERS
 from schemas.errors import BrokerUnavailable, Retryable
-from schemas.kafka import Kafka
+from schemas.kafka import Kafka, logged_in
 from schemas.quoted import LONGEST_REASON
 
 TOPIC: Final = event("ops.dead_letter").topic
@@ -108,7 +108,7 @@ class SentLetters:
         """
         from_ms = message.at_ms - AHEAD_MS
         try:
-            consumer = self._open({**self._kafka.librdkafka, **READING})
+            consumer = logged_in(self._open({**self._kafka.librdkafka, **READING}))
             try:
                 if self._from_ms is None or from_ms < self._from_ms:
                     self._from_ms, self._reached = from_ms, _offset_at(consumer, from_ms)

@@ -29,7 +29,7 @@ from producers.runner import Run
 from schemas import catalogue
 from schemas.catalogue import Event
 from schemas.errors import BrokerUnavailable, Misconfigured
-from schemas.kafka import Kafka
+from schemas.kafka import Kafka, logged_in
 from schemas.registry import Registry
 
 GROUP: Final = "insights-gate"
@@ -61,7 +61,7 @@ def create_topics(kafka: Kafka, events: Sequence[Event], admin: AdminClient | No
     Which letters a record may have is found by it, too. Raises BrokerUnavailable, and Misconfigured for a topic
     without it. ``admin`` is a client of this Kafka.
     """
-    admin = admin or AdminClient({**kafka.librdkafka, "log_level": 0})
+    admin = admin or logged_in(AdminClient({**kafka.librdkafka, "log_level": 0}))
     try:
         there = admin.list_topics(timeout=KAFKA_SECONDS).topics
         new = [

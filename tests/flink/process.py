@@ -7,7 +7,7 @@ import queue
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,13 +93,15 @@ class FlinkProcess:
 
 
 @contextmanager
-def flink_process(folder: Path) -> Iterator[FlinkProcess]:
-    """A Flink of our own with the same class path as the cluster's."""
+def flink_process(
+    folder: Path, more: Collection[str] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[FlinkProcess]:
+    """A Flink of our own with the same class path as the cluster's, and ``more`` parts of insights/jars.toml."""
     settings = load_settings()
-    jars.fetch(settings.jars, repository=settings.maven_repository)
-    jars.link_flink(settings.jars, flink_home(), folder / "lib")
+    jars.fetch(settings.jars, parts=(*jars.STACK, *more), repository=settings.maven_repository)
+    jars.link_flink(settings.jars, flink_home(), folder / "lib", more)
     log = folder / "interpreter.log"
-    environment = {
+    variables = {
         "PATH": f"{java_home() / 'bin'}:/usr/local/bin:/usr/bin:/bin",
         "JAVA_HOME": str(java_home()),
         # Without a home of its own pyflink looks for one, and ignores the folder of jars that it was given.
@@ -108,12 +110,13 @@ def flink_process(folder: Path) -> Iterator[FlinkProcess]:
         "FLINK_LOG_DIR": str(folder),
         "JVM_ARGS": "-Xmx1g -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Duser.timezone=UTC",
         "LC_ALL": "C.UTF-8",
+        **(environment or {}),
     }
     command = [str(FLINK_ENVIRONMENT / "bin" / "python"), str(INTERPRETER)]
     with (
         log.open("w") as errors,
         subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
         ) as process,
     ):
         try:

@@ -1,13 +1,18 @@
-"""A Kafka that asks who is there, by SASL_SSL and SCRAM-SHA-512, with a certificate of an authority of its own."""
+"""A Kafka that asks who is there, by SASL_SSL, with a certificate of an authority of its own.
+
+By SCRAM-SHA-512 here; by IAM in iam_kafka.py.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 
 from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
@@ -24,11 +29,30 @@ from tests.conftest import free_ports, own_settings, wait_until
 
 USER, PASSWORD = "hub", 'it\'s "secret" \\ 1'
 DAY = timedelta(days=1)
+SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 
 
 @contextmanager
 def secure_kafka(folder: Path) -> Iterator[Kafka]:
-    """How it is reached, from here until it is left. Its other listener, in the clear, is for whoever makes users."""
+    """How it is reached, from here until it is left."""
+    login = {f"{MECHANISM.lower()}.sasl.jaas.config": f"{SCRAM} required;"}
+    with listening(folder, MECHANISM, login) as (clear, secure):
+        _make_user(clear)
+        yield replace(secure, user=USER, password=PASSWORD)
+
+
+@contextmanager
+def listening(
+    folder: Path,
+    mechanism: str,
+    login: Mapping[str, str],
+    classes: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[tuple[Kafka, Kafka]]:
+    """Its listener in the clear, for whoever makes users and topics, and the other, which is asked with ``mechanism``.
+
+    ``login`` are options of the second, ``classes`` a jar that they name.
+    """
     settings = own_settings(folder / "home")
     for needed in (settings.run_dir, settings.logs_dir):
         needed.mkdir(parents=True)
@@ -43,22 +67,24 @@ def secure_kafka(folder: Path) -> Iterator[Kafka]:
             f"CONTROLLER://127.0.0.1:{settings.kafka_controller_port}",
             "advertised.listeners": f"PLAINTEXT://127.0.0.1:{settings.kafka_port},SASL_SSL://127.0.0.1:{port}",
             "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL",
-            "sasl.enabled.mechanisms": MECHANISM,
-            f"listener.name.sasl_ssl.{MECHANISM.lower()}.sasl.jaas.config": (
-                "org.apache.kafka.common.security.scram.ScramLoginModule required;"
-            ),
+            "sasl.enabled.mechanisms": mechanism,
+            **{f"listener.name.sasl_ssl.{name}": value for name, value in login.items()},
             "ssl.keystore.type": "PEM",
             "ssl.keystore.certificate.chain": chain.replace("\n", "\\n"),
             "ssl.keystore.key": key.replace("\n", "\\n"),
         }
         properties.writelines(f"{name}={value}\n" for name, value in own.items())
-    environment = {**part.environment, watcher.TAG: os.environ[watcher.TAG]}
+    command = [
+        f"{word}:{classes}" if classes and before == "-cp" else word for before, word in pairwise(["", *part.command])
+    ]
+    tag = {watcher.TAG: os.environ[watcher.TAG]}
     with (folder / "kafka.log").open("w") as log:
-        process = subprocess.Popen(list(part.command), env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            command, env={**part.environment, **tag, **(environment or {})}, stdout=log, stderr=log
+        )
     try:
         wait_until(part.healthy, seconds=60, what=f"Kafka is up; see {folder / 'kafka.log'}")
-        _make_user(settings.kafka)
-        yield Kafka(f"127.0.0.1:{port}", USER, PASSWORD, ca_file)
+        yield settings.kafka, Kafka(f"127.0.0.1:{port}", ca_file=ca_file)
     finally:
         process.terminate()
         process.wait(60)

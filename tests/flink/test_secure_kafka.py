@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from flink.source_sql import SHADED, with_options
+from flink.source_sql import with_options
 from insights import doctor
 from insights.stack.composition import create_topics
 from insights.stack.elsewhere import servers_elsewhere
-from schemas.kafka import Kafka
+from schemas.kafka import SHADED, Kafka
 from tests.conftest import own_settings
 from tests.flink.live_on_files import settings
 from tests.flink.process import FlinkProcess, FlinkRefused, Part

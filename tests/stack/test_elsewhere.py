@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 from typer.testing import CliRunner
 
-from insights import doctor
+from insights import doctor, jars
 from insights.cli.main import app
 from insights.dbt_run import environment
 from insights.settings import Settings, load_settings
@@ -22,9 +22,9 @@ from insights.stack.composition import UpPlan, everything
 from insights.stack.elsewhere import servers_elsewhere
 from insights.stack.part import Part, Task
 from insights.status import status
-from insights.wiring import deployment, dsn_as, login_of, producer_environment
+from insights.wiring import deployment, dsn_as, login_of, producer_environment, spark_runtime
 from schemas.errors import Misconfigured
-from schemas.kafka import Kafka
+from schemas.kafka import SHADED, Kafka
 from schemas.registry import Registry
 from tests.conftest import environment_of, own_settings
 from warehouse.logins import Role
@@ -127,6 +127,18 @@ def test_each_client_of_kafka_gets_what_it_needs_of_one_place(
     assert "K0SEC" not in repr(settings.kafka)
 
 
+def test_a_login_by_iam_reaches_each_client_too(apart_of: Callable[..., Settings], tmp_path: Path) -> None:
+    settings = apart_of(external_kafka="b-1.example:9098", external_kafka_iam_region="eu-central-1")
+    assert settings.kafka.librdkafka["sasl.mechanism"] == "OAUTHBEARER"
+    for shaded in ("", SHADED):
+        java = settings.kafka.java_security(shaded)
+        assert java["sasl.jaas.config"].startswith(f"{shaded}org.apache.kafka.common.security.oauthbearer.")
+    assert producer_environment(settings)["INSIGHTS_EXTERNAL_KAFKA_IAM_REGION"] == "eu-central-1"
+    assert "-Daws.region=eu-central-1" in spark_runtime(settings, tmp_path).java_options
+    assert "iam" in jars.of_stack(settings)
+    assert "iam" not in jars.of_stack(apart_of(**SECURE))
+
+
 def test_no_password_is_on_a_command_line(apart_of: Callable[..., Settings]) -> None:
     settings = apart_of(**SECURE, external_registry="https://u:R0SECRET@r.example/x", external_postgres=POSTGRES)
     parts = [thing for thing in everything(settings, UpPlan()) if isinstance(thing, Part)]
@@ -144,7 +156,12 @@ def test_the_registrys_user_is_shown_nowhere() -> None:
     [
         ({"EXTERNAL_KAFKA": "broker"}, "INSIGHTS_EXTERNAL_KAFKA=broker: String should match"),
         ({"EXTERNAL_KAFKA_USER": "hub"}, "INSIGHTS_EXTERNAL_KAFKA_PASSWORD must be, too"),
-        ({"EXTERNAL_KAFKA_CA_FILE": "/x"}, "INSIGHTS_EXTERNAL_KAFKA_USER must be, too"),
+        ({"EXTERNAL_KAFKA_CA_FILE": "/x"}, "INSIGHTS_EXTERNAL_KAFKA_USER or INSIGHTS_EXTERNAL_KAFKA_IAM_REGION must"),
+        ({"EXTERNAL_KAFKA_IAM_REGION": "eu-central-1"}, "INSIGHTS_EXTERNAL_KAFKA must be, too"),
+        (
+            {"EXTERNAL_KAFKA": "b:9098", "EXTERNAL_KAFKA_IAM_REGION": "x", "EXTERNAL_KAFKA_USER": "hub"},
+            "INSIGHTS_EXTERNAL_KAFKA_PASSWORD must be, too",
+        ),
         (
             {"EXTERNAL_POSTGRES": "postgresql://me:S0SECRET@db"},
             "should be postgresql://USER:PASSWORD@HOST:PORT/DATABASE",

@@ -142,6 +142,8 @@ class Topic:
 
     def close(self) -> None: ...
 
+    def poll(self, timeout: float) -> None: ...
+
 
 def test_of_the_letters_on_the_log_each_is_read_once_and_those_of_others_are_none_of_the_gates() -> None:
     record = message(b"<")
