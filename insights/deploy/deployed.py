@@ -215,6 +215,11 @@ def _other(plan: ManagedPlan, known: dict[str, str]) -> list[str]:
 def refuse_here(settings: Settings) -> None:
     """Raises Misconfigured naming what the live job on AWS could not reach."""
     target, problems = deployment(settings), []
+    if target.kafka.iam_region:
+        raise Misconfigured(
+            "the package of the live job has no login by IAM yet: use a user of Kafka's in INSIGHTS_EXTERNAL_KAFKA_USER"
+            f" instead of INSIGHTS_EXTERNAL_KAFKA_IAM_REGION, or the live job in the hub's task ({PAGE})"
+        )
     if any(is_here(address) for address in target.kafka.bootstrap.split(",")):
         problems.append("INSIGHTS_EXTERNAL_KAFKA: it would read a Kafka on this machine")
     if is_here(target.registry.partition("//")[2].rpartition("@")[2]):

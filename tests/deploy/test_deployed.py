@@ -149,6 +149,21 @@ def test_what_the_live_job_on_aws_can_not_reach_is_named_with_its_settings(strea
         assert f"INSIGHTS_EXTERNAL_{name}" in str(caught.value)
 
 
+def test_a_login_by_iam_which_the_package_lacks_is_refused(stream: Stream, tmp_path: Path) -> None:
+    by_iam = {name: value for name, value in ELSEWHERE.items() if not name.startswith("external_kafka")}
+    settings = own_settings(
+        tmp_path,
+        deploy_stream=stream,
+        external_kafka="b-1.example.com:9098",
+        external_kafka_iam_region=REGION,
+        **by_iam,
+    )
+    with pytest.raises(
+        Misconfigured, match="no login by IAM yet: use a user of Kafka's in INSIGHTS_EXTERNAL_KAFKA_USER"
+    ):
+        pieces(settings, lambda text: None)
+
+
 def test_files_of_replays_are_uploaded_once(
     endpoint: str, service: ManagedFlink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
