@@ -33,7 +33,7 @@ from producers.scraping.site import shop_address
 from producers.scraping.sitemaps import BadSitemap
 from producers.waiting import idle, until
 from schemas import catalogue
-from schemas.errors import InsightsError, Misconfigured, PoisonEvent
+from schemas.errors import InsightsError, Misconfigured, PoisonEvent, Retryable
 
 PRODUCT_OBSERVED = catalogue.event("catalog.product_observed")
 DEFAULT_URL: Final = "http://127.0.0.1:19300"
@@ -92,6 +92,10 @@ def _evidence(record: Mapping[str, Any]) -> bytes:
     content = {"content_hash": record["content_hash"], **record}
     kept = {name: value for name, value in content.items() if name not in ("event_id", "occurred_at", "previous_price")}
     return json.dumps(kept, default=str, ensure_ascii=False).encode(errors="replace")[:DEAD_HEAD_BYTES]
+
+
+class RoundCut(Retryable):
+    """The only round was stopped before its end."""
 
 
 def run(this: Run) -> None:
@@ -165,6 +169,8 @@ async def _round(this: Run, scraper: Scraper, base: str, every: timedelta, away:
                     send(this, scraper.memory)
                     sent = counts.pages
                 if this.stop.requested:
+                    if this.options.once:
+                        this.verdict = RoundCut("the round was stopped before its end; the next one reads the rest")
                     break
     except (FetchFailed, SiteAway) as error:
         if not this.stop.requested:

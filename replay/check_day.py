@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from aggregates.catalogue import aggregate, shops_clock
 from aggregates.windows import end_of, floored
 from aggregates.zones import Zone
+from replay import run_history
 from replay.context import Context, Say
 from replay.plan_file import Stretch
 from replay.planning import NothingToDo, Wish, everything, make_plan
@@ -45,15 +46,26 @@ def check_day(
 ) -> Run:
     """The run's record, with the certificate. Changes no live table. Blocks.
 
-    A run that is equal is pruned at once; one that differs is kept, to be looked at. Raises Misconfigured for a text
+    A run that is equal is pruned at once; one that differs is kept, to be looked at. What earlier checks left that
+    were cut short goes: this one has a plan of its own. Raises Misconfigured for a text
     that is no day, NothingToDo when no aggregate is live as it is defined, and what the three steps raise.
     """
     day = day_of(text, now, shops_clock().zone)
-    names = _live(context, say)
+    names, by = _live(context, say), f"{by} (check-day)"
+    _forget_cut_short(context, by)
     plan = make_plan(context, Wish(names=names, scope="windows", since=day.since, until=day.until))
     computed = run(context, plan, engine, by=by, say=say, on_event=on_event)
     found = verify(context, computed.run, say=say)
     return found if found.status is Status.DIFFERS else prune(context, found.run)
+
+
+def _forget_cut_short(context: Context, by: str) -> None:
+    """Raises ReplayBusy when one of them still runs."""
+    with context.postgres() as connection:
+        runs = [r for r in run_history.newest(connection, 50) if r.requested_by == by]
+    for earlier in runs:
+        if earlier.status in (Status.RUNNING, Status.FAILED, Status.COMPUTED):
+            prune(context, earlier.run)
 
 
 def _live(context: Context, say: Say) -> tuple[str, ...]:

@@ -131,9 +131,22 @@ def test_a_day_that_is_checked_is_equal_and_pruned_or_differs_and_is_kept(hub: H
     def checked() -> Run:
         engine = engine_of(hub.settings, "duckdb", said)
         later = now() + timedelta(days=2)  # the day is over
-        return check_day(context, day, later, engine, by="a test", say=said, on_event=lambda event: None)
+        return check_day(context, day, later, engine, by="a test", say=said, on_event=on_event)
 
+    def on_event(event: object) -> None:
+        if cut:
+            raise KeyboardInterrupt
+
+    cut = [True]
+    with pytest.raises(KeyboardInterrupt):
+        checked()
+    cut.clear()
+    with context.postgres() as connection:
+        (failed,) = [r for r in run_history.newest(connection, 1)]
+    assert failed.status is Status.FAILED
     equal = checked()
+    with context.postgres() as connection:
+        assert run_history.find(connection, failed.run).status is Status.PRUNED
     assert equal.certificate
     assert (equal.status, equal.certificate["result"]) == (Status.PRUNED, "equal"), problems(equal)
     assert {one["name"] for one in equal.certificate["aggregates"]} == {a.name for a in aggregates()}
