@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .PHONY: notebooks images sbom dbt-docs check-actions check-workflows compose-up compose-down test-containers help up down clean status test test-quick test-faults test-nightly fuzz check format audit lock check-lint check-format check-types check-imports \
-	check-dependencies check-sql check-marts check-plans check-yaml check-contracts check-generated check-sizes check-images check-terraform
+	check-dependencies check-sql check-marts check-plans check-yaml check-contracts check-generated check-sizes check-images check-terraform check-helm
 
 # The first Python on the path that fits; `make up PYTHON=python3.12` names one.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -132,6 +132,10 @@ check-actions:  ## GitHub's workflows by actionlint; needs Go
 check-terraform:  ## terraform/ against the AWS provider's schema and rules, without AWS (ARGS=--prove tries the checks)
 	$(bootstrap) dev terraform
 	@$(python) .ci/terraform/check.py $(ARGS)
+
+check-helm:  ## helm/ against what Kubernetes and the operators accept, without a cluster (ARGS=--prove tries the checks)
+	$(bootstrap) dev
+	@$(python) .ci/helm/check.py $(ARGS)
 
 format:  ## write the code as `make check` wants it
 	$(bootstrap) dev

@@ -59,6 +59,7 @@ LOCKS = {
     "airflow.txt": ("--group", "airflow"),
     "terraform.txt": ("--group", "terraform"),
     "provider.txt": ("--group", "provider", "--no-deps"),
+    "kubernetes.txt": ("--group", "kubernetes", "--no-deps"),
     "cdnow.txt": ("--group", "cdnow", "--no-deps"),
     "node.txt": ("--group", "node"),
     "axe.txt": ("--group", "axe", "--no-deps"),
