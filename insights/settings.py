@@ -57,7 +57,7 @@ def _is_of_postgres(url: str | None) -> str | None:
 
 
 class Stream(BaseModel):
-    """Where the live job runs on Managed Service for Apache Flink, as terraform's output ``stream`` has it.
+    """Where the live job runs on Managed Service for Apache Flink.
 
     ``bucket`` takes packages (s3://bucket/prefix), ``secret`` the job's passwords.
     """
@@ -75,7 +75,7 @@ class Stream(BaseModel):
 
 
 class HubService(BaseModel):
-    """The hub as a service of ECS, as terraform's output ``service`` has it."""
+    """The hub as a service of ECS."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -224,12 +224,8 @@ class Settings(BaseSettings):
         2, ge=1, description="maximum executors of 4 vCPU and 16 GB; the driver has the same size"
     )
 
-    deploy_stream: Stream | None = Field(
-        None, description="the live job on Managed Service for Apache Flink: JSON, terraform's output `stream`"
-    )
-    deploy_service: HubService | None = Field(
-        None, description="the hub on ECS, for `deploy`: JSON, terraform's output `service`"
-    )
+    deploy_stream: Stream | None = Field(None, description="the live job on Managed Service for Apache Flink: as JSON")
+    deploy_service: HubService | None = Field(None, description="the hub on ECS, for `deploy`: as JSON")
 
     page_login: Literal["password", "oidc", "elsewhere"] | None = Field(
         None, description="password, oidc, or elsewhere (a proxy in front has a login); default is no login"

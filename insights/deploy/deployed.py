@@ -202,7 +202,7 @@ class _Stream:
     def _secrets_there(self) -> dict[str, str]:
         try:
             found = self._aws.ask(SECRETS, "get_secret_value", SecretId=self._stream.secret)
-        except NotThere:  # it is made by terraform, without a value
+        except NotThere:  # it was made without a value
             return {}
         known: dict[str, str] = json.loads(found["SecretString"])
         return known

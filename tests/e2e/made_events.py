@@ -98,6 +98,7 @@ class Book:
         self.late_ids: set[str] = set()
         self.edits: list[Mapping[str, Any]] = []
         self.positions: list[Mapping[str, Any]] = []
+        self.canaries: list[Mapping[str, Any]] = []
 
     def note(self, event: Event, record: Mapping[str, Any], fate: Fate) -> None:
         """One event that is on the log."""
@@ -111,6 +112,8 @@ class Book:
             self.edits.append(record)
         if event.name == "public.vehicle_moved":
             self.positions.append(record)
+        if event.name == "ops.canary_sent":
+            self.canaries.append(record)
         if event.name == "catalog.product_observed" and record["price"] != record["previous_price"]:
             at = record["occurred_at"]
             hour = at.replace(minute=0, second=0, microsecond=0)
@@ -126,7 +129,8 @@ class Book:
         self._key.write()
         self._database.execute("commit")
         public = {"wiki_edits_per_minute": _edits(self.edits), "vehicles_per_minute": _positions(self.positions)}
-        return {**answers(self._path), "price_changes": dict(self.price_changes), **public}
+        own = {"price_changes": dict(self.price_changes), "canary_per_minute": _canaries(self.canaries)}
+        return {**answers(self._path), **own, **public}
 
     def close(self) -> None:
         self._database.close()
@@ -146,6 +150,11 @@ def _positions(positions: list[Mapping[str, Any]]) -> dict[Row, Row]:
         (*place, False, ""): (len(all_of), *_different(all_of, "vehicle_id"))
         for place, all_of in _by_minute(positions, "feed").items()
     }
+
+
+def _canaries(canaries: list[Mapping[str, Any]]) -> dict[Row, Row]:
+    """Of each minute: canaries, and their amounts together."""
+    return {place: (len(all_of), sum(c["amount"] for c in all_of)) for place, all_of in _by_minute(canaries).items()}
 
 
 def _by_minute(records: list[Mapping[str, Any]], *names: str) -> dict[Row, list[Mapping[str, Any]]]:

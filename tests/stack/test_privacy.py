@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -233,7 +234,9 @@ def places_with(stack: Settings, texts: Sequence[str]) -> set[str]:
         form.encode() for text in texts for each in (text, json.dumps(text)[1:-1]) for form in (each, *written(each))
     ]
     found = {topic for topic, content in log(stack) if any(form in content for form in wanted)}
-    for path in (each for each in stack.home.rglob("*") if each.is_file() and not each.is_symlink()):
+    # Folders, too, may go while they are read: `walk` passes over those.
+    files = (Path(folder) / name for folder, _, names in os.walk(stack.home) for name in names)
+    for path in (each for each in files if each.is_file() and not each.is_symlink()):
         try:
             if any(form in content for content in contents(path) for form in wanted):
                 found.add(str(path))

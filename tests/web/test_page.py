@@ -15,7 +15,7 @@ import pytest
 
 from producers.collect import keys
 from producers.demo_shop.__main__ import KEY
-from tests.conftest import running_stack
+from tests.conftest import running_stack, wait_until
 from tests.web.browser import (
     DESKTOP,
     ENVIRONMENT,
@@ -183,8 +183,8 @@ def test_the_numbers_on_the_page_are_those_of_the_events(page: str, sold: Any, b
     ranked = "select product_id from events.order_lines group by product_id order by sum(sales_amount) desc, product_id"
     best = sold.execute(f"{ranked} limit 1").fetchone()
     name = sold.execute("select name from events.product_observations where product_id = %s", best).fetchone()[0]
-    assert name in browser.text()
-    assert "sales by order date" in browser.text()
+    for said in (name, "sales by order date"):
+        wait_until(lambda said=said: said in browser.text(), seconds=30, what=f"the page says {said}")  # type: ignore[misc]
     assert browser.console() == []
 
 
