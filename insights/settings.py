@@ -5,13 +5,15 @@ Longer than 400 lines, because every setting is in this one place.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from insights.aws_settings import LookedUp, is_reference, looked_up
 from schemas.catalogue import avro_events
 from schemas.currency import problem_as_shops
 from schemas.errors import Misconfigured
@@ -82,6 +84,16 @@ class HubService(BaseModel):
     cluster: str = Field(min_length=1)
     service: str = Field(min_length=1)
     region: str = Field(pattern=r"^[a-z0-9-]+$")
+
+
+def _from_json(given: object) -> object:
+    """Decoded here, and not by pydantic where it reads the environment: what is there may say where the JSON is."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except ValueError:
+        raise ValueError("should be JSON") from None
 
 
 Currency = Annotated[str, AfterValidator(_is_kept_here)]
@@ -224,8 +236,12 @@ class Settings(BaseSettings):
         2, ge=1, description="maximum executors of 4 vCPU and 16 GB; the driver has the same size"
     )
 
-    deploy_stream: Stream | None = Field(None, description="the live job on Managed Service for Apache Flink: as JSON")
-    deploy_service: HubService | None = Field(None, description="the hub on ECS, for `deploy`: as JSON")
+    deploy_stream: Annotated[Stream | None, NoDecode, BeforeValidator(_from_json)] = Field(
+        None, description="the live job on Managed Service for Apache Flink: as JSON"
+    )
+    deploy_service: Annotated[HubService | None, NoDecode, BeforeValidator(_from_json)] = Field(
+        None, description="the hub on ECS, for `deploy`: as JSON"
+    )
 
     page_login: Literal["password", "oidc", "elsewhere"] | None = Field(
         None, description="password, oidc, or elsewhere (a proxy in front has a login); default is no login"
@@ -259,6 +275,21 @@ class Settings(BaseSettings):
         None, pattern=r"^s3://[\w.-]+(/[\w./=-]+)?$", description="where tables for Athena are stored, with AWS Glue"
     )
     glue_region: str | None = Field(None, pattern=r"^[a-z0-9-]+$", description="AWS region of the bucket and of Glue")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _looks_up(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """What AWS keeps, in place of where it is."""
+        found, problems = dict(given), []
+        for name, value in given.items():
+            if name in cls.model_fields and isinstance(value, str) and is_reference(value):
+                try:
+                    found[name] = looked_up(cls.variable(name), value)
+                except Misconfigured as problem:
+                    problems.append(str(problem))
+        if problems:
+            raise Misconfigured("; ".join(problems))
+        return found
 
     @model_validator(mode="after")
     def _names_all_of_kafka(self) -> Settings:
@@ -446,6 +477,11 @@ class Settings(BaseSettings):
         elsewhere = tuple(f"{name}_" for name in servers if getattr(self, f"external_{name}"))
         return {name: port for name, port in self.ports().items() if not name.startswith(elsewhere)}
 
+    def environment(self) -> dict[str, str]:
+        """Every setting as its variable, for a process that shall have the same ones. Secrets are among them."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        return {self.variable(n): v if isinstance(v, str) else json.dumps(v) for n, v in values.items()}
+
     @classmethod
     def variable(cls, field: str) -> str:
         """The environment variable that sets a field: ``INSIGHTS_KAFKA_PORT``."""
@@ -461,12 +497,17 @@ def _explain(problem: dict[str, Any]) -> str:
     is_told = field is not None and not (
         isinstance(field.json_schema_extra, dict) and "secret" in field.json_schema_extra
     )
-    value = f"={problem['input']}" if is_told else ""
-    return f"{Settings.variable(name)}{value}: {problem['msg']}"
+    given, said = problem["input"], str(problem["msg"])
+    if isinstance(given, LookedUp):
+        return f"{Settings.variable(name)}={given.reference}: {said.replace(given, '…')}"
+    value = f"={given}" if is_told else ""
+    return f"{Settings.variable(name)}{value}: {said}"
 
 
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment and ``.env``; ``overrides`` win. Raises Misconfigured naming the variable.
+
+    Values that AWS keeps are asked for there, which may raise SettingAway.
 
     From then on the process counts by the days of the data folder's time zone.
     """

@@ -226,5 +226,4 @@ def stack_environment(stack: Settings) -> dict[str, str]:
 
 def environment_of(settings: Settings) -> dict[str, str]:
     """Every setting as its variable."""
-    values = settings.model_dump(mode="json", exclude_none=True)
-    return {Settings.variable(name): str(value) for name, value in values.items()}
+    return settings.environment()

@@ -40,9 +40,7 @@ class Command:
         self._log = settings.logs_dir / f"{name}.out"
         self._name = name
         self._process: subprocess.Popen[bytes] | None = None
-        values = settings.model_dump(mode="json", exclude_none=True)
-        own = {Settings.variable(name): str(value) for name, value in values.items()}
-        self._environment = {**os.environ, **own, "PYTHONPATH": str(PROJECT)}
+        self._environment = {**os.environ, **settings.environment(), "PYTHONPATH": str(PROJECT)}
 
     def run(self) -> None:
         """Blocks until it ends. Raises CommandFailed with its last words."""
