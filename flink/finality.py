@@ -8,14 +8,14 @@ have reached this point.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aggregates.catalogue import Aggregate
 from flink.final_windows import final_until
 from flink.live_job import LiveJob, judge_of, kept_jobs
-from flink.rest import NO_WATERMARK, FlinkRest
+from flink.progress import Reading, progress
+from flink.rest import NO_WATERMARK
 from flink.silent_topics import SilentTopics
 from schemas.catalogue import event
 from warehouse.deployment import Deployment
@@ -33,15 +33,6 @@ where excluded.final_until > ops.finality.final_until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """A job's watermarks by topic table (milliseconds since the epoch), as they were at a moment."""
-
-    job: str
-    at_ms: int
-    watermarks: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Reached:
     """Watermarks by topic table that a job had reached for certain, by this checkpoint."""
 
@@ -54,7 +45,7 @@ class FinalityRecorder:
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._rest = FlinkRest(deployment.flink_url)
+        self._progress = progress(deployment)
         self._readings: dict[str, Reading] = {}
         self._reached: dict[str, Reached] = {}
         self._silent = SilentTopics(deployment.idle_timeout_seconds)
@@ -62,29 +53,28 @@ class FinalityRecorder:
     def step(self) -> None:
         """Raises Retryable when a server is away; the next step continues."""
         deployed = kept_jobs(self._deployment)
-        active = self._rest.active_jobs()
-        if any([self._look(job.name, active.get(job.name)) for job in deployed]):
+        if any([self._look(job) for job in deployed]):
             self._record(deployed)
 
-    def _look(self, name: str, job: str | None) -> bool:
+    def _look(self, job: LiveJob) -> bool:
         """Whether the job is known to be further than before."""
-        if job is None:
-            self._readings.pop(name, None)
-            self._reached.pop(name, None)
+        run = self._progress.run_of(job)
+        if run is None:
+            self._readings.pop(job.name, None)
+            self._reached.pop(job.name, None)
             return False
-        reading = self._readings.get(name)
-        checkpoint = self._rest.newest_checkpoint(job) if reading and reading.job == job else None
-        is_certain = reading is not None and checkpoint is not None and checkpoint.triggered_at_ms > reading.at_ms
-        if reading and checkpoint and is_certain:
-            self._reached[name] = Reached(watermarks=reading.watermarks, checkpoint_id=checkpoint.id)
-        if reading is None or reading.job != job or is_certain:
-            self._readings[name] = self._read(job)
-        return is_certain
+        reading = self._readings.get(job.name)
+        is_of_this_run = reading is not None and reading.run == run
+        checkpoint = self._progress.checkpoint_after(job, reading) if reading and is_of_this_run else None
+        if reading and checkpoint is not None:
+            self._reached[job.name] = Reached(watermarks=reading.watermarks, checkpoint_id=checkpoint)
+        if not is_of_this_run or checkpoint is not None:
+            self._read(job, run)
+        return checkpoint is not None
 
-    def _read(self, job: str) -> Reading:
-        # Metrics are as old as the JobManager's last fetch: never newer than this moment, which is what counts.
-        found = watermarks(self._rest, job)
-        return Reading(job=job, at_ms=int(time.time() * 1000), watermarks=found)
+    def _read(self, job: LiveJob, run: str) -> None:
+        if found := self._progress.read(job, run):
+            self._readings[job.name] = found
 
     def _record(self, deployed: list[LiveJob]) -> None:
         with connected(self._deployment) as connection:
@@ -108,19 +98,3 @@ class FinalityRecorder:
             until = final_until(aggregate, at, self._deployment.horizon_hours)
             checkpoint_id = self._reached[writer.name].checkpoint_id
             connection.execute(UPSERT, (aggregate.name, until, at, checkpoint_id))
-
-
-def watermarks(rest: FlinkRest, job: str) -> dict[str, int]:
-    """By topic table, Flink's watermark of all partitions, in milliseconds since the epoch."""
-    found: dict[str, int] = {}
-    for vertex in rest.vertices(job):
-        table = vertex.name.split("arrived_")[-1].split("[")[0]
-        if vertex.name.startswith("Source: arrived_"):
-            values = rest.metrics(job, vertex.id, f"arrived_{table}[{_number(vertex.name)}].currentOutputWatermark")
-            found[table] = int(min(values.values(), default=NO_WATERMARK))
-    return found
-
-
-def _number(vertex_name: str) -> str:
-    """The node's number in ``Source: arrived_order_placed[1] -> …``."""
-    return vertex_name.split("[", 1)[1].split("]", 1)[0]

@@ -25,7 +25,6 @@ from datetime import UTC, datetime, timedelta
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicPartition,
@@ -34,6 +33,7 @@ from confluent_kafka.admin import AdminClient
 
 from aggregates.catalogue import Aggregate, table_of
 from aggregates.windows import floored
+from flink.committed import KAFKA_SECONDS, Offsets, committed
 from flink.final_windows import known_final_until
 from flink.intended_downtime import asked_for
 from flink.job_control import LogIncomplete, cancel, newest_snapshot, one_at_a_time, stop_one, submit_deployed
@@ -79,16 +79,17 @@ __all__ = [
     "written_versions",
 ]
 
-KAFKA_SECONDS = 10.0
-Offsets = Mapping[tuple[str, int], int]
-
 
 class NotReady(InsightsError):
     """A step of a hand-over came too early; the message names what it waits for."""
 
 
 def prepare_version(deployment: Deployment, aggregate: Aggregate) -> None:
-    """Makes the table of this version, which has no readers yet. Raises Misconfigured when another is in its place."""
+    """Makes the table of this version, which has no readers yet. Raises Misconfigured when another is in its place.
+
+    And where Flink can't be asked: the steps after this one need it.
+    """
+    FlinkRest(deployment.flink_url)
     deployed = {a.version: a for job in kept_jobs(deployment) for a in job.aggregates if a.name == aggregate.name}
     known = deployed.get(aggregate.version)
     if known and known.fingerprint != aggregate.fingerprint:
@@ -188,7 +189,7 @@ def caught_up(deployment: Deployment, aggregate: Aggregate) -> tuple[bool, str]:
     goal = _judged(deployment, job)
     deadline = time.monotonic() + 3 * deployment.checkpoint_interval_seconds + 5
     while True:
-        reached = _committed(deployment, job.name, job)
+        reached = committed(deployment, job.name, job)
         behind = sum(max(0, offset - reached.get(place, 0)) for place, offset in goal.items())
         if not behind and FlinkRest(deployment.flink_url).active_job(job.name):
             return True, f"{job.name} has written what the main job had read"
@@ -202,7 +203,7 @@ def _judged(deployment: Deployment, job: LiveJob) -> Offsets:
     """Offsets up to which the jobs that judge its events have read them."""
     deployed = kept_jobs(deployment)
     judges = {event(name).topic: judge_of(deployed, name) for name in job.inputs}
-    found = {judge: _committed(deployment, judge, job) for judge in set(judges.values())}
+    found = {judge: committed(deployment, judge, job) for judge in set(judges.values())}
     return {
         place: offset
         for judge, offsets in found.items()
@@ -286,24 +287,6 @@ def drop_version(deployment: Deployment, aggregate: Aggregate, version: int) -> 
 
 
 # Kafka ----------------------------------------------------------------------------------------------------------------
-
-
-def _places(job: LiveJob) -> list[TopicPartition]:
-    topics = [event(name) for name in job.inputs]
-    return [TopicPartition(e.topic, number) for e in topics for number in range(e.partitions)]
-
-
-def _committed(deployment: Deployment, group: str, job: LiveJob) -> Offsets:
-    """Offsets that the group committed, of the job's partitions that it did any for. Raises BrokerUnavailable."""
-    admin = logged_in(AdminClient({**deployment.kafka.librdkafka, "log_level": 0}))
-    asked = ConsumerGroupTopicPartitions(group, _places(job))
-    try:
-        answer = admin.list_consumer_group_offsets([asked], request_timeout=KAFKA_SECONDS)[group].result()
-    except KafkaException as error:
-        raise BrokerUnavailable(
-            f"Kafka at {deployment.kafka} did not return the offsets of {group}: {error}"
-        ) from error
-    return {(p.topic, p.partition): p.offset for p in answer.topic_partitions or () if p.offset >= 0}
 
 
 def _forget_group(deployment: Deployment, group: str) -> None:

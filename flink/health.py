@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from flink.hold import held
 from flink.intended_downtime import asked_at
@@ -92,13 +93,19 @@ class Health:
 class HealthRecorder:
     """Keeps ops.live_jobs. ``step`` is called every few seconds; it blocks for requests to Flink and Postgres."""
 
-    def __init__(self, deployment: Deployment, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        clock: Callable[[], float] = time.time,
+        look: Callable[[str], Health] | None = None,
+    ) -> None:
+        """``look`` asks how a job is, by its name; Flink's REST interface if there is none."""
         self._deployment = deployment
         self._clock = clock
+        self._look = look or partial(_asked, FlinkRest(deployment.flink_url))
         self._asked: float | None = None
         self._wanted_since: dict[str, float] = {}
         self._has_run: set[str] = set()
-        self._rest = FlinkRest(deployment.flink_url)
 
     def step(self) -> None:
         """Raises Retryable when Postgres is away. That Flink is away is recorded as well."""
@@ -129,21 +136,6 @@ class HealthRecorder:
             except (FlinkUnavailable, JobFailed) as error:
                 yield name, Health(state=NOT_KNOWN, why=str(error)[:800])
 
-    def _look(self, name: str) -> Health:
-        found = next(((job, state) for job, called, state in self._rest.jobs() if called == name), None)
-        if found is None:
-            return Health(state=NOT_THERE)
-        job, state = found
-        checkpoints = self._rest.checkpoints(job)
-        newest, trouble = checkpoints.newest, failing(self._rest, job, checkpoints)
-        return Health(
-            state=state,
-            failing=trouble,
-            why=trouble.why if trouble else None,
-            checkpoint_at=_at(newest.completed_at_ms if newest else self._rest.started_at_ms(job)),
-            checkpoint_problem=checkpoints.problem,
-        )
-
     def _row(self, name: str, found: Health, now: float) -> dict[str, object]:
         is_running = found.state == "RUNNING"
         if is_running:
@@ -164,6 +156,22 @@ class HealthRecorder:
             "why": found.why,
             "now": at,
         }
+
+
+def _asked(rest: FlinkRest, name: str) -> Health:
+    found = next(((job, state) for job, called, state in rest.jobs() if called == name), None)
+    if found is None:
+        return Health(state=NOT_THERE)
+    job, state = found
+    checkpoints = rest.checkpoints(job)
+    newest, trouble = checkpoints.newest, failing(rest, job, checkpoints)
+    return Health(
+        state=state,
+        failing=trouble,
+        why=trouble.why if trouble else None,
+        checkpoint_at=_at(newest.completed_at_ms if newest else rest.started_at_ms(job)),
+        checkpoint_problem=checkpoints.problem,
+    )
 
 
 def _have_run(connection: Connection, since: float) -> set[str]:

@@ -46,7 +46,7 @@ class JobStatus:
     """One job, as reported by Flink; all None when Flink is away.
 
     ``lag`` is the number of records on the log that it has not read; None when not known. ``failing`` is None of one
-    that has completed a checkpoint since it last failed.
+    that has completed a checkpoint since it last failed. ``is_asked``: whether Flink can be asked for its checkpoints.
     """
 
     name: str
@@ -54,6 +54,7 @@ class JobStatus:
     last_checkpoint_age_seconds: float | None = None
     lag: int | None = None
     failing: Failing | None = None
+    is_asked: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from schemas.errors import InsightsError, Retryable
+from schemas.errors import InsightsError, Misconfigured, Retryable
 
 ENDED = frozenset({"FAILED", "CANCELED", "FINISHED", "SUSPENDED"})
 PACKAGES = re.compile(r"\b(?:[a-z_][a-z0-9_]*\.)+(?=[A-Z]\w*(?:Exception|Error)\b)")
@@ -77,9 +77,18 @@ def root_cause(stacktrace: str) -> str:
 
 
 class FlinkRest:
-    """One JobManager. Every call may raise FlinkUnavailable."""
+    """One JobManager. Every call may raise FlinkUnavailable.
+
+    Raises Misconfigured where Flink can't be asked.
+    """
 
     def __init__(self, url: str) -> None:
+        if not url:
+            raise Misconfigured(
+                "the live job runs on Managed Service for Apache Flink, which has no REST interface: `insights deploy`"
+                " starts it, updates it and takes an update back. What needs Flink itself does not work there"
+                " (docs/deploy.md)"
+            )
         self._url = url
         self._metric_names: dict[tuple[str, str, str], list[str]] = {}
 

@@ -60,6 +60,7 @@ def _kafka_options(e: Event, deployment: Deployment, job: LiveJob) -> dict[str, 
         "connector": LOG_CONNECTOR,
         "silent-after": f"{deployment.idle_timeout_seconds} s",
         **(_other_topics(deployment) if e.name in counted_together(job.aggregates) else {}),
+        **_progress(deployment),
         "topic": e.topic,
         "properties.bootstrap.servers": deployment.kafka.bootstrap,
         **{f"properties.{name}": value for name, value in deployment.kafka.java_security(SHADED).items()},
@@ -82,6 +83,17 @@ def _other_topics(deployment: Deployment) -> dict[str, str]:
         "other-topics.url": deployment.postgres_jdbc_url,
         "other-topics.username": deployment.flink_login.user,
         "other-topics.password": deployment.flink_login.password,
+    }
+
+
+def _progress(deployment: Deployment) -> dict[str, str]:
+    """Where a Flink that can't be asked reports how far each topic is."""
+    if deployment.flink_url:
+        return {}
+    return {
+        "progress.url": deployment.postgres_jdbc_url,
+        "progress.username": deployment.flink_login.user,
+        "progress.password": deployment.flink_login.password,
     }
 
 

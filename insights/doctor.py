@@ -23,6 +23,7 @@ from insights.settings import HOST, PROJECT, Settings
 from insights.shops_clock import clock_of
 from insights.stack import PartState, part_states
 from insights.stack.elsewhere import Server, ServerAway, roles_kept_out, servers_elsewhere
+from insights.stack.managed_job import ManagedJob
 from insights.stack.page import page_address
 from insights.wiring import FLINK_ENVIRONMENT
 from schemas.errors import Misconfigured, Retryable
@@ -55,7 +56,10 @@ def check(settings: Settings) -> list[Finding]:
     Blocks at most a second, or until a server or a package registry that does not answer times out. By payment date,
     also while two columns of the lake's orders are read.
     """
-    elsewhere = (check_elsewhere(server) for server in servers_elsewhere(settings))
+    servers = servers_elsewhere(settings)
+    if settings.deploy_stream:
+        servers.append(ManagedJob(settings, settings.deploy_stream).server)
+    elsewhere = (check_elsewhere(server) for server in servers)
     found = [*check_machine(settings), *elsewhere, *check_roles(settings)]
     return [*found, *check_sales_date(settings), *check_provider(settings)]
 

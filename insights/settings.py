@@ -237,7 +237,7 @@ class Settings(BaseSettings):
     )
 
     deploy_stream: Annotated[Stream | None, NoDecode, BeforeValidator(_from_json)] = Field(
-        None, description="the live job on Managed Service for Apache Flink: as JSON"
+        None, description="the live job runs on Managed Service for Apache Flink: where, as JSON"
     )
     deploy_service: Annotated[HubService | None, NoDecode, BeforeValidator(_from_json)] = Field(
         None, description="the hub on ECS, for `deploy`: as JSON"
@@ -341,6 +341,14 @@ class Settings(BaseSettings):
             raise ValueError("INSIGHTS_OIDC_… is set: INSIGHTS_PAGE_LOGIN must be oidc")
         return self
 
+    @model_validator(mode="after")
+    def _has_one_flink(self) -> Settings:
+        if self.deploy_stream and self.external_flink:
+            raise ValueError(
+                "INSIGHTS_DEPLOY_STREAM and INSIGHTS_EXTERNAL_FLINK are set: the live job runs on one of them"
+            )
+        return self
+
     @property
     def kafka(self) -> Kafka:
         """How the log is reached."""
@@ -395,7 +403,9 @@ class Settings(BaseSettings):
 
     @property
     def flink_url(self) -> str:
-        """Of its REST interface."""
+        """Of its REST interface; empty on Managed Service for Apache Flink, which has none."""
+        if self.deploy_stream:
+            return ""
         return self.external_flink or f"http://{HOST}:{self.flink_port}"
 
     @property

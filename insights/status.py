@@ -161,7 +161,7 @@ class Observer:
             parts = tuple(part_states(self._settings))
             return Observed(at=now, parts=parts, log=None, recorded=None, jobs=None, away=(str(other),))
         log = self._try(away, f"Kafka at {self._settings.kafka}", self._read_log)
-        jobs = self._try(away, f"Flink at {self._settings.flink_url}", self._read_jobs)
+        jobs = self._try(away, f"Flink at {self._settings.flink_url or 'AWS'}", self._read_jobs)
         return Observed(
             at=now,
             parts=tuple(part_states(self._settings)),
@@ -227,9 +227,18 @@ class Observer:
         return Log(records=records, dead=self._dead.count(records.get(letters, 0)))
 
     def _read_jobs(self) -> tuple[JobStatus, ...]:
+        if self._settings.deploy_stream:
+            return self._read_recorded_jobs()
         at = urlsplit(self._settings.flink_url)
         _knock((at.hostname or "", at.port or 80))
         return tuple(job_control.jobs(deployment(self._settings)))
+
+    def _read_recorded_jobs(self) -> tuple[JobStatus, ...]:
+        """Where Flink can't be asked: what the stack wrote down."""
+        if self._postgres is None:
+            return ()
+        rows = self._postgres.execute("select job, state from ops.live_jobs order by job").fetchall()
+        return tuple(JobStatus(name=name, state=state, is_asked=False) for name, state in rows)
 
 
 def _job(job: JobStatus) -> dict[str, Any]:

@@ -155,6 +155,8 @@ def await_live_job(context: Context, plan: ReplayPlan, say: Say, *, seconds: flo
 
 def _ask_for_checkpoint(context: Context, jobs: Iterable[str]) -> None:
     """Once, because a job that has much to read would only be held up; its own next one comes in any case."""
+    if not context.deployment.flink_url:
+        return
     rest = FlinkRest(context.deployment.flink_url)
     with suppress(JobFailed, FlinkUnavailable):
         for name, job in rest.active_jobs().items():

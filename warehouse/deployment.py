@@ -16,6 +16,7 @@ class Deployment:
     """Addresses, folders and figures of one deployment of the live job. ``currency`` is the shop's, by ISO 4217.
 
     ``postgres_options`` are parameters of an address that libpq and Java's driver both know: ``sslmode=verify-full``.
+    ``flink_url`` is empty where Flink can't be asked: its jobs report how far they are (ops.job_progress).
     ``lake_storage`` is how the S3 of ``lake_warehouse`` is reached, under names that Iceberg has in Java and in Python:
     ``s3.endpoint``. A secret may be among them.
     """

@@ -30,7 +30,7 @@ LIMITS: dict[LiteralString, str] = {
 
 
 WRITTEN: dict[Role, tuple[str, ...]] = {
-    Role.FLINK: ("ops.event_counts", "ops.late_events", "ops.dead_records"),
+    Role.FLINK: ("ops.event_counts", "ops.late_events", "ops.dead_records", "ops.job_progress"),
     Role.ALERTS: ("ops.alerts", "ops.alert_rules", "ops.alert_messages"),
 }
 FLINK_READS = "ops.silent_topics"

@@ -66,7 +66,7 @@ FINALITY = Sink(
         "aggregate": Column(type="string", doc="Name of the aggregate or fact."),
         "final_until": Column(type="timestamp", doc="Windows that end at or before this time are final."),
         "watermark": Column(type="timestamp", doc="The watermark behind this."),
-        "checkpoint_id": Column(type="count", doc="The checkpoint that confirmed it."),
+        "checkpoint_id": Column(type="count", doc="The checkpoint that confirmed it; 0 where Flink can't be asked."),
         "recorded_at": Column(type="timestamp", doc="When this row was written."),
     },
     key=("aggregate",),
@@ -80,6 +80,20 @@ SILENT_TOPICS = Sink(
         "recorded_at": Column(type="timestamp", doc="When this row was written."),
     },
     key=("topic",),
+)
+JOB_PROGRESS = Sink(
+    table="ops.job_progress",
+    description="How far live jobs have read each topic; only on a Flink that can't be asked.",
+    columns={
+        "job": Column(type="string", doc="The job, which is also its consumer group."),
+        "topic": Column(type="string", doc="The topic."),
+        "subtask": Column(type="int", doc="Number of the source's subtask."),
+        "run": Column(type="string", doc="Flink's ids of the job and of this attempt to run the subtask."),
+        "watermark": Column(type="timestamp", doc="The subtask's watermark."),
+        "read_until": Column(type="string", doc="By partition the next offset when it was that, as 0:12 1:7."),
+        "reported_at": Column(type="timestamp", doc="When this row was written."),
+    },
+    key=("job", "topic", "subtask"),
 )
 VERSIONS = Sink(
     table="ops.versions",
@@ -217,7 +231,7 @@ TOPICS = Sink(
     },
     key=("topic",),
 )
-OF_THE_JOBS = (FINALITY, SILENT_TOPICS, VERSIONS, HOLDS, LIVE_JOBS, RECURRING_JOBS)
+OF_THE_JOBS = (FINALITY, SILENT_TOPICS, JOB_PROGRESS, VERSIONS, HOLDS, LIVE_JOBS, RECURRING_JOBS)
 OPS_TABLES = (EVENT_COUNTS, LATE_EVENTS, DEAD_RECORDS, RESTATED_EVENTS, TOPICS, *OF_THE_JOBS, *OF_THE_LOG)
 
 

@@ -217,7 +217,7 @@ def jobs_table(jobs: Sequence[JobStatus]) -> TerminalTable:
 def _checkpoint(job: JobStatus) -> Text:
     if job.last_checkpoint_age_seconds is not None:
         return Text(f"{duration(job.last_checkpoint_age_seconds)} ago")
-    return Text("none yet", style="dim") if job.state else unknown()
+    return Text("none yet", style="dim") if job.state and job.is_asked else unknown()
 
 
 def marts_line(build: LastBuild | None) -> TerminalTable:

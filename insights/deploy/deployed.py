@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from random import Random
 
 from flink.live_job import JSON, LiveJob, main_job
 from insights import jars
-from insights.deploy.application import Application, Say
-from insights.deploy.configuration import OWN_GROUP, Wanted
-from insights.deploy.package import PARTS, ManagedPlan, build, managed_plan
 from insights.deploy.service import Hub
 from insights.engines import EmrSpark, emr_target
+from insights.managed_flink.application import Application, Say
+from insights.managed_flink.configuration import Wanted
+from insights.managed_flink.package import PARTS, ManagedPlan, build, managed_plan
 from insights.settings import Settings, Stream
 from insights.wiring import deployment, flink_home
 from schemas.errors import Misconfigured
@@ -166,15 +165,8 @@ class _Stream:
     def _planned(self) -> tuple[LiveJob, ManagedPlan]:
         """The job as it was deployed: its state fits no other. As the folders are, when it never was."""
         found = self.app.found()
-        kept = found and found.properties.get(OWN_GROUP, {}).get("job")
-        job = self._kept(kept) if kept else main_job()
+        job = (self.app.job(found) if found else None) or main_job()
         return job, managed_plan(deployment(self._settings), job)
-
-    def _kept(self, uri: str) -> LiveJob:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "job.json"
-            self._aws.get(uri, path)
-            return JSON.validate_json(path.read_bytes())
 
     def _package(self, plan: ManagedPlan) -> Path:
         settings = self._settings

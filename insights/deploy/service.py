@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from insights.deploy.application import DEADLINE_SECONDS, POLL_SECONDS, DeployFailed, Say
+from insights.managed_flink.application import DEADLINE_SECONDS, POLL_SECONDS, DeployFailed, Say
 from insights.settings import HubService
 from spark.aws import Aws
 

@@ -19,10 +19,12 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from flink import live_job
 from flink.finality import FinalityRecorder
 from flink.health import EVERY_SECONDS, HealthRecorder
+from flink.progress import REPORT_SECONDS
 from insights import upgrade
 from insights.canary.send import canary_job
 from insights.settings import PROJECT, Settings
 from insights.stack.live_jobs import LiveJobs
+from insights.stack.managed_job import ManagedJob
 from insights.stack.page import page
 from insights.stack.part import SYSTEM_PATH, Part, Recurring, Task, http_ok
 from insights.stack.past import AfterPast, LateRuns, Past
@@ -97,7 +99,8 @@ def everything(settings: Settings, plan: UpPlan) -> list[Part | Task | Recurring
 
 def tasks(settings: Settings) -> list[Task]:
     """What makes servers into a stack: topics, contracts, tables, and the live job."""
-    job = LiveJobs(deployment(settings))
+    stream = settings.deploy_stream
+    job = ManagedJob(settings, stream) if stream else LiveJobs(deployment(settings))
     return [
         Task(name="topics", run=partial(create_topics, settings.kafka), after=("kafka",)),
         Task(name="contracts", run=partial(_register, settings.registry_url), after=("registry",)),
@@ -119,18 +122,19 @@ def tasks(settings: Settings) -> list[Task]:
 
 def recurring_jobs(settings: Settings, plan: UpPlan) -> list[Recurring]:
     """What is repeated for as long as the stack is up."""
-    target = deployment(settings)
+    target, stream = deployment(settings), settings.deploy_stream
+    health = HealthRecorder(target, look=ManagedJob(settings, stream).health if stream else None)
     return [
         Recurring(
             name="finality",
             step=FinalityRecorder(target).step,
             says="kept in ops.finality",
-            every_seconds=1.0,
+            every_seconds=1.0 if target.flink_url else REPORT_SECONDS,
             after=("job",),
         ),
         Recurring(
             name="health",
-            step=HealthRecorder(target).step,
+            step=health.step,
             says="kept in ops.live_jobs",
             every_seconds=EVERY_SECONDS,
             after=("tables",),  # and not the job: it records when that is gone
@@ -151,7 +155,7 @@ def recurring_jobs(settings: Settings, plan: UpPlan) -> list[Recurring]:
         ),
         *([_lake(settings)] if settings.lake_maintenance_minutes else []),
         *(_late(settings) if settings.restate_late_minutes else []),
-        _upgrade(settings, target),
+        *([] if stream else [_upgrade(settings, target)]),
         *([_marts(settings, plan)] if settings.dbt_minutes else []),
         *([canary_job(target)] if settings.canary else []),
     ]

@@ -33,6 +33,8 @@ def savepoint(settings: Settings) -> Task:
     """Stops the live jobs, before their servers are stopped."""
 
     def run() -> str:
+        if settings.deploy_stream:
+            return f"the live job goes on, as {settings.deploy_stream.application} on AWS"
         return f"the job's state is in {', '.join(job_control.stop(deployment(settings), hold=False))}"
 
     return Task(name="savepoint", run=run)

@@ -20,6 +20,7 @@ from insights.java import java_home
 from insights.settings import HOST, Settings
 from insights.stack import elsewhere
 from insights.stack.flink_java import arguments_file, configure, flink_environment, java_environment, log4j
+from insights.stack.managed_job import ManagedJob
 from insights.stack.part import Part, ServerSetupFailed, Task, http_ok
 from insights.stack.postgres import databases_elsewhere, postgres
 from insights.wiring import QUICK_START
@@ -35,7 +36,9 @@ def servers(settings: Settings) -> Iterator[Part | Task]:
     yield elsewhere.registry(settings).task() if settings.external_registry else registry(settings)
     if settings.external_lake:
         yield replace(elsewhere.lake(settings).task(), still_done=None)  # each look at it is billed
-    if settings.external_flink:
+    if settings.deploy_stream:
+        yield ManagedJob(settings, settings.deploy_stream).server.task()
+    elif settings.external_flink:
         yield _flink_elsewhere(settings)
     else:
         yield from (jobmanager(settings), taskmanager(settings))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from insights.deploy.application import Application, ChangedMeanwhile, DeployFailed
-from insights.deploy.configuration import Wanted
+from insights.managed_flink.application import Application, ChangedMeanwhile, DeployFailed
+from insights.managed_flink.configuration import Wanted
 from insights.settings import Stream
 from schemas.errors import Misconfigured
 from spark.aws import Aws

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,12 @@ from confluent_kafka import Producer
 from moto.server import ThreadedMotoServer
 from psycopg.conninfo import conninfo_to_dict
 
-from flink.live_job import main_job
+from flink.finality import FinalityRecorder
+from flink.job_control import show_deployed
+from flink.live_job import keep, main_job
 from flink.rest import FlinkRest
 from insights import jars
-from insights.deploy.package import PARTS, RUN_OPTIONS, ManagedPlan, build, managed_plan
+from insights.managed_flink.package import PARTS, RUN_OPTIONS, ManagedPlan, build, managed_plan
 from insights.settings import Settings
 from insights.stack.flink_java import arguments_file, configure, flink_environment
 from insights.stack.servers import flink_options, jobmanager, taskmanager
@@ -38,6 +40,7 @@ from schemas.registry import Registry
 from tests.conftest import own_settings, wait_until
 from tests.e2e.table_contents import log_ends
 from warehouse.deployment import Deployment
+from warehouse.postgres import connected
 from warehouse.tables import create_tables, open_lake
 
 STOCK_MOVED = event("inventory.stock_moved")
@@ -209,6 +212,26 @@ def test_a_flink_with_nothing_of_ours_runs_the_package_and_its_rows_are_the_logs
 
     wait_until(counted, seconds=180, what="the moves are in the live table")
     wait_until(archived, seconds=60, what="every record of the topic is in the lake")
+    recorder = FinalityRecorder(managed := managed_hub(target, tmp_path / "hub"))
+
+    def final() -> bool:
+        recorder.step()
+        with connected(managed) as connection:
+            found = connection.execute(
+                "select watermark, final_until from ops.finality where aggregate = 'stock_moves_per_hour'"
+            ).fetchone()
+        reached = sent[0]["occurred_at"] - timedelta(seconds=target.out_of_order_seconds)
+        return found is not None and found[0] >= reached and found[1] == found[0] - timedelta(hours=24)
+
+    wait_until(final, seconds=60, what="without Flink's REST interface it is known how far the moves are final")
+
+
+def managed_hub(target: Deployment, home: Path) -> Deployment:
+    """The deployment as a hub has it that can't ask Flink, and knows the job."""
+    found = replace(target, flink_url="", jobs_dir=home / "jobs", work_dir=home / "client")
+    keep(found, JOB)
+    show_deployed(found, JOB)
+    return found
 
 
 def expected(sent: list[dict[str, Any]]) -> list[tuple[str, int, int]]:

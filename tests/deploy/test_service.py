@@ -11,8 +11,8 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
-from insights.deploy.application import DeployFailed
 from insights.deploy.service import Hub, tagged
+from insights.managed_flink.application import DeployFailed
 from insights.settings import HubService
 from spark.aws import Aws
 

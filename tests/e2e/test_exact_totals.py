@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from flink.finality import watermarks
 from flink.live_job import JOB_NAME
+from flink.progress import watermarks
 from flink.rest import NO_WATERMARK
 from insights import stack as embedded
 from insights.stack.process_record import read_state

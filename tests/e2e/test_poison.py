@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
-from flink.finality import watermarks
 from flink.live_job import JOB_NAME
+from flink.progress import watermarks
 from flink.rest import FlinkRest
 from insights.engines import engine_of
 from insights.settings import Settings

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,7 +19,7 @@ from psycopg import sql
 from aggregates.catalogue import aggregate, aggregates
 from flink.final_windows import final_until, floors
 from flink.finality import FinalityRecorder
-from flink.live_job import JOB_NAME
+from flink.live_job import JOB_NAME, keep, main_job
 from flink.rest import FlinkRest, FlinkUnavailable
 from insights.settings import Settings
 from insights.wiring import deployment as deployment_of
@@ -47,9 +48,11 @@ def test_only_sessions_outlast_their_window() -> None:
     assert {a.name for a in aggregates() if a.overrun_hours} == {"sessions"}
 
 
-def test_a_flink_that_is_away_may_be_tried_again() -> None:
+def test_a_flink_that_is_away_may_be_tried_again(tmp_path: Path) -> None:
+    deployed = replace(DEPLOYMENT, jobs_dir=tmp_path)
+    keep(deployed, main_job())
     with pytest.raises(FlinkUnavailable):
-        FinalityRecorder(DEPLOYMENT).step()
+        FinalityRecorder(deployed).step()
 
 
 # On the real job ------------------------------------------------------------------------------------------------------

@@ -83,7 +83,14 @@ def test_what_an_absent_part_would_know_is_null_and_the_rest_is_there() -> None:
 
 def test_a_job_is_listed_with_nulls_while_flink_is_away() -> None:
     assert judged().as_json()["jobs"] == [
-        {"name": JOB_NAME, "state": None, "last_checkpoint_age_seconds": None, "lag": None, "failing": None}
+        {
+            "name": JOB_NAME,
+            "state": None,
+            "last_checkpoint_age_seconds": None,
+            "lag": None,
+            "failing": None,
+            "is_asked": True,
+        }
     ]
 
 
@@ -130,7 +137,7 @@ def test_the_json_has_the_shape_that_programs_rely_on() -> None:
     assert set(found["endpoints"]) == {"kafka", "registry", "postgres", "flink", "lake", "page", "shop"}
     for counts in found["topics"].values():
         assert set(counts) == {"published", "counted", "duplicate", "late", "dead"}
-    assert set(found["jobs"][0]) == {"name", "state", "last_checkpoint_age_seconds", "lag", "failing"}
+    assert set(found["jobs"][0]) == {"name", "state", "last_checkpoint_age_seconds", "lag", "failing", "is_asked"}
 
 
 def test_what_answers_on_the_ports_and_is_of_another_home_is_named_and_not_shown(tmp_path: Path) -> None:

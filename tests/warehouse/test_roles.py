@@ -21,6 +21,7 @@ from insights.wiring import login_of
 from schemas.errors import Misconfigured
 from warehouse.logins import Login, Role, login
 from warehouse.roles import MARK, WRITTEN, let_flink_use_lake, provide_metabase, provide_roles
+from warehouse.sinks import JOB_PROGRESS
 from warehouse.tables import make_postgres_tables
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -121,7 +122,7 @@ def test_the_page_writes_nothing_and_waits_a_minute_at_most(role: Connection) ->
 
 @of(Role.FLINK)
 def test_flink_writes_what_jobs_fill_and_reads_nothing_else(role: Connection) -> None:
-    assert WRITTEN[Role.FLINK] == tuple(sink.table for sink in WRITTEN_OPS_TABLES)
+    assert WRITTEN[Role.FLINK] == tuple(sink.table for sink in (*WRITTEN_OPS_TABLES, JOB_PROGRESS))
     for table in ("versions.sales_per_minute_v1", *WRITTEN[Role.FLINK]):
         role.execute(f"delete from {table}")
     role.execute("insert into ops.event_counts values ('t', now(), 1, 1, now())")

@@ -33,7 +33,8 @@ import org.apache.flink.util.clock.RelativeClock;
 /**
  * The connector {@code kafka} for the log of events, as {@code event-log}: with watermarks that {@link SilentPartitions}
  * makes. Its option {@code silent-after} stands for {@code table.exec.source.idle-timeout}, which is not to be set. With
- * {@code other-topics.url}, a topic that is silent goes as far as {@link OtherTopics} says.
+ * {@code other-topics.url}, a topic that is silent goes as far as {@link OtherTopics} says. With {@code progress.url},
+ * {@link Progress} is reported.
  */
 public class EventLogFactory extends KafkaDynamicTableFactory {
     private static final ConfigOption<Duration> SILENT_AFTER =
@@ -46,6 +47,13 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
     private static final ConfigOption<String> PASSWORD =
             ConfigOptions.key("other-topics.password").stringType().defaultValue("");
 
+    private static final ConfigOption<String> PROGRESS_URL =
+            ConfigOptions.key("progress.url").stringType().noDefaultValue();
+    private static final ConfigOption<String> PROGRESS_USER =
+            ConfigOptions.key("progress.username").stringType().defaultValue("");
+    private static final ConfigOption<String> PROGRESS_PASSWORD =
+            ConfigOptions.key("progress.password").stringType().defaultValue("");
+
     private Configuration options;
 
     @Override
@@ -56,7 +64,7 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
     @Override
     public Set<ConfigOption<?>> optionalOptions() {
         Set<ConfigOption<?>> options = new HashSet<>(super.optionalOptions());
-        options.addAll(Set.of(SILENT_AFTER, URL, USER, PASSWORD));
+        options.addAll(Set.of(SILENT_AFTER, URL, USER, PASSWORD, PROGRESS_URL, PROGRESS_USER, PROGRESS_PASSWORD));
         return options;
     }
 
@@ -89,18 +97,32 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
         OtherTopics others =
                 url == null ? null : new OtherTopics(url, options.get(USER), options.get(PASSWORD), topics.get(0));
         return new Source(
-                options.get(SILENT_AFTER), others, physical, keyFormat, valueFormat, keyProjection, valueProjection, keyPrefix, topics,
-                topicPattern, properties, startup, startupOffsets, startupMillis, bounded, boundedOffsets,
-                boundedMillis, table, parallelism);
+                options.get(SILENT_AFTER), others, progress(properties, topics), physical, keyFormat, valueFormat,
+                keyProjection, valueProjection, keyPrefix, topics, topicPattern, properties, startup, startupOffsets,
+                startupMillis, bounded, boundedOffsets, boundedMillis, table, parallelism);
+    }
+
+    private Progress progress(Properties properties, List<String> topics) {
+        String url = options.get(PROGRESS_URL);
+        return url == null
+                ? null
+                : new Progress(
+                        url,
+                        options.get(PROGRESS_USER),
+                        options.get(PROGRESS_PASSWORD),
+                        properties.getProperty("group.id"),
+                        topics.get(0));
     }
 
     private static final class Source extends KafkaDynamicSource {
         private final Duration silentAfter;
         private final OtherTopics others;
+        private final Progress progress;
 
         Source(
                 Duration silentAfter,
                 OtherTopics others,
+                Progress progress,
                 DataType physical,
                 DecodingFormat<DeserializationSchema<RowData>> keyFormat,
                 DecodingFormat<DeserializationSchema<RowData>> valueFormat,
@@ -124,20 +146,32 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
                     table, parallelism);
             this.silentAfter = silentAfter;
             this.others = others;
+            this.progress = progress;
         }
 
         @Override
         public void applyWatermark(WatermarkStrategy<RowData> strategy) {
-            super.applyWatermark(new Strategy(strategy, silentAfter.toNanos(), others));
+            super.applyWatermark(new Strategy(strategy, silentAfter.toNanos(), others, progress));
+        }
+
+        /** Last of all, when it is settled which metadata a row has, after its other columns. */
+        @Override
+        public ScanRuntimeProvider getScanRuntimeProvider(ScanContext context) {
+            if (watermarkStrategy instanceof Strategy) {
+                int others = DataType.getFieldCount(producedDataType) - metadataKeys.size();
+                ((Strategy) watermarkStrategy).rowsHave(
+                        others + metadataKeys.indexOf("partition"), others + metadataKeys.indexOf("offset"));
+            }
+            return super.getScanRuntimeProvider(context);
         }
 
         @Override
         public DynamicTableSource copy() {
             Source copy = new Source(
-                    silentAfter, others, physicalDataType, keyDecodingFormat, valueDecodingFormat, keyProjection,
-                    valueProjection, keyPrefix, topics, topicPattern, properties, startupMode, specificStartupOffsets,
-                    startupTimestampMillis, boundedMode, specificBoundedOffsets, boundedTimestampMillis,
-                    tableIdentifier, parallelism);
+                    silentAfter, others, progress, physicalDataType, keyDecodingFormat, valueDecodingFormat,
+                    keyProjection, valueProjection, keyPrefix, topics, topicPattern, properties, startupMode,
+                    specificStartupOffsets, startupTimestampMillis, boundedMode, specificBoundedOffsets,
+                    boundedTimestampMillis, tableIdentifier, parallelism);
             copy.producedDataType = producedDataType;
             copy.metadataKeys = metadataKeys;
             copy.watermarkStrategy = watermarkStrategy;
@@ -152,13 +186,23 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
         private final WatermarkStrategy<RowData> inner;
         private final long silentNanos;
         private final OtherTopics others;
+        private final Progress progress;
+        private int partitionAt;
+        private int offsetAt;
         // Of the one subtask that this copy was sent to.
         private transient SilentPartitions partitions;
+        private transient Progress.Subtask reports;
 
-        Strategy(WatermarkStrategy<RowData> inner, long silentNanos, OtherTopics others) {
+        Strategy(WatermarkStrategy<RowData> inner, long silentNanos, OtherTopics others, Progress progress) {
             this.inner = inner;
             this.silentNanos = silentNanos;
             this.others = others;
+            this.progress = progress;
+        }
+
+        void rowsHave(int partitionAt, int offsetAt) {
+            this.partitionAt = partitionAt;
+            this.offsetAt = offsetAt;
         }
 
         @Override
@@ -177,9 +221,13 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
             if (partitions == null) {
                 // Flink's first one is for what comes of no partition, which is nothing.
                 partitions = new SilentPartitions(silentNanos);
+                if (progress != null) {
+                    reports = progress.subtask(context.getMetricGroup().getAllVariables(), partitionAt, offsetAt);
+                }
                 return own;
             }
-            return new Generator(own, partitions, others, context.getInputActivityClock());
+            Progress.Subtask.Split report = reports == null ? null : reports.add();
+            return new Generator(own, partitions, others, report, context.getInputActivityClock());
         }
     }
 
@@ -187,6 +235,7 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
         private final WatermarkGenerator<RowData> inner;
         private final SilentPartitions.Partition partition;
         private final OtherTopics others;
+        private final Progress.Subtask.Split report;
         private final RelativeClock reading;
         private long own = Long.MIN_VALUE;
 
@@ -194,9 +243,11 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
                 WatermarkGenerator<RowData> inner,
                 SilentPartitions partitions,
                 OtherTopics others,
+                Progress.Subtask.Split report,
                 RelativeClock reading) {
             this.inner = inner;
             this.others = others;
+            this.report = report;
             this.partition = partitions.add(reading.relativeTimeNanos());
             this.reading = reading;
         }
@@ -204,6 +255,9 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
         @Override
         public void onEvent(RowData event, long timestamp, WatermarkOutput output) {
             partition.heard(reading.relativeTimeNanos());
+            if (report != null) {
+                report.read(event);
+            }
             inner.onEvent(event, timestamp, this);
         }
 
@@ -216,6 +270,9 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
             long reached = partition.watermark(own, asks ? others.reached(now) : Long.MIN_VALUE, now, silenceClock);
             if (reached != Long.MIN_VALUE) {
                 output.emitWatermark(new Watermark(reached));
+                if (report != null) {
+                    report.reached(reached, now);
+                }
             }
         }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from insights.deploy.package import RUN_OPTIONS
+from insights.managed_flink.package import RUN_OPTIONS
 from spark.aws import split_uri
 
 RUNTIME = "FLINK-2_2"
@@ -63,6 +63,11 @@ class Found:
     def properties(self) -> dict[str, dict[str, str]]:
         groups = self.configuration.get("EnvironmentPropertyDescriptions", {}).get("PropertyGroupDescriptions", [])
         return {group["PropertyGroupId"]: dict(group["PropertyMap"]) for group in groups}
+
+    @property
+    def definition(self) -> str | None:
+        """URI of the live job's definition, if `insights deploy` made the application."""
+        return self.properties.get(OWN_GROUP, {}).get("job")
 
     @property
     def code(self) -> str:

@@ -8,12 +8,15 @@ no longer current: of two updates at once, one is refused.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from insights.deploy.configuration import OWN_GROUP, Found, Wanted, differences, first, restoring, update_of
-from insights.deploy.package import refuse_unaligned
+from flink.live_job import JSON, LiveJob
+from insights.managed_flink.configuration import OWN_GROUP, Found, Wanted, differences, first, restoring, update_of
+from insights.managed_flink.package import refuse_unaligned
 from insights.settings import Stream
 from schemas.errors import InsightsError
 from spark.aws import Aws, AwsRefused, NotThere
@@ -50,6 +53,15 @@ class Application:
         except NotThere:
             return None
         return Found(status=detail["ApplicationStatus"], version=detail["ApplicationVersionId"], detail=detail)
+
+    def job(self, found: Found) -> LiveJob | None:
+        """What it computes, as it was deployed; None when it says nothing of it. Raises what Aws raises."""
+        if found.definition is None:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "job.json"
+            self._aws.get(found.definition, path)
+            return JSON.validate_json(path.read_bytes())
 
     def changes(self, wanted: Wanted) -> list[str]:
         """One line for each difference; none when it runs as wanted. Raises Misconfigured for unaligned checkpoints."""

@@ -61,6 +61,7 @@ def managed_plan(deployment: Deployment, job: LiveJob) -> ManagedPlan:
     values = {name: value for name, _, value in _secrets(deployment) if value}
     hidden = replace(
         deployment,
+        flink_url="",
         registry=secrets.get("registry", deployment.registry),
         kafka=replace(deployment.kafka, password=secrets.get("kafka_password", "")),
         lake_storage={
