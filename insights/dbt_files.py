@@ -117,6 +117,8 @@ def _source(name: str, description: str, tables: Iterable[dict[str, Any]]) -> di
 
 def _of_aggregate(a: Aggregate) -> dict[str, Any]:
     columns = {name: column.doc for name, column in a.columns.items()}
+    if all(name.startswith("ops.") for name in a.inputs):
+        return _table(a.name, a.description, columns)  # no source's, and may be turned off
     loaded = {
         "config": {
             "loaded_at_field": a.moment,

@@ -21,6 +21,7 @@ from random import Random
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from producers import state
 from producers.runner import Run
 from producers.scraping import addresses, profiles
 from producers.scraping.drift import Drifted
@@ -45,7 +46,15 @@ LONGEST_RETRY_SECONDS: Final = 3_600.0
 
 
 def send(this: Run, memory: Memory) -> None:
-    """Publish the observations in the memory, and remove them once Kafka has them. Blocks until acknowledged."""
+    """Publish the observations in the memory, and remove them once Kafka has them. Blocks until acknowledged.
+
+    One process at a time: what another one with the same memory publishes is not published twice.
+    """
+    with memory.alone():
+        _send(this, memory)
+
+
+def _send(this: Run, memory: Memory) -> None:
     observations = memory.unsent()
     for record in observations:
         try:
@@ -94,6 +103,10 @@ def _evidence(record: Mapping[str, Any]) -> bytes:
     return json.dumps(kept, default=str, ensure_ascii=False).encode(errors="replace")[:DEAD_HEAD_BYTES]
 
 
+class ShopBusy(Retryable):
+    """Another process reads the same shop, with the same memory."""
+
+
 class RoundCut(Retryable):
     """The only round was stopped before its end."""
 
@@ -101,13 +114,20 @@ class RoundCut(Retryable):
 def run(this: Run) -> None:
     """Scrape ``options.url`` (the demo shop by default) until stopped, at ``options.rate`` requests a second.
 
-    With ``options.once`` it is one round, and the verdict is what it was given up for.
+    With ``options.once`` it is one round, and the verdict is what it was given up for. Raises ShopBusy when another
+    process reads the same shop with the same memory: both would take a price that changed for their own to publish.
     """
-    asyncio.run(_rounds(this))
-
-
-async def _rounds(this: Run) -> None:
     base = shop_address(this.options.url or DEFAULT_URL).geturl().rstrip("/")
+    shop = urlsplit(base).netloc
+    busy = ShopBusy(
+        f"another process reads {shop} with the memory in {this.options.state}. Wait until it ends, or stop it:"
+        " `insights status` shows whether it is the stack's `catalog`"
+    )
+    with state.alone(this.options.state / f"catalog-{shop}.lock", busy):
+        asyncio.run(_rounds(this, base))
+
+
+async def _rounds(this: Run, base: str) -> None:
     every = this.options.every or ROUND_EVERY
     memory = Memory(this.options.state / "catalog.sqlite")
     stopped = asyncio.Event()

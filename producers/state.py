@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +50,21 @@ def checkpoint(path: Path) -> None:
         ahead = path.with_name(f"{path.name}-wal")
         if ahead.exists() and ahead.stat().st_size > MOST_AHEAD_BYTES:
             database.execute("pragma wal_checkpoint(restart)").fetchall()
+
+
+@contextmanager
+def alone(path: Path, otherwise: Exception | None = None) -> Iterator[None]:
+    """Nobody else is in here with the same path meanwhile: blocks until it is free, or raises ``otherwise``.
+
+    The lock ends with its process, even by kill -9; the empty file stays.
+    """
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (fcntl.LOCK_NB if otherwise else 0))
+        except BlockingIOError:
+            assert otherwise is not None
+            raise otherwise from None
+        yield
 
 
 def only_for_its_owner(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -44,28 +45,33 @@ def canary_of(minute: datetime) -> Record:
 
 def canary_job(deployment: Deployment) -> Recurring:
     """The recurring job that sends one each minute."""
+    stopped = threading.Event()
     return Recurring(
         name="canary",
-        step=Canary(deployment).step,
+        step=Canary(deployment, stopped=stopped).step,
         says="kept in ops.canaries",
         every_seconds=60.0,
         after=("job",),
+        cancel=stopped.set,
     )
 
 
 class Canary:
-    """Keeps ops.canaries. ``step`` is called once a minute; it blocks until the canary's row is there, or for 15 s."""
+    """Keeps ops.canaries. ``step`` is called once a minute; it blocks until the canary's row is there, or for 15 s.
+
+    Once ``stopped`` is set, it waits for nothing any more.
+    """
 
     def __init__(
         self,
         deployment: Deployment,
         clock: Callable[[], float] = time.time,
-        pause: Callable[[float], object] = time.sleep,
+        stopped: threading.Event | None = None,
         awaited_seconds: float = AWAITED_SECONDS,
     ) -> None:
         self._deployment = deployment
         self._clock = clock
-        self._pause = pause
+        self._stopped = stopped or threading.Event()
         self._awaited_seconds = awaited_seconds
         self._publisher: Publisher | None = None
 
@@ -104,15 +110,22 @@ class Canary:
         try:
             self._publisher.poll()
             self._publisher.publish(CANARY_SENT, canary_of(minute))
-            self._publisher.flush(FLUSH_SECONDS)
+            self._flush(self._publisher)
         except (Retryable, DeliveryFailed):
             self._publisher = None  # what is in its queue is of a minute that is over
             raise
 
+    def _flush(self, publisher: Publisher) -> None:
+        deadline = self._clock() + FLUSH_SECONDS
+        while publisher.queued and self._clock() < deadline and not self._stopped.wait(LOOK_SECONDS):
+            publisher.poll()
+        publisher.flush(0)
+
     def _await(self, connection: Connection, minute: datetime) -> None:
         deadline = self._clock() + self._awaited_seconds
         while minute not in _rows(connection, IN_TABLE, minute) and self._clock() < deadline:
-            self._pause(LOOK_SECONDS)
+            if self._stopped.wait(LOOK_SECONDS):
+                return
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock(), UTC)

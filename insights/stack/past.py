@@ -26,8 +26,11 @@ from warehouse.postgres import PostgresAway, opened
 # The source's cursor moves once a second; a minute that is over is noted when the next one has an event.
 LIVE_WITHIN = timedelta(minutes=3)
 PAST_SECONDS = 600.0
+# Canaries are of the present, and may have been turned off.
 REACHED = """
-select min(newest) from (select max(last_event_at) as newest from ops.event_counts group by topic) as topics
+select min(newest) from (
+    select max(last_event_at) as newest from ops.event_counts where topic <> 'ops.canary_sent.v1' group by topic
+) as topics
 """
 POLL_SECONDS = 1.0
 
@@ -60,7 +63,7 @@ class Past:
         return False
 
     def reached(self) -> datetime | None:
-        """The time up to which every topic is counted; None before the first event, or when Postgres is away."""
+        """The time up to which each source's topic is counted; None before the first event, or without Postgres."""
         with suppress(PostgresAway, psycopg.Error), opened(self._settings.postgres_dsn) as connection:
             row = connection.execute(REACHED).fetchone()
             return row[0] if row else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -73,6 +74,7 @@ class Memory:
 
     def __init__(self, path: Path) -> None:
         """Opens or makes the file."""
+        self._lock = path.with_name(f"{path.name}.lock")
         self._database = state.opened(path)
         self._database.executescript(SCHEMA)
         for table, columns in ADDED.items():
@@ -308,6 +310,10 @@ class Memory:
         self._database.executemany("delete from unsent where event_id = ?", [(i,) for i in event_ids])
         self._database.executemany("update broken set sent = 1 where url = ?", [(url,) for url in broken_urls])
         self._database.execute("commit")
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Blocks while another process with the same file is in here."""
+        return state.alone(self._lock)
 
     def close(self) -> None:
         """Close the file."""

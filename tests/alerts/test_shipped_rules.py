@@ -703,16 +703,21 @@ def test_a_canary_whose_row_is_wrong_and_one_that_does_not_arrive_are_found(
 
     canary(90, 90, 86)
     canary(1, None, None)
-    canary(30, 30, None)
+    canary(50, 50, None)
     assert found("canary_late") == found("canary_wrong") == []
     canary(5, None, None)
-    canary(50, 50, None)
+    shop.build("failed tests", 10)
     assert found("canary_late") == [], "a stack without the job sends none"
     shop.insert("ops.recurring_jobs", job="canary", every_seconds=60, failures=0, recorded_at=NOON)
     assert found("canary_late") == [
         "live.canary_per_minute has no canary since 2026-11-24 12:25 UTC: 1 was published and did not arrive",
         "marts.canary has no canary since 2026-11-24 11:40 UTC: 1 was published and did not arrive",
     ]
+    shop.build("failed", 49)
+    shop.build("ok", 4)
+    canary(9, 9, None)
+    assert len(found("canary_late")) == 2
+    assert "marts.canary has no canary since 2026-11-24 11:40 UTC: 1 was" in found("canary_late")[1]
     canary(10, 10, 9, "live.canary_per_minute has 2 of 1.00, not 1 of 1.00")
     assert found("canary_wrong") == [
         "The canary of 2026-11-24 12:20 UTC: live.canary_per_minute has 2 of 1.00, not 1 of 1.00"

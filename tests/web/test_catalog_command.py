@@ -15,10 +15,13 @@ from typer.testing import CliRunner
 from producers import catalog
 from producers.main import app
 from producers.runner import Options, Stop
+from producers.scraping.memory import Memory
+from producers.scraping.rounds import BLOCK_PAGES
 from producers.sources import source
+from producers.state import alone
 from schemas.codec import Encoder
 from schemas.errors import Misconfigured, Retryable
-from tests.web.test_catalog_source import small_site
+from tests.web.test_catalog_source import scrape, small_site
 from tests.web.test_rounds import linked
 
 
@@ -117,6 +120,47 @@ def test_once_reads_one_round_and_says_what_it_was_given_up_for(site_of: Any, tm
     catalog.run(given_up)  # type: ignore[arg-type]
     assert given_up.published == []
     assert isinstance(given_up.verdict, Retryable), given_up.verdict
+
+
+def test_the_only_round_that_is_stopped_before_its_end_is_no_success(site_of: Any, tmp_path: Path) -> None:
+    pages = 2 * BLOCK_PAGES
+    site = site_of(small_site({f"p{number}": "10" for number in range(pages)}))
+    cut = Kafkaless(tmp_path, 1, url=site.base, private=True, rate=1000.0, once=True)
+    catalog.run(cut)  # type: ignore[arg-type]
+    assert isinstance(cut.verdict, catalog.RoundCut)
+    assert 0 < len(cut.published) < pages
+
+
+def test_a_shop_that_another_process_reads_with_the_same_memory_is_not_read(site_of: Any, tmp_path: Path) -> None:
+    site = site_of(small_site({"a": "10"}))
+    this = Kafkaless(tmp_path, 1, url=site.base, private=True, rate=1000.0)
+    shop = site.base.removeprefix("http://")
+    with (
+        alone(tmp_path / f"catalog-{shop}.lock"),
+        pytest.raises(catalog.ShopBusy, match=f"another process reads {shop} with the memory in "),
+    ):
+        catalog.run(this)  # type: ignore[arg-type]
+    assert (site.asked, this.published) == ([], [])
+    catalog.run(this)  # type: ignore[arg-type]
+    assert [r["product_id"] for r in this.published] == ["a"]
+
+
+class Slow(Kafkaless):
+    """While Kafka has not acknowledged, another process wants to publish."""
+
+    def flush(self) -> None:
+        with pytest.raises(catalog.ShopBusy), alone(self.options.state / "catalog.sqlite.lock", catalog.ShopBusy()):
+            pass
+
+
+def test_what_processes_with_one_memory_have_to_publish_is_published_by_one_of_them(
+    site_of: Any, moment: Any, memory: Memory, tmp_path: Path
+) -> None:
+    scrape(site_of(small_site({"a": "10"})).base, memory, moment)
+    first, second = Slow(tmp_path, 9), Kafkaless(tmp_path, 9)
+    catalog.send(first, memory)  # type: ignore[arg-type]
+    catalog.send(second, memory)  # type: ignore[arg-type]
+    assert (len(first.published), len(second.published)) == (1, 0)
 
 
 def test_a_stop_ends_a_long_wait_between_two_pages(site_of: Any, tmp_path: Path) -> None:
