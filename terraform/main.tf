@@ -14,6 +14,14 @@ locals {
     for image in ["hub", "flink", "kafka"] : image => "insights-${image}"
   }
   registry = "${local.account_id}.dkr.ecr.${var.region}.amazonaws.com"
+
+  # Who connects to Kafka and Postgres.
+  clients = {
+    hub      = module.hub.security_group_id
+    live-job = module.stream.security_group_id
+  }
+  kafka    = { security_group_id = module.log.security_group_id, port = 9096 }
+  postgres = { security_group_id = module.database.security_group_id, port = 5432 }
 }
 
 module "network" {
@@ -28,34 +36,34 @@ module "network" {
 }
 
 module "log" {
-  source                   = "./modules/log"
-  name                     = local.name
-  vpc_id                   = module.network.vpc_id
-  subnet_ids               = module.network.private_subnet_ids
-  client_security_group_id = module.hub.security_group_id
-  key_arn                  = aws_kms_key.this.arn
-  instance_type            = var.kafka_instance_type
-  gigabytes                = var.kafka_gigabytes
-  passwords_version        = var.passwords_version
-  log_days                 = var.log_days
+  source            = "./modules/log"
+  name              = local.name
+  vpc_id            = module.network.vpc_id
+  subnet_ids        = module.network.private_subnet_ids
+  clients           = local.clients
+  key_arn           = aws_kms_key.this.arn
+  instance_type     = var.kafka_instance_type
+  gigabytes         = var.kafka_gigabytes
+  passwords_version = var.passwords_version
+  log_days          = var.log_days
 }
 
 module "database" {
-  source                   = "./modules/database"
-  name                     = local.name
-  vpc_id                   = module.network.vpc_id
-  subnet_ids               = module.network.private_subnet_ids
-  client_security_group_id = module.hub.security_group_id
-  key_arn                  = aws_kms_key.this.arn
-  instance_class           = var.database_instance_class
-  gigabytes                = var.database_gigabytes
-  is_multi_az              = var.is_protected
-  is_protected             = var.is_protected
-  keeps_last_snapshot      = var.keeps_last_snapshot
-  backup_days              = var.is_protected ? 30 : 7
-  authority_file           = local.authority_file
-  passwords_version        = var.passwords_version
-  log_days                 = var.log_days
+  source              = "./modules/database"
+  name                = local.name
+  vpc_id              = module.network.vpc_id
+  subnet_ids          = module.network.private_subnet_ids
+  clients             = local.clients
+  key_arn             = aws_kms_key.this.arn
+  instance_class      = var.database_instance_class
+  gigabytes           = var.database_gigabytes
+  is_multi_az         = var.is_protected
+  is_protected        = var.is_protected
+  keeps_last_snapshot = var.keeps_last_snapshot
+  backup_days         = var.is_protected ? 30 : 7
+  authority_file      = local.authority_file
+  passwords_version   = var.passwords_version
+  log_days            = var.log_days
 }
 
 module "files" {
@@ -94,6 +102,10 @@ module "hub" {
   taskmanager_memory_mb = var.taskmanager_memory_mb
   parallelism           = var.parallelism
 
+  registry_clients = {
+    live-job = module.stream.security_group_id
+  }
+
   page_port              = local.page_port
   page_security_group_id = module.page.security_group_id
   target_group_arn       = module.page.target_group_arn
@@ -108,13 +120,30 @@ module "hub" {
   access_point_ids    = module.files.access_point_ids
   lake                = { policy = module.lake.policy, settings = module.lake.settings }
   servers = {
-    kafka    = { security_group_id = module.log.security_group_id, port = 9096 }
-    postgres = { security_group_id = module.database.security_group_id, port = 5432 }
+    kafka    = local.kafka
+    postgres = local.postgres
     files    = { security_group_id = module.files.security_group_id, port = 2049 }
   }
 
   settings = merge(module.lake.published, var.settings)
   secrets  = var.secrets
+  key_arn  = aws_kms_key.this.arn
+  log_days = var.log_days
+}
+
+module "stream" {
+  source     = "./modules/stream"
+  name       = local.name
+  region     = var.region
+  account_id = local.account_id
+  vpc_id     = module.network.vpc_id
+  subnet_ids = module.network.private_subnet_ids
+  servers = {
+    kafka    = local.kafka
+    postgres = local.postgres
+    registry = { security_group_id = module.hub.security_group_id, port = module.hub.registry_port }
+  }
+  lake     = module.lake.log
   key_arn  = aws_kms_key.this.arn
   log_days = var.log_days
 }

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from insights.settings import PROJECT, Settings
+from insights.settings import PROJECT, HubService, Settings, Stream
 from insights.stack.serve import SERVERS
 
 TERRAFORM = PROJECT / "terraform"
@@ -29,6 +30,17 @@ def _default(field: str) -> str:
 def test_every_setting_that_is_named_is_one_that_the_code_reads(file: Path) -> None:
     named = set(re.findall(r"\bINSIGHTS_[A-Z_]*[A-Z]\b", file.read_text()))
     assert named <= _read_by_the_code()
+
+
+@pytest.mark.parametrize("size", ["dev", "prod"])
+def test_the_sizes_are_values_that_the_settings_take(size: str) -> None:
+    named = re.findall(r"^ +(INSIGHTS_\w+) += var\.(\w+)$", CONTAINERS, re.M)
+    text = (TERRAFORM / f"{size}.tfvars").read_text()
+    given = {setting: re.search(rf"^{name} += (\S+)$", text, re.M) for setting, name in named}
+    values = {setting.removeprefix("INSIGHTS_").lower(): found[1] for setting, found in given.items() if found}
+    assert {"parallelism", "taskmanager_memory_mb"} <= set(values)
+    settings = Settings.model_validate(values)
+    assert settings.parallelism == int(values["parallelism"])
 
 
 def test_the_containers_get_the_servers_that_run_elsewhere() -> None:
@@ -58,6 +70,30 @@ def test_folders_and_user_are_the_images() -> None:
     (user,) = re.findall(r"useradd --uid (\d+)", DOCKERFILE)
     assert f'"{user}"' in CONTAINERS
     assert f"owner = {user}" in (TERRAFORM / "modules" / "files" / "main.tf").read_text()
+
+
+@pytest.mark.parametrize(("output", "module", "model"), [("stream", "stream", Stream), ("service", "hub", HubService)])
+def test_insights_deploy_reads_the_fields_that_are_put_out(output: str, module: str, model: type[BaseModel]) -> None:
+    outputs = (TERRAFORM / "modules" / module / "outputs.tf").read_text()
+    (target,) = re.findall(r'^output "target" \{.*?value = \{\n(.*?)\n  \}', outputs, re.M | re.S)
+    assert set(re.findall(r"^    (\w+) +=", target, re.M)) == set(model.model_fields)
+    of_root = (TERRAFORM / "outputs.tf").read_text()
+    assert re.search(rf'^output "{output}" {{[^}}]*jsonencode\(module\.{module}\.target\)', of_root, re.M)
+
+
+def test_insights_deploy_gets_the_servers_that_the_live_job_reaches() -> None:
+    (given,) = re.findall(r'^output "deploy_settings" \{(.*?)^\}', (TERRAFORM / "outputs.tf").read_text(), re.M | re.S)
+    wanted = {f"INSIGHTS_EXTERNAL_{name}" for name in ("KAFKA", "KAFKA_USER", "KAFKA_PASSWORD", "REGISTRY", "POSTGRES")}
+    assert wanted | {"INSIGHTS_DEPLOY_STREAM", "INSIGHTS_DEPLOY_SERVICE"} <= set(
+        re.findall(r"(INSIGHTS_\w+) +=", given)
+    )
+    assert "module.lake.settings" in given
+
+
+def test_the_bucket_of_packages_is_where_insights_deploy_puts_them() -> None:
+    deployed = (PROJECT / "insights" / "deploy" / "deployed.py").read_text()
+    (folder,) = re.findall(r"bucket\.rstrip\('/'\)\}/([\w-]+)\"", deployed.partition("class _Stream")[2])
+    assert f'"${{module.bucket.arn}}/{folder}/*"' in (TERRAFORM / "modules" / "stream" / "role.tf").read_text()
 
 
 def test_the_images_are_targets_of_the_dockerfile() -> None:

@@ -73,6 +73,10 @@ CONFIGURATIONS = (
 )
 
 
+# Modules with tests of their own, in tests/*.tftest.hcl.
+TESTED = sorted(folder.parent.name for folder in TERRAFORM.glob("modules/*/tests"))
+
+
 def main(arguments: Sequence[str]) -> int:
     """0 when all is well."""
     make_tools()
@@ -90,6 +94,7 @@ def steps(terraform: Path) -> dict[str, Callable[[], object]]:
     return {
         "format": lambda: run(fmt, terraform, TF_CLI_CONFIG_FILE=os.devnull),
         **{of.name: partial(applied, terraform, of) for of in CONFIGURATIONS},
+        **{f"tests of {module}": partial(tested, terraform, module) for module in TESTED},
         "tflint": lambda: tflint(terraform),
         "checkov": lambda: checkov(terraform),
     }
@@ -131,20 +136,7 @@ def copied(terraform: Path) -> Iterator[Path]:
 def applied(terraform: Path, of: Configuration) -> None:
     """One configuration validated, and applied to the stand-in. Raises Failed."""
     with copied(terraform) as copy:
-        folder = copy / of.folder
-        configuration = copy / "tofu.rc"
-        configuration.write_text(
-            f'provider_installation {{\n  filesystem_mirror {{\n    path = "{TOOLS}/mirror"\n  }}\n}}\n'
-        )
-        environment = {
-            "TF_CLI_CONFIG_FILE": str(configuration),
-            "TF_IN_AUTOMATION": "1",
-            "STAND_IN_SCHEMA": str(schema_of(copy)),
-        }
-
-        def ask(*arguments: str) -> str:
-            return run([TOFU, *arguments], folder, **environment)
-
+        ask = asked(copy, copy / of.folder)
         ask("init", "-input=false", "-no-color")
         ask("validate", "-no-color")
         ask("workspace", "new", of.name)
@@ -152,6 +144,32 @@ def applied(terraform: Path, of: Configuration) -> None:
         module = json.loads(ask("show", "-json"))["values"]["root_module"]
         if found := too_much(module) + unfit(module):
             raise Failed("read from what was applied\n" + "\n".join(found))
+
+
+def tested(terraform: Path, module: str) -> None:
+    """A module's own tests, on a provider that OpenTofu mocks. Raises Failed."""
+    with copied(terraform) as copy:
+        ask = asked(copy, copy / "modules" / module)
+        ask("init", "-input=false", "-no-color")
+        ask("test", "-no-color")
+
+
+def asked(copy: Path, folder: Path) -> Callable[..., str]:
+    """OpenTofu in this folder of a copy, with the stand-in of the provider; a call gives what it prints."""
+    configuration = copy / "tofu.rc"
+    configuration.write_text(INSTALLATION % (TOOLS / "mirror"))
+    return partial(
+        tofu,
+        folder=folder,
+        TF_CLI_CONFIG_FILE=str(configuration),
+        TF_IN_AUTOMATION="1",
+        STAND_IN_SCHEMA=str(schema_of(copy)),
+    )
+
+
+def tofu(*arguments: str, folder: Path, **environment: str) -> str:
+    """Raises Failed."""
+    return run([TOFU, *arguments], folder, **environment)
 
 
 def schema_of(terraform: Path) -> Path:

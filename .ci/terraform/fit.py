@@ -26,7 +26,24 @@ def unfit(module: dict[str, Any]) -> list[str]:
         *(problem for service in of.get("aws_ecs_service", ()) for problem in of_service(service)),
         *(problem for database in of.get("aws_db_instance", ()) for problem in of_database(database, named)),
         *(problem for group in groups for problem in of_group(group, of.get("aws_kms_key", []))),
+        *one_sided(of),
     ]
+
+
+def one_sided(of: Mapping[str, list[Resource]]) -> Iterator[str]:
+    """Rules by which one security group lets out what the other does not let in, or the other way round."""
+    out = {way(rule, is_out=True): rule for rule in of.get("aws_vpc_security_group_egress_rule", ())}
+    into = {way(rule, is_out=False): rule for rule in of.get("aws_vpc_security_group_ingress_rule", ())}
+    for key, rule in {**out, **into}.items():
+        if rule["values"]["referenced_security_group_id"] and not (key in out and key in into):
+            yield f"{rule['address']}: the other security group has no rule for it, so nothing passes"
+
+
+def way(rule: Resource, *, is_out: bool) -> tuple[str, ...]:
+    """From which group to which, and how."""
+    values = rule["values"]
+    ends = (values["security_group_id"], values["referenced_security_group_id"])
+    return (*(ends if is_out else ends[::-1]), *(str(values[of]) for of in ("ip_protocol", "from_port", "to_port")))
 
 
 def of_task(task: Resource) -> Iterator[str]:

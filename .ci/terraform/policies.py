@@ -10,7 +10,9 @@ from typing import Any
 A_KEYS_OWN = {"aws_kms_key"}  # whose policy says `*` for itself
 OPEN = {"0.0.0.0/0", "::/0"}
 # Actions that AWS offers for no resource in particular.
-WITHOUT_RESOURCE = re.compile(r"(ecr:GetAuthorizationToken|secretsmanager:GetRandomPassword|ssmmessages:\w+)$")
+WITHOUT_RESOURCE = re.compile(
+    r"(ec2:Describe\w+|ecr:GetAuthorizationToken|secretsmanager:GetRandomPassword|ssmmessages:\w+)$"
+)
 
 
 def too_much(module: dict[str, Any]) -> list[str]:

@@ -52,6 +52,11 @@ locals {
     INSIGHTS_EXTERNAL_REGISTRY           = "http://127.0.0.1:19081/apis/ccompat/v7"
   }, var.settings)
 
+  registry = {
+    INSIGHTS_REGISTRY_HEAP_MB = "256"
+    INSIGHTS_LISTEN           = "0.0.0.0" # for the live job where it is elsewhere; the security group admits nobody else
+  }
+
   secrets = merge({
     INSIGHTS_EXTERNAL_KAFKA_PASSWORD = "${var.kafka_secret_arn}:password::"
     INSIGHTS_EXTERNAL_POSTGRES       = var.postgres_secret_arn
@@ -86,7 +91,8 @@ locals {
       name             = "registry"
       image            = var.images.kafka
       command          = ["insights", "serve", "registry"]
-      environment      = [{ name = "INSIGHTS_REGISTRY_HEAP_MB", value = "256" }]
+      environment      = [for name, value in local.registry : { name = name, value = value }]
+      portMappings     = [{ containerPort = local.ports.registry, protocol = "tcp" }]
       secrets          = [{ name = "INSIGHTS_EXTERNAL_POSTGRES", valueFrom = var.postgres_secret_arn }]
       memory           = 640
       mountPoints      = local.mounts["registry"]

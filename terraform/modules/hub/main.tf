@@ -140,6 +140,10 @@ resource "aws_ecs_service" "this" {
     assign_public_ip = false
   }
 
+  service_registries {
+    registry_arn = aws_service_discovery_service.registry.arn
+  }
+
   load_balancer {
     target_group_arn = var.target_group_arn
     container_name   = "hub"

@@ -17,3 +17,22 @@ output "service_name" {
   description = "The same of the service."
   value       = aws_ecs_service.this.name
 }
+
+output "registry" {
+  description = "The registry's address within the network, as INSIGHTS_EXTERNAL_REGISTRY."
+  value       = "http://${local.registry_host}:${local.ports.registry}/apis/ccompat/v7"
+}
+
+output "registry_port" {
+  description = "Where it listens."
+  value       = local.ports.registry
+}
+
+output "target" {
+  description = "What INSIGHTS_DEPLOY_SERVICE holds, as JSON: tests/test_terraform.py holds the fields to it."
+  value = {
+    cluster = aws_ecs_cluster.this.name
+    service = aws_ecs_service.this.name
+    region  = var.region
+  }
+}

@@ -78,6 +78,11 @@ variable "page_security_group_id" {
   type        = string
 }
 
+variable "registry_clients" {
+  description = "Who may ask the registry from outside of the task: the security group of each."
+  type        = map(string)
+}
+
 variable "target_group_arn" {
   description = "Where the load balancer looks for the page."
   type        = string

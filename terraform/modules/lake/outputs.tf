@@ -11,6 +11,14 @@ output "settings" {
   }
 }
 
+output "log" {
+  description = "The bucket, and the folder in it, of the log's copy."
+  value = {
+    bucket_arn = aws_s3_bucket.this.arn
+    prefix     = "log"
+  }
+}
+
 output "published" {
   description = "The settings of the hub that say where tables are published, and the variables of dbt's target `prod`."
   value = {

@@ -11,9 +11,10 @@ resource "aws_security_group" "this" {
 }
 
 resource "aws_vpc_security_group_ingress_rule" "clients" {
+  for_each                     = var.clients
   security_group_id            = aws_security_group.this.id
-  description                  = "SASL_SSL with SCRAM, from the hub"
-  referenced_security_group_id = var.client_security_group_id
+  description                  = "SASL_SSL with SCRAM, from ${each.key}"
+  referenced_security_group_id = each.value
   ip_protocol                  = "tcp"
   from_port                    = 9096
   to_port                      = 9096

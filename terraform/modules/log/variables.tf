@@ -13,9 +13,9 @@ variable "subnet_ids" {
   type        = list(string)
 }
 
-variable "client_security_group_id" {
-  description = "Who may connect."
-  type        = string
+variable "clients" {
+  description = "Who may connect: the security group of each."
+  type        = map(string)
 }
 
 variable "key_arn" {
