@@ -11,7 +11,8 @@ A_KEYS_OWN = {"aws_kms_key"}  # whose policy says `*` for itself
 OPEN = {"0.0.0.0/0", "::/0"}
 # Actions that AWS offers for no resource in particular.
 WITHOUT_RESOURCE = re.compile(
-    r"(ec2:Describe\w+|ecr:GetAuthorizationToken|secretsmanager:GetRandomPassword|ssmmessages:\w+)$"
+    r"(ec2:Describe\w+|ecr:GetAuthorizationToken|ecs:(Describe|Register)TaskDefinition"
+    r"|secretsmanager:GetRandomPassword|ssmmessages:\w+)$"
 )
 
 

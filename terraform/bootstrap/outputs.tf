@@ -19,3 +19,8 @@ output "github_role" {
   description = "The role that GitHub Actions assume, if a repository is named."
   value       = one([for role in aws_iam_role.github : role.arn])
 }
+
+output "deploy_role" {
+  description = "The role that a deployment from GitHub assumes: the environment's variable AWS_DEPLOY_ROLE."
+  value       = one([for role in aws_iam_role.deploy : role.arn])
+}

@@ -12,3 +12,13 @@ variable "github_repository" {
     error_message = "github_repository should be owner/name, or owner@1/name@2."
   }
 }
+
+variable "github_environment" {
+  description = "Whose jobs on GitHub may roll out the hub in this account: dev or prod, as the workspace of terraform/."
+  type        = string
+  default     = "dev"
+  validation {
+    condition     = contains(["dev", "prod"], var.github_environment)
+    error_message = "github_environment should be dev or prod."
+  }
+}
