@@ -282,7 +282,8 @@ def _outage_message(kind: str, since: datetime, now: datetime) -> Message:
         title="Postgres is not responding",
         severity="critical",
         at=iso(now),
-        runbook="Rules can't be checked, and numbers are stale. See `insights status`, then `insights logs postgres`.",
+        runbook="Rules can't be checked, and numbers are stale. See `insights status`, then `insights logs postgres`."
+        " More: docs/runbooks.md#postgres-is-gone-or-slow",
         findings=(
             Reported(
                 label="",

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from alerts.rule import RULES
 from insights.cli.main import app
 from insights.settings import PROJECT, Settings
 
@@ -33,6 +34,7 @@ DOCUMENTS += sorted((PROJECT / "docs").rglob("*.md"))
 IDS = [str(path.relative_to(PROJECT)) for path in DOCUMENTS]
 OPERATIONS = (PROJECT / "docs" / "operations.md").read_text()
 QUOTED = re.findall(r"^insights(?: produce)?: (.+)$", OPERATIONS, re.MULTILINE)
+SECTIONS = re.split(r"^## ", (PROJECT / "docs" / "runbooks.md").read_text(), flags=re.MULTILINE)[1:]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=IDS)
@@ -40,6 +42,39 @@ def test_a_link_leads_somewhere(path: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text())
     missing = [link for link in links if "://" not in link and not (path.parent / link).exists()]
     assert missing == []
+
+
+def anchor(heading: str) -> str:
+    """Of a heading, as GitHub makes it."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=IDS)
+def test_a_link_to_a_heading_leads_to_one(path: Path) -> None:
+    missing = []
+    for to, heading in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", path.read_text()):
+        if "://" in to or (target := path.parent / to if to else path).suffix != ".md":
+            continue
+        known = [anchor(each) for each in re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)]
+        missing += [] if heading in known else [f"{to}#{heading}"]
+    assert missing == []
+
+
+def test_every_alert_names_a_runbook_and_a_runbook_only_alerts_that_name_it() -> None:
+    names = {path.stem: re.findall(r"docs/runbooks\.md#([\w-]+)", path.read_text()) for path in RULES.glob("*.yaml")}
+    listed: dict[str, set[str]] = {}
+    for text in SECTIONS:
+        lines = re.findall(r"^Alerts?: (.+)\.$", text, re.MULTILINE)
+        listed[anchor(text.partition("\n")[0])] = set(re.findall(r"`(\w+)`", " ".join(lines)))
+    assert {rule: found for rule, found in names.items() if len(found) != 1 or found[0] not in listed} == {}
+    assert {name for section in listed for name in listed[section] if names.get(name) != [section]} == set()
+    assert len(set.union(*listed.values())) > 20
+
+
+def test_each_runbook_says_what_is_seen_what_it_means_what_to_do_and_when_it_is_well() -> None:
+    parts = ("**Seen:**", "**Means:**", "**Well again:**")
+    assert len(SECTIONS) > 15
+    assert [text.partition("\n")[0] for text in SECTIONS if any(text.count(part) != 1 for part in parts)] == []
 
 
 def test_a_decision_has_a_number_of_its_own() -> None:
