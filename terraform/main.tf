@@ -19,6 +19,7 @@ locals {
   clients = {
     hub      = module.hub.security_group_id
     live-job = module.stream.security_group_id
+    replays  = module.batch.security_group_id
   }
   kafka    = { security_group_id = module.log.security_group_id, port = 9096 }
   postgres = { security_group_id = module.database.security_group_id, port = 5432 }
@@ -125,7 +126,9 @@ module "hub" {
     files    = { security_group_id = module.files.security_group_id, port = 2049 }
   }
 
-  settings = merge(module.lake.published, var.settings)
+  replays_policy = module.batch.policy
+
+  settings = merge(module.lake.published, module.batch.settings, var.settings)
   secrets  = var.secrets
   key_arn  = aws_kms_key.this.arn
   log_days = var.log_days
@@ -146,6 +149,22 @@ module "stream" {
   lake     = module.lake.log
   key_arn  = aws_kms_key.this.arn
   log_days = var.log_days
+}
+
+module "batch" {
+  source     = "./modules/batch"
+  name       = local.name
+  region     = var.region
+  account_id = local.account_id
+  vpc_id     = module.network.vpc_id
+  subnet_ids = module.network.private_subnet_ids
+  servers = {
+    kafka    = local.kafka
+    postgres = local.postgres
+  }
+  lake           = module.lake.log
+  key_arn        = aws_kms_key.this.arn
+  most_executors = var.replay_executors
 }
 
 module "page" {

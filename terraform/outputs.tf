@@ -26,7 +26,7 @@ output "service" {
 output "deploy_settings" {
   description = "All settings of `insights deploy`, as lines of .env. Of passwords they say where they are."
   value = join("", [
-    for name, value in merge(var.settings, module.lake.settings, {
+    for name, value in merge(var.settings, module.lake.settings, module.batch.settings, {
       INSIGHTS_DEPLOY_STREAM           = jsonencode(module.stream.target)
       INSIGHTS_DEPLOY_SERVICE          = jsonencode(module.hub.target)
       INSIGHTS_EXTERNAL_KAFKA          = module.log.bootstrap

@@ -126,6 +126,11 @@ variable "parallelism" {
   type        = number
 }
 
+variable "replay_executors" {
+  description = "Of replays on EMR Serverless: at most so many at once, of 4 vCPU and 16 GB, beside the driver."
+  type        = number
+}
+
 variable "most_gigabytes_per_query" {
   description = "A query of Athena that would read more is ended."
   type        = number

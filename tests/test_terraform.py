@@ -90,6 +90,18 @@ def test_insights_deploy_gets_the_servers_that_the_live_job_reaches() -> None:
     assert "module.lake.settings" in given
 
 
+def test_the_hub_gets_all_settings_of_replays_on_emr() -> None:
+    given = set(re.findall(r"INSIGHTS_\w+", (TERRAFORM / "modules" / "batch" / "outputs.tf").read_text()))
+    assert given == {Settings.variable(field) for field in Settings.model_fields if field.startswith("emr_")}
+
+
+def test_a_replays_folders_in_its_bucket_are_those_that_its_roles_name() -> None:
+    roles = (TERRAFORM / "modules" / "batch" / "roles.tf").read_text()
+    code = (PROJECT / "spark" / "emr.py").read_text()
+    folders = set(re.findall(r'_home\("(\w+)"\)', code))
+    assert folders == {"files", "replays"} == set(re.findall(r"\{module\.bucket\.arn\}/(\w+)/\*", roles))
+
+
 def test_the_bucket_of_packages_is_where_insights_deploy_puts_them() -> None:
     deployed = (PROJECT / "insights" / "deploy" / "deployed.py").read_text()
     (folder,) = re.findall(r"bucket\.rstrip\('/'\)\}/([\w-]+)\"", deployed.partition("class _Stream")[2])

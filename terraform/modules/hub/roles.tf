@@ -91,3 +91,9 @@ resource "aws_iam_role_policy" "lake" {
   role   = aws_iam_role.task.id
   policy = var.lake.policy
 }
+
+resource "aws_iam_role_policy" "replays" {
+  name   = "replays"
+  role   = aws_iam_role.task.id
+  policy = var.replays_policy
+}

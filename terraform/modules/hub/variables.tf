@@ -144,6 +144,11 @@ variable "lake" {
   })
 }
 
+variable "replays_policy" {
+  description = "What the task must be allowed to run replays on EMR Serverless."
+  type        = string
+}
+
 variable "settings" {
   description = "Further settings of the hub, as INSIGHTS_CURRENCY."
   type        = map(string)
