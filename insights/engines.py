@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -9,6 +11,7 @@ from urllib.parse import unquote, urlparse
 from aggregates.render import Engine
 from insights.settings import Settings
 from insights.wiring import spark_runtime
+from replay.result import SUCCESS
 from replay.run import ComputeEngine, OnEvent
 from schemas.errors import Misconfigured
 from spark import emr, local
@@ -18,6 +21,7 @@ Say = Callable[[str], None]
 
 # What is too much for Spark's memory goes to its disk. It is what a run that is killed does again: a minute's work.
 SPARK_CHUNK_RECORDS = 10_000_000
+POLL_SECONDS = 5.0
 
 
 class LocalSpark:
@@ -34,7 +38,7 @@ class LocalSpark:
 
     def compute(self, task: Task, on_event: OnEvent) -> None:
         """Blocks until all is computed. Raises SparkFailed with the reason."""
-        folder = Path(unquote(urlparse(task.output).path)).parent
+        folder = _path(task.output).parent
         self._say("starting Spark")
         local.run(
             spark_runtime(self._settings, folder / "spark"),
@@ -71,6 +75,52 @@ class EmrSpark:
         jars.fetch(folder, parts=("flink", "spark", "s3", "iam"), repository=self._settings.maven_repository)
         on_aws = {*jars.of_part("s3", folder), *jars.of_part("iam", folder)}
         return tuple(sorted({*spark_runtime(self._settings, folder).jars} | on_aws))
+
+
+class SparkOnKubernetes:
+    """Spark that its operator runs in pods of their own: helm/insights-hub starts them on a run's task."""
+
+    name = "kubernetes"
+    dialect = Engine.SPARK
+    reads_log = True
+    chunk_records = SPARK_CHUNK_RECORDS
+
+    def __init__(self, settings: Settings, say: Say, pause: Callable[[float], object] = time.sleep) -> None:
+        self._settings = settings
+        self._say = say
+        self._pause = pause
+
+    def compute(self, task: Task, on_event: OnEvent) -> None:
+        """Blocks until every chunk is there, however long nobody computes them. Raises Misconfigured without jars."""
+        folder = _path(task.output).parent
+        self._hand_over(folder.parent / "files")
+        self._say(f"waiting for Spark: give the chart spark.run={task.run} (docs/kubernetes.md)")
+        chunks = [
+            _path(task.folder(variant, computation.aggregate, chunk)) / SUCCESS
+            for variant in task.variants
+            for computation in task.computations
+            for chunk in computation.chunks
+        ]
+        records = sum(piece.records for i in task.inputs for piece in (*i.lake, *i.log))
+        while (done := sum(chunk.exists() for chunk in chunks)) < len(chunks):
+            on_event({"event": "progress", "records": records * done // len(chunks), "of": records})
+            self._pause(POLL_SECONDS)
+
+    def _hand_over(self, folder: Path) -> None:
+        """Job and jars where Spark's pods find them; what is there is left alone."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (local.JOB, local.JOB.with_name("task.py"), *spark_runtime(self._settings, folder).jars):
+            if not file.is_file():
+                raise Misconfigured(f"Spark lacks {file.name} in {file.parent}; `insights up` downloads it")
+            there = folder / file.name
+            if not there.exists() or there.read_bytes() != file.read_bytes():
+                part = there.with_name(f"{file.name}.part")
+                shutil.copy(file, part)
+                part.replace(there)
+
+
+def _path(uri: str) -> Path:
+    return Path(unquote(urlparse(uri).path))
 
 
 def emr_target(settings: Settings) -> emr.EmrServerless:
@@ -118,6 +168,7 @@ def engine_of(settings: Settings, name: str, say: Say) -> ComputeEngine:
         "local": lambda: LocalSpark(settings, say),
         "duckdb": lambda: DuckDb(say),
         "emr": lambda: EmrSpark(settings, say),
+        "kubernetes": lambda: SparkOnKubernetes(settings, say),
     }
     if name not in engines:
         raise Misconfigured(f"there is no engine {name!r}; --engine is one of {', '.join(engines)}")

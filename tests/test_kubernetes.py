@@ -12,6 +12,8 @@ import yaml
 
 from insights.settings import PROJECT, Settings
 from insights.stack.serve import SERVERS
+from insights.wiring import replay_context
+from spark.local import JOB
 
 CHART = PROJECT / "helm" / "insights-hub"
 TEMPLATES = {path.name: path.read_text() for path in (CHART / "templates").iterdir()}
@@ -71,6 +73,19 @@ def test_folders_and_user_are_the_images() -> None:
 def test_the_images_are_targets_of_the_dockerfile() -> None:
     named = {name for text in TEMPLATES.values() for name in re.findall(r'include "image" \(list \. "(\w+)"\)', text)}
     assert named == set(re.findall(r"^FROM base AS (\w+)", DOCKERFILE, re.M))
+
+
+def test_spark_reads_a_run_where_the_hub_prepares_it() -> None:
+    text = TEMPLATES["spark.yaml"]
+    (home,) = re.findall(r"INSIGHTS_HOME=(\S+)", DOCKERFILE)
+    work = f"{home}/{replay_context(Settings(home=Path(home))).work_dir.relative_to(home)}"
+    assert f"- {{name: replays, mountPath: {work}}}" in text
+    assert f"- {{name: replays, mountPath: {work}}}" in TEMPLATES["hub.yaml"]
+    assert set(re.findall(r"(/var\S+?)[,\]}\s]", text)) - {f"{home}/lake"} == {
+        *(work, f"{work}/files/*", f"{work}/files/{JOB.name}", f"{work}/files/task.py"),
+    } | {f"{work}/{{{{"}
+    (version,) = re.findall(r"^pyspark==(\S+)", (PROJECT / "requirements" / "spark.txt").read_text(), re.M)
+    assert f"sparkVersion: {version}\n" in text
 
 
 def test_flinks_image_has_the_program_that_the_operator_starts() -> None:

@@ -1,8 +1,8 @@
 """What Kubernetes and the operators accept, as JSON schemas for kubeconform: written once into .tools/kubernetes.
 
 Kubernetes' own come in a wheel. An operator's are what a generator makes of its Java classes, which are on Maven
-Central: Strimzi's own generator, and fabric8's for Flink's operator. An API server drops a field that a schema does
-not name; here it is an error.
+Central: Strimzi's own generator, and fabric8's for Flink's operator. Spark's operator is a module of Go, in which they
+are files. An API server drops a field that a schema does not name; here it is an error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path[:0] = [str(HERE.parent / "terraform"), str(ROOT)]
 
-from tools import PIP, TOOLS, run  # noqa: E402
+from tools import PIP, TOOLS, Failed, run  # noqa: E402
 
 from insights import jars  # noqa: E402
 from insights.java import java_home  # noqa: E402
@@ -35,6 +35,9 @@ FLINK_KINDS = ("org.apache.flink.kubernetes.operator.api.FlinkDeployment",)
 # Maven Central's newest is of operator 1.10; the next ones only added values here. v2_2 is known since 1.13.
 NEWER_FLINK = ("v2_0", "v2_1", "v2_2")
 
+SPARK = ("github.com/kubeflow/spark-operator/v2@v2.3.0", "h1:cYN/331gwkdZ0S/ai72JQoUv7UK52O2OQOWFpl8XhPc=")
+"""Spark's operator, and its sum as `go.sum` would have it."""
+
 
 def write_schemas() -> None:
     """Raises Failed, JarUnavailable."""
@@ -44,7 +47,7 @@ def write_schemas() -> None:
         (wheel,) = Path(folder).glob("*.whl")
         for version in VERSIONS:
             _write_kubernetes(wheel, version)
-        for definition in (*_strimzi(Path(folder)), *_flink(Path(folder))):
+        for definition in (*_strimzi(Path(folder)), *_flink(Path(folder)), _spark()):
             _write_custom(definition)
 
 
@@ -76,6 +79,15 @@ def _flink(folder: Path) -> list[dict[str, Any]]:
             spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
             spec["flinkVersion"]["enum"] += NEWER_FLINK
     return found
+
+
+def _spark() -> dict[str, Any]:
+    module, wanted = SPARK
+    found = json.loads(run(["go", "mod", "download", "-json", module], TOOLS))
+    if found["Sum"] != wanted:
+        raise Failed(f"{module} has the sum {found['Sum']}, not {wanted}")
+    definition = Path(found["Dir"]) / "config" / "crd" / "bases" / "sparkoperator.k8s.io_sparkapplications.yaml"
+    return dict(yaml.safe_load(definition.read_text()))
 
 
 def _java(part: str, *arguments: str) -> None:

@@ -27,6 +27,8 @@ CHART = ROOT / "helm" / "insights-hub"
 HELM, KUBECONFORM = TOOLS / "helm", TOOLS / "kubeconform"
 PROGRAMS = {"helm": "helm.sh/helm/v3/cmd/helm", "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform"}
 OPEN_PODS = ("Deployment", "StatefulSet", "FlinkDeployment")
+SET_BY_OPERATORS = ("FlinkDeployment", "SparkApplication")
+"""Whose limits of memory an operator writes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,8 @@ def check(chart: Path, values: Path, version: str) -> None:
 def pods(objects: Sequence[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Of what runs ours: its name, and the pod's template."""
     for of in objects:
+        for half in ("driver", "executor") if of["kind"] == "SparkApplication" else ():
+            yield f"SparkApplication {of['metadata']['name']}, {half}", of["spec"][half]["template"]["spec"]
         if of["kind"] in OPEN_PODS:
             template = of["spec"].get("podTemplate") or of["spec"]["template"]
             yield f"{of['kind']} {of['metadata']['name']}", template["spec"]
@@ -105,7 +109,7 @@ def unfit_pods(objects: Sequence[dict[str, Any]]) -> Iterator[str]:
     for name, pod in pods(objects):
         if not pod.get("securityContext", {}).get("runAsNonRoot"):
             yield f"{name}: it may run as root"
-        if pod.get("automountServiceAccountToken", True):
+        if pod.get("automountServiceAccountToken", True) and not name.endswith(", driver"):  # which starts executors
             yield f"{name}: it gets a token of Kubernetes' API, which it does not use"
         if pod.get("enableServiceLinks", True):
             yield f"{name}: Kubernetes would set INSIGHTS_REGISTRY_PORT and others to addresses of services"
@@ -116,7 +120,7 @@ def unfit_pods(objects: Sequence[dict[str, Any]]) -> Iterator[str]:
             if security.get("capabilities", {}).get("drop") != ["ALL"]:
                 yield f"{name}: {container['name']} keeps capabilities"
             limits = container.get("resources", {}).get("limits", {})
-            if "memory" not in limits and not name.startswith("FlinkDeployment"):  # its operator sets one
+            if "memory" not in limits and not name.startswith(SET_BY_OPERATORS):
                 yield f"{name}: {container['name']} has no limit of memory"
 
 

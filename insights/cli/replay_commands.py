@@ -47,7 +47,7 @@ RunName = Annotated[
     str, typer.Argument(metavar="RUN", help="The run's name in `insights replay list`, for example r7.")
 ]
 EngineName = Annotated[
-    str, typer.Option("--engine", metavar="NAME", help="local (Spark on this machine), duckdb, or emr.")
+    str, typer.Option("--engine", metavar="NAME", help="local (Spark on this machine), duckdb, emr, or kubernetes.")
 ]
 Day = Annotated[str, typer.Argument(metavar="DAY", help="yesterday, or a date such as 2026-11-08; the shop's day.")]
 AsJson = Annotated[bool, typer.Option("--json", metavar="", help="Print the certificate as stored.")]
