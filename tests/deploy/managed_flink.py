@@ -10,6 +10,7 @@ import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -23,16 +24,23 @@ REGION = "eu-central-1"
 class Refused(Exception):
     code: str
     text: str = "of the stand-in"
+    status: int = 400
 
 
 @dataclass
 class ManagedFlink:
-    """One application at most. ``broken``: parts of a package's name that does not start. ``asked``: all operations."""
+    """One application at most. ``broken``: parts of a package's name that does not start. ``asked``: all operations.
+
+    ``before`` is told of each, and may refuse it. ``lost``: operations that are done, and whose answer is lost once.
+    """
 
     status: str = ""
     version: int = 0
     versions: dict[int, dict[str, Any]] = field(default_factory=dict)
     snapshots: list[int] = field(default_factory=list)
+    snapshot_times: list[datetime] = field(default_factory=list)
+    operations: list[dict[str, Any]] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
     restored: list[str] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
@@ -50,14 +58,17 @@ class ManagedFlink:
 
     def _answer(self, model: Any, params: dict[str, Any], **_: Any) -> tuple[AWSResponse, dict[str, Any]]:
         name, asked = model.name, json.loads(params["body"])
-        self.before(name)
-        self.asked.append(name)
         try:
+            self.before(name)
+            self.asked.append(name)
             found, status = getattr(self, name)(asked), 200
+            if name in self.lost:
+                self.lost.remove(name)
+                raise Refused("InternalFailure", status=503)
             report = ParamValidator().validate(found, model.output_shape)
             assert not report.has_errors(), report.generate_report()
         except Refused as refused:
-            found, status = {"Error": {"Code": refused.code, "Message": refused.text}}, 400
+            found, status = {"Error": {"Code": refused.code, "Message": refused.text}}, refused.status
         found["ResponseMetadata"] = {"HTTPStatusCode": status}
         return AWSResponse(params["url"], status, {}, None), found
 
@@ -136,8 +147,10 @@ class ManagedFlink:
             raise Refused("ResourceInUseException")
         assert asked["Force"] is False, "a stop by force takes no snapshot"
         self.status, self.after = "STOPPING", "READY" if self.can_stop else "RUNNING"
+        self._done("StopApplication", succeeded=self.can_stop)
         if self.can_stop:
             self.snapshots.append(self.version)
+            self.snapshot_times.append(self._now())
         return {"OperationId": "stop"}
 
     def StartApplication(self, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
@@ -148,8 +161,46 @@ class ManagedFlink:
             assert self.snapshots, "there is no snapshot"
         self.restored.append(restore)
         code = self.versions[self.version]["code"]["FileKey"]
-        self.status, self.after = "STARTING", "READY" if any(part in code for part in self.broken) else "RUNNING"
+        starts = not any(part in code for part in self.broken)
+        self.status, self.after = "STARTING", "RUNNING" if starts else "READY"
+        self._done("StartApplication", succeeded=starts)
         return {"OperationId": "start"}
+
+    def ListApplicationSnapshots(self, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        """The oldest first, one on a page."""
+        at = int(asked.get("NextToken", "0"))
+        found = [
+            {
+                "SnapshotName": f"of-{version}",
+                "SnapshotStatus": "READY",
+                "ApplicationVersionId": version,
+                "SnapshotCreationTimestamp": time,
+            }
+            for version, time in zip(self.snapshots, self.snapshot_times, strict=True)
+        ]
+        more = {"NextToken": str(at + 1)} if at + 1 < len(found) else {}
+        return {"SnapshotSummaries": found[at : at + 1], **more}
+
+    def ListApplicationOperations(self, asked: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+        found = [each for each in self.operations if each["OperationStatus"] == asked["OperationStatus"]]
+        return {"ApplicationOperationInfoList": found[::-1]}
+
+    # ---- what happens without a request of ours ----
+
+    def stopped_by_force(self) -> None:
+        """As in the console: without a snapshot."""
+        self.status, self.after = "READY", ""
+        self._done("StopApplication", succeeded=True)
+
+    # ---- small things ----
+
+    def _now(self) -> datetime:
+        """Later with each operation."""
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=len(self.operations))
+
+    def _done(self, operation: str, *, succeeded: bool) -> None:
+        status = "SUCCESSFUL" if succeeded else "FAILED"
+        self.operations.append({"Operation": operation, "StartTime": self._now(), "OperationStatus": status})
 
     def _keep(self, version: dict[str, Any]) -> None:
         self.version += 1

@@ -12,8 +12,8 @@ from insights.managed_flink.application import Application, ChangedMeanwhile, De
 from insights.managed_flink.configuration import Wanted
 from insights.settings import Stream
 from schemas.errors import Misconfigured
-from spark.aws import Aws
-from tests.deploy.managed_flink import REGION, ManagedFlink
+from spark.aws import TRIES, Aws
+from tests.deploy.managed_flink import REGION, ManagedFlink, Refused
 
 STREAM = Stream(
     application="live",
@@ -106,7 +106,10 @@ def test_when_neither_starts_the_message_says_so_and_what_keeps_the_state(
 ) -> None:
     app.apply(WANTED)
     service.broken = {".zip"}
-    with pytest.raises(DeployFailed, match=r"could not be started again, either .* its newest snapshot has its state"):
+    with pytest.raises(
+        DeployFailed,
+        match=r"could not be started again, either .* does not run: it is READY. Its newest snapshot has its",
+    ):
         app.apply(NEXT)
 
 
@@ -120,33 +123,145 @@ def test_an_application_that_can_not_be_stopped_with_a_snapshot_goes_on(
     assert (service.status, service.version) == ("RUNNING", 1)
 
 
+@pytest.mark.parametrize("operation", ["UpdateApplication", "StartApplication"])
+@pytest.mark.parametrize(
+    "refused", [Refused("CodeValidationException"), Refused("ServiceUnavailable", status=503)], ids=["refused", "away"]
+)
+def test_whatever_aws_refuses_after_the_stop_the_version_before_runs_again(
+    app: Application, service: ManagedFlink, operation: str, refused: Refused
+) -> None:
+    app.apply(WANTED)
+    refusals = iter(range(TRIES if refused.status == 503 else 1))
+
+    def refuse(asked: str) -> None:
+        if asked == operation and next(refusals, None) is not None:
+            raise refused
+
+    service.before = refuse
+    with pytest.raises(DeployFailed, match=rf"{refused.code}.* (runs|started) again.*: live runs as version") as caught:
+        app.apply(NEXT)
+    assert str(caught.value).endswith(f"live runs as version {service.version}")
+    assert (service.status, code(service), service.snapshots) == ("RUNNING", "one.zip", [1])
+    assert app.apply(NEXT) == f"live runs as version {service.version}"
+
+
+def test_when_aws_refuses_everything_after_the_stop_the_message_says_that_it_does_not_run(
+    app: Application, service: ManagedFlink
+) -> None:
+    app.apply(WANTED)
+
+    def refuse(asked: str) -> None:
+        if asked in ("UpdateApplication", "StartApplication"):
+            raise Refused("AccessDeniedException")
+
+    service.before = refuse
+    with pytest.raises(DeployFailed, match=r"AccessDenied.* does not run: it is READY.* run `insights deploy apply`"):
+        app.apply(NEXT)
+    service.before = lambda _: None
+    assert app.apply(NEXT) == "live runs as version 2"
+
+
+def test_when_aws_does_not_even_say_what_is_so_the_message_says_that(app: Application, service: ManagedFlink) -> None:
+    app.apply(WANTED)
+
+    def refuse(asked: str) -> None:
+        if "StopApplication" in service.asked:
+            raise Refused("AccessDeniedException")
+
+    service.before = refuse
+    with pytest.raises(DeployFailed, match="Whether the application runs is not known"):
+        app.apply(NEXT)
+
+
+@pytest.mark.parametrize(
+    "lost", ["CreateApplication", "StopApplication", "UpdateApplication", "StartApplication", "DescribeApplication"]
+)
+def test_a_request_whose_answer_was_lost_is_done_once(app: Application, service: ManagedFlink, lost: str) -> None:
+    if lost != "CreateApplication":
+        app.apply(WANTED)
+    service.lost = {lost}
+    app.apply(NEXT)
+    assert (service.status, code(service), service.lost) == ("RUNNING", "two.zip", set())
+    assert app.changes(NEXT) == []
+
+
+class Kill:
+    """Kills at an operation: before the request came, or after its answer, at the next one."""
+
+    def __init__(self, service: ManagedFlink, at: str, *, answered: bool) -> None:
+        self._service, self._at, self._answered = service, at, answered
+        self._done: list[str] = []
+
+    def __call__(self, operation: str) -> None:
+        if (self._at in self._done) if self._answered else (operation == self._at):
+            self._service.before = lambda _: None
+            raise Stopped
+        self._done.append(operation)
+
+
 @pytest.mark.parametrize(
     "killed_at", ["StopApplication", "UpdateApplication", "StartApplication", "DescribeApplication"]
 )
 @pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("broken", [False, True])
 def test_an_update_that_was_killed_anywhere_is_finished_by_the_next(
-    app: Application, service: ManagedFlink, killed_at: str, answered: bool
+    app: Application, service: ManagedFlink, killed_at: str, answered: bool, broken: bool
 ) -> None:
     app.apply(WANTED)
-    service.asked.clear()
-    done: list[str] = []
-
-    def kill(operation: str) -> None:
-        # Before the request came, or after its answer: at the next one.
-        if (killed_at in done) if answered else (operation == killed_at):
-            service.before = lambda _: None
-            raise Stopped
-        done.append(operation)
-
-    service.before = kill
+    service.broken = {"two.zip"} if broken else set()
+    service.before = Kill(service, killed_at, answered=answered)
     with pytest.raises(Stopped):
         app.apply(NEXT)
-    app.apply(NEXT)
-    assert (service.status, code(service), service.snapshots) == ("RUNNING", "two.zip", [1])
-    assert service.restored[1:] == ["RESTORE_FROM_LATEST_SNAPSHOT"]
+    if broken:
+        with pytest.raises(DeployFailed, match="The version before runs again from its own snapshot: live runs"):
+            app.apply(NEXT)
+    else:
+        app.apply(NEXT)
+    assert (service.status, code(service)) == ("RUNNING", "one.zip" if broken else "two.zip")
+    assert service.snapshots == [1]
+    assert set(service.restored[1:]) == {"RESTORE_FROM_LATEST_SNAPSHOT"}
 
 
-def test_of_two_updates_at_once_one_is_refused(
+@pytest.mark.parametrize("killed_at", ["CreateApplication", "StartApplication"])
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_first_apply_that_was_killed_is_finished_by_the_next_without_state(
+    app: Application, service: ManagedFlink, killed_at: str, answered: bool
+) -> None:
+    service.before = Kill(service, killed_at, answered=answered)
+    with pytest.raises(Stopped):
+        app.apply(WANTED)
+    app.apply(WANTED)
+    assert (service.status, service.version) == ("RUNNING", 1)
+    assert service.restored == ["SKIP_RESTORE_FROM_SNAPSHOT"]
+
+
+def test_a_first_package_that_does_not_start_is_repaired_by_the_next_apply(
+    app: Application, service: ManagedFlink
+) -> None:
+    service.broken = {"one.zip"}
+    for _ in range(2):
+        with pytest.raises(DeployFailed, match=r"did not start: .* does not run: it is READY, and it never ran"):
+            app.apply(WANTED)
+    assert app.apply(NEXT) == "live runs as version 2"
+    assert set(service.restored) == {"SKIP_RESTORE_FROM_SNAPSHOT"}
+
+
+@pytest.mark.parametrize("earlier_snapshot", [False, True])
+def test_one_that_was_stopped_by_force_is_not_started_from_an_older_moment(
+    app: Application, service: ManagedFlink, earlier_snapshot: bool
+) -> None:
+    app.apply(WANTED)
+    if earlier_snapshot:
+        app.apply(NEXT)
+    service.stopped_by_force()
+    starts, version = list(service.restored), service.version
+    for wanted in (WANTED, NEXT):
+        with pytest.raises(DeployFailed, match=r"stopped by force\. A start would read again .* Nothing was changed"):
+            app.apply(wanted)
+    assert (service.restored, service.version) == (starts, version)
+
+
+def test_of_two_updates_at_once_one_is_refused_and_the_other_runs(
     app: Application, service: ManagedFlink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app.apply(WANTED)
@@ -159,9 +274,28 @@ def test_of_two_updates_at_once_one_is_refused(
             other.apply(theirs)
 
     service.before = meanwhile
-    with pytest.raises(ChangedMeanwhile, match="Nothing of this deployment is in it"):
+    with pytest.raises(ChangedMeanwhile, match=r"Nothing of this deployment is in it.*live runs as version 2"):
         app.apply(NEXT)
-    assert code(service) == "three.zip"
+    assert (service.status, code(service)) == ("RUNNING", "three.zip")
+
+
+def test_an_application_that_moved_before_the_stop_is_not_stopped(
+    app: Application, service: ManagedFlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.apply(WANTED)
+    other, looks = application(service, monkeypatch), iter(range(10))
+    theirs = replace(NEXT, code="s3://packages/insights/live-job/3/three.zip")
+
+    def meanwhile(operation: str) -> None:
+        if operation == "DescribeApplication" and next(looks) == 2:
+            service.before = lambda _: None
+            other.apply(theirs)
+            service.asked.clear()
+
+    service.before = meanwhile
+    with pytest.raises(ChangedMeanwhile, match="It is RUNNING, version 2"):
+        app.apply(NEXT)
+    assert set(service.asked) == {"DescribeApplication"}
 
 
 def test_roll_back_takes_the_version_before_the_update_with_the_newest_state(
