@@ -18,6 +18,7 @@ import structlog
 from alerts.config import DaemonConfig
 from alerts.health import serving
 from alerts.watch import Watch
+from processes.json_logs import write_json
 from schemas.errors import InsightsError
 
 
@@ -27,8 +28,21 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m alerts", description="Checks the alert rules and sends notifications."
     )
     parser.add_argument("--config", type=Path, required=True, help="JSON file with Postgres' address and the channels")
-    parser.add_argument("--port", type=int, required=True, help="port of GET /health on 127.0.0.1")
+    parser.add_argument("--port", type=int, required=True, help="port of GET /health and GET /metrics")
+    parser.add_argument("--listen", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--log-format", choices=("text", "json"), default="text", help="json: as all other parts")
     options = parser.parse_args(arguments)
+    _log(options.log_format)
+    try:
+        watch_until_told(DaemonConfig.read(options.config), options.port, options.listen)
+    except InsightsError as error:
+        sys.exit(f"insights alerts: {error}")
+
+
+def _log(form: str) -> None:
+    if form == "json":
+        write_json("alerts")
+        return
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -37,19 +51,15 @@ def main(arguments: list[str] | None = None) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     )
-    try:
-        watch_until_told(DaemonConfig.read(options.config), options.port)
-    except InsightsError as error:
-        sys.exit(f"insights alerts: {error}")
 
 
-def watch_until_told(config: DaemonConfig, port: int) -> None:
+def watch_until_told(config: DaemonConfig, port: int, listen: str) -> None:
     """Blocks until SIGTERM or SIGINT; a running step is finished first. Raises Misconfigured."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     watch = Watch(dsn=config.dsn, channels=config.open_channels(), rules=config.rules)
-    with serving(watch, port):
+    with serving(watch, port, listen):
         while not stop.is_set():
             watch.step()
             stop.wait(config.step_seconds)

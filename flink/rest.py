@@ -107,6 +107,10 @@ class FlinkRest:
             raise JobFailed(f"Flink refused {method} {path}: {response.text.strip()[:600]}")
         return response.json()
 
+    def ask(self, path: str, **parameters: str) -> Any:
+        """What Flink answers at a path that this class has no name for. Raises FlinkUnavailable and JobFailed."""
+        return self._call("GET", path, params=parameters)
+
     def task_managers(self) -> frozenset[str]:
         """Resource ids of the registered TaskManagers. A dead one stays registered until its heartbeat is missed."""
         return frozenset(str(known["id"]) for known in self._call("GET", "/taskmanagers")["taskmanagers"])

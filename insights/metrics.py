@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from insights.server_metrics import ServerMetrics
 from insights.settings import Settings
 from insights.status import Status, watching
 from schemas.errors import InsightsError
@@ -52,6 +53,7 @@ class StackMetrics(Collector):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._watch = watching(settings)
+        self._servers = ServerMetrics(settings)
         self._look: Callable[[], Status] | None = None
         self._one = threading.Lock()
 
@@ -64,7 +66,7 @@ class StackMetrics(Collector):
         with self._one:
             began = time.monotonic()
             self._look = self._look or self._watch.__enter__()
-            found = [*families(self._look())]
+            found = [*families(self._look()), *self._servers.collect()]
             took = time.monotonic() - began
         return [*found, _gauge("insights_look_seconds", "Time that this look at the stack took", (), [((), took)])]
 

@@ -209,6 +209,7 @@ class Settings(BaseSettings):
         60, ge=0, description="time between runs that count late events; 0: only on request"
     )
     dbt_minutes: int = Field(5, ge=0, description="time between builds of the marts; 0: only on request")
+    log_format: Literal["text", "json"] = Field("text", description="json: logs are one JSON object a line")
     canary: bool = Field(True, description="publish a canary each minute, and check its row in table and mart")
     parallelism: Parallelism = 1
     gate_events: str | None = Field(None, description="events that other programs may publish, with commas")

@@ -136,15 +136,17 @@ def replay_context(settings: Settings) -> Context:
 
 
 def producer_servers(settings: Settings) -> list[str]:
-    """Options of `produce` that say how log and registry are reached. A password is among them, so they are for a call
-    in this process.
+    """Options of `produce` that say how log and registry are reached, and how it logs. A password is among them, so
+    they are for a call in this process.
     """
-    return [text for option, value in _servers(settings).items() for text in (f"--{option}", value)]
+    servers = [text for option, value in _servers(settings).items() for text in (f"--{option}", value)]
+    return [*servers, "--log-format", settings.log_format]
 
 
 def producer_environment(settings: Settings) -> dict[str, str]:
     """The same for a separate process, as variables: everyone on the machine can read a command line."""
     named = {f"external_{option}".replace("-", "_"): value for option, value in _servers(settings).items()}
+    named["log_format"] = settings.log_format
     return {settings.variable(name): value for name, value in named.items()}
 
 

@@ -28,7 +28,7 @@ def produce(name: str, options: Options) -> int:
     """
     from schemas.registry import Registry  # half a second to load, which `--help` need not take
 
-    runner.log_to(sys.stderr)
+    runner.log_to(sys.stderr, name, options.log_format)
     return runner.run(source(name), options, Registry(options.registry_url))
 
 
@@ -73,6 +73,7 @@ KafkaUser = Annotated[str | None, typer.Option(hidden=True, envvar="INSIGHTS_EXT
 KafkaPassword = Annotated[str, typer.Option(hidden=True, envvar="INSIGHTS_EXTERNAL_KAFKA_PASSWORD")]
 KafkaCaFile = Annotated[Path | None, typer.Option(hidden=True, envvar="INSIGHTS_EXTERNAL_KAFKA_CA_FILE")]
 KafkaIamRegion = Annotated[str | None, typer.Option(hidden=True, envvar="INSIGHTS_EXTERNAL_KAFKA_IAM_REGION")]
+LogFormat = Annotated[str, typer.Option(hidden=True, envvar="INSIGHTS_LOG_FORMAT")]
 RegistryUrl = Annotated[
     str,
     typer.Option(
@@ -99,10 +100,7 @@ MaxEvents = Annotated[int | None, typer.Option(min=1, metavar="NUMBER", help="St
 ShopsCurrency = Annotated[
     str, typer.Option(metavar="CODE", show_default="the stack's", help="The shop's only currency.")
 ]
-Seed = Annotated[
-    int,
-    typer.Option(metavar="NUMBER", help="The same seed generates the same shop and events."),
-]
+Seed = Annotated[int, typer.Option(metavar="NUMBER", help="The same seed generates the same shop and events.")]
 History = Annotated[
     str, typer.Option(metavar="LENGTH", help="Publish this much history first, then go live: 12h, 30d.")
 ]
@@ -344,6 +342,7 @@ def main(
     collect_port: CollectPort = None,
     events: Events = None,
     pipeline: PipelineFile = None,
+    log_format: LogFormat = "text",
 ) -> None:
     """Run one source until it ends or is stopped."""
     try:
@@ -386,6 +385,7 @@ def main(
             collect_port=collect_port,
             events=tuple(filter(None, map(str.strip, (events or "").split(",")))),
             pipeline=pipeline,
+            log_format=log_format,
         )
         if check:
             raise typer.Exit(check_pages(options) if name == "catalog" else check_orders(options))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -16,6 +16,13 @@ SLOT_BYTES: Final = Gauge(
     "insights_producer_slot_bytes",
     "Bytes of its log that a database keeps for a pipeline's replication slot",
     labelnames=("slot",),
+    registry=None,
+)
+
+ANSWERS: Final = Counter(
+    "insights_http_answers",
+    "Answers to events and webhooks that were sent",
+    labelnames=("source", "status"),
     registry=None,
 )
 
@@ -66,8 +73,10 @@ def serve(publisher: Publisher, source: str, port: int, listen: str) -> int:
 
     Raises OSError when the port is taken.
     """
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # of each count, a second series with when it began
     registry = CollectorRegistry()
     registry.register(PublisherMetrics(publisher, source))
     registry.register(SLOT_BYTES)
+    registry.register(ANSWERS)
     server, _ = start_http_server(port, addr=listen, registry=registry)
     return int(server.server_port)

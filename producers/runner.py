@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 import structlog
 
+from processes.json_logs import write_json
 from producers.publisher import FLUSH_SECONDS, Publisher, SchemaIds
 from schemas import catalogue
 from schemas.catalogue import Event
@@ -55,6 +56,7 @@ class Options:
         collect_port: receive web events there, for the source that does nothing else.
         events: names of the contracts that other programs may publish, for the gate.
         pipeline: the Python file that says what dlt reads.
+        log_format: ``json`` writes logs as processes/json_logs.py does.
     """
 
     kafka: Kafka = Kafka("127.0.0.1:19092")
@@ -83,6 +85,7 @@ class Options:
     collect_port: int | None = None
     events: tuple[str, ...] = ()
     pipeline: Path | None = None
+    log_format: str = "text"
 
 
 class Stop:
@@ -215,8 +218,14 @@ def _serve_metrics(publisher: Publisher, source: Source, options: Options, log: 
         raise Misconfigured(f"port {port} for the metrics of {source.name} is not available: {error}") from error
 
 
-def log_to(stream: TextIO) -> None:
-    """Structured logs to a stream: a line for people on a terminal, one JSON object a line anywhere else."""
+def log_to(stream: TextIO, part: str, log_format: str) -> None:
+    """Structured logs to a stream: a line for people on a terminal, one JSON object a line anywhere else.
+
+    With ``json`` these objects are those of every part: see processes/json_logs.py.
+    """
+    if log_format == "json":
+        write_json(part, stream)
+        return
     shared: Sequence[Any] = (
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+from processes.json_lines import readable
 
 BLOCK_BYTES = 64 * 1024
 POLL_SECONDS = 0.25
+
+
+def readable_lines(chunks: Iterable[str]) -> Iterator[str]:
+    """The complete lines in these pieces of a log, each as soon as it is there; JSON entries as lines for people."""
+    begun = ""
+    for chunk in chunks:
+        *lines, begun = (begun + chunk).split("\n")
+        yield from (f"{readable(line)}\n" for line in lines)
+    if begun:
+        yield readable(begun)
 
 
 def last_lines(path: Path, lines: int) -> tuple[str, int]:

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -333,15 +334,14 @@ def logs(part: PartName, follow: Follow = False, lines: Lines = 50) -> None:
     Example: insights logs taskmanager --follow
     """
     from insights.cli.log_tail import follow as follow_from
-    from insights.cli.log_tail import last_lines
+    from insights.cli.log_tail import last_lines, readable_lines
     from insights.stack import log_path
 
     path = log_path(load_settings(), part)
     text, offset = last_lines(path, lines)
-    sys.stdout.write(text)
-    sys.stdout.flush()
-    for more in follow_from(path, offset) if follow else ():
-        sys.stdout.write(more)
+    added = follow_from(path, offset) if follow else ()
+    for line in readable_lines(chain([text], added)):
+        sys.stdout.write(line)
         sys.stdout.flush()
 
 

@@ -26,7 +26,7 @@ from insights.settings import PROJECT, Settings
 from insights.stack.live_jobs import LiveJobs
 from insights.stack.managed_job import ManagedJob
 from insights.stack.page import page
-from insights.stack.part import SYSTEM_PATH, Part, Recurring, Task, http_ok
+from insights.stack.part import SYSTEM_PATH, Part, Recurring, Task, http_ok, in_json
 from insights.stack.past import AfterPast, LateRuns, Past
 from insights.stack.recurring_jobs import INSIGHTS, Command, RecurringJobsRecorder
 from insights.stack.servers import servers
@@ -259,16 +259,15 @@ def daemons(settings: Settings, plan: UpPlan) -> list[Part]:
     ]
     if plan.connected:
         return found
-    found.append(
-        Part(
-            name="shop",
-            command=[*shop_site, "--state", str(settings.producers_dir)],
-            environment=python,
-            healthy=partial(http_ok, f"{settings.shop_url}/robots.txt"),
-            endpoint=settings.shop_url,
-            cwd=PROJECT,
-        )
+    shop = Part(
+        name="shop",
+        command=[*shop_site, "--state", str(settings.producers_dir)],
+        environment=python,
+        healthy=partial(http_ok, f"{settings.shop_url}/robots.txt"),
+        endpoint=settings.shop_url,
+        cwd=PROJECT,
     )
+    found.append(in_json(shop, settings))
     pages = ["--url", settings.shop_url, "--private", "--seed", str(seed)]
     past = [] if plan.history_file else ["--history", plan.history or settings.history]
     catalog = _producer(settings, "catalog", settings.catalog_metrics_port, [*pages, *past], ("job", "shop"))
@@ -294,9 +293,10 @@ def further_sources(settings: Settings, sources: Sequence[Source]) -> list[Part]
 def _alerts(settings: Settings, python: dict[str, str]) -> Part:
     config = alert_config(settings)
     file = settings.run_dir / "alerts.json"
+    serving = ["--port", str(settings.alerts_port), "--listen", settings.listen, "--log-format", settings.log_format]
     return Part(
         name="alerts",
-        command=[sys.executable, "-m", "alerts", "--config", str(file), "--port", str(settings.alerts_port)],
+        command=[sys.executable, "-m", "alerts", "--config", str(file), *serving],
         environment=python,
         healthy=partial(http_ok, f"{settings.alerts_url}/health"),
         endpoint=f"{settings.alerts_url}/health",

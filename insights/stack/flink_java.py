@@ -60,7 +60,7 @@ def configure(settings: Settings, options: Mapping[str, str | int]) -> None:
     for folder in (conf, settings.home / "flink" / "tmp"):
         folder.mkdir(parents=True, exist_ok=True)
     text = "".join(f"{key}: {value}\n" for key, value in options.items())
-    _write_if_other(conf / "log4j.properties", log4j("${sys:log.file}"))
+    _write_if_other(conf / "log4j.properties", log4j("${sys:log.file}", settings.log_format, "${sys:insights.part}"))
     changed = _write_if_other(conf / "config.yaml", text)
     for process, name in CLASSES.items():
         file, java = arguments_file(conf, process), _java_arguments(settings, process)
@@ -109,6 +109,7 @@ def _java_arguments(settings: Settings, process: str) -> list[str]:
         *(opened.group(1).split() if opened else ()),
         *("-Djava.security.manager=allow", "-Duser.timezone=UTC", f"-Dlog.file={log.with_suffix('.log')}"),
         f"-Dlog4j.configurationFile={(settings.conf_dir / 'flink' / 'log4j.properties').as_uri()}",
+        f"-Dinsights.part={process}",
         *own[process],
         *java_region(settings),
         *("-cp", _class_path(settings.flink_lib_dir)),
@@ -134,9 +135,22 @@ def _sizes(process: str, conf: Path) -> tuple[list[str], list[str]]:
     return found[0], found[1]
 
 
-def log4j(file: str) -> str:
-    """A log4j2 configuration: one rolling file of at most 3 times 20 MB, and the console where TO_CONSOLE is set."""
-    pattern = "%d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %c{1} - %m%n"
+TEXT = "%d{yyyy-MM-dd HH:mm:ss,SSS} %-5p %c{1} - %m%n"
+JSON = (
+    '{"time":"%d{yyyy-MM-dd\'T\'HH:mm:ss.SSS}{UTC}Z","level":"%level{lowerCase=true}","part":"PART",'
+    '"message":"%enc{%m}{JSON}","logger":"%enc{%c}{JSON}","thread":"%enc{%t}{JSON}"'
+    '%notEmpty{,"exception":"%enc{%ex}{JSON}"}}%n'
+)
+"""Neither a jar for JSON nor Jackson is on all of these servers' class paths; a pattern needs none."""
+
+
+def log4j(file: str, form: str, part: str) -> str:
+    """A log4j2 configuration: one rolling file of at most 3 times 20 MB, and the console where TO_CONSOLE is set.
+
+    ``form`` is text or json, with the name of ``part`` in each object.
+    """
+    pattern = JSON.replace("PART", part) if form == "json" else TEXT
+    always = "false" if form == "json" else "true"  # JSON's pattern says where an exception goes
     return f"""status = error
 monitorInterval = 0
 rootLogger.level = INFO
@@ -147,12 +161,14 @@ appender.console.name = Console
 appender.console.type = Console
 appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = {pattern}
+appender.console.layout.alwaysWriteExceptions = {always}
 appender.file.name = File
 appender.file.type = RollingFile
 appender.file.fileName = {file}
 appender.file.filePattern = {file}.%i
 appender.file.layout.type = PatternLayout
 appender.file.layout.pattern = {pattern}
+appender.file.layout.alwaysWriteExceptions = {always}
 appender.file.policies.type = Policies
 appender.file.policies.size.type = SizeBasedTriggeringPolicy
 appender.file.policies.size.size = 20MB

@@ -8,7 +8,7 @@ from functools import partial
 
 from dashboards import launch
 from insights.settings import PROJECT, Settings
-from insights.stack.part import Part, http_ok
+from insights.stack.part import Part, http_ok, in_json
 from insights.wiring import dsn_as, login_of
 from warehouse.logins import Role
 
@@ -18,7 +18,7 @@ def page(settings: Settings, python: Mapping[str, str]) -> Part:
     secrets = {"PGPASSWORD": login_of(settings, Role.READER).password}
     if settings.page_login == "oidc":
         secrets[settings.variable("oidc_client_secret")] = settings.oidc_client_secret or ""
-    return Part(
+    part = Part(
         name="page",
         command=_gate(settings) if settings.has_gate else _alone(settings),
         environment={**python, **secrets},
@@ -27,6 +27,7 @@ def page(settings: Settings, python: Mapping[str, str]) -> Part:
         after=("tables",),
         cwd=PROJECT,
     )
+    return in_json(part, settings)
 
 
 def page_address(settings: Settings) -> str:

@@ -5,14 +5,16 @@ recurring jobs (steps that are repeated for as long as the stack is up).
 from __future__ import annotations
 
 import signal
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from insights.settings import Settings
+from processes import JSON_LINES
 from schemas.errors import InsightsError
 
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -89,6 +91,13 @@ class Recurring:
     first_after_seconds: float = 0.0
     after: Sequence[str] = ()
     cancel: Callable[[], None] | None = None
+
+
+def in_json(part: Part, settings: Settings) -> Part:
+    """The same part, which prints instead of logging, with each line as a JSON object where logs are JSON."""
+    if settings.log_format != "json":
+        return part
+    return replace(part, command=[sys.executable, str(JSON_LINES), part.name, *part.command])
 
 
 def http_ok(url: str, *, timeout_seconds: float = 2) -> bool:

@@ -11,6 +11,8 @@ from typing import Any, BinaryIO, Literal
 
 import psutil
 
+from processes.json_lines import message_of
+
 State = Literal["waiting", "starting", "running", "unhealthy", "restarting", "done", "failed", "stopped"]
 START_TIME_TOLERANCE_SECONDS = 0.05
 
@@ -95,7 +97,7 @@ def last_words(log: Path, characters: int = 200) -> str:
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 4000))
-            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+            lines = [message_of(line) for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     except OSError:
         return ""
     lines = [line for line in lines if not line.startswith("WARNING")]

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from insights.settings import PROJECT, Settings
 from insights.stack.process_record import Record, last_words, open_log, read_state
+from processes import JSON_LINES
 from schemas.errors import InsightsError
 from warehouse.deployment import Deployment
 from warehouse.postgres import Connection, connected
@@ -36,7 +37,8 @@ class Command:
     """Runs a command in a separate process, so that its memory is released. Its output: logs/NAME.out."""
 
     def __init__(self, settings: Settings, name: str, command: Sequence[str]) -> None:
-        self._command = command
+        as_json = (sys.executable, str(JSON_LINES), name) if settings.log_format == "json" else ()
+        self._command = (*as_json, *command)
         self._log = settings.logs_dir / f"{name}.out"
         self._name = name
         self._process: subprocess.Popen[bytes] | None = None

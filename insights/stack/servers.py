@@ -75,7 +75,7 @@ def kafka(settings: Settings) -> Part:
 def _prepare_kafka(settings: Settings, conf: Path, class_path: str) -> None:
     conf.mkdir(parents=True, exist_ok=True)
     data = settings.home / "kafka"
-    (conf / "log4j2.properties").write_text(log4j("${sys:log.file}"))
+    (conf / "log4j2.properties").write_text(log4j("${sys:log.file}", settings.log_format, "kafka"))
     server = conf / "server.properties"
     server.write_text("".join(f"{key}={value}\n" for key, value in kafka_options(settings, data).items()))
     if not (data / "meta.properties").exists():
@@ -153,6 +153,14 @@ def _kafka_answers(at: Kafka) -> bool:
 # Registry -------------------------------------------------------------------------------------------------------------
 
 
+REGISTRY_JSON = {
+    "QUARKUS_LOG_CONSOLE_JSON_ENABLED": "true",
+    "QUARKUS_LOG_CONSOLE_JSON_KEY_OVERRIDES": "timestamp=time",
+    "QUARKUS_LOG_CONSOLE_JSON_EXCLUDED_KEYS": "sequence,loggerClassName,ndc,mdc,hostName,processName,processId",
+    "QUARKUS_LOG_CONSOLE_JSON_ADDITIONAL_FIELD__PART__VALUE": "registry",
+}
+
+
 def registry(settings: Settings) -> Part:
     """Apicurio, which keeps the contracts' versions in Postgres."""
     app, at = jars.unpacked_registry(settings.jars), settings.postgres
@@ -172,6 +180,7 @@ def registry(settings: Settings) -> Part:
             # Its management interface takes every address and a fixed port otherwise.
             QUARKUS_MANAGEMENT_HOST="127.0.0.1",
             QUARKUS_MANAGEMENT_PORT="0",
+            **(REGISTRY_JSON if settings.log_format == "json" else {}),
             APICURIO_DATASOURCE_MAX_SIZE="8",
             APICURIO_DATASOURCE_MIN_SIZE="1",
             APICURIO_DATASOURCE_INITIAL_SIZE="1",

@@ -369,8 +369,11 @@ def main(config: Path) -> None:
     # Imported here: `insights down` and status need none of it.
     from insights.stack.composition import everything, plan_in
     from insights.stack.live_jobs import savepoint
+    from processes.json_logs import write_json
 
     settings = Settings.model_validate(json.loads(config.read_text())["settings"])
+    if settings.log_format == "json":
+        write_json("supervisor")
 
     def compose() -> list[Thing]:
         return [*everything(settings, plan_in(config))]

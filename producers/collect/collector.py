@@ -35,6 +35,7 @@ from producers.collect.batch import BadBatch, Batch, read
 from producers.collect.intake import Intake
 from producers.collect.keys import Key
 from producers.collect.limits import Buckets, Limit
+from producers.metrics import ANSWERS
 from producers.writer import Writer
 from schemas.errors import BrokerUnavailable
 
@@ -96,12 +97,16 @@ class Collector:
         try:
             response: web.StreamResponse = await handler(request)  # type: ignore[misc]
         except web.HTTPException as refusal:
-            self.answers[refusal.status] += 1
+            self._count(refusal.status)
             refusal.headers.update(self._cors(request))
             raise
-        self.answers[response.status] += 1
+        self._count(response.status)
         response.headers.update(self._cors(request))
         return response
+
+    def _count(self, status: int) -> None:
+        self.answers[status] += 1
+        ANSWERS.labels("collect", str(status)).inc()
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response({"answers": {str(status): n for status, n in sorted(self.answers.items())}})

@@ -30,6 +30,7 @@ from producers.connect.intake import Intake
 from producers.connect.orders import BadOrder
 from producers.connect.platforms import PLATFORMS
 from producers.connect.reader import Reader
+from producers.metrics import ANSWERS
 from producers.writer import Writer
 from schemas import catalogue
 from schemas.errors import BrokerUnavailable
@@ -61,10 +62,14 @@ class Receiver:
         try:
             response: web.StreamResponse = await handler(request)  # type: ignore[misc]
         except web.HTTPException as refusal:
-            self.answers[refusal.status] += 1
+            self._count(refusal.status)
             raise
-        self.answers[response.status] += 1
+        self._count(response.status)
         return response
+
+    def _count(self, status: int) -> None:
+        self.answers[status] += 1
+        ANSWERS.labels("connections", str(status)).inc()
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response({"answers": {str(status): n for status, n in sorted(self.answers.items())}})

@@ -59,6 +59,10 @@ class Daemon:
         except urllib.error.URLError:
             return {}
 
+    def metrics(self) -> set[str]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            return {line for line in answer.read().decode().splitlines() if not line.startswith("#")}
+
     @property
     def said(self) -> str:
         return self._log.read_text()
@@ -90,6 +94,8 @@ def test_the_daemon_notifies_reports_its_health_and_ends_when_asked(
 ) -> None:
     until(lambda: daemon.health().get("watching"), what=daemon.said)
     assert daemon.health()["rules"] == 1
+    counts = {f"insights_alerts_{name}" for name in ("watching 1.0", "rules 1.0", "rules_broken 0.0")}
+    assert counts <= daemon.metrics()
     shelve(dsn, "helmets")
     until(lambda: inbox.bodies, what=daemon.said)
     assert daemon.stop() == 0

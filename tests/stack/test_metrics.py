@@ -12,19 +12,24 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
+from confluent_kafka.admin import BrokerMetadata, ClusterMetadata, PartitionMetadata, TopicMetadata
 from prometheus_client.parser import text_string_to_metric_families
 
 from alerts.alert_store import Summary
+from alerts.health import DaemonMetrics
+from alerts.watch import Health
 from flink.health import Failing
 from flink.job_control import JobStatus
 from insights.canary.judge import Canaries
 from insights.dbt_run import LastBuild
 from insights.metrics import MetricsPortTaken, StackMetrics, families, serve
+from insights.server_metrics import FlinkFound, flink_families, kafka_families, postgres_families
 from insights.settings import PROJECT, Settings
 from insights.stack.process_record import Recurrence
 from insights.stack.states import PartState
 from insights.status import Status
-from producers.metrics import SLOT_BYTES, PublisherMetrics
+from producers.metrics import ANSWERS, SLOT_BYTES, PublisherMetrics
+from producers.metrics import serve as serve_publisher
 from reconciliation.topic_counts import TopicCounts
 from tests.conftest import wait_until
 
@@ -123,19 +128,75 @@ def test_what_is_not_known_has_no_sample_and_a_job_that_nobody_can_ask_is_not_up
     assert not any(name.startswith(("insights_marts", "insights_alerts", "insights_part")) for name, _ in found)
 
 
+class Nobody:
+    """A publisher that has done nothing yet."""
+
+    counts: dict[str, Any] = {}  # noqa: RUF012
+    queued = 0
+    is_waiting = False
+
+
 def names() -> set[str]:
     """Of everything that the stack and the producers can say."""
     stack = {sample.name for family in families(WHOLE) for sample in family.samples}
+    health = Health(at=AT, watching=True)
+    others = [
+        *PublisherMetrics(Nobody(), "shop").collect(),  # type: ignore[arg-type]
+        *SLOT_BYTES.collect(),
+        *ANSWERS.collect(),
+        *DaemonMetrics(lambda: health).collect(),
+        *kafka_families(ClusterMetadata()),
+        *flink_families(FLINK),
+        *postgres_families((1, 2, 100, 3, 4, 5)),
+    ]
+    totals = {f"{family.name}_total" if family.type == "counter" else family.name for family in others}
+    return stack | totals | {"insights_look_seconds"}
 
-    class Nobody:
-        counts: dict[str, Any] = {}  # noqa: RUF012
-        queued = 0
-        is_waiting = False
 
-    producers = PublisherMetrics(Nobody(), "shop").collect()  # type: ignore[arg-type]
-    totals = {f"{family.name}_total" if family.type == "counter" else family.name for family in producers}
-    (slot,) = SLOT_BYTES.collect()
-    return stack | totals | {slot.name, "insights_look_seconds"}
+def test_answers_are_one_series_for_each_status() -> None:
+    ANSWERS.labels("collect", "429").inc()
+    port = serve_publisher(Nobody(), "collect", 0, "127.0.0.1")  # type: ignore[arg-type]
+    with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        said = answer.read().decode()
+    assert re.search(r'^insights_http_answers_total\{source="collect",status="429"\} [1-9]', said, re.MULTILINE)
+    assert "_created" not in said
+
+
+FLINK = FlinkFound(
+    overview={"taskmanagers": 1, "slots-available": 7},
+    processes={"jobmanager": {"Status.JVM.Memory.Heap.Used": 5.0, "Status.JVM.GarbageCollector.All.Time": 1500.0}},
+    jobs={"insights-live": {"numRestarts": 2.0, "seconds": 0.25, "bytes": 1e6}, "new": {}},
+)
+
+
+def test_what_flink_does_not_say_has_no_sample() -> None:
+    found = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in flink_families(FLINK)
+        for sample in family.samples
+    }
+    assert found == {
+        ("insights_flink_taskmanagers",): 1,
+        ("insights_flink_slots_free",): 7,
+        ("insights_flink_heap_bytes", "jobmanager"): 5,
+        ("insights_flink_gc_seconds_total", "jobmanager"): 1.5,
+        ("insights_job_restarts", "insights-live"): 2,
+        ("insights_job_checkpoint_seconds", "insights-live"): 0.25,
+        ("insights_job_state_bytes", "insights-live"): 1e6,
+    }
+
+
+def test_a_partition_without_a_leader_or_a_copy_is_counted() -> None:
+    def partition(leader: int, in_sync: list[int]) -> PartitionMetadata:
+        made = PartitionMetadata()
+        made.leader, made.isrs, made.replicas = leader, in_sync, [1, 2, 3]
+        return made
+
+    cluster, topic = ClusterMetadata(), TopicMetadata()
+    topic.partitions = {0: partition(1, [1, 2, 3]), 1: partition(2, [2, 3]), 2: partition(-1, [])}
+    cluster.topics, cluster.brokers = {"orders": topic}, {1: BrokerMetadata()}
+    found = {family.name.removeprefix("insights_kafka_"): family.samples[0].value for family in kafka_families(cluster)}
+    assert found == {"brokers": 1, "partitions": 3, "partitions_offline": 1, "partitions_under_replicated": 2}
 
 
 def test_the_page_of_names_lists_each_and_no_other() -> None:
@@ -181,6 +242,9 @@ def test_a_running_stack_answers_a_scrape(stack: Settings) -> None:
     found = wait_until(whole, what="every part is up")
     assert up(found).keys() >= {"supervisor", "kafka", "postgres", "taskmanager", "metrics"}
     assert [sample.value for sample in found["insights_job_up"].samples] == [1]
+    servers = {name for name in names() if re.match("insights_(kafka|flink|postgres)_", name)}
+    assert len(servers) == 16
+    assert {sample.name for family in found.values() for sample in family.samples} >= servers
     assert {sample.labels["topic"] for sample in found["insights_topic_published"].samples} >= {ORDERS}
 
 

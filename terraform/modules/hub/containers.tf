@@ -39,6 +39,7 @@ locals {
     INSIGHTS_JOBMANAGER_MEMORY_MB  = var.jobmanager_memory_mb
     INSIGHTS_TASKMANAGER_MEMORY_MB = var.taskmanager_memory_mb
     INSIGHTS_PARALLELISM           = var.parallelism
+    INSIGHTS_LOG_FORMAT            = "json"
   })
 
   settings = merge(local.flink, {
@@ -54,6 +55,7 @@ locals {
 
   registry = {
     INSIGHTS_REGISTRY_HEAP_MB = "256"
+    INSIGHTS_LOG_FORMAT       = "json"
     INSIGHTS_LISTEN           = "0.0.0.0" # for the live job where it is elsewhere; the security group admits nobody else
   }
 

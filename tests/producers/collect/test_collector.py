@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from producers.collect import keys
 from producers.collect.collector import MOST_BYTES, OF_ADDRESS
 from producers.collect.intake import INTERACTION
+from producers.metrics import ANSWERS
 from producers.publisher import Publisher
 from schemas import catalogue
 from schemas.kafka import Kafka
@@ -178,7 +179,14 @@ def test_gzip_is_taken_and_what_swells_up_is_not(collector: Collecting, interact
     assert len(interactions()) == 1
 
 
+def counted_refusals() -> float:
+    """In Prometheus' numbers."""
+    samples = [sample for family in ANSWERS.collect() for sample in family.samples if sample.name.endswith("_total")]
+    return sum(sample.value for sample in samples if sample.labels == {"source": "collect", "status": "429"})
+
+
 def test_too_many_of_an_address_are_to_come_again_later(collector: Collecting) -> None:
+    before = counted_refusals()
     body = batch_of(*(event() for _ in range(200)))
     answers = [collector.post(body) for _ in range(int(OF_ADDRESS.burst) // 200 + 1)]
     assert {each.status_code for each in answers[:-1]} == {200}
@@ -186,6 +194,7 @@ def test_too_many_of_an_address_are_to_come_again_later(collector: Collecting) -
     assert 1 <= int(answers[-1].headers["Retry-After"]) <= 4
     assert collector.send(event(), address="192.0.2.2").status_code == 200
     assert collector.answers() == {"200": 11, "429": 1}
+    assert counted_refusals() == before + 1
 
 
 def test_without_kafka_it_is_503_within_a_second_and_a_half(tmp_path: Path) -> None:
