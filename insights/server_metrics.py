@@ -54,7 +54,6 @@ class ServerMetrics:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._admin: AdminClient | None = None
-        self._flink = FlinkRest(settings.flink_url)
 
     def collect(self) -> Iterator[Metric]:
         """All families. Blocks for some seconds while a server hangs."""
@@ -72,7 +71,7 @@ class ServerMetrics:
     def _of_flink(self) -> Iterable[Metric]:
         if not self._settings.flink_url:
             return []
-        return [*flink_families(_ask_flink(self._flink))]
+        return [*flink_families(_ask_flink(FlinkRest(self._settings.flink_url)))]
 
     def _of_postgres(self) -> Iterable[Metric]:
         with opened(self._settings.postgres_dsn) as connection:

@@ -17,6 +17,7 @@ from flink.live_job import JOB_NAME, kept_jobs, main_job
 from insights.cli.main import app
 from insights.deploy.deployed import pieces
 from insights.doctor import check_elsewhere
+from insights.server_metrics import ServerMetrics
 from insights.settings import Settings, Stream
 from insights.stack import managed_job
 from insights.stack.composition import UpPlan, everything
@@ -146,6 +147,12 @@ def test_the_hub_starts_no_flink_and_upgrades_no_job(hub: Hub) -> None:
     assert {"jobmanager", "job", "finality", "health"} <= things.keys()
     assert "upgrade" not in things
     assert savepoint(hub.settings).run() == "the live job goes on, as live on AWS"
+
+
+def test_its_page_of_metrics_has_all_but_flinks(hub: Hub) -> None:
+    found = {family.name for family in ServerMetrics(hub.settings).collect()}
+    assert "insights_postgres_bytes" in found
+    assert not {name for name in found if name.startswith("insights_flink")}
 
 
 @pytest.mark.parametrize("command", ["submit", "stop", "list", "savepoint"])
