@@ -46,10 +46,11 @@ def plan_of_service() -> dict:
     plan = json.loads(bytes(loader.getResourceAsStream(PLAN).readAllBytes()))
     if not plan["secrets"]:
         return plan
-    arn = groups.get(GROUP, {}).get("secret")
+    own = groups.get(GROUP, {})
+    arn = own.get("secret")
     if not arn:
         raise SystemExit(f"{file} has no property 'secret' in the group {GROUP!r}: run `insights deploy apply` again")
-    found = json.loads(secret(arn))
+    found = json.loads(secret(arn, own.get("secret_version")))
     if missing := [name for name in plan["secrets"] if name not in found]:
         raise SystemExit(f"the secret {arn} lacks {', '.join(missing)}: run `insights deploy apply` again")
     return {**plan, "statements": [filled(text, plan["secrets"], found) for text in plan["statements"]]}
@@ -62,15 +63,20 @@ def filled(statement: str, places: "dict[str, str]", secrets: "dict[str, str]") 
     return statement
 
 
-def secret(arn: str) -> str:
-    """Its current value in AWS Secrets Manager, asked by AWS' client for Java, which comes with the jar."""
+def secret(arn: str, version: "str | None") -> str:
+    """Its value in AWS Secrets Manager, asked by AWS' client for Java, which comes with the jar.
+
+    That of a version, as a deployment that is taken back needs the password it had; without one, the current value.
+    """
     jvm = get_gateway().jvm
     aws = jvm.software.amazon.awssdk
     region = aws.regions.Region.of(arn.split(":")[3])
     client = aws.services.secretsmanager.SecretsManagerClient.builder().region(region).build()
-    wanted = aws.services.secretsmanager.model.GetSecretValueRequest.builder().secretId(arn).build()
+    wanted = aws.services.secretsmanager.model.GetSecretValueRequest.builder().secretId(arn)
+    if version:
+        wanted = wanted.versionId(version)
     try:
-        return client.getSecretValue(wanted).secretString()
+        return client.getSecretValue(wanted.build()).secretString()
     finally:
         client.close()
 

@@ -138,20 +138,23 @@ class _Stream:
 
     def changes(self) -> list[str]:
         job, plan = self._planned()
-        wanted = self._wanted(self._package(plan), job, look_only=True)
-        known = self._secrets_there()
-        secrets = [f"secret {name}: {'changed' if name in known else 'new'}" for name in _other(plan, known)]
-        return [*self.app.changes(wanted), *secrets]
+        known, version = self._secrets_there()
+        other = _other(plan, known)
+        wanted = self._wanted(self._package(plan), job, "a new one" if other else version, look_only=True)
+        return [*self.app.changes(wanted), *(f"secret {n}: {'changed' if n in known else 'new'}" for n in other)]
 
     def apply(self) -> str:
         job, plan = self._planned()
         package = self._package(plan)
-        if _other(plan, self._secrets_there()):
-            self._aws.ask(
-                SECRETS, "put_secret_value", SecretId=self._stream.secret, SecretString=json.dumps(plan.values)
-            )
+        self.app.refuse_unaligned()
+        known, version = self._secrets_there()
+        if _other(plan, known):
+            values = json.dumps(plan.values)
+            version = self._aws.ask(SECRETS, "put_secret_value", SecretId=self._stream.secret, SecretString=values)[
+                "VersionId"
+            ]
         self._say("uploading the package")
-        return self.app.apply(self._wanted(package, job, look_only=False))
+        return self.app.apply(self._wanted(package, job, version, look_only=False))
 
     def status(self) -> list[str]:
         found = self.app.found()
@@ -175,7 +178,7 @@ class _Stream:
         folder = settings.home / "deploy"
         return build(plan, flink_home=flink_home(), jar_folder=settings.jars, folder=folder)
 
-    def _wanted(self, package: Path, job: LiveJob, *, look_only: bool) -> Wanted:
+    def _wanted(self, package: Path, job: LiveJob, secret_version: str, *, look_only: bool) -> Wanted:
         definition = self._settings.home / "deploy" / "insights-live.json"
         definition.write_bytes(JSON.dump_json(job, indent=1))
         put = self._aws.place if look_only else self._aws.put
@@ -185,19 +188,20 @@ class _Stream:
             job=put(definition, folder),
             role=self._stream.role,
             secret=self._stream.secret,
+            secret_version=secret_version,
             parallelism=self._settings.parallelism,
             checkpoint_seconds=max(LEAST_CHECKPOINT_SECONDS, self._settings.checkpoint_interval_seconds),
             subnets=self._stream.subnets,
             security_groups=self._stream.security_groups,
         )
 
-    def _secrets_there(self) -> dict[str, str]:
+    def _secrets_there(self) -> tuple[dict[str, str], str]:
+        """The newest values by name, and the version of the secret that they are."""
         try:
             found = self._aws.ask(SECRETS, "get_secret_value", SecretId=self._stream.secret)
         except NotThere:  # it was made without a value
-            return {}
-        known: dict[str, str] = json.loads(found["SecretString"])
-        return known
+            return {}, ""
+        return json.loads(found["SecretString"]), found["VersionId"]
 
 
 def _other(plan: ManagedPlan, known: dict[str, str]) -> list[str]:

@@ -84,6 +84,11 @@ class Application:
             self._aws.get(found.definition, path)
             return JSON.validate_json(path.read_bytes())
 
+    def refuse_unaligned(self) -> None:
+        """Raises Misconfigured when its properties have unaligned checkpoints, and what Aws raises."""
+        if (found := self.found()) is not None:
+            self._refuse_unaligned(found)
+
     def changes(self, wanted: Wanted) -> list[str]:
         """One line for each difference; none when it runs as wanted. Raises Misconfigured for unaligned checkpoints."""
         found = self.found()

@@ -16,12 +16,16 @@ RUN_GROUP = "kinesis.analytics.flink.run.options"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What the application should be. ``code``: URI of the package; ``job``: URI of the live job's definition."""
+    """What the application should be. ``code``: URI of the package; ``job``: URI of the live job's definition.
+
+    ``secret_version``: the one of the secret's versions that the job asks for, so that another password is an update.
+    """
 
     code: str
     job: str
     role: str
     secret: str
+    secret_version: str
     parallelism: int
     checkpoint_seconds: int
     subnets: tuple[str, ...]
@@ -30,7 +34,8 @@ class Wanted:
     @property
     def properties(self) -> dict[str, dict[str, str]]:
         """Its property groups."""
-        return {RUN_GROUP: dict(RUN_OPTIONS), OWN_GROUP: {"secret": self.secret, "job": self.job}}
+        own = {"secret": self.secret, "secret_version": self.secret_version, "job": self.job}
+        return {RUN_GROUP: dict(RUN_OPTIONS), OWN_GROUP: own}
 
     @property
     def facts(self) -> dict[str, str]:

@@ -29,9 +29,9 @@ class Refused(Exception):
 
 @dataclass
 class ManagedFlink:
-    """One application at most. ``broken``: parts of a package's name that does not start. ``asked``: all operations.
+    """One application at most. ``broken``: parts of a package's name that does not start. ``failures``: of so many starts.
 
-    ``before`` is told of each, and may refuse it. ``lost``: operations that are done, and whose answer is lost once.
+    ``asked``: all operations. ``before`` is told of each, and may refuse it. ``lost``: operations that are done, and whose answer is lost once.
     """
 
     status: str = ""
@@ -40,6 +40,7 @@ class ManagedFlink:
     snapshots: list[int] = field(default_factory=list)
     snapshot_times: list[datetime] = field(default_factory=list)
     operations: list[dict[str, Any]] = field(default_factory=list)
+    failures: int = 0
     lost: set[str] = field(default_factory=set)
     restored: list[str] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
@@ -161,7 +162,8 @@ class ManagedFlink:
             assert self.snapshots, "there is no snapshot"
         self.restored.append(restore)
         code = self.versions[self.version]["code"]["FileKey"]
-        starts = not any(part in code for part in self.broken)
+        starts = not self.failures and not any(part in code for part in self.broken)
+        self.failures = max(0, self.failures - 1)
         self.status, self.after = "STARTING", "RUNNING" if starts else "READY"
         self._done("StartApplication", succeeded=starts)
         return {"OperationId": "start"}

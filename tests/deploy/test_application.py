@@ -30,6 +30,7 @@ WANTED = Wanted(
     job="s3://packages/insights/live-job/1/job.json",
     role=STREAM.role,
     secret=STREAM.secret,
+    secret_version="1",  # noqa: S106
     parallelism=2,
     checkpoint_seconds=60,
     subnets=STREAM.subnets,

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from insights.cli.main import app
 from insights.deploy.deployed import Piece, pieces
 from insights.engines import EmrSpark
+from insights.managed_flink.application import DeployFailed
 from insights.settings import Settings, Stream
 from schemas.errors import Misconfigured
 from spark.aws import AwsRefused
@@ -61,6 +62,50 @@ def test_another_setting_is_an_update_with_the_definitions_that_were_deployed(
     assert line.startswith("code: s3://packages/insights/live-job/")
     assert changed.apply() == "live runs as version 2"
     assert changed.roll_back() == "live runs as version 3"
+
+
+def kept_password(service: ManagedFlink, stream: Stream, endpoint: str) -> str:
+    """Kafka's, as the job is given it when it starts."""
+    (own,) = [
+        g["PropertyMap"] for g in service.versions[service.version]["groups"] if g["PropertyGroupId"] == "insights"
+    ]
+    secrets = boto3.client("secretsmanager", region_name=REGION, endpoint_url=endpoint)
+    found = secrets.get_secret_value(SecretId=stream.secret, VersionId=own["secret_version"])
+    return str(json.loads(found["SecretString"])["kafka_password"])
+
+
+def test_a_changed_password_is_an_update_and_is_taken_back_like_one(
+    stream: Stream, service: ManagedFlink, endpoint: str, tmp_path: Path
+) -> None:
+    live_job(own_settings(tmp_path, deploy_stream=stream, **ELSEWHERE), endpoint).apply()
+    changed = {**ELSEWHERE, "external_kafka_password": "another-of-tests"}
+    piece = live_job(own_settings(tmp_path, deploy_stream=stream, **changed), endpoint)
+    version, secret = piece.changes()
+    assert version.startswith("property insights secret_version: ")
+    assert version.endswith("→ a new one")
+    assert secret == "secret kafka_password: changed"
+    service.failures = 1
+    with pytest.raises(DeployFailed, match="The version before runs again"):
+        piece.apply()
+    assert kept_password(service, stream, endpoint) == PASSWORD
+    assert piece.apply() == "live runs as version 4"
+    assert kept_password(service, stream, endpoint) == "another-of-tests"
+    assert piece.changes() == []
+    assert piece.roll_back() == "live runs as version 5"
+    assert kept_password(service, stream, endpoint) == PASSWORD
+
+
+def test_a_changed_password_is_not_written_when_the_application_may_not_be_changed(
+    stream: Stream, service: ManagedFlink, endpoint: str, tmp_path: Path
+) -> None:
+    live_job(own_settings(tmp_path, deploy_stream=stream, **ELSEWHERE), endpoint).apply()
+    strange = {"PropertyGroupId": "theirs", "PropertyMap": {"execution.checkpointing.unaligned": "true"}}
+    service.versions[1]["groups"].append(strange)
+    changed = {**ELSEWHERE, "external_kafka_password": "another-of-tests"}
+    with pytest.raises(Misconfigured, match="unaligned"):
+        live_job(own_settings(tmp_path, deploy_stream=stream, **changed), endpoint).apply()
+    secrets = boto3.client("secretsmanager", region_name=REGION, endpoint_url=endpoint)
+    assert json.loads(secrets.get_secret_value(SecretId=stream.secret)["SecretString"])["kafka_password"] == PASSWORD
 
 
 def test_a_bucket_that_is_not_there_is_named_and_nothing_is_made(

@@ -95,30 +95,34 @@ def is_up(rest: FlinkRest) -> bool:
 
 
 @pytest.fixture
-def secrets() -> Iterator[Callable[[dict[str, str]], tuple[str, str]]]:
-    """``secrets(values)``: the ARN of a secret with these, and where it is asked for."""
+def secrets() -> Iterator[Callable[[dict[str, str]], tuple[dict[str, str], str]]]:
+    """``secrets(values)``: the properties by which a job finds these in a secret, and where it is asked for.
+
+    They are not its newest values.
+    """
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
 
-    def put(values: dict[str, str]) -> tuple[str, str]:
+    def put(values: dict[str, str]) -> tuple[dict[str, str], str]:
         keys = {name.lower(): value for name, value in KEYS.items()}
         client = boto3.client("secretsmanager", region_name=REGION, endpoint_url=endpoint, **keys)
         made = client.create_secret(Name=f"insights/{uuid.uuid4()}", SecretString=json.dumps(values))
-        return made["ARN"], endpoint
+        client.put_secret_value(SecretId=made["ARN"], SecretString=json.dumps(dict.fromkeys(values, "of another")))
+        return {"secret": made["ARN"], "secret_version": made["VersionId"]}, endpoint
 
     yield put
     server.stop()
 
 
-def started_like_the_service(package: Path, secret: str, endpoint: str, bare: Settings, root: Path) -> str:
+def started_like_the_service(package: Path, secret: dict[str, str], endpoint: str, bare: Settings, root: Path) -> str:
     """Unpacks it, leaves the properties where a program looks for them, and runs main.py with the jar. Its output."""
     unpacked, properties = root / "code", root / "etc" / "flink" / "application_properties.json"
     with zipfile.ZipFile(package) as archive:
         archive.extractall(unpacked)
     properties.parent.mkdir(parents=True)
-    groups = {"kinesis.analytics.flink.run.options": RUN_OPTIONS, "insights": {"secret": secret}}
+    groups = {"kinesis.analytics.flink.run.options": RUN_OPTIONS, "insights": secret}
     properties.write_text(json.dumps([{"PropertyGroupId": i, "PropertyMap": m} for i, m in groups.items()]))
     python = str(FLINK_ENVIRONMENT / "bin" / "python")
     client = jobmanager(bare).command[0]
@@ -187,14 +191,14 @@ def test_a_flink_with_nothing_of_ours_runs_the_package_and_its_rows_are_the_logs
     stack: Settings,
     target: Deployment,
     bare: Settings,
-    secrets: Callable[[dict[str, str]], tuple[str, str]],
+    secrets: Callable[[dict[str, str]], tuple[dict[str, str], str]],
     tmp_path: Path,
 ) -> None:
     sent = moves()
     publish(stack, sent)
     package, plan = packaged(target, stack, tmp_path / "packages")
-    arn, endpoint = secrets(plan.values)
-    started_like_the_service(package, arn, endpoint, bare, tmp_path / "root")
+    properties, endpoint = secrets(plan.values)
+    started_like_the_service(package, properties, endpoint, bare, tmp_path / "root")
 
     def counted() -> bool:
         with psycopg.connect(target.postgres_dsn) as connection:
