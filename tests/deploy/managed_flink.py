@@ -29,9 +29,10 @@ class Refused(Exception):
 
 @dataclass
 class ManagedFlink:
-    """One application at most. ``broken``: parts of a package's name that does not start. ``failures``: of so many starts.
+    """One application at most. ``broken``: parts of a package's name that does not start. ``asked``: all operations.
 
-    ``asked``: all operations. ``before`` is told of each, and may refuse it. ``lost``: operations that are done, and whose answer is lost once.
+    ``failures``: of so many starts. ``before`` is told of each operation, and may refuse it. ``lost``: operations that
+    are done, and whose answer is lost once.
     """
 
     status: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from typing import Any
 
@@ -44,7 +44,17 @@ def ecs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def hub(ecs: Any) -> Hub:
+def hub(ecs: Any, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    """moto leaves a service's deployment as it was made; in ECS the newest has the service's own revision."""
+    described = Hub._described
+
+    def as_ecs(self: Hub) -> dict[str, Any]:
+        found = dict(described(self))
+        (newest,) = found["deployments"]
+        found["deployments"] = [{**newest, "taskDefinition": found["taskDefinition"]}]
+        return found
+
+    monkeypatch.setattr(Hub, "_described", as_ecs)
     aws = Aws(region=REGION, endpoint_url=ecs.meta.endpoint_url, sleep=lambda seconds: None, rng=Random(1))
     return Hub(aws, SERVICE, lambda text: None, clock=lambda: 0.0)
 
@@ -69,9 +79,8 @@ def test_roll_back_takes_the_revision_before(hub: Hub) -> None:
         hub.roll_back()
 
 
-def test_a_release_whose_tasks_do_not_stay_up_is_replaced_by_the_one_before(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def failing(hub: Hub) -> Callable[[], dict[str, Any]]:
+    """What ECS says of the service while its second revision does not come up, and ECS does not go back."""
     described = hub._described
 
     def with_failure() -> dict[str, Any]:
@@ -81,7 +90,47 @@ def test_a_release_whose_tasks_do_not_stay_up_is_replaced_by_the_one_before(
             found["deployments"] = [{**found["deployments"][0], **failed}]
         return found
 
-    monkeypatch.setattr(hub, "_described", with_failure)
+    return with_failure
+
+
+def test_a_release_whose_tasks_do_not_stay_up_is_replaced_by_the_one_before(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "_described", failing(hub))
+    with pytest.raises(DeployFailed, match=r"hub:2 of hub failed: tasks failed to start\. hub:1 runs again"):
+        hub.apply("2")
+    assert images(hub)["hub"].endswith(":1")
+
+
+def test_a_release_that_ecs_itself_replaced_by_the_one_before_is_not_said_to_run(
+    hub: Hub, ecs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch = hub._switch
+
+    def then_ecs_goes_back(definition: str) -> None:
+        switch(definition)
+        ecs.update_service(cluster="insights", service="hub", taskDefinition="hub:1")
+
+    monkeypatch.setattr(hub, "_switch", then_ecs_goes_back)
+    with pytest.raises(DeployFailed, match="hub:2 of hub was replaced by hub:1, by ECS or somebody else"):
+        hub.apply("2")
+    assert images(hub)["hub"].endswith(":1")
+
+
+def test_a_roll_out_that_was_killed_and_does_not_come_up_is_taken_back_by_the_next_apply(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(definition: str) -> None:
+        raise Killed
+
+    with monkeypatch.context() as until_killed:
+        until_killed.setattr(hub, "_steady", killed)
+        with pytest.raises(Killed):
+            hub.apply("2")
+    monkeypatch.setattr(hub, "_described", failing(hub))
     with pytest.raises(DeployFailed, match=r"hub:2 of hub failed: tasks failed to start\. hub:1 runs again"):
         hub.apply("2")
     assert images(hub)["hub"].endswith(":1")
