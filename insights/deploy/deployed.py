@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from urllib.parse import parse_qsl
 
 from flink.live_job import JSON, LiveJob, main_job
 from insights import jars
@@ -208,6 +209,18 @@ def _other(plan: ManagedPlan, known: dict[str, str]) -> list[str]:
     return [name for name, value in plan.values.items() if known.get(name) != value]
 
 
+def _unknown_certificates(options: str) -> str | None:
+    """What is wrong with how Postgres is to be known. ``options``: of its address, as in a URL."""
+    given = dict(parse_qsl(options))
+    if "sslrootcert" not in given and not given.get("sslmode", "").startswith("verify"):
+        return None
+    return (
+        "the live job on AWS can't check Postgres' certificate: a file that INSIGHTS_EXTERNAL_POSTGRES names in"
+        " sslrootcert is not there, and without one its driver can't verify. For `insights deploy`, set"
+        f" INSIGHTS_EXTERNAL_POSTGRES with sslmode=require and no sslrootcert: encrypted, not verified ({PAGE})"
+    )
+
+
 def refuse_here(settings: Settings) -> None:
     """Raises Misconfigured naming what the live job on AWS could not reach."""
     target, problems = deployment(settings), []
@@ -216,6 +229,8 @@ def refuse_here(settings: Settings) -> None:
             "the package of the live job has no login by IAM yet: use a user of Kafka's in INSIGHTS_EXTERNAL_KAFKA_USER"
             f" instead of INSIGHTS_EXTERNAL_KAFKA_IAM_REGION, or the live job in the hub's task ({PAGE})"
         )
+    if problem := _unknown_certificates(target.postgres_options):
+        raise Misconfigured(problem)
     if any(is_here(address) for address in target.kafka.bootstrap.split(",")):
         problems.append("INSIGHTS_EXTERNAL_KAFKA: it would read a Kafka on this machine")
     if is_here(target.registry.partition("//")[2].rpartition("@")[2]):

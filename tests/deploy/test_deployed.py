@@ -139,6 +139,27 @@ def test_a_login_by_iam_which_the_package_lacks_is_refused(stream: Stream, tmp_p
         pieces(settings, lambda text: None)
 
 
+@pytest.mark.parametrize(
+    ("options", "works"),
+    [
+        ("?sslmode=verify-full&sslrootcert=/run/rds.pem", False),
+        ("?sslmode=require&sslrootcert=/run/rds.pem", False),
+        ("?sslmode=verify-ca", False),
+        ("?sslmode=require", True),
+    ],
+)
+def test_certificates_that_the_live_job_on_aws_does_not_have_are_refused_by_the_settings_name(
+    stream: Stream, tmp_path: Path, options: str, works: bool
+) -> None:
+    address = {"external_postgres": ELSEWHERE["external_postgres"] + options}
+    settings = own_settings(tmp_path, deploy_stream=stream, **{**ELSEWHERE, **address})
+    if works:
+        assert pieces(settings, lambda text: None)
+        return
+    with pytest.raises(Misconfigured, match=r"INSIGHTS_EXTERNAL_POSTGRES with sslmode=require and no sslrootcert"):
+        pieces(settings, lambda text: None)
+
+
 def test_files_of_replays_are_uploaded_once(
     endpoint: str, service: ManagedFlink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
