@@ -17,7 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from flink.live_job import JSON, LiveJob
-from insights.managed_flink.configuration import OWN_GROUP, Found, Wanted, differences, first, restoring, update_of
+from insights.managed_flink.configuration import (
+    OWN_GROUP,
+    RUNTIME,
+    Found,
+    Wanted,
+    differences,
+    first,
+    restoring,
+    update_of,
+)
 from insights.managed_flink.package import refuse_unaligned
 from insights.settings import Stream
 from schemas.errors import InsightsError
@@ -342,6 +351,7 @@ class Application:
         own = {**wanted.properties[OWN_GROUP], "previous": str(before.version)}
         return update_of(
             found,
+            runtime=RUNTIME,
             code=wanted.code,
             role=wanted.role,
             parallelism=wanted.parallelism,

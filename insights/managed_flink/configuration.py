@@ -126,6 +126,7 @@ def restoring(found: Found, target: Found) -> dict[str, Any]:
     network = _first_network(target.configuration)
     return update_of(
         found,
+        runtime=target.detail["RuntimeEnvironment"],
         code=target.code,
         role=target.detail["ServiceExecutionRole"],
         parallelism=flink["ParallelismConfigurationDescription"]["Parallelism"],
@@ -138,6 +139,7 @@ def restoring(found: Found, target: Found) -> dict[str, Any]:
 def update_of(
     found: Found,
     *,
+    runtime: str,
     code: str,
     role: str,
     parallelism: int,
@@ -149,11 +151,13 @@ def update_of(
     bucket, key = split_uri(code)
     known = [each["VpcConfigurationId"] for each in found.configuration.get("VpcConfigurationDescriptions", ())]
     return {
+        # A runtime is only sent to be changed.
+        **({"RuntimeEnvironmentUpdate": runtime} if runtime != found.detail["RuntimeEnvironment"] else {}),
         "ServiceExecutionRoleUpdate": role,
         "ApplicationConfigurationUpdate": {
             "ApplicationCodeConfigurationUpdate": {
                 "CodeContentUpdate": {
-                    "S3ContentLocationUpdate": {"BucketARNUpdate": f"arn:aws:s3:::{bucket}", "FileKeyUpdate": key}
+                    "S3ContentLocationUpdate": {"BucketARNUpdate": _bucket_arn(bucket, role), "FileKeyUpdate": key}
                 }
             },
             "FlinkApplicationConfigurationUpdate": {
@@ -173,6 +177,11 @@ def update_of(
     }
 
 
+def _bucket_arn(bucket: str, role: str) -> str:
+    """In the role's partition: AWS in China and GovCloud have others than ``aws``."""
+    return f"arn:{role.split(':')[1]}:s3:::{bucket}"
+
+
 def _groups(properties: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
     return [{"PropertyGroupId": name, "PropertyMap": dict(group)} for name, group in properties.items()]
 
@@ -187,7 +196,7 @@ def first(wanted: Wanted) -> dict[str, Any]:
         "ApplicationConfiguration": {
             "ApplicationCodeConfiguration": {
                 "CodeContentType": "ZIPFILE",
-                "CodeContent": {"S3ContentLocation": {"BucketARN": f"arn:aws:s3:::{bucket}", "FileKey": key}},
+                "CodeContent": {"S3ContentLocation": {"BucketARN": _bucket_arn(bucket, wanted.role), "FileKey": key}},
             },
             "FlinkApplicationConfiguration": {
                 "CheckpointConfiguration": {

@@ -125,7 +125,8 @@ def refuse_unaligned(configurations: Mapping[str, Mapping[str, str]]) -> None:
 def build(plan: ManagedPlan, *, flink_home: Path, jar_folder: Path, folder: Path) -> Path:
     """The zip in ``folder``, named after its contents. Blocks: half a minute the first time, for the jar.
 
-    The jars must be there already. Raises CompileFailed, and TooLarge.
+    Earlier ones there are removed: each has 190 MB, and those that were deployed are in S3. The jars must be there
+    already. Raises CompileFailed, and TooLarge.
     """
     whole = whole_jar(jar_folder, flink_home)
     text, main = plan.to_json().encode(), JOB_FILE.read_bytes()
@@ -145,6 +146,9 @@ def build(plan: ManagedPlan, *, flink_home: Path, jar_folder: Path, folder: Path
             if (size := part.stat().st_size) > MOST_MB * 1024 * 1024:
                 raise TooLarge(f"the package has {size >> 20} MB; the service takes {MOST_MB} MB at most")
             part.replace(target)
+    for earlier in folder.glob("insights-live-*.zip"):
+        if earlier != target:
+            earlier.unlink(missing_ok=True)
     return target
 
 

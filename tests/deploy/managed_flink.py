@@ -130,7 +130,7 @@ class ManagedFlink:
         network = wanted["VpcConfigurationUpdates"][0]
         self._keep(
             {
-                "runtime": self.versions[self.version]["runtime"],
+                "runtime": asked.get("RuntimeEnvironmentUpdate", self.versions[self.version]["runtime"]),
                 "role": asked["ServiceExecutionRoleUpdate"],
                 "code": {"BucketARN": code["BucketARNUpdate"], "FileKey": code["FileKeyUpdate"]},
                 "interval": flink["CheckpointConfigurationUpdate"]["CheckpointIntervalUpdate"],

@@ -299,6 +299,25 @@ def test_an_application_that_moved_before_the_stop_is_not_stopped(
     assert set(service.asked) == {"DescribeApplication"}
 
 
+def test_another_runtime_is_an_update_and_then_nothing_is_left_to_change(
+    app: Application, service: ManagedFlink
+) -> None:
+    app.apply(WANTED)
+    service.versions[1]["runtime"] = "FLINK-1_20"
+    assert app.changes(WANTED) == ["runtime: FLINK-1_20 → FLINK-2_2"]
+    app.apply(WANTED)
+    assert app.changes(WANTED) == []
+    app.roll_back()
+    assert service.versions[3]["runtime"] == "FLINK-1_20"
+
+
+def test_the_bucket_is_named_in_the_partition_of_the_role(app: Application, service: ManagedFlink) -> None:
+    in_china = "arn:aws-cn:iam::123456789012:role/live"
+    app.apply(replace(WANTED, role=in_china))
+    app.apply(replace(NEXT, role=in_china))
+    assert {version["code"]["BucketARN"] for version in service.versions.values()} == {"arn:aws-cn:s3:::packages"}
+
+
 def test_roll_back_takes_the_version_before_the_update_with_the_newest_state(
     app: Application, service: ManagedFlink
 ) -> None:

@@ -87,10 +87,11 @@ def test_the_same_input_makes_the_same_bytes_under_the_same_name(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("jar")
-def test_another_plan_is_another_package(tmp_path: Path) -> None:
+def test_another_plan_is_another_package_and_the_earlier_one_is_not_kept(tmp_path: Path) -> None:
     longer = replace(DEPLOYMENT, horizon_hours=48)
-    names = {built(managed_plan(d, main_job()), tmp_path).name for d in (DEPLOYMENT, longer)}
-    assert len(names) == 2
+    one, other = (built(managed_plan(d, main_job()), tmp_path / "deploy") for d in (DEPLOYMENT, longer))
+    assert one.name != other.name
+    assert list((tmp_path / "deploy").iterdir()) == [other]
 
 
 @pytest.mark.usefixtures("jar")
