@@ -13,6 +13,7 @@ hub_memory               = 8192
 jobmanager_memory_mb     = 896
 taskmanager_memory_mb    = 2048
 parallelism              = 1
+is_stream_managed        = false
 replay_executors         = 2
 most_gigabytes_per_query = 10
 dollars_a_month          = 500

@@ -15,6 +15,8 @@ locals {
   }
   registry = "${local.account_id}.dkr.ecr.${var.region}.amazonaws.com"
 
+  of_stream = { for name, value in module.stream.settings : name => value if var.is_stream_managed }
+
   # Who connects to Kafka and Postgres.
   clients = {
     hub      = module.hub.security_group_id
@@ -126,6 +128,7 @@ module "hub" {
     files    = { security_group_id = module.files.security_group_id, port = 2049 }
   }
 
+  stream         = var.is_stream_managed ? { policy = module.stream.policy, settings = local.of_stream } : null
   replays_policy = module.batch.policy
 
   settings = merge(module.lake.published, module.batch.settings, var.settings)

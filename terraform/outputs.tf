@@ -14,8 +14,8 @@ output "cluster" {
 }
 
 output "stream" {
-  description = "INSIGHTS_DEPLOY_STREAM: where `insights deploy` puts the live job."
-  value       = jsonencode(module.stream.target)
+  description = "INSIGHTS_DEPLOY_STREAM: where `insights deploy` puts the live job. Null where the hub's task runs it."
+  value       = var.is_stream_managed ? jsonencode(module.stream.target) : null
 }
 
 output "service" {
@@ -26,8 +26,7 @@ output "service" {
 output "deploy_settings" {
   description = "All settings of `insights deploy`, as lines of .env. Of passwords they say where they are."
   value = join("", [
-    for name, value in merge(var.settings, module.lake.settings, module.batch.settings, {
-      INSIGHTS_DEPLOY_STREAM           = jsonencode(module.stream.target)
+    for name, value in merge(var.settings, module.lake.settings, module.batch.settings, local.of_stream, {
       INSIGHTS_DEPLOY_SERVICE          = jsonencode(module.hub.target)
       INSIGHTS_EXTERNAL_KAFKA          = module.log.bootstrap
       INSIGHTS_EXTERNAL_KAFKA_USER     = module.log.user

@@ -13,6 +13,7 @@ hub_memory               = 16384
 jobmanager_memory_mb     = 1536
 taskmanager_memory_mb    = 8192
 parallelism              = 1
+is_stream_managed        = false
 replay_executors         = 8
 most_gigabytes_per_query = 200
 dollars_a_month          = 2500

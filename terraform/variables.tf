@@ -126,6 +126,11 @@ variable "parallelism" {
   type        = number
 }
 
+variable "is_stream_managed" {
+  description = "Does the live job run on Managed Service for Apache Flink, and not in the hub's task? For a new system."
+  type        = bool
+}
+
 variable "replay_executors" {
   description = "Of replays on EMR Serverless: at most so many at once, of 4 vCPU and 16 GB, beside the driver."
   type        = number

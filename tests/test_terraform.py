@@ -74,8 +74,9 @@ def test_folders_and_user_are_the_images() -> None:
 
 @pytest.mark.parametrize(("output", "module", "model"), [("stream", "stream", Stream), ("service", "hub", HubService)])
 def test_insights_deploy_reads_the_fields_that_are_put_out(output: str, module: str, model: type[BaseModel]) -> None:
-    outputs = (TERRAFORM / "modules" / module / "outputs.tf").read_text()
-    (target,) = re.findall(r'^output "target" \{.*?value = \{\n(.*?)\n  \}', outputs, re.M | re.S)
+    files = [(TERRAFORM / "modules" / module / name).read_text() for name in ("main.tf", "outputs.tf")]
+    found = r'^(?:output "target" \{[^{}]*value|  target) = \{\n(.*?)\n  \}'
+    (target,) = re.findall(found, "\n".join(files), re.M | re.S)
     assert set(re.findall(r"^    (\w+) +=", target, re.M)) == set(model.model_fields)
     of_root = (TERRAFORM / "outputs.tf").read_text()
     assert re.search(rf'^output "{output}" {{[^}}]*jsonencode\(module\.{module}\.target\)', of_root, re.M)
@@ -84,10 +85,8 @@ def test_insights_deploy_reads_the_fields_that_are_put_out(output: str, module: 
 def test_insights_deploy_gets_the_servers_that_the_live_job_reaches() -> None:
     (given,) = re.findall(r'^output "deploy_settings" \{(.*?)^\}', (TERRAFORM / "outputs.tf").read_text(), re.M | re.S)
     wanted = {f"INSIGHTS_EXTERNAL_{name}" for name in ("KAFKA", "KAFKA_USER", "KAFKA_PASSWORD", "REGISTRY", "POSTGRES")}
-    assert wanted | {"INSIGHTS_DEPLOY_STREAM", "INSIGHTS_DEPLOY_SERVICE"} <= set(
-        re.findall(r"(INSIGHTS_\w+) +=", given)
-    )
-    assert "module.lake.settings" in given
+    assert wanted | {"INSIGHTS_DEPLOY_SERVICE"} <= set(re.findall(r"(INSIGHTS_\w+) +=", given))
+    assert {"module.lake.settings", "local.of_stream"} <= set(re.findall(r"\w+(?:\.\w+)+", given))
 
 
 def test_the_hub_gets_all_settings_of_replays_on_emr() -> None:

@@ -70,6 +70,7 @@ CONFIGURATIONS = (
     Configuration(name="github", folder="bootstrap", variables=(*REGION, "-var=github_repository=shop/insights")),
     Configuration(name="dev", variables=("-var-file=dev.tfvars",)),
     Configuration(name="prod", variables=("-var-file=prod.tfvars",)),
+    Configuration(name="managed", variables=("-var-file=prod.tfvars", "-var=is_stream_managed=true")),
 )
 
 

@@ -54,8 +54,22 @@ def of_task(task: Resource) -> Iterator[str]:
         for mount in container["mountPoints"]:
             if mount["sourceVolume"] not in volumes:
                 yield f"{task['address']}: {container['name']} mounts {mount['sourceVolume']}, no volume of the task"
+    names = {container["name"] for container in containers}
+    for container in containers:
+        yield from of_container(task, container, names)
     if not any(takes_commands(container) for container in containers):
         yield f"{task['address']}: no container takes commands: its root or {', '.join(sorted(AGENT))} must be writable"
+
+
+def of_container(task: Resource, container: Mapping[str, Any], names: set[str]) -> Iterator[str]:
+    """Who waits for a container that is not there; and a live job in the task and elsewhere, or nowhere."""
+    for other in {of["containerName"] for of in container.get("dependsOn", ())} - names:
+        yield f"{task['address']}: {container['name']} waits for {other}, no container of the task"
+    named = {of["name"] for of in container.get("environment", ())}
+    if container["name"] == "hub" and ("jobmanager" in names) == ("INSIGHTS_DEPLOY_STREAM" in named):
+        yield f"{task['address']}: the live job should run in the task or on Managed Flink"
+    if "INSIGHTS_EXTERNAL_FLINK" in named and "jobmanager" not in names:
+        yield f"{task['address']}: {container['name']} would ask a Flink that the task doesn't have"
 
 
 def takes_commands(container: Mapping[str, Any]) -> bool:

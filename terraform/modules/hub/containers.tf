@@ -42,7 +42,15 @@ locals {
     INSIGHTS_LOG_FORMAT            = "json"
   })
 
-  settings = merge(local.flink, {
+  # Where the live job is on Managed Service for Apache Flink, neither of Flink's servers is here.
+  is_flink_here = var.stream == null
+  flink_servers = ["jobmanager", "taskmanager"]
+  of_stream     = var.stream == null ? {} : var.stream.settings
+
+  of_flink = {
+    for name, value in local.flink : name => value if local.is_flink_here || name != "INSIGHTS_EXTERNAL_FLINK"
+  }
+  settings = merge(local.of_flink, local.of_stream, {
     INSIGHTS_CHECKPOINT_INTERVAL_SECONDS = 60        # each checkpoint writes a file to each table of the lake
     INSIGHTS_LISTEN                      = "0.0.0.0" # for the load balancer; the security group admits nobody else
     INSIGHTS_PAGE_PORT                   = var.page_port
@@ -74,7 +82,9 @@ locals {
     dependsOn              = [{ containerName = "prepare", condition = "SUCCESS" }]
   }
 
-  containers = [
+  containers = [for of in local.all_containers : of if local.is_flink_here || !contains(local.flink_servers, of.name)]
+
+  all_containers = [
     {
       name                   = "prepare"
       image                  = var.images.hub
@@ -138,9 +148,8 @@ locals {
       )
       # The servers end after it: it stops the live job with a savepoint.
       dependsOn = concat(local.of_every_container.dependsOn, [
-        { containerName = "registry", condition = "START" },
-        { containerName = "jobmanager", condition = "START" },
-        { containerName = "taskmanager", condition = "START" },
+        for name in local.servers : { containerName = name, condition = "START" }
+        if local.is_flink_here || !contains(local.flink_servers, name)
       ])
       stopTimeout      = 120
       healthCheck      = local.listens["hub"]

@@ -97,3 +97,10 @@ resource "aws_iam_role_policy" "replays" {
   role   = aws_iam_role.task.id
   policy = var.replays_policy
 }
+
+resource "aws_iam_role_policy" "stream" {
+  count  = var.stream == null ? 0 : 1
+  name   = "live-job"
+  role   = aws_iam_role.task.id
+  policy = var.stream.policy
+}

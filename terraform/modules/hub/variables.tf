@@ -144,6 +144,14 @@ variable "lake" {
   })
 }
 
+variable "stream" {
+  description = "Null where the task runs the live job. Where it is elsewhere: the settings that say so, and what to allow."
+  type = object({
+    policy   = string
+    settings = map(string)
+  })
+}
+
 variable "replays_policy" {
   description = "What the task must be allowed to run replays on EMR Serverless."
   type        = string

@@ -2,7 +2,19 @@
 # when its code is in the bucket (docs/deploy.md).
 
 locals {
-  application = "${var.name}-live"
+  application     = "${var.name}-live"
+  application_arn = "arn:aws:kinesisanalytics:${var.region}:${var.account_id}:application/${local.application}"
+
+  target = {
+    application     = local.application
+    region          = var.region
+    bucket          = "s3://${module.bucket.id}"
+    role            = aws_iam_role.this.arn
+    secret          = aws_secretsmanager_secret.this.arn
+    subnets         = var.subnet_ids
+    security_groups = [aws_security_group.this.id]
+    log_stream      = aws_cloudwatch_log_stream.this.arn
+  }
 }
 
 module "bucket" {

@@ -19,9 +19,7 @@ resource "aws_iam_role" "this" {
       Principal = { Service = "kinesisanalytics.amazonaws.com" }
       Condition = {
         StringEquals = { "aws:SourceAccount" = var.account_id }
-        ArnEquals = {
-          "aws:SourceArn" = "arn:aws:kinesisanalytics:${var.region}:${var.account_id}:application/${local.application}"
-        }
+        ArnEquals    = { "aws:SourceArn" = local.application_arn }
       }
     }]
   })
@@ -124,6 +122,33 @@ resource "aws_iam_role_policy" "network" {
         Action    = ["ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"]
         Resource  = local.network_interfaces
         Condition = local.in_its_subnets
+      },
+    ]
+  })
+}
+
+locals {
+  of_hub = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "State"
+        Effect   = "Allow"
+        Action   = "kinesisanalytics:DescribeApplication"
+        Resource = local.application_arn
+      },
+      {
+        Sid      = "Definitions"
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = "${module.bucket.arn}/live-job/*"
+      },
+      {
+        Sid       = "Key"
+        Effect    = "Allow"
+        Action    = "kms:Decrypt"
+        Resource  = var.key_arn
+        Condition = { StringEquals = { "kms:ViaService" = "s3.${var.region}.amazonaws.com" } }
       },
     ]
   })

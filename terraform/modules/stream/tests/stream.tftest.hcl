@@ -121,6 +121,24 @@ run "only_its_own_application_has_its_role" {
   }
 }
 
+run "the_hub_sees_the_application_and_changes_nothing" {
+  assert {
+    condition = {
+      for one in jsondecode(output.policy).Statement :
+      one.Sid => "${join(" ", flatten([one.Action]))} at ${join(" ", flatten([one.Resource]))}"
+      } == {
+      State       = "kinesisanalytics:DescribeApplication at ${local.application_arn}"
+      Definitions = "s3:GetObject at arn:aws:s3:::packages/live-job/*"
+      Key         = "kms:Decrypt at arn:aws:kms:eu-central-1:123456789012:key/one"
+    }
+    error_message = "The hub's rights are others than looking at its live job needs."
+  }
+  assert {
+    condition     = output.settings.INSIGHTS_DEPLOY_STREAM == jsonencode(output.target)
+    error_message = "The hub should look at the application that `insights deploy` makes."
+  }
+}
+
 run "network_interfaces_are_in_its_subnets" {
   assert {
     condition = alltrue([
