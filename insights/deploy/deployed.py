@@ -42,7 +42,7 @@ class Piece:
 def pieces(settings: Settings, say: Say, *, release: str | None = None, endpoint_url: str | None = None) -> list[Piece]:
     """What the settings name, in the order in which it is deployed. ``release`` is the tag of the hub's images.
 
-    Raises Misconfigured when they name nothing, or what the service can't reach.
+    Raises Misconfigured when they name nothing.
     """
 
     def aws(region: str) -> Aws:
@@ -130,7 +130,6 @@ class _Stream:
     """The package of the live job, its secrets, and the application that runs it."""
 
     def __init__(self, settings: Settings, stream: Stream, aws: Aws, say: Say) -> None:
-        refuse_here(settings)
         self._settings = settings
         self._stream = stream
         self._aws = aws
@@ -167,7 +166,11 @@ class _Stream:
         ]
 
     def _planned(self) -> tuple[LiveJob, ManagedPlan]:
-        """The job as it was deployed: its state fits no other. As the folders are, when it never was."""
+        """The job as it was deployed: its state fits no other. As the folders are, when it never was.
+
+        Raises Misconfigured for servers that it can't reach.
+        """
+        refuse_here(self._settings)
         found = self.app.found()
         job = (self.app.job(found) if found else None) or main_job()
         return job, managed_plan(deployment(self._settings), job)

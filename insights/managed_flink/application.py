@@ -102,7 +102,8 @@ class Application:
         """One line for each difference; none when it runs as wanted. Raises Misconfigured for unaligned checkpoints."""
         found = self.found()
         if found is None:
-            return [f"application {self._stream.application}: new", *(f"{n}: {v}" for n, v in wanted.facts.items())]
+            made = f"application {self._stream.application}: new, and it reads the log from its beginning"
+            return [made, *(f"{name}: {value}" for name, value in wanted.facts.items())]
         self._refuse_unaligned(found)
         return [
             *differences(found.facts, wanted.facts),

@@ -67,7 +67,7 @@ def code(service: ManagedFlink) -> str:
 def test_the_first_apply_makes_the_application_and_starts_it_without_state(
     app: Application, service: ManagedFlink
 ) -> None:
-    assert app.changes(WANTED)[0] == "application live: new"
+    assert app.changes(WANTED)[0] == "application live: new, and it reads the log from its beginning"
     assert app.apply(WANTED) == "live runs as version 1"
     assert service.status == "RUNNING"
     assert service.restored == ["SKIP_RESTORE_FROM_SNAPSHOT"]

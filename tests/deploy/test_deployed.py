@@ -38,7 +38,7 @@ def test_the_live_job_is_planned_deployed_and_then_nothing_is_left_to_change(
 ) -> None:
     piece = live_job(own_settings(tmp_path, deploy_stream=stream, **ELSEWHERE), endpoint)
     planned = piece.changes()
-    assert planned[0] == "application live: new"
+    assert planned[0] == "application live: new, and it reads the log from its beginning"
     assert {"secret kafka_password: new", "secret postgres_password: new"} <= set(planned)
     s3 = boto3.client("s3", region_name=REGION, endpoint_url=endpoint)
     assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
@@ -117,14 +117,16 @@ def test_a_bucket_that_is_not_there_is_named_and_nothing_is_made(
     assert service.status == ""
 
 
-def test_what_the_live_job_on_aws_can_not_reach_is_named_with_its_settings(stream: Stream, tmp_path: Path) -> None:
+def test_what_the_live_job_on_aws_can_not_reach_is_named_with_its_settings(
+    stream: Stream, endpoint: str, tmp_path: Path
+) -> None:
     with pytest.raises(Misconfigured) as caught:
-        pieces(own_settings(tmp_path, deploy_stream=stream), lambda text: None)
+        live_job(own_settings(tmp_path, deploy_stream=stream), endpoint).changes()
     for name in ("KAFKA", "REGISTRY", "POSTGRES", "LAKE"):
         assert f"INSIGHTS_EXTERNAL_{name}" in str(caught.value)
 
 
-def test_a_login_by_iam_which_the_package_lacks_is_refused(stream: Stream, tmp_path: Path) -> None:
+def test_a_login_by_iam_which_the_package_lacks_is_refused(stream: Stream, endpoint: str, tmp_path: Path) -> None:
     by_iam = {name: value for name, value in ELSEWHERE.items() if not name.startswith("external_kafka")}
     settings = own_settings(
         tmp_path,
@@ -136,7 +138,7 @@ def test_a_login_by_iam_which_the_package_lacks_is_refused(stream: Stream, tmp_p
     with pytest.raises(
         Misconfigured, match="no login by IAM yet: use a user of Kafka's in INSIGHTS_EXTERNAL_KAFKA_USER"
     ):
-        pieces(settings, lambda text: None)
+        live_job(settings, endpoint).apply()
 
 
 @pytest.mark.parametrize(
@@ -149,15 +151,18 @@ def test_a_login_by_iam_which_the_package_lacks_is_refused(stream: Stream, tmp_p
     ],
 )
 def test_certificates_that_the_live_job_on_aws_does_not_have_are_refused_by_the_settings_name(
-    stream: Stream, tmp_path: Path, options: str, works: bool
+    stream: Stream, service: ManagedFlink, endpoint: str, tmp_path: Path, options: str, works: bool
 ) -> None:
     address = {"external_postgres": ELSEWHERE["external_postgres"] + options}
     settings = own_settings(tmp_path, deploy_stream=stream, **{**ELSEWHERE, **address})
+    piece = live_job(settings, endpoint)
     if works:
-        assert pieces(settings, lambda text: None)
+        assert piece.apply() == "live runs as version 1"
         return
-    with pytest.raises(Misconfigured, match=r"INSIGHTS_EXTERNAL_POSTGRES with sslmode=require and no sslrootcert"):
-        pieces(settings, lambda text: None)
+    for asked in (piece.changes, piece.apply):
+        with pytest.raises(Misconfigured, match=r"INSIGHTS_EXTERNAL_POSTGRES with sslmode=require and no sslrootcert"):
+            asked()
+    assert "there is no application live" in piece.status()[0]
 
 
 def test_files_of_replays_are_uploaded_once(
