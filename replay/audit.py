@@ -6,7 +6,8 @@ FOLDER is what `insights audit export` writes: ``chain.jsonl``, and rows as ``RU
 project itself, and the key from the one who signs: a folder that was forged may hold a forged copy of both.
 
 Each line of the chain is one certificate, with the hash of the line before it and a signature (Ed25519, RFC 8032).
-Exits with 0 when all holds, with 1 when something doesn't, with 2 when the folder can't be read.
+Exits with 0 when all holds, with 1 when something doesn't, with 2 when the folder can't be read. A certificate that
+holds may say that tables differ: what it says is printed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import argparse
 import csv
 import hashlib
 import json
+import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,16 +54,14 @@ class Entry:
 
     @property
     def certificate(self) -> dict[str, Any]:
-        """Raises ValueError when the body is no JSON object."""
-        found = json.loads(self.body)
-        if not isinstance(found, dict):
-            raise ValueError("not an object")
+        """What the body says. Raises ValueError or RecursionError when that is no JSON."""
+        found: dict[str, Any] = json.loads(self.body)
         return found
 
 
 def hash_of(number: int, previous: str, key: str, body: str) -> str:
     """What a line's ``hash`` must be, and what is signed (its 32 bytes)."""
-    return hashlib.sha256(f"{number}\n{previous}\n{key}\n{body}".encode()).hexdigest()
+    return hashlib.sha256(f"{number}\n{previous}\n{key}\n{body}".encode(errors="surrogatepass")).hexdigest()
 
 
 def chain_faults(entries: Iterable[Entry], keys: Sequence[str] = ()) -> Iterator[str]:
@@ -77,7 +78,7 @@ def chain_faults(entries: Iterable[Entry], keys: Sequence[str] = ()) -> Iterator
         if entry.hash != hash_of(entry.number, entry.previous, entry.key, entry.body):
             yield f"{where} was changed after it was signed: its hash is another"
         if keys and entry.key not in keys:
-            yield f"{where} is signed with the key {entry.key}, which is none of those given"
+            yield f"{where} is signed with the key {entry.key}, which is none of those that may sign"
         if not is_signed(entry):
             yield f"{where}: the signature is not one of the key {entry.key}"
         yield from (f"{where}: {fault}" for fault in body_faults(entry))
@@ -87,9 +88,9 @@ def chain_faults(entries: Iterable[Entry], keys: Sequence[str] = ()) -> Iterator
 def body_faults(entry: Entry) -> Iterator[str]:
     """What is wrong within one certificate: its own hash, and the sums of its counts."""
     try:
-        certificate = entry.certificate
-        yield from _certificate_faults(certificate)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        yield from _certificate_faults(entry.certificate)
+        list(said(entry.certificate))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         yield f"it can't be read as a certificate ({type(error).__name__}: {error})"
 
 
@@ -113,47 +114,61 @@ def _certificate_faults(certificate: Mapping[str, Any]) -> Iterator[str]:
             yield f"the records of {topic} do not add up: {sums['published']} published, {counted} accounted for"
 
 
-def rows_faults(certificate: Mapping[str, Any], folder: Path) -> Iterator[str]:
-    """How the rows in ``folder/TABLE.csv`` differ from what the certificate says of them."""
+def said(certificate: Mapping[str, Any]) -> Iterator[str]:
+    """What a certificate says, in words. Raises KeyError, TypeError or the like when it lacks something."""
+    run, offsets = "" + certificate["run"], certificate["offsets"].items()
+    places = ", ".join(f"{topic}/{n} {ends[0]} to {ends[1]}" for topic, found in offsets for n, ends in found.items())
+    lacking = sum(faults["missing_in_lake"] for faults in certificate["sums_faults"].values())
+    yield f"{run} says {certificate['result']}; made at {certificate['made_at']} by the code {certificate['code']}"
+    yield f"{run} read {places or 'nothing'}" + (f"; THE LAKE LACKS {lacking} of these records" if lacking else "")
     for one in certificate["aggregates"]:
-        file = folder / f"{one['name']}.csv"
-        if not file.exists():
-            continue
-        rows, digest = _measured(file)
-        if rows != one["rows"]:
-            yield f"{file} has {rows} rows; {certificate['run']} certifies {one['rows']}"
-        elif digest != one["sha256"]:
-            yield f"{file} has as many rows as {certificate['run']} certifies, but not the same: SHA-256 {digest}"
+        windows = ", ".join(f"{w['since'] or 'the beginning'} to {w['until'] or 'the end'}" for w in one["windows"])
+        compared = "compared with nothing" if one.get("is_new") else f"{one['mismatches']} mismatches"
+        yield f"{run} {one['name']}: {one['rows']} rows of {windows}, {compared}, SHA-256 {one['sha256']}"
 
 
-def _measured(file: Path) -> tuple[int, str]:
+def newest(entries: Iterable[Entry]) -> dict[str, dict[str, Any]]:
+    """By run, its newest certificate. One that can't be read is passed over: ``chain_faults`` names it."""
+    return {entry.certificate["run"]: entry.certificate for entry in entries if not list(body_faults(entry))}
+
+
+def summary(entries: Sequence[Entry]) -> str:
+    """How many certificates there are, what they say, and the head to note."""
+    found = Counter(str(entry.certificate["result"]) for entry in entries if not list(body_faults(entry)))
+    results = ", ".join(f"{count} {result}" for result, count in sorted(found.items()))
+    return f"certificates: {len(entries)} ({results}), head {entries[-1].head}"
+
+
+def rows_fault(file: Path, run: str, certified: Mapping[str, Any] | None) -> str:
+    """How a file of rows differs from what the certificate of ``run`` says of its table; empty when it does not."""
+    if certified is None:
+        return f"{file}: {run} certifies no such table"
     digest = hashlib.sha256()
     with file.open("rb") as blocks:
-        while block := blocks.read(1 << 20):
+        for block in iter(lambda: blocks.read(1 << 20), b""):
             digest.update(block)
     csv.field_size_limit(1 << 30)
-    with file.open(newline="", encoding="utf-8") as text:
-        return sum(1 for _ in csv.reader(text)), digest.hexdigest()
+    with file.open(newline="", encoding="utf-8", errors="replace") as text:
+        rows = sum(1 for _ in csv.reader(text))
+    if rows != certified["rows"]:
+        return f"{file} has {rows} rows; {run} certifies {certified['rows']}"
+    is_same = digest.hexdigest() == certified["sha256"]
+    return "" if is_same else f"{file} has as many rows as {run} certifies, but not the same: {digest.hexdigest()}"
 
 
 def is_signed(entry: Entry) -> bool:
-    """Is the signature of the entry's hash one of the entry's key?"""
+    """Is the signature of the entry's hash one of the entry's key? Ed25519 (RFC 8032, 5.1.7): S·B = R + k·A."""
     try:
-        return _verified(bytes.fromhex(entry.key), bytes.fromhex(entry.hash), bytes.fromhex(entry.signature))
+        key, message, signature = (bytes.fromhex(text) for text in (entry.key, entry.hash, entry.signature))
+        a, r = _point(key), _point(signature[:32])
     except ValueError:
         return False
-
-
-def _verified(key: bytes, message: bytes, signature: bytes) -> bool:
-    """Ed25519 (RFC 8032, 5.1.7): S·B = R + k·A. Raises ValueError for bytes that are no point of the curve."""
-    if len(key) != 32 or len(signature) != 64:
-        return False
-    a, r = _point(key), _point(signature[:32])
     s = int.from_bytes(signature[32:], "little")
-    if s >= ORDER:
+    if len(key) != 32 or len(signature) != 64 or s >= ORDER:
         return False
     k = int.from_bytes(hashlib.sha512(signature[:32] + key + message).digest(), "little") % ORDER
-    return _same(_times(s, BASE), _sum(r, _times(k, a)))
+    one, other = _times(s, BASE), _sum(r, _times(k, a))
+    return (one[0] * other[2] - other[0] * one[2]) % P == 0 and (one[1] * other[2] - other[1] * one[2]) % P == 0
 
 
 def _point(encoded: bytes) -> Point:
@@ -188,10 +203,6 @@ def _times(factor: int, point: Point) -> Point:
     return found
 
 
-def _same(one: Point, other: Point) -> bool:
-    return (one[0] * other[2] - other[0] * one[2]) % P == 0 and (one[1] * other[2] - other[1] * one[2]) % P == 0
-
-
 BASE = _point((4 * pow(5, -1, P) % P).to_bytes(32, "little"))
 
 
@@ -209,7 +220,7 @@ def read_chain(file: Path) -> list[Entry]:
     for place, line in enumerate(lines if lines != [""] else [], 1):
         try:
             entry = Entry(**json.loads(line))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError) as error:
             raise Unreadable(f"line {place} of {file} is not a certificate of the chain: {error}") from error
         if not isinstance(entry.number, int) or not all(isinstance(v, str) for v in list(vars(entry).values())[1:]):
             raise Unreadable(f"line {place} of {file} is not a certificate of the chain: a value has another type")
@@ -227,52 +238,59 @@ def head_faults(entries: Sequence[Entry], head: str) -> Iterator[str]:
         yield f"certificate {number} has another hash than was noted: the chain was written anew"
 
 
-def row_files(entries: Sequence[Entry], folder: Path) -> Iterator[tuple[Mapping[str, Any] | None, Path]]:
-    """The folders of rows, each with the newest certificate of its run, or None."""
-    newest: dict[str, Mapping[str, Any]] = {}
-    for entry in entries:
-        if not list(body_faults(entry)):
-            newest[entry.certificate["run"]] = entry.certificate
-    yield from ((newest.get(each.name), each) for each in sorted(folder.iterdir()) if each.is_dir())
-
-
 def check(folder: Path, keys: Sequence[str], heads: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(what holds, what doesn't), in words. Raises Unreadable."""
+    """(what holds, what doesn't), in words. Raises Unreadable, or OSError of a file with rows."""
     entries = read_chain(folder / CHAIN)
     faults = [*chain_faults(entries, keys), *(fault for head in heads for fault in head_faults(entries, head))]
-    head = f", head {entries[-1].head}" if entries else ""
-    good = [f"certificates: {len(entries)}{head}"]
-    good += [f"signed with the key {key}" for key in sorted({entry.key for entry in entries})]
-    for certificate, rows in row_files(entries, folder):
-        if certificate is None:
-            faults.append(f"{rows}: there is no certificate of {rows.name} in the chain")
+    if not entries:
+        return [], [*faults, "the chain is empty: there is no certificate in it"]
+    good = [summary(entries), *(f"signed with the key {key}" for key in sorted({entry.key for entry in entries}))]
+    certificates = newest(entries)
+    for rows in sorted(each for each in folder.iterdir() if each.is_dir()):
+        run = rows.name
+        if run not in certificates:
+            faults.append(f"{rows}: there is no certificate of {run} in the chain")
             continue
-        known = {f"{one['name']}.csv" for one in certificate["aggregates"]}
-        found = list(rows_faults(certificate, rows))
-        files = sorted(file.name for file in rows.iterdir())
-        faults += found
-        faults += [f"{rows / name}: {rows.name} certifies no such table" for name in files if name not in known]
-        wrong = {name for name in files if any(str(rows / name) in fault for fault in found)}
-        good += [f"{rows.name}: the rows of {name} are as certified" for name in files if name in known - wrong]
+        good += said(certificates[run])
+        tables = {f"{one['name']}.csv": one for one in certificates[run]["aggregates"]}
+        for file in sorted(rows.iterdir()):
+            fault = rows_fault(file, run, tables.get(file.name))
+            (faults if fault else good).append(fault or f"{run}: the rows of {file.name} are as certified")
     return good, faults
+
+
+def form_faults(keys: Sequence[str], heads: Sequence[str]) -> Iterator[str]:
+    """Which of these are no keys, or no heads."""
+    yield from (f"{key} is not a key: 64 digits, 0-9 or a-f" for key in keys if not re.fullmatch("[0-9a-f]{64}", key))
+    for head in heads:
+        if not re.fullmatch("[1-9][0-9]{0,17}:[0-9a-f]{64}", head):
+            yield f"{head} is not a head: a number, a colon, and 64 digits, 0-9 or a-f"
+
+
+def plain(text: str) -> str:
+    """Fit to be printed: nothing in it ends the line or moves the cursor."""
+    return "".join(c if " " <= c <= "~" else ascii(c)[1:-1] for c in text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(description="Check certificates, and exported tables against them.")
     parser.add_argument("folder", type=Path, help="what `insights audit export` wrote")
-    parser.add_argument("--key", action="append", default=[], help="a public key that may sign (hexadecimal)")
+    parser.add_argument("--key", action="append", default=[], help="a public key that may sign")
     parser.add_argument("--head", action="append", default=[], help="NUMBER:HASH that was noted earlier")
     given = parser.parse_args(arguments)
+    if wrong := list(form_faults(given.key, given.head)):
+        parser.error(plain("; ".join(wrong)))
     try:
         good, faults = check(given.folder, given.key, given.head)
-    except Unreadable as error:
-        print(error, file=sys.stderr)
+    except (Unreadable, OSError, csv.Error) as error:
+        print(plain(str(error)), file=sys.stderr)
         return 2
-    print("\n".join(good))
+    print("\n".join(plain(line) for line in [*good, *(f"WRONG: {fault}" for fault in faults)]))
     if not given.key:
-        print("No --key was given: that the right key has signed is not checked.")
-    print("\n".join(f"WRONG: {fault}" for fault in faults) if faults else "All of it holds.")
+        print("By whom it was signed is not checked: no --key was given.")
+    elif not faults:
+        print("All of it holds.")
     return 1 if faults else 0
 
 

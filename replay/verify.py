@@ -60,11 +60,12 @@ def check_verifiable(record: Run) -> None:
 def _verified(context: Context, record: Run, say: Say) -> Run:
     run, began = record.run, time.monotonic()
     # Between frozen offsets, and so before the snapshot: it may wait for the lake.
-    found_sums, key = sums(context, record), certificates.signing_key(context.work_dir)
+    found_sums = sums(context, record)
     with context.postgres() as connection:
+        key = certificates.signing_key(connection, context.work_dir)
         found = _certificate(context, connection, record, found_sums, say)
         connection.commit()  # the end of the snapshot: the chain may have grown since
-        certificates.append(connection, key, run, found)
+        certificates.append(connection, key, found)
         is_equal = found["result"] != "different"
         run_history.note(
             connection,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from insights.cli import runtime
 from insights.settings import load_settings
-from schemas.errors import InsightsError
+from schemas.errors import InsightsError, Misconfigured
 from schemas.plural import counted
 
 app = runtime.group(
@@ -29,35 +30,65 @@ Heads = Annotated[
 ]
 
 
+Keys = Annotated[
+    list[str] | None,
+    typer.Option("--key", metavar="KEY", help="A key that may have signed too: an earlier one of yours."),
+]
+UnsignedTo = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", help="Runs up to this one may be unsigned: verified before certificates were signed."),
+]
+
+
 class AuditFailed(InsightsError):
-    """The chain of certificates was changed; the message has what was found."""
+    """The certificates do not hold; the faults were printed before."""
 
 
 @app.command()
-def check(head: Heads = None) -> None:
+def check(head: Heads = None, key: Keys = None, unsigned_to: UnsignedTo = None) -> None:
     """Check all certificates: signatures, order, sums, and the runs' records.
 
-    Exits with code 1 if something was changed after it was signed. Note the
-    head it prints where nobody else writes: with --head, a later check finds
-    certificates that were removed from the end.
+    Exits with code 1 if something was changed after it was signed, if
+    another key signed, or if a certificate was never signed. Note the head
+    it prints where nobody else writes: with --head, a later check finds
+    certificates that were removed from the end. The certificates themselves
+    say whether tables are equal.
 
     Example: insights audit check
     """
     from insights.wiring import replay_context
     from replay import audit, certificates
 
+    keys, heads = key or [], head or []
+    if wrong := list(audit.form_faults(keys, heads)):
+        raise typer.BadParameter("; ".join(wrong))
+    if unsigned_to and not re.fullmatch("r[0-9]{1,18}", unsigned_to):
+        raise typer.BadParameter(f"--unsigned-to {unsigned_to} is not a run, such as r41")
     context = replay_context(load_settings())
-    key = certificates.public_key(context.work_dir)
     with context.postgres() as connection:
-        entries = list(certificates.chain(connection))
-        faults = [*audit.chain_faults(entries), *certificates.record_faults(connection)]
-    faults += [fault for each in head or () for fault in audit.head_faults(entries, each)]
-    runtime.say(f"certificates: {len(entries)}" + (f", head {entries[-1].head}" if entries else ""))
-    if others := sorted({entry.key for entry in entries} - {key}):
-        runtime.say(f"some were signed with another key: {', '.join(others)}")
+        told, faults = certificates.check(connection, context.work_dir, keys=keys, heads=heads, unsigned_to=unsigned_to)
+    for line in [*told, *(f"WRONG: {fault}" for fault in faults)]:
+        runtime.say(audit.plain(line))
     if faults:
-        raise AuditFailed(f"{counted(len(faults), 'fault')} found: {'; '.join(faults)}")
-    runtime.say("All of it holds.")
+        raise AuditFailed(f"{counted(len(faults), 'fault')} found; docs/replay.md#audit says what each may mean")
+
+
+@app.command()
+def new_key() -> None:
+    """Make another key, where the old one is lost.
+
+    Certificates that were signed before need the old public key: give it to
+    `insights audit check --key`. A key that is there stays.
+
+    Example: insights audit new-key
+    """
+    from insights.wiring import replay_context
+    from replay import certificates
+
+    folder = replay_context(load_settings()).work_dir
+    if not certificates.make_key(folder):
+        raise Misconfigured(f"{certificates.key_file(folder)} is there. Move it away first, if it is not to be used")
+    runtime.say(certificates.public_key(folder))
 
 
 @app.command()
@@ -78,9 +109,11 @@ def key() -> None:
 def export(folder: Folder, run: Runs = None, live: Live = False) -> None:
     """Write the chain of certificates, and rows, to a folder.
 
+    The chain has the certificates of all runs, with the keys of rows that
+    differed (a customer's id, for example). Only you may read the files.
     `python3 replay/audit.py DIR` checks it anywhere, with Python alone.
 
-    Example: insights audit export /tmp/audit --run r7
+    Example: insights audit export for-the-auditor --run r7
     """
     from insights.wiring import replay_context
     from replay import certificates

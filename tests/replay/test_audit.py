@@ -35,7 +35,10 @@ def a_certificate(run: str, rows: int = 0, sha256: str = hashlib.sha256().hexdig
     found = {
         "certificate": 1,
         "run": run,
+        "made_at": "2026-05-04T10:00:00.000+00:00",
         "result": "equal",
+        "code": "3f1c9b2e",
+        "offsets": {"sales.orders": {"0": [0, 5], "1": [0, 4]}},
         "sums": {"sales.orders": {"published": 9, "counted": 5, "duplicate": 2, "late": 1, "dead": 1}},
         "sums_faults": {},
         "aggregates": [
@@ -174,6 +177,145 @@ def test_a_chain_that_can_not_be_read_ends_the_script_with_2_and_the_line(text: 
     assert done.stderr.startswith(f"line 2 of {tmp_path / audit.CHAIN} is not a certificate of the chain: ")
 
 
+def exported(folder: Path, entries: list[audit.Entry]) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / audit.CHAIN).write_text("".join(json.dumps(vars(entry)) + "\n" for entry in entries))
+    return folder
+
+
+def test_an_empty_chain_does_not_hold(tmp_path: Path) -> None:
+    done = run_script(exported(tmp_path, []), "--key", CHAIN[0].key)
+    assert done.returncode == 1
+    assert done.stdout == "WRONG: the chain is empty: there is no certificate in it\n"
+
+
+def test_without_a_key_nobody_is_told_that_all_holds(tmp_path: Path) -> None:
+    done = run_script(exported(tmp_path, CHAIN))
+    assert done.returncode == 0
+    assert done.stdout.endswith("\nBy whom it was signed is not checked: no --key was given.\n")
+    assert "All of it holds" not in done.stdout
+
+
+def test_what_an_exported_certificate_says_is_printed_and_how_many_say_what(tmp_path: Path) -> None:
+    different, new = a_certificate("r2"), a_certificate("r3")
+    different["result"] = "different"
+    different["aggregates"][0].update(different=5, mismatches=5, rows_on_either_side=7)
+    different["sums_faults"] = {"sales.orders": {"missing_in_lake": 3, "twice_in_lake": 0}}
+    new["result"], new["aggregates"][0]["is_new"] = "new", True
+    entries = a_chain(KEY, [json.dumps(sealed(one)) for one in (a_certificate("r1"), different, new)])
+    for run in ("r2", "r3"):
+        (exported(tmp_path, entries) / run).mkdir()
+        (tmp_path / run / f"{REFUNDED.name}.csv").write_text("")
+    done = run_script(tmp_path, "--key", CHAIN[0].key)
+    assert done.returncode == 0
+    empty, ever = hashlib.sha256().hexdigest(), "0 rows of the beginning to the end"
+    assert done.stdout.splitlines() == [
+        f"certificates: 3 (1 different, 1 equal, 1 new), head {entries[-1].head}",
+        f"signed with the key {CHAIN[0].key}",
+        "r2 says different; made at 2026-05-04T10:00:00.000+00:00 by the code 3f1c9b2e",
+        "r2 read sales.orders/0 0 to 5, sales.orders/1 0 to 4; THE LAKE LACKS 3 of these records",
+        f"r2 refunded_goods_per_day: {ever}, 5 mismatches, SHA-256 {empty}",
+        "r2: the rows of refunded_goods_per_day.csv are as certified",
+        "r3 says new; made at 2026-05-04T10:00:00.000+00:00 by the code 3f1c9b2e",
+        "r3 read sales.orders/0 0 to 5, sales.orders/1 0 to 4",
+        f"r3 refunded_goods_per_day: {ever}, compared with nothing, SHA-256 {empty}",
+        "r3: the rows of refunded_goods_per_day.csv are as certified",
+        "All of it holds.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["\ud800", "[" * 200_000, '{"a":' * 200_000, "9" * 5_000, "NaN", "[]", "null", '"'],
+    ids=["half a character", "brackets", "braces", "digits", "no number", "list", "null", "quote"],
+)
+def test_a_body_that_is_no_certificate_is_a_fault_and_no_error(body: str, tmp_path: Path) -> None:
+    done = run_script(exported(tmp_path, [replace(CHAIN[0], body=body)]))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "WRONG: certificate 1: it can't be read as a certificate" in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(a_certificate("r1").keys() - {"certificate"}))
+@pytest.mark.parametrize("value", [None, 5, "x", [], ["x"], [[]], {"x": None}, "\ud800"])
+def test_a_part_of_a_signed_certificate_that_is_something_else_is_a_fault_or_is_printed(
+    name: str, value: object, tmp_path: Path
+) -> None:
+    found = a_certificate("r1")
+    found[name] = value
+    folder = exported(tmp_path, a_chain(KEY, [json.dumps(sealed(found))]))
+    (folder / "r1").mkdir()
+    good, faults = audit.check(folder, [CHAIN[0].key], [])
+    assert faults or any("r1 says" in line for line in good)
+
+
+def test_a_line_with_brackets_without_end_ends_the_script_with_2(tmp_path: Path) -> None:
+    (tmp_path / audit.CHAIN).write_text("[" * 200_000)
+    done = run_script(tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"line 1 of {tmp_path / audit.CHAIN} is not a certificate of the chain: ")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*a_certificate("r1"), "x"]), inner),
+    max_leaves=6,
+)
+BODIES = st.builds(
+    lambda changed: json.dumps({**a_certificate("r1"), **changed}), JSON.filter(lambda j: isinstance(j, dict))
+)
+LINES = st.one_of(
+    st.text(st.characters(codec="utf-8"), max_size=20),
+    JSON.map(json.dumps),
+    st.builds(
+        lambda number, body, key: json.dumps({**vars(CHAIN[0]), "number": number, "body": body, "key": key}),
+        st.integers() | st.none(),
+        BODIES | JSON.map(json.dumps),
+        st.text(st.characters(codec=None), max_size=70) | st.just(CHAIN[0].key),
+    ),
+)
+
+
+@given(st.lists(LINES, max_size=4))
+def test_whatever_the_chain_is_it_has_faults_or_is_unreadable(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str]
+) -> None:
+    folder = tmp_path_factory.mktemp("chain")
+    (folder / audit.CHAIN).write_text("\n".join(lines), encoding="utf-8")
+    (folder / "r1").mkdir()
+    (folder / "r1" / f"{REFUNDED.name}.csv").write_text("")
+    try:
+        _, faults = audit.check(folder, [], [])
+    except audit.Unreadable:
+        return
+    assert faults
+    assert all(audit.plain(fault).isascii() for fault in faults)
+
+
+def test_nothing_in_a_chain_can_write_a_line_of_its_own(tmp_path: Path) -> None:
+    key = "x\nAll of it holds.\r\x1b[2K\u2028\ud800"
+    done = run_script(exported(tmp_path, [replace(CHAIN[0], key=key)]))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "All of it holds." not in done.stdout.splitlines()
+    assert "signed with the key x\\nAll of it holds.\\r\\x1b[2K\\u2028\\ud800" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--key", CHAIN[0].key.upper(), "is not a key: 64 digits, 0-9 or a-f"),
+        ("--key", CHAIN[0].key[:-1], "is not a key: 64 digits, 0-9 or a-f"),
+        ("--head", CHAIN[0].hash, "is not a head: a number, a colon, and 64 digits, 0-9 or a-f"),
+        ("--head", f"0:{CHAIN[0].hash}", "is not a head: a number, a colon, and 64 digits, 0-9 or a-f"),
+    ],
+)
+def test_what_is_no_key_or_head_is_refused_before_anything_is_checked(
+    option: str, value: str, said: str, tmp_path: Path
+) -> None:
+    done = run_script(exported(tmp_path, CHAIN), option, value)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{value} {said}" in done.stderr
+
+
 def run_script(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-I", "-S", str(SCRIPT), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -181,7 +323,12 @@ def run_script(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_key_is_made_once_for_its_owner_only_also_when_two_ask_at_once(tmp_path: Path) -> None:
     folder, found = tmp_path / "replay", set()
-    threads = [threading.Thread(target=lambda: found.add(certificates.public_key(folder))) for _ in range(8)]
+
+    def ask() -> None:
+        certificates.make_key(folder)
+        found.add(certificates.public_key(folder))
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -191,7 +338,7 @@ def test_the_key_is_made_once_for_its_owner_only_also_when_two_ask_at_once(tmp_p
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     file.write_bytes(b"short")
     with pytest.raises(Misconfigured, match="is not a key for certificates, which is 32 bytes long"):
-        certificates.signing_key(folder)
+        certificates.public_key(folder)
 
 
 def test_transactions_that_append_at_once_make_one_chain(new_database: Callable[[], str]) -> None:
@@ -202,7 +349,7 @@ def test_transactions_that_append_at_once_make_one_chain(new_database: Callable[
     def verify(n: int) -> None:
         with psycopg.connect(dsn) as connection:
             for m in range(5):
-                certificates.append(connection, KEY, f"r{n}", a_certificate(f"r{n}", rows=m))
+                certificates.append(connection, KEY, a_certificate(f"r{n}", rows=m))
                 connection.commit()
 
     threads = [threading.Thread(target=verify, args=(n,)) for n in range(4)]
@@ -226,17 +373,22 @@ def test_an_export_is_checked_by_the_script_alone_down_to_a_cell(
         values = (made_runs.MIDNIGHT, "EU", 'Bikes, "new"\nand old')
         connection.execute(f"insert into {relation} values (%s, %s, %s, 1, 2, 3)".encode(), values)
         rows, digest = canonical_hash(connection, REFUNDED, relation, EVER)
-        certificates.append(connection, KEY, "r1", a_certificate("r1", rows, digest))
+        certificates.append(connection, KEY, a_certificate("r1", rows, digest))
         written = list(certificates.export(connection, folder, {"r1": {REFUNDED.name: relation}}))
         with pytest.raises(Misconfigured, match="exists; name a new folder"):
             list(certificates.export(connection, folder, {}))
     csv = folder / "r1" / f"{REFUNDED.name}.csv"
     assert written == [folder / audit.CHAIN, csv]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / "r1")} == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in written} == {0o600}
     done = run_script(folder, "--key", CHAIN[0].key)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"r1: the rows of {csv.name} are as certified\nAll of it holds.\n" in done.stdout
 
-    csv.write_text(csv.read_text().replace(",2,", ",20,"))
+    content = csv.read_text()
+    csv.write_bytes(content.encode().replace(b"Bikes", b"B\xefkes"))
+    assert f"WRONG: {csv} has as many rows as r1 certifies, but not the same" in run_script(folder).stdout
+    csv.write_text(content.replace(",2,", ",20,"))
     done = run_script(folder)
     assert done.returncode == 1
     assert f"WRONG: {csv} has as many rows as r1 certifies, but not the same" in done.stdout

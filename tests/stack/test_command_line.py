@@ -44,7 +44,7 @@ def test_the_commands_are_those_of_the_readme() -> None:
         *("dashboards apply", "dashboards diff", "dashboards validate", "dbt build", "dbt docs", "dbt sources"),
         *("replay plan", "replay run", "replay verify", "replay promote", "replay rollback", "replay prune"),
         *("replay list", "replay show", "replay explain", "replay late", "replay cancel"),
-        *("replay check-day", "audit check", "audit export", "audit key"),
+        *("replay check-day", "audit check", "audit export", "audit key", "audit new-key"),
         *("privacy erase", "privacy export", "privacy requests"),
         *("alerts check", "alerts list", "alerts test", "export tableau"),
         *("collect add", "collect list", "collect remove"),
