@@ -26,6 +26,10 @@ FLINK_ENVIRONMENT = PROJECT / ".venv-flink"
 SPARK_ENVIRONMENT = PROJECT / ".venv-spark"
 # Half the compiler's work at a start; for parts that never have much to do after it, and for a stack of a few minutes.
 QUICK_START = "-XX:TieredStopAtLevel=1"
+# Flink parses the Java of a class that is longer than this, to cut it into methods that Java compiles. With 64,000
+# characters a method is still within Java's limit of 64 kB of bytecode.
+QUICK_PLANS = {"table.generated-code.max-length": "64000"}
+COMPILED_THOUGH_LONG = "-XX:-DontCompileHugeMethods"
 
 
 def flink_home() -> Path:

@@ -14,7 +14,7 @@ from pathlib import Path
 from insights.java import java_home
 from insights.settings import Settings
 from insights.stack.part import SYSTEM_PATH, ServerSetupFailed
-from insights.wiring import QUICK_START, flink_home, java_region
+from insights.wiring import COMPILED_THOUGH_LONG, QUICK_START, flink_home, java_region
 from spark.aws import login
 
 CLASSES = {
@@ -93,7 +93,7 @@ def _java_arguments(settings: Settings, process: str) -> list[str]:
     """Options of Java, with those that Flink's own configuration has, and the class path."""
     stock = (flink_home() / "conf" / "config.yaml").read_text()
     opened = re.search(r"^\s+all: (.*)$", stock, re.MULTILINE)
-    quick = [QUICK_START] if settings.quick_start else []
+    quick = [QUICK_START, COMPILED_THOUGH_LONG] if settings.quick_start else []
     log = settings.home / "flink" / "client" / "client.log" if process == "client" else settings.logs_dir / process
     own: dict[str, Iterable[str]] = {
         "jobmanager": ("-XX:+UseSerialGC", QUICK_START, "-XX:+ExitOnOutOfMemoryError"),

@@ -23,7 +23,7 @@ from insights.stack.flink_java import arguments_file, configure, flink_environme
 from insights.stack.managed_job import ManagedJob
 from insights.stack.part import Part, ServerSetupFailed, Task, http_ok
 from insights.stack.postgres import databases_elsewhere, postgres
-from insights.wiring import QUICK_START
+from insights.wiring import QUICK_PLANS, QUICK_START
 from schemas.kafka import Kafka
 
 MOST_HAND_OVERS = 7
@@ -249,6 +249,7 @@ def flink_options(settings: Settings) -> Mapping[str, str | int]:
     """The cluster's config.yaml. What belongs to the job is in flink/job_sql.py."""
     snapshots, at = settings.snapshots_dir.as_uri(), urlsplit(settings.flink_url)
     return {
+        **(QUICK_PLANS if settings.quick_start else {}),
         "jobmanager.bind-host": settings.listen,
         "jobmanager.rpc.address": at.hostname or "",
         "jobmanager.rpc.port": settings.flink_rpc_port,

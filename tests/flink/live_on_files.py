@@ -22,6 +22,7 @@ from aggregates.catalogue import Aggregate, Column, ColumnType
 from flink.columns import flink_type
 from flink.job_sql import JobPlan, live_plan
 from flink.live_job import LiveJob
+from insights.wiring import QUICK_PLANS
 from schemas.avro_types import record_arrays
 from schemas.catalogue import Event, events
 from schemas.kafka import Kafka
@@ -95,6 +96,7 @@ def settings() -> dict[str, str]:
     kept = {key: value for key, value in plan().settings.items() if "checkpointing" not in key}
     return {
         **{key: value for key, value in kept.items() if not key.startswith("restart-strategy")},
+        **QUICK_PLANS,
         "restart-strategy.type": "none",
         # Flink's own watermark is of all partitions of a file, and comes when it likes: a job of files has none.
         "pipeline.auto-watermark-interval": "36500 d",

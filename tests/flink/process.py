@@ -18,7 +18,7 @@ import pytest
 from insights import jars
 from insights.java import java_home
 from insights.settings import load_settings
-from insights.wiring import FLINK_ENVIRONMENT, flink_home
+from insights.wiring import COMPILED_THOUGH_LONG, FLINK_ENVIRONMENT, QUICK_START, flink_home
 
 INTERPRETER = Path(__file__).parent / "interpreter.py"
 ANSWER_SECONDS = 480
@@ -108,7 +108,7 @@ def flink_process(
         "FLINK_HOME": str(flink_home()),
         "FLINK_LIB_DIR": str(folder / "lib"),
         "FLINK_LOG_DIR": str(folder),
-        "JVM_ARGS": "-Xmx1g -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Duser.timezone=UTC",
+        "JVM_ARGS": f"-Xmx1g -XX:+UseSerialGC {QUICK_START} {COMPILED_THOUGH_LONG} -Duser.timezone=UTC",
         "LC_ALL": "C.UTF-8",
         **(environment or {}),
     }
