@@ -7,8 +7,9 @@ holds all that had been read by then.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from flink.committed import Offsets, committed
 from flink.live_job import LiveJob
@@ -21,8 +22,13 @@ NO_CHECKPOINT = 0
 REPORT_SECONDS = 10.0
 """How often a source reports, if its watermark moves (flink/java, Progress)."""
 REPORTS = """
-select topic, subtask, run, cast(extract(epoch from watermark) * 1000 as bigint), read_until
-from ops.job_progress where job = %s order by topic, subtask
+select topic, now_subtasks, run, cast(extract(epoch from watermark) * 1000 as bigint), read_until
+from (
+    select *, first_value(subtasks) over (partition by topic order by reported_at desc) as now_subtasks
+    from ops.job_progress where job = %s
+) as reports
+where subtask < now_subtasks and subtasks = now_subtasks
+order by topic, subtask
 """
 
 
@@ -109,12 +115,12 @@ class Reported:
         with connected(self._deployment) as connection:
             rows = connection.execute(REPORTS, (job.name,)).fetchall()
         tables = {event(name).topic: event(name).table for name in job.inputs}
-        by_topic = {t: [row for row in rows if row[0] == t and row[1] < self._deployment.parallelism] for t in tables}
-        whole = {t: found for t, found in by_topic.items() if len(found) == self._deployment.parallelism}
+        by_topic = {t: [row for row in rows if row[0] == t] for t in tables}
+        whole = {t: found for t, found in by_topic.items() if found and _is_whole(found)}
         if not whole:
             return None
         return Reading(
-            run=" ".join(sorted({run for found in whole.values() for _, _, run, _, _ in found})),
+            run=" ".join(sorted({run for _, _, run, _, _ in rows})),
             at_ms=int(time.time() * 1000),
             watermarks={tables[t]: min(at for _, _, _, at, _ in found) for t, found in whole.items()},
             read_until={
@@ -124,6 +130,11 @@ class Reported:
                 for partition, _, offset in (each.partition(":") for each in until.split())
             },
         )
+
+
+def _is_whole(rows: Sequence[tuple[Any, ...]]) -> bool:
+    """Have all subtasks of a topic a watermark?"""
+    return all(subtasks == len(rows) and watermark is not None for _, subtasks, _, watermark, _ in rows)
 
 
 def watermarks(rest: FlinkRest, job: str) -> dict[str, int]:

@@ -92,6 +92,7 @@ def _progress(deployment: Deployment) -> dict[str, str]:
         return {}
     return {
         "progress.url": deployment.postgres_jdbc_url,
+        "progress.subtasks": str(deployment.parallelism),
         "progress.username": deployment.flink_login.user,
         "progress.password": deployment.flink_login.password,
     }

@@ -54,6 +54,8 @@ def looked_up(variable: str, reference: str) -> LookedUp:
     region = _region_of(name, said)
     text = _asked(prefix, name, region, said)
     found = LookedUp(_value_of(text, key, said) if key else text)
+    if is_reference(found):  # handed to a child by value, it would be looked up again, and be in messages
+        raise Misconfigured(f"{said}: the value there begins with ssm: or secretsmanager: itself, which no value may")
     found.reference, found.region = reference, region
     return found
 

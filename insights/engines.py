@@ -107,9 +107,12 @@ class SparkOnKubernetes:
             self._pause(POLL_SECONDS)
 
     def _hand_over(self, folder: Path) -> None:
-        """Job and jars where Spark's pods find them; what is there is left alone."""
+        """Job and jars where Spark's pods find them; what is there is left alone, but for another release's jars."""
         folder.mkdir(parents=True, exist_ok=True)
-        for file in (local.JOB, local.JOB.with_name("task.py"), *spark_runtime(self._settings, folder).jars):
+        jars = spark_runtime(self._settings, folder).jars
+        for other in {*folder.glob("*.jar")} - {folder / jar.name for jar in jars}:
+            other.unlink()
+        for file in (local.JOB, local.JOB.with_name("task.py"), *jars):
             if not file.is_file():
                 raise Misconfigured(f"Spark lacks {file.name} in {file.parent}; `insights up` downloads it")
             there = folder / file.name

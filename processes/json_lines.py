@@ -45,12 +45,17 @@ def as_json(part: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _is_object(line: str) -> bool:
+    """What Python reads and JSON does not know (NaN) is none, nor what is nested too deeply to be read."""
     if not line.startswith("{"):
         return False
     try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
+        return isinstance(json.loads(line, parse_constant=_refused), dict)
+    except (ValueError, RecursionError):
         return False
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(constant)
 
 
 def readable(line: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import threading
@@ -12,6 +13,8 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from processes.json_lines import as_json
+
+MOST_CHARACTERS = 64 * 1024  # of a line that is printed in pieces
 
 
 def write_json(part: str, stream: TextIO | None = None) -> None:
@@ -27,7 +30,7 @@ def write_json(part: str, stream: TextIO | None = None) -> None:
         structlog.processors.EventRenamer("message"),
         _of(part),
     ]
-    render: Processor = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
+    render: Processor = structlog.processors.JSONRenderer(serializer=_dumped)
     structlog.configure(
         processors=[*common, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -43,6 +46,14 @@ def write_json(part: str, stream: TextIO | None = None) -> None:
     logging.captureWarnings(capture=True)
     _catch_the_rest()
     sys.stderr = _Printed(part, out)
+
+
+def _dumped(entry: dict[str, Any], **_options: Any) -> str:
+    """What JSON has no form for is said as text."""
+    try:
+        return json.dumps(entry, ensure_ascii=False, default=str, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return json.dumps({str(name): str(value) for name, value in entry.items()}, ensure_ascii=False)
 
 
 def _of(part: str) -> Processor:
@@ -76,13 +87,20 @@ class _Printed:
     def __init__(self, part: str, out: TextIO) -> None:
         self._part = part
         self._out = out
-        self._begun = ""
+        self._begun: list[str] = []
+        self._lock = threading.Lock()
 
     def write(self, text: str) -> int:
-        """A line is written once it is complete."""
-        *lines, self._begun = (self._begun + text).split("\n")
-        for entry in as_json(self._part, lines):
-            self._out.write(entry + "\n")
+        """A line is written once it is complete, or too long to be kept."""
+        with self._lock:
+            self._begun.append(text)
+            if "\n" in text or sum(map(len, self._begun)) > MOST_CHARACTERS:
+                *lines, rest = "".join(self._begun).split("\n")
+                if len(rest) > MOST_CHARACTERS:
+                    lines, rest = [*lines, rest], ""
+                self._begun = [rest] if rest else []
+                for entry in as_json(self._part, lines):
+                    self._out.write(entry + "\n")
         return len(text)
 
     def flush(self) -> None:

@@ -31,7 +31,7 @@ from replay.run_history import Run, Status, staging
 from replay.topic_reading import OffsetsGone
 from schemas import catalogue
 from schemas.errors import InsightsError, Retryable
-from spark.task import Chunk, Computation, Input, Task, read_task
+from spark.task import Chunk, Computation, Input, Task, read_task, write_task
 from warehouse.postgres import Connection
 from warehouse.sinks import Sink
 from warehouse.tables import sink_ddl
@@ -206,9 +206,10 @@ def make_task(context: Context, record: Run, engine: ComputeEngine) -> Task:
     folder = context.run_dir(record.run)
     path, mark = folder / "task.json", folder / f"begun-{engine.name}"
     if path.exists() and mark.exists() and mark.read_text() == record.plan_digest:
-        begun = read_task(path.read_text())
-        # Servers may have moved since.
-        return replace(begun, **_servers(context))
+        # Servers may have moved since, and have other passwords.
+        task = replace(read_task(path.read_text()), **_servers(context))
+        write_task(path, task)
+        return task
     shutil.rmtree(folder, ignore_errors=True)
     plan = record.plan
     variants = (COUNTED, RESTATED) if plan.scope == "late" else (COUNTED,)
@@ -220,12 +221,11 @@ def make_task(context: Context, record: Run, engine: ComputeEngine) -> Task:
         inputs=tuple(_input(context, topic, t, excluded, dead) for topic, t in plan.topics.items()),
         variants=variants,
         computations=tuple(_computation(context, plan, a, engine) for a in plan.aggregates),
-        output=(folder / "results").as_uri(),
+        output=(folder / f"results-{engine.name}").as_uri(),  # another engine may still write its own
     )
     if not engine.reads_log:
         _check_lake_has_all(context, task)
-    path.touch(mode=0o600)  # the lake's password is in it
-    path.write_text(task.to_json())
+    write_task(path, task)
     mark.write_text(record.plan_digest)
     return task
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -97,6 +98,15 @@ class Task:
     def folder(self, variant: str, aggregate: str, chunk: Chunk) -> str:
         """Where the result of a chunk is, as an URI."""
         return f"{self.output}/{variant}/{aggregate}/{chunk.name}"
+
+
+def write_task(path: Path, task: Task) -> None:
+    """Whole or not at all, for its owner alone: passwords are in it."""
+    part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    part.touch(mode=0o600)
+    part.write_text(task.to_json())
+    part.replace(path)
 
 
 def read_task(text: str) -> Task:

@@ -89,7 +89,10 @@ JOB_PROGRESS = Sink(
         "topic": Column(type="string", doc="The topic."),
         "subtask": Column(type="int", doc="Number of the source's subtask."),
         "run": Column(type="string", doc="Flink's ids of the job and of this attempt to run the subtask."),
-        "watermark": Column(type="timestamp", doc="The subtask's watermark."),
+        "subtasks": Column(type="int", doc="How many subtasks there are."),
+        "watermark": Column(
+            type="timestamp", doc="The subtask's watermark; null when it has just begun.", nullable=True
+        ),
         "read_until": Column(type="string", doc="By partition the next offset when it was that, as 0:12 1:7."),
         "reported_at": Column(type="timestamp", doc="When this row was written."),
     },

@@ -76,6 +76,7 @@ def test_the_pods_find_the_job_and_its_jars_as_this_release_has_them(tmp_path: P
     files = tmp_path / "replay" / "files"
     files.mkdir(parents=True)
     (files / "job.py").write_text("of an earlier release")
+    (files / "some-0.9.jar").write_text("of an earlier release")
     test_a_run_that_was_computed_meanwhile_is_not_waited_for(tmp_path, given, jar)
     assert {file.name: file.read_bytes() for file in files.iterdir()} == {
         "job.py": local.JOB.read_bytes(),

@@ -212,6 +212,14 @@ def test_a_key_that_a_secret_lacks_is_named_and_no_value_is_told(
     assert said in refused(given, external_postgres=f"secretsmanager:{secret(text)}#{key}")
 
 
+def test_a_value_that_reads_as_a_place_itself_is_refused_and_not_told(
+    secret: Callable[[str], str], given: Callable[..., Settings]
+) -> None:
+    said = refused(given, external_postgres=f"secretsmanager:{secret('ssm:S0SECRET')}")
+    assert "the value there begins with ssm: or secretsmanager: itself" in said
+    assert "S0SECRET" not in said
+
+
 def test_a_binary_secret_is_refused(given: Callable[..., Settings]) -> None:
     made = boto3.client("secretsmanager", region_name=REGION).create_secret(Name="binary", SecretBinary=b"S0SECRET")
     assert "is binary; store it as text" in refused(given, external_postgres=f"secretsmanager:{made['ARN']}")

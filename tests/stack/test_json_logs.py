@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from insights.stack.process_record import last_words
 from insights.stack.recurring_jobs import Command, CommandFailed
 from processes import JSON_LINES
 from processes.json_lines import as_json, entry, readable
+from processes.json_logs import MOST_CHARACTERS, _dumped, _Printed
 from tests.conftest import own_settings, wait_until
 
 NAMES = ["time", "level", "part", "message"]
@@ -32,6 +34,33 @@ def objects(lines: str) -> list[dict[str, Any]]:
     found = [json.loads(line) for line in lines.splitlines()]
     assert all(list(each)[:4] == NAMES for each in found), found
     return found
+
+
+@pytest.mark.parametrize("line", ['{"a":' + "[" * 100_000, '{"a": NaN}', '{"a": -Infinity}', '{"a"'])
+def test_a_line_that_only_looks_like_an_object_is_text(line: str, tmp_path: Path) -> None:
+    (found,) = objects("\n".join(as_json("page", [line])))
+    assert found["message"] == line
+    assert readable(line) == line
+    (tmp_path / "page.out").write_text(line[-3000:])
+    assert last_words(tmp_path / "page.out") == f": {line[-3000:][:200]}"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"), [({"v": float("nan")}, "nan"), ({"v": {("a", 1): 2}}, "{('a', 1): 2}")], ids=["NaN", "a key"]
+)
+def test_an_entry_with_what_json_has_no_form_for_says_it_as_text(said: dict[str, Any], shown: str) -> None:
+    assert json.loads(_dumped({"message": "m", **said})) == {"message": "m", "v": shown}
+
+
+def test_what_is_printed_in_pieces_is_a_line_and_one_without_an_end_is_cut() -> None:
+    out = io.StringIO()
+    printed = _Printed("page", out)
+    for piece in ("be", "gun", "\nnext"):
+        printed.write(piece)
+    assert [each["message"] for each in objects(out.getvalue())] == ["begun"]
+    for _ in range(MOST_CHARACTERS // 100 + 1):
+        printed.write("." * 100)
+    assert [len(each["message"]) for each in objects(out.getvalue())][1] > MOST_CHARACTERS - 100
 
 
 def test_a_line_is_an_object_and_the_lines_of_a_traceback_are_one() -> None:

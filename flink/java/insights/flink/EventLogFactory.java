@@ -49,6 +49,8 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
 
     private static final ConfigOption<String> PROGRESS_URL =
             ConfigOptions.key("progress.url").stringType().noDefaultValue();
+    private static final ConfigOption<Integer> PROGRESS_SUBTASKS =
+            ConfigOptions.key("progress.subtasks").intType().defaultValue(1);
     private static final ConfigOption<String> PROGRESS_USER =
             ConfigOptions.key("progress.username").stringType().defaultValue("");
     private static final ConfigOption<String> PROGRESS_PASSWORD =
@@ -64,7 +66,7 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
     @Override
     public Set<ConfigOption<?>> optionalOptions() {
         Set<ConfigOption<?>> options = new HashSet<>(super.optionalOptions());
-        options.addAll(Set.of(SILENT_AFTER, URL, USER, PASSWORD, PROGRESS_URL, PROGRESS_USER, PROGRESS_PASSWORD));
+        options.addAll(Set.of(SILENT_AFTER, URL, USER, PASSWORD, PROGRESS_URL, PROGRESS_SUBTASKS, PROGRESS_USER, PROGRESS_PASSWORD));
         return options;
     }
 
@@ -111,7 +113,8 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
                         options.get(PROGRESS_USER),
                         options.get(PROGRESS_PASSWORD),
                         properties.getProperty("group.id"),
-                        topics.get(0));
+                        topics.get(0),
+                        options.get(PROGRESS_SUBTASKS));
     }
 
     private static final class Source extends KafkaDynamicSource {
@@ -226,8 +229,7 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
                 }
                 return own;
             }
-            Progress.Subtask.Split report = reports == null ? null : reports.add();
-            return new Generator(own, partitions, others, report, context.getInputActivityClock());
+            return new Generator(own, partitions, others, reports, context.getInputActivityClock());
         }
     }
 
@@ -235,6 +237,7 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
         private final WatermarkGenerator<RowData> inner;
         private final SilentPartitions.Partition partition;
         private final OtherTopics others;
+        private final Progress.Subtask reports;
         private final Progress.Subtask.Split report;
         private final RelativeClock reading;
         private long own = Long.MIN_VALUE;
@@ -243,11 +246,12 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
                 WatermarkGenerator<RowData> inner,
                 SilentPartitions partitions,
                 OtherTopics others,
-                Progress.Subtask.Split report,
+                Progress.Subtask reports,
                 RelativeClock reading) {
             this.inner = inner;
             this.others = others;
-            this.report = report;
+            this.reports = reports;
+            this.report = reports == null ? null : reports.add();
             this.partition = partitions.add(reading.relativeTimeNanos());
             this.reading = reading;
         }
@@ -270,9 +274,10 @@ public class EventLogFactory extends KafkaDynamicTableFactory {
             long reached = partition.watermark(own, asks ? others.reached(now) : Long.MIN_VALUE, now, silenceClock);
             if (reached != Long.MIN_VALUE) {
                 output.emitWatermark(new Watermark(reached));
-                if (report != null) {
-                    report.reached(reached, now);
-                }
+            }
+            if (report != null) {
+                report.reached(reached);
+                reports.step(now);
             }
         }
 

@@ -5,6 +5,7 @@ import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.PreparedStatement;
 import java.sql.SQLException;
+import java.sql.Types;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -19,8 +20,9 @@ import org.slf4j.LoggerFactory;
  * Reports how far a topic has been read, to ops.job_progress, for a Flink that can't be asked.
  *
  * <p>A row says: this subtask's watermark is this, and it had read each partition up to there, or less, when it became
- * that. Once the job has committed those offsets, all that the watermark is made of is in the tables. Postgres is told
- * by a thread of its own, which ends with the report: the source never waits for it.
+ * that. Once the job has committed those offsets, all that the watermark is made of is in the tables. The first row of a
+ * run has no watermark, and replaces that of the run before: what that one read is not committed by this one's offsets.
+ * Postgres is told by a thread of its own, which ends with the report: the source never waits for it.
  */
 final class Progress implements Serializable {
     private static final long serialVersionUID = 1L;
@@ -28,10 +30,10 @@ final class Progress implements Serializable {
     private static final long EVERY = TimeUnit.SECONDS.toNanos(10);
     private static final int STATEMENT_SECONDS = 10;
     private static final String REPORT =
-            "insert into ops.job_progress (job, topic, subtask, run, watermark, read_until, reported_at)"
-                    + " values (?, ?, ?, ?, timestamptz 'epoch' + ? * interval '1 millisecond', ?, now())"
+            "insert into ops.job_progress (job, topic, subtask, run, subtasks, watermark, read_until, reported_at)"
+                    + " values (?, ?, ?, ?, ?, timestamptz 'epoch' + ? * interval '1 millisecond', ?, now())"
                     + " on conflict (job, topic, subtask) do update set run = excluded.run,"
-                    + " watermark = excluded.watermark, read_until = excluded.read_until,"
+                    + " subtasks = excluded.subtasks, watermark = excluded.watermark, read_until = excluded.read_until,"
                     + " reported_at = excluded.reported_at";
 
     static {
@@ -43,13 +45,15 @@ final class Progress implements Serializable {
     private final String password;
     private final String job;
     private final String topic;
+    private final int subtasks;
 
-    Progress(String url, String user, String password, String job, String topic) {
+    Progress(String url, String user, String password, String job, String topic, int subtasks) {
         this.url = url;
         this.user = user;
         this.password = password;
         this.job = job;
         this.topic = topic;
+        this.subtasks = subtasks;
     }
 
     /** Of one run of one subtask, by the variables of its metrics; {@code ...At}: where a row has these. */
@@ -70,6 +74,7 @@ final class Progress implements Serializable {
         private final List<Split> splits = new ArrayList<>();
         private final AtomicBoolean writing = new AtomicBoolean();
         private long lookedAt = System.nanoTime() - EVERY;
+        private volatile boolean hasBegun;
         private volatile long reported = Long.MIN_VALUE;
 
         private Subtask(int index, String run, int partitionAt, int offsetAt) {
@@ -86,13 +91,14 @@ final class Progress implements Serializable {
         }
 
         /** Never blocks. */
-        private void step(long now) {
+        void step(long now) {
             if (now - lookedAt < EVERY || !writing.compareAndSet(false, true)) {
                 return;
             }
             lookedAt = now;
             long watermark = splits.stream().mapToLong(split -> split.watermark).min().orElse(Long.MIN_VALUE);
-            if (watermark == reported || watermark == Long.MIN_VALUE) {
+            boolean begins = !hasBegun;
+            if (!begins && (watermark == reported || watermark == Long.MIN_VALUE)) {
                 writing.set(false);
                 return;
             }
@@ -100,12 +106,12 @@ final class Progress implements Serializable {
                     .filter(split -> split.partition >= 0)
                     .map(split -> split.partition + ":" + split.next)
                     .collect(Collectors.joining(" "));
-            Thread thread = new Thread(() -> write(watermark, until), "progress of " + topic);
+            Thread thread = new Thread(() -> write(begins ? null : watermark, until), "progress of " + topic);
             thread.setDaemon(true);
             thread.start();
         }
 
-        private void write(long watermark, String until) {
+        private void write(Long watermark, String until) {
             try (Connection connection = DriverManager.getConnection(url, user, password);
                     PreparedStatement statement = connection.prepareStatement(REPORT)) {
                 statement.setQueryTimeout(STATEMENT_SECONDS);
@@ -113,10 +119,12 @@ final class Progress implements Serializable {
                 statement.setString(2, topic);
                 statement.setInt(3, index);
                 statement.setString(4, run);
-                statement.setLong(5, watermark);
-                statement.setString(6, until);
+                statement.setInt(5, subtasks);
+                statement.setObject(6, watermark, Types.BIGINT);
+                statement.setString(7, until);
                 statement.executeUpdate();
-                reported = watermark;
+                hasBegun = true;
+                reported = watermark == null ? reported : watermark;
             } catch (SQLException failed) {
                 LOG.info("Postgres does not take how far {} has been read: {}", topic, failed.toString());
             } finally {
@@ -135,9 +143,8 @@ final class Progress implements Serializable {
                 next = event.getLong(offsetAt) + 1;
             }
 
-            void reached(long watermark, long now) {
+            void reached(long watermark) {
                 this.watermark = watermark;
-                step(now);
             }
         }
     }
