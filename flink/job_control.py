@@ -21,6 +21,7 @@ from flink.intended_downtime import asked_for
 from flink.job_sql import JobPlan, live_plan
 from flink.live_job import JOB_NAME, LiveJob, job_of_added, keep, kept, kept_jobs, main_job, snapshots_of
 from flink.rest import ENDED, FlinkRest, JobFailed
+from schemas.aws import login
 from schemas.catalogue import events
 from schemas.errors import BrokerUnavailable, InsightsError
 from schemas.kafka import Kafka, logged_in
@@ -269,6 +270,7 @@ def _run_client(deployment: Deployment, plan: JobPlan, snapshot: Snapshot | None
         "FLINK_OPT_DIR": str(deployment.flink_home / "opt"),
         "FLINK_PLUGINS_DIR": str(deployment.flink_home / "plugins"),
         "FLINK_LOG_DIR": str(deployment.work_dir),
+        **login(),  # it looks into the lake's catalog, which may be AWS Glue
     }
     done = subprocess.run(  # noqa: S603
         command, env=environment, capture_output=True, text=True, check=False, timeout=240

@@ -183,19 +183,26 @@ def _sink_columns(aggregate: Aggregate) -> list[str]:
 
 
 def lake_catalog(deployment: Deployment) -> str:
-    """The lake, as Flink knows it. Its catalog is in Postgres, wherever its files are."""
+    """The lake, as Flink knows it. Its catalog is in Postgres, wherever its files are, or in AWS Glue."""
     options = {
-        # Ours, of flink/java: these work from a job's own jar, too.
-        "type": "insights-lake",
-        "catalog-impl": "insights.flink.LakeInPostgres",
-        "uri": deployment.lake_jdbc_url,
-        "jdbc.user": deployment.flink_login.user,
-        "jdbc.password": deployment.flink_login.password,
-        "jdbc.schema-version": "V1",
+        "type": "insights-lake",  # ours, of flink/java: it works from a job's own jar, too
+        **_listed_in(deployment),
         "warehouse": deployment.lake_warehouse,
         **({"io-impl": S3_FILES, **deployment.lake_storage} if deployment.lake_storage else {}),
     }
     return f"create catalog `lake` with (\n  {with_options(options)}\n)"
+
+
+def _listed_in(deployment: Deployment) -> dict[str, str]:
+    if deployment.lake_catalog == "glue":
+        return {"catalog-impl": "org.apache.iceberg.aws.glue.GlueCatalog"}
+    return {
+        "catalog-impl": "insights.flink.LakeInPostgres",  # ours, for the same reason
+        "uri": deployment.lake_jdbc_url,
+        "jdbc.user": deployment.flink_login.user,
+        "jdbc.password": deployment.flink_login.password,
+        "jdbc.schema-version": "V1",
+    }
 
 
 def _postgres_sink(deployment: Deployment, table: str, columns: list[str], key: tuple[str, ...]) -> str:

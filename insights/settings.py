@@ -154,6 +154,9 @@ class Settings(BaseSettings):
         None, min_length=1, description="access key id; without it, AWS' default credential chain"
     )
     external_lake_secret: Secret = Field(None, min_length=1)
+    external_lake_catalog: Literal["postgres", "glue"] = Field(
+        "postgres", description="what lists the lake's tables: postgres, or glue (AWS Glue, in the bucket's region)"
+    )
     listen: str = Field(HOST, description="address that servers, page, hooks, collector and metrics listen on")
     advertise: str = Field(HOST, description="host name or address by which other machines reach servers started here")
 
@@ -326,6 +329,13 @@ class Settings(BaseSettings):
         given = [f"INSIGHTS_EXTERNAL_LAKE_{name}".upper() for name in names if getattr(self, f"external_lake_{name}")]
         if given and not self.external_lake:
             raise ValueError(f"{given[0]} is set: INSIGHTS_EXTERNAL_LAKE must be, too")
+        if self.external_lake_catalog == "glue" and not self.external_lake:
+            raise ValueError("INSIGHTS_EXTERNAL_LAKE_CATALOG is glue: INSIGHTS_EXTERNAL_LAKE must be set, too")
+        if self.external_lake_catalog == "glue" and self.external_lake_key_id:
+            raise ValueError(
+                "INSIGHTS_EXTERNAL_LAKE_CATALOG is glue: INSIGHTS_EXTERNAL_LAKE_KEY_ID must not be set, because keys of"
+                " the bucket are none of Glue's. AWS' own variables, files or roles log in to both"
+            )
         if bool(self.external_lake_key_id) != bool(self.external_lake_secret):
             raise ValueError(
                 "of INSIGHTS_EXTERNAL_LAKE_KEY_ID and INSIGHTS_EXTERNAL_LAKE_SECRET one is set: set both, or neither"

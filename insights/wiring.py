@@ -55,6 +55,7 @@ def deployment(settings: Settings) -> Deployment:
         lake_database="lake",
         lake_warehouse=settings.external_lake or (settings.home / "lake").as_uri(),
         lake_storage=settings.lake_storage,
+        lake_catalog=settings.external_lake_catalog,
         flink_url=settings.flink_url,
         flink_python=FLINK_ENVIRONMENT / "bin" / "python",
         flink_home=flink_home(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -23,14 +22,6 @@ TIMEOUT_SECONDS = 60
 THROTTLED = (429, 503)
 NOT_THERE = ("404", "NoSuchKey", "NotFound", "ResourceNotFoundException")
 EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException")
-
-
-def login() -> dict[str, str]:
-    """The variables in which AWS' clients look for who they are: for a child that gets an environment of its own.
-
-    They may be keys, or, in a container of ECS, where its role's keys are asked for.
-    """
-    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
 
 
 class AwsUnavailable(Retryable):

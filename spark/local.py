@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from processes import EXIT_WITH_PARENT
+from schemas.aws import login
 from schemas.errors import InsightsError, Misconfigured
-from spark.aws import login
 
 FOLDER = Path(__file__).parent
 JOB = FOLDER / "job.py"

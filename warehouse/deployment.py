@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from schemas.kafka import Kafka
 from warehouse.logins import Login, Role, login
+
+LakeCatalog = Literal["postgres", "glue"]
+"""What lists the lake's tables: the stack's Postgres, or AWS Glue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,7 @@ class Deployment:
     buffer_timeout_ms: int = 20
     postgres_options: str = ""
     lake_storage: Mapping[str, str] = field(default_factory=dict, repr=False)
+    lake_catalog: LakeCatalog = "postgres"
 
     @property
     def postgres_dsn(self) -> str:
@@ -88,6 +93,8 @@ class Deployment:
     @property
     def lake_properties(self) -> dict[str, str]:
         """What ``pyiceberg.catalog.load_catalog("lake", **properties)`` needs."""
+        if self.lake_catalog == "glue":
+            return {"type": "glue", "warehouse": self.lake_warehouse, **self.lake_storage}
         return {
             "type": "sql",
             "uri": self.lake_dsn.replace("postgresql://", "postgresql+psycopg://"),

@@ -20,12 +20,15 @@ from pyiceberg.table import Table
 from schemas.errors import Retryable
 from warehouse import compaction, retention
 from warehouse.deployment import Deployment
+from warehouse.glue import glue_answers
 from warehouse.tables import open_lake
 
 # For this long a reader may use a snapshot that it has not pinned.
 KEEP_HOURS = 3.0
 # A manual write may have begun long before its commit: Iceberg's own rule.
 LEAST_STRAY_HOURS = 72
+# Where the lake has tables, and publish makes some.
+IN_GLUE = ("events", "live", "ops")
 
 
 class MaintenanceRuns(Retryable):
@@ -82,24 +85,30 @@ def maintain(deployment: Deployment, rule: Rules, *, dry: bool = False) -> Itera
     came first, LakeDamaged when files hold other rows than the table states.
     """
     with _one_at_a_time(deployment), _catalog(deployment) as catalog:
-        for identifier in _tables(catalog):
+        for identifier in _tables(deployment, catalog):
             yield look(catalog, identifier, rule) if dry else tidy(catalog, identifier, rule)
 
 
 def sizes(deployment: Deployment) -> dict[str, Size]:
     """Every table of the lake by name. Raises Retryable when Postgres is away."""
     with _catalog(deployment) as catalog:
-        return {".".join(i): size(catalog.load_table(i)) for i in _tables(catalog)}
+        return {".".join(i): size(catalog.load_table(i)) for i in _tables(deployment, catalog)}
 
 
-def _tables(catalog: Catalog) -> list[tuple[str, ...]]:
-    return sorted(i for namespace in catalog.list_namespaces() for i in catalog.list_tables(namespace))
+def _tables(deployment: Deployment, catalog: Catalog) -> list[tuple[str, ...]]:
+    if deployment.lake_catalog == "postgres":
+        return sorted(i for namespace in catalog.list_namespaces() for i in catalog.list_tables(namespace))
+    # Glue lists all tables of the account: those of others are not ours to tidy.
+    ours = [namespace for namespace in catalog.list_namespaces() if namespace[0] in IN_GLUE]
+    inside = f"{deployment.lake_warehouse.rstrip('/')}/"
+    found = sorted(i for namespace in ours for i in catalog.list_tables(namespace))
+    return [i for i in found if catalog.load_table(i).location().startswith(inside)]
 
 
 @contextmanager
 def _catalog(deployment: Deployment) -> Iterator[Catalog]:
     try:
-        with open_lake(deployment) as catalog:
+        with glue_answers(deployment), open_lake(deployment) as catalog:
             yield catalog
     except Exception as error:
         # What the catalog's library raises wraps what Postgres' driver did.

@@ -23,6 +23,7 @@ from schemas.catalogue import Event, events
 from schemas.errors import Misconfigured
 from warehouse.columns import lake_schema, postgres_type
 from warehouse.deployment import Deployment
+from warehouse.glue import glue_answers
 from warehouse.migrate import migrate
 from warehouse.postgres import Connection, connected, opened
 from warehouse.roles import let_flink_use_lake, provide_roles, take_turn
@@ -90,7 +91,7 @@ def create_tables(deployment: Deployment, deployed: Iterable[Aggregate]) -> None
     Raises Misconfigured, and changes nothing, when a table that is there differs; Retryable when Postgres is away.
     """
     live = list(deployed)
-    with connected(deployment) as connection, open_lake(deployment) as catalog:
+    with connected(deployment) as connection, glue_answers(deployment), open_lake(deployment) as catalog:
         _make_state_tables(connection)
         move_rows_of_old(connection, aggregates())
         for sink in sinks():
@@ -102,6 +103,8 @@ def create_tables(deployment: Deployment, deployed: Iterable[Aggregate]) -> None
         connection.commit()
         for e, table in there:
             _make_or_bring_up(catalog, e, table)
+    if deployment.lake_catalog != "postgres":
+        return
     with opened(deployment.lake_dsn, autocommit=False) as connection:
         let_flink_use_lake(connection, deployment.flink_login)
 
@@ -120,7 +123,7 @@ def empty_tables(deployment: Deployment) -> None:
         drop_others(connection, aggregates())
         # Readers see other rows from now on: a reader that keeps what it read (dbt) must read all of it again.
         connection.execute("update ops.versions set run = null, since = now() where since is not null")
-    with open_lake(deployment) as catalog:
+    with glue_answers(deployment), open_lake(deployment) as catalog:
         for e in events():
             catalog.drop_table(f"{NAMESPACE}.{e.table}")
             create_lake_table(catalog, e)
@@ -221,7 +224,7 @@ def archived_fields(deployment: Deployment) -> dict[str, set[str]]:
 
     Raises Retryable when Postgres is away.
     """
-    with connected(deployment), open_lake(deployment) as catalog:
+    with connected(deployment), glue_answers(deployment), open_lake(deployment) as catalog:
         there = {name for _, name in catalog.list_tables(NAMESPACE)} if catalog.namespace_exists(NAMESPACE) else set()
         found = {e.name: catalog.load_table(f"{NAMESPACE}.{e.table}") for e in events() if e.table in there}
     return {

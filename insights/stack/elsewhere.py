@@ -208,7 +208,22 @@ def _ask_lake(settings: Settings) -> str:
     except (BotoCoreError, ClientError) as error:
         what = f"the lake's {where}{at} can't be used"
         raise _away(what, "INSIGHTS_EXTERNAL_LAKE, _ENDPOINT, _REGION, _KEY_ID and _SECRET", error) from error
+    if settings.external_lake_catalog == "glue":
+        _may_list(settings)
     return f"{where}{at} may be read and written"
+
+
+def _may_list(settings: Settings) -> None:
+    import boto3
+    from botocore.config import Config
+
+    waits = Config(connect_timeout=SECONDS, read_timeout=SECONDS, retries={"total_max_attempts": 1})
+    region = settings.external_lake_region
+    try:
+        boto3.client("glue", region_name=region, config=waits).get_databases(MaxResults=1)
+    except Exception as error:
+        named = "INSIGHTS_EXTERNAL_LAKE_CATALOG and INSIGHTS_EXTERNAL_LAKE_REGION"
+        raise _away(f"AWS Glue in {region} can't be used", named, error) from error
 
 
 def _may_write(settings: Settings, where: str) -> None:

@@ -15,7 +15,7 @@ from insights.java import java_home
 from insights.settings import Settings
 from insights.stack.part import SYSTEM_PATH, ServerSetupFailed
 from insights.wiring import COMPILED_THOUGH_LONG, QUICK_START, flink_home, java_region
-from spark.aws import login
+from schemas.aws import login
 
 CLASSES = {
     "jobmanager": "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,11 +14,13 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from insights.settings import PROJECT
 from insights.wiring import deployment, replay_context
 from replay import run_history
 from schemas.catalogue import event
+from tests.conftest import free_ports, wait_until
 from tests.e2e.hub import Hub, assert_exact, quiet_hub
-from tests.own_s3 import BUCKET, SECRET, s3_server
+from tests.own_s3 import BUCKET, SECRET, listens, s3_server
 from warehouse.maintenance import maintain, rules
 from warehouse.tables import open_lake
 
@@ -23,18 +28,42 @@ ORDER_PLACED = event("sales.order_placed")
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1200)]
 
 
+@pytest.fixture(scope="module", params=["postgres", "glue"])
+def catalog(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def objects(tmp_path_factory: pytest.TempPathFactory, catalog: str) -> Path:
     return tmp_path_factory.mktemp("s3") / "objects"
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory, objects: Path, my_turn: None) -> Iterator[Hub]:
-    with (
-        s3_server(objects) as lake,
-        quiet_hub(tmp_path_factory.mktemp("hub"), lake, seed=5, rate=10.0, history="3h") as found,
-    ):
-        yield found
+def hub(tmp_path_factory: pytest.TempPathFactory, objects: Path, catalog: str, my_turn: None) -> Iterator[Hub]:
+    """One for each catalog. moto's Glue is found as AWS' is, by variables; the bucket's keys are there too."""
+    with ExitStack() as resources:
+        lake = resources.enter_context(s3_server(objects))
+        if catalog == "glue":
+            variables = resources.enter_context(pytest.MonkeyPatch.context())
+            variables.setenv("AWS_ENDPOINT_URL_GLUE", resources.enter_context(glue()))
+            variables.setenv("AWS_ACCESS_KEY_ID", lake.pop("external_lake_key_id"))
+            variables.setenv("AWS_SECRET_ACCESS_KEY", lake.pop("external_lake_secret"))
+            lake["external_lake_catalog"] = "glue"
+        home = tmp_path_factory.mktemp("hub")
+        yield resources.enter_context(quiet_hub(home, lake, seed=5, rate=10.0, history="3h"))
+
+
+@contextmanager
+def glue() -> Iterator[str]:
+    """moto's, which refuses a commit after another, as AWS' does. Its address."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "tests.marts.moto_server", "127.0.0.1", str(port)]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: listens(port), what="moto's server listens")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
 
 
 def objects_of(objects: Path, table: str) -> list[Path]:
