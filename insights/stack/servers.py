@@ -20,7 +20,6 @@ from insights.java import java_home
 from insights.settings import HOST, Settings
 from insights.stack import elsewhere
 from insights.stack.flink_java import arguments_file, configure, flink_environment, java_environment, log4j
-from insights.stack.managed_job import ManagedJob
 from insights.stack.part import Part, ServerSetupFailed, Task, http_ok
 from insights.stack.postgres import databases_elsewhere, postgres
 from insights.wiring import QUICK_PLANS, QUICK_START
@@ -37,6 +36,8 @@ def servers(settings: Settings) -> Iterator[Part | Task]:
     if settings.external_lake:
         yield replace(elsewhere.lake(settings).task(), still_done=None)  # each look at it is billed
     if settings.deploy_stream:
+        from insights.stack.managed_job import ManagedJob  # the images of servers lack what it needs
+
         yield ManagedJob(settings, settings.deploy_stream).server.task()
     elif settings.external_flink:
         yield _flink_elsewhere(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from insights.settings import Settings
+from insights.settings import PROJECT, Settings
 from insights.stack.serve import SERVERS
 from tests.conftest import environment_of, wait_until
 
@@ -45,3 +46,22 @@ def test_what_a_server_logs_is_on_its_output_in_the_foreground_and_in_its_file_a
     with running(part.command, part.environment, said):
         wait_until(lambda: log.exists() and LOGGED.search(log.read_text()), seconds=60, what=f"{server} logs")
         assert LOGGED.search(said.read_text()) is None
+
+
+LOADS = """
+import json, sys
+from importlib.metadata import packages_distributions
+import insights.cli.main, insights.cli.serve_command, insights.stack.serve
+of = packages_distributions()
+print(json.dumps(sorted({name for module in sys.modules for name in of.get(module.partition(".")[0], ())})))
+"""
+
+
+# What requests loads only where it is there.
+OPTIONAL = {"chardet", "pysocks", "setuptools", "simplejson"}
+
+
+def test_what_starts_a_server_needs_no_more_than_the_images_of_servers_have() -> None:
+    done = subprocess.run([sys.executable, "-c", LOADS], cwd=PROJECT, capture_output=True, text=True, check=True)
+    locked = set(re.findall(r"^([a-z0-9._-]+)==", (PROJECT / "requirements" / "servers.txt").read_text(), re.M))
+    assert {re.sub(r"[-_.]+", "-", name).lower() for name in json.loads(done.stdout)} - OPTIONAL <= locked
