@@ -53,12 +53,12 @@ class FinalityRecorder:
     def step(self) -> None:
         """Raises Retryable when a server is away; the next step continues."""
         deployed = kept_jobs(self._deployment)
-        if any([self._look(job) for job in deployed]):
+        runs = self._progress.runs(deployed)
+        if any([self._look(job, runs.get(job.name)) for job in deployed]):
             self._record(deployed)
 
-    def _look(self, job: LiveJob) -> bool:
+    def _look(self, job: LiveJob, run: str | None) -> bool:
         """Whether the job is known to be further than before."""
-        run = self._progress.run_of(job)
         if run is None:
             self._readings.pop(job.name, None)
             self._reached.pop(job.name, None)

@@ -48,8 +48,8 @@ class Reading:
 class Progress(Protocol):
     """Each method may raise Retryable, and blocks for a request or some."""
 
-    def run_of(self, job: LiveJob) -> str | None:
-        """The job's present run; None when it has none."""
+    def runs(self, jobs: Sequence[LiveJob]) -> dict[str, str]:
+        """By job, its present run; without those that have none."""
 
     def read(self, job: LiveJob, run: str) -> Reading | None:
         """Its watermarks now; None when the run is over."""
@@ -69,9 +69,9 @@ class Asked:
     def __init__(self, rest: FlinkRest) -> None:
         self._rest = rest
 
-    def run_of(self, job: LiveJob) -> str | None:
+    def runs(self, jobs: Sequence[LiveJob]) -> dict[str, str]:
         """See Progress."""
-        return self._rest.active_job(job.name)
+        return self._rest.active_jobs()
 
     def read(self, job: LiveJob, run: str) -> Reading:
         """See Progress."""
@@ -94,10 +94,9 @@ class Reported:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
 
-    def run_of(self, job: LiveJob) -> str | None:
+    def runs(self, jobs: Sequence[LiveJob]) -> dict[str, str]:
         """See Progress."""
-        found = self._report(job)
-        return found.run if found else None
+        return {job.name: found.run for job in jobs if (found := self._report(job))}
 
     def read(self, job: LiveJob, run: str) -> Reading | None:
         """See Progress."""

@@ -79,22 +79,21 @@ def counted_together(written: Iterable[Aggregate]) -> set[str]:
 
 def _other_topics(deployment: Deployment) -> dict[str, str]:
     """Where a silent topic's source learns how far the topics are that are counted together with it."""
-    return {
-        "other-topics.url": deployment.postgres_jdbc_url,
-        "other-topics.username": deployment.flink_login.user,
-        "other-topics.password": deployment.flink_login.password,
-    }
+    return _postgres("other-topics", deployment)
 
 
 def _progress(deployment: Deployment) -> dict[str, str]:
     """Where a Flink that can't be asked reports how far each topic is."""
     if deployment.flink_url:
         return {}
+    return {**_postgres("progress", deployment), "progress.subtasks": str(deployment.parallelism)}
+
+
+def _postgres(option: str, deployment: Deployment) -> dict[str, str]:
     return {
-        "progress.url": deployment.postgres_jdbc_url,
-        "progress.subtasks": str(deployment.parallelism),
-        "progress.username": deployment.flink_login.user,
-        "progress.password": deployment.flink_login.password,
+        f"{option}.url": deployment.postgres_jdbc_url,
+        f"{option}.username": deployment.flink_login.user,
+        f"{option}.password": deployment.flink_login.password,
     }
 
 

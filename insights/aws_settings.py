@@ -11,6 +11,7 @@ import os
 from functools import cache
 from typing import Any
 
+from schemas.aws import EXPIRED
 from schemas.errors import InsightsError, Misconfigured, Retryable
 
 # By the prefix: boto3's name of the service, and the permission that a look-up needs.
@@ -22,7 +23,6 @@ SECONDS, TRIES = 5, 3
 NOT_THERE = ("ResourceNotFoundException", "ParameterNotFound", "ParameterVersionNotFound")
 # InvalidKeyId is what the Parameter Store says when the parameter's key may not be used.
 REFUSED = ("AccessDeniedException", "AccessDenied", "DecryptionFailure", "InvalidKeyId")
-EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException")
 
 
 class SettingAway(Retryable):

@@ -36,7 +36,7 @@ def as_json(part: str, lines: Iterable[str]) -> Iterator[str]:
             traceback = []
         elif line == TRACEBACK:
             traceback = [line]
-        elif _is_object(line):
+        elif _object(line) is not None:
             yield line
         elif line.strip():
             yield entry(part, "info", line)
@@ -44,14 +44,17 @@ def as_json(part: str, lines: Iterable[str]) -> Iterator[str]:
         yield entry(part, "error", traceback[0], exception="\n".join(traceback))
 
 
-def _is_object(line: str) -> bool:
-    """What Python reads and JSON does not know (NaN) is none, nor what is nested too deeply to be read."""
+def _object(line: str) -> dict[str, Any] | None:
+    """None for what is no object, for what Python reads and JSON does not know (NaN), and for what is nested too deeply
+    to be read.
+    """
     if not line.startswith("{"):
-        return False
+        return None
     try:
-        return isinstance(json.loads(line, parse_constant=_refused), dict)
+        found = json.loads(line, parse_constant=_refused)
     except (ValueError, RecursionError):
-        return False
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _refused(constant: str) -> None:
@@ -60,10 +63,8 @@ def _refused(constant: str) -> None:
 
 def readable(line: str) -> str:
     """An object as ``entry`` makes it, as a line for people; anything else as it is."""
-    if not _is_object(line):
-        return line
-    said: dict[str, Any] = json.loads(line)
-    if not {"time", "level", "message"} <= said.keys():
+    said = _object(line)
+    if said is None or not {"time", "level", "message"} <= said.keys():
         return line
     first = f"{said.pop('time')} {str(said.pop('level')).upper():<7} {said.pop('message')}"
     said.pop("part", None)
@@ -74,7 +75,7 @@ def readable(line: str) -> str:
 
 def message_of(line: str) -> str:
     """What an object as ``entry`` makes it says; of anything else the line, without spaces around it."""
-    said = json.loads(line) if _is_object(line) else {}
+    said = _object(line) or {}
     return str(said["message"]).strip() if {"time", "message"} <= said.keys() else line.strip()
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 
+# AWS' codes for a login that is over, or that it does not know.
+EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException")
+
 
 def login() -> dict[str, str]:
     """The variables in which AWS' clients look for who they are: for a child that gets an environment of its own.

@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
+from schemas.aws import EXPIRED
 from schemas.errors import InsightsError, Misconfigured, Retryable
 
 T = TypeVar("T")
@@ -21,7 +22,6 @@ BOTOCORE_TRIES = 3
 TIMEOUT_SECONDS = 60
 THROTTLED = (429, 503)
 NOT_THERE = ("404", "NoSuchKey", "NotFound", "ResourceNotFoundException")
-EXPIRED = ("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException")
 
 
 class AwsUnavailable(Retryable):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import psycopg
 import requests
@@ -213,14 +214,19 @@ def _ask_lake(settings: Settings) -> str:
     return f"{where}{at} may be read and written"
 
 
-def _may_list(settings: Settings) -> None:
+def _client(service: str, settings: Settings, *, options: Mapping[str, Any] | None = None, **more: Any) -> Any:
+    """boto3's, in the lake's region, that waits for SECONDS once."""
     import boto3
     from botocore.config import Config
 
-    waits = Config(connect_timeout=SECONDS, read_timeout=SECONDS, retries={"total_max_attempts": 1})
+    waits = Config(connect_timeout=SECONDS, read_timeout=SECONDS, retries={"total_max_attempts": 1}, **(options or {}))
+    return boto3.client(service, region_name=settings.external_lake_region, config=waits, **more)
+
+
+def _may_list(settings: Settings) -> None:
     region = settings.external_lake_region
     try:
-        boto3.client("glue", region_name=region, config=waits).get_databases(MaxResults=1)
+        _client("glue", settings).get_databases(MaxResults=1)
     except Exception as error:
         named = "INSIGHTS_EXTERNAL_LAKE_CATALOG and INSIGHTS_EXTERNAL_LAKE_REGION"
         raise _away(f"AWS Glue in {region} can't be used", named, error) from error
@@ -228,17 +234,13 @@ def _may_list(settings: Settings) -> None:
 
 def _may_write(settings: Settings, where: str) -> None:
     """Raises what boto3 does. What it begins to write it abandons, so that nothing is left in the bucket."""
-    import boto3
-    from botocore.config import Config
-
-    waits = Config(connect_timeout=SECONDS, read_timeout=SECONDS, retries={"total_max_attempts": 1})
-    s3 = boto3.client(
+    s3 = _client(
         "s3",
+        settings,
+        options={"s3": {"addressing_style": "path" if settings.external_lake_endpoint else "auto"}},
         endpoint_url=settings.external_lake_endpoint,
-        region_name=settings.external_lake_region,
         aws_access_key_id=settings.external_lake_key_id,
         aws_secret_access_key=settings.external_lake_secret,
-        config=waits.merge(Config(s3={"addressing_style": "path" if settings.external_lake_endpoint else "auto"})),
     )
     bucket, _, prefix = where.removeprefix("s3://").partition("/")
     s3.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)

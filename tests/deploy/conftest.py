@@ -9,14 +9,13 @@ from typing import Any
 
 import boto3
 import pytest
-import requests
-from moto.server import ThreadedMotoServer
 
 from insights.deploy import deployed
 from insights.managed_flink import package
 from insights.settings import Stream
 from spark.aws import Aws
 from tests.deploy.managed_flink import REGION, ManagedFlink
+from tests.own_aws import moto_server
 
 BUCKET = "packages"
 PASSWORD = "kafkaword-of-tests"
@@ -37,18 +36,12 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    # It keeps what another test made in this process.
-    requests.post(f"{url}/moto-api/reset", timeout=10).raise_for_status()
-    place = {"LocationConstraint": REGION}
-    boto3.client("s3", region_name=REGION, endpoint_url=url).create_bucket(
-        Bucket=BUCKET, CreateBucketConfiguration=place
-    )
-    yield url
-    server.stop()
+    with moto_server() as url:
+        place = {"LocationConstraint": REGION}
+        boto3.client("s3", region_name=REGION, endpoint_url=url).create_bucket(
+            Bucket=BUCKET, CreateBucketConfiguration=place
+        )
+        yield url
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ import boto3
 import psycopg
 import pytest
 from confluent_kafka import Producer
-from moto.server import ThreadedMotoServer
 from psycopg.conninfo import conninfo_to_dict
 
 from flink.finality import FinalityRecorder
@@ -39,6 +38,7 @@ from schemas.codec import Encoder
 from schemas.registry import Registry
 from tests.conftest import own_settings, wait_until
 from tests.e2e.table_contents import log_ends
+from tests.own_aws import moto_server
 from warehouse.deployment import Deployment
 from warehouse.postgres import connected
 from warehouse.tables import create_tables, open_lake
@@ -100,20 +100,16 @@ def secrets() -> Iterator[Callable[[dict[str, str]], tuple[dict[str, str], str]]
 
     They are not its newest values.
     """
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
+    with moto_server() as endpoint:
 
-    def put(values: dict[str, str]) -> tuple[dict[str, str], str]:
-        keys = {name.lower(): value for name, value in KEYS.items()}
-        client = boto3.client("secretsmanager", region_name=REGION, endpoint_url=endpoint, **keys)
-        made = client.create_secret(Name=f"insights/{uuid.uuid4()}", SecretString=json.dumps(values))
-        client.put_secret_value(SecretId=made["ARN"], SecretString=json.dumps(dict.fromkeys(values, "of another")))
-        return {"secret": made["ARN"], "secret_version": made["VersionId"]}, endpoint
+        def put(values: dict[str, str]) -> tuple[dict[str, str], str]:
+            keys = {name.lower(): value for name, value in KEYS.items()}
+            client = boto3.client("secretsmanager", region_name=REGION, endpoint_url=endpoint, **keys)
+            made = client.create_secret(Name=f"insights/{uuid.uuid4()}", SecretString=json.dumps(values))
+            client.put_secret_value(SecretId=made["ARN"], SecretString=json.dumps(dict.fromkeys(values, "of another")))
+            return {"secret": made["ARN"], "secret_version": made["VersionId"]}, endpoint
 
-    yield put
-    server.stop()
+        yield put
 
 
 def started_like_the_service(package: Path, secret: dict[str, str], endpoint: str, bare: Settings, root: Path) -> str:

@@ -8,13 +8,12 @@ from typing import Any
 
 import boto3
 import pytest
-import requests
-from moto.server import ThreadedMotoServer
 
 from insights.deploy.service import Hub, tagged
 from insights.managed_flink.application import DeployFailed
 from insights.settings import HubService
 from spark.aws import Aws
+from tests.own_aws import moto_server
 
 REGION = "eu-central-1"
 SERVICE = HubService(cluster="insights", service="hub", region=REGION)
@@ -26,21 +25,16 @@ def ecs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     for name, value in KEYS.items():
         monkeypatch.setenv(name.upper(), value)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    # It keeps what another test made in this process.
-    requests.post(f"http://{host}:{port}/moto-api/reset", timeout=10).raise_for_status()
-    client = boto3.client("ecs", region_name=REGION, endpoint_url=f"http://{host}:{port}", **KEYS)
-    client.create_cluster(clusterName="insights")
-    containers = [
-        {"name": "hub", "image": "1.dkr.ecr/insights-hub:1", "memory": 1},
-        {"name": "tls", "image": "caddy:2", "memory": 1},
-    ]
-    client.register_task_definition(family="hub", containerDefinitions=containers)
-    client.create_service(cluster="insights", serviceName="hub", taskDefinition="hub", desiredCount=0)
-    yield client
-    server.stop()
+    with moto_server() as url:
+        client = boto3.client("ecs", region_name=REGION, endpoint_url=url, **KEYS)
+        client.create_cluster(clusterName="insights")
+        containers = [
+            {"name": "hub", "image": "1.dkr.ecr/insights-hub:1", "memory": 1},
+            {"name": "tls", "image": "caddy:2", "memory": 1},
+        ]
+        client.register_task_definition(family="hub", containerDefinitions=containers)
+        client.create_service(cluster="insights", serviceName="hub", taskDefinition="hub", desiredCount=0)
+        yield client
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ class Job:
             )
 
     def reading(self) -> Reading | None:
-        run = self.witness.run_of(JOB)
+        run = self.witness.runs([JOB]).get(JOB.name)
         return self.witness.read(JOB, run) if run else None
 
 

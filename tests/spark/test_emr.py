@@ -21,7 +21,6 @@ import boto3
 import pytest
 from moto.core.exceptions import JsonRESTError
 from moto.emrserverless import models
-from moto.server import ThreadedMotoServer
 
 from insights.engines import engine_of
 from schemas.errors import Misconfigured
@@ -31,6 +30,7 @@ from spark.task import Slice, Task, read_task
 from tests.aggregates import oracle
 from tests.aggregates.any_events import any_log
 from tests.conftest import free_ports, own_settings
+from tests.own_aws import moto_server
 from tests.spark.process import SparkProcess, runtime
 from tests.spark.replay_on_files import computation, rows, task, with_late, write_log
 from tests.spark.test_job import EVENT, MOVES, PUBLISHED_AT, chunks
@@ -43,11 +43,8 @@ RESULTS = f"only/{MOVES.name}"
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server() as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

@@ -12,13 +12,13 @@ import boto3
 import pytest
 from moto.core.exceptions import JsonRESTError
 from moto.secretsmanager.responses import SecretsManagerResponse
-from moto.server import ThreadedMotoServer
 from moto.ssm.responses import SimpleSystemManagerResponse
 
 from insights import aws_settings
 from insights.aws_settings import SettingAway
 from insights.settings import PROJECT, Settings, load_settings
 from schemas.errors import Misconfigured
+from tests.own_aws import moto_server
 
 REGION = "eu-central-1"
 VALUE = "postgresql://hub:S0SECRET@db.example:5432/insights"
@@ -36,11 +36,8 @@ STREAM = {
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server() as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

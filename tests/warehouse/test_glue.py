@@ -9,9 +9,7 @@ from pathlib import Path
 
 import boto3
 import pytest
-import requests
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
-from moto.server import ThreadedMotoServer
 
 from flink.job_sql import lake_catalog
 from insights.settings import Settings
@@ -23,6 +21,7 @@ from schemas.catalogue import event
 from schemas.errors import Misconfigured
 from spark.task import Slice
 from tests.conftest import own_settings
+from tests.own_aws import moto_server
 from tests.warehouse.test_maintenance import Lake
 from warehouse.deployment import Deployment
 from warehouse.glue import GlueAway, glue_answers
@@ -36,24 +35,19 @@ REGION, BUCKET = "eu-central-1", "shop"
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """moto's S3 and Glue, as every client of AWS finds them."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    url = f"http://{host}:{port}"
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "of-tests",
-        "AWS_SECRET_ACCESS_KEY": "of-tests",
-        "AWS_ENDPOINT_URL": url,
-        "NO_PROXY": "127.0.0.1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    requests.post(f"{url}/moto-api/reset", timeout=10).raise_for_status()
-    place = {"LocationConstraint": REGION}
-    boto3.client("s3", region_name=REGION).create_bucket(Bucket=BUCKET, CreateBucketConfiguration=place)
-    yield url
-    server.stop()
+    with moto_server() as url:
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "of-tests",
+            "AWS_SECRET_ACCESS_KEY": "of-tests",
+            "AWS_ENDPOINT_URL": url,
+            "NO_PROXY": "127.0.0.1",
+        }.items():
+            monkeypatch.setenv(name, value)
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+            monkeypatch.delenv(name, raising=False)
+        place = {"LocationConstraint": REGION}
+        boto3.client("s3", region_name=REGION).create_bucket(Bucket=BUCKET, CreateBucketConfiguration=place)
+        yield url
 
 
 @pytest.fixture
