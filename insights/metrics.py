@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
+from insights.metric_families import Sample, counter, gauge
 from insights.server_metrics import ServerMetrics
 from insights.settings import Settings
 from insights.status import Status, watching
 from schemas.errors import InsightsError
 
-Sample = tuple[tuple[str, ...], float | int | bool | datetime | None]
 FATES = {
     "published": "Events on the log since its beginning",
     "counted": "Events that count in the tables",
@@ -68,7 +68,7 @@ class StackMetrics(Collector):
             self._look = self._look or self._watch.__enter__()
             found = [*families(self._look()), *self._servers.collect()]
             took = time.monotonic() - began
-        return [*found, _gauge("insights_look_seconds", "Time that this look at the stack took", (), [((), took)])]
+        return [*found, gauge("insights_look_seconds", "Time that this look at the stack took", (), [((), took)])]
 
 
 def families(status: Status) -> Iterator[Metric]:
@@ -77,10 +77,10 @@ def families(status: Status) -> Iterator[Metric]:
     yield from _of_topics(status)
     yield from _of_live_jobs(status)
     fresh, final = status.freshness_seconds.items(), status.final_until.items()
-    yield _gauge(
+    yield gauge(
         "insights_table_freshness_seconds", "Age of the newest event counted in a table", ("table",), _named(fresh)
     )
-    yield _gauge(
+    yield gauge(
         "insights_final_until_timestamp_seconds",
         "Up to when an aggregate's windows are final",
         ("aggregate",),
@@ -88,36 +88,36 @@ def families(status: Status) -> Iterator[Metric]:
     )
     if status.marts:
         built = status.marts
-        yield _gauge(
+        yield gauge(
             "insights_marts_built_timestamp_seconds", "When the marts' last build ended", (), [((), built.ended_at)]
         )
-        yield _gauge("insights_marts_ok", "1 if that build and its tests succeeded", (), [((), built.outcome == "ok")])
+        yield gauge("insights_marts_ok", "1 if that build and its tests succeeded", (), [((), built.outcome == "ok")])
     if status.canaries:
         ways = [(("table",), status.canaries.table_seconds), (("mart",), status.canaries.mart_seconds)]
-        yield _gauge("insights_canary_latency_seconds", "From a canary's publication to its row", ("stage",), ways)
+        yield gauge("insights_canary_latency_seconds", "From a canary's publication to its row", ("stage",), ways)
         is_right = status.canaries.wrong is None
-        yield _gauge("insights_canary_ok", "1 if the row of every canary that arrived is right", (), [((), is_right)])
+        yield gauge("insights_canary_ok", "1 if the row of every canary that arrived is right", (), [((), is_right)])
     if status.alerts:
         firing = [((level,), getattr(status.alerts, level)) for level in ("critical", "warning", "info")]
-        yield _gauge("insights_alerts_firing", "Alerts that fire", ("severity",), firing)
+        yield gauge("insights_alerts_firing", "Alerts that fire", ("severity",), firing)
 
 
 def _of_parts(status: Status) -> Iterator[Metric]:
     parts = [part for part in status.parts if not part.recurring]
     jobs = [(part.name, part.recurring) for part in status.parts if part.recurring]
     up = [((part.name,), part.healthy) for part in parts]
-    yield _gauge("insights_part_up", "1 if a part runs and responds, or a task of the setup is done", ("part",), up)
+    yield gauge("insights_part_up", "1 if a part runs and responds, or a task of the setup is done", ("part",), up)
     restarts = [((part.name,), part.restarts) for part in parts if not part.is_task]
-    yield _counter("insights_part_restarts", "Restarts since the stack was started", ("part",), restarts)
+    yield counter("insights_part_restarts", "Restarts since the stack was started", ("part",), restarts)
     memory = [((part.name,), part.memory_mb and part.memory_mb * 1e6) for part in parts if not part.is_task]
-    yield _gauge("insights_part_memory_bytes", "Memory of a part, with its child processes", ("part",), memory)
-    yield _gauge(
+    yield gauge("insights_part_memory_bytes", "Memory of a part, with its child processes", ("part",), memory)
+    yield gauge(
         "insights_recurring_job_success_timestamp_seconds",
         "When a run last succeeded",
         ("job",),
         [((name,), job.succeeded_at) for name, job in jobs],
     )
-    yield _gauge(
+    yield gauge(
         "insights_recurring_job_failures",
         "Runs that failed since then",
         ("job",),
@@ -128,49 +128,34 @@ def _of_parts(status: Status) -> Iterator[Metric]:
 def _of_topics(status: Status) -> Iterator[Metric]:
     for fate, doc in FATES.items():
         samples = [((topic,), getattr(counts, fate)) for topic, counts in status.topics.items()]
-        yield _counter(f"insights_topic_{fate}", doc, ("topic",), samples)
+        yield counter(f"insights_topic_{fate}", doc, ("topic",), samples)
     left = [((topic,), counts.unaccounted) for topic, counts in status.topics.items()]
-    yield _gauge("insights_topic_unaccounted", "Events whose fate is not known yet: 0 at rest", ("topic",), left)
+    yield gauge("insights_topic_unaccounted", "Events whose fate is not known yet: 0 at rest", ("topic",), left)
 
 
 def _of_live_jobs(status: Status) -> Iterator[Metric]:
     known = [job for job in status.jobs if job.state is not None]
     label = ("job",)
-    yield _gauge(
+    yield gauge(
         "insights_job_up", "1 if a live job runs", label, [((j.name,), j.state == "RUNNING") for j in status.jobs]
     )
-    yield _gauge(
+    yield gauge(
         "insights_job_lag", "Records on the log that it has not read", label, [((j.name,), j.lag) for j in known]
     )
-    yield _gauge(
+    yield gauge(
         "insights_job_checkpoint_age_seconds",
         "Time since its latest checkpoint completed",
         label,
         [((j.name,), j.last_checkpoint_age_seconds) for j in known],
     )
-    yield _gauge(
+    yield gauge(
         "insights_job_failures",
         "Its failures since that checkpoint",
         label,
         [((j.name,), j.failing.failures if j.failing else 0) for j in known],
     )
-    yield _gauge("insights_job_held", "1 while somebody has stopped the live job", (), [((), status.hold is not None)])
+    yield gauge("insights_job_held", "1 while somebody has stopped the live job", (), [((), status.hold is not None)])
 
 
 def _named(values: Iterable[tuple[str, float | datetime | None]]) -> list[Sample]:
     return [((name,), value) for name, value in values]
-
-
-def _gauge(name: str, doc: str, labels: tuple[str, ...], samples: Iterable[Sample]) -> Metric:
-    return _filled(GaugeMetricFamily(name, doc, labels=labels), samples)
-
-
-def _counter(name: str, doc: str, labels: tuple[str, ...], samples: Iterable[Sample]) -> Metric:
-    return _filled(CounterMetricFamily(name, doc, labels=labels), samples)
-
-
-def _filled(family: GaugeMetricFamily | CounterMetricFamily, samples: Iterable[Sample]) -> Metric:
-    for labels, value in samples:
-        if value is not None:
-            family.add_metric(labels, value.timestamp() if isinstance(value, datetime) else float(value))
-    return family

@@ -13,9 +13,10 @@ from typing import Any
 import psycopg
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 
 from flink.rest import ENDED, FlinkRest, FlinkUnavailable, JobFailed
+from insights.metric_families import counter, gauge
 from insights.settings import Settings
 from schemas.kafka import stays_logged_in
 from warehouse.postgres import PostgresAway, opened
@@ -125,11 +126,8 @@ def flink_families(found: FlinkFound) -> Iterator[Metric]:
     yield _labelled("insights_flink_heap_bytes", "Heap that a process uses", "process", heap)
     yield _labelled("insights_flink_heap_max_bytes", "Heap that it may use", "process", of["heap_max_bytes"])
     yield _labelled("insights_flink_cpu_load", "Share of the machine's processors that it uses", "process", cpu)
-    seconds = {process: ms / 1000 for process, ms in of["gc_ms"].items()}
-    gc = CounterMetricFamily("insights_flink_gc_seconds", "Time of its garbage collections", labels=("process",))
-    for process, value in seconds.items():
-        gc.add_metric((process,), value)
-    yield gc
+    seconds = [((process,), ms / 1000) for process, ms in of["gc_ms"].items()]
+    yield counter("insights_flink_gc_seconds", "Time of its garbage collections", ("process",), seconds)
     for name, key, doc in (
         ("insights_job_restarts", "numRestarts", "Restarts of a job since it was submitted"),
         ("insights_job_checkpoint_seconds", "seconds", "Duration of its latest complete checkpoint"),
@@ -144,17 +142,14 @@ def postgres_families(row: tuple[Any, ...]) -> Iterator[Metric]:
     yield _gauge("insights_postgres_bytes", "Size of the database", size)
     yield _gauge("insights_postgres_connections", "Connections to it", connections)
     yield _gauge("insights_postgres_connections_max", "Connections that the server takes", most)
-    yield CounterMetricFamily("insights_postgres_commits", "Transactions committed", value=commits)
-    yield CounterMetricFamily("insights_postgres_rollbacks", "Transactions rolled back", value=rollbacks)
-    yield CounterMetricFamily("insights_postgres_deadlocks", "Deadlocks", value=deadlocks)
+    yield counter("insights_postgres_commits", "Transactions committed", (), [((), commits)])
+    yield counter("insights_postgres_rollbacks", "Transactions rolled back", (), [((), rollbacks)])
+    yield counter("insights_postgres_deadlocks", "Deadlocks", (), [((), deadlocks)])
 
 
 def _gauge(name: str, doc: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, doc, value=float(value))
+    return gauge(name, doc, (), [((), value)])
 
 
 def _labelled(name: str, doc: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, doc, labels=(label,))
-    for key, value in values.items():
-        family.add_metric((key,), value)
-    return family
+    return gauge(name, doc, (label,), [((key,), value) for key, value in values.items()])
